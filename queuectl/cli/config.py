@@ -1,0 +1,90 @@
+"""`queuectl config`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from queuectl import config as settings
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table
+
+
+def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [key for key in settings.KEYS if key.startswith(incomplete)]
+
+
+@click.group()
+def config() -> None:
+    """Read and change the spool's settings (config.toml)."""
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+@config.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Show every setting, its value, and where that comes from.
+
+    \b
+    Example:
+      queuectl config list
+    """
+    found = settings.explain(open_spool().layout)
+    if as_json:
+        print_json({name: {"value": value, "source": source} for name, (value, source) in found.items()})
+        return
+    rows = [(name, _text(value), source, settings.KEYS[name].help) for name, (value, source) in found.items()]
+    print_table(("KEY", "VALUE", "FROM", "MEANING"), rows)
+
+
+@config.command("get")
+@click.argument("key", shell_complete=_complete_key)
+@json_option
+def get(key: str, as_json: bool) -> None:
+    """Print one setting.
+
+    \b
+    Example:
+      queuectl config get max-retries
+    """
+    settings.key_of(key)
+    value, source = settings.explain(open_spool().layout)[key.replace("_", "-")]
+    if as_json:
+        print_json({"value": value, "source": source})
+    else:
+        click.echo(_text(value))
+
+
+@config.command("set", context_settings={"ignore_unknown_options": True})
+@click.argument("key", shell_complete=_complete_key)
+@click.argument("value")
+def set_(key: str, value: str) -> None:
+    """Change one setting. Running workers take it over within seconds.
+
+    \b
+    Example:
+      queuectl config set max-retries 2
+      queuectl config set timeout 1h
+    """
+    settings.key_of(key)
+    spool = open_spool(create=True)
+    note(f"{key} = {_text(settings.store(spool.layout, key, value))}")
+
+
+@config.command("unset")
+@click.argument("key", shell_complete=_complete_key)
+def unset(key: str) -> None:
+    """Give a setting its default again.
+
+    \b
+    Example:
+      queuectl config unset timeout
+    """
+    settings.key_of(key)
+    spool = open_spool()
+    settings.store(spool.layout, key, None)
+    value, source = settings.explain(spool.layout)[key.replace("_", "-")]
+    note(f"{key} = {_text(value)} ({source})")

@@ -1,0 +1,50 @@
+"""`queuectl metrics`"""
+
+from __future__ import annotations
+
+import click
+
+from queuectl.cli.context import json_option, open_spool, print_json
+from queuectl.core.text import format_seconds
+
+
+@click.command()
+@json_option
+def metrics(as_json: bool) -> None:
+    """Show how the queue has been doing: success rate, durations, throughput.
+
+    Counts the finished jobs that the spool still holds, from their file names alone.
+
+    \b
+    Example:
+      queuectl metrics
+      queuectl metrics --json | jq .p95
+    """
+    found = open_spool().metrics()
+    if as_json:
+        from dataclasses import asdict
+
+        print_json(asdict(found))
+        return
+    rate = "" if found.success_rate is None else f"{found.success_rate:.1%}"
+    results = ", ".join(f"{number} {result}" for result, number in list(found.results.items())[:8])
+    rows = (
+        ("finished", f"{found.finished}"),
+        ("done", f"{found.done}"),
+        ("dead", f"{found.dead}"),
+        ("success", rate or "-"),
+        ("results", results or "-"),
+        ("attempts", f"{found.attempts}"),
+        ("mean", _seconds(found.mean)),
+        ("p50", _seconds(found.p50)),
+        ("p95", _seconds(found.p95)),
+        ("longest", _seconds(found.longest)),
+        ("rate", f"{found.per_minute:.1f} a minute"),
+        ("recent", f"{found.last_minute} in a minute, {found.last_hour} in an hour, {found.last_day} in a day"),
+    )
+    for name, value in rows:
+        click.echo(f"{name:<10} {value}")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else format_seconds(value)

@@ -1,0 +1,86 @@
+"""`queuectl status`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from queuectl.cli.context import json_option, open_spool, print_json, shown
+from queuectl.core.names import format_rfc3339
+from queuectl.core.text import format_count, format_seconds, format_size, format_when
+from queuectl.spool import claims
+from queuectl.spool.clock import now
+from queuectl.spool.query import Counts
+from queuectl.spool.store import Spool
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show how many jobs are in which state, the workers, and the free space.
+
+    \b
+    Example:
+      queuectl status
+      queuectl status --json | jq .counts.ready
+    """
+    spool = open_spool()
+    counts, workers = spool.counts(), list(spool.workers())
+    free, inodes = claims.room(spool.layout)
+    if as_json:
+        print_json(_to_json(spool, counts, workers, free, inodes))
+        return
+    alive = [worker for worker in workers if worker["alive"]]
+    remarks = {
+        "ready": f"the oldest has waited {_age(counts)}" if counts.oldest_ready else "",
+        "scheduled": f"the next starts {format_when(counts.next_run_at, now())}" if counts.next_run_at else "",
+        "dead": "see: queuectl dlq list" if counts.dead else "",
+    }
+    click.echo(shown(f"spool      {spool.path}"))
+    if spool.is_paused():
+        click.echo(f"paused     no job is started; to go on: rm {shown(spool.layout.paused)}")
+    if not counts.scheduled and counts.retrying:
+        remarks["retrying"] = remarks.pop("scheduled")
+    for name in ("ready", "scheduled", "retrying", "running", "done", "dead"):
+        click.echo(f"{name:<10} {getattr(counts, name):<8} {remarks.get(name, '')}".rstrip())
+    if counts.dropped:
+        click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has taken in yet")
+    if not alive:
+        hint = "start one: queuectl worker start" if counts.pending or counts.dropped else ""
+        click.echo(f"workers    {'none':<8} {hint}".rstrip())
+    for worker in alive:
+        slots = format_count(worker.get("slots", 0), "slot")
+        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}")
+    lost = sum(len(worker["runs"]) for worker in workers if not worker["alive"])
+    if lost:
+        click.echo(f"orphaned   {lost:<8} running jobs of dead workers; the next worker takes care of them")
+    room = "" if inodes is None else f", {inodes} inodes"
+    click.echo(f"free       {format_size(free)}{room}")
+
+
+def _age(counts: Counts) -> str:
+    assert counts.oldest_ready is not None
+    return format_seconds(max(0.0, (now() - counts.oldest_ready).total_seconds()))
+
+
+def _to_json(
+    spool: Spool, counts: Counts, workers: list[dict[str, Any]], free: int, inodes: int | None
+) -> dict[str, Any]:
+    names = ("ready", "scheduled", "retrying", "pending", "running", "done", "dead", "dropped")
+    return {
+        "spool": str(spool.path),
+        "paused": spool.is_paused(),
+        "counts": {name: getattr(counts, name) for name in names},
+        "oldest_ready_at": format_rfc3339(counts.oldest_ready),
+        "next_run_at": format_rfc3339(counts.next_run_at),
+        "workers": [worker_to_json(worker) for worker in workers],
+        "free_bytes": free,
+        "free_inodes": inodes,
+    }
+
+
+def worker_to_json(worker: dict[str, Any]) -> dict[str, Any]:
+    """The documented shape of a worker."""
+    keys = ("worker", "alive", "host", "pid", "slots", "started_at", "version", "runs")
+    return {key: worker.get(key) for key in keys}

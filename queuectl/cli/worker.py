@@ -1,0 +1,129 @@
+"""`queuectl worker`"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import click
+
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table
+from queuectl.errors import AmbiguousIdError, NotFoundError, QueuectlError
+from queuectl.spool.store import Spool
+
+
+@click.group()
+def worker() -> None:
+    """Start, list and stop workers."""
+
+
+@worker.command("start")
+@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="Jobs to run at a time.")
+@click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
+@click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
+def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
+    """Run jobs, in the foreground, until told to stop.
+
+    The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends them and puts them back.
+    Killing a worker stops no job: the next worker takes them over. One line on stderr for each event.
+
+    \b
+    Example:
+      queuectl worker start --count 4
+      queuectl worker start --drain
+    """
+    from queuectl import config
+    from queuectl.work.report import Report
+    from queuectl.work.settle import Context
+    from queuectl.work.worker import Worker
+
+    spool = open_spool(create=True)
+    report = Report("json" if as_json else "quiet" if quiet else "text")
+    running = Worker(Context(spool, report, config.load(spool.layout)), slots=count, drain=drain)
+    running.install_signal_handlers()
+    running.run()
+
+
+@worker.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the workers of this spool and what they run.
+
+    \b
+    Example:
+      queuectl worker list
+    """
+    from queuectl.cli.status import worker_to_json
+
+    workers = list(open_spool().workers())
+    if as_json:
+        print_json([worker_to_json(worker) for worker in workers])
+    elif workers:
+        rows = [
+            (
+                worker["worker"],
+                "alive" if worker["alive"] else "gone",
+                f"{worker.get('slots', '?')}",
+                f"{worker.get('started_at', '?')}",
+                " ".join(worker["runs"]) or "-",
+            )
+            for worker in workers
+        ]
+        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "RUNS"), rows)
+    else:
+        note("no workers; start one: queuectl worker start")
+
+
+def _complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        with ctx:
+            names = [worker["worker"] for worker in open_spool().workers() if worker["alive"]]
+    except (QueuectlError, OSError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+@worker.command("stop")
+@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=_complete_worker)
+@click.option("--now", is_flag=True, help="End the running jobs too, and put them back.")
+def stop(ids: tuple[str, ...], now: bool) -> None:
+    """Tell workers on this host to stop: those named, or all. Running jobs finish first.
+
+    \b
+    Example:
+      queuectl worker stop
+      queuectl worker stop --now
+    """
+    found = _select(open_spool(), ids)
+    if not found:
+        note("no worker is running")
+    for name, pid in found.items():
+        try:
+            os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
+        except ProcessLookupError:
+            continue
+        click.echo(name)
+
+
+def _select(spool: Spool, ids: tuple[str, ...]) -> dict[str, int]:
+    """Names and pids of the workers to stop. Only those that hold their lock on this host are signalled."""
+    import socket
+
+    host = socket.gethostname()
+    alive = {
+        worker["worker"]: worker["pid"]
+        for worker in spool.workers()
+        if worker["alive"] and worker.get("host") == host and isinstance(worker.get("pid"), int)
+    }
+    if not ids:
+        return alive
+    found: dict[str, int] = {}
+    for id in ids:
+        names = [name for name in alive if name == id] or [name for name in alive if name.startswith(id)]
+        if not names:
+            raise NotFoundError(f"no worker {id!r} runs on this host", hint="see: queuectl worker list")
+        if len(names) > 1:
+            raise AmbiguousIdError(f"{id!r} fits {len(names)} workers", ", ".join(names[:4]))
+        found[names[0]] = alive[names[0]]
+    return found

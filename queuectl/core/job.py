@@ -1,0 +1,90 @@
+"""A job as seen at one moment: its state, its file's name and, where it was read, its body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from queuectl.core.body import Body
+from queuectl.core.names import FinishedName, Name, PendingName, RunningName, format_rfc3339
+from queuectl.core.result import Result, State
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the file's name says, and its body (None if it was not read or is no job's).
+
+    `path` is where the file lay when it was looked at; a worker may have moved it since.
+    """
+
+    state: State
+    name: Name
+    path: str
+    body: Body | None = None
+    fields: dict[str, Any] | None = None
+    problem: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.name.id
+
+    @property
+    def command(self) -> str | tuple[str, ...] | None:
+        return self.body.command if self.body else None
+
+    @property
+    def priority(self) -> int:
+        return self.name.priority
+
+    @property
+    def attempts(self) -> int:
+        """Attempts made; for a running job the number of the one under way."""
+        return self.name.attempt if isinstance(self.name, RunningName) else self.name.attempts
+
+    @property
+    def run_at(self) -> datetime | None:
+        """When a pending job may start."""
+        return self.name.run_at if isinstance(self.name, PendingName) else None
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the attempt under way began."""
+        return self.name.started_at if isinstance(self.name, RunningName) else None
+
+    @property
+    def worker(self) -> str | None:
+        return self.name.worker if isinstance(self.name, RunningName) else None
+
+    @property
+    def finished_at(self) -> datetime | None:
+        return self.name.finished_at if isinstance(self.name, FinishedName) else None
+
+    @property
+    def result(self) -> Result | None:
+        return self.name.result if isinstance(self.name, FinishedName) else None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the last attempt of a finished job took."""
+        return self.name.duration if isinstance(self.name, FinishedName) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented shape of `--json`: times RFC 3339 UTC, durations in seconds."""
+        result = self.result
+        return {
+            "id": self.id,
+            "state": str(self.state),
+            "priority": self.priority,
+            "attempts": self.attempts,
+            "run_at": format_rfc3339(self.run_at),
+            "started_at": format_rfc3339(self.started_at),
+            "finished_at": format_rfc3339(self.finished_at),
+            "worker": self.worker,
+            "result": str(result) if result else None,
+            "exit_code": result.code if result and result.kind == "exit" else None,
+            "duration": self.duration,
+            "path": self.path,
+            "body": self.fields,
+            "problem": self.problem,
+        }

@@ -1,0 +1,133 @@
+"""The life of a job: one pure function for each way from one file name to the next.
+
+Each function takes the name a job has and what happened, and returns the name to move it to.
+`TRANSITIONS` is the same as a table. No two callers can choose the same name: a claim carries the
+worker's own name, and everything else is chosen by the one who holds the job or its id.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from queuectl.core.names import (
+    DEFAULT_PRIORITY,
+    FinishedName,
+    Name,
+    PendingName,
+    RunningName,
+    ceil_to_millisecond,
+)
+from queuectl.core.result import CANCELLED, INVALID, Result, State
+from queuectl.core.retry import RetryPolicy
+
+
+class Move(NamedTuple):
+    """Where a job goes: the state's directory and the name in it."""
+
+    state: State
+    name: Name
+
+
+def enqueue(id: str, priority: int, run_at: datetime | None, now: datetime) -> Move:
+    """A new job. Without `run_at` it is due at once."""
+    return Move(State.PENDING, PendingName(priority, now if run_at is None else ceil_to_millisecond(run_at), 0, id))
+
+
+def claim(name: PendingName, worker: str, now: datetime) -> Move:
+    """A worker takes the job for its next attempt."""
+    return Move(State.RUNNING, RunningName(now, name.priority, name.attempts + 1, worker, name.id))
+
+
+def succeed(name: RunningName, result: Result, duration: float, now: datetime) -> Move:
+    return Move(State.DONE, _finished(name, result, duration, now))
+
+
+def fail(
+    name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: random.Random
+) -> Move:
+    """Back to pending after the backoff while retries are left, else to the dead letters."""
+    if policy.is_exhausted(name.attempt):
+        return Move(State.DEAD, _finished(name, result, duration, now))
+    run_at = ceil_to_millisecond(now + timedelta(seconds=policy.backoff(name.attempt, rng)))
+    return Move(State.PENDING, PendingName(name.priority, run_at, name.attempt, name.id))
+
+
+def settle(
+    name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: random.Random
+) -> Move:
+    """`succeed` or `fail`, as the result says."""
+    if result.is_success:
+        return succeed(name, result, duration, now)
+    return fail(name, result, duration, policy, now, rng)
+
+
+def release(name: RunningName) -> Move:
+    """The worker gives the job back; the attempt does not count and its place in the queue stays."""
+    return Move(State.PENDING, PendingName(name.priority, name.started_at, name.attempt - 1, name.id))
+
+
+def adopt_running(name: RunningName, worker: str) -> Move:
+    """Another worker takes charge of an attempt that is still under way."""
+    return Move(State.RUNNING, replace(name, worker=worker))
+
+
+def retry_by_hand(name: Name, now: datetime) -> Move:
+    """A finished job (or one whose file was moved back by hand) starts again from attempt 0."""
+    return Move(State.PENDING, PendingName(name.priority, now, 0, name.id))
+
+
+def reschedule(name: PendingName, *, priority: int | None = None, run_at: datetime | None = None) -> Move:
+    return Move(
+        State.PENDING,
+        replace(
+            name,
+            priority=name.priority if priority is None else priority,
+            run_at=name.run_at if run_at is None else ceil_to_millisecond(run_at),
+        ),
+    )
+
+
+def cancel(name: PendingName | RunningName, now: datetime) -> Move:
+    if isinstance(name, RunningName):
+        duration = max(0.0, (now - name.started_at).total_seconds())
+        return Move(State.DEAD, _finished(name, CANCELLED, duration, now))
+    return Move(State.DEAD, FinishedName(now, name.priority, name.attempts, CANCELLED, 0, name.id))
+
+
+def refuse(id: str, now: datetime, priority: int = DEFAULT_PRIORITY) -> Move:
+    """A file that is no runnable job."""
+    return Move(State.DEAD, FinishedName(now, priority, 0, INVALID, 0, id))
+
+
+def _finished(name: RunningName, result: Result, duration: float, now: datetime) -> FinishedName:
+    return FinishedName(now, name.priority, name.attempt, result, max(0, round(duration * 1000)), name.id)
+
+
+class Transition(NamedTuple):
+    """A row of the table: the event, the states it leads from and to, and its function."""
+
+    event: str
+    source: tuple[State | None, ...]
+    target: State
+    function: str
+
+
+TRANSITIONS = (
+    Transition("enqueue", (None,), State.PENDING, "enqueue"),
+    Transition("adopt", (State.PENDING,), State.PENDING, "enqueue"),
+    Transition("claim", (State.PENDING,), State.RUNNING, "claim"),
+    Transition("succeed", (State.RUNNING,), State.DONE, "succeed"),
+    Transition("fail, retries left", (State.RUNNING,), State.PENDING, "fail"),
+    Transition("fail, none left", (State.RUNNING,), State.DEAD, "fail"),
+    Transition("release", (State.RUNNING,), State.PENDING, "release"),
+    Transition("adopt running", (State.RUNNING,), State.RUNNING, "adopt_running"),
+    Transition("rescue, ended well", (State.RUNNING,), State.DONE, "settle"),
+    Transition("rescue, lost or failed", (State.RUNNING,), State.PENDING, "settle"),
+    Transition("retry by hand", (State.DEAD, State.DONE), State.PENDING, "retry_by_hand"),
+    Transition("reschedule", (State.PENDING,), State.PENDING, "reschedule"),
+    Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
+    Transition("refuse", (State.PENDING,), State.DEAD, "refuse"),
+)

@@ -1,0 +1,203 @@
+"""File names of the spool <-> values. The grammar, with fields split at `-` and the id last:
+
+    pending/     priority-run_at-attempts-id.json
+    running/     started_at-priority-attempt-worker-id.json
+    done/, dead/ finished_at-priority-attempts-result-duration-id.json
+
+    priority     three digits, 000 to 999; lower runs first
+    *_at         UTC, YYYYMMDDTHHMMSS.mmmZ
+    attempts     decimal, no leading zero, up to 999999; `attempt` counts from 1
+    worker       host.pid.nonce: host of 1 to 20 [a-z0-9_.], nonce of 4 [a-z0-9]
+    result       see `Result`
+    duration     seconds with three decimals, then `s`
+    id           [A-Za-z0-9][A-Za-z0-9._-]{0,99}
+
+Every name has exactly one value and every value one name, so the text order of pending names
+(`LC_ALL=C ls`) is the order in which jobs start: priority, then run_at, then the rest.
+The longest name is 174 bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from queuectl.core.result import Result
+
+MAX_PRIORITY = 999
+DEFAULT_PRIORITY = 10
+MAX_ATTEMPTS = 999_999
+SUFFIX = ".json"
+
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_TIME = r"\d{8}T\d{6}\.\d{3}Z"
+_COUNT = r"0|[1-9]\d{0,5}"
+_WORKER = r"[a-z0-9_.]{1,20}\.[1-9]\d{0,9}\.[a-z0-9]{4}"
+_DURATION = r"(?:0|[1-9]\d{0,9})\.\d{3}s"
+
+_ID = re.compile(ID_PATTERN, re.ASCII)
+_PENDING = re.compile(rf"(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json", re.ASCII)
+_RUNNING = re.compile(rf"({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json", re.ASCII)
+_FINISHED = re.compile(
+    rf"({_TIME})-(\d{{3}})-({_COUNT})-({Result.PATTERN})-({_DURATION})-({ID_PATTERN})\.json", re.ASCII
+)
+
+
+def is_valid_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
+def format_time(at: datetime) -> str:
+    """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
+    return (
+        f"{at.year:04d}{at.month:02d}{at.day:02d}T{at.hour:02d}{at.minute:02d}{at.second:02d}"
+        f".{at.microsecond // 1000:03d}Z"
+    )
+
+
+def parse_time(text: str) -> datetime:
+    """Inverse of `format_time`; raises ValueError for a date that does not exist."""
+    if not re.fullmatch(_TIME, text, re.ASCII):
+        raise ValueError(f"not a time of the spool: {text!r}")
+    return datetime(
+        int(text[0:4]),
+        int(text[4:6]),
+        int(text[6:8]),
+        int(text[9:11]),
+        int(text[11:13]),
+        int(text[13:15]),
+        int(text[16:19]) * 1000,
+        tzinfo=UTC,
+    )
+
+
+def format_rfc3339(at: datetime | None) -> str | None:
+    """`2026-11-24T03:43:00.120Z`"""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+
+
+def ceil_to_millisecond(at: datetime) -> datetime:
+    """The first instant at or after `at` that a name can carry, so that no job starts early."""
+    rest = at.microsecond % 1000
+    return at + timedelta(microseconds=1000 - rest) if rest else at
+
+
+@dataclass(frozen=True, slots=True)
+class PendingName:
+    """`priority-run_at-attempts-id.json`"""
+
+    priority: int
+    run_at: datetime
+    attempts: int
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.priority:03d}-{format_time(self.run_at)}-{self.attempts}-{self.id}.json"
+
+    @classmethod
+    def parse(cls, name: str) -> PendingName | None:
+        """The value of a name of pending/; None if it is not exactly one of ours."""
+        match = _PENDING.fullmatch(name)
+        if match is None:
+            return None
+        try:
+            return cls(int(match[1]), parse_time(match[2]), int(match[3]), match[4])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningName:
+    """`started_at-priority-attempt-worker-id.json`"""
+
+    started_at: datetime
+    priority: int
+    attempt: int
+    worker: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{format_time(self.started_at)}-{self.priority:03d}-{self.attempt}-{self.worker}-{self.id}.json"
+
+    @classmethod
+    def parse(cls, name: str) -> RunningName | None:
+        """The value of a name of running/; None if it is not exactly one of ours."""
+        match = _RUNNING.fullmatch(name)
+        if match is None:
+            return None
+        try:
+            return cls(parse_time(match[1]), int(match[2]), int(match[3]), match[4], match[5])
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedName:
+    """`finished_at-priority-attempts-result-duration-id.json`; `duration` in milliseconds."""
+
+    finished_at: datetime
+    priority: int
+    attempts: int
+    result: Result
+    duration_ms: int
+    id: str
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the last attempt."""
+        return self.duration_ms / 1000
+
+    def __str__(self) -> str:
+        seconds, ms = divmod(self.duration_ms, 1000)
+        return (
+            f"{format_time(self.finished_at)}-{self.priority:03d}-{self.attempts}"
+            f"-{self.result}-{seconds}.{ms:03d}s-{self.id}.json"
+        )
+
+    @classmethod
+    def parse(cls, name: str) -> FinishedName | None:
+        """The value of a name of done/ or dead/; None if it is not exactly one of ours."""
+        match = _FINISHED.fullmatch(name)
+        if match is None:
+            return None
+        try:
+            result = Result.parse(match[4])
+            at = parse_time(match[1])
+        except ValueError:
+            return None
+        return cls(at, int(match[2]), int(match[3]), result, int(match[5][:-1].replace(".", "")), match[6])
+
+
+Name = PendingName | RunningName | FinishedName
+
+
+def parse_any(name: str) -> Name | None:
+    """The value of a name of any of the four directories; None if it is foreign."""
+    return PendingName.parse(name) or RunningName.parse(name) or FinishedName.parse(name)
+
+
+def format_worker(host: str, pid: int, nonce: str) -> str:
+    """`host.pid.nonce`, the host cut to 20 characters of [a-z0-9_.]."""
+    cut = re.sub(r"[^a-z0-9_.]", "_", host.lower())[:20] or "localhost"
+    return f"{cut}.{pid}.{nonce}"
+
+
+def parse_worker(worker: str) -> tuple[str, int, str]:
+    """(host, pid, nonce) of a worker's name; raises ValueError for anything else."""
+    if not re.fullmatch(_WORKER, worker, re.ASCII):
+        raise ValueError(f"not a worker's name: {worker!r}")
+    host, pid, nonce = worker.rsplit(".", 2)
+    return host, int(pid), nonce
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a name in pending/ is no job by its looks: hidden, or with any ending but `.json` (`~`, `.tmp`, …)."""
+    return name.startswith(".") or not name.endswith(SUFFIX)
+
+
+def id_from_file_name(name: str, suffix: str) -> str:
+    """An id for a dropped file: its stem, cleaned and cut to fit, then `-` and the suffix."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(SUFFIX))
+    stem = re.sub(r"^[^A-Za-z0-9]+", "", stem)[: 99 - len(suffix)]
+    return f"{stem or 'job'}-{suffix}"

@@ -1,0 +1,64 @@
+"""The four states of a job, and how an attempt can end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """A state is a directory of the spool; a job is in the state whose directory holds its file."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an attempt ended: `exitN`, `signalN`, `timeout`, `lost`, `cancelled` or `invalid`.
+
+    `lost` means that the worker or the machine went away and the outcome is unknown.
+    """
+
+    kind: str
+    code: int | None = None
+
+    PATTERN = r"exit(?:0|[1-9]\d{0,2})|signal[1-9]\d?|timeout|lost|cancelled|invalid"
+
+    @classmethod
+    def exit(cls, code: int) -> Result:
+        """The command's shell or program exited with `code`, 0 to 255."""
+        return cls("exit", code)
+
+    @classmethod
+    def signal(cls, number: int) -> Result:
+        """The command died of this signal."""
+        return cls("signal", number)
+
+    @classmethod
+    def parse(cls, text: str) -> Result:
+        """Inverse of `str`; raises ValueError for anything else."""
+        if not re.fullmatch(cls.PATTERN, text, re.ASCII):
+            raise ValueError(f"not a result: {text!r}")
+        kind = text.rstrip("0123456789")
+        result = cls(kind, int(text[len(kind) :]) if kind != text else None)
+        if result.kind == "exit" and (result.code or 0) > 255:
+            raise ValueError(f"not a result: {text!r}")
+        return result
+
+    @property
+    def is_success(self) -> bool:
+        return self == SUCCESS
+
+    def __str__(self) -> str:
+        return self.kind if self.code is None else f"{self.kind}{self.code}"
+
+
+SUCCESS = Result("exit", 0)
+TIMEOUT = Result("timeout")
+LOST = Result("lost")
+CANCELLED = Result("cancelled")
+INVALID = Result("invalid")

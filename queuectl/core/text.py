@@ -1,0 +1,59 @@
+"""Values as people read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, bidi marks and lone surrogates escaped, so that a terminal only shows it."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def printable_output(text: str) -> str:
+    """`printable`, but lines and tabs stay what they are."""
+    return "".join(char if char in "\n\t" or char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def format_seconds(seconds: float) -> str:
+    """`0.012 s`, `4.2 s`, `3 m 20 s`, `2 h 05 m`, `3 d 4 h`"""
+    if seconds < 1:
+        return f"{seconds:.3f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} m" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def format_when(at: datetime, now: datetime) -> str:
+    """`in 4.2 s` or `3 m 20 s ago`"""
+    seconds = (at - now).total_seconds()
+    return f"in {format_seconds(seconds)}" if seconds > 0 else f"{format_seconds(-seconds)} ago"
+
+
+def format_instant(at: datetime) -> str:
+    """Local time to the second, with its offset: `2026-11-25 09:00:00 +0100`."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def format_count(number: int, noun: str) -> str:
+    """`1 job`, `2 jobs`"""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def format_size(size: int) -> str:
+    """`512 B`, `3.1 GiB`"""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -1,0 +1,94 @@
+"""Times and durations as people type them: `5m`, `+1h30m`, `tomorrow 09:00`, ISO 8601 -> UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from queuectl.core.body import parse_instant
+from queuectl.errors import UsageError
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_WORDS = {
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+    "hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "w", "weeks": "w",
+}  # fmt: skip
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(am|pm)?")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_LONGEST = 100 * 366 * 86400.0
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90`, `5m`, `1h30m`, `2 days`, `500ms`; a bare number is seconds."""
+    rest = text.strip().lower().removeprefix("+").strip()
+    total, position = 0.0, 0
+    for match in _PART.finditer(rest):
+        unit = _WORDS.get(match[2], match[2]) or ("s" if match[0] == rest else "")
+        if match.start() != position or unit not in _UNITS:
+            break
+        total += float(match[1]) * _UNITS[unit]
+        position = match.end() + len(rest[match.end() :]) - len(rest[match.end() :].lstrip())
+    if not rest or position != len(rest) or total > _LONGEST:
+        raise UsageError(f"not a duration: {text!r}", hint="try 90, 5m, 1h30m or 2d")
+    return total
+
+
+def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """The instant, in UTC, that `text` means at `now`.
+
+    Takes ISO 8601, `now`, `+5m` or `in 5m`, a time of day (`18:30`, `9pm`: the next one), and a day
+    (`today`, `tomorrow`, `monday`, `2026-11-25`) with or without a time of day. What has no zone is
+    in `zone`, by default the local one.
+    """
+    words = text.strip().lower()
+    try:
+        if words == "now":
+            return now
+        if words.startswith(("+", "in ")):
+            return now + timedelta(seconds=parse_duration(words.removeprefix("in ")))
+        here = now.astimezone(zone).replace(tzinfo=None)
+        local = _parse_calendar(words, here)
+        return local.replace(tzinfo=zone).astimezone(UTC) if local else parse_instant(text.strip())
+    except (ValueError, OverflowError, UsageError):
+        raise UsageError(
+            f"not a time: {text!r}", hint='try "+5m", "18:30", "tomorrow 09:00" or "2026-11-25T09:00:00Z"'
+        ) from None
+
+
+def _parse_calendar(words: str, here: datetime) -> datetime | None:
+    """A day, a time of day, or both, counted from `here`, in the same local time; None if it is neither."""
+    first, _, rest = words.partition(" ")
+    midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
+    if first in ("today", "tomorrow"):
+        day = midnight + timedelta(days=first == "tomorrow")
+    elif len(first) >= 3 and (found := [i for i, name in enumerate(_WEEKDAYS) if name.startswith(first)]):
+        day = midnight + timedelta(days=(found[0] - here.weekday() - 1) % 7 + 1)
+    elif re.fullmatch(r"\d{4}-\d{2}-\d{2}", first):
+        day = datetime.fromisoformat(first)
+    else:
+        clock = _parse_clock(words)
+        if clock is None:
+            return None
+        at = midnight + clock
+        return at if at > here else at + timedelta(days=1)
+    rest = rest.strip().removeprefix("at ").strip()
+    clock = _parse_clock(rest) if rest else timedelta()
+    return None if clock is None else day + clock
+
+
+def _parse_clock(text: str) -> timedelta | None:
+    """The time since midnight of `18:30`, `9pm`, `noon`; None if it is no time of day."""
+    if text in ("noon", "midnight"):
+        return timedelta(hours=12 if text == "noon" else 0)
+    match = _CLOCK.fullmatch(text)
+    if match is None or not (match[2] or match[4]):
+        return None
+    hour, minute, second = int(match[1]), int(match[2] or 0), int(match[3] or 0)
+    if match[4]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if match[4] == "pm" else 0)
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    return timedelta(hours=hour, minutes=minute, seconds=second)

@@ -1,0 +1,198 @@
+"""Taking a job, and settling it: the two renames that every attempt consists of.
+
+At the instant of the claim's rename the job is this worker's; at the instant of the settling rename
+the attempt is over. Whoever wins the rename out of running/ has settled the job.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from queuectl.core import body, lifecycle
+from queuectl.core.body import Body
+from queuectl.core.names import PendingName, RunningName
+from queuectl.core.result import State
+from queuectl.errors import InvalidJobError, SpoolError
+from queuectl.spool import files, lease, logs, processes, query
+from queuectl.spool.drops import refuse
+from queuectl.spool.layout import Layout, unusable
+
+_LOCK_WAIT = 0.05
+_PUT_BACK = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job taken for one attempt: its name in running/, its validated body, and its log.
+
+    `log` is open and locked; `offset` is the log's size when the attempt began.
+    """
+
+    name: RunningName
+    body: Body
+    log: int
+    offset: int
+
+    @property
+    def token(self) -> str:
+        return processes.token_of(self.name, self.name.worker)
+
+
+class RefusedError(InvalidJobError):
+    """The file was no runnable job and went to the dead letters; `id` names it there."""
+
+    def __init__(self, id: str, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.id = id
+
+
+def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -> Claim | None:
+    """Take the pending job of that file name; None if another was first or it must wait.
+
+    The body is read before the rename, so a file that is still being written is never moved
+    (NotJsonError), and it is checked after it that this very file was moved, so that what runs is
+    what lies there. Raises RefusedError for a job that can never run.
+
+    CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
+    (tests/work/test_kill.py).
+    """
+    name = PendingName.parse(text)
+    if name is None:
+        return None
+    pending = layout.job(State.PENDING, text)
+    try:
+        content = files.read(pending)
+        job = body.parse(content.data)
+    except FileNotFoundError:
+        return None
+    except InvalidJobError as error:
+        _refuse(layout, text, name, error.problems, now())
+        return None
+    except files.NotRegularError as error:
+        _refuse(layout, text, name, (str(error.strerror),), now())
+        return None
+    state, running = lifecycle.claim(name, worker, now())
+    assert isinstance(running, RunningName)
+    path = layout.job(state, running)
+    if not files.move(pending, path):
+        return None
+    # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
+    try:
+        changed = files.identify(os.lstat(path)) != content.identity
+    except FileNotFoundError:
+        return None
+    if changed:
+        settle(layout, running, lifecycle.release(running))
+        return None
+    try:
+        return _begin(layout, name, running, job, now)
+    except OSError as error:
+        settle(layout, running, lifecycle.release(running))
+        raise unusable(layout.root, error) from error
+
+
+def _refuse(layout: Layout, text: str, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:
+    """Raise RefusedError, unless the file is gone."""
+    id = refuse(layout, text, "; ".join(problems), now, name.priority)
+    if id is not None:
+        raise RefusedError(id, problems)
+
+
+def _begin(
+    layout: Layout, pending: PendingName, running: RunningName, job: Body, now: Callable[[], datetime]
+) -> Claim | None:
+    """Open and lock the log. None if the job is a duplicate or its last attempt still runs."""
+    log = logs.open_log(layout.log(running.id))
+    try:
+        is_locked = _lock_patiently(log)
+        size = os.fstat(log).st_size
+        if is_locked and _is_expected(log, pending, size):
+            return Claim(running, job, log, size)
+        path = layout.job(State.RUNNING, running)
+        holder = query.locate(layout, running.id, besides=path)
+        if holder:
+            id = refuse(
+                layout, str(running), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
+                running.priority, source=State.RUNNING,
+            )  # fmt: skip
+            os.close(log)
+            if id is not None:
+                raise RefusedError(id, (f"duplicate of {running.id}",))
+            return None
+        if not is_locked and logs.is_last_attempt_open(log):
+            # Its file was moved here by hand while it runs: its worker will notice, and end it.
+            settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
+            os.close(log)
+            return None
+        return Claim(running, job, log, size)
+    except OSError:
+        os.close(log)
+        raise
+
+
+def _lock_patiently(log: int) -> bool:
+    """Lock the log. Who submits or inspects the job holds the lock for microseconds: wait that out."""
+    deadline = time.monotonic() + _LOCK_WAIT
+    while not lease.try_lock(log):
+        if time.monotonic() > deadline:
+            return False  # a process that an earlier attempt left behind, or a twin of this job
+        time.sleep(0.001)
+    return True
+
+
+def _is_expected(log: int, name: PendingName, size: int) -> bool:
+    """Whether the log ends the way this job's should, so that no other file holds its id."""
+    if size == 0:
+        return True
+    event, fields = logs.last_line(log)
+    if event == "end":
+        return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
+    return event == "retry" and name.attempts == 0
+
+
+def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
+    """End a claim by moving the file on; False if somebody else did so first.
+
+    On a full disk, where even a rename can fail, the ballast is given up. Raises SpoolError if the
+    move is still impossible; the job stays in running/ and `settle` may be called again.
+    """
+    source, target = layout.job(State.RUNNING, name), layout.job(*move)
+    try:
+        try:
+            return files.move(source, target)
+        except OSError as error:
+            if error.errno not in files.FULL or not files.remove(layout.ballast):
+                raise
+            return files.move(source, target)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+
+
+def release(layout: Layout, held: Claim) -> bool:
+    """Give a claim back as if it had not been made."""
+    return settle(layout, held.name, lifecycle.release(held.name))
+
+
+def keep_ballast(layout: Layout, size: int = 1 << 20) -> None:
+    """Make sure that the file exists which `settle` may give up."""
+    if not os.path.exists(layout.ballast):
+        with suppress(OSError):
+            files.write_new(layout.ballast, bytes(size), sync=False)
+
+
+def room(layout: Layout) -> tuple[int, int | None]:
+    """Free bytes and inodes for this user; None inodes where the file system does not count them."""
+    try:
+        stat = os.statvfs(layout.running)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    return stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else None
+
+
+class FullError(SpoolError):
+    """Too little room to record how a job ends, so none is started."""

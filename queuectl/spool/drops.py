@@ -1,0 +1,131 @@
+"""Files that some tool put into pending/: look, then adopt or refuse.
+
+Adopting gives the file its canonical name; refusing moves it to the dead letters with the reason in
+its log; both are one rename that leaves the bytes untouched. A file that does not parse may still be being written:
+that is for the caller to wait out.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from datetime import datetime
+
+from queuectl.core import body, lifecycle
+from queuectl.core.body import Body
+from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
+from queuectl.core.result import State
+from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
+from queuectl.spool import files, lease, logs, query
+from queuectl.spool.layout import Layout
+from queuectl.spool.submit import IdInFlightError, Reservation, reserve
+
+
+def adopt(layout: Layout, text: str, now: datetime) -> PendingName | None:
+    """Give a foreign file of pending/ its canonical name; None if it is gone or another adopts it.
+
+    Raises NotJsonError while it does not parse (or its id is being submitted elsewhere),
+    InvalidJobError when it never can be a job, PermissionError when it cannot be read.
+    """
+    path = layout.job(State.PENDING, text)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+            raise InvalidJobError(["it is not a regular file"]) from None
+        raise
+    try:
+        # RACE: two workers adopt one file (tests/spool/test_drops.py): the file's own lock lets one of them do it.
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _adopt(layout, path, text, fd, now)
+        return None
+    except files.NotRegularError:
+        raise InvalidJobError(["it is not a regular file"]) from None
+    finally:
+        os.close(fd)
+
+
+def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime) -> PendingName | None:
+    content = files.read_descriptor(fd, path)
+    try:
+        if files.identify(os.lstat(path)) != content.identity:
+            return None
+    except FileNotFoundError:
+        return None
+    job = body.parse(content.data)
+    returned = FinishedName.parse(text) or RunningName.parse(text)
+    try:
+        if returned is not None:
+            reservation = reserve(layout, returned.id, besides=path)
+            move = lifecycle.retry_by_hand(returned, now)
+        else:
+            reservation = _reserve_for(layout, job, text, path)
+            move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
+    except IdInFlightError as error:
+        raise NotJsonError(error.what, error.why) from None
+    except AlreadyExistsError as error:
+        raise InvalidJobError([f"duplicate: {error.what}; {error.why}"]) from None
+    try:
+        if returned is not None:
+            logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
+        moved = files.move(path, layout.job(*move))
+    except OSError:
+        reservation.give_up()
+        raise
+    if not moved:
+        reservation.give_up()
+        return None
+    reservation.keep()
+    assert isinstance(move.name, PendingName)
+    return move.name
+
+
+def _reserve_for(layout: Layout, job: Body, text: str, path: str) -> Reservation:
+    """The job's own id; without one, the file's stem with a random suffix."""
+    if job.id is not None:
+        return reserve(layout, job.id, besides=path)
+    return _reserve_new(layout, text)
+
+
+def _reserve_new(layout: Layout, text: str) -> Reservation:
+    while True:
+        with suppress(AlreadyExistsError):
+            return reserve(layout, id_from_file_name(text, lease.random_text(6)))
+
+
+def _id_of(reservation: Reservation) -> str:
+    return os.path.basename(reservation.path).removesuffix(".log")
+
+
+def refuse(
+    layout: Layout,
+    text: str,
+    reason: str,
+    now: datetime,
+    priority: int = DEFAULT_PRIORITY,
+    *,
+    source: State = State.PENDING,
+) -> str | None:
+    """Move a file that is no job to the dead letters; the id it has there, None if it was gone.
+
+    Its log gets the reason. Raises OSError if it cannot be moved.
+    """
+    parsed = query.parse_name(source, text)
+    reservation = _reserve_new(layout, f"{parsed.id}.json" if parsed else text)
+    id = _id_of(reservation)
+    try:
+        logs.append_note(reservation.fd, "refused", f"file={logs.quote(text)} reason={logs.quote(reason)}")
+        moved = files.move(layout.job(source, text), layout.job(*lifecycle.refuse(id, now, priority)))
+    except OSError:
+        reservation.give_up()
+        raise
+    if not moved:
+        reservation.give_up()
+        return None
+    reservation.keep()
+    return id

@@ -1,0 +1,171 @@
+"""The few things ever done to files: read one safely, publish a new one, move one.
+
+The only code that calls os.rename, os.link and fsync. No function here replaces a job's file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from queuectl.core.body import MAX_BODY
+from queuectl.errors import DurabilityError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Content(NamedTuple):
+    """The bytes of a regular file and what tells it from any other: device, inode, size, mtime_ns."""
+
+    data: bytes
+    identity: tuple[int, int, int, int]
+
+
+class NotRegularError(OSError):
+    """The path holds a link, directory, pipe, socket or device."""
+
+
+def read(path: str) -> Content:
+    """The first MAX_BODY + 1 bytes of a regular file, never following a link or blocking on a pipe.
+
+    Raises FileNotFoundError, NotRegularError or another OSError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+            raise NotRegularError(error.errno, "not a regular file", path) from None
+        raise
+    try:
+        return read_descriptor(fd, path)
+    finally:
+        os.close(fd)
+
+
+def read_descriptor(fd: int, path: str) -> Content:
+    """`read` of a file that is already open."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularError(errno.EINVAL, "not a regular file", path)
+    data = os.pread(fd, MAX_BODY + 1, 0)
+    while len(data) <= MAX_BODY and (more := os.pread(fd, MAX_BODY + 1 - len(data), len(data))):
+        data += more
+    return Content(data, identify(status))
+
+
+def identify(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def write_new(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Create a file that did not exist, all of it or (after an OSError) nothing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        remove(path)
+        raise
+
+
+def publish(source: str, target: str) -> None:
+    """Give a finished file of tmp/ its public name, replacing nothing (FileExistsError).
+
+    CRASH: between link and unlink the file has both names; the one in tmp/ means nothing
+    (tests/spool/test_files.py).
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(target):  # a file system without hard links, such as exfat
+            raise FileExistsError(errno.EEXIST, "File exists", target) from None
+        os.rename(source, target)
+        return
+    remove(source)
+
+
+def move(source: str, target: str) -> bool:
+    """Rename, to a name that nobody else could choose; False if the source is gone (a lost race)."""
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def replace(path: str, data: bytes) -> None:
+    """Swap the whole content of a settings file, durably."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    remove(temporary)
+    write_new(temporary, data)
+    with contextlib.suppress(OSError):
+        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+    os.rename(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def remove(path: str) -> bool:
+    """Unlink; whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory survive a power cut; raises DurabilityError when that is unknown."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise DurabilityError(
+            "it is not known whether this would survive a power cut",
+            f"{path}: {error.strerror}",
+            "the jobs may be queued already; look before submitting them again",
+        ) from error
+
+
+def sync_files(directory: str, paths: Sequence[str]) -> None:
+    """Make the contents of many new files survive a power cut, by one syncfs(2) where there is one."""
+    if len(paths) > 8 and _syncfs(directory):
+        return
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _syncfs(directory: str) -> bool:
+    import ctypes  # only for bulk submits
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        return False
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(fd) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code == errno.ENOSYS:
+            return False
+        raise OSError(code, os.strerror(code), directory)
+    finally:
+        os.close(fd)

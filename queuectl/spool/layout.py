@@ -1,0 +1,162 @@
+"""Where things lie in a spool, how one is found, and how one is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from queuectl.core.result import State
+from queuectl.errors import SpoolError
+
+STATES = tuple(State)
+
+README = """\
+This directory is a queuectl spool: a job queue made of files.
+
+  pending/   jobs waiting     priority-run_at-attempts-id.json, in the order they will start
+  running/   jobs under way   started_at-priority-attempt-worker-id.json
+  done/      succeeded        finished_at-priority-attempts-result-duration-id.json
+  dead/      gave up          the same; retry one with: mv dead/NAME pending/
+  logs/      output           one file per job, ID.log
+  workers/   one file per worker, locked by it while it lives
+  tmp/       files being written
+
+Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
+Cancel a waiting job: rm pending/NAME. Pause the queue: touch paused. Go on: rm paused.
+"""
+
+CONFIG = """\
+# Settings of this spool. Change them here or with: queuectl config set KEY VALUE
+# What is not set has its default; see them all with: queuectl config list
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one spool, as text ready to be joined in hot code."""
+
+    root: str
+
+    @property
+    def pending(self) -> str:
+        return f"{self.root}/pending"
+
+    @property
+    def running(self) -> str:
+        return f"{self.root}/running"
+
+    @property
+    def tmp(self) -> str:
+        return f"{self.root}/tmp"
+
+    @property
+    def logs(self) -> str:
+        return f"{self.root}/logs"
+
+    @property
+    def workers(self) -> str:
+        return f"{self.root}/workers"
+
+    @property
+    def config(self) -> str:
+        return f"{self.root}/config.toml"
+
+    @property
+    def paused(self) -> str:
+        return f"{self.root}/paused"
+
+    @property
+    def ballast(self) -> str:
+        """A file of no meaning that is given up when a full disk keeps a job from being settled."""
+        return f"{self.root}/tmp/ballast"
+
+    def directory(self, state: State) -> str:
+        return f"{self.root}/{state}"
+
+    def job(self, state: State, name: object) -> str:
+        return f"{self.root}/{state}/{name}"
+
+    def log(self, id: str) -> str:
+        return f"{self.root}/logs/{id}.log"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.root}/workers/{worker}.json"
+
+
+def is_spool(root: str | Path) -> bool:
+    """Whether a directory is a spool: it holds the four state directories."""
+    return all(os.path.isdir(f"{root}/{state}") for state in STATES)
+
+
+def create(root: str | Path) -> bool:
+    """Make a spool, or complete one; whether anything was new. Directories 0700, files 0600."""
+    root = os.path.abspath(root)
+    made = False
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        for name in ("tmp", "logs", "workers", *STATES):
+            if not os.path.isdir(f"{root}/{name}"):
+                os.mkdir(f"{root}/{name}", 0o700)
+                made = True
+        for name, text in (("README.md", README), ("config.toml", CONFIG)):
+            made |= _write_new(f"{root}/{name}", text)
+        _fsync_tree(root)
+    except OSError as error:
+        raise unusable(root, error) from error
+    return made
+
+
+def _write_new(path: str, text: str) -> bool:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
+    return True
+
+
+def _fsync_tree(root: str) -> None:
+    """Make the new directories themselves survive a power cut."""
+    for path in (root, os.path.dirname(root)):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def discover(start: str | Path | None = None) -> str | None:
+    """The path of `spool/` in this or the nearest parent directory, if one of them is a spool."""
+    here = Path(start or os.getcwd()).absolute()
+    for parent in (here, *here.parents):
+        if is_spool(parent / "spool"):
+            return str(parent / "spool")
+    return None
+
+
+def state_home_spool() -> str:
+    """The spool of last resort: `$XDG_STATE_HOME/queuectl/spool`."""
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{home}/queuectl/spool"
+
+
+def unusable(root: str, error: OSError) -> SpoolError:
+    """What a failed system call on the spool means to the user."""
+    hints = {
+        errno.EACCES: "check the owner and mode of that directory",
+        errno.EPERM: "check the owner and mode of that directory",
+        errno.ENOSPC: "free some space or inodes and try again",
+        errno.EDQUOT: "free some of your quota and try again",
+        errno.EROFS: "it is on a read-only file system",
+        errno.ENOTDIR: "it is not a directory",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    where = error.filename if isinstance(error.filename, str) else root
+    return SpoolError(
+        f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hints.get(error.errno or 0, "")
+    )

@@ -1,0 +1,135 @@
+"""Proof of life: the locks that tell whether a worker, or any process of a job, is still there.
+
+A worker holds an exclusive lock on its file in workers/ for as long as it lives; the kernel drops it
+with the process, so a lock that can be had means a dead worker, and no PID is ever trusted.
+
+A job's lock is on its log. The worker takes it and the job inherits the descriptor, so the lock is
+held as long as the worker or any process of the job lives. It must be flock(2) on the bare
+descriptor and is only ever given up by close(): an unlock, such as portalocker's release, would
+free the job's inherited lock as well, and POSIX locks (lockf) do not survive exec.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from queuectl.core.names import format_worker, parse_worker
+from queuectl.spool import files
+from queuectl.spool.layout import Layout
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def random_text(length: int) -> str:
+    """Random lower-case base32: five bits a character."""
+    return "".join(_ALPHABET[byte & 31] for byte in os.urandom(length))
+
+
+def host_of(worker: str) -> str:
+    """The host as it stands in a worker's name."""
+    return parse_worker(worker)[0]
+
+
+def try_lock(fd: int) -> bool:
+    """Lock an open log for this process and whoever inherits the descriptor; False if another has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(path: str) -> bool:
+    """Whether anyone holds a log's lock. Askers do not disturb each other: they try a shared lock."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+class WorkerLease:
+    """A worker's file in workers/, locked until `release` or the end of the process."""
+
+    def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
+        """Take a new name and publish it; the file is locked before anyone can see it."""
+        import portalocker  # 70 ms: only workers and settings need it
+
+        while True:
+            self.name = format_worker(host, os.getpid(), random_text(4))
+            self._path = layout.worker(self.name)
+            temporary = f"{layout.tmp}/worker-{self.name}-{random_text(8)}"
+            self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
+            os.chmod(temporary, 0o600)
+            portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            json.dump({"worker": self.name, "host": host, "pid": os.getpid(), **info}, self._file)
+            self._file.write("\n")
+            self._file.flush()
+            try:
+                files.publish(temporary, self._path)
+            except FileExistsError:
+                files.remove(temporary)
+                self._file.close()
+                continue
+            return
+
+    def release(self) -> None:
+        """Remove the file, then let go of it."""
+        files.remove(self._path)
+        self._file.close()
+
+
+def is_worker_alive(layout: Layout, worker: str) -> bool:
+    """Whether the worker of that name holds its lock (as seen from this host)."""
+    import portalocker
+
+    try:
+        with open(layout.worker(worker), encoding="utf-8") as file:
+            portalocker.lock(file, portalocker.LOCK_SH | portalocker.LOCK_NB)
+    except portalocker.AlreadyLocked:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
+    """What the worker wrote about itself; empty if its file is gone or torn."""
+    try:
+        info = json.loads(files.read(layout.worker(worker)).data)
+    except (OSError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def boot_id() -> str:
+    """Names this run of this kernel, the same in every container on it; empty where there is none."""
+    try:
+        return files.read("/proc/sys/kernel/random/boot_id").data.decode().strip()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def locked_settings(layout: Layout) -> Iterator[None]:
+    """Exclude other writers of config.toml (readers never need a lock: it is replaced whole)."""
+    import portalocker
+
+    with portalocker.Lock(f"{layout.tmp}/config.lock", "a", timeout=10):
+        yield
+
+
+def forget(layout: Layout, worker: str) -> None:
+    """Remove the file of a worker that is dead."""
+    files.remove(layout.worker(worker))

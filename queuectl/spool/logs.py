@@ -1,0 +1,234 @@
+"""The log of a job: its output as it wrote it, and between it the lines that queuectl adds.
+
+    #queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=4711
+    (what the command wrote to stdout and stderr)
+
+    #queuectl end attempt=1 started_at=20261124T034300.120Z exit=0
+
+`start` and, where it can, `end` are written by the job's own shell, so they outlive the worker. An end
+says `exit=N`, `signal=N`, `result=WORD`, or `status=N`: a status as a shell sees it, where 128 + N
+means signal N. The newline before an end line belongs to it, so the output is known to the byte.
+`retry`, `refused` and `note` are single lines by queuectl alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO
+
+from queuectl.core.names import RunningName, format_time
+from queuectl.core.result import Result
+from queuectl.errors import SpoolError
+
+RELEASED = "released"
+"""The result word of an attempt that does not count: its worker gave the job back."""
+PREFIX = b"#queuectl "
+_LINE = re.compile(rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?")
+_FIELD = re.compile(rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_BLOCK = 1 << 16
+
+
+def open_log(path: str, *, exclusive: bool = False) -> int:
+    """A descriptor for appending and reading, 0600, created if missing (or only then, if `exclusive`)."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o600)
+
+
+def format_start(name: RunningName, pid: str) -> str:
+    """The start line, without its newline. `pid` may be a shell's `$$`."""
+    at = format_time(name.started_at)
+    return f"#queuectl start attempt={name.attempt} started_at={at} worker={name.worker} pid={pid}"
+
+
+def format_end(name: RunningName, outcome: str) -> str:
+    """The end line, without the newlines around it. `outcome` is such as `exit=0`."""
+    return f"#queuectl end attempt={name.attempt} started_at={format_time(name.started_at)} {outcome}"
+
+
+def format_outcome(result: Result) -> str:
+    return f"result={result}" if result.code is None else f"{result.kind}={result.code}"
+
+
+def append_start(fd: int, name: RunningName, pid: int) -> None:
+    """Write the start line that the job's shell could not."""
+    _append(fd, format_start(name, str(pid)) + "\n")
+
+
+def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> None:
+    """Write the end line that the job's shell could not."""
+    said = f" reason={quote(reason)}" if reason else ""
+    _append(fd, "\n" + format_end(name, outcome + said) + "\n")
+
+
+def append_note(fd: int, event: str, text: str) -> None:
+    """Write a `retry`, `refused` or `note` line."""
+    _append(fd, f"#queuectl {event} {text}\n")
+
+
+def _append(fd: int, text: str) -> None:
+    os.write(fd, text.encode("utf-8", "backslashreplace"))
+
+
+def quote(text: str) -> str:
+    """`text` in one line between double quotes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a log tells of one attempt: who claimed it, its shell's pid, and its result once it ended.
+
+    `output_at` is the offset behind its start line.
+    """
+
+    output_at: int
+    worker: str
+    pid: int | None
+    result: Result | None
+
+
+def find_attempt(fd: int, name: RunningName) -> Attempt | None:
+    """The attempt that a running name stands for; None if its start was never logged."""
+    mark = f"#queuectl start attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
+    start = _rfind(fd, mark)
+    if start is None:
+        return None
+    first = _line_at(fd, start)
+    fields = _fields(first)
+    end = _rfind(
+        fd, f"\n#queuectl end attempt={name.attempt} started_at={format_time(name.started_at)} ".encode(), start
+    )
+    result = None
+    if end is not None:
+        line = _line_at(fd, end + 1)
+        result = parse_outcome(_fields(line)) if line.endswith(b"\n") else None
+    pid = fields.get("pid", "")
+    return Attempt(start + len(first), fields.get("worker", ""), int(pid) if pid.isdecimal() else None, result)
+
+
+def parse_outcome(fields: dict[str, str]) -> Result | None:
+    """The result that the fields of an end line tell; None if they are torn or foreign."""
+    try:
+        if "exit" in fields:
+            return Result.parse(f"exit{int(fields['exit'])}")
+        if "signal" in fields:
+            return Result.parse(f"signal{int(fields['signal'])}")
+        if "status" in fields:
+            return from_shell_status(int(fields["status"]))
+        return Result.parse(fields.get("result", ""))
+    except ValueError:
+        return None
+
+
+def from_shell_status(status: int) -> Result:
+    """A command's status as its shell sees it: 128 + N stands for death by signal N (POSIX sh, 2.8.2)."""
+    return Result.signal(status - 128) if 128 < status <= 192 else Result.exit(status)
+
+
+def last_line(fd: int) -> tuple[str, dict[str, str]]:
+    """(event, fields) of the last line if queuectl wrote it, else ("", {})."""
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, 1024, max(0, size - 1024)).rstrip(b"\n").rsplit(b"\n", 1)[-1]
+    match = _LINE.fullmatch(tail)
+    return (match[1].decode(), _fields(match[2])) if match else ("", {})
+
+
+def is_last_attempt_open(fd: int) -> bool:
+    """Whether the last attempt that began in this log has no end line."""
+    start = _rfind(fd, b"#queuectl start attempt=")
+    return start is not None and _rfind(fd, b"\n#queuectl end attempt=", start) is None
+
+
+def _rfind(fd: int, needle: bytes, least: int = 0) -> int | None:
+    """The last offset of `needle` at or after `least`, reading backwards in blocks."""
+    end = os.fstat(fd).st_size
+    after = b""
+    while end > least:
+        start = max(least, end - _BLOCK)
+        block = os.pread(fd, end - start, start) + after
+        at = block.rfind(needle)
+        if at >= 0:
+            return start + at
+        after = block[: len(needle) - 1]
+        end = start
+    return None
+
+
+def _line_at(fd: int, offset: int) -> bytes:
+    """The line at `offset`, with its newline if it is whole."""
+    data = os.pread(fd, 4096, offset)
+    return data[: data.index(b"\n") + 1] if b"\n" in data else data
+
+
+def _fields(line: bytes) -> dict[str, str]:
+    return {key.decode(): value.decode("utf-8", "replace").strip('"') for key, value in _FIELD.findall(line)}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A line of queuectl's in a log: its event, its fields, and the text after the event."""
+
+    event: str
+    fields: dict[str, str]
+    text: str
+
+    @property
+    def attempt(self) -> int | None:
+        text = self.fields.get("attempt", "")
+        return int(text) if text.isdecimal() else None
+
+
+def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iterator[Mark | bytes]:
+    """The log in order: pieces of output exactly as written, and a Mark for each line of queuectl's.
+
+    At the end of the file `wait`, if given, is asked: True means to look again, False that nothing
+    more will come. Memory stays flat however long a log or a line is.
+    """
+    held = False  # a newline that belongs to the output unless an end line follows
+    at_line_start = True
+    while True:
+        line = file.readline(_BLOCK)
+        if not line or (
+            wait is not None and at_line_start and PREFIX.startswith(line[: len(PREFIX)]) and line[-1:] != b"\n"
+        ):
+            file.seek(-len(line), os.SEEK_CUR)
+            if wait is not None and wait():
+                continue
+            if not line:
+                break
+            line = file.read(len(line))
+        match = _LINE.fullmatch(line) if at_line_start else None
+        if match:
+            if held and match[1] != b"end":
+                yield b"\n"
+            held = False
+            yield Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace"))
+            continue
+        at_line_start = line.endswith(b"\n")
+        piece = (b"\n" if held else b"") + line
+        held = at_line_start
+        if held:
+            piece = piece[:-1]
+        if piece:
+            yield piece
+    if held:
+        yield b"\n"
+
+
+def open_reading(path: str, id: str) -> BinaryIO:
+    """A log opened for reading, never through a link; raises SpoolError if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise SpoolError(f"the log of {id} cannot be read", f"{path}: {error.strerror}") from error
+    return os.fdopen(fd, "rb")
+
+
+def log_ended_at(fd: int, name: RunningName) -> datetime:
+    """When the log was last written to, never before the attempt began."""
+    at = datetime.fromtimestamp(os.fstat(fd).st_mtime, name.started_at.tzinfo)
+    return max(at, name.started_at)

@@ -1,0 +1,91 @@
+"""The processes of an attempt: find them by their token or process group, and end them.
+
+Every process of an attempt inherits QUEUECTL_TOKEN, so they can be found even when they have left
+the process group. Needs /proc (Linux); elsewhere only the process group is known.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+from queuectl.core.names import RunningName, format_time
+
+TOKEN = "QUEUECTL_TOKEN"
+
+
+def token_of(name: RunningName, worker: str) -> str:
+    """What names one attempt for ever: the worker that claimed it, when, and the job."""
+    return f"{worker}:{format_time(name.started_at)}:{name.id}"
+
+
+def carries_token(pid: int, token: str) -> bool:
+    """Whether that process was started under this token. False if it is gone or another user's."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{TOKEN}={token}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def find(token: str, group: int | None = None) -> list[int]:
+    """Live processes that carry the token or belong to the group, but never the caller."""
+    found = []
+    try:
+        entries = os.listdir("/proc")
+    except OSError:
+        entries = []
+    for entry in entries:
+        if not entry.isdecimal() or int(entry) == os.getpid():
+            continue
+        pid = int(entry)
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                state, _, pgrp, *_ = file.read().rpartition(b")")[2].split()
+        except (OSError, ValueError):
+            continue
+        if state not in (b"Z", b"X") and ((group is not None and int(pgrp) == group) or carries_token(pid, token)):
+            found.append(pid)
+    return found
+
+
+def terminate(token: str, group: int | None, grace: float) -> None:
+    """End every process of an attempt: SIGTERM, up to `grace` seconds, then SIGKILL until none is left.
+
+    `group` must be the attempt's own: its leader is alive, or not yet waited for.
+    """
+    _send(find(token, group), group, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    pause = 0.005
+    while left := find(token, group):
+        if time.monotonic() >= deadline:
+            _send(left, group, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+
+
+def _send(pids: list[int], group: int | None, number: signal.Signals) -> None:
+    if group is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+            pids = [pid for pid in pids if _group_of(pid) != group]
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def pid_namespace() -> int:
+    """Names the process table that this process sees; 0 where there is no such thing."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,187 @@
+"""Looking at a spool: listings, counts and single jobs. Reads names; bodies only where asked for.
+
+Nothing here takes a lock or changes anything. A job that moves while directories are being listed
+may be missed once, so whoever needs certainty looks again (`locate` does).
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from queuectl.core import body
+from queuectl.core.job import Job
+from queuectl.core.names import (
+    FinishedName,
+    Name,
+    PendingName,
+    RunningName,
+    format_time,
+    is_ignored,
+    is_valid_id,
+    parse_time,
+)
+from queuectl.core.result import State
+from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
+from queuectl.spool import files
+from queuectl.spool.layout import STATES, Layout
+
+_PARSERS = {
+    State.PENDING: PendingName.parse,
+    State.RUNNING: RunningName.parse,
+    State.DONE: FinishedName.parse,
+    State.DEAD: FinishedName.parse,
+}
+_FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
+
+
+def parse_name(state: State, text: str) -> Name | None:
+    """The value of a file name in that state's directory; None if it is foreign there."""
+    return _PARSERS[state](text)
+
+
+def list_names(layout: Layout, state: State) -> list[str]:
+    """Every name in a state's directory, in no order."""
+    return os.listdir(layout.directory(state))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many jobs there are. ready + scheduled + retrying = pending.
+
+    `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff.
+    `dropped` counts files in pending/ that no worker has looked at yet, or that may be incomplete.
+    """
+
+    ready: int
+    scheduled: int
+    retrying: int
+    running: int
+    done: int
+    dead: int
+    dropped: int
+    oldest_ready: datetime | None
+    next_run_at: datetime | None
+
+    @property
+    def pending(self) -> int:
+        return self.ready + self.scheduled + self.retrying
+
+
+def count(layout: Layout, now: datetime) -> Counts:
+    """Counts from names alone: one listing of each directory."""
+    ready = scheduled = retrying = dropped = 0
+    oldest, soonest = "~", "~"
+    text_now = format_time(now)
+    for name in list_names(layout, State.PENDING):
+        fields = name.split("-", 3)
+        if len(fields) < 4 or len(fields[1]) != len(text_now) or PendingName.parse(name) is None:
+            dropped += not is_ignored(name)
+        elif fields[1] <= text_now:
+            ready += 1
+            oldest = min(oldest, fields[1])
+        else:
+            scheduled += fields[2] == "0"
+            retrying += fields[2] != "0"
+            soonest = min(soonest, fields[1])
+    running, done, dead = (
+        sum(name.endswith(".json") for name in list_names(layout, state))
+        for state in (State.RUNNING, State.DONE, State.DEAD)
+    )
+    return Counts(
+        ready, scheduled, retrying, running, done, dead, dropped, _parse_optional(oldest), _parse_optional(soonest)
+    )
+
+
+def _parse_optional(text: str) -> datetime | None:
+    return None if text == "~" else parse_time(text)
+
+
+def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
+    """Where the job of exactly this id lies (state, name); None if the spool holds none.
+
+    `besides` is the path of a file that does not count. Looks twice, because a job that moves
+    backwards (a retry) between two listings would be missed.
+    """
+    for _ in range(2):
+        found = None
+        for state in STATES:
+            for name in list_names(layout, state):
+                if not name.endswith(f"-{id}.json") or layout.job(state, name) == besides:
+                    continue
+                parsed = parse_name(state, name)
+                if parsed is not None and parsed.id == id:
+                    found = state, name
+        if found:
+            return found
+    return None
+
+
+def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -> dict[str, tuple[State, str]]:
+    """Every id that starts with `prefix`, and where its job lies."""
+    found = {}
+    for state in states:
+        skip = _FIELDS_BEFORE_ID[state]
+        for name in list_names(layout, state):
+            fields = name.split("-", skip)
+            if len(fields) > skip and fields[skip].startswith(prefix) and (parsed := parse_name(state, name)):
+                found[parsed.id] = state, name
+    return found
+
+
+def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:
+    """Where the job lies whose id is `text`, or the only one that starts with it.
+
+    Raises NotFoundError or AmbiguousIdError.
+    """
+    if not is_valid_id(text):
+        raise NotFoundError(f"no job {text!r}", "that is not an id")
+    for _ in range(2):
+        found = match_ids(layout, text, states)
+        if text in found:
+            return found[text]
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            some = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
+            raise AmbiguousIdError(f"{text!r} fits {len(found)} jobs", some, "type more of the id")
+    where = f" in {' or '.join(states)}" if states != STATES else ""
+    raise NotFoundError(f"no job {text!r}{where}", hint="see: queuectl list")
+
+
+def load(layout: Layout, state: State, name: str) -> Job | None:
+    """The job of that file with its body; None if the file is gone or its name is foreign.
+
+    A body that is no job's leaves `body` None and says why in `problem`.
+    """
+    parsed = parse_name(state, name)
+    if parsed is None:
+        return None
+    path = layout.job(state, name)
+    fields = content = None
+    try:
+        fields = body.decode(files.read(path).data)
+        content, problem = body.validate(fields), None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except InvalidJobError as error:
+        problem = error.why
+    except NotJsonError as error:
+        problem = ": ".join(part for part in (error.what, error.why) if part)
+    return Job(state, parsed, path, content, fields, problem)
+
+
+def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
+    """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
+    names = [name for name in list_names(layout, state) if name.endswith(".json")]
+    newest_first = state in (State.DONE, State.DEAD)
+    if limit is not None and limit < len(names) // 20:
+        names = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
+    else:
+        names.sort(reverse=newest_first)
+    return (name for name in names if parse_name(state, name))

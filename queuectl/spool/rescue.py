@@ -1,0 +1,131 @@
+"""What dead workers left in running/: who is an orphan, and what became of it.
+
+Reads only; the worker that looks then adopts, settles or releases, each by one rename that decides
+between two rescuers. Workers of other hosts are left to those hosts: a lock cannot be seen from here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from queuectl.core.names import RunningName, parse_worker
+from queuectl.core.result import LOST, Result, State
+from queuectl.spool import lease, logs, processes, query
+from queuectl.spool.layout import Layout
+
+_START_WAIT = 0.5
+
+
+class Fate(Enum):
+    """What became of an attempt whose worker is gone."""
+
+    ENDED = auto()  # its end is on record, or it cannot have one any more
+    ALIVE = auto()  # its shell still runs: adopt it
+    NEVER_STARTED = auto()  # the worker died before the command began: the attempt does not count
+    UNCLEAR = auto()  # something holds its lock that cannot be seen from here: look again later
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A fate with what belongs to it: the result and when it ended, or the shell's pid and the token."""
+
+    fate: Fate
+    token: str = ""
+    pid: int | None = None
+    result: Result | None = None
+    ended_at: datetime | None = None
+
+
+def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
+    """Running jobs whose worker's lock is free on this host, except those of the worker `mine`."""
+    alive: dict[str, bool] = {mine: True}
+    orphans = []
+    for text in query.list_names(layout, State.RUNNING):
+        name = RunningName.parse(text)
+        if name is None:
+            continue
+        if name.worker not in alive:
+            alive[name.worker] = not _is_here(layout, name.worker, host) or lease.is_worker_alive(layout, name.worker)
+        if not alive[name.worker]:
+            orphans.append(name)
+    return orphans
+
+
+def _is_here(layout: Layout, worker: str, host: str) -> bool:
+    """Whether that worker ran on this host: the same name, or the same run of the same kernel."""
+    name = parse_worker(worker)[0]
+    boot = lease.read_worker(layout, worker).get("boot_id")
+    return name == host or (bool(boot) and boot == lease.boot_id())
+
+
+def forget_dead_workers(layout: Layout, host: str) -> None:
+    """Remove the files of dead workers of this host that have no running job left to rescue."""
+    busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
+    for entry in os.listdir(layout.workers):
+        worker = entry.removesuffix(".json")
+        try:
+            parse_worker(worker)
+        except ValueError:
+            continue
+        if worker not in busy and _is_here(layout, worker, host) and not lease.is_worker_alive(layout, worker):
+            lease.forget(layout, worker)
+
+
+def examine(layout: Layout, name: RunningName) -> Verdict:
+    """What became of an orphan.
+
+    The end line is believed first: a process that the job left behind may hold its lock for ever.
+    """
+    path = layout.log(name.id)
+    attempt, ended_at = _read(path, name)
+    if attempt and attempt.result:
+        return Verdict(Fate.ENDED, result=attempt.result, ended_at=ended_at)
+    token = processes.token_of(name, attempt.worker if attempt else name.worker)
+    if attempt and attempt.pid and processes.carries_token(attempt.pid, token):
+        return Verdict(Fate.ALIVE, token, attempt.pid)
+    if lease.is_locked(path) and not _sees_processes_of(layout, token):
+        return Verdict(Fate.UNCLEAR, token)
+    if attempt is None:
+        attempt, ended_at = _await_start(path, name)
+        if attempt is not None:
+            return Verdict(Fate.UNCLEAR, token)  # it has just begun: the next look will find its shell
+        if not processes.find(token):
+            return Verdict(Fate.NEVER_STARTED)
+    # RACE: the shell may have ended between the two looks; its line was written before (tests/spool/test_rescue.py).
+    attempt, ended_at = _read(path, name)
+    return Verdict(Fate.ENDED, token, result=(attempt and attempt.result) or LOST, ended_at=ended_at)
+
+
+def _await_start(path: str, name: RunningName) -> tuple[logs.Attempt | None, datetime | None]:
+    """The attempt whose shell may have been made an instant before its worker died, and be about to speak.
+
+    Until it has executed, such a shell is known by nothing but the lock.
+    """
+    deadline = time.monotonic() + _START_WAIT
+    while True:
+        is_locked = lease.is_locked(path)
+        attempt, at = _read(path, name)
+        if attempt or not is_locked or time.monotonic() > deadline:
+            return attempt, at
+        time.sleep(0.02)
+
+
+def _read(path: str, name: RunningName) -> tuple[logs.Attempt | None, datetime | None]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None, None
+    try:
+        return logs.find_attempt(fd, name), logs.log_ended_at(fd, name)
+    finally:
+        os.close(fd)
+
+
+def _sees_processes_of(layout: Layout, token: str) -> bool:
+    """Whether the worker that made the token ran in this process's PID namespace, as far as is known."""
+    namespace = lease.read_worker(layout, token.split(":", maxsplit=1)[0]).get("pid_namespace")
+    return namespace is None or namespace == processes.pid_namespace()

@@ -1,0 +1,127 @@
+"""The bell: watchdog tells that something happened in pending/ or the spool's root.
+
+A bell may ring for nothing and may be lost; nothing depends on it but how soon a worker looks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from queuectl.spool.layout import Layout
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver
+
+Ring = Callable[[str | None], None]
+"""Called from another thread with the path of a file that appeared, or None for `look at everything`."""
+
+
+class Trigger:
+    """Watches a spool until closed. `problem` says why it cannot, if it cannot."""
+
+    def __init__(self, layout: Layout, ring: Ring) -> None:
+        self._layout = layout
+        self._ring = ring
+        self._observer: BaseObserver | None = None
+        self.problem: str | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Start watching, or say in `problem` why that fails; may be called again later."""
+        self.close()
+        try:
+            self._observer = _start_observer(self._layout, self._ring)
+            self.problem = None
+        except Exception as error:  # watchdog raises what the platform's backend does: OSError, ImportError, its own
+            self.problem = f"{type(error).__name__}: {error}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether every thread that a ring needs is running."""
+        observer = self._observer
+        if observer is None or not observer.is_alive():
+            return False
+        return all(emitter.is_alive() for emitter in observer.emitters) and _reader_is_alive(observer)
+
+    def close(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            with suppress(RuntimeError):
+                observer.join(timeout=2)
+
+
+def _start_observer(layout: Layout, ring: Ring) -> BaseObserver:
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if event.event_type == "modified":  # of the directory: watchdog adds one to every event
+                return
+            ring(None if event.is_directory else os.fsdecode(event.src_path))
+
+    observer = _make_observer(ring)
+    for directory in (layout.pending, layout.root):
+        observer.schedule(Handler(), directory)
+    try:
+        observer.start()
+    except BaseException:
+        observer.stop()
+        raise
+    return observer
+
+
+def _make_observer(ring: Ring) -> BaseObserver:
+    """An observer that rings at once, even right after a job was claimed.
+
+    Stock watchdog 7.1.0 keeps an IN_MOVED_FROM (every claim is one) for 0.5 s in the hope of its
+    IN_MOVED_TO, and everything behind it; so that event is not asked for here
+    (tests/spool/test_trigger.py). An overflow of the kernel's queue rings for everything.
+    """
+    import sys
+
+    if not sys.platform.startswith("linux"):
+        from watchdog.observers import Observer
+
+        return Observer()
+    from watchdog.observers.api import BaseObserver
+    from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
+    from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
+
+    events = Mask(
+        InotifyConstants.IN_MOVED_TO
+        | InotifyConstants.IN_CREATE  # a hard link, as `enqueue` makes it, is nothing but this
+        | InotifyConstants.IN_CLOSE_WRITE
+        | InotifyConstants.IN_DELETE
+        | InotifyConstants.IN_DELETE_SELF
+        | InotifyConstants.IN_ONLYDIR
+    )
+
+    class Group(InotifyWatchGroup):
+        def on_queue_overflow(self) -> None:
+            super().on_queue_overflow()
+            ring(None)
+
+    class Emitter(InotifyEmitter):
+        def on_thread_start(self) -> None:
+            self._inotify = Group(self._inotify_fd, os.fsencode(self.watch.path), event_mask=events)
+
+    inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and started anew
+    inotify.start()
+
+    class Observer(BaseObserver):
+        reader = inotify
+
+        def on_thread_stop(self) -> None:
+            super().on_thread_stop()
+            inotify.stop()
+
+    return Observer(Emitter, timeout=1, inotify_fd=inotify)
+
+
+def _reader_is_alive(observer: BaseObserver) -> bool:
+    reader = getattr(observer, "reader", None)
+    return reader is None or bool(reader.is_alive())

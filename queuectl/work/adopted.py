@@ -1,0 +1,154 @@
+"""Jobs that outlived their worker: take charge of them, enforce their timeouts, settle them.
+
+An adopted job's shell is no child of this process, so its end is awaited through a pidfd and its
+outcome read from the end line that the shell wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from queuectl.core import lifecycle
+from queuectl.core.body import Body
+from queuectl.core.names import RunningName
+from queuectl.core.result import LOST, TIMEOUT, State
+from queuectl.spool import claims, logs, processes, query, rescue
+from queuectl.spool.rescue import Fate, Verdict
+from queuectl.work.settle import Context, finish, release
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    name: RunningName
+    body: Body | None
+    token: str
+    pid: int
+    deadline: float | None
+    reason: str | None = None
+
+
+class Adopted:
+    """For the main thread only. `selector` tells of a pidfd whose process has ended; then call `end`."""
+
+    def __init__(self, context: Context, worker: str, selector: selectors.BaseSelector) -> None:
+        self._context = context
+        self._layout = context.spool.layout
+        self._worker = worker
+        self._selector = selector
+        self._jobs: dict[int, _Job] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def deadlines(self) -> list[float]:
+        return [job.deadline for job in self._jobs.values() if job.deadline is not None]
+
+    def rescue(self, name: RunningName) -> bool:
+        """Do what an orphan's fate calls for; False if that is not clear yet."""
+        verdict = rescue.examine(self._layout, name)
+        if verdict.fate is Fate.UNCLEAR:
+            return False
+        if verdict.fate is Fate.ALIVE:
+            return self._adopt(name, verdict)
+        if verdict.fate is Fate.NEVER_STARTED:
+            release(self._context, name, f"its worker {name.worker} died before it began")
+        else:
+            self._settle(name, self._read_body(name), verdict)
+        return True
+
+    def _adopt(self, name: RunningName, verdict: Verdict) -> bool:
+        assert verdict.pid is not None
+        try:
+            descriptor = os.pidfd_open(verdict.pid)
+        except (OSError, AttributeError):
+            return False  # it has just ended, or this system has no pidfd: its end line will tell
+        body = self._read_body(name)
+        move = lifecycle.adopt_running(name, self._worker)
+        if not claims.settle(self._layout, name, move):
+            os.close(descriptor)
+            return True
+        assert isinstance(move.name, RunningName)
+        job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body))
+        self._jobs[descriptor] = job
+        self._selector.register(descriptor, selectors.EVENT_READ)
+        text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
+        self._context.report.event(self._context.now(), "adopted", name.id, text, attempt=name.attempt)
+        return True
+
+    def _deadline(self, name: RunningName, body: Body | None) -> float | None:
+        timeout = body.timeout if body and body.timeout is not None else self._context.settings.timeout
+        if timeout is None:
+            return None
+        return time.monotonic() + timeout - (self._context.now() - name.started_at).total_seconds()
+
+    def _read_body(self, name: RunningName) -> Body | None:
+        job = query.load(self._layout, State.RUNNING, str(name))
+        return job.body if job else None
+
+    def expire(self) -> None:
+        """End the jobs whose time is up."""
+        now = time.monotonic()
+        for job in self._jobs.values():
+            if job.deadline is not None and job.deadline <= now:
+                self._stop(job, "timeout")
+
+    def end_all(self, reason: str) -> None:
+        """End them all; `reason` is `release`."""
+        for job in self._jobs.values():
+            if job.reason is None:
+                self._stop(job, reason)
+
+    def end_disowned(self) -> None:
+        """End the jobs whose files somebody has moved away."""
+        for job in self._jobs.values():
+            if job.reason is None and not os.path.lexists(self._layout.job(State.RUNNING, job.name)):
+                self._stop(job, "cancelled")
+
+    def _stop(self, job: _Job, reason: str) -> None:
+        job.reason, job.deadline = reason, None
+        arguments = (job.token, job.pid, self._context.settings.grace)
+        threading.Thread(target=processes.terminate, args=arguments, name="end", daemon=True).start()
+
+    def end(self, descriptor: int) -> None:
+        """Settle the job whose shell has ended."""
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        job = self._jobs.pop(descriptor)
+        verdict = rescue.examine(self._layout, job.name)
+        if job.reason == "release":
+            _note_end(self._layout.log(job.name.id), job.name, f"result={logs.RELEASED}")
+            release(self._context, job.name, "stopped with its worker")
+        elif job.reason == "timeout":
+            _note_end(self._layout.log(job.name.id), job.name, logs.format_outcome(TIMEOUT))
+            self._finish(job.name, job.body, Verdict(Fate.ENDED, result=TIMEOUT))
+        else:
+            if verdict.fate is not Fate.ENDED:  # its file or its log is gone
+                verdict = Verdict(Fate.ENDED, job.token, result=LOST)
+            self._settle(job.name, job.body, verdict)
+
+    def _settle(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
+        if verdict.result == LOST:
+            # What is left of the lost attempt must not meet the next one.
+            processes.terminate(verdict.token, None, self._context.settings.grace)
+            _note_end(self._layout.log(name.id), name, logs.format_outcome(LOST))
+        self._finish(name, body, verdict)
+
+    def _finish(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
+        ended_at = verdict.ended_at or self._context.now()
+        duration = max(0.0, (ended_at - name.started_at).total_seconds())
+        finish(self._context, name, body, verdict.result or LOST, duration)
+
+
+def _note_end(path: str, name: RunningName, outcome: str) -> None:
+    """Write an end line into the log of a job that this worker did not start."""
+    with suppress(OSError):
+        log = logs.open_log(path)
+        try:
+            logs.append_end(log, name, outcome)
+        finally:
+            os.close(log)

@@ -1,0 +1,184 @@
+"""Running one command: the only code that starts a process.
+
+A command string runs in /bin/sh with a one-line prelude in front of it:
+
+    trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;echo "#queuectl start … pid=$$">&9;cd '…'||exit 126;COMMAND
+
+so the job's own shell records its start and its end in the log, whoever may be dead by then. The prelude
+shares the command's first line, which keeps line numbers in the shell's messages true.
+
+A command that would lose the trap (it says `exec` or `trap`, or /bin/sh runs EXIT traps when a signal kills
+it, as bash does) and an array of strings run below a second shell that waits for them:
+
+    s=;trap 'printf "\\n#queuectl end … status=%s\\n" "$s">&9' 0;…;"$@" 9>&-;s=$?;exit $s
+
+which tells death by signal N only as 128 + N.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from queuectl.core.body import Body
+from queuectl.core.names import RunningName
+from queuectl.core.result import TIMEOUT, Result
+from queuectl.spool import logs, processes
+from queuectl.spool.claims import Claim
+
+SHELL = "/bin/sh"
+_LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
+_LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
+CANNOT_RUN = 126
+_DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP]
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """A command under way. `stop` ends it; `reason` is then why: `timeout`, `release` or `cancelled`."""
+
+    claim: Claim
+    pid: int
+    is_wrapped: bool
+    reason: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_over: bool = False
+    _ender: threading.Thread | None = None
+
+    def stop(self, reason: str, grace: float) -> None:
+        """End every process of the job, without waiting for it; nothing if its shell has ended."""
+        with self._lock:
+            if self._is_over or self._ender is not None:
+                return
+            self.reason = reason
+            self._ender = threading.Thread(
+                target=processes.terminate, args=(self.claim.token, self.pid, grace), name="end", daemon=True
+            )
+        self._ender.start()
+
+    def wait(self) -> Result:
+        """Block until the shell has ended (and, if it was stopped, all it left); how it ended."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            self._is_over = True
+        if self._ender is not None:
+            self._ender.join()  # before the pid is freed: it names the process group to end
+        _, status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        result = self._result_of(code)
+        if self._ender is None and result.kind == "signal":
+            # A shell that was killed may have left its command running, which must not meet the next attempt.
+            processes.terminate(self.claim.token, None, 0)
+        return TIMEOUT if self.reason == "timeout" else result
+
+    def _result_of(self, code: int) -> Result:
+        if code < 0:
+            return Result.signal(-code)
+        return logs.from_shell_status(code) if self.is_wrapped else Result.exit(code)
+
+
+class Executor:
+    """Starts commands for one worker of one spool. Thread-safe."""
+
+    def __init__(self, spool: str, worker: str) -> None:
+        self._environment = {
+            **os.environb,
+            b"QUEUECTL_SPOOL": os.fsencode(spool),
+            b"QUEUECTL_WORKER": os.fsencode(worker),
+        }
+        self._null = _open_null()
+        self._trap_survives_signals = _runs_exit_trap_on_signal()
+
+    def start(self, claim: Claim) -> Execution:
+        """Start the claim's command in a session of its own; raises OSError if that is impossible."""
+        body, name = claim.body, claim.name
+        is_wrapped = self._must_wrap(body.command)
+        prelude = _prelude(name, body, is_wrapped)
+        if is_wrapped:
+            words = list(body.command) if isinstance(body.command, tuple) else [SHELL, "-c", body.command]
+            arguments = ["sh", "-c", f'{prelude}"$@" {_LOG}>&-;s=$?;exit $s', "sh", *words]
+        else:
+            arguments = ["sh", "-c", f"{prelude}{body.command}"]
+        pid = os.posix_spawn(
+            SHELL,
+            arguments,
+            self._environment_of(claim),
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, self._null, 0),
+                (os.POSIX_SPAWN_DUP2, claim.log, 1),
+                (os.POSIX_SPAWN_DUP2, claim.log, 2),
+                (os.POSIX_SPAWN_DUP2, claim.log, _LOG),
+            ],
+        )
+        return Execution(claim, pid, is_wrapped)
+
+    def _must_wrap(self, command: str | tuple[str, ...]) -> bool:
+        return isinstance(command, tuple) or self._trap_survives_signals or _LOSES_TRAP.search(command) is not None
+
+    def _environment_of(self, claim: Claim) -> Mapping[bytes, bytes]:
+        return {
+            **self._environment,
+            **{key.encode(): value.encode() for key, value in claim.body.env.items()},
+            b"QUEUECTL_JOB_ID": claim.name.id.encode(),
+            b"QUEUECTL_ATTEMPT": str(claim.name.attempt).encode(),
+            b"QUEUECTL_SPOOL": self._environment[b"QUEUECTL_SPOOL"],
+            b"QUEUECTL_WORKER": self._environment[b"QUEUECTL_WORKER"],
+            processes.TOKEN.encode(): claim.token.encode(),
+        }
+
+
+def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:
+    """Write the end line unless the job's shell has; and the start line, if there is none.
+
+    There is none after a syntax error in the command's first line, or if no shell could be started.
+    """
+    event, fields = logs.last_line(claim.log)
+    if event == "end" and fields.get("attempt") == str(claim.name.attempt) and outcome.startswith("exit="):
+        return
+    attempt = logs.find_attempt(claim.log, claim.name)
+    if attempt is not None and attempt.result is not None and logs.format_outcome(attempt.result) == outcome:
+        return
+    size = os.fstat(claim.log).st_size - (attempt.output_at if attempt else claim.offset)
+    if attempt is None:
+        logs.append_start(claim.log, claim.name, pid)
+    logs.append_end(claim.log, claim.name, f"{outcome} bytes={max(0, size)}", reason)
+
+
+def _prelude(name: RunningName, body: Body, is_wrapped: bool) -> str:
+    status, value = ("status=%s", '"$s"') if is_wrapped else ("exit=%d", "$?")
+    end = logs.format_end(name, status)
+    enter = f"cd {shlex.quote(body.cwd)}||exit {CANNOT_RUN};" if body.cwd else ""
+    return (
+        f"{'s=;' if is_wrapped else ''}trap 'printf \"\\n{end}\\n\" {value}>&{_LOG}' 0;"
+        f'echo "{logs.format_start(name, "$$")}">&{_LOG};{enter}'
+    )
+
+
+def _open_null() -> int:
+    """/dev/null, on a descriptor above those that a job's numbers could collide with."""
+    import fcntl
+
+    low = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(low)
+    return high
+
+
+def _runs_exit_trap_on_signal() -> bool:
+    """Whether this machine's /bin/sh runs an EXIT trap when SIGTERM kills it (bash does, with status 0)."""
+    probe = subprocess.run(
+        [SHELL, "-c", "trap 'echo ran' 0;kill -15 $$;sleep 1"],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    return probe.stdout != b""

@@ -1,0 +1,53 @@
+"""What a worker says: one line for every event, for people, for journals (JSON lines), or quietly."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from datetime import datetime
+from typing import Any, TextIO
+
+from queuectl.core.names import format_rfc3339
+from queuectl.core.text import printable
+
+_PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
+
+
+class Report:
+    """Thread-safe. A reader that went away never stops the worker."""
+
+    def __init__(self, style: str = "text", stream: TextIO | None = None) -> None:
+        """`style` is `text`, `quiet` (problems only) or `json`."""
+        self._style = style
+        self._stream = stream or sys.stderr
+        self._lock = threading.Lock()
+        self._said: set[str] = set()
+
+    def event(self, now: datetime, event: str, job: str | None, text: str, **fields: Any) -> None:
+        """`text` says what happened, how long it took and what comes next; `fields` the same as data."""
+        if self._style == "quiet" and event not in _PROBLEMS:
+            return
+        if self._style == "json":
+            line = json.dumps({"at": format_rfc3339(now), "event": event, "job": job, **fields, "message": text})
+        else:
+            at = now.astimezone().strftime("%H:%M:%S")
+            line = printable(" ".join(f"{at}  {event:<8} {job or '':<14} {text}".split("\n"))).rstrip()
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                pass  # nobody listens any more; the jobs matter more
+
+    def once(self, key: str, now: datetime, event: str, text: str) -> None:
+        """Say something that would otherwise be said again and again, until `over` is called for its key."""
+        if key not in self._said:
+            self._said.add(key)
+            self.event(now, event, None, text)
+
+    def over(self, key: str, now: datetime, text: str) -> None:
+        """Say that what `once` said is over, if it was said."""
+        if key in self._said:
+            self._said.discard(key)
+            self.event(now, "info", None, text)

@@ -1,0 +1,122 @@
+"""Which pending job is next: a window of due names in `ls` order, and a heap of the nearest later ones.
+
+Holds names, never bodies, and of a million pending jobs only the first few thousand; `is_short` says when
+there may be more than the window shows, so that the caller lists the directory again. Has no clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections.abc import Iterable
+
+WINDOW = 20_000
+"""Names kept: at about 110 bytes each, 2 MB."""
+
+_RUN_AT = slice(4, 24)
+
+
+class Schedule:
+    """Not thread-safe; times are text as in names (`format_time`), which sorts as time does."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._ready: list[str] = []  # descending, so that the next is popped off the end
+        self._later: list[tuple[str, str]] = []  # heap of (run_at, name)
+        self._known: set[str] = set()
+        self._last_ready: str | None = None  # beyond this name there may be due jobs outside the window
+        self._last_later: str | None = None  # beyond this time there may be later jobs outside the heap
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a listing may find due jobs although none is left here."""
+        return not self._ready and self._last_ready is not None
+
+    @property
+    def next_run_at(self) -> str | None:
+        """When the next later job is due, as far as is known; None if there is none."""
+        return self._later[0][0] if self._later else self._last_later
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def refill(self, names: Iterable[str], now: str) -> None:
+        """Start anew from a whole listing of canonical names, in any order."""
+        window = self._window
+        ready: list[str] = []
+        later: list[tuple[str, str]] = []
+        limit, horizon = "~", "~"
+        for name in names:
+            run_at = name[_RUN_AT]
+            if run_at > now:
+                if run_at < horizon:
+                    later.append((run_at, name))
+                    if len(later) >= 2 * window:
+                        later = heapq.nsmallest(window, later)
+                        horizon = later[-1][0]
+            elif name < limit:
+                ready.append(name)
+                if len(ready) >= 2 * window:
+                    ready.sort()
+                    del ready[window:]
+                    limit = ready[-1]
+        ready.sort()
+        self._last_ready = None
+        if limit != "~" or len(ready) > window:
+            del ready[window:]
+            self._last_ready = ready[-1]
+        ready.reverse()
+        if len(later) > window:
+            later = heapq.nsmallest(window, later)
+            horizon = later[-1][0]
+        self._last_later = horizon if horizon != "~" else None
+        heapq.heapify(later)
+        self._ready, self._later = ready, later
+        self._known = {*ready, *(name for _, name in later)}
+
+    def offer(self, name: str, now: str) -> None:
+        """Add one name that has appeared, unless it lies beyond the window."""
+        if name in self._known:
+            return
+        run_at = name[_RUN_AT]
+        if run_at > now:
+            if self._last_later is None or run_at < self._last_later:
+                heapq.heappush(self._later, (run_at, name))
+                self._known.add(name)
+        elif self._last_ready is None or name < self._last_ready:
+            insort(self._ready, name, key=_Descending)
+            self._known.add(name)
+
+    def advance(self, now: str) -> None:
+        """Make ready what has become due."""
+        while self._later and self._later[0][0] <= now:
+            _, name = heapq.heappop(self._later)
+            self._known.discard(name)
+            self.offer(name, now)
+
+    def take(self, now: str) -> str | None:
+        """Remove and return the first name that is due; None if none is."""
+        self.advance(now)
+        while self._ready:
+            name = self._ready.pop()
+            self._known.discard(name)
+            if name[_RUN_AT] <= now:
+                return name
+            self.offer(name, now)  # the clock has been set back
+        return None
+
+    def needs_listing(self, now: str) -> bool:
+        """Whether only a new listing can tell what is due now."""
+        return self.is_short or (not self._later and self._last_later is not None and self._last_later <= now)
+
+
+class _Descending(str):
+    """Sorts a name before those that are smaller."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return str.__gt__(self, other)

@@ -1,0 +1,81 @@
+"""Settling an attempt: which way the job goes, the rename, and the line that tells."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from queuectl.config import Settings
+from queuectl.core import lifecycle
+from queuectl.core.body import Body
+from queuectl.core.names import FinishedName, PendingName, RunningName
+from queuectl.core.result import LOST, Result, State
+from queuectl.core.text import format_count, format_seconds
+from queuectl.errors import SpoolError
+from queuectl.spool import claims, clock
+from queuectl.spool.store import Spool
+from queuectl.work.report import Report
+
+_TRY_AGAIN = 1.0
+
+
+@dataclass(slots=True)
+class Context:
+    """What the parts of one worker share. `settings` is replaced when config.toml changes."""
+
+    spool: Spool
+    report: Report
+    settings: Settings
+    now: Callable[[], datetime] = clock.now
+    rng: random.Random = field(default_factory=random.Random)
+    is_stopping: Callable[[], bool] = lambda: False
+
+
+def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
+    """Settle an attempt that has ended, by its result, and say what comes next."""
+    policy = body.policy(context.settings.policy) if body else context.settings.policy
+    move = lifecycle.settle(name, result, duration, policy, context.now(), context.rng)
+    took = f"{result} in {format_seconds(duration)}"
+    facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
+    if not _settle(context, name, move):
+        context.report.event(
+            context.now(), "gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts
+        )
+    elif isinstance(move.name, PendingName):
+        wait = (move.name.run_at - context.now()).total_seconds()
+        context.report.event(
+            context.now(),
+            "lost" if result == LOST else "retry",
+            name.id,
+            f"{took}; attempt {name.attempt + 1} of {policy.max_retries + 1} in {format_seconds(max(0.0, wait))}",
+            **facts,
+        )
+    elif move.state is State.DEAD:
+        assert isinstance(move.name, FinishedName)
+        text = f"{took}; gave up after {format_count(name.attempt, 'attempt')}; see: queuectl logs {name.id}"
+        context.report.event(context.now(), "dead", name.id, text, **facts)
+    else:
+        context.report.event(context.now(), "done", name.id, took, **facts)
+
+
+def release(context: Context, name: RunningName, why: str) -> None:
+    """Give a claim back; the attempt does not count."""
+    if _settle(context, name, lifecycle.release(name)):
+        context.report.event(context.now(), "released", name.id, f"{why}; back to pending, the attempt does not count")
+
+
+def _settle(context: Context, name: RunningName, move: lifecycle.Move) -> bool:
+    """Settle, however long the disk stays full; a worker that is to stop leaves it to the next one."""
+    while True:
+        try:
+            settled = claims.settle(context.spool.layout, name, move)
+            context.report.over("settle", context.now(), "jobs can be settled again")
+            return settled
+        except SpoolError as error:
+            context.report.once("settle", context.now(), "error", f"{name.id} has ended and cannot be settled: {error}")
+            if context.is_stopping():
+                return True
+            time.sleep(_TRY_AGAIN)
