@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from queuectl import Spool
-from tests.support import CommandLine
+from tests.support import CommandLine, WorkerProcess
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +19,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("QUEUECTL_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_left() -> Iterator[None]:
+    """A test that failed leaves no worker behind, and none of its jobs."""
+    yield
+    while WorkerProcess.started:
+        worker = WorkerProcess.started.pop()
+        if worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGQUIT)
+        worker.process.wait(30)
 
 
 @pytest.fixture

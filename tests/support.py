@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -91,6 +91,9 @@ class CommandLine:
 class WorkerProcess:
     """A real `queuectl worker start`, whose report goes to a file."""
 
+    started: ClassVar[list[WorkerProcess]] = []
+    """Those that the test in progress has started, for a fixture to end."""
+
     def __init__(self, spool: Path, *words: str, env: Mapping[str, str] | None = None) -> None:
         self.report = spool.parent / f"worker-{time.monotonic_ns()}.report"
         with self.report.open("wb") as stderr:
@@ -102,6 +105,7 @@ class WorkerProcess:
                 cwd=spool.parent,
                 env=environment(**(env or {})),
             )
+        self.started.append(self)
 
     def events(self) -> list[dict[str, Any]]:
         """What it has reported, whole lines only."""

@@ -193,6 +193,9 @@ class Worker:
     def _look(self) -> None:
         """Everything the main thread does each time it wakes."""
         now = time.monotonic()
+        if self._stopping == 1:
+            text = f"{format_count(self._busy + len(self._adopted), 'running job')} may finish; stop again to put back"
+            self.context.report.once("stopping", self.context.now(), "stopping", text)
         self._end_executions(now)
         self._hear()
         if self._must_list or now >= self._next_listing():

@@ -1,0 +1,73 @@
+"""How a command is wrapped, on shells that run EXIT traps when a signal kills them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool
+from queuectl.core.body import Body
+from queuectl.core.names import RunningName
+from queuectl.spool import claims, clock, lease, logs
+from queuectl.work import executor
+from tests.support import need, wait_for
+
+
+def claim_of(spool: Spool, command: str | tuple[str, ...]) -> claims.Claim:
+    name = RunningName(clock.now(), 10, 1, "host.1.aaaa", "x")
+    log = logs.open_log(spool.layout.log("x"))
+    assert lease.try_lock(log)
+    return claims.Claim(name, Body(command), log, 0)
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "bash"])
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("exit 3", "exit3"), (("sh", "-c", "exit 4"), "exit4"), ("exec true", "exit0"), ("kill -TERM $$", "signal15")],
+)
+def test_every_shell_records_the_outcome(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, shell: str, command: str | tuple[str, ...], expected: str
+) -> None:
+    """The result is the same whether /bin/sh is dash or bash; an exit is in the log, a signal never as success."""
+    need("bash")
+    monkeypatch.setattr(executor, "SHELL", shell if shell.startswith("/") else f"/bin/{shell}")
+    claim = claim_of(spool, command)
+    run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
+    assert str(run.wait()) == expected
+    attempt = logs.find_attempt(claim.log, claim.name)
+    os.close(claim.log)
+    assert attempt is not None
+    assert attempt.pid == run.pid
+    assert str(attempt.result) == expected or (expected.startswith("signal") and attempt.result is None)
+
+
+def test_a_shell_that_would_call_a_signal_death_success_is_wrapped(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With bash as /bin/sh, killing everything leaves no end line that says exit=0."""
+    need("bash")
+    monkeypatch.setattr(executor, "SHELL", "/bin/bash")
+    claim = claim_of(spool, "sleep 600")
+    run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
+    wait_for(lambda: logs.find_attempt(claim.log, claim.name))
+    os.killpg(run.pid, signal.SIGTERM)
+    assert str(run.wait()) == "signal15"
+    attempt = logs.find_attempt(claim.log, claim.name)
+    os.close(claim.log)
+    assert attempt is not None
+    assert attempt.result is None
+
+
+def test_the_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path) -> None:
+    """The worker's closing of its descriptor frees nothing while a process of the job is there."""
+    go = tmp_path / "go"
+    claim = claim_of(spool, f"while [ ! -e {go} ]; do sleep 0.01; done")
+    run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
+    os.close(claim.log)
+    assert lease.is_locked(spool.layout.log("x"))
+    go.touch()
+    run.wait()
+    assert not lease.is_locked(spool.layout.log("x"))

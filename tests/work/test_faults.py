@@ -1,0 +1,167 @@
+"""What a worker does when its clock jumps, or nobody rings."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from watchdog.observers import inotify_c
+
+from queuectl import Spool
+from queuectl.spool import clock
+from tests.support import CommandLine, names, wait_for, workers
+from tests.work.conftest import StartWorker, SteppedClock
+
+
+def drop(spool: Spool, name: str, **fields: object) -> None:
+    """Put a job into pending/ by a rename, as other tools do."""
+    file = spool.path / "tmp" / name
+    file.write_text(json.dumps({"command": "true", "id": name.removesuffix(".json"), **fields}))
+    file.rename(spool.path / "pending" / name)
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=1)])
+def test_a_clock_set_back_starts_nothing_early_and_forgets_nothing(
+    spool: Spool, in_process: StartWorker, step: timedelta
+) -> None:
+    """Jobs that were due wait again until the clock says so; it going forward again lets them start."""
+    stepped = SteppedClock()
+    (spool.path / "paused").touch()
+    with in_process(now=stepped, rescan=0.1) as running:
+        spool.enqueue("true", id="x")
+        wait_for(lambda: running.has("paused"))
+        stepped.offset = -step
+        (spool.path / "paused").unlink()
+        spool.enqueue("true", id="y", run_at=clock.now() - 2 * step)
+        wait_for(lambda: running.has("done", "y"))
+        assert not running.has("start", "x")
+        stepped.offset = timedelta()
+        wait_for(lambda: running.has("done", "x"))
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=1)])
+def test_a_clock_set_forward_makes_later_jobs_due(spool: Spool, in_process: StartWorker, step: timedelta) -> None:
+    """A job for later starts by the new time, and a running one is not timed out by the step."""
+    stepped = SteppedClock()
+    with in_process(now=stepped, rescan=0.1, slots=2) as running:
+        spool.enqueue("sleep 0.5", id="running", timeout=60)
+        spool.enqueue("true", id="later", run_at=clock.now() + step)
+        wait_for(lambda: running.has("start", "running"))
+        assert not running.has("start", "later")
+        stepped.offset = step
+        wait_for(lambda: running.has("done", "later"))
+        wait_for(lambda: running.has("done", "running"))
+
+
+def test_without_inotify_the_worker_looks_often_and_says_so_once(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every inotify instance of the user taken, jobs still start."""
+
+    def no_instance() -> int:
+        raise OSError(24, "inotify instance limit reached")
+
+    monkeypatch.setattr(inotify_c.InotifyFD, "_create_inotify_fd", staticmethod(no_instance))
+    with in_process() as running:
+        wait_for(lambda: running.has("warning"))
+        for name in ("a.json", "b.json"):
+            drop(spool, name)
+            wait_for(lambda name=name: running.has("done", name.removesuffix(".json")))  # type: ignore[misc]
+    assert sum(event["event"] == "warning" for event in running.events()) == 1
+
+
+def test_a_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: StartWorker) -> None:
+    """When watchdog's threads die the slow beat goes on, says so, and brings the events back."""
+    with in_process(rescan=0.2) as running:
+        wait_for(lambda: running.has("worker"))
+        wait_for(lambda: running.worker._trigger.is_alive)
+        for emitter in running.worker._trigger._observer.emitters:
+            emitter.stop()
+        wait_for(lambda: running.has("warning"))
+        drop(spool, "x.json")
+        wait_for(lambda: running.has("done", "x"))
+        wait_for(lambda: running.worker._trigger.is_alive)
+
+
+def test_an_overflow_of_events_hides_no_job(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the kernel drops events the whole directory is listed: here every event is an overflow."""
+    overflow = (-1, int(inotify_c.InotifyConstants.IN_Q_OVERFLOW), 0, b"")
+    monkeypatch.setattr(inotify_c.InotifyFD, "_parse_event_buffer", staticmethod(lambda _: iter([overflow])))
+    with in_process(rescan=1000.0) as running:
+        wait_for(lambda: running.has("worker"))
+        wait_for(lambda: running.worker._trigger.is_alive)
+        for number in range(20):
+            drop(spool, f"j{number}.json")
+        wait_for(lambda: all(running.has("done", f"j{number}") for number in range(20)))
+
+
+def test_a_lost_event_delays_a_job_by_one_beat_at_most(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a bell that never rings, the slow beat finds everything."""
+    monkeypatch.setattr(inotify_c.InotifyFD, "_parse_event_buffer", staticmethod(lambda _: iter([])))
+    with in_process(rescan=0.3) as running:
+        wait_for(lambda: running.has("worker"))
+        drop(spool, "x.json")
+        wait_for(lambda: running.has("done", "x"))
+
+
+def test_a_job_dropped_byte_by_byte_runs_once_and_whole(spool: Spool) -> None:
+    """However slowly it is written, in place, a job starts only when it is complete."""
+    data = b'{"command": "printf whole; printf %s \\"$QUEUECTL_JOB_ID\\"", "id": "slow"}'
+    with workers(spool.path) as (worker,), (spool.path / "pending" / "any name.json").open("wb", buffering=0) as file:
+        for position in range(len(data)):
+            assert not worker.has("adopted")
+            file.write(data[position : position + 1])
+        file.close()
+        spool.wait("slow", timeout=20) if worker.has("adopted") else wait_for(lambda: worker.has("done", "slow"))
+    assert b"wholeslow" in spool.log_path("slow").read_bytes()
+    assert sum(event["event"] == "start" for event in worker.events()) == 1
+
+
+def test_a_canonical_name_written_in_place_is_not_moved_before_it_is_whole(spool: Spool) -> None:
+    """An incomplete file stays where its writer, who may open it again by its path, expects it."""
+    path = spool.path / "pending" / "000-20261124T000000.000Z-0-inplace.json"
+    with workers(spool.path) as (worker,):
+        for piece in ('{"comm', 'and": "tr', "ue"):
+            with path.open("a") as file:
+                file.write(piece)
+            assert path.exists()
+        with path.open("a") as file:
+            file.write('"}')
+        wait_for(lambda: worker.has("done", "inplace"))
+    assert names(spool.path / "pending") == []
+
+
+def test_what_stays_broken_is_refused_after_the_settle_time(spool: Spool, cli: CommandLine) -> None:
+    """The bytes go to dead/ untouched, with the reason in the log, and jobs go on meanwhile."""
+    cli.ok("config", "set", "settle", "0.5")
+    data = b'{"command": "never closed'
+    (spool.path / "pending" / "broken.json").write_bytes(data)
+    (spool.path / "pending" / "ignored.json.tmp").write_bytes(data)
+    (spool.path / "pending" / ".hidden.json").write_bytes(data)
+    with workers(spool.path) as (worker,):
+        spool.enqueue("true", id="x")
+        spool.wait("x", timeout=20)
+        wait_for(lambda: worker.has("refused"))
+        event = next(event for event in worker.events() if event["event"] == "refused")
+    (name,) = names(spool.path / "dead")
+    assert "-invalid-" in name
+    assert (spool.path / "dead" / name).read_bytes() == data
+    assert "unchanged for 0.5 s" in spool.log_path(event["job"]).read_text()
+    assert sorted(path.name for path in (spool.path / "pending").iterdir()) == [".hidden.json", "ignored.json.tmp"]
+
+
+def test_two_workers_share_what_is_dropped(spool: Spool, tmp_path: Path) -> None:
+    """Each of 200 files, dropped while two workers watch, runs exactly once."""
+    ledger = tmp_path / "ledger"
+    with workers(spool.path, 2, "--count", "2"):
+        for number in range(200):
+            drop(spool, f"j{number}.json", command=f"echo {number} >> {ledger}")
+        wait_for(lambda: spool.counts().done == 200, patience=60)
+    assert sorted(map(int, ledger.read_text().split())) == list(range(200))
+    assert names(spool.path / "dead") == []

@@ -1,0 +1,106 @@
+"""The window of due names behaves as a whole sorted listing would, in little memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuectl.core.names import PendingName, format_time
+from queuectl.work.schedule import Schedule
+
+EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def name(priority: int, second: int, id: str) -> str:
+    return str(PendingName(priority, EPOCH + timedelta(seconds=second), 0, id))
+
+
+def at(second: int) -> str:
+    return format_time(EPOCH + timedelta(seconds=second))
+
+
+jobs = st.lists(
+    st.builds(name, st.integers(0, 999), st.integers(0, 50), st.text("ab1-", min_size=1).map(lambda text: f"x{text}")),
+    unique=True,
+    max_size=60,
+)
+
+
+def drain(schedule: Schedule, listing: set[str], now: str) -> list[str]:
+    """Take as a worker does, listing again whenever the schedule asks for it."""
+    taken = []
+    while True:
+        text = schedule.take(now)
+        if text is not None:
+            taken.append(text)
+            listing.discard(text)
+        elif schedule.needs_listing(now):
+            schedule.refill(listing, now)
+        else:
+            return taken
+
+
+@given(jobs, st.integers(1, 10), st.integers(0, 50))
+def test_take_gives_every_due_name_in_the_order_of_ls(listing: list[str], window: int, now: int) -> None:
+    """However small the window, due names come in text order and none is forgotten."""
+    schedule = Schedule(window)
+    schedule.refill(listing, at(now))
+    due = sorted(text for text in listing if text[4:24] <= at(now))
+    assert drain(schedule, set(listing), at(now)) == due
+
+
+@given(jobs, jobs, st.integers(1, 10))
+def test_an_offered_name_takes_its_place(listing: list[str], offered: list[str], window: int) -> None:
+    """Names that arrive by events are taken in order with those that were listed."""
+    schedule = Schedule(window)
+    schedule.refill(listing, at(50))
+    for text in offered:
+        schedule.offer(text, at(50))
+    everything = set(listing) | set(offered)
+    assert drain(schedule, set(everything), at(50)) == sorted(everything)
+
+
+@given(jobs, st.integers(1, 10))
+def test_later_names_become_due_in_time(listing: list[str], window: int) -> None:
+    """As the clock goes on, each name is taken at the first moment that reaches its run_at."""
+    schedule = Schedule(window)
+    schedule.refill(listing, at(-1))
+    left = set(listing)
+    for second in range(51):
+        expected = sorted(text for text in listing if text[4:24] == at(second))
+        assert drain(schedule, left, at(second)) == expected
+
+
+def test_a_clock_set_back_makes_ready_names_wait_again() -> None:
+    """A name that was due and no longer is stays, and its time is known."""
+    schedule = Schedule()
+    schedule.refill([name(10, 30, "a")], at(40))
+    assert schedule.take(at(20)) is None
+    assert schedule.next_run_at == at(30)
+    assert schedule.take(at(30)) == name(10, 30, "a")
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    """Of many names the window keeps at most twice its size while listing, and its size afterwards."""
+    schedule = Schedule(100)
+    schedule.refill((name(n % 1000, n % 50, f"j{n}") for n in range(20_000)), at(25))
+    assert len(schedule) == 100
+    assert schedule.needs_listing(at(25)) is False
+
+
+def test_urgent_jobs_of_tomorrow_do_not_hide_those_of_today() -> None:
+    """A window full of later jobs of a better priority leaves the due one in sight."""
+    schedule = Schedule(10)
+    schedule.refill([*(name(0, 40, f"later{n}") for n in range(1000)), name(999, 0, "today")], at(1))
+    assert schedule.take(at(1)) == name(999, 0, "today")
+    assert schedule.next_run_at == at(40)
+
+
+def test_a_name_offered_twice_is_taken_once() -> None:
+    """A second event about a waiting file changes nothing."""
+    schedule = Schedule()
+    for _ in range(2):
+        schedule.offer(name(10, 0, "a"), at(1))
+    assert [schedule.take(at(1)), schedule.take(at(1))] == [name(10, 0, "a"), None]
