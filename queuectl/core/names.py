@@ -191,6 +191,11 @@ def parse_worker(worker: str) -> tuple[str, int, str]:
     return host, int(pid), nonce
 
 
+def looks_pending(name: str) -> bool:
+    """A cheap test that every name of pending/ of ours passes, and hardly any other: for listings of millions."""
+    return name[23:25] == "Z-" and name[3:4] == "-" and name[:3].isdigit() and name[4:12].isdigit()
+
+
 def is_ignored(name: str) -> bool:
     """Whether a name in pending/ is no job by its looks: hidden, or with any ending but `.json` (`~`, `.tmp`, …)."""
     return name.startswith(".") or not name.endswith(SUFFIX)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from queuectl.core.names import FinishedName, format_time, parse_time
+from queuectl.core.names import format_time, parse_time
 from queuectl.core.result import State
 from queuectl.spool.layout import Layout
 from queuectl.spool.query import list_names
@@ -48,13 +48,17 @@ def measure(layout: Layout, now: datetime) -> Metrics:
     for state in totals:
         for name in list_names(layout, state):
             fields = name.split("-", 5)
-            if len(fields) < 6 or len(fields[0]) != len(first) or FinishedName.parse(name) is None:
+            try:
+                tries, duration = int(fields[2]), float(fields[4][:-1])
+            except (IndexError, ValueError):
+                continue
+            if len(fields[0]) != len(first) or fields[0][-1] != "Z":
                 continue
             totals[state] += 1
-            attempts += int(fields[2])
+            attempts += tries
             results[fields[3]] = results.get(fields[3], 0) + 1
             if fields[3] not in ("cancelled", "invalid"):
-                durations.append(float(fields[4][:-1]))
+                durations.append(duration)
             first = min(first, fields[0])
             for index, age in enumerate(ages):
                 recent[index] += fields[0] >= age

@@ -15,6 +15,7 @@ from datetime import datetime
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import (
+    SUFFIX,
     FinishedName,
     Name,
     PendingName,
@@ -22,6 +23,7 @@ from queuectl.core.names import (
     format_time,
     is_ignored,
     is_valid_id,
+    looks_pending,
     parse_time,
 )
 from queuectl.core.result import State
@@ -46,6 +48,13 @@ def parse_name(state: State, text: str) -> Name | None:
 def list_names(layout: Layout, state: State) -> list[str]:
     """Every name in a state's directory, in no order."""
     return os.listdir(layout.directory(state))
+
+
+def iterate_names(layout: Layout, state: State) -> Iterator[str]:
+    """The same, one by one: slower than a list, but in flat memory."""
+    with os.scandir(layout.directory(state)) as entries:
+        for entry in entries:
+            yield entry.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +86,17 @@ def count(layout: Layout, now: datetime) -> Counts:
     oldest, soonest = "~", "~"
     text_now = format_time(now)
     for name in list_names(layout, State.PENDING):
-        fields = name.split("-", 3)
-        if len(fields) < 4 or len(fields[1]) != len(text_now) or PendingName.parse(name) is None:
+        run_at = name[4:24]
+        if not looks_pending(name) or not name.endswith(SUFFIX):
             dropped += not is_ignored(name)
-        elif fields[1] <= text_now:
+        elif run_at <= text_now:
             ready += 1
-            oldest = min(oldest, fields[1])
+            oldest = min(oldest, run_at)
         else:
-            scheduled += fields[2] == "0"
-            retrying += fields[2] != "0"
-            soonest = min(soonest, fields[1])
+            is_first = name[25:27] == "0-"
+            scheduled += is_first
+            retrying += not is_first
+            soonest = min(soonest, run_at)
     running, done, dead = (
         sum(name.endswith(".json") for name in list_names(layout, state))
         for state in (State.RUNNING, State.DONE, State.DEAD)
@@ -97,7 +107,10 @@ def count(layout: Layout, now: datetime) -> Counts:
 
 
 def _parse_optional(text: str) -> datetime | None:
-    return None if text == "~" else parse_time(text)
+    try:
+        return None if text == "~" else parse_time(text)
+    except ValueError:  # a foreign name that only looked like one of ours
+        return None
 
 
 def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from queuectl.core import body
 from queuectl.core.names import PendingName
@@ -24,8 +25,8 @@ class Dropbox:
     def __contains__(self, name: str) -> bool:
         return name in self._inbox
 
-    def __len__(self) -> int:
-        return len(self._inbox)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inbox)
 
     def due(self) -> list[str]:
         """The names to look at again now."""

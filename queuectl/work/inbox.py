@@ -7,6 +7,7 @@ doubles; once it has lain unchanged for the settle time it is refused. Time is m
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FIRST_PAUSE = 0.05
@@ -30,8 +31,8 @@ class Inbox:
     def __contains__(self, name: str) -> bool:
         return name in self._waiting
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._waiting)
 
     def due(self, now: float) -> list[str]:
         """The names to look at again."""

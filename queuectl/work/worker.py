@@ -15,11 +15,12 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from queuectl import config
-from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, parse_time
+from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_pending, parse_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, NotJsonError, SpoolError
@@ -263,33 +264,30 @@ class Worker:
         self._reload_settings()
         self._check_trigger()
         foreign: list[str] = []
+        fresh = Schedule()
+        self._must_list = False
         try:
-            names = query.list_names(self.layout, State.PENDING)
-            canonical = self._sort_out(names, foreign)
+            names = query.iterate_names(self.layout, State.PENDING)
+            fresh.refill(self._claimable(names, foreign), format_time(self.context.now()))
             with self._work:
-                self._must_list = False
-                self._schedule.refill(canonical, format_time(self.context.now()))
+                self._schedule = fresh
             self._rescue()
             self._end_disowned()
         except FileNotFoundError as error:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
         self._listing_took = self._listed_at - begun
-        if len(self._dropbox):
-            self._dropbox.keep_only({name for name in names if name in self._dropbox})
+        self._dropbox.keep_only(set(foreign))
         self._adopt_drops([name for name in foreign if name not in self._dropbox])
 
-    def _sort_out(self, names: list[str], foreign: list[str]) -> list[str]:
-        """The names that can be claimed; those of dropped files are added to `foreign`."""
-        canonical = []
+    def _claimable(self, names: Iterable[str], foreign: list[str]) -> Iterator[str]:
+        """The names that can be claimed; those of files to adopt or to wait for are added to `foreign`."""
+        waiting = set(self._dropbox)
         for name in names:
-            # Cheap tests first: of a million names nearly all are ours, and `claim` parses one before it believes it.
-            if name[23:25] == "Z-" and name[:3].isdigit() and name[3:4] == "-" and name[4:6].isdigit():
-                if not len(self._dropbox) or name not in self._dropbox:
-                    canonical.append(name)
+            if looks_pending(name) and name not in waiting:
+                yield name
             elif not is_ignored(name):
                 foreign.append(name)
-        return canonical
 
     def _reload_settings(self) -> None:
         try:
