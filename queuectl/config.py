@@ -31,6 +31,7 @@ class Settings:
     min_free: int = 16 << 20
     settle: float = 60.0
     rescan: float = 10.0
+    keep_done: float | None = None
 
     @property
     def policy(self) -> RetryPolicy:
@@ -99,6 +100,7 @@ KEYS = {
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
     "min-free": Key("free disk space below which no job is started", _size),
     "settle": Key("how long an unreadable file in pending/ must lie unchanged before it is refused", _positive_seconds),
+    "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
 }
 

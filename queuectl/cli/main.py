@@ -9,7 +9,7 @@ import sys
 import click
 
 from queuectl.core.text import printable
-from queuectl.errors import QueuectlError
+from queuectl.errors import QueuectlError, SpoolError, UsageError
 
 _COMMANDS = {
     "config": "queuectl.cli.config:config",
@@ -48,14 +48,8 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(args[0], _COMMANDS, n=1)
             hint = f"did you mean: queuectl {close[0]}" if close else "see: queuectl --help"
-            raise QueuectlUsageError(f"no command {args[0]!r}", hint=hint)
+            raise UsageError(f"no command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
-
-
-class QueuectlUsageError(QueuectlError):
-    """A command that does not exist."""
-
-    exit_code = 2
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -92,7 +86,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: say no more
         code = 1
     except OSError as error:
-        code = show_error(QueuectlError("this failed", f"{error.filename or ''} {error.strerror or error}".strip()))
+        code = show_error(SpoolError("the spool cannot be used", f"{error.filename or ''}: {error.strerror or error}"))
     sys.exit(code if isinstance(code, int) else 0)
 
 

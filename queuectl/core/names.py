@@ -183,9 +183,14 @@ def format_worker(host: str, pid: int, nonce: str) -> str:
     return f"{cut}.{pid}.{nonce}"
 
 
+def is_worker(text: str) -> bool:
+    """Whether that is the name of a worker."""
+    return re.fullmatch(_WORKER, text, re.ASCII) is not None
+
+
 def parse_worker(worker: str) -> tuple[str, int, str]:
     """(host, pid, nonce) of a worker's name; raises ValueError for anything else."""
-    if not re.fullmatch(_WORKER, worker, re.ASCII):
+    if not is_worker(worker):
         raise ValueError(f"not a worker's name: {worker!r}")
     host, pid, nonce = worker.rsplit(".", 2)
     return host, int(pid), nonce

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from queuectl.core.result import State
 from queuectl.errors import SpoolError
 
 STATES = tuple(State)
+_OWN = ("tmp", "logs", "workers")
 
 README = """\
 This directory is a queuectl spool: a job queue made of files.
@@ -93,18 +95,32 @@ def is_spool(root: str | Path) -> bool:
 def create(root: str | Path) -> bool:
     """Make a spool, or complete one; whether anything was new. Directories 0700, files 0600."""
     root = os.path.abspath(root)
-    made = False
     try:
         os.makedirs(root, mode=0o700, exist_ok=True)
-        for name in ("tmp", "logs", "workers", *STATES):
-            if not os.path.isdir(f"{root}/{name}"):
-                os.mkdir(f"{root}/{name}", 0o700)
-                made = True
+        made = _make_directories(root, (*_OWN, *STATES))
         for name, text in (("README.md", README), ("config.toml", CONFIG)):
             made |= _write_new(f"{root}/{name}", text)
         _fsync_tree(root)
     except OSError as error:
         raise unusable(root, error) from error
+    return made
+
+
+def complete(root: str) -> None:
+    """Make the directories that a spool made by hand, of the four states alone, lacks."""
+    if not all(os.path.isdir(f"{root}/{name}") for name in _OWN):
+        try:
+            _make_directories(root, _OWN)
+        except OSError as error:
+            raise unusable(root, error) from error
+
+
+def _make_directories(root: str, names: Iterable[str]) -> bool:
+    made = False
+    for name in names:
+        if not os.path.isdir(f"{root}/{name}"):
+            os.mkdir(f"{root}/{name}", 0o700)
+            made = True
     return made
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from queuectl.core.names import RunningName, parse_worker
+from queuectl.core.names import RunningName, is_worker, parse_worker
 from queuectl.core.result import LOST, Result, State
 from queuectl.spool import lease, logs, processes, query
 from queuectl.spool.layout import Layout
@@ -64,14 +64,14 @@ def _is_here(layout: Layout, worker: str, host: str) -> bool:
 
 def forget_dead_workers(layout: Layout, host: str) -> None:
     """Remove the files of dead workers of this host that have no running job left to rescue."""
-    busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
-    for entry in os.listdir(layout.workers):
-        worker = entry.removesuffix(".json")
-        try:
-            parse_worker(worker)
-        except ValueError:
-            continue
-        if worker not in busy and _is_here(layout, worker, host) and not lease.is_worker_alive(layout, worker):
+    dead = [
+        worker
+        for worker in (entry.removesuffix(".json") for entry in os.listdir(layout.workers))
+        if is_worker(worker) and _is_here(layout, worker, host) and not lease.is_worker_alive(layout, worker)
+    ]
+    if dead:  # which claim no more, so this listing has all that they left
+        busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
+        for worker in set(dead) - busy:
             lease.forget(layout, worker)
 
 

@@ -20,7 +20,7 @@ from queuectl.errors import (
     WaitTimeoutError,
     WrongStateError,
 )
-from queuectl.spool import files, layout, lease, logs, metrics, processes, query, submit
+from queuectl.spool import files, layout, lease, logs, metrics, processes, prune, query, submit
 from queuectl.spool.clock import now
 from queuectl.spool.layout import STATES
 
@@ -44,7 +44,9 @@ class Spool:
         self.created = False
         if create:
             self.created = layout.create(self.layout.root)
-        elif not layout.is_spool(self.layout.root):
+        elif layout.is_spool(self.layout.root):
+            layout.complete(self.layout.root)
+        else:
             raise _missing(self.layout.root)
 
     @property
@@ -183,10 +185,16 @@ class Spool:
         return cancelled
 
     def drop(self, id: str) -> Job:
-        """Delete a dead job and its log; its id is free again."""
+        """Delete a dead job and its log; its id is free again.
+
+        Raises WrongStateError while a process that the job left behind holds its log.
+        """
         job = self._find(id, (State.DEAD,))
-        files.remove(job.path)
-        files.remove(self.layout.log(job.id))
+        assert isinstance(job.name, FinishedName)
+        if not prune.delete(self.layout, job.state, job.name):
+            raise WrongStateError(
+                f"job {job.id} cannot be dropped", "it has just moved on, or a process of it still runs"
+            )
         return job
 
     def wait(self, id: str, *, timeout: float | None = None) -> Job:

@@ -17,14 +17,15 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
-from queuectl import config
+from queuectl import __version__, config
 from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_pending, parse_time
 from queuectl.core.result import CANCELLED, Result, State
-from queuectl.core.text import format_count
+from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import ConfigError, NotJsonError, SpoolError
-from queuectl.spool import claims, lease, logs, processes, query, rescue
+from queuectl.spool import claims, lease, logs, processes, prune, query, rescue
 from queuectl.spool.claims import Claim, RefusedError
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
@@ -37,6 +38,7 @@ MIN_FREE_INODES = 64
 _LISTING_SHARE = 20  # of the time, listings take a twentieth at most
 _BLIND_RESCAN = 1.0  # seconds between listings when no event will come
 _DRAIN_LOOK = 0.25  # and when other workers' last jobs are awaited
+_PRUNE_INTERVAL = 60.0
 _SOON = 1.0  # when something is to be tried again
 
 
@@ -71,6 +73,7 @@ class Worker:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._listed_at = float("-inf")
         self._listing_took = 0.0
+        self._prune_at = 0.0
         self._look_again_at: float | None = None
         self._dropbox = Dropbox(context)
 
@@ -81,6 +84,7 @@ class Worker:
         host = socket.gethostname()
         info = {
             "slots": self.slots,
+            "version": __version__,
             "started_at": format_time(self.context.now()),
             "boot_id": lease.boot_id(),
             "pid_namespace": processes.pid_namespace(),
@@ -120,9 +124,9 @@ class Worker:
 
     def install_signal_handlers(self) -> None:
         """SIGTERM, SIGINT and SIGHUP stop the worker; a second one, or SIGQUIT, at once."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: self.stop())
-        signal.signal(signal.SIGQUIT, lambda *_: self.stop(now=True))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+                signal.signal(number, lambda caught, _: self.stop(now=caught == signal.SIGQUIT))
 
     def _say(self, event: str, text: str) -> None:
         self.context.report.event(self.context.now(), event, None, text)
@@ -273,6 +277,7 @@ class Worker:
                 self._schedule = fresh
             self._rescue()
             self._end_disowned()
+            self._prune()
         except FileNotFoundError as error:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
@@ -335,6 +340,21 @@ class Worker:
             if not os.path.lexists(self.layout.job(State.RUNNING, run.claim.name)):
                 run.stop("cancelled", self.context.settings.grace)
         self._adopted.end_disowned()
+
+    def _prune(self) -> None:
+        """Delete, in a thread of its own, what is kept no longer."""
+        keep = self.context.settings.keep_done
+        if keep is None or self._stopping or time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + _PRUNE_INTERVAL
+        before = self.context.now() - timedelta(seconds=keep)
+
+        def work() -> None:
+            pruned = prune.prune_done(self.layout, before)
+            if pruned:
+                self._say("pruned", f"{format_count(pruned, 'job')} done more than {format_seconds(keep)} ago")
+
+        threading.Thread(target=work, name="prune", daemon=True).start()
 
     def _look_soon(self) -> None:
         at = time.monotonic() + _SOON

@@ -356,3 +356,15 @@ def test_the_token_finds_what_left_the_process_group(spool: Spool) -> None:
         wait_for(lambda: len(processes.find(processes.token_of(name, name.worker))) >= 3)
         spool.cancel("x")
         assert not _carriers(spool)
+
+
+def test_done_jobs_are_kept_as_long_as_is_set(spool: Spool, cli: CommandLine) -> None:
+    """With keep-done a worker deletes older done jobs with their logs, and never dead ones."""
+    spool.enqueue("true", id="x")
+    spool.enqueue("false", id="y", max_retries=0)
+    drain(spool)
+    cli.ok("config", "set", "keep-done", "0.001")
+    with workers(spool.path):
+        wait_for(lambda: names(spool.path / "logs") == ["y.log"])
+    assert names(spool.path / "done") == []
+    assert spool.counts().dead == 1
