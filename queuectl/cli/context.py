@@ -48,9 +48,10 @@ def shown(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
+    """Print JSON in ASCII, which nothing on the way can garble."""
     import json
 
-    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=sys.stdout.isatty()))
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> int:

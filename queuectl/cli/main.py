@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -73,6 +74,8 @@ def app(ctx: click.Context, spool: str | None) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
     try:
         code = app.main(prog_name="queuectl", standalone_mode=False)
     except QueuectlError as error:

@@ -60,7 +60,7 @@ def is_locked(path: str) -> bool:
 
 
 class WorkerLease:
-    """A worker's file in workers/, locked until `release` or the end of the process."""
+    """A worker's file in workers/, locked until the end of its `with`, or of the process."""
 
     def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
         """Take a new name and publish it; the file is locked before anyone can see it."""
@@ -84,9 +84,13 @@ class WorkerLease:
                 continue
             return
 
-    def release(self) -> None:
-        """Remove the file, then let go of it."""
-        files.remove(self._path)
+    def __enter__(self) -> WorkerLease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove the file and let go of it; after a failure leave it, for the next worker to rescue what ran."""
+        if kind is None:
+            files.remove(self._path)
         self._file.close()
 
 

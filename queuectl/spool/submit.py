@@ -56,14 +56,18 @@ def reserve(layout: Layout, id: str, *, besides: str | None = None) -> Reservati
     that may hold the id already.
     """
     path = layout.log(id)
-    is_new = True
-    try:
-        fd = logs.open_log(path, exclusive=True)
-    except FileExistsError:
-        is_new = False
-        fd = logs.open_log(path)
-    try:
+    while True:
+        is_new = True
+        try:
+            fd = logs.open_log(path, exclusive=True)
+        except FileExistsError:
+            is_new = False
+            fd = logs.open_log(path)
         is_ours = lease.try_lock(fd)
+        if os.fstat(fd).st_nlink:
+            break
+        os.close(fd)  # it was deleted along with its job, just now
+    try:
         holder = None if is_new and is_ours else query.locate(layout, id, besides=besides)
         if holder:
             raise AlreadyExistsError(

@@ -110,6 +110,7 @@ def _make_observer(ring: Ring) -> BaseObserver:
             self._inotify = Group(self._inotify_fd, os.fsencode(self.watch.path), event_mask=events)
 
     inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and started anew
+    os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 leaves it to be inherited by every job
     inotify.start()
 
     class Observer(BaseObserver):

@@ -66,6 +66,7 @@ class Worker:
         self._suspects: deque[str] = deque()
         self._busy = 0
         self._must_list = True
+        self._failure: BaseException | None = None
         self._stopping = 0  # 0 no, 1 finish what runs, 2 end it
 
         self._rung: deque[str | None] = deque()
@@ -89,17 +90,20 @@ class Worker:
             "boot_id": lease.boot_id(),
             "pid_namespace": processes.pid_namespace(),
         }
-        own = lease.WorkerLease(self.layout, host, info)
-        self._host = lease.host_of(own.name)
-        self.name = own.name
-        self._executor = Executor(self.layout.root, own.name)
+        with lease.WorkerLease(self.layout, host, info) as own:
+            self._host = lease.host_of(own.name)
+            self.name = own.name
+            self._run()
+
+    def _run(self) -> None:
+        self._executor = Executor(self.layout.root, self.name)
         self._trigger = Trigger(self.layout, self._ring)
         claims.keep_ballast(self.layout)
-        self._say("worker", f"{own.name} runs {format_count(self.slots, 'job')} at a time from {self.layout.root}")
+        self._say("worker", f"{self.name} runs {format_count(self.slots, 'job')} at a time from {self.layout.root}")
         threads = [threading.Thread(target=self._slot, name=f"slot-{n}", daemon=True) for n in range(self.slots)]
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_r, selectors.EVENT_READ)
-            self._adopted = Adopted(self.context, own.name, selector)
+            self._adopted = Adopted(self.context, self.name, selector)
             for thread in threads:
                 thread.start()
             try:
@@ -114,8 +118,9 @@ class Worker:
                     self._work.notify_all()
         for thread in threads:
             thread.join()
-        own.release()
-        self._say("worker", f"{own.name} has stopped")
+        if self._failure is not None:
+            raise self._failure
+        self._say("worker", f"{self.name} has stopped")
 
     def stop(self, *, now: bool = False) -> None:
         """Stop claiming and let running jobs finish; the second time, or with `now`, end and release them."""
@@ -363,15 +368,19 @@ class Worker:
     # --- slots
 
     def _slot(self) -> None:
-        """Run one job after another."""
-        while (text := self._next()) is not None:
-            try:
-                claim = self._claim(text)
-                if claim is not None:
-                    self._attempt(claim)
-            finally:
-                with self._work:
-                    self._busy -= 1
+        """Run one job after another. A failure that nobody foresaw stops the worker; the next one rescues its jobs."""
+        try:
+            while (text := self._next()) is not None:
+                try:
+                    claim = self._claim(text)
+                    if claim is not None:
+                        self._attempt(claim)
+                finally:
+                    with self._work:
+                        self._busy -= 1
+        except BaseException as error:
+            self._failure = error
+            self.stop()
         self._wake()
 
     def _next(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,18 +86,21 @@ def test_a_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: Star
         wait_for(lambda: running.worker._trigger.is_alive)
 
 
-def test_an_overflow_of_events_hides_no_job(
-    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the kernel drops events the whole directory is listed: here every event is an overflow."""
-    overflow = (-1, int(inotify_c.InotifyConstants.IN_Q_OVERFLOW), 0, b"")
-    monkeypatch.setattr(inotify_c.InotifyFD, "_parse_event_buffer", staticmethod(lambda _: iter([overflow])))
-    with in_process(rescan=1000.0) as running:
-        wait_for(lambda: running.has("worker"))
-        wait_for(lambda: running.worker._trigger.is_alive)
-        for number in range(20):
-            drop(spool, f"j{number}.json")
-        wait_for(lambda: all(running.has("done", f"j{number}") for number in range(20)))
+def test_an_overflow_of_events_hides_no_job(spool: Spool, cli: CommandLine) -> None:
+    """When the kernel drops events because a stopped worker reads none, the whole directory is listed."""
+    cli.ok("config", "set", "rescan", "1000")
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    with workers(spool.path) as (worker,):
+        spool.enqueue("true", id="first")
+        spool.wait("first", timeout=20)
+        worker.process.send_signal(signal.SIGSTOP)
+        for number in range(limit // 3 + 1):  # each is created, closed and deleted
+            file = spool.path / "pending" / f".{number}"
+            file.touch()
+            file.unlink()
+        drop(spool, "unheard.json")
+        worker.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: worker.has("done", "unheard"))
 
 
 def test_a_lost_event_delays_a_job_by_one_beat_at_most(
@@ -165,3 +169,22 @@ def test_two_workers_share_what_is_dropped(spool: Spool, tmp_path: Path) -> None
         wait_for(lambda: spool.counts().done == 200, patience=60)
     assert sorted(map(int, ledger.read_text().split())) == list(range(200))
     assert names(spool.path / "dead") == []
+
+
+def test_a_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not go on with a slot less and a job that nobody settles; the next worker takes the job over."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("queuectl.work.worker.finish", broken)
+    spool.enqueue("true", id="x", max_retries=0)
+    with pytest.raises(RuntimeError, match="a bug"), in_process(drain=True):
+        pass
+    monkeypatch.undo()
+    assert spool.get("x").state == "running"
+    with in_process(drain=True):
+        pass
+    assert (f"{spool.get('x').state}", spool.get("x").attempts) == ("done", 1)

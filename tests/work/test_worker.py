@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from datetime import timedelta
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_a_job_sees_its_environment(spool: Spool, cli: CommandLine, tmp_path: Pa
     ):  # fmt: skip
         assert line in lines
     assert any(line.startswith("QUEUECTL_TOKEN=") for line in lines)
+
+
+def test_a_job_inherits_nothing_but_its_log(spool: Spool, cli: CommandLine) -> None:
+    """No descriptor of the worker leaks into its jobs: stdin is null, 1, 2 and 9 are the log."""
+    spool.enqueue("ls -l /proc/$$/fd", id="x")
+    with workers(spool.path):
+        spool.wait("x", timeout=20)
+    links = dict(re.findall(r" (\d+) -> (\S+)", output(spool, cli, "x")))
+    log = str(spool.log_path("x"))
+    assert links == {"0": "/dev/null", "1": log, "2": log, "9": log}
 
 
 def test_an_array_runs_as_it_is(spool: Spool, cli: CommandLine) -> None:
