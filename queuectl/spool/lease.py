@@ -88,9 +88,14 @@ class WorkerLease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Remove the file and let go of it; after a failure leave it, for the next worker to rescue what ran."""
+        """After a failure the file stays, for the next worker to rescue what ran."""
         if kind is None:
-            files.remove(self._path)
+            self.release()
+        self._file.close()
+
+    def release(self) -> None:
+        """Remove the file, then let go of it."""
+        files.remove(self._path)
         self._file.close()
 
 

@@ -246,6 +246,8 @@ class Worker:
             directory, _, name = (path or "").rpartition("/")
             if path is None:
                 self._must_list = True
+            elif path == self.layout.config:
+                self._reload_settings()
             elif directory != self.layout.pending or is_ignored(name):
                 continue
             elif PendingName.parse(name) is None or name in self._dropbox:
