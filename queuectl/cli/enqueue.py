@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import click
 
-from queuectl.cli.context import note, open_spool
+from queuectl.cli.context import note, open_spool, show_error
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -17,19 +18,54 @@ from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageE
 _LONG_INPUT = 1 << 18
 
 
-@click.command()
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[JSON | - | -- CMD...]")
+class _Enqueue(click.Command):
+    """Notices `--`, which click drops, and never takes an option of the command to run for one of its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_interspersed_args = False
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        words = tuple(given.get("words") or ())
+        before = args[: len(args) - len(words)]
+        is_command = bool(words) and before[-1:] == ["--"]
+        is_program = not is_command and "paths" not in given and _is_program(words)
+        if is_program and not ctx.resilient_parsing:
+            _refuse_options(words, before)
+        ctx.allow_interspersed_args = True
+        rest = super().parse_args(ctx, args)
+        ctx.params["is_command"] = is_command
+        return rest
+
+
+def _is_program(words: tuple[str, ...]) -> bool:
+    """Whether the first word is a program to run: not JSON, not `-`, not a whole command line."""
+    return bool(words) and words[0] != "-" and not words[0].lstrip().startswith("{") and len(words[0].split()) == 1
+
+
+def _refuse_options(words: tuple[str, ...], before: list[str]) -> None:
+    option = next((word for word in words[1:] if word.startswith("-") and word != "-"), None)
+    if option is not None:
+        import shlex
+
+        raise UsageError(
+            f"is {option} meant for queuectl or for {words[0]}?",
+            "put options of queuectl first, and -- before the command",
+            f"try: queuectl enqueue {shlex.join([*before, '--', *words])}",
+        )
+
+
+@click.command(cls=_Enqueue)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[JSON... | - | -- CMD...]")
 @click.option("--file", "paths", multiple=True, metavar="FILE", help="A file with one job as JSON; may be repeated.")
-@click.option("--id", "id", help="The job's id; refused if the spool holds it already.")
-@click.option("-p", "--priority", type=int, help="0 to 999, lower runs first; 10 if not given.")
+@click.option("--id", "id", metavar="ID", help="The job's id; refused if the spool holds it already.")
+@click.option("-p", "--priority", type=int, metavar="N", help="0 to 999, lower runs first; 10 if not given.")
 @click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.')
 @click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m.")
-@click.option("--timeout", metavar="TIME", help="The longest an attempt may take.")
+@click.option("--timeout", metavar="TIME", help="The longest an attempt may take: 90, 5m, 1h30m.")
 @click.option("--max-retries", type=int, metavar="N", help="Retries after the first attempt.")
 @click.option("--cwd", metavar="DIR", help="Where to run; this directory if not given.")
 @click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="A variable to set; without VALUE, its value here.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the id and nothing else.")
-def enqueue(words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, **options: Any) -> None:
+def enqueue(words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_command: bool, **options: Any) -> None:
     """Submit jobs and print their ids. When it answers, they would survive a power cut.
 
     One word after -- is a command line for the shell; several words run as they are.
@@ -38,31 +74,35 @@ def enqueue(words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, **optio
 
     \b
     Example:
-      queuectl enqueue '{"command": "python report.py", "priority": 1, "timeout": 60}'
+      queuectl enqueue '{"command": "./report.sh", "priority": 1, "timeout": 60}'
       queuectl enqueue --in 5m --timeout 1h -- ./backup.sh /srv
       queuectl enqueue -- 'echo hello | tr a-z A-Z'
       generate-jobs | queuectl enqueue -
     """
     given = _fields_of(**options)
-    if words == ("-",):
+    if words == ("-",) and not is_command:
         if paths:
             raise UsageError("both - and --file", hint="use one of them")
         _enqueue_lines(sys.stdin.buffer, given, quiet)
         return
-    jobs = [{**fields, **given} for fields in _read_jobs(words, paths)]
+    if paths and is_command:
+        raise UsageError("both --file and a command", hint="use one of them")
+    jobs = [
+        _checked({**fields, **_merged(fields, given)}, where) for where, fields in _read_jobs(words, paths, is_command)
+    ]
     if not jobs:
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
     if len(jobs) > 1 and "id" in given:
-        raise UsageError("one --id for several jobs")
-    spool = open_spool(create=True)
-    failed = None
-    for outcome in spool.enqueue_many(jobs):
+        raise UsageError("one --id for several jobs", hint="put an id into each of them")
+    code = 0
+    for outcome in open_spool(create=True).enqueue_many(jobs):
         if isinstance(outcome, QueuectlError):
-            failed = failed or outcome
-            continue
-        _say_queued(outcome, quiet)
-    if failed is not None:
-        raise failed
+            failed = show_error(outcome)
+            code = code or failed
+        else:
+            _say_queued(outcome, quiet)
+    if code:
+        click.get_current_context().exit(code)
 
 
 def _fields_of(
@@ -112,16 +152,18 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read_jobs(words: tuple[str, ...], paths: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Job bodies from the command line: files, JSON objects, or one command."""
+def _read_jobs(
+    words: tuple[str, ...], paths: tuple[str, ...], is_command: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Job bodies from the command line, and where each stands: files, JSON objects, or one command."""
     if paths:
         for path in (*paths, *words):
-            yield _decode(_read_file(path), path)
-    elif words and all(word.lstrip().startswith("{") for word in words):
+            yield path, _decode(_read_file(path), path)
+    elif not is_command and words and words[0].lstrip().startswith("{"):
         for word in words:
-            yield _decode(os.fsencode(word), "the argument")
+            yield "this", _decode(os.fsencode(word), "the argument")
     elif words:
-        yield {"command": words[0] if len(words) == 1 else list(words)}
+        yield "this", {"command": words[0] if len(words) == 1 else list(words)}
 
 
 def _read_file(path: str) -> bytes:
@@ -136,8 +178,26 @@ def _decode(data: bytes, where: str) -> dict[str, Any]:
     try:
         return body.decode(data)
     except NotJsonError as error:
-        why = ": ".join(part for part in (error.what, error.why) if part)
-        raise NotJsonError(f"{where} is no job", why, """a job is: '{"command": "echo hello"}'""") from None
+        is_group = data.lstrip().startswith((b"{ ", b"{\n")) and b'"' not in data[:4]
+        hint = "queuectl enqueue -- '{ …'" if is_group else """queuectl enqueue '{"command": "echo hello"}'"""
+        raise NotJsonError(f"{where} is {error.what}", error.why, f"try: {hint}") from None
+
+
+def _merged(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields that options gave; variables join those of the job."""
+    if "env" in given and isinstance(fields.get("env"), dict):
+        return {**given, "env": {**fields["env"], **given["env"]}}
+    return given
+
+
+def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """Refuse a job that cannot run before anything is queued, or a spool made for it."""
+    try:
+        body.validate({**fields, "cwd": None})
+    except InvalidJobError as error:
+        error.what = f"{where} is not a runnable job"
+        raise
+    return fields
 
 
 def _say_queued(job: Job, quiet: bool) -> None:
@@ -151,58 +211,85 @@ def _say_queued(job: Job, quiet: bool) -> None:
         from queuectl.core.text import format_instant, format_when
         from queuectl.spool.clock import now
 
-        note(f"starts at {format_instant(job.run_at)} ({format_when(job.run_at, now())})")
+        starts = "starts at" if job.run_at > now() else "starts at once; was due at"
+        note(f"{starts} {format_instant(job.run_at)} ({format_when(job.run_at, now())})")
 
 
 def _enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> None:
     """Queue one job for each good line, in durable groups; report the bad ones."""
     if "id" in given:
         raise UsageError("one --id for many lines", hint="put an id into each line")
+    if stream.isatty():
+        note("reading jobs, one JSON object a line; end with Ctrl-D")
     spool = open_spool(create=True)
-    numbers: list[int] = []
-    bad = 0
-
-    def complain(number: int, error: QueuectlError) -> None:
-        nonlocal bad
-        bad += 1
-        note(f"line {number}: {'; '.join(part for part in (error.what, error.why) if part)}")
+    progress = _Progress(stream)
+    numbers: deque[int] = deque()
+    bad = queued = 0
 
     def good_lines() -> Iterator[dict[str, Any]]:
-        for number, line in enumerate(_with_progress(stream), 1):
+        nonlocal bad
+        for number, line in enumerate(progress, 1):
             if not line.strip():
                 continue
             try:
-                fields = {**body.decode(line), **given}
-                body.validate({**fields, "cwd": None})
+                fields = body.decode(line)
+                fields = {**fields, **_merged(fields, given)}
+                warnings = body.validate({**fields, "cwd": None}).warnings
             except (NotJsonError, InvalidJobError) as error:
-                complain(number, error)
+                bad += 1
+                progress.say_line(number, _in_one_line(error))
                 continue
+            for warning in () if quiet else warnings:
+                progress.say_line(number, f"warning: {warning}")
             numbers.append(number)
             yield fields
 
-    queued = 0
-    for index, outcome in enumerate(spool.enqueue_many(good_lines())):
+    for outcome in spool.enqueue_many(good_lines()):
+        number = numbers.popleft()
         if isinstance(outcome, QueuectlError):
-            complain(numbers[index], outcome)
+            bad += 1
+            progress.say_line(number, _in_one_line(outcome))
         else:
             queued += 1
+            progress.clear()
             click.echo(outcome.id)
+    progress.clear()
     if not quiet:
         note(f"queued {queued}" + (f", refused {bad}" if bad else ""))
     if bad:
         click.get_current_context().exit(1)
 
 
-def _with_progress(stream: BinaryIO) -> Iterable[bytes]:
+def _in_one_line(error: QueuectlError) -> str:
+    return "; ".join(part for part in (error.what, error.why) if part)
+
+
+class _Progress:
     """The lines of a stream, with a bar on the terminal if it is a long file."""
-    try:
-        size = os.fstat(stream.fileno()).st_size
-    except OSError:
-        size = 0
-    if size < _LONG_INPUT or not sys.stderr.isatty():
-        yield from stream
-        return
-    with click.progressbar(length=size, label="queueing", file=sys.stderr) as bar:
-        for line in stream:
-            yield line
-            bar.update(len(line))
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        try:
+            self._size = os.fstat(stream.fileno()).st_size
+        except OSError:
+            self._size = 0
+        self._is_shown = self._size >= _LONG_INPUT and sys.stderr.isatty()
+
+    def __iter__(self) -> Iterator[bytes]:
+        if not self._is_shown:
+            yield from self._stream
+            return
+        with click.progressbar(length=self._size, label="queueing", file=sys.stderr) as bar:
+            for line in self._stream:
+                yield line
+                bar.update(len(line))
+
+    def clear(self) -> None:
+        """Make room on the terminal for a line of text; the bar comes back below it."""
+        if self._is_shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def say_line(self, number: int, text: str) -> None:
+        """Say something about one line of the stream."""
+        self.clear()
+        note(f"line {number}: {text}")

@@ -9,29 +9,40 @@ import sys
 
 import click
 
-from queuectl.core.text import printable
+from queuectl.cli.context import show_error
 from queuectl.errors import QueuectlError, SpoolError, UsageError
 
 _COMMANDS = {
-    "config": "queuectl.cli.config:config",
-    "dlq": "queuectl.cli.dlq:dlq",
-    "enqueue": "queuectl.cli.enqueue:enqueue",
     "init": "queuectl.cli.init:init",
-    "list": "queuectl.cli.jobs:list_",
-    "logs": "queuectl.cli.logs:logs",
-    "metrics": "queuectl.cli.metrics:metrics",
-    "retry": "queuectl.cli.jobs:retry",
-    "show": "queuectl.cli.jobs:show",
-    "status": "queuectl.cli.status:status",
+    "enqueue": "queuectl.cli.enqueue:enqueue",
     "worker": "queuectl.cli.worker:worker",
+    "status": "queuectl.cli.status:status",
+    "list": "queuectl.cli.jobs:list_",
+    "show": "queuectl.cli.show:show",
+    "logs": "queuectl.cli.logs:logs",
+    "retry": "queuectl.cli.jobs:retry",
+    "dlq": "queuectl.cli.dlq:dlq",
+    "metrics": "queuectl.cli.metrics:metrics",
+    "config": "queuectl.cli.config:config",
 }
+"""Where each command is, in the order in which people meet them."""
+
+EPILOG = """\b
+Exit codes:
+  0 ok   1 failed   2 usage   3 no such job   4 already exists
+  5 timed out waiting   6 the spool is unusable
+
+\b
+Completion in bash, job ids too (zsh and fish likewise):
+  eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"
+"""
 
 
 class LazyGroup(click.Group):
     """Imports the module of a command only when that command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -53,11 +64,14 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--spool", metavar="DIR", help="The spool's directory.")
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--spool", metavar="DIR", type=click.Path(), help="The spool's directory.")
 @click.version_option(package_name="queuectl-spool", prog_name="queuectl")
-@click.pass_context
-def app(ctx: click.Context, spool: str | None) -> None:
+def app(spool: str | None) -> None:
     """Run shell commands from a queue that is a directory.
 
     A job is one JSON file; the directory it lies in is its state. The spool is --spool, else
@@ -69,7 +83,6 @@ def app(ctx: click.Context, spool: str | None) -> None:
       queuectl worker start --count 2 --drain
       queuectl status
     """
-    ctx.obj = spool
 
 
 def main() -> None:
@@ -80,9 +93,11 @@ def main() -> None:
         code = app.main(prog_name="queuectl", standalone_mode=False)
     except QueuectlError as error:
         code = show_error(error)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
+    except click.ClickException as error:
+        code = show_error(_in_our_words(error))
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
@@ -93,8 +108,7 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def show_error(error: QueuectlError) -> int:
-    """Print an error in at most three lines; its exit code."""
-    lines = [printable(line) for line in (error.what, error.why, error.hint) if line]
-    click.echo("queuectl: " + "\n  ".join(lines), err=True)
-    return error.exit_code
+def _in_our_words(error: click.ClickException) -> UsageError:
+    what = error.format_message().removesuffix(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return UsageError(what[:1].lower() + what[1:], hint=f"see: {context.command_path} --help" if context else "")

@@ -67,7 +67,7 @@ def decode(data: bytes) -> dict[str, Any]:
     InvalidJobError when it is complete but ambiguous: duplicate keys, NaN or Infinity.
     """
     if len(data) > MAX_BODY:
-        raise NotJsonError("the file is too large for a job", f"over {MAX_BODY} bytes")
+        raise NotJsonError("too large for a job", f"over {MAX_BODY} bytes")
     problems: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def validate(obj: Mapping[str, Any]) -> Body:
         warnings=_misspelt(obj),
     )
     if check.problems:
-        raise InvalidJobError(check.problems)
+        raise InvalidJobError(check.problems, "; ".join(body.warnings))
     return body
 
 
@@ -174,7 +174,7 @@ class _Check:
     def id(self) -> str | None:
         value = self.obj.get("id")
         if value is not None and not (isinstance(value, str) and is_valid_id(value)):
-            self.problems.append('"id" must be 1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit')
+            self.problems.append('"id" must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit')
             return None
         return value
 

@@ -198,7 +198,19 @@ def parse_worker(worker: str) -> tuple[str, int, str]:
 
 def looks_pending(name: str) -> bool:
     """A cheap test that every name of pending/ of ours passes, and hardly any other: for listings of millions."""
-    return name[23:25] == "Z-" and name[3:4] == "-" and name[:3].isdigit() and name[4:12].isdigit()
+    return (
+        name[23:25] == "Z-"
+        and name[3:4] == "-"
+        and name[:3].isdigit()
+        and name[4:12].isdigit()
+        and name[8:12] < "1232"
+        and name.endswith(SUFFIX)
+    )
+
+
+def looks_finished(name: str) -> bool:
+    """The same for names of done/ and dead/."""
+    return name[19:21] == "Z-" and name[:8].isdigit() and name[4:8] < "1232" and name.endswith(SUFFIX)
 
 
 def is_ignored(name: str) -> bool:

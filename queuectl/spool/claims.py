@@ -7,6 +7,7 @@ the attempt is over. Whoever wins the rename out of running/ has settled the job
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,8 @@ from queuectl.spool.layout import Layout, unusable
 
 _LOCK_WAIT = 0.05
 _PUT_BACK = timedelta(seconds=2)
+_MILLISECOND = timedelta(milliseconds=1)
+_choosing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,10 @@ def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -
     except files.NotRegularError as error:
         _refuse(layout, text, name, (str(error.strerror),), now())
         return None
-    state, running = lifecycle.claim(name, worker, now())
-    assert isinstance(running, RunningName)
-    path = layout.job(state, running)
-    if not files.move(pending, path):
+    running = _take(layout, pending, name, worker, now())
+    if running is None:
         return None
+    path = layout.job(State.RUNNING, running)
     # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
     try:
         changed = files.identify(os.lstat(path)) != content.identity
@@ -94,6 +96,22 @@ def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -
     except OSError as error:
         settle(layout, running, lifecycle.release(running))
         raise unusable(layout.root, error) from error
+
+
+def _take(layout: Layout, pending: str, name: PendingName, worker: str, now: datetime) -> RunningName | None:
+    """The claim's rename; None if the file is gone.
+
+    RACE: only this worker can choose the name, but two of its threads could choose one for two files of
+    one id within a millisecond (tests/spool/test_claims.py), so they choose in turn.
+    """
+    with _choosing:
+        while True:
+            state, running = lifecycle.claim(name, worker, now)
+            assert isinstance(running, RunningName)
+            path = layout.job(state, running)
+            if not os.path.lexists(path):
+                return running if files.move(pending, path) else None
+            now += _MILLISECOND
 
 
 def _refuse(layout: Layout, text: str, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from datetime import datetime
 
 from queuectl.core import body, lifecycle
-from queuectl.core.body import Body
 from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
@@ -61,10 +60,10 @@ def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime) -> Pend
     returned = FinishedName.parse(text) or RunningName.parse(text)
     try:
         if returned is not None:
-            reservation = reserve(layout, returned.id, besides=path)
+            reservation = reserve(layout, returned.id, returned=path)
             move = lifecycle.retry_by_hand(returned, now)
         else:
-            reservation = _reserve_for(layout, job, text, path)
+            reservation = reserve(layout, job.id) if job.id is not None else _reserve_new(layout, text)
             move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
     except IdInFlightError as error:
         raise NotJsonError(error.what, error.why) from None
@@ -85,14 +84,8 @@ def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime) -> Pend
     return move.name
 
 
-def _reserve_for(layout: Layout, job: Body, text: str, path: str) -> Reservation:
-    """The job's own id; without one, the file's stem with a random suffix."""
-    if job.id is not None:
-        return reserve(layout, job.id, besides=path)
-    return _reserve_new(layout, text)
-
-
 def _reserve_new(layout: Layout, text: str) -> Reservation:
+    """An id of the file's stem and a random suffix."""
     while True:
         with suppress(AlreadyExistsError):
             return reserve(layout, id_from_file_name(text, lease.random_text(6)))

@@ -93,7 +93,8 @@ def publish(source: str, target: str) -> None:
             raise FileExistsError(errno.EEXIST, "File exists", target) from None
         os.rename(source, target)
         return
-    remove(source)
+    with contextlib.suppress(OSError):
+        remove(source)
 
 
 def move(source: str, target: str) -> bool:

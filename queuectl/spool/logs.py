@@ -165,7 +165,14 @@ def _line_at(fd: int, offset: int) -> bytes:
 
 
 def _fields(line: bytes) -> dict[str, str]:
-    return {key.decode(): value.decode("utf-8", "replace").strip('"') for key, value in _FIELD.findall(line)}
+    return {key.decode(): _unquote(value.decode("utf-8", "replace")) for key, value in _FIELD.findall(line)}
+
+
+def _unquote(text: str) -> str:
+    """Inverse of `quote`; a text that is not quoted stands for itself."""
+    if not text.startswith('"'):
+        return text
+    return re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), text[1:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +199,7 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
     at_line_start = True
     while True:
         line = file.readline(_BLOCK)
-        if not line or (
-            wait is not None and at_line_start and PREFIX.startswith(line[: len(PREFIX)]) and line[-1:] != b"\n"
-        ):
+        if not line or (wait is not None and at_line_start and _may_become_mark(line)):
             file.seek(-len(line), os.SEEK_CUR)
             if wait is not None and wait():
                 continue
@@ -219,6 +224,11 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
         yield b"\n"
 
 
+def _may_become_mark(line: bytes) -> bool:
+    """Whether it is the beginning of a line of queuectl's that is still being written."""
+    return line[-1:] != b"\n" and len(line) < _BLOCK and PREFIX.startswith(line[: len(PREFIX)])
+
+
 def open_reading(path: str, id: str) -> BinaryIO:
     """A log opened for reading, never through a link; raises SpoolError if there is none."""
     try:
@@ -228,7 +238,17 @@ def open_reading(path: str, id: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def log_ended_at(fd: int, name: RunningName) -> datetime:
-    """When the log was last written to, never before the attempt began."""
-    at = datetime.fromtimestamp(os.fstat(fd).st_mtime, name.started_at.tzinfo)
-    return max(at, name.started_at)
+def read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime | None]:
+    """`find_attempt` in the log of that path, and when it was last written to, never before the attempt began.
+
+    (None, None) if there is no log.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None, None
+    try:
+        at = datetime.fromtimestamp(os.fstat(fd).st_mtime, name.started_at.tzinfo)
+        return find_attempt(fd, name), max(at, name.started_at)
+    finally:
+        os.close(fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from queuectl.core.names import format_time, parse_time
+from queuectl.core.names import format_time, looks_finished, parse_time
 from queuectl.core.result import State
 from queuectl.spool.layout import Layout
 from queuectl.spool.query import list_names
@@ -46,13 +46,11 @@ def measure(layout: Layout, now: datetime) -> Metrics:
     recent = [0, 0, 0]
     first = format_time(now)
     for state in totals:
-        for name in list_names(layout, state):
+        for name in filter(looks_finished, list_names(layout, state)):
             fields = name.split("-", 5)
             try:
                 tries, duration = int(fields[2]), float(fields[4][:-1])
             except (IndexError, ValueError):
-                continue
-            if len(fields[0]) != len(first) or fields[0][-1] != "Z":
                 continue
             totals[state] += 1
             attempts += tries
@@ -64,7 +62,7 @@ def measure(layout: Layout, now: datetime) -> Metrics:
                 recent[index] += fields[0] >= age
     durations.sort()
     finished = sum(totals.values())
-    minutes = max(1.0, min(3600.0, (now - parse_time(first)).total_seconds())) / 60
+    minutes = _minutes_since(first, now)
     return Metrics(
         finished=finished,
         done=totals[State.DONE],
@@ -81,6 +79,14 @@ def measure(layout: Layout, now: datetime) -> Metrics:
         last_day=recent[2],
         per_minute=recent[1] / minutes,
     )
+
+
+def _minutes_since(first: str, now: datetime) -> float:
+    """From a second to an hour; an hour for a time that does not exist, in a name that only looks like ours."""
+    try:
+        return max(1.0, min(3600.0, (now - parse_time(first)).total_seconds())) / 60
+    except ValueError:
+        return 60.0
 
 
 def percentile(ordered: list[float], share: float) -> float | None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import (
-    SUFFIX,
     FinishedName,
     Name,
     PendingName,
@@ -23,6 +22,7 @@ from queuectl.core.names import (
     format_time,
     is_ignored,
     is_valid_id,
+    looks_finished,
     looks_pending,
     parse_time,
 )
@@ -36,6 +36,12 @@ _PARSERS = {
     State.RUNNING: RunningName.parse,
     State.DONE: FinishedName.parse,
     State.DEAD: FinishedName.parse,
+}
+_LOOKS: dict[State, Callable[[str], bool]] = {
+    State.PENDING: looks_pending,
+    State.RUNNING: looks_finished,
+    State.DONE: looks_finished,
+    State.DEAD: looks_finished,
 }
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
@@ -87,7 +93,7 @@ def count(layout: Layout, now: datetime) -> Counts:
     text_now = format_time(now)
     for name in list_names(layout, State.PENDING):
         run_at = name[4:24]
-        if not looks_pending(name) or not name.endswith(SUFFIX):
+        if not looks_pending(name):
             dropped += not is_ignored(name)
         elif run_at <= text_now:
             ready += 1
@@ -97,10 +103,8 @@ def count(layout: Layout, now: datetime) -> Counts:
             scheduled += is_first
             retrying += not is_first
             soonest = min(soonest, run_at)
-    running, done, dead = (
-        sum(name.endswith(".json") for name in list_names(layout, state))
-        for state in (State.RUNNING, State.DONE, State.DEAD)
-    )
+    running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
+    done, dead = (sum(map(looks_finished, list_names(layout, state))) for state in (State.DONE, State.DEAD))
     return Counts(
         ready, scheduled, retrying, running, done, dead, dropped, _parse_optional(oldest), _parse_optional(soonest)
     )
@@ -191,10 +195,11 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
 
 def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
     """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
-    names = [name for name in list_names(layout, state) if name.endswith(".json")]
+    names = list(filter(_LOOKS[state], list_names(layout, state)))
     newest_first = state in (State.DONE, State.DEAD)
     if limit is not None and limit < len(names) // 20:
-        names = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
-    else:
-        names.sort(reverse=newest_first)
+        first = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
+        if all(parse_name(state, name) for name in first):
+            return iter(first)
+    names.sort(reverse=newest_first)
     return (name for name in names if parse_name(state, name))

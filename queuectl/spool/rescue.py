@@ -81,7 +81,7 @@ def examine(layout: Layout, name: RunningName) -> Verdict:
     The end line is believed first: a process that the job left behind may hold its lock for ever.
     """
     path = layout.log(name.id)
-    attempt, ended_at = _read(path, name)
+    attempt, ended_at = logs.read_attempt(path, name)
     if attempt and attempt.result:
         return Verdict(Fate.ENDED, result=attempt.result, ended_at=ended_at)
     token = processes.token_of(name, attempt.worker if attempt else name.worker)
@@ -96,7 +96,7 @@ def examine(layout: Layout, name: RunningName) -> Verdict:
         if not processes.find(token):
             return Verdict(Fate.NEVER_STARTED)
     # RACE: the shell may have ended between the two looks; its line was written before (tests/spool/test_rescue.py).
-    attempt, ended_at = _read(path, name)
+    attempt, ended_at = logs.read_attempt(path, name)
     return Verdict(Fate.ENDED, token, result=(attempt and attempt.result) or LOST, ended_at=ended_at)
 
 
@@ -108,21 +108,10 @@ def _await_start(path: str, name: RunningName) -> tuple[logs.Attempt | None, dat
     deadline = time.monotonic() + _START_WAIT
     while True:
         is_locked = lease.is_locked(path)
-        attempt, at = _read(path, name)
+        attempt, at = logs.read_attempt(path, name)
         if attempt or not is_locked or time.monotonic() > deadline:
             return attempt, at
         time.sleep(0.02)
-
-
-def _read(path: str, name: RunningName) -> tuple[logs.Attempt | None, datetime | None]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None, None
-    try:
-        return logs.find_attempt(fd, name), logs.log_ended_at(fd, name)
-    finally:
-        os.close(fd)
 
 
 def _sees_processes_of(layout: Layout, token: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
+from queuectl.core.names import FinishedName, PendingName, RunningName, ceil_to_millisecond, format_rfc3339
 from queuectl.core.result import State
 from queuectl.errors import (
     InvalidJobError,
@@ -74,8 +74,8 @@ class Spool:
     def enqueue_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job | QueuectlError]:
         """Queue many jobs, given as job bodies, in durable groups; yields for each its job or its error.
 
-        A job that is yielded would survive a power cut. Raises SpoolError if the spool cannot take
-        a group; nothing of that group was queued then (but see DurabilityError).
+        A job that is yielded would survive a power cut. A SpoolError, raised or yielded, says that the spool
+        cannot take more; what it stands for was not queued (but see DurabilityError).
         """
         group: list[Mapping[str, Any]] = []
         for fields in jobs:
@@ -234,8 +234,7 @@ class Spool:
         return Job(move.state, move.name, path, job.body, job.fields, job.problem)
 
     def _end_processes(self, name: RunningName, grace: float) -> None:
-        with logs.open_reading(self.layout.log(name.id), name.id) as log:
-            attempt = logs.find_attempt(log.fileno(), name)
+        attempt = logs.read_attempt(self.layout.log(name.id), name)[0]
         token = processes.token_of(name, attempt.worker if attempt else name.worker)
         pid = attempt.pid if attempt and attempt.pid and processes.carries_token(attempt.pid, token) else None
         processes.terminate(token, pid, grace)
@@ -251,7 +250,7 @@ def _complete(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A body with its time as text, and the current directory where it names none."""
     whole = {key: value for key, value in fields.items() if value is not None}
     if isinstance(whole.get("run_at"), datetime):
-        whole["run_at"] = format_rfc3339(whole["run_at"].astimezone(UTC))
+        whole["run_at"] = format_rfc3339(ceil_to_millisecond(whole["run_at"].astimezone(UTC)))
     cwd = whole.get("cwd", "")
     if isinstance(cwd, str) and not cwd.startswith("/"):
         whole["cwd"] = os.path.normpath(os.path.join(os.getcwd(), cwd))

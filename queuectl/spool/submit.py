@@ -17,7 +17,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
-from queuectl.errors import AlreadyExistsError, DurabilityError, InvalidJobError, QueuectlError
+from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.spool import files, lease, logs, query
 from queuectl.spool.layout import Layout, unusable
 
@@ -47,13 +47,13 @@ class Reservation(NamedTuple):
         os.close(self.fd)
 
 
-def reserve(layout: Layout, id: str, *, besides: str | None = None) -> Reservation:
+def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservation:
     """Reserve an id by creating its log.
 
     RACE: two reserve one id (tests/spool/test_submit.py). O_EXCL lets one create the log, and the lock on it says
     that its owner is still at work; a log that is neither locked nor any job's was left by a crash.
-    Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `besides` is the path of a file
-    that may hold the id already.
+    Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
+    file that has come back: it holds the id already, and its log may be there or not.
     """
     path = layout.log(id)
     while True:
@@ -68,7 +68,8 @@ def reserve(layout: Layout, id: str, *, besides: str | None = None) -> Reservati
             break
         os.close(fd)  # it was deleted along with its job, just now
     try:
-        holder = None if is_new and is_ours else query.locate(layout, id, besides=besides)
+        is_free = is_new and is_ours and returned is None
+        holder = None if is_free else query.locate(layout, id, besides=returned)
         if holder:
             raise AlreadyExistsError(
                 f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"look at it: queuectl show {id}"
@@ -105,12 +106,17 @@ class _Item(NamedTuple):
     temporary: str
     reservation: Reservation
 
+    def give_up(self) -> None:
+        files.remove(self.temporary)
+        self.reservation.give_up()
+
 
 def submit(layout: Layout, requests: Sequence[Mapping[str, Any]], now: datetime) -> list[Job | QueuectlError]:
     """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
 
-    Raises SpoolError when the spool cannot take the group: then none of it was queued. After a
-    DurabilityError it is unknown whether the group was queued.
+    Raises SpoolError when the spool cannot take the group: then none of it was queued. When the disk fills up
+    between two files, those that were kept out have a SpoolError for an outcome. After a DurabilityError it is
+    unknown whether the group was queued.
     """
     outcomes: list[Job | QueuectlError | None] = [None] * len(requests)
     items: dict[int, _Item] = {}
@@ -128,15 +134,15 @@ def submit(layout: Layout, requests: Sequence[Mapping[str, Any]], now: datetime)
                 files.sync_files(layout.tmp, [item.temporary for item in items.values()])
         except BaseException:
             for item in items.values():
-                files.remove(item.temporary)
-                item.reservation.give_up()
+                item.give_up()
             raise
         for index, item in items.items():
             outcomes[index] = _publish(layout, item)
-        if items:
+        refusal = next((outcome for outcome in outcomes if isinstance(outcome, SpoolError)), None)
+        if any(isinstance(outcome, Job) for outcome in outcomes):
             files.sync_directory(layout.pending)
-    except DurabilityError:
-        raise
+        elif refusal is not None:
+            raise refusal
     except OSError as error:
         raise unusable(layout.root, error) from error
     return [outcome for outcome in outcomes if outcome is not None]
@@ -158,8 +164,10 @@ def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:
     try:
         files.publish(item.temporary, path)
     except FileExistsError:
-        files.remove(item.temporary)
-        item.reservation.give_up()
+        item.give_up()
         return AlreadyExistsError(f"the id {item.move.name.id!r} is taken", f"{path} exists")
+    except OSError as error:
+        item.give_up()
+        return unusable(layout.root, error)
     item.reservation.keep()
     return Job(item.move.state, item.move.name, path, body.validate(item.fields), item.fields)

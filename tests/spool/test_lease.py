@@ -1,0 +1,211 @@
+"""Locks that tell who lives: of a worker, and of any process of a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from queuectl.core.names import parse_worker
+from queuectl.spool import files, lease
+from queuectl.spool.layout import Layout
+from tests.spool.given import PROCESSES, locked_log
+from tests.support import environment, names, wait_for
+
+HOLDER = """
+import os, subprocess, sys, time
+from queuectl.spool import lease, logs
+fd = logs.open_log(sys.argv[1])
+assert lease.try_lock(fd)
+child = subprocess.Popen(["sleep", "300"], pass_fds=[fd]) if sys.argv[2] == "child" else None
+print(child.pid if child else 0, flush=True)
+time.sleep(300)
+"""
+
+
+@contextmanager
+def holder(path: str, child: str = "") -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds a log's lock, and the pid of its child that inherited it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path, child], stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    with process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        try:
+            yield process, pid
+        finally:
+            process.kill()
+            if pid:
+                end(pid)
+
+
+def end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def test_the_lock_dies_with_its_process(layout: Layout) -> None:
+    """A log is locked for as long as the process lives that locked it, and not an instant longer than kill -9."""
+    path = layout.log("x")
+    assert not lease.is_locked(path)
+    with holder(path) as (process, _):
+        assert lease.is_locked(path)
+        process.kill()
+        process.wait()
+        assert not lease.is_locked(path)
+
+
+def test_a_child_keeps_the_lock(layout: Layout) -> None:
+    """When the worker is killed, the lock is held for as long as a process of its job lives."""
+    path = layout.log("x")
+    with holder(path, "child") as (process, pid):
+        process.kill()
+        process.wait()
+        assert lease.is_locked(path)
+        end(pid)
+        wait_for(lambda: not lease.is_locked(path), "the end of the lock")
+
+
+def test_closing_a_copy_keeps_the_childs_lock(layout: Layout) -> None:
+    """The worker closes its own descriptor, and the job that inherited it still holds the lock."""
+    path = layout.log("x")
+    with locked_log(layout, "x") as log:
+        child = subprocess.Popen(["sleep", "300"], pass_fds=[log])
+    try:
+        assert lease.is_locked(path)
+    finally:
+        child.kill()
+        child.wait()
+    assert not lease.is_locked(path)
+
+
+def test_one_holds_the_lock(layout: Layout) -> None:
+    """A second descriptor cannot have the lock, and asking does not take it away."""
+    with locked_log(layout, "x"):
+        second = os.open(layout.log("x"), os.O_RDWR)
+        assert not lease.try_lock(second)
+        assert lease.is_locked(layout.log("x"))
+        assert lease.is_locked(layout.log("x"))
+        os.close(second)
+    assert not lease.is_locked(layout.log("x"))
+
+
+def test_asking_does_not_disturb_those_who_ask(layout: Layout) -> None:
+    """Many who ask at once whether a free log is locked are all told that it is not."""
+    path = layout.log("x")
+    Path(path).touch()
+    told: list[bool] = []
+    askers = [threading.Thread(target=lambda: told.extend(lease.is_locked(path) for _ in range(300))) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert (len(told), any(told)) == (1200, False)
+
+
+@pytest.mark.parametrize("kind", ["missing", "link"])
+def test_nothing_to_lock(layout: Layout, kind: str) -> None:
+    """A log that is missing, or is a link, is not locked."""
+    if kind == "link":
+        os.symlink("/dev/null", layout.log("x"))
+    assert not lease.is_locked(layout.log("x"))
+
+
+def test_a_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At no instant does a worker's file lie in workers/ without its lock and its whole content."""
+    import portalocker
+
+    real = files.publish
+    published = []
+
+    def publish(source: str, target: str) -> None:
+        assert names(Path(layout.workers)) == []
+        with open(source, encoding="utf-8") as file, pytest.raises(portalocker.AlreadyLocked):
+            portalocker.lock(file, portalocker.LOCK_SH | portalocker.LOCK_NB)
+        assert Path(source).read_text().endswith("}\n")
+        published.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(files, "publish", publish)
+    with lease.WorkerLease(layout, "web1", {"slots": 2}) as held:
+        assert published == [layout.worker(held.name)]
+        assert names(Path(layout.tmp)) == []
+
+
+def test_what_a_worker_says_of_itself(layout: Layout) -> None:
+    """A worker's file names its host, its pid and what it adds, and is private; it goes with the worker."""
+    with lease.WorkerLease(layout, "Web-1.example.org", {"slots": 2}) as held:
+        host, pid, nonce = parse_worker(held.name)
+        assert (host, pid, len(nonce)) == ("web_1.example.org", os.getpid(), 4)
+        assert lease.host_of(held.name) == "web_1.example.org"
+        info = lease.read_worker(layout, held.name)
+        assert info == {"worker": held.name, "host": "Web-1.example.org", "pid": os.getpid(), "slots": 2}
+        assert stat.S_IMODE(os.stat(layout.worker(held.name)).st_mode) == 0o600
+        assert lease.is_worker_alive(layout, held.name)
+    assert not lease.is_worker_alive(layout, held.name)
+    assert names(Path(layout.workers)) == []
+
+
+def test_a_worker_that_failed_leaves_its_file(layout: Layout) -> None:
+    """After an error the file stays, unlocked, for the next worker to rescue what ran."""
+    with pytest.raises(ZeroDivisionError), lease.WorkerLease(layout, "web1", {}) as held:
+        raise ZeroDivisionError
+    assert names(Path(layout.workers)) == [f"{held.name}.json"]
+    assert not lease.is_worker_alive(layout, held.name)
+
+
+def _be_a_worker(root: str) -> None:
+    with lease.WorkerLease(Layout(root), "web1", {}):
+        signal.pause()
+
+
+def test_a_killed_worker_is_dead(layout: Layout) -> None:
+    """After kill -9 a worker's file is left, and its lock tells that it is dead."""
+    process = PROCESSES.Process(target=_be_a_worker, args=(layout.root,))
+    process.start()
+    (file,) = wait_for(lambda: names(Path(layout.workers)), "the worker's file")
+    worker = file.removesuffix(".json")
+    assert parse_worker(worker)[1] == process.pid
+    assert lease.is_worker_alive(layout, worker)
+    process.kill()
+    process.join()
+    assert not lease.is_worker_alive(layout, worker)
+    assert names(Path(layout.workers)) == [file]
+    lease.forget(layout, worker)
+    assert names(Path(layout.workers)) == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1'])
+def test_a_torn_worker_file(layout: Layout, content: str) -> None:
+    """What is not a worker's whole file tells nothing, and nobody holds it."""
+    Path(layout.worker("web1.1.aaaa")).write_text(content)
+    assert lease.read_worker(layout, "web1.1.aaaa") == {}
+    assert lease.read_worker(layout, "web1.2.aaaa") == {}
+    assert not lease.is_worker_alive(layout, "web1.1.aaaa")
+
+
+def test_settings_have_one_writer(layout: Layout) -> None:
+    """While one changes the settings another cannot, and then can."""
+    import portalocker
+
+    with open(f"{layout.tmp}/config.lock", "a", encoding="utf-8") as other:
+        with lease.locked_settings(layout), pytest.raises(portalocker.AlreadyLocked):
+            portalocker.lock(other, portalocker.LOCK_EX | portalocker.LOCK_NB)
+        portalocker.lock(other, portalocker.LOCK_EX | portalocker.LOCK_NB)
+
+
+def test_random_text() -> None:
+    """Random text is base32 in lower case and never the same."""
+    assert len({lease.random_text(12) for _ in range(100)}) == 100
+    assert set(lease.random_text(5000)) == set("abcdefghijklmnopqrstuvwxyz234567")

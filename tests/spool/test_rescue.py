@@ -1,0 +1,240 @@
+"""What became of the jobs of dead workers, found out with real workers that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from queuectl import Result, Spool
+from queuectl.core.names import RunningName
+from queuectl.core.result import LOST, State
+from queuectl.spool import lease, logs, processes, rescue
+from queuectl.spool.layout import Layout
+from queuectl.spool.rescue import Fate
+from tests.spool.given import locked_log, put, running_name
+from tests.support import WorkerProcess, names, wait_for
+
+
+@dataclass
+class Orphans:
+    """Starts jobs whose workers are then killed; each job waits for `release`."""
+
+    spool: Spool
+    gate: Path
+
+    def make(self, then: str = "exit 3") -> RunningName:
+        """A running job whose worker has been killed. Once released it goes on with `then`."""
+        command = f"echo begun; while [ ! -e '{self.gate}' ]; do sleep 0.02; done; {then}"
+        job = self.spool.enqueue(command, id="x")
+        worker = WorkerProcess(self.spool.path)
+        wait_for(lambda: "begun" in Path(self.spool.log_path(job.id)).read_text(), "the job's start")
+        worker.kill()
+        (text,) = names(self.spool.path / "running")
+        name = RunningName.parse(text)
+        assert name is not None
+        return name
+
+    def release(self) -> None:
+        self.gate.touch()
+
+    def shell_of(self, name: RunningName) -> int:
+        verdict = rescue.examine(self.spool.layout, name)
+        assert (verdict.fate, verdict.result) == (Fate.ALIVE, None)
+        assert verdict.pid is not None
+        return verdict.pid
+
+
+@pytest.fixture
+def orphans(spool: Spool, tmp_path: Path) -> Iterator[Orphans]:
+    yield Orphans(spool, tmp_path / "gate")
+    for text in names(spool.path / "running"):
+        name = RunningName.parse(text)
+        if name:
+            processes.terminate(processes.token_of(name, name.worker), None, 0)
+
+
+def is_ended(layout: Layout, name: RunningName) -> bool:
+    return rescue.examine(layout, name).fate is Fate.ENDED
+
+
+def test_a_job_that_goes_on_is_alive(layout: Layout, orphans: Orphans) -> None:
+    """A job outlives its worker, and its shell is known by pid and token."""
+    name = orphans.make()
+    verdict = rescue.examine(layout, name)
+    assert verdict.fate is Fate.ALIVE
+    assert verdict.pid is not None
+    assert processes.carries_token(verdict.pid, verdict.token)
+    assert verdict.token == processes.token_of(name, name.worker)
+
+
+@pytest.mark.parametrize(
+    ("then", "result"),
+    [
+        ("exit 0", Result.exit(0)),
+        ("exit 3", Result.exit(3)),
+        ("exec sh -c 'kill -9 $$'", Result.signal(9)),
+        ("sleep 300 & exit 4", Result.exit(4)),
+    ],
+    ids=["success", "failure", "death by signal", "a daemon keeps the lock"],
+)
+def test_an_end_line_tells_the_result(layout: Layout, orphans: Orphans, then: str, result: Result) -> None:
+    """A job that ended without its worker is settled by its end line, whoever still holds its lock."""
+    name = orphans.make(then)
+    orphans.release()
+    wait_for(lambda: is_ended(layout, name), "the job's end")
+    verdict = rescue.examine(layout, name)
+    assert verdict.result == result
+    assert verdict.ended_at is not None
+    assert verdict.ended_at >= name.started_at
+    assert lease.is_locked(layout.log("x")) == ("&" in then)
+
+
+def test_a_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) -> None:
+    """When shell and worker are both gone without an end line, the outcome is unknown and the token finds the rest."""
+    name = orphans.make("true")
+    pid = orphans.shell_of(name)
+    group = os.getpgid(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_ended(layout, name), "the verdict")
+    verdict = rescue.examine(layout, name)
+    assert (verdict.result, verdict.token) == (LOST, processes.token_of(name, name.worker))
+    processes.terminate(verdict.token, None, 0)
+    wait_for(lambda: not processes.find(verdict.token, group), "the end of what it left")
+
+
+@pytest.mark.parametrize(
+    "log", [None, "", "#queuectl retry by hand\n", "#queuectl start attempt=2 started_at=x pid=1\n"]
+)
+def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
+    """A claim whose worker died before the command began does not count as an attempt."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    if log is not None:
+        Path(layout.log("x")).write_text(log)
+    assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
+
+
+def test_an_end_of_another_attempt_is_not_believed(layout: Layout) -> None:
+    """The end line of an earlier attempt says nothing about this one."""
+    name = running_name("x", attempt=2)
+    put(layout, name, state=State.RUNNING)
+    with locked_log(layout, "x") as log:
+        logs.append_start(log, running_name("x"), 1)
+        logs.append_end(log, running_name("x"), "exit=0")
+    assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
+    with locked_log(layout, "x") as log:
+        logs.append_start(log, name, 1 << 22)
+    assert rescue.examine(layout, name).result == LOST
+
+
+def test_a_pid_alone_is_never_trusted(layout: Layout) -> None:
+    """A living process that has the shell's old pid but not its token is not the job."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    with locked_log(layout, "x") as log:
+        logs.append_start(log, name, os.getppid())
+    verdict = rescue.examine(layout, name)
+    assert (verdict.fate, verdict.result) == (Fate.ENDED, LOST)
+
+
+def test_a_lock_of_another_pid_namespace_is_unclear(layout: Layout) -> None:
+    """While a job is locked by processes of a container that cannot be seen from here, nothing is decided."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    Path(layout.worker(name.worker)).write_text('{"pid_namespace": 1}')
+    with locked_log(layout, "x") as log:
+        logs.append_start(log, name, 1)
+        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+        logs.append_end(log, name, "exit=0")
+        assert rescue.examine(layout, name).fate is Fate.ENDED
+
+
+def test_a_shell_about_to_speak_is_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that was made an instant before its worker died is not taken for one that never started."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    real = lease.is_locked
+    looks: list[str] = []
+    with locked_log(layout, "x") as log:
+
+        def speak_at_the_third_look(path: str) -> bool:
+            looks.append(path)
+            if len(looks) == 3:
+                logs.append_start(log, name, 1)
+            return real(path)
+
+        monkeypatch.setattr(lease, "is_locked", speak_at_the_third_look)
+        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+
+
+def test_a_shell_that_ends_between_two_looks(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that writes its end line while it is being examined is not lost."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    real = processes.carries_token
+    with locked_log(layout, "x") as log:
+        logs.append_start(log, name, 1 << 22)
+
+        def end_meanwhile(pid: int, token: str) -> bool:
+            logs.append_end(log, name, "exit=0")
+            return real(pid, token)
+
+        monkeypatch.setattr(processes, "carries_token", end_meanwhile)
+        assert rescue.examine(layout, name).result == Result.exit(0)
+
+
+# --- who is an orphan
+
+
+def test_only_jobs_of_dead_workers_here_are_orphans(layout: Layout) -> None:
+    """Jobs of a living worker, of oneself and of another host are left alone, and so are foreign files."""
+    with lease.WorkerLease(layout, "web1", {}) as living:
+        workers = {
+            "living": living.name,
+            "mine": "web1.7.mine",
+            "dead": "web1.4242.k7f3",
+            "other": "db2.4242.k7f3",
+            "longer": "web11.4242.k7f3",
+        }
+        for id, worker in workers.items():
+            put(layout, running_name(id, worker=worker), state=State.RUNNING)
+        put(layout, "web1.json", state=State.RUNNING)
+        assert [name.id for name in rescue.find_orphans(layout, "web1", "web1.7.mine")] == ["dead"]
+    assert {name.id for name in rescue.find_orphans(layout, "web1", "web1.7.mine")} == {"dead", "living"}
+
+
+@pytest.mark.parametrize(("boot", "is_here"), [("this", True), ("another", False), ("", False)])
+def test_a_container_on_the_same_kernel_is_here(layout: Layout, boot: str, is_here: bool) -> None:
+    """A worker of another host name is of this host if it ran on this very boot of this kernel."""
+    worker = "c0ffee.1.aaaa"
+    put(layout, running_name("x", worker=worker), state=State.RUNNING)
+    boot_id = lease.boot_id() if boot == "this" else boot
+    assert boot_id or boot != "this"
+    Path(layout.worker(worker)).write_text(f'{{"boot_id": "{boot_id}"}}')
+    assert bool(rescue.find_orphans(layout, "web1", "web1.7.mine")) == is_here
+
+
+def test_the_job_of_a_killed_worker_is_an_orphan(layout: Layout, orphans: Orphans) -> None:
+    """kill -9 of a worker makes its job an orphan, and its file stays until the job is rescued."""
+    name = orphans.make()
+    host = lease.host_of(name.worker)
+    assert rescue.find_orphans(layout, host, "me.1.aaaa") == [name]
+    rescue.forget_dead_workers(layout, host)
+    assert names(Path(layout.workers)) == [f"{name.worker}.json"]
+
+
+def test_dead_workers_are_forgotten(layout: Layout) -> None:
+    """The file of a dead worker of this host goes once no running job bears its name; all others stay."""
+    for worker in ("web1.1.dead", "web1.2.busy", "db2.1.aaaa"):
+        Path(layout.worker(worker)).write_text("{}")
+    Path(layout.workers, "notes.json").write_text("{}")
+    put(layout, running_name("x", worker="web1.2.busy"), state=State.RUNNING)
+    with lease.WorkerLease(layout, "web1", {}) as living:
+        rescue.forget_dead_workers(layout, "web1")
+        left = {f"{living.name}.json", "web1.2.busy.json", "db2.1.aaaa.json", "notes.json"}
+        assert set(names(Path(layout.workers))) == left
