@@ -64,9 +64,13 @@ def settle(
     return fail(name, result, duration, policy, now, rng)
 
 
-def release(name: RunningName) -> Move:
-    """The worker gives the job back; the attempt does not count and its place in the queue stays."""
-    return Move(State.PENDING, PendingName(name.priority, name.started_at, name.attempt - 1, name.id))
+def release(name: RunningName, run_at: datetime | None = None) -> Move:
+    """The worker gives the job back; the attempt does not count.
+
+    `run_at` is what stood in its pending name, so that it keeps its place in the queue; where that is not
+    known any more, it stands where it was claimed.
+    """
+    return Move(State.PENDING, PendingName(name.priority, run_at or name.started_at, name.attempt - 1, name.id))
 
 
 def adopt_running(name: RunningName, worker: str) -> Move:

@@ -33,10 +33,12 @@ _choosing = threading.Lock()
 class Claim:
     """A job taken for one attempt: its name in running/, its validated body, and its log.
 
-    `log` is open and locked; `offset` is the log's size when the attempt began.
+    `run_at` is what its pending name said; `log` is open and locked; `offset` is the log's size when the
+    attempt began.
     """
 
     name: RunningName
+    run_at: datetime
     body: Body
     log: int
     offset: int
@@ -89,12 +91,12 @@ def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -
     except FileNotFoundError:
         return None
     if changed:
-        settle(layout, running, lifecycle.release(running))
+        release(layout, running, name.run_at)
         return None
     try:
         return _begin(layout, name, running, job, now)
     except OSError as error:
-        settle(layout, running, lifecycle.release(running))
+        release(layout, running, name.run_at)
         raise unusable(layout.root, error) from error
 
 
@@ -130,7 +132,7 @@ def _begin(
         is_locked = _lock_patiently(log)
         size = os.fstat(log).st_size
         if is_locked and _is_expected(log, pending, size):
-            return Claim(running, job, log, size)
+            return Claim(running, pending.run_at, job, log, size)
         path = layout.job(State.RUNNING, running)
         holder = query.locate(layout, running.id, besides=path)
         if holder:
@@ -147,7 +149,7 @@ def _begin(
             settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
             os.close(log)
             return None
-        return Claim(running, job, log, size)
+        return Claim(running, pending.run_at, job, log, size)
     except OSError:
         os.close(log)
         raise
@@ -191,9 +193,15 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
         raise unusable(layout.root, error) from error
 
 
-def release(layout: Layout, held: Claim) -> bool:
-    """Give a claim back as if it had not been made."""
-    return settle(layout, held.name, lifecycle.release(held.name))
+def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -> bool:
+    """Give a claim back as if it had not been made; False if somebody else settled it first.
+
+    `run_at` is where it stood, unless some tool has put another file there meanwhile.
+    """
+    move = lifecycle.release(name, run_at)
+    if os.path.lexists(layout.job(*move)):
+        move = lifecycle.release(name)
+    return settle(layout, name, move)
 
 
 def keep_ballast(layout: Layout, size: int = 1 << 20) -> None:

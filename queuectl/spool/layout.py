@@ -15,18 +15,22 @@ STATES = tuple(State)
 _OWN = ("tmp", "logs", "workers")
 
 README = """\
-This directory is a queuectl spool: a job queue made of files.
+This directory is a queuectl spool: a job queue made of files. A job is one JSON file; the directory it
+lies in is its state.
 
   pending/   jobs waiting     priority-run_at-attempts-id.json, in the order they will start
   running/   jobs under way   started_at-priority-attempt-worker-id.json
   done/      succeeded        finished_at-priority-attempts-result-duration-id.json
-  dead/      gave up          the same; retry one with: mv dead/NAME pending/
+  dead/      gave up          the same names
   logs/      output           one file per job, ID.log
   workers/   one file per worker, locked by it while it lives
   tmp/       files being written
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
-Cancel a waiting job: rm pending/NAME. Pause the queue: touch paused. Go on: rm paused.
+Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Pause: touch paused. Go on: rm paused.
+Never edit or rename files in running/, done/ and dead/.
+
+The full specification of this format is spool/README.md in the source of queuectl.
 """
 
 CONFIG = """\

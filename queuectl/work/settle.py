@@ -40,7 +40,10 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
     move = lifecycle.settle(name, result, duration, policy, context.now(), context.rng)
     took = f"{result} in {format_seconds(duration)}"
     facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
-    if not _settle(context, name, move):
+    settled = _patiently(context, name, lambda: claims.settle(context.spool.layout, name, move))
+    if settled is None:
+        return
+    if not settled:
         context.report.event(
             context.now(), "gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts
         )
@@ -61,21 +64,21 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         context.report.event(context.now(), "done", name.id, took, **facts)
 
 
-def release(context: Context, name: RunningName, why: str) -> None:
-    """Give a claim back; the attempt does not count."""
-    if _settle(context, name, lifecycle.release(name)):
+def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:
+    """Give a claim back; the attempt does not count, and with `run_at` it stands where it stood."""
+    if _patiently(context, name, lambda: claims.release(context.spool.layout, name, run_at)):
         context.report.event(context.now(), "released", name.id, f"{why}; back to pending, the attempt does not count")
 
 
-def _settle(context: Context, name: RunningName, move: lifecycle.Move) -> bool:
-    """Settle, however long the disk stays full; a worker that is to stop leaves it to the next one."""
+def _patiently(context: Context, name: RunningName, settle: Callable[[], bool]) -> bool | None:
+    """Settle, however long the disk stays full; None from a worker that is to stop, which leaves it to the next one."""
     while True:
         try:
-            settled = claims.settle(context.spool.layout, name, move)
+            settled = settle()
             context.report.over("settle", context.now(), "jobs can be settled again")
             return settled
         except SpoolError as error:
             context.report.once("settle", context.now(), "error", f"{name.id} has ended and cannot be settled: {error}")
             if context.is_stopping():
-                return True
+                return None
             time.sleep(_TRY_AGAIN)

@@ -390,13 +390,12 @@ class Worker:
         has_told = False
         with self._work:
             while not self._stopping:
-                now = format_time(self.context.now())
                 if self._busy + len(self._adopted) < self.slots and self._may_start():
-                    text = self._schedule.take(now)
+                    text = self._schedule.take(format_time(self.context.now()))
                     if text is not None:
                         self._busy += 1
                         return text
-                if not self._must_list and self._schedule.needs_listing(now):
+                if not self._must_list and self._schedule.needs_listing(format_time(self.context.now())):
                     self._must_list, has_told = True, False
                 if not has_told:
                     has_told = True
@@ -492,7 +491,7 @@ class Worker:
         with suppress(OSError):  # a full disk: the name will tell the result
             record_end(run.claim, run.pid, outcome)
         if run.reason == "release":
-            release(self.context, name, "stopped with its worker")
+            release(self.context, name, "stopped with its worker", run.claim.run_at)
         else:
             finish(self.context, name, run.claim.body, result, duration)
 
@@ -504,7 +503,7 @@ class Worker:
                 record_end(claim, os.getpid(), logs.format_outcome(result), f"cannot be run: {error.strerror}")
             finish(self.context, claim.name, claim.body, result, 0.0)
             return
-        release(self.context, claim.name, f"cannot start a process: {error.strerror}")
+        release(self.context, claim.name, f"cannot start a process: {error.strerror}", claim.run_at)
         self._hold_on()
 
 

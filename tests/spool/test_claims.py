@@ -264,15 +264,24 @@ def test_whoever_moves_the_file_has_settled_it(spool: Spool, layout: Layout) -> 
     held = taken(layout, put(layout, pending_name("x")))
     spool.cancel("x", grace=0)
     assert not claims.settle(layout, held.name, lifecycle.succeed(held.name, SUCCESS, 0.5, NOW))
-    assert not claims.release(layout, held)
+    assert not claims.release(layout, held.name, held.run_at)
     assert (names(Path(layout.pending)), names(Path(layout.root, "done"))) == ([], [])
 
 
 def test_a_released_job_keeps_its_place(layout: Layout) -> None:
     """A claim that is given back does not count as an attempt and waits no longer than before."""
     held = taken(layout, put(layout, pending_name("x", attempts=2)))
-    assert claims.release(layout, held)
+    assert claims.release(layout, held.name, held.run_at)
     assert names(Path(layout.pending)) == [str(pending_name("x", attempts=2))]
+
+
+def test_a_released_job_replaces_nothing(layout: Layout) -> None:
+    """A file that some tool has put under the job's old name meanwhile is left alone."""
+    path = put(layout, PendingName(10, NOW - timedelta(hours=1), 0, "x"))
+    held = taken(layout, path)
+    path.write_text("another")
+    assert claims.release(layout, held.name, held.run_at)
+    assert (path.read_text(), len(names(path.parent))) == ("another", 2)
 
 
 def test_a_log_that_cannot_be_opened_gives_the_job_back(layout: Layout) -> None:

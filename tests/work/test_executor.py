@@ -20,7 +20,7 @@ def claim_of(spool: Spool, command: str | tuple[str, ...]) -> claims.Claim:
     name = RunningName(clock.now(), 10, 1, "host.1.aaaa", "x")
     log = logs.open_log(spool.layout.log("x"))
     assert lease.try_lock(log)
-    return claims.Claim(name, Body(command), log, 0)
+    return claims.Claim(name, name.started_at, Body(command), log, 0)
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "bash"])
