@@ -5,22 +5,27 @@ from queuectl import Spool
 job = Spool("spool").enqueue("echo hi", priority=1)
 """
 
-from queuectl.core.job import Job
-from queuectl.core.result import Result, State
-from queuectl.errors import (
-    AlreadyExistsError,
-    AmbiguousIdError,
-    ConfigError,
-    DurabilityError,
-    InvalidJobError,
-    NotFoundError,
-    QueuectlError,
-    SpoolError,
-    UsageError,
-    WaitTimeoutError,
-    WrongStateError,
-)
-from queuectl.spool.store import Spool
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from queuectl.core.job import Job
+    from queuectl.core.result import Result, State
+    from queuectl.errors import (
+        AlreadyExistsError,
+        AmbiguousIdError,
+        ConfigError,
+        DurabilityError,
+        InvalidJobError,
+        NotFoundError,
+        QueuectlError,
+        SpoolError,
+        UsageError,
+        WaitTimeoutError,
+        WrongStateError,
+    )
+    from queuectl.spool.store import Spool
 
 __version__ = "0.1.0"
 
@@ -41,3 +46,16 @@ __all__ = [
     "WaitTimeoutError",
     "WrongStateError",
 ]
+
+_HOMES = {"Job": "core.job", "Result": "core.result", "State": "core.result", "Spool": "spool.store"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: a command of a few milliseconds needs few of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value

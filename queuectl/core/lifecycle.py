@@ -7,10 +7,9 @@ worker's own name, and everything else is chosen by the one who holds the job or
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core.names import (
     DEFAULT_PRIORITY,
@@ -22,6 +21,9 @@ from queuectl.core.names import (
 )
 from queuectl.core.result import CANCELLED, INVALID, Result, State
 from queuectl.core.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class Move(NamedTuple):
@@ -45,9 +47,7 @@ def succeed(name: RunningName, result: Result, duration: float, now: datetime) -
     return Move(State.DONE, _finished(name, result, duration, now))
 
 
-def fail(
-    name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: random.Random
-) -> Move:
+def fail(name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: Random) -> Move:
     """Back to pending after the backoff while retries are left, else to the dead letters."""
     if policy.is_exhausted(name.attempt):
         return Move(State.DEAD, _finished(name, result, duration, now))
@@ -55,9 +55,7 @@ def fail(
     return Move(State.PENDING, PendingName(name.priority, run_at, name.attempt, name.id))
 
 
-def settle(
-    name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: random.Random
-) -> Move:
+def settle(name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: Random) -> Move:
     """`succeed` or `fail`, as the result says."""
     if result.is_success:
         return succeed(name, result, duration, now)

@@ -36,16 +36,14 @@ _COUNT = r"0|[1-9]\d{0,5}"
 _WORKER = r"[a-z0-9_.]{1,20}\.[1-9]\d{0,9}\.[a-z0-9]{4}"
 _DURATION = r"(?:0|[1-9]\d{0,9})\.\d{3}s"
 
-_ID = re.compile(ID_PATTERN, re.ASCII)
-_PENDING = re.compile(rf"(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json", re.ASCII)
-_RUNNING = re.compile(rf"({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json", re.ASCII)
-_FINISHED = re.compile(
-    rf"({_TIME})-(\d{{3}})-({_COUNT})-({Result.PATTERN})-({_DURATION})-({ID_PATTERN})\.json", re.ASCII
-)
+# Compiled by `re` on first use: most commands never need most of them.
+_PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
+_RUNNING = rf"(?a)({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json"
+_FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({Result.PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
 
 
 def is_valid_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
+    return re.fullmatch(ID_PATTERN, text, re.ASCII) is not None
 
 
 def format_time(at: datetime) -> str:
@@ -98,7 +96,7 @@ class PendingName:
     @classmethod
     def parse(cls, name: str) -> PendingName | None:
         """The value of a name of pending/; None if it is not exactly one of ours."""
-        match = _PENDING.fullmatch(name)
+        match = re.fullmatch(_PENDING, name)
         if match is None:
             return None
         try:
@@ -123,7 +121,7 @@ class RunningName:
     @classmethod
     def parse(cls, name: str) -> RunningName | None:
         """The value of a name of running/; None if it is not exactly one of ours."""
-        match = _RUNNING.fullmatch(name)
+        match = re.fullmatch(_RUNNING, name)
         if match is None:
             return None
         try:
@@ -158,7 +156,7 @@ class FinishedName:
     @classmethod
     def parse(cls, name: str) -> FinishedName | None:
         """The value of a name of done/ or dead/; None if it is not exactly one of ours."""
-        match = _FINISHED.fullmatch(name)
+        match = re.fullmatch(_FINISHED, name)
         if match is None:
             return None
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
 
 JITTER = 0.1
 
@@ -20,7 +23,7 @@ class RetryPolicy:
         """Whether `attempts` failed attempts (from 1) were the last."""
         return attempts > self.max_retries
 
-    def backoff(self, attempts: int, rng: random.Random) -> float:
+    def backoff(self, attempts: int, rng: Random) -> float:
         """Seconds to wait after `attempts` failed attempts, with up to 10 % jitter on top."""
         try:
             seconds = min(self.backoff_max, self.backoff_base**attempts)

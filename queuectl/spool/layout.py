@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
@@ -91,12 +90,12 @@ class Layout:
         return f"{self.root}/workers/{worker}.json"
 
 
-def is_spool(root: str | Path) -> bool:
+def is_spool(root: str | os.PathLike[str]) -> bool:
     """Whether a directory is a spool: it holds the four state directories."""
     return all(os.path.isdir(f"{root}/{state}") for state in STATES)
 
 
-def create(root: str | Path) -> bool:
+def create(root: str | os.PathLike[str]) -> bool:
     """Make a spool, or complete one; whether anything was new. Directories 0700, files 0600."""
     root = os.path.abspath(root)
     try:
@@ -150,12 +149,14 @@ def _fsync_tree(root: str) -> None:
             os.close(fd)
 
 
-def discover(start: str | Path | None = None) -> str | None:
+def discover(start: str | os.PathLike[str] | None = None) -> str | None:
     """The path of `spool/` in this or the nearest parent directory, if one of them is a spool."""
-    here = Path(start or os.getcwd()).absolute()
-    for parent in (here, *here.parents):
-        if is_spool(parent / "spool"):
-            return str(parent / "spool")
+    here, inner = os.path.abspath(start or os.getcwd()), ""
+    while here != inner:
+        spool = os.path.join(here, "spool")
+        if is_spool(spool):
+            return spool
+        here, inner = os.path.dirname(here), here
     return None
 
 

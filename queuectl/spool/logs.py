@@ -27,8 +27,8 @@ from queuectl.errors import SpoolError
 RELEASED = "released"
 """The result word of an attempt that does not count: its worker gave the job back."""
 PREFIX = b"#queuectl "
-_LINE = re.compile(rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?")
-_FIELD = re.compile(rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_LINE = rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?"
+_FIELD = rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)'
 _BLOCK = 1 << 16
 
 
@@ -133,7 +133,7 @@ def last_line(fd: int) -> tuple[str, dict[str, str]]:
     """(event, fields) of the last line if queuectl wrote it, else ("", {})."""
     size = os.fstat(fd).st_size
     tail = os.pread(fd, 1024, max(0, size - 1024)).rstrip(b"\n").rsplit(b"\n", 1)[-1]
-    match = _LINE.fullmatch(tail)
+    match = re.fullmatch(_LINE, tail)
     return (match[1].decode(), _fields(match[2])) if match else ("", {})
 
 
@@ -165,7 +165,7 @@ def _line_at(fd: int, offset: int) -> bytes:
 
 
 def _fields(line: bytes) -> dict[str, str]:
-    return {key.decode(): _unquote(value.decode("utf-8", "replace")) for key, value in _FIELD.findall(line)}
+    return {key.decode(): _unquote(value.decode("utf-8", "replace")) for key, value in re.findall(_FIELD, line)}
 
 
 def _unquote(text: str) -> str:
@@ -206,7 +206,7 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
             if not line:
                 break
             line = file.read(len(line))
-        match = _LINE.fullmatch(line) if at_line_start else None
+        match = re.fullmatch(_LINE, line) if at_line_start and line.startswith(PREFIX) else None
         if match:
             if held and match[1] != b"end":
                 yield b"\n"

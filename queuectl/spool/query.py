@@ -6,7 +6,6 @@ may be missed once, so whoever needs certainty looks again (`locate` does).
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -198,6 +197,8 @@ def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[st
     names = list(filter(_LOOKS[state], list_names(layout, state)))
     newest_first = state in (State.DONE, State.DEAD)
     if limit is not None and limit < len(names) // 20:
+        import heapq
+
         first = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
         if all(parse_name(state, name) for name in first):
             return iter(first)

@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
@@ -20,9 +19,14 @@ from queuectl.errors import (
     WaitTimeoutError,
     WrongStateError,
 )
-from queuectl.spool import files, layout, lease, logs, metrics, processes, prune, query, submit
+from queuectl.spool import files, layout, lease, logs, query, submit
 from queuectl.spool.clock import now
 from queuectl.spool.layout import STATES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from queuectl.spool.metrics import Metrics
 
 _GRACE = 5.0
 
@@ -51,6 +55,8 @@ class Spool:
 
     @property
     def path(self) -> Path:
+        from pathlib import Path
+
         return Path(self.layout.root)
 
     # --- submitting
@@ -121,8 +127,10 @@ class Spool:
     def counts(self) -> query.Counts:
         return query.count(self.layout, now())
 
-    def metrics(self) -> metrics.Metrics:
-        return metrics.measure(self.layout, now())
+    def metrics(self) -> Metrics:
+        from queuectl.spool.metrics import measure
+
+        return measure(self.layout, now())
 
     def is_paused(self) -> bool:
         return os.path.lexists(self.layout.paused)
@@ -145,7 +153,7 @@ class Spool:
             }
 
     def log_path(self, id: str) -> Path:
-        return Path(self.layout.log(id))
+        return self.path / f"logs/{id}.log"
 
     # --- acting
 
@@ -191,6 +199,8 @@ class Spool:
         """
         job = self._find(id, (State.DEAD,))
         assert isinstance(job.name, FinishedName)
+        from queuectl.spool import prune
+
         if not prune.delete(self.layout, job.state, job.name):
             raise WrongStateError(
                 f"job {job.id} cannot be dropped", "it has just moved on, or a process of it still runs"
@@ -235,6 +245,8 @@ class Spool:
 
     def _end_processes(self, name: RunningName, grace: float) -> None:
         attempt = logs.read_attempt(self.layout.log(name.id), name)[0]
+        from queuectl.spool import processes
+
         token = processes.token_of(name, attempt.worker if attempt else name.worker)
         pid = attempt.pid if attempt and attempt.pid and processes.carries_token(attempt.pid, token) else None
         processes.terminate(token, pid, grace)

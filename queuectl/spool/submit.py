@@ -51,7 +51,8 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservat
     """Reserve an id by creating its log.
 
     RACE: two reserve one id (tests/spool/test_submit.py). O_EXCL lets one create the log, and the lock on it says
-    that its owner is still at work; a log that is neither locked nor any job's was left by a crash.
+    that its owner is still at work. An empty log that is neither locked nor any job's was left by a crash, or was
+    made an instant ago by somebody who is about to lock it; it is replaced, which both find out.
     Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
     file that has come back: it holds the id already, and its log may be there or not.
     """
@@ -63,23 +64,29 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservat
         except FileExistsError:
             is_new = False
             fd = logs.open_log(path)
-        is_ours = lease.try_lock(fd)
-        if os.fstat(fd).st_nlink:
-            break
-        os.close(fd)  # it was deleted along with its job, just now
-    try:
-        is_free = is_new and is_ours and returned is None
-        holder = None if is_free else query.locate(layout, id, besides=returned)
-        if holder:
-            raise AlreadyExistsError(
-                f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"look at it: queuectl show {id}"
-            )
-        if not is_ours:
-            raise IdInFlightError(f"the id {id!r} is taken", "a job of this id is being submitted or run right now")
-    except BaseException:
+        try:
+            is_ours = lease.try_lock(fd)
+            status = os.fstat(fd)
+            if status.st_nlink and not (is_new and is_ours and returned is None):
+                _require_free(layout, id, is_ours, returned)
+        except BaseException:
+            os.close(fd)
+            raise
+        if status.st_nlink and (is_new or status.st_size):
+            return Reservation(fd, path, is_new)
+        if status.st_nlink:
+            files.remove(path)
         os.close(fd)
-        raise
-    return Reservation(fd, path, is_new)
+
+
+def _require_free(layout: Layout, id: str, is_ours: bool, returned: str | None) -> None:
+    holder = query.locate(layout, id, besides=returned)
+    if holder:
+        raise AlreadyExistsError(
+            f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"look at it: queuectl show {id}"
+        )
+    if not is_ours:
+        raise IdInFlightError(f"the id {id!r} is taken", "a job of this id is being submitted or run right now")
 
 
 def _describe(state: State, name: str) -> str:

@@ -138,6 +138,24 @@ def test_a_stale_reservation_is_taken_over(layout: Layout) -> None:
     assert one(layout, id="x").id == "x"
 
 
+def test_of_two_that_meet_between_creation_and_lock_one_gets_the_id(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever created a log, but locked it only after another had queued a job under it, does not get the id."""
+    real = lease.try_lock
+    turns: list[Callable[[], object]] = [lambda: one(layout, id="x")]
+
+    def be_late(fd: int) -> bool:
+        if turns:
+            turns.pop()()
+        return real(fd)
+
+    monkeypatch.setattr(lease, "try_lock", be_late)
+    with pytest.raises(AlreadyExistsError):
+        submit.reserve(layout, "x")
+    assert len(names(Path(layout.pending))) == 1
+
+
 def test_a_reservation_under_way_holds_the_id(layout: Layout) -> None:
     """While its owner lives, a reserved id is taken, and free again once it is given up."""
     reservation = submit.reserve(layout, "x")
