@@ -129,6 +129,12 @@ def from_shell_status(status: int) -> Result:
     return Result.signal(status - 128) if 128 < status <= 192 else Result.exit(status)
 
 
+def ends_with(fd: int, text: str) -> bool:
+    """Whether these are the log's last bytes."""
+    data = text.encode()
+    return os.pread(fd, len(data) + 1, max(0, os.fstat(fd).st_size - len(data))) == data
+
+
 def last_line(fd: int) -> tuple[str, dict[str, str]]:
     """(event, fields) of the last line if queuectl wrote it, else ("", {})."""
     size = os.fstat(fd).st_size

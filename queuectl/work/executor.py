@@ -31,6 +31,7 @@ from queuectl.core.names import RunningName
 from queuectl.core.result import TIMEOUT, Result
 from queuectl.spool import logs, processes
 from queuectl.spool.claims import Claim
+from queuectl.work.spawn import Spawner
 
 SHELL = "/bin/sh"
 _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
@@ -87,12 +88,10 @@ class Executor:
     """Starts commands for one worker of one spool. Thread-safe."""
 
     def __init__(self, spool: str, worker: str) -> None:
-        self._environment = {
-            **os.environb,
-            b"QUEUECTL_SPOOL": os.fsencode(spool),
-            b"QUEUECTL_WORKER": os.fsencode(worker),
-        }
+        own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
+        self._environment = {**os.environb, **own}
         self._null = _open_null()
+        self._spawner = Spawner(_DEFAULT_SIGNALS)
         self._trap_survives_signals = _runs_exit_trap_on_signal()
 
     def start(self, claim: Claim) -> Execution:
@@ -101,23 +100,15 @@ class Executor:
         is_wrapped = self._must_wrap(body.command)
         prelude = _prelude(name, body, is_wrapped)
         if is_wrapped:
-            words = list(body.command) if isinstance(body.command, tuple) else [SHELL, "-c", body.command]
+            words = body.command if isinstance(body.command, tuple) else (SHELL, "-c", body.command)
             arguments = ["sh", "-c", f'{prelude}"$@" {_LOG}>&-;s=$?;exit $s', "sh", *words]
         else:
             arguments = ["sh", "-c", f"{prelude}{body.command}"]
-        pid = os.posix_spawn(
-            SHELL,
-            arguments,
-            self._environment_of(claim),
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, claim.log, 1),
-                (os.POSIX_SPAWN_DUP2, claim.log, 2),
-                (os.POSIX_SPAWN_DUP2, claim.log, _LOG),
-            ],
+        pid = self._spawner.spawn(
+            SHELL.encode(),
+            [word.encode() for word in arguments],
+            [b"%b=%b" % variable for variable in self._environment_of(claim).items()],
+            {0: self._null, 1: claim.log, 2: claim.log, _LOG: claim.log},
         )
         return Execution(claim, pid, is_wrapped)
 
@@ -129,7 +120,7 @@ class Executor:
             **self._environment,
             **{key.encode(): value.encode() for key, value in claim.body.env.items()},
             b"QUEUECTL_JOB_ID": claim.name.id.encode(),
-            b"QUEUECTL_ATTEMPT": str(claim.name.attempt).encode(),
+            b"QUEUECTL_ATTEMPT": b"%d" % claim.name.attempt,
             b"QUEUECTL_SPOOL": self._environment[b"QUEUECTL_SPOOL"],
             b"QUEUECTL_WORKER": self._environment[b"QUEUECTL_WORKER"],
             processes.TOKEN.encode(): claim.token.encode(),
@@ -141,8 +132,7 @@ def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:
 
     There is none after a syntax error in the command's first line, or if no shell could be started.
     """
-    event, fields = logs.last_line(claim.log)
-    if event == "end" and fields.get("attempt") == str(claim.name.attempt) and outcome.startswith("exit="):
+    if logs.ends_with(claim.log, logs.format_end(claim.name, outcome) + "\n"):
         return
     attempt = logs.find_attempt(claim.log, claim.name)
     if attempt is not None and attempt.result is not None and logs.format_outcome(attempt.result) == outcome:
