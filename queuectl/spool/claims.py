@@ -137,8 +137,8 @@ def _begin(
         holder = query.locate(layout, running.id, besides=path)
         if holder:
             id = refuse(
-                layout, str(running), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
-                running.priority, source=State.RUNNING,
+                layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
+                running.priority, running=running,
             )  # fmt: skip
             os.close(log)
             if id is not None:

@@ -17,7 +17,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
-from queuectl.spool import files, lease, logs, query
+from queuectl.spool import files, lease, logs
 from queuectl.spool.layout import Layout
 from queuectl.spool.submit import IdInFlightError, Reservation, reserve
 
@@ -102,18 +102,20 @@ def refuse(
     now: datetime,
     priority: int = DEFAULT_PRIORITY,
     *,
-    source: State = State.PENDING,
+    running: RunningName | None = None,
 ) -> str | None:
     """Move a file that is no job to the dead letters; the id it has there, None if it was gone.
 
+    `text` is its name in pending/; `running` the one that it has by now, if it was claimed.
     Its log gets the reason. Raises OSError if it cannot be moved.
     """
-    parsed = query.parse_name(source, text)
+    parsed = PendingName.parse(text)
     reservation = _reserve_new(layout, f"{parsed.id}.json" if parsed else text)
+    path = layout.job(State.RUNNING, running) if running else layout.job(State.PENDING, text)
     id = _id_of(reservation)
     try:
         logs.append_note(reservation.fd, "refused", f"file={logs.quote(text)} reason={logs.quote(reason)}")
-        moved = files.move(layout.job(source, text), layout.job(*lifecycle.refuse(id, now, priority)))
+        moved = files.move(path, layout.job(*lifecycle.refuse(id, now, priority)))
     except OSError:
         reservation.give_up()
         raise

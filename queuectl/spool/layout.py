@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
+from queuectl.spool import files
 
 STATES = tuple(State)
 _OWN = ("tmp", "logs", "workers")
@@ -103,7 +104,8 @@ def create(root: str | os.PathLike[str]) -> bool:
         made = _make_directories(root, (*_OWN, *STATES))
         for name, text in (("README.md", README), ("config.toml", CONFIG)):
             made |= _write_new(f"{root}/{name}", text)
-        _fsync_tree(root)
+        for path in (root, os.path.dirname(root)):
+            files.sync_directory(path)  # so that the spool itself survives a power cut
     except OSError as error:
         raise unusable(root, error) from error
     return made
@@ -129,24 +131,10 @@ def _make_directories(root: str, names: Iterable[str]) -> bool:
 
 def _write_new(path: str, text: str) -> bool:
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        files.write_new(path, text.encode())
     except FileExistsError:
         return False
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
     return True
-
-
-def _fsync_tree(root: str) -> None:
-    """Make the new directories themselves survive a power cut."""
-    for path in (root, os.path.dirname(root)):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def discover(start: str | os.PathLike[str] | None = None) -> str | None:

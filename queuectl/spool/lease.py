@@ -6,7 +6,7 @@ with the process, so a lock that can be had means a dead worker, and no PID is e
 A job's lock is on its log. The worker takes it and the job inherits the descriptor, so the lock is
 held as long as the worker or any process of the job lives. It must be flock(2) on the bare
 descriptor and is only ever given up by close(): an unlock, such as portalocker's release, would
-free the job's inherited lock as well, and POSIX locks (lockf) do not survive exec.
+free the job's inherited lock as well, and a child does not inherit POSIX locks (lockf).
 """
 
 from __future__ import annotations

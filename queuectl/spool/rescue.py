@@ -56,10 +56,15 @@ def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
 
 
 def _is_here(layout: Layout, worker: str, host: str) -> bool:
-    """Whether that worker ran on this host: the same name, or the same run of the same kernel."""
-    name = parse_worker(worker)[0]
-    boot = lease.read_worker(layout, worker).get("boot_id")
-    return name == host or (bool(boot) and boot == lease.boot_id())
+    """Whether that worker ran on this host: the same run of the same kernel, or the same name.
+
+    The names of two hosts may agree in what a worker's name holds of them, so the whole one is asked for.
+    """
+    info = lease.read_worker(layout, worker)
+    if info.get("boot_id") and info["boot_id"] == lease.boot_id():
+        return True
+    here = os.uname().nodename
+    return parse_worker(worker)[0] == host and info.get("host", here) == here
 
 
 def forget_dead_workers(layout: Layout, host: str) -> None:

@@ -38,6 +38,7 @@ MIN_FREE_INODES = 64
 _LISTING_SHARE = 20  # of the time, listings take a twentieth at most
 _BLIND_RESCAN = 1.0  # seconds between listings when no event will come
 _DRAIN_LOOK = 0.25  # and when other workers' last jobs are awaited
+_BATCH = 500  # dropped files adopted before the first of them may start
 _PRUNE_INTERVAL = 60.0
 _SOON = 1.0  # when something is to be tried again
 
@@ -129,9 +130,11 @@ class Worker:
 
     def install_signal_handlers(self) -> None:
         """SIGTERM, SIGINT and SIGHUP stop the worker; a second one, or SIGQUIT, at once."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        for number in (signal.SIGTERM, signal.SIGQUIT):  # which `worker stop` sends
+            signal.signal(number, lambda caught, _: self.stop(now=caught == signal.SIGQUIT))
+        for number in (signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
-                signal.signal(number, lambda caught, _: self.stop(now=caught == signal.SIGQUIT))
+                signal.signal(number, lambda *_: self.stop())
 
     def _say(self, event: str, text: str) -> None:
         self.context.report.event(self.context.now(), event, None, text)
@@ -261,13 +264,19 @@ class Worker:
         self._adopt_drops(drops)
 
     def _adopt_drops(self, names: list[str]) -> None:
+        """Adopt in batches, so that of files that lie there together the most urgent starts first."""
+        for start in range(0, len(names), _BATCH):
+            canonical = self._look_at_drops(names[start : start + _BATCH])
+            with self._work:
+                for name in canonical:
+                    self._schedule.offer(name, format_time(self.context.now()))
+                self._work.notify_all()
+
+    def _look_at_drops(self, names: list[str]) -> list[str]:
+        """The canonical names of those that can be claimed now."""
         if self._stopping:
-            return
-        for name in names:
-            canonical = self._dropbox.look(name)
-            if canonical is not None:
-                with self._work:
-                    self._schedule.offer(canonical, format_time(self.context.now()))
+            return []
+        return [canonical for name in names if (canonical := self._dropbox.look(name)) is not None]
 
     def _list_everything(self) -> None:
         """The slow beat: look at the whole spool, the watch and the settings, whatever was or was not heard."""
@@ -280,6 +289,10 @@ class Worker:
         try:
             names = query.iterate_names(self.layout, State.PENDING)
             fresh.refill(self._claimable(names, foreign), format_time(self.context.now()))
+            self._dropbox.keep_only(set(foreign))
+            drops = [name for name in foreign if name not in self._dropbox]
+            for name in self._look_at_drops(drops[:_BATCH]):
+                fresh.offer(name, format_time(self.context.now()))
             with self._work:
                 self._schedule = fresh
             self._rescue()
@@ -289,8 +302,7 @@ class Worker:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
         self._listing_took = self._listed_at - begun
-        self._dropbox.keep_only(set(foreign))
-        self._adopt_drops([name for name in foreign if name not in self._dropbox])
+        self._adopt_drops(drops[_BATCH:])
 
     def _claimable(self, names: Iterable[str], foreign: list[str]) -> Iterator[str]:
         """The names that can be claimed; those of files to adopt or to wait for are added to `foreign`."""

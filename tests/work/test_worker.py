@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -40,6 +41,18 @@ def test_jobs_start_in_the_order_of_ls(spool: Spool, cli: CommandLine) -> None:
     worker = drain(spool, "--count", "1")
     started = [event["job"] for event in worker.events() if event["event"] == "start"]
     assert started == expected == ["z", "b", "c", "a", "d"]
+
+
+def test_dropped_files_start_in_the_order_of_their_priorities(spool: Spool) -> None:
+    """Of files that a worker finds when it starts, adopted or not, the most urgent starts first."""
+    spool.enqueue("true", id="queued", priority=5)
+    for priority in (7, 3, 9, 1):
+        text = json.dumps({"command": "true", "id": f"p{priority}", "priority": priority})
+        (spool.path / "pending" / f"{9 - priority}.json").write_text(text)
+    worker = WorkerProcess(spool.path, "--drain")
+    assert worker.wait_exit() == 0
+    started = [event["job"] for event in worker.events() if event["event"] == "start"]
+    assert started == ["p1", "p3", "queued", "p7", "p9"]
 
 
 def test_an_urgent_job_overtakes_a_long_queue(spool: Spool) -> None:
