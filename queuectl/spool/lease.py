@@ -11,6 +11,7 @@ free the job's inherited lock as well, and a child does not inherit POSIX locks 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -45,11 +46,16 @@ def try_lock(fd: int) -> bool:
 
 
 def is_locked(path: str) -> bool:
-    """Whether anyone holds a log's lock. Askers do not disturb each other: they try a shared lock."""
+    """Whether anyone holds a log's lock. Askers do not disturb each other: they try a shared lock.
+
+    Raises OSError when that cannot be found out.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return False
+        raise
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,7 +106,10 @@ class WorkerLease:
 
 
 def is_worker_alive(layout: Layout, worker: str) -> bool:
-    """Whether the worker of that name holds its lock (as seen from this host)."""
+    """Whether the worker of that name holds its lock (as seen from this host).
+
+    Raises OSError when that cannot be found out.
+    """
     import portalocker
 
     try:
@@ -108,9 +117,17 @@ def is_worker_alive(layout: Layout, worker: str) -> bool:
             portalocker.lock(file, portalocker.LOCK_SH | portalocker.LOCK_NB)
     except portalocker.AlreadyLocked:
         return True
+    except portalocker.LockException as error:
+        raise _as_os_error(error, layout.worker(worker)) from error
     except FileNotFoundError:
         return False
     return False
+
+
+def _as_os_error(error: Exception, path: str) -> OSError:
+    """What the system said to portalocker 4.4.2, which wraps it in an exception of its own."""
+    cause = next((item for item in (*error.args, error.__cause__) if isinstance(item, OSError)), None)
+    return OSError(cause.errno if cause else errno.EIO, cause.strerror if cause else str(error), path)
 
 
 def read_worker(layout: Layout, worker: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ means signal N. The newline before an end line belongs to it, so the output is k
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -247,12 +248,14 @@ def open_reading(path: str, id: str) -> BinaryIO:
 def read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime | None]:
     """`find_attempt` in the log of that path, and when it was last written to, never before the attempt began.
 
-    (None, None) if there is no log.
+    (None, None) if there is no log. Raises OSError where that cannot be found out.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None, None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None, None
+        raise
     try:
         at = datetime.fromtimestamp(os.fstat(fd).st_mtime, name.started_at.tzinfo)
         return find_attempt(fd, name), max(at, name.started_at)

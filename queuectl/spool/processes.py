@@ -14,6 +14,7 @@ from contextlib import suppress
 from queuectl.core.names import RunningName, format_time
 
 TOKEN = "QUEUECTL_TOKEN"
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 def token_of(name: RunningName, worker: str) -> str:
@@ -22,20 +23,26 @@ def token_of(name: RunningName, worker: str) -> str:
 
 
 def carries_token(pid: int, token: str) -> bool:
-    """Whether that process was started under this token. False if it is gone or another user's."""
+    """Whether that process was started under this token. False if it is gone or another user's.
+
+    Raises OSError when that cannot be found out: out of descriptors, say.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"{TOKEN}={token}".encode() in file.read().split(b"\0")
-    except OSError:
+    except _GONE:
         return False
 
 
 def find(token: str, group: int | None = None) -> list[int]:
-    """Live processes that carry the token or belong to the group, but never the caller."""
+    """Live processes that carry the token or belong to the group, but never the caller.
+
+    Raises OSError when that cannot be found out.
+    """
     found = []
     try:
         entries = os.listdir("/proc")
-    except OSError:
+    except FileNotFoundError:
         entries = []
     for entry in entries:
         if not entry.isdecimal() or int(entry) == os.getpid():
@@ -44,7 +51,7 @@ def find(token: str, group: int | None = None) -> list[int]:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 state, _, pgrp, *_ = file.read().rpartition(b")")[2].split()
-        except (OSError, ValueError):
+        except (*_GONE, ValueError):
             continue
         if state not in (b"Z", b"X") and ((group is not None and int(pgrp) == group) or carries_token(pid, token)):
             found.append(pid)
@@ -56,12 +63,17 @@ def terminate(token: str, group: int | None, grace: float) -> None:
 
     `group` must be the attempt's own: its leader is alive, or not yet waited for.
     """
-    _send(find(token, group), group, signal.SIGTERM)
+    number = signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
-    while left := find(token, group):
-        if time.monotonic() >= deadline:
-            _send(left, group, signal.SIGKILL)
+    while True:
+        with suppress(OSError):  # out of descriptors: whether any is left is not known
+            left = find(token, group)
+            if not left:
+                return
+            if number == signal.SIGTERM or time.monotonic() >= deadline:
+                _send(left, group, number)
+                number = signal.SIGKILL
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
 

@@ -41,7 +41,10 @@ class Verdict:
 
 
 def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
-    """Running jobs whose worker's lock is free on this host, except those of the worker `mine`."""
+    """Running jobs whose worker's lock is free on this host, except those of the worker `mine`.
+
+    A worker whose lock cannot be looked at counts as alive.
+    """
     alive: dict[str, bool] = {mine: True}
     orphans = []
     for text in query.list_names(layout, State.RUNNING):
@@ -49,10 +52,17 @@ def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
         if name is None:
             continue
         if name.worker not in alive:
-            alive[name.worker] = not _is_here(layout, name.worker, host) or lease.is_worker_alive(layout, name.worker)
+            alive[name.worker] = not _is_here(layout, name.worker, host) or _may_be_alive(layout, name.worker)
         if not alive[name.worker]:
             orphans.append(name)
     return orphans
+
+
+def _may_be_alive(layout: Layout, worker: str) -> bool:
+    try:
+        return lease.is_worker_alive(layout, worker)
+    except OSError:
+        return True
 
 
 def _is_here(layout: Layout, worker: str, host: str) -> bool:
@@ -72,7 +82,7 @@ def forget_dead_workers(layout: Layout, host: str) -> None:
     dead = [
         worker
         for worker in (entry.removesuffix(".json") for entry in os.listdir(layout.workers))
-        if is_worker(worker) and _is_here(layout, worker, host) and not lease.is_worker_alive(layout, worker)
+        if is_worker(worker) and _is_here(layout, worker, host) and not _may_be_alive(layout, worker)
     ]
     if dead:  # which claim no more, so this listing has all that they left
         busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
@@ -84,6 +94,7 @@ def examine(layout: Layout, name: RunningName) -> Verdict:
     """What became of an orphan.
 
     The end line is believed first: a process that the job left behind may hold its lock for ever.
+    Raises OSError where the evidence cannot be read: then nothing is known.
     """
     path = layout.log(name.id)
     attempt, ended_at = logs.read_attempt(path, name)

@@ -50,7 +50,7 @@ class Adopted:
 
     def rescue(self, name: RunningName) -> bool:
         """Do what an orphan's fate calls for; False if that is not clear yet."""
-        verdict = rescue.examine(self._layout, name)
+        verdict = self._examine(name)
         if verdict.fate is Fate.UNCLEAR:
             return False
         if verdict.fate is Fate.ALIVE:
@@ -60,6 +60,17 @@ class Adopted:
         else:
             self._settle(name, self._read_body(name), verdict)
         return True
+
+    def _examine(self, name: RunningName) -> Verdict:
+        """What became of it. Evidence that cannot be read leaves that unclear."""
+        report, now = self._context.report, self._context.now()
+        try:
+            verdict = rescue.examine(self._layout, name)
+        except OSError as error:
+            report.once("rescue", now, "warning", f"cannot tell what became of {name.id}: {error}; looking again")
+            return Verdict(Fate.UNCLEAR)
+        report.over("rescue", now, "what became of jobs can be told again")
+        return verdict
 
     def _adopt(self, name: RunningName, verdict: Verdict) -> bool:
         assert verdict.pid is not None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import portalocker
 import pytest
 
 from queuectl import Result, Spool
@@ -238,3 +242,62 @@ def test_dead_workers_are_forgotten(layout: Layout) -> None:
         rescue.forget_dead_workers(layout, "web1")
         left = {f"{living.name}.json", "web1.2.busy.json", "db2.1.aaaa.json", "notes.json"}
         assert set(names(Path(layout.workers))) == left
+
+
+# --- evidence that cannot be read
+
+
+@pytest.mark.parametrize("what", ["log", "lock", "processes", "environment"])
+def test_nothing_is_concluded_from_what_cannot_be_read(
+    layout: Layout, orphans: Orphans, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """When the system refuses a look (out of descriptors, say), a job that still runs is not declared dead."""
+    name = orphans.make()
+    shell = orphans.shell_of(name)
+    real_open, real_list = os.open, os.listdir
+    looks = {"log": 1, "lock": 2}
+
+    def refuse(path: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    def open_file(path: str, *arguments: Any, **keywords: Any) -> int:
+        if what in looks and str(path) == layout.log("x"):
+            looks[what] -= 1
+            if looks[what] == 0:
+                refuse(path)
+        return real_open(path, *arguments, **keywords)
+
+    def list_directory(path: str = ".") -> list[str]:
+        if path == "/proc" and what == "processes":
+            refuse(path)
+        return real_list(path)
+
+    def open_environment(path: str, *arguments: Any, **keywords: Any) -> Any:
+        if what == "environment" and str(path) == f"/proc/{shell}/environ":
+            refuse(path)
+        return io.open(path, *arguments, **keywords)  # noqa: UP020 - the one that is not replaced
+
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "listdir", list_directory)
+    monkeypatch.setattr(processes, "open", open_environment, raising=False)
+    if what in ("lock", "processes"):  # looked at only where no start line tells of a shell
+        Path(layout.log("x")).write_text("")
+    with pytest.raises(OSError, match="Too many open files"):
+        rescue.examine(layout, name)
+    monkeypatch.undo()
+
+
+def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the lock itself (ENOLCK of a network file system) makes no orphan of its jobs."""
+    put(layout, running_name("x"), state=State.RUNNING)
+    Path(layout.worker(running_name("x").worker)).write_text("{}")
+
+    def refuse(*_: object) -> None:
+        raise portalocker.LockException(OSError(errno.ENOLCK, "No locks available"))
+
+    monkeypatch.setattr(portalocker, "lock", refuse)
+    assert rescue.find_orphans(layout, "web1", "web1.7.mine") == []
+    with pytest.raises(OSError, match="No locks available"):
+        lease.is_worker_alive(layout, running_name("x").worker)
