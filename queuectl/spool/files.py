@@ -126,6 +126,17 @@ def remove(path: str) -> bool:
     return True
 
 
+def is_gone(path: str) -> bool:
+    """Whether nothing lies there; False too where the system cannot say."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a directory survive a power cut; raises DurabilityError when that is unknown."""
     try:

@@ -213,7 +213,7 @@ class Spool:
         pause = 0.005
         job = self._find(id)
         while not isinstance(job.name, FinishedName):
-            if os.path.lexists(job.path):
+            if not files.is_gone(job.path):
                 if deadline is not None and time.monotonic() >= deadline:
                     raise WaitTimeoutError(f"job {job.id} is still {job.state}", f"waited {timeout:g} s")
                 time.sleep(pause)

@@ -17,7 +17,7 @@ from queuectl.core import lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, TIMEOUT, State
-from queuectl.spool import claims, logs, processes, query, rescue
+from queuectl.spool import claims, files, logs, processes, query, rescue
 from queuectl.spool.rescue import Fate, Verdict
 from queuectl.work.settle import Context, finish, release
 
@@ -117,7 +117,7 @@ class Adopted:
     def end_disowned(self) -> None:
         """End the jobs whose files somebody has moved away."""
         for job in self._jobs.values():
-            if job.reason is None and not os.path.lexists(self._layout.job(State.RUNNING, job.name)):
+            if job.reason is None and files.is_gone(self._layout.job(State.RUNNING, job.name)):
                 self._stop(job, "cancelled")
 
     def _stop(self, job: _Job, reason: str) -> None:

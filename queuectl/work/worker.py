@@ -25,7 +25,7 @@ from queuectl.core.names import PendingName, RunningName, format_time, is_ignore
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import ConfigError, NotJsonError, SpoolError
-from queuectl.spool import claims, lease, logs, processes, prune, query, rescue
+from queuectl.spool import claims, files, lease, logs, processes, prune, query, rescue
 from queuectl.spool.claims import Claim, RefusedError
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
@@ -356,7 +356,7 @@ class Worker:
         with self._work:
             executions = list(self._executions)
         for run in executions:
-            if not os.path.lexists(self.layout.job(State.RUNNING, run.claim.name)):
+            if files.is_gone(self.layout.job(State.RUNNING, run.claim.name)):
                 run.stop("cancelled", self.context.settings.grace)
         self._adopted.end_disowned()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from watchdog.observers import inotify_c
@@ -188,3 +191,27 @@ def test_a_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
     with in_process(drain=True):
         pass
     assert (f"{spool.get('x').state}", spool.get("x").attempts) == ("done", 1)
+
+
+def test_a_look_that_fails_ends_no_job(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A job whose file cannot be looked at for a moment (EIO, ESTALE) is not taken for one that was cancelled."""
+    go, looks = tmp_path / "go", []
+    real = os.lstat
+
+    def refuse(path: Any, *arguments: Any, **keywords: Any) -> os.stat_result:
+        if "/running/" in str(path) and go.parent.joinpath("armed").exists():
+            looks.append(path)
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.01; done", id="x", max_retries=0)
+    with in_process(rescan=0.1) as running:
+        wait_for(lambda: running.has("start", "x"))
+        (tmp_path / "armed").touch()
+        wait_for(lambda: len(looks) > 2)
+        go.touch()
+        wait_for(lambda: running.has("done", "x"))
+    assert (f"{spool.get('x').result}", spool.get("x").attempts) == ("exit0", 1)
