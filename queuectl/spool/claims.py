@@ -7,7 +7,6 @@ the attempt is over. Whoever wins the rename out of running/ has settled the job
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,8 +24,6 @@ from queuectl.spool.layout import Layout, unusable
 
 _LOCK_WAIT = 0.05
 _PUT_BACK = timedelta(seconds=2)
-_MILLISECOND = timedelta(milliseconds=1)
-_choosing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,8 @@ class RefusedError(InvalidJobError):
 def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -> Claim | None:
     """Take the pending job of that file name; None if another was first or it must wait.
 
+    No two threads of one worker may claim files of one id at the same time: they could choose the same name.
+
     The body is read before the rename, so a file that is still being written is never moved
     (NotJsonError), and it is checked after it that this very file was moved, so that what runs is
     what lies there. Raises RefusedError for a job that can never run.
@@ -81,39 +80,22 @@ def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -
     except files.NotRegularError as error:
         _refuse(layout, text, name, (str(error.strerror),), now())
         return None
-    running = _take(layout, pending, name, worker, now())
-    if running is None:
-        return None
-    path = layout.job(State.RUNNING, running)
-    # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
-    try:
-        changed = files.identify(os.lstat(path)) != content.identity
-    except FileNotFoundError:
-        return None
-    if changed:
-        release(layout, running, name.run_at)
+    state, running = lifecycle.claim(name, worker, now())
+    assert isinstance(running, RunningName)
+    path = layout.job(state, running)
+    if not files.move(pending, path):
         return None
     try:
+        # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
+        if files.identify(os.lstat(path)) != content.identity:
+            release(layout, running, name.run_at)
+            return None
         return _begin(layout, name, running, job, now)
     except OSError as error:
+        if files.is_gone(path):
+            return None
         release(layout, running, name.run_at)
         raise unusable(layout.root, error) from error
-
-
-def _take(layout: Layout, pending: str, name: PendingName, worker: str, now: datetime) -> RunningName | None:
-    """The claim's rename; None if the file is gone.
-
-    RACE: only this worker can choose the name, but two of its threads could choose one for two files of
-    one id within a millisecond (tests/spool/test_claims.py), so they choose in turn.
-    """
-    with _choosing:
-        while True:
-            state, running = lifecycle.claim(name, worker, now)
-            assert isinstance(running, RunningName)
-            path = layout.job(state, running)
-            if not os.path.lexists(path):
-                return running if files.move(pending, path) else None
-            now += _MILLISECOND
 
 
 def _refuse(layout: Layout, text: str, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:

@@ -58,6 +58,12 @@ def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
     return orphans
 
 
+def find_held(layout: Layout, worker: str) -> list[RunningName]:
+    """Running jobs under the name of that worker."""
+    names = (RunningName.parse(text) for text in query.list_names(layout, State.RUNNING))
+    return [name for name in names if name is not None and name.worker == worker]
+
+
 def _may_be_alive(layout: Layout, worker: str) -> bool:
     try:
         return lease.is_worker_alive(layout, worker)

@@ -45,6 +45,9 @@ class Adopted:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def __contains__(self, name: RunningName) -> bool:
+        return any(job.name == name for job in self._jobs.values())
+
     def deadlines(self) -> list[float]:
         return [job.deadline for job in self._jobs.values() if job.deadline is not None]
 
@@ -125,22 +128,26 @@ class Adopted:
         arguments = (job.token, job.pid, self._context.settings.grace)
         threading.Thread(target=processes.terminate, args=arguments, name="end", daemon=True).start()
 
-    def end(self, descriptor: int) -> None:
-        """Settle the job whose shell has ended."""
+    def end(self, descriptor: int) -> bool:
+        """Settle the job whose shell has ended; False if that must wait until its log can be read."""
         self._selector.unregister(descriptor)
         os.close(descriptor)
         job = self._jobs.pop(descriptor)
-        verdict = rescue.examine(self._layout, job.name)
         if job.reason == "release":
             _note_end(self._layout.log(job.name.id), job.name, f"result={logs.RELEASED}")
             release(self._context, job.name, "stopped with its worker")
-        elif job.reason == "timeout":
+            return True
+        if job.reason == "timeout":
             _note_end(self._layout.log(job.name.id), job.name, logs.format_outcome(TIMEOUT))
             self._finish(job.name, job.body, Verdict(Fate.ENDED, result=TIMEOUT))
-        else:
-            if verdict.fate is not Fate.ENDED:  # its file or its log is gone
-                verdict = Verdict(Fate.ENDED, job.token, result=LOST)
-            self._settle(job.name, job.body, verdict)
+            return True
+        verdict = self._examine(job.name)
+        if verdict.fate is Fate.UNCLEAR:
+            return False
+        if verdict.fate is not Fate.ENDED:  # its log is gone
+            verdict = Verdict(Fate.ENDED, job.token, result=LOST)
+        self._settle(job.name, job.body, verdict)
+        return True
 
     def _settle(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
         if verdict.result == LOST:

@@ -66,6 +66,7 @@ class Worker:
         self._executions: dict[Execution, float | None] = {}  # with the deadline, in monotonic seconds
         self._suspects: deque[str] = deque()
         self._busy = 0
+        self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
         self._must_list = True
         self._failure: BaseException | None = None
         self._stopping = 0  # 0 no, 1 finish what runs, 2 end it
@@ -156,8 +157,8 @@ class Worker:
             if key.fd == self._wake_r:
                 with suppress(BlockingIOError):
                     os.read(self._wake_r, 65536)
-            else:
-                self._adopted.end(key.fd)
+            elif not self._adopted.end(key.fd):
+                self._look_soon()
 
     def _pause(self) -> float:
         """Seconds until the next time that matters."""
@@ -346,10 +347,22 @@ class Worker:
         """Take care of the running jobs whose workers are gone."""
         if self._stopping:
             return
-        for name in rescue.find_orphans(self.layout, self._host, self.name):
+        for name in (*rescue.find_orphans(self.layout, self._host, self.name), *self._find_forgotten()):
             if not self._adopted.rescue(name):
                 self._look_soon()
         rescue.forget_dead_workers(self.layout, self._host)
+
+    def _find_forgotten(self) -> list[RunningName]:
+        """Jobs under this worker's own name that it does not run: a claim or its undoing broke off half way."""
+        mine = rescue.find_held(self.layout, self.name)
+        with self._work:  # in which no slot begins: what is there and not taken now is nobody's
+            return [
+                name
+                for name in mine
+                if name.id not in self._taken
+                and name not in self._adopted
+                and not files.is_gone(self.layout.job(State.RUNNING, name))
+            ]
 
     def _end_disowned(self) -> None:
         """End jobs whose files somebody has moved out of running/: that has settled them."""
@@ -392,6 +405,7 @@ class Worker:
                 finally:
                     with self._work:
                         self._busy -= 1
+                        self._taken.discard(_id_of(text))
         except BaseException as error:
             self._failure = error
             self.stop()
@@ -403,7 +417,7 @@ class Worker:
         with self._work:
             while not self._stopping:
                 if self._busy + len(self._adopted) < self.slots and self._may_start():
-                    text = self._schedule.take(format_time(self.context.now()))
+                    text = self._take(format_time(self.context.now()))
                     if text is not None:
                         self._busy += 1
                         return text
@@ -413,6 +427,15 @@ class Worker:
                     has_told = True
                     self._wake()
                 self._work.wait()
+        return None
+
+    def _take(self, now: str) -> str | None:
+        """The next name that is due; none whose id a slot holds, so that no two claims choose one name."""
+        while (text := self._schedule.take(now)) is not None:
+            id = _id_of(text)
+            if id not in self._taken:
+                self._taken.add(id)
+                return text
         return None
 
     def _may_start(self) -> bool:
@@ -450,7 +473,7 @@ class Worker:
         except (SpoolError, OSError) as error:
             report.once("claim", self.context.now(), "error", f"jobs cannot be started: {error}")
             self._hold_on()
-            self._must_list = True  # to find the job again
+            self._must_list = True  # to find the job again, also if it has been left in running/
         if claim is not None:
             report.over("claim", self.context.now(), "jobs can be started again")
         return claim
@@ -517,6 +540,11 @@ class Worker:
             return
         release(self.context, claim.name, f"cannot start a process: {error.strerror}", claim.run_at)
         self._hold_on()
+
+
+def _id_of(text: str) -> str:
+    name = PendingName.parse(text)
+    return name.id if name else text
 
 
 def _summary(command: str | tuple[str, ...]) -> str:

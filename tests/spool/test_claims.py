@@ -142,8 +142,11 @@ def test_what_can_never_run_goes_to_the_dead(layout: Layout, make: Callable[[Pat
 
 
 @pytest.mark.parametrize("make_twin", [shutil.copy, os.link], ids=["cp", "ln"])
-@pytest.mark.parametrize("workers", [(WORKER, "web1.7.zzzz"), (WORKER, WORKER)], ids=["two workers", "one worker"])
-@pytest.mark.parametrize("has_ended", [True, False], ids=["one after the other", "at the same time"])
+@pytest.mark.parametrize(
+    ("has_ended", "workers"),
+    [(True, (WORKER, WORKER)), (True, (WORKER, "web1.7.zzzz")), (False, (WORKER, "web1.7.zzzz"))],
+    ids=["one after the other, one worker", "one after the other, two workers", "at the same time"],
+)
 def test_of_two_files_of_one_id_one_runs(
     layout: Layout, make_twin: Callable[[Path, Path], object], workers: tuple[str, str], has_ended: bool
 ) -> None:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import signal
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from watchdog.observers import inotify_c
 
 from queuectl import Spool
-from queuectl.spool import clock
+from queuectl.spool import clock, files
 from tests.support import CommandLine, names, wait_for, workers
 from tests.work.conftest import StartWorker, SteppedClock
 
@@ -215,3 +217,61 @@ def test_a_look_that_fails_ends_no_job(
         go.touch()
         wait_for(lambda: running.has("done", "x"))
     assert (f"{spool.get('x').result}", spool.get("x").attempts) == ("exit0", 1)
+
+
+def test_a_claim_that_broke_off_half_way_is_taken_up_again(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When neither the look behind a claim's rename succeeds nor its undoing, the job runs nevertheless, and once."""
+    real_look, real_rename = os.lstat, os.rename
+    refused: list[str] = []
+
+    def refuse_look(path: Any, *arguments: Any, **keywords: Any) -> os.stat_result:
+        if "/running/" in str(path) and not refused:
+            refused.append("look")
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real_look(path, *arguments, **keywords)
+
+    def refuse_undoing(source: str, target: str) -> None:
+        if "/running/" in source and "/pending/" in target and refused == ["look"]:
+            refused.append("undoing")
+            raise OSError(errno.EIO, "Input/output error", source)
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "lstat", refuse_look)
+    monkeypatch.setattr(os, "rename", refuse_undoing)
+    spool.enqueue("true", id="x", max_retries=0)
+    with in_process(rescan=0.2) as running:
+        wait_for(lambda: running.has("done", "x"))
+    assert refused == ["look", "undoing"]
+    assert (f"{spool.get('x').result}", spool.get("x").attempts) == ("exit0", 1)
+    assert spool.log_path("x").read_text().count("#queuectl start") == 1
+
+
+def test_two_claims_of_one_worker_never_choose_one_name(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A copy of a job's file, claimed in the same millisecond by another slot, replaces nothing: both are kept."""
+    at = clock.now()
+    both = threading.Barrier(2)
+    real = files.move
+
+    def meet(source: str, target: str) -> bool:
+        if "/running/" in target:
+            with suppress(threading.BrokenBarrierError):
+                both.wait(2)
+        return real(source, target)
+
+    monkeypatch.setattr(files, "move", meet)
+    for name, command in (("20261124T000000.001Z", "echo one"), ("20261124T000000.002Z", "echo two")):
+        file = spool.path / "pending" / f"010-{name}-0-x.json"
+        file.write_text(json.dumps({"command": f"{command} >> {tmp_path}/ledger"}))
+    with in_process(slots=2, rescan=0.2, now=lambda: at) as running:
+        wait_for(lambda: running.has("done", "x"))
+        wait_for(lambda: running.has("refused"))
+    assert (tmp_path / "ledger").read_text() in ("one\n", "two\n")
+    bodies = [
+        (spool.path / state / name).read_text() for state in ("done", "dead") for name in names(spool.path / state)
+    ]
+    assert len(bodies) == 2
+    assert len(set(bodies)) == 2
