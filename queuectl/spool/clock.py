@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 
 def now() -> datetime:
     """The time in UTC, cut to whole milliseconds."""
     at = datetime.now(UTC)
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def booted_at() -> datetime:
+    """When this machine started, by today's clock; long ago where the system does not tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return datetime.min.replace(tzinfo=UTC) if clock is None else now() - timedelta(seconds=time.clock_gettime(clock))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 from queuectl.core.names import RunningName, format_time
+from queuectl.spool import lease
 
 TOKEN = "QUEUECTL_TOKEN"
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -40,14 +42,9 @@ def find(token: str, group: int | None = None) -> list[int]:
     Raises OSError when that cannot be found out.
     """
     found = []
-    try:
-        entries = os.listdir("/proc")
-    except FileNotFoundError:
-        entries = []
-    for entry in entries:
-        if not entry.isdecimal() or int(entry) == os.getpid():
+    for pid in _processes():
+        if pid == os.getpid():
             continue
-        pid = int(entry)
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 state, _, pgrp, *_ = file.read().rpartition(b")")[2].split()
@@ -56,6 +53,47 @@ def find(token: str, group: int | None = None) -> list[int]:
         if state not in (b"Z", b"X") and ((group is not None and int(pgrp) == group) or carries_token(pid, token)):
             found.append(pid)
     return found
+
+
+def has_strange_holder(path: str, id: str) -> bool:
+    """Whether that log is locked, and open in a process that no earlier attempt of the job left behind.
+
+    A shell that has been made and not yet executed has its worker's environment: no token tells of it.
+    Raises OSError when that cannot be found out.
+    """
+    if not lease.is_locked(path):
+        return False
+    status = os.stat(path)
+    return any(not _is_of_job(pid, id) for pid in _processes() if pid != os.getpid() and _has_open(pid, status))
+
+
+def _processes() -> Iterator[int]:
+    try:
+        entries = os.listdir("/proc")
+    except FileNotFoundError:
+        entries = []
+    return (int(entry) for entry in entries if entry.isdecimal())
+
+
+def _has_open(pid: int, status: os.stat_result) -> bool:
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except _GONE:
+        return False
+    for descriptor in descriptors:
+        with suppress(*_GONE):
+            if os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), status):
+                return True
+    return False
+
+
+def _is_of_job(pid: int, id: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except _GONE:
+        return False
+    return any(text.startswith(f"{TOKEN}=".encode()) and text.endswith(f":{id}".encode()) for text in variables)
 
 
 def terminate(token: str, group: int | None, grace: float) -> None:

@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from queuectl.core.names import RunningName, is_worker, parse_worker
 from queuectl.core.result import LOST, Result, State
-from queuectl.spool import lease, logs, processes, query
+from queuectl.spool import clock, lease, logs, processes, query
 from queuectl.spool.layout import Layout
 
 _START_WAIT = 0.5
@@ -116,10 +116,31 @@ def examine(layout: Layout, name: RunningName) -> Verdict:
         if attempt is not None:
             return Verdict(Fate.UNCLEAR, token)  # it has just begun: the next look will find its shell
         if not processes.find(token):
-            return Verdict(Fate.NEVER_STARTED)
+            return _without_a_start(layout, name, token)
     # RACE: the shell may have ended between the two looks; its line was written before (tests/spool/test_rescue.py).
     attempt, ended_at = logs.read_attempt(path, name)
     return Verdict(Fate.ENDED, token, result=(attempt and attempt.result) or LOST, ended_at=ended_at)
+
+
+def _without_a_start(layout: Layout, name: RunningName, token: str) -> Verdict:
+    """The fate of an attempt that has left neither a start line nor a process.
+
+    After a power cut a missing line proves nothing, for the log is not made durable. A lock that is still held
+    may be that of a shell which has not executed yet, on a machine that is very slow.
+    """
+    if _was_before_this_boot(layout, name):
+        return Verdict(Fate.ENDED, token, result=LOST)
+    if processes.has_strange_holder(layout.log(name.id), name.id):
+        return Verdict(Fate.UNCLEAR, token)
+    return Verdict(Fate.NEVER_STARTED)
+
+
+def _was_before_this_boot(layout: Layout, name: RunningName) -> bool:
+    """Told by what its worker wrote about itself, and without that by the clock."""
+    recorded = lease.read_worker(layout, name.worker).get("boot_id")
+    if recorded and lease.boot_id():
+        return bool(recorded != lease.boot_id())
+    return name.started_at < clock.booted_at()
 
 
 def _await_start(path: str, name: RunningName) -> tuple[logs.Attempt | None, datetime | None]:

@@ -6,8 +6,10 @@ import errno
 import io
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from queuectl import Result, Spool
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, State
-from queuectl.spool import lease, logs, processes, rescue
+from queuectl.spool import clock, lease, logs, processes, rescue
 from queuectl.spool.layout import Layout
 from queuectl.spool.rescue import Fate
 from tests.spool.given import locked_log, put, running_name
@@ -116,7 +118,7 @@ def test_a_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) 
 )
 def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
     """A claim whose worker died before the command began does not count as an attempt."""
-    name = running_name("x")
+    name = replace(running_name("x"), started_at=clock.now())
     put(layout, name, state=State.RUNNING)
     if log is not None:
         Path(layout.log("x")).write_text(log)
@@ -125,7 +127,7 @@ def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
 
 def test_an_end_of_another_attempt_is_not_believed(layout: Layout) -> None:
     """The end line of an earlier attempt says nothing about this one."""
-    name = running_name("x", attempt=2)
+    name = replace(running_name("x", attempt=2), started_at=clock.now())
     put(layout, name, state=State.RUNNING)
     with locked_log(layout, "x") as log:
         logs.append_start(log, running_name("x"), 1)
@@ -301,3 +303,51 @@ def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(
     assert rescue.find_orphans(layout, "web1", "web1.7.mine") == []
     with pytest.raises(OSError, match="No locks available"):
         lease.is_worker_alive(layout, running_name("x").worker)
+
+
+# --- no start line
+
+
+def test_a_shell_that_has_not_executed_yet_is_waited_for(layout: Layout) -> None:
+    """A lock that outlives its worker, held by a process without any token, may be a shell about to begin."""
+    name = replace(running_name("x"), started_at=clock.now())
+    put(layout, name, state=State.RUNNING)
+    with locked_log(layout, "x") as log:
+        child = subprocess.Popen(["sleep", "600"], pass_fds=[log])
+    try:
+        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+    finally:
+        child.kill()
+        child.wait()
+    assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
+
+
+def test_a_daemon_of_an_earlier_attempt_hides_no_claim_that_never_began(layout: Layout) -> None:
+    """A lock held by what an earlier attempt left behind says nothing about this claim."""
+    name = replace(running_name("x", attempt=2), started_at=clock.now())
+    put(layout, name, state=State.RUNNING)
+    earlier = processes.token_of(running_name("x"), running_name("x").worker)
+    with locked_log(layout, "x") as log:
+        child = subprocess.Popen(["sleep", "600"], pass_fds=[log], env={**os.environ, processes.TOKEN: earlier})
+    try:
+        assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize(
+    ("boot", "fate"), [("this", Fate.NEVER_STARTED), ("another", Fate.ENDED), ("unknown", Fate.ENDED)]
+)
+def test_a_missing_start_line_proves_nothing_after_a_power_cut(layout: Layout, boot: str, fate: Fate) -> None:
+    """Logs are not made durable: an attempt of an earlier boot without a start line is lost, and counts."""
+    name = running_name("x")
+    if boot != "this":
+        name = replace(name, started_at=clock.booted_at() - timedelta(seconds=1))
+    put(layout, name, state=State.RUNNING)
+    if boot != "unknown":
+        boot_id = lease.boot_id() if boot == "this" else "11111111-2222-3333-4444-555555555555"
+        Path(layout.worker(name.worker)).write_text(f'{{"boot_id": "{boot_id}"}}')
+    verdict = rescue.examine(layout, name)
+    assert verdict.fate is fate
+    assert verdict.result == (LOST if fate is Fate.ENDED else None)
