@@ -72,7 +72,10 @@ def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime) -> Pend
     try:
         if returned is not None:
             logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
-        moved = files.move(path, layout.job(*move))
+        moved = files.move_new(path, layout.job(*move))
+    except FileExistsError as error:  # another tool has dropped a job of this id under its canonical name
+        reservation.give_up()
+        raise InvalidJobError([f"duplicate: {error.filename2} exists"]) from None
     except OSError:
         reservation.give_up()
         raise

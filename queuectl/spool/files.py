@@ -106,6 +106,35 @@ def move(source: str, target: str) -> bool:
     return True
 
 
+def move_new(source: str, target: str) -> bool:
+    """`move` to a name that another tool may have given to a file; raises FileExistsError, replacing nothing.
+
+    Where the file system knows no rename without replacement (GlusterFS), an instant between look and rename is left.
+    """
+    code = _renameat2(source, target)
+    if code == 0:
+        return True
+    if code == errno.ENOENT:
+        return False
+    if code in (errno.EINVAL, errno.ENOSYS):
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "File exists", target)
+        return move(source, target)
+    raise OSError(code, os.strerror(code), source, None, target)
+
+
+def _renameat2(source: str, target: str) -> int:
+    """renameat2(2) with RENAME_NOREPLACE; 0 or the error's number."""
+    import ctypes  # only where foreign files are taken in
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return errno.ENOSYS
+    at_cwd, no_replace = -100, 1
+    done = libc.renameat2(at_cwd, os.fsencode(source), at_cwd, os.fsencode(target), no_replace)
+    return 0 if done == 0 else ctypes.get_errno()
+
+
 def replace(path: str, data: bytes) -> None:
     """Swap the whole content of a settings file, durably."""
     temporary = f"{path}.{os.getpid()}.tmp"

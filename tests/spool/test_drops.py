@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -265,3 +266,24 @@ def test_a_refused_canonical_file_keeps_its_priority(layout: Layout) -> None:
     assert (id.split("-")[0], stat.S_IMODE(dead.stat().st_mode)) == ("x", 0o640)
     assert FinishedName.parse(dead.name) is not None
     assert f"file={logs.quote(path.name)}" in read_log(layout, id)
+
+
+def test_a_canonical_name_that_another_tool_chose_is_not_replaced(layout: Layout) -> None:
+    """A file that would be adopted under the name of one that was dropped canonically is a duplicate; both are kept."""
+    first = drop(layout, "010-20261124T034300.000Z-0-x.json", b'{"command": "echo first"}')
+    second = drop(layout, "any.json", b'{"command": "echo second", "id": "x", "run_at": "2026-11-24T03:43:00Z"}')
+    with pytest.raises(InvalidJobError, match="duplicate"):
+        drops.adopt(layout, second.name, NOW)
+    assert first.read_bytes() == b'{"command": "echo first"}'
+    assert names(Path(layout.pending)) == [first.name, second.name]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_without_such_a_rename(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Where a rename that replaces nothing is unknown, the same holds by a look beforehand."""
+    monkeypatch.setattr(files, "_renameat2", lambda *_: code)
+    test_a_canonical_name_that_another_tool_chose_is_not_replaced(layout)
+    os.rename(f"{layout.pending}/any.json", f"{layout.pending}/other.json")
+    os.unlink(f"{layout.pending}/010-20261124T034300.000Z-0-x.json")
+    assert drops.adopt(layout, "other.json", NOW) is not None
+    assert drops.adopt(layout, "gone.json", NOW) is None
