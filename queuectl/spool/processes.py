@@ -36,6 +36,16 @@ def carries_token(pid: int, token: str) -> bool:
         return False
 
 
+def age(pid: int) -> float | None:
+    """Seconds since that process was made, whatever the wall clock did since; None where that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return None
+
+
 def find(token: str, group: int | None = None) -> list[int]:
     """Live processes that carry the token or belong to the group, but never the caller.
 

@@ -87,18 +87,22 @@ class Adopted:
             os.close(descriptor)
             return True
         assert isinstance(move.name, RunningName)
-        job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body))
+        job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body, verdict.pid))
         self._jobs[descriptor] = job
         self._selector.register(descriptor, selectors.EVENT_READ)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
         self._context.report.event(self._context.now(), "adopted", name.id, text, attempt=name.attempt)
         return True
 
-    def _deadline(self, name: RunningName, body: Body | None) -> float | None:
+    def _deadline(self, name: RunningName, body: Body | None, pid: int) -> float | None:
+        """When its time is up: counted from its shell's own start, for the clock may have been set since."""
         timeout = body.timeout if body and body.timeout is not None else self._context.settings.timeout
         if timeout is None:
             return None
-        return time.monotonic() + timeout - (self._context.now() - name.started_at).total_seconds()
+        age = processes.age(pid)
+        if age is None:
+            age = (self._context.now() - name.started_at).total_seconds()
+        return time.monotonic() + timeout - age
 
     def _read_body(self, name: RunningName) -> Body | None:
         job = query.load(self._layout, State.RUNNING, str(name))

@@ -17,7 +17,7 @@ from watchdog.observers import inotify_c
 
 from queuectl import Spool
 from queuectl.spool import clock, files
-from tests.support import CommandLine, names, wait_for, workers
+from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker, SteppedClock
 
 
@@ -275,3 +275,24 @@ def test_two_claims_of_one_worker_never_choose_one_name(
     ]
     assert len(bodies) == 2
     assert len(set(bodies)) == 2
+
+
+@pytest.mark.parametrize("step", [timedelta(days=1), timedelta(days=-1)], ids=["forward", "back"])
+def test_a_clock_step_changes_no_timeout_of_an_adopted_job(
+    spool: Spool, in_process: StartWorker, tmp_path: Path, step: timedelta
+) -> None:
+    """The time of a job that outlived its worker counts from the start of its shell, not by the clock of the day."""
+    go = tmp_path / "go"
+    spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.01; done", id="patient", timeout=600, max_retries=0)
+    spool.enqueue("sleep 600", id="late", timeout=3, max_retries=0)
+    worker = WorkerProcess(spool.path, "--count", "2")
+    for id in ("patient", "late"):
+        wait_for(lambda id=id: b" pid=" in spool.log_path(id).read_bytes())  # type: ignore[misc]
+    worker.kill()
+    with in_process(slots=2, rescan=0.2, now=lambda: clock.now() + step) as running:
+        wait_for(lambda: running.has("adopted", "patient"))
+        wait_for(lambda: running.has("dead", "late"))
+        go.touch()
+        wait_for(lambda: running.has("done", "patient") or running.has("dead", "patient"))
+    assert f"{spool.get('late').result}" == "timeout"
+    assert f"{spool.get('patient').result}" == "exit0"
