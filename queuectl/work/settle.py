@@ -24,14 +24,18 @@ _TRY_AGAIN = 1.0
 
 @dataclass(slots=True)
 class Context:
-    """What the parts of one worker share. `settings` is replaced when config.toml changes."""
+    """What the parts of one worker share.
+
+    `settings` is replaced when config.toml changes. `stopping` is 0 while it works, 1 when it lets running
+    jobs finish, 2 when it ends them.
+    """
 
     spool: Spool
     report: Report
     settings: Settings
     now: Callable[[], datetime] = clock.now
     rng: random.Random = field(default_factory=random.Random)
-    is_stopping: Callable[[], bool] = lambda: False
+    stopping: int = 0
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
@@ -79,6 +83,6 @@ def _patiently(context: Context, name: RunningName, settle: Callable[[], bool]) 
             return settled
         except SpoolError as error:
             context.report.once("settle", context.now(), "error", f"{name.id} has ended and cannot be settled: {error}")
-            if context.is_stopping():
+            if context.stopping:
                 return None
             time.sleep(_TRY_AGAIN)

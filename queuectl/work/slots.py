@@ -1,0 +1,308 @@
+"""The slots of a worker: threads that each take the next job, run it to its end and settle it.
+
+A thread blocks in waitpid, the fastest way to run short commands. What the threads and the worker's main
+thread share is here, guarded by one lock; `wake` tells the main thread that something is for it to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from queuectl.core.names import PendingName, RunningName, format_time
+from queuectl.core.result import CANCELLED, Result, State
+from queuectl.errors import NotJsonError, SpoolError
+from queuectl.spool import claims, files, logs
+from queuectl.spool.claims import Claim, RefusedError
+from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end
+from queuectl.work.schedule import Schedule
+from queuectl.work.settle import Context, finish, release
+
+MIN_FREE_INODES = 64
+_HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
+
+
+class Slots:
+    """`number` threads that run the jobs which `offer` and `install` make known.
+
+    `others` says how many jobs besides theirs count against the number; `wake` makes the main thread look now,
+    `look_soon` in a moment.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        worker: str,
+        number: int,
+        *,
+        others: Callable[[], int],
+        wake: Callable[[], None],
+        look_soon: Callable[[], None],
+    ) -> None:
+        self.context = context
+        self.layout = context.spool.layout
+        self.worker = worker
+        self.number = number
+        self.suspects: deque[str] = deque()  # canonical names whose files cannot be read yet
+        self.must_list = True  # only a listing can tell what is due
+        self.sleeps_until = float("inf")  # the main thread, unless it is woken; in monotonic seconds
+        self.failure: BaseException | None = None
+        self._others = others
+        self._wake = wake
+        self._look_soon = look_soon
+        self._executor = Executor(self.layout.root, worker)
+        self._lock = threading.Condition()
+        self._schedule = Schedule()
+        self._executions: dict[Execution, float | None] = {}  # with the deadline, in monotonic seconds
+        self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
+        self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
+
+    # --- for the main thread
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait for every thread to end; raises what one of them failed of."""
+        for thread in self._threads:
+            thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self) -> None:
+        """Let the threads end with their jobs."""
+        with self._lock:
+            self.context.stopping = max(self.context.stopping, 1)
+            self._lock.notify_all()
+
+    @property
+    def busy(self) -> int:
+        """How many have a job."""
+        return len(self._taken)
+
+    @property
+    def has_ready(self) -> bool:
+        return len(self._schedule) > 0
+
+    @property
+    def next_run_at(self) -> str | None:
+        """When the next later job is due, as it stands in a name."""
+        return self._schedule.next_run_at
+
+    def offer(self, names: Iterable[str]) -> None:
+        """Make names known that have appeared, all at once."""
+        now = format_time(self.context.now())
+        with self._lock:
+            for name in names:
+                self._schedule.offer(name, now)
+
+    def install(self, schedule: Schedule) -> None:
+        """Replace what is known by the outcome of a listing."""
+        with self._lock:
+            self._schedule = schedule
+
+    def advance(self) -> None:
+        """Let the threads see what is due by now."""
+        with self._lock:
+            self._schedule.advance(format_time(self.context.now()))
+            if self.has_ready or self.context.stopping:
+                self._lock.notify_all()
+
+    def deadlines(self) -> list[float]:
+        """Of the running commands, in monotonic seconds."""
+        with self._lock:
+            return [at for at in self._executions.values() if at is not None]
+
+    def end_executions(self) -> None:
+        """End what has run out of time, and everything if the worker is to stop at once."""
+        now, grace = time.monotonic(), self.context.settings.grace
+        with self._lock:
+            late = [run for run, deadline in self._executions.items() if deadline is not None and deadline <= now]
+            for run in late:
+                self._executions[run] = None
+            everything = list(self._executions) if self.context.stopping == 2 else []
+        for run in late:
+            run.stop("timeout", grace)
+        for run in everything:
+            run.stop("release", grace)
+
+    def end_disowned(self) -> None:
+        """End jobs whose files somebody has moved out of running/: that has settled them."""
+        with self._lock:
+            executions = list(self._executions)
+        for run in executions:
+            if files.is_gone(self.layout.job(State.RUNNING, run.claim.name)):
+                run.stop("cancelled", self.context.settings.grace)
+
+    def find_forgotten(self, names: Iterable[RunningName]) -> list[RunningName]:
+        """Those that no slot runs although they are this worker's: a claim or its undoing broke off half way."""
+        with self._lock:  # in which no slot begins: what is there and not taken now is nobody's
+            return [
+                name
+                for name in names
+                if name.id not in self._taken and not files.is_gone(self.layout.job(State.RUNNING, name))
+            ]
+
+    # --- the threads
+
+    def _run(self) -> None:
+        """Run one job after another. A failure that nobody foresaw stops the worker; the next one rescues its jobs."""
+        try:
+            while (text := self._next()) is not None:
+                try:
+                    claim = self._claim(text)
+                    if claim is not None:
+                        self._attempt(claim)
+                finally:
+                    with self._lock:
+                        self._taken.discard(_id_of(text))
+        except BaseException as error:
+            self.failure = error
+            self.stop()
+        self._wake()
+
+    def _next(self) -> str | None:
+        """Wait for a job that may start now; None when the worker is to stop."""
+        has_told = False
+        with self._lock:
+            while not self.context.stopping:
+                if self.busy + self._others() < self.number and self._may_start():
+                    text = self._take(format_time(self.context.now()))
+                    if text is not None:
+                        return text
+                if not self.must_list and self._schedule.needs_listing(format_time(self.context.now())):
+                    self.must_list, has_told = True, False
+                if not has_told:
+                    has_told = True
+                    self._wake()
+                self._lock.wait()
+        return None
+
+    def _take(self, now: str) -> str | None:
+        """The next name that is due; none whose id a slot holds, so that no two claims choose one name."""
+        while (text := self._schedule.take(now)) is not None:
+            id = _id_of(text)
+            if id not in self._taken:
+                self._taken.add(id)
+                return text
+        return None
+
+    def _may_start(self) -> bool:
+        """Whether the queue is not paused, and there is room to record how a job ends."""
+        report, now = self.context.report, self.context.now()
+        if self.context.spool.is_paused():
+            report.once("paused", now, "paused", f"no job is started while {self.layout.paused} exists")
+            return False
+        report.over("paused", now, "no longer paused")
+        try:
+            free, inodes = claims.room(self.layout)
+        except SpoolError as error:
+            report.once("room", now, "error", str(error))
+            self._look_soon()
+            return False
+        least = self.context.settings.min_free
+        if free < least or (inodes is not None and inodes < MIN_FREE_INODES):
+            text = f"no job is started: {free >> 20} MiB and {inodes} inodes are free, min-free is {least >> 20} MiB"
+            report.once("room", now, "warning", text)
+            self._look_soon()
+            return False
+        report.over("room", now, "there is room again")
+        return True
+
+    def _claim(self, text: str) -> Claim | None:
+        report = self.context.report
+        claim = None
+        try:
+            claim = claims.claim(self.layout, text, self.worker, self.context.now)
+        except (NotJsonError, PermissionError):
+            self.suspects.append(text)  # still being written, in place, under a canonical name
+            self._wake()
+        except RefusedError as error:
+            report.event(self.context.now(), "refused", error.id, f"pending/{text} is no job: {error.why}", file=text)
+        except (SpoolError, OSError) as error:
+            report.once("claim", self.context.now(), "error", f"jobs cannot be started: {error}")
+            self._hold_on()
+            self.must_list = True  # to find the job again, also if it has been left in running/
+        if claim is not None:
+            report.over("claim", self.context.now(), "jobs can be started again")
+        return claim
+
+    def _hold_on(self) -> None:
+        """Let a moment pass before a slot tries again what the system has just refused."""
+        with self._lock:
+            self._lock.wait_for(lambda: self.context.stopping > 0, _HOLD_ON)
+
+    def _attempt(self, claim: Claim) -> None:
+        """Run a claimed job's command to its end, and settle it."""
+        body, settings = claim.body, self.context.settings
+        limit = body.policy(settings.policy).max_retries + 1
+        text = f"attempt {claim.name.attempt} of {limit}: {_summary(body.command)}"
+        self.context.report.event(self.context.now(), "start", claim.name.id, text, attempt=claim.name.attempt)
+        begun = time.monotonic()
+        try:
+            try:
+                run = self._executor.start(claim)
+            except OSError as error:
+                self._settle_unstarted(claim, error)
+                return
+            timeout = body.timeout if body.timeout is not None else settings.timeout
+            self._watch(run, None if timeout is None else begun + timeout)
+            result = run.wait()
+            duration = time.monotonic() - begun
+            with self._lock:
+                del self._executions[run]
+            self._settle(run, result, duration)
+        finally:
+            os.close(claim.log)
+
+    def _watch(self, run: Execution, deadline: float | None) -> None:
+        """Hand a started command to the main thread, which ends it when its time is up."""
+        with self._lock:
+            self._executions[run] = deadline
+            is_too_late = self.context.stopping == 2
+        if is_too_late:
+            run.stop("release", self.context.settings.grace)
+        elif deadline is not None and deadline < self.sleeps_until:
+            self._wake()
+
+    def _settle(self, run: Execution, result: Result, duration: float) -> None:
+        name = run.claim.name
+        outcome = logs.format_outcome(result)
+        if run.reason == "release":
+            outcome = f"result={logs.RELEASED}"
+        elif run.reason == "cancelled":
+            outcome = logs.format_outcome(CANCELLED)
+        with suppress(OSError):  # a full disk: the name will tell the result
+            record_end(run.claim, run.pid, outcome)
+        if run.reason == "release":
+            release(self.context, name, "stopped with its worker", run.claim.run_at)
+        else:
+            finish(self.context, name, run.claim.body, result, duration)
+
+    def _settle_unstarted(self, claim: Claim, error: OSError) -> None:
+        """The command could not be started: the job's fault if it is too large, else the machine's."""
+        if error.errno in (errno.E2BIG, errno.EINVAL, errno.ENOEXEC):
+            result = Result.exit(CANNOT_RUN)
+            with suppress(OSError):
+                record_end(claim, os.getpid(), logs.format_outcome(result), f"cannot be run: {error.strerror}")
+            finish(self.context, claim.name, claim.body, result, 0.0)
+            return
+        release(self.context, claim.name, f"cannot start a process: {error.strerror}", claim.run_at)
+        self._hold_on()
+
+
+def _id_of(text: str) -> str:
+    name = PendingName.parse(text)
+    return name.id if name else text
+
+
+def _summary(command: str | tuple[str, ...]) -> str:
+    text = command if isinstance(command, str) else shlex.join(command)
+    return text if len(text) <= 60 else f"{text[:59]}…"
