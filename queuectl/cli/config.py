@@ -16,17 +16,25 @@ def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 @click.group()
 def config() -> None:
-    """Read and change the spool's settings (config.toml)."""
+    """Read and change the settings of the spool.
+
+    They stand in its config.toml. A variable such as QUEUECTL_MAX_RETRIES goes before them.
+
+    \b
+    Example:
+      queuectl config list
+      queuectl config set max-retries 2
+    """
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
+    return "none" if value is None else f"{value}".removesuffix(".0")
 
 
 @config.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show every setting, its value, and where that comes from.
+    """Show every setting, its value and its source.
 
     \b
     Example:
@@ -37,7 +45,7 @@ def list_(as_json: bool) -> None:
         print_json({name: {"value": value, "source": source} for name, (value, source) in found.items()})
         return
     rows = [(name, _text(value), source, settings.KEYS[name].help) for name, (value, source) in found.items()]
-    print_table(("KEY", "VALUE", "FROM", "MEANING"), rows)
+    print_table(("KEY", "VALUE", "FROM", "MEANING"), rows, wrap=True)
 
 
 @config.command("get")
@@ -63,6 +71,8 @@ def get(key: str, as_json: bool) -> None:
 @click.argument("value")
 def set_(key: str, value: str) -> None:
     """Change one setting. Running workers take it over within seconds.
+
+    KEY is one that `queuectl config list` shows. Times may be 90, 5m or 1h30m, sizes 64M or 2G.
 
     \b
     Example:

@@ -9,10 +9,16 @@ from typing import Any
 
 import click
 
-from queuectl.core.text import printable
+from queuectl.core.job import Job
+from queuectl.core.text import format_count, printable
 from queuectl.errors import QueuectlError
 from queuectl.spool import layout
 from queuectl.spool.store import Spool
+
+
+def named_spool() -> str | None:
+    """The spool that --spool or the environment names."""
+    return click.get_current_context().find_root().params.get("spool") or os.environ.get("QUEUECTL_SPOOL") or None
 
 
 def open_spool(*, create: bool = False) -> Spool:
@@ -20,8 +26,7 @@ def open_spool(*, create: bool = False) -> Spool:
 
     One that is named but not there is made if `create`; the one of last resort is always made.
     """
-    context = click.get_current_context()
-    named = context.find_root().obj or os.environ.get("QUEUECTL_SPOOL")
+    named = named_spool()
     if named:
         return _say_created(Spool(named, create=create and not layout.is_spool(named)))
     found = layout.discover()
@@ -42,6 +47,13 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+def show_error(error: QueuectlError) -> int:
+    """Print an error in at most three lines; its exit code."""
+    lines = [printable(line) for line in (error.what, error.why, error.hint) if line]
+    click.echo("queuectl: " + "\n  ".join(lines), err=True)
+    return error.exit_code
+
+
 def shown(text: str) -> str:
     """A job's text for stdout: escaped if a terminal shows it."""
     return printable(text) if sys.stdout.isatty() else text
@@ -54,34 +66,67 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
-def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> int:
-    """Print rows below a header, the last column cut to the terminal's width; how many rows there were."""
-    cells = [header, *(tuple(printable(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
-    room = None
-    if sys.stdout.isatty():
-        import shutil
+def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, wrap: bool = False) -> None:
+    """Print rows below a header, without the columns that are empty.
 
-        room = max(10, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
-    for row in cells:
-        left = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
-        last = row[-1] if room is None or len(row[-1]) <= room else row[-1][: room - 1] + "…"
-        click.echo((left + last).rstrip())
-    return len(cells) - 1
+    On a terminal the last column is cut to its width, or goes on below itself if `wrap`.
+    """
+    cells = [tuple(printable(cell) for cell in row) for row in rows]
+    used = [index for index in range(len(header)) if any(row[index] for row in cells)]
+    cells = [tuple(row[index] for index in used) for row in (header, *cells)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(used) - 1)]
+    room = _terminal_width() - sum(widths) - 2 * len(widths) if sys.stdout.isatty() else None
+    for *left, last in cells:
+        start = "".join(f"{cell:<{width}}  " for cell, width in zip(left, widths, strict=True))
+        for part in _fit(last, room, wrap):
+            click.echo((start + part).rstrip())
+            start = " " * len(start)
 
 
-def for_each(ids: Iterable[str], action: Callable[[str], None]) -> None:
-    """Act on each id; an id that fails is reported and the rest still done. Exits with the first failure's code."""
-    from queuectl.cli.main import show_error
+def _terminal_width() -> int:
+    import shutil
 
-    code = 0
+    return shutil.get_terminal_size().columns
+
+
+def _fit(text: str, room: int | None, wrap: bool) -> list[str]:
+    """The lines of a table's last cell; it gets ten columns however little room there is."""
+    if room is None or len(text) <= max(10, room):
+        return [text]
+    if wrap:
+        import textwrap
+
+        return textwrap.wrap(text, max(10, room))
+    return [text[: max(10, room) - 1] + "…"]
+
+
+def for_each(ids: Iterable[str], action: Callable[[str], Job], done: str) -> None:
+    """Act on each id and print the whole id; one that fails is reported and the rest still done.
+
+    `done` says what the jobs are then. Exits with the first failure's code.
+    """
+    code = number = 0
     for id in ids:
         try:
-            action(id)
+            click.echo(action(id).id)
+            number += 1
         except QueuectlError as error:
-            code = code or show_error(error)
+            failed = show_error(error)
+            code = code or failed
+    if number:
+        note(f"{format_count(number, 'job')} {done}")
     if code:
         click.get_current_context().exit(code)
+
+
+def spool_to_complete(ctx: click.Context) -> Spool | None:
+    """The spool in which shell completion looks. It makes none, and fails without a word."""
+    with ctx:
+        path = named_spool() or layout.discover() or layout.state_home_spool()
+    try:
+        return Spool(path)
+    except (QueuectlError, OSError):
+        return None
 
 
 def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -91,13 +136,9 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
         from queuectl.core.result import State
         from queuectl.spool.query import match_ids
 
-        try:
-            with ctx:
-                spool = open_spool()
-            wanted = tuple(State(state) for state in states) or tuple(State)
-            return sorted(match_ids(spool.layout, incomplete, wanted))[:200]
-        except (QueuectlError, OSError):
-            return []
+        wanted = tuple(State(state) for state in states) or tuple(State)
+        spool = spool_to_complete(ctx)
+        return sorted(match_ids(spool.layout, incomplete, wanted))[:200] if spool else []
 
     return complete
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import click
 
-from queuectl.cli.context import complete_jobs, for_each, json_option, note, open_spool, print_json, print_table
-from queuectl.cli.jobs import command_text
+from queuectl.cli.context import complete_jobs, for_each, json_option, open_spool
+from queuectl.cli.jobs import AGAIN, print_jobs
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName
 from queuectl.core.result import State
-from queuectl.core.text import format_when
-from queuectl.errors import QueuectlError, UsageError
-from queuectl.spool.clock import now
+from queuectl.errors import UsageError
+from queuectl.spool.query import resolve
+from queuectl.spool.store import Spool
 
 
 @click.group()
 def dlq() -> None:
-    """Look at the dead letters (jobs that gave up), retry them, or drop them."""
+    """Look at the dead letters, retry or drop them.
+
+    Dead letters are the jobs that gave up: their retries are used up, they were cancelled, or
+    their files were no runnable jobs.
+
+    \b
+    Example:
+      queuectl dlq list
+      queuectl dlq retry --all
+    """
 
 
 @dlq.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to show.")
+@click.option("--limit", type=click.IntRange(1), default=50, metavar="N", help="How many to show; 50 if not given.")
 @json_option
 def list_(limit: int, as_json: bool) -> None:
     """List the dead letters, newest first.
@@ -26,31 +37,15 @@ def list_(limit: int, as_json: bool) -> None:
     \b
     Example:
       queuectl dlq list
+      queuectl dlq list --json | jq -r '.[].id'
     """
     jobs = list(open_spool().list((State.DEAD,), limit=limit + 1))
-    if as_json:
-        print_json([job.to_json() for job in jobs[:limit]])
-    elif jobs:
-        rows = [
-            (
-                job.id,
-                f"{job.result}",
-                f"{job.attempts}",
-                format_when(job.finished_at or now(), now()),
-                command_text(job),
-            )
-            for job in jobs[:limit]
-        ]
-        print_table(("ID", "RESULT", "TRIES", "WHEN", "COMMAND"), rows)
-        if len(jobs) > limit:
-            note("there are more; see --limit")
-    else:
-        note("no dead letters")
+    print_jobs(jobs, limit, as_json, without=("STATE", "PRI"), empty="no dead letters")
 
 
 @dlq.command("retry")
-@click.argument("ids", nargs=-1, metavar="ID...", shell_complete=complete_jobs("dead"))
-@click.option("--all", "every", is_flag=True, help="All dead letters that can run.")
+@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=complete_jobs("dead"))
+@click.option("--all", "every", is_flag=True, help="Every dead letter that can run.")
 def retry(ids: tuple[str, ...], every: bool) -> None:
     """Start dead jobs again, from their first attempt.
 
@@ -62,22 +57,15 @@ def retry(ids: tuple[str, ...], every: bool) -> None:
     if bool(ids) == every:
         raise UsageError("name the jobs, or use --all", hint="see: queuectl dlq list")
     spool = open_spool()
-    left = 0
-    if every:
-        for job in list(spool.list((State.DEAD,))):
-            try:
-                click.echo(spool.retry(job.id).id)
-            except QueuectlError as error:
-                left += 1
-                note(f"{job.id} stays dead: {error.what}: {error.why}")
-        if left:
-            click.get_current_context().exit(1)
-        return
+    letters = [job.id for job in spool.list((State.DEAD,))] if every else ids
+    for_each(letters, lambda id: _retry_dead(spool, id), AGAIN)
 
-    def act(id: str) -> None:
-        click.echo(spool.retry(id).id)
 
-    for_each(ids, act)
+def _retry_dead(spool: Spool, id: str) -> Job:
+    """Retry a dead letter; a job in another state is none, whatever its id."""
+    _, name = resolve(spool.layout, id, (State.DEAD,))
+    found = FinishedName.parse(name)
+    return spool.retry(found.id if found else id)
 
 
 @dlq.command("drop")
@@ -85,9 +73,10 @@ def retry(ids: tuple[str, ...], every: bool) -> None:
 def drop(ids: tuple[str, ...]) -> None:
     """Delete dead jobs and their logs for good.
 
+    Their ids are printed, and free again.
+
     \b
     Example:
       queuectl dlq drop job-fail
     """
-    spool = open_spool()
-    for_each(ids, lambda id: click.echo(spool.drop(id).id))
+    for_each(ids, open_spool().drop, "dropped")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import click
 
@@ -15,8 +14,6 @@ from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 
-_LONG_INPUT = 1 << 18
-
 
 class _Enqueue(click.Command):
     """Notices `--`, which click drops, and never takes an option of the command to run for one of its own."""
@@ -24,7 +21,7 @@ class _Enqueue(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_interspersed_args = False
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
-        words = tuple(given.get("words") or ())
+        words = given["words"] if isinstance(given.get("words"), tuple) else ()  # none is a sentinel (click 8.5)
         before = args[: len(args) - len(words)]
         is_command = bool(words) and before[-1:] == ["--"]
         is_program = not is_command and "paths" not in given and _is_program(words)
@@ -80,16 +77,20 @@ def enqueue(words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_comm
       generate-jobs | queuectl enqueue -
     """
     given = _fields_of(**options)
-    if words == ("-",) and not is_command:
-        if paths:
-            raise UsageError("both - and --file", hint="use one of them")
-        _enqueue_lines(sys.stdin.buffer, given, quiet)
-        return
-    if paths and is_command:
-        raise UsageError("both --file and a command", hint="use one of them")
-    jobs = [
-        _checked({**fields, **_merged(fields, given)}, where) for where, fields in _read_jobs(words, paths, is_command)
-    ]
+    is_bulk = words == ("-",) and not is_command
+    if paths and (is_bulk or is_command):
+        raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
+    if is_bulk:
+        from queuectl.cli.bulk import enqueue_lines
+
+        enqueue_lines(sys.stdin.buffer, given, quiet)
+    else:
+        _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet)
+
+
+def _enqueue_jobs(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool) -> None:
+    """Queue jobs, each with the place it was found in; none if one of them cannot be a job."""
+    jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
     if not jobs:
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
     if len(jobs) > 1 and "id" in given:
@@ -183,13 +184,6 @@ def _decode(data: bytes, where: str) -> dict[str, Any]:
         raise NotJsonError(f"{where} is {error.what}", error.why, f"try: {hint}") from None
 
 
-def _merged(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The fields that options gave; variables join those of the job."""
-    if "env" in given and isinstance(fields.get("env"), dict):
-        return {**given, "env": {**fields["env"], **given["env"]}}
-    return given
-
-
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
     """Refuse a job that cannot run before anything is queued, or a spool made for it."""
     try:
@@ -213,83 +207,3 @@ def _say_queued(job: Job, quiet: bool) -> None:
 
         starts = "starts at" if job.run_at > now() else "starts at once; was due at"
         note(f"{starts} {format_instant(job.run_at)} ({format_when(job.run_at, now())})")
-
-
-def _enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> None:
-    """Queue one job for each good line, in durable groups; report the bad ones."""
-    if "id" in given:
-        raise UsageError("one --id for many lines", hint="put an id into each line")
-    if stream.isatty():
-        note("reading jobs, one JSON object a line; end with Ctrl-D")
-    spool = open_spool(create=True)
-    progress = _Progress(stream)
-    numbers: deque[int] = deque()
-    bad = queued = 0
-
-    def good_lines() -> Iterator[dict[str, Any]]:
-        nonlocal bad
-        for number, line in enumerate(progress, 1):
-            if not line.strip():
-                continue
-            try:
-                fields = body.decode(line)
-                fields = {**fields, **_merged(fields, given)}
-                warnings = body.validate({**fields, "cwd": None}).warnings
-            except (NotJsonError, InvalidJobError) as error:
-                bad += 1
-                progress.say_line(number, _in_one_line(error))
-                continue
-            for warning in () if quiet else warnings:
-                progress.say_line(number, f"warning: {warning}")
-            numbers.append(number)
-            yield fields
-
-    for outcome in spool.enqueue_many(good_lines()):
-        number = numbers.popleft()
-        if isinstance(outcome, QueuectlError):
-            bad += 1
-            progress.say_line(number, _in_one_line(outcome))
-        else:
-            queued += 1
-            progress.clear()
-            click.echo(outcome.id)
-    progress.clear()
-    if not quiet:
-        note(f"queued {queued}" + (f", refused {bad}" if bad else ""))
-    if bad:
-        click.get_current_context().exit(1)
-
-
-def _in_one_line(error: QueuectlError) -> str:
-    return "; ".join(part for part in (error.what, error.why) if part)
-
-
-class _Progress:
-    """The lines of a stream, with a bar on the terminal if it is a long file."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        try:
-            self._size = os.fstat(stream.fileno()).st_size
-        except OSError:
-            self._size = 0
-        self._is_shown = self._size >= _LONG_INPUT and sys.stderr.isatty()
-
-    def __iter__(self) -> Iterator[bytes]:
-        if not self._is_shown:
-            yield from self._stream
-            return
-        with click.progressbar(length=self._size, label="queueing", file=sys.stderr) as bar:
-            for line in self._stream:
-                yield line
-                bar.update(len(line))
-
-    def clear(self) -> None:
-        """Make room on the terminal for a line of text; the bar comes back below it."""
-        if self._is_shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def say_line(self, number: int, text: str) -> None:
-        """Say something about one line of the stream."""
-        self.clear()
-        note(f"line {number}: {text}")

@@ -1,33 +1,24 @@
-"""`queuectl list`, `show` and `retry`"""
+"""`queuectl list` and `retry`"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import click
 
-from queuectl.cli.context import (
-    complete_jobs,
-    for_each,
-    json_option,
-    note,
-    open_spool,
-    print_json,
-    print_table,
-    shown,
-)
+from queuectl.cli.context import complete_jobs, for_each, json_option, note, open_spool, print_json, print_table
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
-from queuectl.core.text import format_instant, format_seconds, format_when
+from queuectl.core.text import format_age, format_seconds
 from queuectl.errors import UsageError
 from queuectl.spool.clock import now
 
 _PENDING, _RUNNING, _DONE, _DEAD = (State.PENDING,), (State.RUNNING,), (State.DONE,), (State.DEAD,)
 _ALL = (State.RUNNING, State.PENDING, State.DEAD, State.DONE)
 
+AGAIN = "pending again"
 Where = Callable[[PendingName], bool]
 WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
     "pending": (_PENDING, None),
@@ -58,11 +49,14 @@ WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
     shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
     help="pending, ready, scheduled, retrying, running, done, dead or all; also processing, completed, failed.",
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many to show.")
+@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="How many to show; 20 if not given.")
 @click.option("--match", metavar="TEXT", help="Only jobs whose id or command holds this text.")
 @json_option
 def list_(state: str, limit: int, match: str | None, as_json: bool) -> None:
-    """List jobs: running and pending ones in their order, finished ones newest first.
+    """List jobs, with what they are and how they ended.
+
+    Running and pending ones come in their order, finished ones newest first. TRY is the number of
+    attempts; WHEN is when a job starts, started or ended.
 
     \b
     Example:
@@ -73,36 +67,29 @@ def list_(state: str, limit: int, match: str | None, as_json: bool) -> None:
         raise UsageError(f"no state {state!r}", hint=f"states: {' '.join(list(WORDS)[:8])}")
     states, where = WORDS[state]
     jobs = list(open_spool().list(states, limit=limit + 1, match=match, where=where))
+    print_jobs(jobs, limit, as_json, empty="no such jobs")
+
+
+def print_jobs(jobs: list[Job], limit: int, as_json: bool, *, without: tuple[str, ...] = (), empty: str) -> None:
+    """Print up to `limit` of the jobs and say whether there are more; `empty` is said when there are none."""
+    columns = {name: column for name, column in _COLUMNS.items() if name not in without}
     if as_json:
         print_json([job.to_json() for job in jobs[:limit]])
-        return
-    print_jobs(jobs[:limit])
-    if len(jobs) > limit:
-        note("there are more; see --limit, --state and --match")
-
-
-def print_jobs(jobs: Iterable[Job]) -> None:
-    header = ("ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "COMMAND")
-    rows = [
-        (job.id, job.state, f"{job.priority}", f"{job.attempts}", _when(job), _result(job), command_text(job))
-        for job in jobs
-    ]
-    if rows:
-        print_table(header, rows)
+    elif jobs:
+        print_table(tuple(columns), [tuple(column(job) for column in columns.values()) for job in jobs[:limit]])
     else:
-        note("no such jobs")
+        note(empty)
+    if len(jobs) > limit:
+        note(f"there are more than {limit}; see --limit")
 
 
 def _when(job: Job) -> str:
     at = job.run_at or job.started_at or job.finished_at
-    assert at is not None
-    return format_when(at, now())
+    return format_age(at, now()) if at else ""
 
 
-def _result(job: Job) -> str:
-    if job.result is None:
-        return ""
-    return f"{job.result}" if job.duration is None else f"{job.result} {format_seconds(job.duration)}"
+def _took(job: Job) -> str:
+    return "" if job.duration is None else format_seconds(job.duration)
 
 
 def command_text(job: Job) -> str:
@@ -111,50 +98,16 @@ def command_text(job: Job) -> str:
     return job.command if isinstance(job.command, str) else shlex.join(job.command)
 
 
-@click.command()
-@click.argument("id", shell_complete=complete_jobs())
-@json_option
-def show(id: str, as_json: bool) -> None:
-    """Show everything about one job. The id may be shortened.
-
-    \b
-    Example:
-      queuectl show report
-    """
-    spool = open_spool()
-    job = spool.get(id)
-    if as_json:
-        print_json({**job.to_json(), "log": str(spool.log_path(job.id))})
-        return
-    for name, value in _details(job):
-        click.echo(f"{name:<12} {shown(value)}".rstrip())
-    click.echo(f"{'file':<12} {shown(job.path)}")
-    click.echo(f"{'log':<12} {shown(str(spool.log_path(job.id)))}")
-
-
-def _details(job: Job) -> Iterable[tuple[str, str]]:
-    body = job.body
-    yield "id", job.id
-    yield "state", f"{job.state}" + (f" ({job.result})" if job.result else "")
-    yield "command", command_text(job)
-    yield "priority", f"{job.priority}"
-    yield "attempts", f"{job.attempts}"
-    for name, at in (("starts", job.run_at), ("started", job.started_at), ("finished", job.finished_at)):
-        if at is not None:
-            yield name, f"{format_instant(at)} ({format_when(at, now())})"
-    if job.duration is not None:
-        yield "took", format_seconds(job.duration)
-    if job.worker is not None:
-        yield "worker", job.worker
-    if body is not None:
-        wanted: dict[str, Any] = {
-            "timeout": None if body.timeout is None else format_seconds(body.timeout),
-            "max_retries": body.max_retries,
-            "cwd": body.cwd,
-            "env": " ".join(f"{key}={shlex.quote(value)}" for key, value in body.env.items()) or None,
-        }
-        yield from ((name, f"{value}") for name, value in wanted.items() if value is not None)
-        yield from (("warning", warning) for warning in body.warnings)
+_COLUMNS: dict[str, Callable[[Job], str]] = {
+    "ID": lambda job: job.id,
+    "STATE": lambda job: job.state,
+    "PRI": lambda job: f"{job.priority}",
+    "TRY": lambda job: f"{job.attempts}",
+    "WHEN": _when,
+    "RESULT": lambda job: f"{job.result or ''}",
+    "TOOK": _took,
+    "COMMAND": command_text,
+}
 
 
 @click.command()
@@ -166,11 +119,4 @@ def retry(ids: tuple[str, ...]) -> None:
     Example:
       queuectl retry report
     """
-    spool = open_spool()
-
-    def act(id: str) -> None:
-        job = spool.retry(id)
-        click.echo(job.id)
-        note(f"{job.id} is pending again")
-
-    for_each(ids, act)
+    for_each(ids, open_spool().retry, AGAIN)

@@ -10,10 +10,10 @@ from typing import BinaryIO
 import click
 
 from queuectl.cli.context import complete_jobs, note, open_spool
-from queuectl.core.names import FinishedName
-from queuectl.core.text import printable_output
+from queuectl.core.names import FinishedName, parse_time
+from queuectl.core.text import format_instant, printable_output
 from queuectl.errors import NotFoundError
-from queuectl.spool.logs import Mark, open_reading, read_entries
+from queuectl.spool.logs import Mark, open_reading, parse_outcome, read_entries
 from queuectl.spool.store import Spool
 
 _LOOK = 0.1
@@ -43,6 +43,8 @@ def logs(id: str, follow: bool, attempt: int | None, raw: bool) -> None:
             _copy(file, wait)
         else:
             _print(file, wait, attempt)
+            if file.tell() == 0:
+                note(f"nothing yet: {job.id} is {job.state}")
 
 
 def _until_ended(spool: Spool, id: str) -> Callable[[], bool]:
@@ -71,6 +73,19 @@ def _copy(file: BinaryIO, wait: Callable[[], bool] | None) -> None:
             return
 
 
+def _describe(mark: Mark) -> str:
+    """A line of queuectl's as people read it."""
+    if mark.event == "start":
+        try:
+            at = format_instant(parse_time(mark.fields.get("started_at", "")))
+        except ValueError:
+            at = "?"
+        return f"attempt {mark.attempt} started at {at} by {mark.fields.get('worker')}"
+    if mark.event == "end":
+        return f"attempt {mark.attempt} ended: {parse_outcome(mark.fields) or mark.fields.get('result')}"
+    return f"{mark.event} {mark.text}"
+
+
 def _print(file: BinaryIO, wait: Callable[[], bool] | None, only: int | None) -> None:
     """Output to stdout, the lines of queuectl to stderr."""
     is_terminal = sys.stdout.isatty()
@@ -82,7 +97,7 @@ def _print(file: BinaryIO, wait: Callable[[], bool] | None, only: int | None) ->
                 current = entry.attempt
                 seen.add(current)
             if only is None or entry.attempt == only:
-                note(f"-- {entry.event} {entry.text}")
+                note(f"-- {_describe(entry)}")
         elif only is None or current == only:
             if is_terminal:
                 sys.stdout.write(printable_output(entry.decode("utf-8", "replace")))

@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from queuectl import __version__
 from queuectl.cli.context import show_error
 from queuectl.errors import QueuectlError, SpoolError, UsageError
 
@@ -70,7 +71,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--spool", metavar="DIR", type=click.Path(), help="The spool's directory.")
-@click.version_option(package_name="queuectl-spool", prog_name="queuectl")
+@click.version_option(__version__, prog_name="queuectl")
 def app(spool: str | None) -> None:
     """Run shell commands from a queue that is a directory.
 
@@ -86,7 +87,8 @@ def app(spool: str | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code. A reader that goes away is click's: it exits with 1, unheard."""
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
     try:
@@ -100,12 +102,22 @@ def main() -> None:
         code = show_error(_in_our_words(error))
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: say no more
-        code = 1
     except OSError as error:
-        code = show_error(SpoolError("the spool cannot be used", f"{error.filename or ''}: {error.strerror or error}"))
+        why = error.strerror or str(error)
+        is_of_file = error.filename is not None  # else it was stdin or stdout, say on a full disk
+        code = show_error(
+            SpoolError("the spool cannot be used", f"{error.filename}: {why}")
+            if is_of_file
+            else QueuectlError("input or output failed", why)
+        )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Give each standard stream that the caller closed (`>&-`) somewhere to go, before a file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the whole run
 
 
 def _in_our_words(error: click.ClickException) -> UsageError:

@@ -11,7 +11,7 @@ from queuectl.core.text import format_seconds
 @click.command()
 @json_option
 def metrics(as_json: bool) -> None:
-    """Show how the queue has been doing: success rate, durations, throughput.
+    """Show success rate, durations and throughput.
 
     Counts the finished jobs that the spool still holds, from their file names alone.
 
@@ -39,11 +39,11 @@ def metrics(as_json: bool) -> None:
         ("p50", _seconds(found.p50)),
         ("p95", _seconds(found.p95)),
         ("longest", _seconds(found.longest)),
-        ("rate", f"{found.per_minute:.1f} a minute"),
+        ("throughput", f"{found.per_minute:.1f} a minute"),
         ("recent", f"{found.last_minute} in a minute, {found.last_hour} in an hour, {found.last_day} in a day"),
     )
     for name, value in rows:
-        click.echo(f"{name:<10} {value}")
+        click.echo(f"{name:<11} {value}")
 
 
 def _seconds(value: float | None) -> str:

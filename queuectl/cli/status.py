@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
-from queuectl.core.names import format_rfc3339
+from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
 from queuectl.spool import claims
 from queuectl.spool.clock import now
@@ -18,7 +19,9 @@ from queuectl.spool.store import Spool
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show how many jobs are in which state, the workers, and the free space.
+    """Count the jobs in each state, the workers, the free space.
+
+    Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
 
     \b
     Example:
@@ -54,7 +57,7 @@ def status(as_json: bool) -> None:
         click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}")
     lost = sum(len(worker["runs"]) for worker in workers if not worker["alive"])
     if lost:
-        click.echo(f"orphaned   {lost:<8} running jobs of dead workers; the next worker takes care of them")
+        click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
     room = "" if inodes is None else f", {inodes} inodes"
     click.echo(f"free       {format_size(free)}{room}")
 
@@ -80,7 +83,15 @@ def _to_json(
     }
 
 
+def worker_started_at(worker: dict[str, Any]) -> datetime | None:
+    """When a worker says it started; None if it does not say so."""
+    try:
+        return parse_time(f"{worker.get('started_at')}")
+    except ValueError:
+        return None
+
+
 def worker_to_json(worker: dict[str, Any]) -> dict[str, Any]:
     """The documented shape of a worker."""
     keys = ("worker", "alive", "host", "pid", "slots", "started_at", "version", "runs")
-    return {key: worker.get(key) for key in keys}
+    return {**{key: worker.get(key) for key in keys}, "started_at": format_rfc3339(worker_started_at(worker))}

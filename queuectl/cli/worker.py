@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, print_table
-from queuectl.errors import AmbiguousIdError, NotFoundError, QueuectlError
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, spool_to_complete
+from queuectl.cli.status import worker_started_at, worker_to_json
+from queuectl.core.text import format_age
+from queuectl.errors import AmbiguousIdError, NotFoundError
+from queuectl.spool import clock
 from queuectl.spool.store import Spool
 
 
 @click.group()
 def worker() -> None:
-    """Start, list and stop workers."""
+    """Start, list and stop workers.
+
+    \b
+    Example:
+      queuectl worker start --count 4
+      queuectl worker stop
+    """
 
 
 @worker.command("start")
-@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="Jobs to run at a time.")
+@click.option(
+    "--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="Jobs to run at a time; 1 if not given."
+)
 @click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
@@ -54,41 +66,39 @@ def list_(as_json: bool) -> None:
     Example:
       queuectl worker list
     """
-    from queuectl.cli.status import worker_to_json
-
     workers = list(open_spool().workers())
     if as_json:
         print_json([worker_to_json(worker) for worker in workers])
     elif workers:
-        rows = [
-            (
-                worker["worker"],
-                "alive" if worker["alive"] else "gone",
-                f"{worker.get('slots', '?')}",
-                f"{worker.get('started_at', '?')}",
-                " ".join(worker["runs"]) or "-",
-            )
-            for worker in workers
-        ]
-        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "RUNS"), rows)
+        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "RUNS"), [_row(worker) for worker in workers])
     else:
         note("no workers; start one: queuectl worker start")
 
 
+def _row(worker: dict[str, Any]) -> tuple[str, ...]:
+    started_at = worker_started_at(worker)
+    return (
+        worker["worker"],
+        "alive" if worker["alive"] else "gone",
+        f"{worker.get('slots', '?')}",
+        format_age(started_at, clock.now()) if started_at else "?",
+        " ".join(worker["runs"]) or "-",
+    )
+
+
 def _complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    try:
-        with ctx:
-            names = [worker["worker"] for worker in open_spool().workers() if worker["alive"]]
-    except (QueuectlError, OSError):
-        return []
-    return [name for name in names if name.startswith(incomplete)]
+    spool = spool_to_complete(ctx)
+    workers = spool.workers() if spool else ()
+    return [worker["worker"] for worker in workers if worker["alive"] and worker["worker"].startswith(incomplete)]
 
 
 @worker.command("stop")
 @click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=_complete_worker)
 @click.option("--now", is_flag=True, help="End the running jobs too, and put them back.")
 def stop(ids: tuple[str, ...], now: bool) -> None:
-    """Tell workers on this host to stop: those named, or all. Running jobs finish first.
+    """Tell workers on this host to stop.
+
+    Those named, or all. Running jobs finish first. The names of the workers told are printed.
 
     \b
     Example:
@@ -97,13 +107,14 @@ def stop(ids: tuple[str, ...], now: bool) -> None:
     """
     found = _select(open_spool(), ids)
     if not found:
-        note("no worker is running")
+        note("no worker runs on this host")
     for name, pid in found.items():
         try:
             os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
         except ProcessLookupError:
             continue
         click.echo(name)
+        note(f"{name} {'ends its jobs and stops' if now else 'stops once its jobs have finished'}")
 
 
 def _select(spool: Spool, ids: tuple[str, ...]) -> dict[str, int]:

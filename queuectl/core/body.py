@@ -121,11 +121,19 @@ def validate(obj: Mapping[str, Any]) -> Body:
     return body
 
 
+def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A job body with other fields laid over it; their variables join those of the body."""
+    merged = {**fields, **given}
+    if "env" in given and isinstance(fields.get("env"), dict):
+        merged["env"] = {**fields["env"], **given["env"]}
+    return merged
+
+
 def parse_instant(text: str) -> datetime:
     """ISO 8601 -> UTC. A time without a zone is local time. Raises ValueError or OverflowError."""
     if not isinstance(text, str) or len(text) < len("2026-11-25T09:00"):
         raise ValueError(f"not a date and time: {text!r}")
-    at = datetime.fromisoformat(text).astimezone(UTC)
+    at = datetime.fromisoformat(text.upper()).astimezone(UTC)
     if not 1970 <= at.year <= 9998:
         raise ValueError(f"out of range: {text!r}")
     return at

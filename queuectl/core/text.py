@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (0, "s"))
+
 
 def printable(text: str) -> str:
     """`text` with control characters, bidi marks and lone surrogates escaped, so that a terminal only shows it."""
@@ -33,10 +35,18 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02d} m" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
+def format_age(at: datetime, now: datetime) -> str:
+    """`in 4m` or `3h ago`: short, in whole units, for tables."""
+    seconds = abs((at - now).total_seconds())
+    length, unit = next((length, unit) for length, unit in _UNITS if seconds >= length)
+    text = f"{int(seconds // (length or 1))}{unit}"
+    return f"in {text}" if at > now else f"{text} ago"
+
+
 def format_when(at: datetime, now: datetime) -> str:
     """`in 4.2 s` or `3 m 20 s ago`"""
-    seconds = (at - now).total_seconds()
-    return f"in {format_seconds(seconds)}" if seconds > 0 else f"{format_seconds(-seconds)} ago"
+    distance = format_seconds(abs((at - now).total_seconds()))
+    return f"in {distance}" if at > now else f"{distance} ago"
 
 
 def format_instant(at: datetime) -> str:

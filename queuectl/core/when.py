@@ -49,7 +49,10 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
             return now + timedelta(seconds=parse_duration(words.removeprefix("in ")))
         here = now.astimezone(zone).replace(tzinfo=None)
         local = _parse_calendar(words, here)
-        return local.replace(tzinfo=zone).astimezone(UTC) if local else parse_instant(text.strip())
+        if local is None:
+            return parse_instant(text.strip())
+        first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        return first if first > now else max(first, second)  # when clocks go back, a time comes twice
     except (ValueError, OverflowError, UsageError):
         raise UsageError(
             f"not a time: {text!r}", hint='try "+5m", "18:30", "tomorrow 09:00" or "2026-11-25T09:00:00Z"'

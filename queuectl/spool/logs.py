@@ -208,6 +208,9 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
         line = file.readline(_BLOCK)
         if not line or (wait is not None and at_line_start and _may_become_mark(line)):
             file.seek(-len(line), os.SEEK_CUR)
+            if held and wait is not None:  # an end line is written along with its newline: this one is output
+                held = False
+                yield b"\n"
             if wait is not None and wait():
                 continue
             if not line:

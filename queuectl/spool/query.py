@@ -164,8 +164,9 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
         if found:
             some = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
             raise AmbiguousIdError(f"{text!r} fits {len(found)} jobs", some, "type more of the id")
-    where = f" in {' or '.join(states)}" if states != STATES else ""
-    raise NotFoundError(f"no job {text!r}{where}", hint="see: queuectl list")
+    if states == STATES:
+        raise NotFoundError(f"no job {text!r}", hint="see: queuectl list")
+    raise NotFoundError(f"no job {text!r} in {' or '.join(states)}", hint=f"see: queuectl list --state {states[0]}")
 
 
 def load(layout: Layout, state: State, name: str) -> Job | None:

@@ -188,8 +188,8 @@ class Worker:
         """Everything the main thread does each time it wakes."""
         now = time.monotonic()
         if self.context.stopping == 1:
-            running = format_count(self._slots.busy + len(self._adopted), "running job")
-            text = f"{running} may finish; stop again to put back"
+            running = self._slots.busy + len(self._adopted)
+            text = f"{format_count(running, 'running job')} may finish; stop again to put back" if running else ""
             self.context.report.once("stopping", self.context.now(), "stopping", text)
         self._slots.end_executions()
         self._adopted.expire()

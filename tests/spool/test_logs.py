@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -285,8 +286,10 @@ def test_what_only_looks_like_a_line_is_output(line: bytes) -> None:
 
 
 def follow(content: bytes, cuts: list[int], asked: Callable[[], None] = lambda: None) -> list[logs.Mark | bytes]:
-    """Read a log that grows from cut to cut each time its end is met."""
-    edges = [*sorted(cut % (len(content) + 1) for cut in cuts), len(content)]
+    """Read a log that grows from cut to cut each time its end is met; an end line comes with its newline, at once."""
+    whole = [match.span() for match in re.finditer(rb"\n#queuectl end [^\n]*\n", content)]
+    wanted = sorted(cut % (len(content) + 1) for cut in cuts)
+    edges = [cut for cut in wanted if not any(first < cut < last for first, last in whole)] + [len(content)]
     file = io.BytesIO(content[: edges[0]])
 
     def grow() -> bool:
@@ -317,6 +320,19 @@ def test_following_shows_output_at_once() -> None:
     next(entries)
     seen.append(next(entries))  # type: ignore[arg-type]
     assert seen == [b"sure? "]
+
+
+def test_following_shows_whole_lines_at_once() -> None:
+    """The newline of a line is shown with it, not with the next."""
+    seen = b""
+
+    def wait() -> bool:
+        assert seen == b"one\n"
+        return False
+
+    for entry in logs.read_entries(io.BytesIO(START + b"one\n"), wait):
+        seen += entry if isinstance(entry, bytes) else b""
+    assert seen == b"one\n"
 
 
 def test_following_goes_on_behind_a_long_line() -> None:

@@ -1,0 +1,118 @@
+"""`queuectl config`: settings of a spool, and where they come from."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool, config
+from tests.cli.given import run_on_terminal
+from tests.support import CommandLine
+
+DEFAULTS = {
+    "max-retries": 3, "backoff-base": 2.0, "backoff-max": 3600.0, "timeout": None, "grace": 5.0,
+    "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "rescan": 10.0,
+}  # fmt: skip
+
+
+def test_list(cli: CommandLine) -> None:
+    """Every setting is listed with its value and its source; in JSON times are seconds and no limit is null."""
+    assert cli.json("config", "list") == {
+        name: {"value": value, "source": "default"} for name, value in DEFAULTS.items()
+    }
+    header, *rows = cli.ok("config", "list").splitlines()
+    assert header.split() == ["KEY", "VALUE", "FROM", "MEANING"]
+    assert [row.split()[0] for row in rows] == list(DEFAULTS)
+
+
+def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
+    """On a terminal no meaning is cut: it goes on in the next line."""
+    code, screen = run_on_terminal(cli.argv("config", "list"), tmp_path)
+    assert code == 0
+    assert max(map(len, screen.splitlines())) <= 80
+    words = screen.split()
+    for key in config.KEYS.values():
+        assert set(key.help.split()) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value", "shown"),
+    [
+        ("max-retries", "2", 2, "2"), ("max_retries", "0", 0, "0"), ("backoff-base", "1", 1.0, "1"),
+        ("backoff-base", "1.5", 1.5, "1.5"), ("backoff-max", "10m", 600.0, "600"), ("timeout", "1h", 3600.0, "3600"),
+        ("timeout", "none", None, "none"), ("grace", "0", 0.0, "0"), ("min-free", "64M", 64 << 20, str(64 << 20)),
+        ("keep-done", "30d", 2_592_000.0, "2592000"), ("settle", "500ms", 0.5, "0.5"),
+    ],
+)  # fmt: skip
+def test_set(cli: CommandLine, spool: Spool, key: str, text: str, value: object, shown: str) -> None:
+    """A value is stored in config.toml as what it means, and read back by `get`."""
+    done = cli.run("config", "set", key, text)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"{key} = {shown}\n"
+    assert cli.ok("config", "get", key) == shown
+    assert cli.json("config", "get", key) == {"value": value, "source": "config.toml"}
+    stored = tomllib.loads((spool.path / "config.toml").read_text())
+    assert stored == {key.replace("_", "-"): "none" if value is None else value}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("max-retries", "-1"), ("max-retries", "1.5"), ("max-retries", "many"), ("max-retries", "999999"),
+        ("max-retries", ""), ("backoff-base", "x"), ("backoff-base", "-2"), ("backoff-base", "nan"),
+        ("backoff-base", "inf"), ("backoff-max", "soon"), ("timeout", "0"), ("timeout", "maybe"), ("grace", "-1"),
+        ("min-free", "lots"), ("min-free", "-5"), ("keep-done", "0"), ("settle", "0"), ("rescan", "none"),
+    ],
+)  # fmt: skip
+def test_bad_values(cli: CommandLine, spool: Spool, key: str, text: str) -> None:
+    """A value that a setting cannot take is a usage error, and config.toml stays as it is."""
+    before = (spool.path / "config.toml").read_bytes()
+    done = cli.run("config", "set", key, text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("queuectl: ")
+    assert repr(text) in done.stderr
+    assert len(done.stderr.splitlines()) <= 3
+    assert (spool.path / "config.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["get"], ["unset"], ["set"]], ids=" ".join)
+def test_unknown_settings(cli: CommandLine, words: list[str]) -> None:
+    """A setting that does not exist is a usage error with the nearest one that does."""
+    done = cli.run("config", *words, "max-retry", *(["1"] if words == ["set"] else []))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "queuectl: no setting 'max-retry'\n  did you mean max-retries?\n"
+
+
+def test_unset(cli: CommandLine, spool: Spool) -> None:
+    """`unset` gives a setting its default again and leaves all other lines alone."""
+    path = spool.path / "config.toml"
+    path.write_text("# mine\nmax-retries = 7\n\ntimeout = 5\n")
+    done = cli.run("config", "unset", "max-retries")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "max-retries = 3 (default)\n")
+    assert path.read_text() == "# mine\n\ntimeout = 5\n"
+
+
+def test_the_environment_goes_first(cli: CommandLine, spool: Spool) -> None:
+    """A variable goes before config.toml, and is named as the source."""
+    cli.ok("config", "set", "max-retries", "7")
+    done = cli.run("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "1"})
+    assert done.stdout == "1\n"
+    text = cli.ok("config", "list", env={"QUEUECTL_MAX_RETRIES": "1"})
+    row = next(line.split() for line in text.splitlines() if line.startswith("max-retries"))
+    assert row[1:3] == ["1", "QUEUECTL_MAX_RETRIES"]
+    done = cli.run("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "x"})
+    assert done.returncode == 2
+    assert "in QUEUECTL_MAX_RETRIES" in done.stderr
+
+
+def test_a_broken_file(cli: CommandLine, spool: Spool) -> None:
+    """A config.toml that cannot be read is told with its path, and never overwritten."""
+    path = spool.path / "config.toml"
+    path.write_text("max-retries = \n")
+    for words in (["list"], ["get", "timeout"], ["set", "timeout", "5"]):
+        done = cli.run("config", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert str(path) in done.stderr
+    assert path.read_text() == "max-retries = \n"

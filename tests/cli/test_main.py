@@ -1,0 +1,238 @@
+"""The command as a whole: help, errors, exit codes, terminals and pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from queuectl import Spool, __version__, errors
+from queuectl.cli.main import app
+from queuectl.core.names import PendingName
+from queuectl.core.result import State
+from tests.cli.given import run, run_on_terminal, run_shell
+from tests.spool.given import NOW, put, put_finished
+from tests.support import CommandLine, environment, need
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below and including this one, with the words that lead to it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from walk(below, (*path, name))
+
+
+COMMANDS = dict(walk(app))
+GROUPS = [path for path, command in COMMANDS.items() if isinstance(command, click.Group)]
+HOSTILE = "echo \x1b[31mred\x07 \u202eback"
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    """The command line is the one that was promised (but for the dashboard)."""
+    assert {" ".join(path) for path in COMMANDS} >= {
+        "init", "enqueue", "worker start", "worker stop", "worker list", "status", "list", "show", "logs", "retry",
+        "dlq list", "dlq retry", "dlq drop", "metrics", "config get", "config set", "config unset", "config list",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_has_an_example(path: tuple[str, ...], tmp_path: Path) -> None:
+    """Every command's --help fits 80 columns and shows an example that begins with its own words."""
+    code, screen = run_on_terminal([sys.executable, "-m", "queuectl", *path, "--help"], tmp_path)
+    assert code == 0
+    lines = screen.splitlines()
+    assert max(map(len, lines)) <= 80
+    example = lines[lines.index("  Example:") + 1]
+    assert example.startswith("    queuectl " + " ".join(path))
+    assert "..." not in screen.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=" ".join)
+def test_a_group_alone_prints_its_help(path: tuple[str, ...], tmp_path: Path) -> None:
+    """A command that needs another word shows its help on stderr, with exit code 2."""
+    done = run(*path, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == run(*path, "--help", cwd=tmp_path).stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    """--version names the program and its version; -h is --help."""
+    assert run("--version", cwd=tmp_path).stdout.split()[::2] == ["queuectl,", __version__]
+    assert run("-h", cwd=tmp_path).stdout.startswith("Usage: queuectl ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "lines"),
+    [
+        (["statu"], 2, ["queuectl: no command 'statu'", "  did you mean: queuectl status"]),
+        (["frobnicate"], 2, ["queuectl: no command 'frobnicate'", "  see: queuectl --help"]),
+        (["dlq", "lost"], 2, ["queuectl: no such command 'lost'", "  see: queuectl dlq --help"]),
+        (["--spol", "x", "status"], 2, ["queuectl: no such option '--spol'", "  see: queuectl --help"]),
+        (["list", "--limit", "0"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
+        (["list", "--state", "x"], 2, ["queuectl: no state 'x'", "  states: pending ready"]),
+        (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
+        (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
+        (["show", "job"], 2, ["queuectl: 'job' fits 2 jobs", "  job-1, job-2", "  type more of the id"]),
+        (["show", "a b"], 3, ["queuectl: no job 'a b'"]),
+        (["retry", "job-1"], 1, ["queuectl: job job-1 is pending", "  only a done or dead job"]),
+        (["enqueue", "--id", "job-1", "--", "true"], 4,
+         ["queuectl: the id 'job-1' is taken", "  that job is pending", "  look at it: queuectl show job-1"]),
+        (["worker", "stop", "nope"], 3, ["queuectl: no worker 'nope'", "  see: queuectl worker list"]),
+        (["config", "get", "nope"], 2, ["queuectl: no setting 'nope'"]),
+    ],
+)  # fmt: skip
+def test_errors(cli: CommandLine, spool: Spool, words: list[str], code: int, lines: list[str]) -> None:
+    """An error is at most three lines on stderr, which say what, why and what to type next; nothing on stdout."""
+    for id in ("job-1", "job-2"):
+        spool.enqueue("true", id=id)
+    done = cli.run(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    said = done.stderr.splitlines()
+    assert len(said) <= 3
+    assert [line for line, start in zip(said, lines, strict=False) if not line.startswith(start)] == []
+    assert len(said) >= len(lines)
+
+
+def test_exit_codes() -> None:
+    """Each kind of error has the code of the design."""
+    kinds = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert {kind.__name__: getattr(kind, "exit_code", None) for kind in kinds} == {
+        "QueuectlError": 1, "WrongStateError": 1, "UsageError": 2, "InvalidJobError": 2, "NotJsonError": 2,
+        "AmbiguousIdError": 2, "ConfigError": 2, "NotFoundError": 3, "AlreadyExistsError": 4, "WaitTimeoutError": 5,
+        "SpoolError": 6, "DurabilityError": 6,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["list"], ["dlq", "list"], ["show", "evil"]], ids=" ".join)
+def test_control_characters_are_escaped_on_a_terminal(
+    cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str]
+) -> None:
+    """What a job is called or runs never steers the terminal that shows it."""
+    put_finished(spool.layout, "evil").write_text('{"command": "echo \\u001b[31mred\\u0007 \\u202eback"}')
+    code, screen = run_on_terminal(cli.argv(*words), tmp_path, columns=120)
+    assert code == 0
+    assert "\\x1b[31mred\\x07 \\u202eback" in screen
+    assert screen.replace("\n", "").isprintable()
+
+
+def test_control_characters_in_errors_are_escaped(cli: CommandLine) -> None:
+    """An error never repeats a control character."""
+    done = cli.run("show", "\x1b[31m")
+    assert done.returncode == 3
+    assert "\x1b" not in done.stderr
+
+
+def test_a_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
+    """`| head -1` gets its line, and no traceback follows."""
+    need("bash")
+    for number in range(1500):
+        put_finished(spool.layout, f"a-job-of-some-length-{number}")
+    script = f"queuectl --spool {spool.path} list --limit 1500 | head -1; echo ${{PIPESTATUS[0]}}"
+    done = run_shell(script, tmp_path, shell="bash")
+    header, code = done.stdout.splitlines()
+    assert header.split() == ["ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "TOOK", "COMMAND"]
+    assert (code, done.stderr) == ("1", "")
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("list >&-", 0, ""), ("list --json >&-", 0, ""), ("enqueue - <&-", 0, "queued 0\n"), ("show nope 2>&-", 3, ""),
+        ("list >/dev/full", 1, "queuectl: input or output failed\n  No space left on device\n"),
+    ],
+)  # fmt: skip
+def test_closed_and_full_streams(spool: Spool, tmp_path: Path, ending: str, code: int, said: str) -> None:
+    """A closed stream is no crash, and a full one is told as what it is."""
+    put(spool.layout, PendingName(10, NOW, 0, "a"))
+    done = run_shell(f"queuectl --spool {spool.path} {ending}", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_a_stdout_that_is_not_utf_8(cli: CommandLine, spool: Spool) -> None:
+    """Where the locale cannot show a character it is escaped, and nothing crashes."""
+    put(spool.layout, PendingName(10, NOW, 0, "a"), "echo 日本")
+    done = cli.run("list", env={"PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 0
+    assert "echo \\u65e5\\u672c" in done.stdout
+
+
+def test_json_is_ascii(cli: CommandLine, spool: Spool) -> None:
+    """JSON holds no byte that a pipe, a log or a terminal could garble, and is indented only on a terminal."""
+    put(spool.layout, PendingName(10, NOW, 0, "a"), "echo ä\x1b[31m")
+    text = cli.ok("list", "--json")
+    assert text.isascii()
+    assert text.isprintable()
+    code, screen = run_on_terminal(cli.argv("list", "--json"), spool.path)
+    assert (code, screen.count("\n") > 5) == (0, True)
+
+
+IMPORTED = """
+import sys
+sys.argv = ["queuectl", *sys.argv[1:]]
+from queuectl.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+print(*sys.modules, file=sys.stderr)
+"""
+HEAVY = {
+    "asyncio", "bottle", "concurrent.futures", "difflib", "email", "hashlib", "http", "importlib.metadata", "logging",
+    "multiprocessing", "portalocker", "shlex", "shutil", "socket", "ssl", "subprocess", "tempfile",
+    "tomllib", "unittest", "watchdog",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [["--", "true"], ['{"command": "true"}'], ["--quiet", "--id", "a", "--", "echo", "hi"]]
+)
+def test_enqueue_imports_only_what_it_needs(spool: Spool, tmp_path: Path, words: list[str]) -> None:
+    """Submitting loads nothing heavy, and of queuectl no worker, settings or other command."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, "--spool", str(spool.path), "enqueue", *words],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        env=environment(),
+    )
+    loaded = set(done.stderr.split())
+    assert {"click", "json", "queuectl.cli.enqueue"} <= loaded
+    assert loaded & HEAVY == set()
+    ours = {name for name in loaded if name.startswith(("queuectl.cli.", "queuectl.work", "queuectl.dashboard"))}
+    assert ours == {"queuectl.cli.context", "queuectl.cli.enqueue", "queuectl.cli.main"}
+    assert "queuectl.config" not in loaded
+
+
+def test_the_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
+    """`queuectl` and `python -m queuectl` are the same."""
+    script = f"queuectl --spool {spool.path} status; {sys.executable} -m queuectl --spool {spool.path} status"
+    first, second = run_shell(script, tmp_path).stdout.split("spool ")[1:]
+    assert first.splitlines()[:7] == second.splitlines()[:7]
+
+
+def test_interrupt(spool: Spool, cli: CommandLine) -> None:
+    """Ctrl-C ends a command with 130 and not a word."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        cli.argv("enqueue", "-"), stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    os.close(reading)
+    lines = b"".join(b'{"command": "true"}\n' for _ in range(200))
+    os.write(writing, lines)
+    assert process.stdout is not None
+    assert process.stdout.readline()  # a group was queued, so it waits for more
+    process.send_signal(2)
+    error = process.communicate(timeout=30)[1]
+    os.close(writing)
+    assert (process.returncode, error.strip()) == (130, b"")
+    assert len(list(spool.list((State.PENDING,)))) == 200

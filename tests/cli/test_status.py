@@ -1,0 +1,173 @@
+"""`queuectl status` and `metrics`: from names alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuectl import Spool
+from queuectl.core.result import State
+from tests.cli.given import RFC3339, put_foreign, put_one_of_each, run_on_terminal
+from tests.spool.given import WORKER, put_finished
+from tests.support import CommandLine, workers
+
+COUNTS = {"ready": 1, "scheduled": 1, "retrying": 1, "pending": 3, "running": 1, "done": 1, "dead": 1, "dropped": 0}
+STATUS_KEYS = {"spool", "paused", "counts", "oldest_ready_at", "next_run_at", "workers", "free_bytes", "free_inodes"}
+WORKER_KEYS = {"worker", "alive", "host", "pid", "slots", "started_at", "version", "runs"}
+METRICS_KEYS = {
+    "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
+    "last_hour", "last_day", "per_minute",
+}  # fmt: skip
+
+
+@pytest.fixture
+def full(spool: Spool) -> Spool:
+    """A job in every state, and in every directory what is no job."""
+    put_one_of_each(spool.layout)
+    put_foreign(spool.layout)
+    return spool
+
+
+def test_status_json(cli: CommandLine, full: Spool) -> None:
+    """Status counts jobs and nothing else, in the documented shape."""
+    found = cli.json("status")
+    assert set(found) == STATUS_KEYS
+    assert found["spool"] == str(full.path)
+    assert found["paused"] is False
+    assert found["counts"] == COUNTS
+    assert found["oldest_ready_at"] == "2026-11-24T03:43:00.000Z"
+    assert found["next_run_at"] == "2999-11-24T03:43:00.000Z"
+    assert found["free_bytes"] > 0
+    (worker,) = found["workers"]
+    assert set(worker) == WORKER_KEYS
+    assert (worker["worker"], worker["alive"], worker["runs"], worker["started_at"]) == (
+        WORKER,
+        False,
+        ["running"],
+        None,
+    )
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """The words of each line by its first."""
+    return {line.split()[0]: line.split()[1:] for line in text.splitlines()}
+
+
+def test_status(cli: CommandLine, full: Spool) -> None:
+    """The six counts, the oldest that waits, the workers, what dead ones left, and the free space."""
+    found = table(cli.ok("status"))
+    assert {name: int(words[0]) for name, words in found.items() if name in COUNTS} == {
+        name: number for name, number in COUNTS.items() if name not in ("pending", "dropped")
+    }
+    assert found["ready"][1:5] == ["the", "oldest", "has", "waited"]
+    assert found["scheduled"][1:4] == ["the", "next", "starts"]
+    assert found["dead"][1:] == ["see:", "queuectl", "dlq", "list"]
+    assert found["workers"] == ["none", "start", "one:", "queuectl", "worker", "start"]
+    assert found["orphaned"][0] == "1"
+    assert found["free"][1].startswith(("MiB", "GiB", "TiB"))
+
+
+def test_status_fits_the_terminal(cli: CommandLine, full: Spool, tmp_path: Path) -> None:
+    """No line is wider than 80 columns, but for the path of the spool."""
+    code, screen = run_on_terminal(cli.argv("status"), tmp_path)
+    assert code == 0
+    assert max(len(line) for line in screen.splitlines() if not line.startswith("spool")) <= 80
+
+
+def test_status_of_an_empty_spool(cli: CommandLine) -> None:
+    """Nothing is zero, and no hint is given."""
+    found = table(cli.ok("status"))
+    assert [found[name] for name in ("ready", "scheduled", "retrying", "running", "done", "dead")] == [["0"]] * 6
+    assert found["workers"] == ["none"]
+    assert cli.json("status")["oldest_ready_at"] is None
+
+
+def test_status_of_a_paused_spool(cli: CommandLine, spool: Spool) -> None:
+    """A paused spool says so, and how to go on."""
+    (spool.path / "paused").touch()
+    assert cli.json("status")["paused"] is True
+    assert f"to go on: rm {spool.path}/paused" in cli.ok("status")
+
+
+def test_status_with_dropped_files(cli: CommandLine, spool: Spool) -> None:
+    """Files that no worker has looked at are counted apart."""
+    (spool.path / "pending" / "job.json").write_text('{"command": "true"}')
+    assert table(cli.ok("status"))["dropped"][0] == "1"
+    assert cli.json("status")["counts"]["dropped"] == 1
+
+
+def test_a_living_worker(cli: CommandLine, spool: Spool) -> None:
+    """A worker that lives is shown with its slots and since when, in status and in `worker list`."""
+    with workers(spool.path, 1, "--count", "3"):
+        (worker,) = cli.json("status")["workers"]
+        assert [worker] == cli.json("worker", "list")
+        assert (worker["alive"], worker["slots"], worker["runs"]) == (True, 3, [])
+        assert RFC3339.fullmatch(worker["started_at"])
+        assert table(cli.ok("status"))["worker"] == [worker["worker"], "3", "slots,", "runs", "0"]
+        header, row = cli.ok("worker", "list").splitlines()
+    assert header.split() == ["WORKER", "STATE", "SLOTS", "SINCE", "RUNS"]
+    assert row.split()[:3] == [worker["worker"], "alive", "3"]
+    assert row.split()[4:] == ["ago", "-"]
+
+
+@pytest.fixture
+def finished(spool: Spool) -> Spool:
+    """Nineteen done jobs and a dead one, of 1 to 20 seconds, among names that are foreign."""
+    for second in range(1, 20):
+        name = f"20261124T0343{second:02d}.000Z-010-1-exit0-{second}.000s-j{second}.json"
+        (spool.path / "done" / name).write_text('{"command": "true"}')
+    put_finished(spool.layout, "j20", "timeout").rename(
+        spool.path / "dead" / "20261124T034320.000Z-010-4-timeout-20.000s-j20.json"
+    )
+    put_foreign(spool.layout)
+    return spool
+
+
+def test_metrics_json(cli: CommandLine, finished: Spool) -> None:
+    """Metrics count finished jobs, in the documented shape, durations in seconds by nearest rank."""
+    found: dict[str, Any] = cli.json("metrics")
+    assert set(found) == METRICS_KEYS
+    assert {name: found[name] for name in ("finished", "done", "dead", "success_rate", "attempts", "results")} == {
+        "finished": 20, "done": 19, "dead": 1, "success_rate": 0.95, "attempts": 23,
+        "results": {"exit0": 19, "timeout": 1},
+    }  # fmt: skip
+    assert [found[name] for name in ("mean", "p50", "p95", "longest")] == [10.5, 10.0, 19.0, 20.0]
+
+
+def test_metrics(cli: CommandLine, finished: Spool) -> None:
+    """The same for people."""
+    found = table(cli.ok("metrics"))
+    assert (found["finished"], found["success"], found["results"]) == (
+        ["20"],
+        ["95.0%"],
+        ["19", "exit0,", "1", "timeout"],
+    )
+    assert (found["mean"], found["p95"]) == (["10.5", "s"], ["19.0", "s"])
+    assert found["throughput"][1:] == ["a", "minute"]
+
+
+def test_metrics_of_an_empty_spool(cli: CommandLine) -> None:
+    """Before the first job has ended there is no rate and no duration."""
+    found = cli.json("metrics")
+    assert [found[name] for name in ("finished", "success_rate", "mean", "p50", "p95", "per_minute")] == [
+        0,
+        None,
+        None,
+        None,
+        None,
+        0,
+    ]
+    assert table(cli.ok("metrics"))["success"] == ["-"]
+
+
+def test_names_only(cli: CommandLine, full: Spool) -> None:
+    """Status and metrics open no job's file: what those hold does not matter."""
+    for state in State:
+        for path in (full.path / state).iterdir():
+            if path.suffix == ".json" and path.is_file():
+                path.unlink()
+                path.symlink_to("/nowhere")
+    assert cli.json("status")["counts"] == COUNTS
+    assert cli.json("metrics")["finished"] == 2

@@ -1,0 +1,126 @@
+"""`queuectl worker`: start, list and stop, as typed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from queuectl import Spool
+from queuectl.core.result import State
+from tests.cli.given import RFC3339
+from tests.spool.given import WORKER, put, running_name
+from tests.support import CommandLine, names, wait_for, workers
+
+
+def test_drain(cli: CommandLine, spool: Spool) -> None:
+    """`worker start --drain` runs what is there, one line for each event on stderr, and exits with 0."""
+    spool.enqueue("echo hi", id="good")
+    spool.enqueue("exit 3", id="bad", max_retries=0)
+    done = cli.run("worker", "start", "--drain", "--count", "2")
+    assert (done.returncode, done.stdout) == (0, "")
+    lines = [line.split()[1:] for line in done.stderr.splitlines()]
+    assert ["done", "good"] in [line[:2] for line in lines]
+    assert ["dead", "bad", "exit3"] in [line[:3] for line in lines]
+    assert (spool.get("good").state, spool.get("bad").state) == (State.DONE, State.DEAD)
+
+
+def test_quiet(cli: CommandLine, spool: Spool) -> None:
+    """--quiet reports problems alone."""
+    spool.enqueue("true", id="good")
+    spool.enqueue("exit 3", id="bad", max_retries=0)
+    done = cli.run("worker", "start", "--drain", "--quiet")
+    assert done.returncode == 0
+    assert [line.split()[1:3] for line in done.stderr.splitlines()] == [["dead", "bad"]]
+
+
+def test_json_lines(cli: CommandLine, spool: Spool) -> None:
+    """--json reports one JSON object a line, with its time, event and job."""
+    spool.enqueue("true", id="good")
+    done = cli.run("worker", "start", "--drain", "--json")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all({"at", "event", "job", "message"} <= set(event) for event in events)
+    assert all(RFC3339.fullmatch(event["at"]) for event in events)
+    assert [event["event"] for event in events if event["job"] == "good"] == ["start", "done"]
+
+
+def test_bad_counts(cli: CommandLine) -> None:
+    """A count that is no number from 1 on is a usage error."""
+    for count in ("0", "-1", "many", "1001"):
+        done = cli.run("worker", "start", "--count", count)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.endswith("see: queuectl worker start --help\n")
+
+
+def test_list(cli: CommandLine, spool: Spool) -> None:
+    """A worker is listed while it lives, and one that is gone while it has left a job."""
+    done = cli.run("worker", "list")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "no workers; start one: queuectl worker start\n"
+    assert cli.json("worker", "list") == []
+    put(spool.layout, running_name("a"), state=State.RUNNING)
+    put(spool.layout, running_name("b"), state=State.RUNNING)
+    row = cli.ok("worker", "list").splitlines()[1].split()
+    assert row == [WORKER, "gone", "?", "?", "a", "b"]
+    assert cli.json("worker", "list") == [
+        {"worker": WORKER, "alive": False, "host": None, "pid": None, "slots": None, "started_at": None,
+         "version": None, "runs": ["a", "b"]},
+    ]  # fmt: skip
+
+
+def test_stop_none(cli: CommandLine) -> None:
+    """Where no worker runs, `worker stop` says so and is no error; a worker that is named must be there."""
+    done = cli.run("worker", "stop")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no worker runs on this host\n")
+    done = cli.run("worker", "stop", "web1")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "queuectl: no worker 'web1' runs on this host")
+
+
+def test_stop_lets_jobs_finish(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """`worker stop` prints whom it told; the running job ends well, and no other is started."""
+    go = tmp_path / "go"
+    spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="a", priority=1)
+    with workers(spool.path) as (worker,):
+        wait_for(lambda: worker.has("start", "a"), "the start of the job")
+        spool.enqueue("true", id="later")
+        done = cli.run("worker", "stop")
+        (name,) = done.stdout.split()
+        assert done.stderr == f"{name} stops once its jobs have finished\n"
+        go.touch()
+        assert worker.wait_exit() == 0
+    assert (spool.get("a").state, spool.get("later").state) == (State.DONE, State.PENDING)
+    assert names(spool.path / "workers") == []
+
+
+def test_stop_now(cli: CommandLine, spool: Spool) -> None:
+    """`worker stop --now` ends the running job as well and puts it back, the attempt uncounted."""
+    spool.enqueue("sleep 300", id="a")
+    with workers(spool.path) as (worker,):
+        wait_for(lambda: worker.has("start", "a"), "the start of the job")
+        done = cli.run("worker", "stop", "--now")
+        assert done.stderr.endswith(" ends its jobs and stops\n")
+        worker.wait_exit()
+    job = spool.get("a")
+    assert (job.state, job.attempts) == (State.PENDING, 0)
+
+
+def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:
+    """A worker may be named by the beginning of its name, if that fits only one."""
+    with workers(spool.path, 2) as both:
+        alive = [worker["worker"] for worker in cli.json("worker", "list")]
+        host = alive[0].split(".")[0]
+        done = cli.run("worker", "stop", host)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "fits 2 workers" in done.stderr
+        first = both[0].process.pid
+        (name,) = [name for name in alive if f".{first}." in name]
+        assert cli.ok("worker", "stop", name[:-1]) == name
+        assert both[0].wait_exit() == 0
+        assert both[1].process.poll() is None
+
+
+def test_a_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:
+    """Ctrl-C on an idle worker ends it with 0."""
+    with workers(spool.path) as (worker,):
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.wait_exit() == 0

@@ -1,0 +1,87 @@
+"""docs/JSON.md shows what `--json` prints, key for key."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs import session
+from tests.docs.markdown import ROOT, Section, blocks, sections
+from tests.support import CommandLine, wait_for, workers
+
+DOCUMENT = ROOT / "docs/JSON.md"
+SHOWN = {
+    section.title.removeprefix("queuectl "): section
+    for section in sections(DOCUMENT.read_text())
+    if section.title.endswith("--json") and not section.title.startswith("queuectl worker start")
+}
+VOLATILE = {"free_bytes", "free_inodes", "pid"}
+EVENTS_IN_SOURCE = {"event": 1, "once": 2, "_say": 0}
+"""Where calls of these names have the event."""
+
+
+def examples(section: Section) -> list[Any]:
+    """The JSON values in a section, not counting sections below it."""
+    return [json.loads(block.text) for block in blocks(section.text) if block.language == "json"]
+
+
+def shape(value: Any, key: str = "") -> Any:
+    """A value without what differs from run to run: measured numbers become their types."""
+    if isinstance(value, dict):
+        return [(name, shape(item, name)) for name, item in value.items()]
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    if isinstance(value, str):
+        return session.normalise(value)
+    return type(value).__name__ if isinstance(value, float) or key in VOLATILE else value
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The spool that the examples are of."""
+    home = tmp_path_factory.mktemp("json") / "home"
+    home.mkdir()
+    assert not session.problems_of(blocks(DOCUMENT.read_text()), home)
+    return home
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_an_example_has_every_key(words: str, home: Path) -> None:
+    """A command prints what its example shows: the same keys in the same order, with values of the same kind."""
+    printed = CommandLine(home / "spool", home).ok(*shlex.split(words)).replace(str(home), session.HOME)
+    assert shape(examples(SHOWN[words])[0]) == shape(json.loads(printed))
+
+
+def test_the_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
+    """So does that of a worker that runs."""
+    cli.ok("enqueue", "--id", "report", "--", "sleep 60")
+    with workers(cli.spool, 1, "--count", "2"):
+        wait_for(lambda: cli.json("worker", "list")[0]["runs"], "the job's start")
+        (printed,) = cli.json("worker", "list")
+    (example,) = examples(SHOWN["worker list --json"])[1]
+    assert shape(printed | {"host": "web1"}) == shape(example)
+
+
+def test_every_event_is_documented() -> None:
+    """Each event that a worker can report is in the table."""
+    found = set()
+    for path in (ROOT / "queuectl/work").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                at = EVENTS_IN_SOURCE.get(node.func.attr)
+                if at is not None and len(node.args) > at:
+                    words = ast.walk(node.args[at])
+                    found |= {word.value for word in words if isinstance(word, ast.Constant)}
+    section = next(
+        section.text for section in sections(DOCUMENT.read_text()) if section.title.startswith("queuectl worker start")
+    )
+    documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", section, re.MULTILINE))))
+    names = {word for word in found if isinstance(word, str) and re.fullmatch("[a-z]+", word)}
+    assert len(names) > 10
+    assert names <= documented

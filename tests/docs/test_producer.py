@@ -1,0 +1,61 @@
+"""The ten lines of shell in spool/README.md queue any command line, from any number of processes at once."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool, State
+from tests.docs.markdown import ROOT, blocks
+from tests.support import CommandLine, environment, need
+
+COMMANDS = [
+    "echo plain",
+    "echo \"double\" 'single' `true` $HOME",
+    "printf '%s\\n' back\\\\slash \\\"",
+    "echo one\necho two\n\necho three",
+    "printf 'a\tb\n'",
+    "echo 100% & wait; echo $((1 < 2)) > /dev/null",
+    "echo 'ä € 𝄞'",
+    "true #" + "x" * 5000,
+]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """The script as the document has it."""
+    (block,) = [block for block in blocks((ROOT / "spool/README.md").read_text()) if block.file == "submit"]
+    path = tmp_path / "submit"
+    path.write_text(block.text)
+    return path
+
+
+def submit(script: Path, spool: Spool, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["dash", str(script), *words], env=environment(QUEUECTL_SPOOL=str(spool.path)))
+
+
+def test_it_has_ten_lines_at_most(script: Path) -> None:
+    """As promised."""
+    assert len(script.read_text().splitlines()) <= 10
+
+
+def test_every_command_arrives_as_it_was(script: Path, spool: Spool, cli: CommandLine) -> None:
+    """Quotes, backslashes, newlines, tabs and letters of all kinds survive, and each job is queued once."""
+    need("dash")
+    started = [submit(script, spool, command) for command in COMMANDS]
+    assert [process.wait(30) for process in started] == [0] * len(COMMANDS)
+    cli.ok("worker", "start", "--drain", "--quiet", "--count", "4")
+    assert sorted(str(job.command) for job in spool.list((State.DONE,))) == sorted(COMMANDS)
+    assert [entry.name for entry in (spool.path / "tmp").iterdir() if entry.name.startswith("submit")] == []
+
+
+def test_it_replaces_nothing(script: Path, spool: Spool) -> None:
+    """A name that is taken makes it fail, and the file that has the name stays."""
+    need("dash")
+    text = script.read_text().replace("$(date +%s).$$", "taken")
+    script.write_text(text)
+    (spool.path / "pending/submit.taken.json").write_text("{}")
+    assert submit(script, spool, "echo two").wait(30) != 0
+    assert (spool.path / "pending/submit.taken.json").read_text() == "{}"
