@@ -18,6 +18,7 @@ from queuectl.core.names import (
     Name,
     PendingName,
     RunningName,
+    count_finished,
     format_time,
     is_ignored,
     is_valid_id,
@@ -103,7 +104,7 @@ def count(layout: Layout, now: datetime) -> Counts:
             retrying += not is_first
             soonest = min(soonest, run_at)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
-    done, dead = (sum(map(looks_finished, list_names(layout, state))) for state in (State.DONE, State.DEAD))
+    done, dead = (count_finished(list_names(layout, state)) for state in (State.DONE, State.DEAD))
     return Counts(
         ready, scheduled, retrying, running, done, dead, dropped, _parse_optional(oldest), _parse_optional(soonest)
     )
