@@ -196,7 +196,7 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
 
 def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
     """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
-    names = list(filter(_LOOKS[state], list_names(layout, state)))
+    names = list_names(layout, state)
     newest_first = state in (State.DONE, State.DEAD)
     if limit is not None and limit < len(names) // 20:
         import heapq
@@ -204,5 +204,5 @@ def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[st
         first = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
         if all(parse_name(state, name) for name in first):
             return iter(first)
-    names.sort(reverse=newest_first)
+    names = sorted(filter(_LOOKS[state], names), reverse=newest_first)
     return (name for name in names if parse_name(state, name))
