@@ -43,11 +43,12 @@ _PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
 _RUNNING = rf"(?a)({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json"
 _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({Result.PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
 
-# The same among many names between slashes, for counting millions.
+# The same among many names between slashes, for counting millions. In bytes: decoding them all would cost a
+# quarter as much as listing them.
 _FINISHED_FIELDS = (
-    r"(?a)/\d{4}(?:0\d|1[0-2])[0-3]\dT\d{6}\.\d{3}Z-\d{3}"
+    r"/\d{4}(?:0\d|1[0-2])[0-3]\dT\d{6}\.\d{3}Z-\d{3}"
     rf"-((?:{_COUNT})-(?:{Result.PATTERN})-{_DURATION})-[^/]+\.json(?=/)"
-)
+).encode()
 _PIECE = 20_000  # names
 
 
@@ -220,30 +221,30 @@ def looks_finished(name: str) -> bool:
     return name[19:21] == "Z-" and name[:8].isdigit() and name[4:8] < "1232" and name.endswith(SUFFIX)
 
 
-def tally_finished(names: Sequence[str]) -> Counter[tuple[int, Result, int]]:
+def tally_finished(names: Sequence[bytes]) -> Counter[tuple[int, Result, int]]:
     """How often each (attempts, result, duration in milliseconds) occurs among names of done/ and dead/.
 
     Foreign names are left out. One pattern over many names at once: several times as fast as parsing each.
     """
-    found: Counter[str] = Counter()
+    found: Counter[bytes] = Counter()
     for text in _joined(names):
         found.update(re.findall(_FINISHED_FIELDS, text))
     tally: Counter[tuple[int, Result, int]] = Counter()
     for fields, number in found.items():
-        attempts, result, duration = fields.split("-")
+        attempts, result, duration = fields.decode().split("-")
         tally[int(attempts), Result.parse(result), int(duration[:-1].replace(".", ""))] += number
     return tally
 
 
-def count_finished(names: Sequence[str]) -> int:
+def count_finished(names: Sequence[bytes]) -> int:
     """How many names of done/ or dead/ there are among these."""
     return sum(len(re.findall(_FINISHED_FIELDS, text)) for text in _joined(names))
 
 
-def _joined(names: Sequence[str]) -> Iterator[str]:
+def _joined(names: Sequence[bytes]) -> Iterator[bytes]:
     """Many names in one text, between slashes, which no file name holds; in pieces, to keep memory flat."""
     for start in range(0, len(names), _PIECE):
-        yield f"/{'/'.join(names[start : start + _PIECE])}/"
+        yield b"/%b/" % b"/".join(names[start : start + _PIECE])
 
 
 def is_ignored(name: str) -> bool:

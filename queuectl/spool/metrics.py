@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from itertools import chain
 from queuectl.core.names import FinishedName, format_time, parse_time, tally_finished
 from queuectl.core.result import CANCELLED, INVALID, State
 from queuectl.spool.layout import Layout
-from queuectl.spool.query import list_names
+from queuectl.spool.query import list_raw_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Metrics:
 
 def measure(layout: Layout, now: datetime) -> Metrics:
     """One listing of done/ and of dead/."""
-    listed = {state: list_names(layout, state) for state in (State.DONE, State.DEAD)}
+    listed = {state: list_raw_names(layout, state) for state in (State.DONE, State.DEAD)}
     tallies = {state: tally_finished(names) for state, names in listed.items()}
     tally = tallies[State.DONE] + tallies[State.DEAD]
     finished = tally.total()
@@ -55,7 +56,9 @@ def measure(layout: Layout, now: datetime) -> Metrics:
     ran = durations.total()
     done = tallies[State.DONE].total()
     ours = (
-        names if tallies[state].total() == len(names) else [name for name in names if FinishedName.parse(name)]
+        names
+        if tallies[state].total() == len(names)
+        else [name for name in names if FinishedName.parse(os.fsdecode(name))]
         for state, names in listed.items()
     )
     recent = _Recent(chain.from_iterable(ours), now)
@@ -80,20 +83,20 @@ def measure(layout: Layout, now: datetime) -> Metrics:
 class _Recent:
     """When the jobs of the last day finished, as it stands in their names, which sorts as time does."""
 
-    def __init__(self, names: Iterable[str], now: datetime) -> None:
+    def __init__(self, names: Iterable[bytes], now: datetime) -> None:
         self._now = now
-        oldest = format_time(now - timedelta(days=1))
+        oldest = format_time(now - timedelta(days=1)).encode()
         self._times = sorted(name[:20] for name in names if name >= oldest)
 
     def count(self, seconds: int) -> int:
         """How many finished at most so long ago."""
-        return len(self._times) - bisect_left(self._times, format_time(self._now - timedelta(seconds=seconds)))
+        return len(self._times) - bisect_left(self._times, format_time(self._now - timedelta(seconds=seconds)).encode())
 
     def minutes(self, finished: int) -> float:
         """An hour, or since the first of all the `finished` jobs if that is less; a second at least."""
         if not self._times or self.count(3600) < finished:
             return 60.0
-        return max(1.0, min(3600.0, (self._now - parse_time(self._times[0])).total_seconds())) / 60
+        return max(1.0, min(3600.0, (self._now - parse_time(self._times[0].decode())).total_seconds())) / 60
 
 
 def percentile(durations: Counter[int], share: float) -> float | None:

@@ -56,6 +56,11 @@ def list_names(layout: Layout, state: State) -> list[str]:
     return os.listdir(layout.directory(state))
 
 
+def list_raw_names(layout: Layout, state: State) -> list[bytes]:
+    """The same, not decoded, for counting millions."""
+    return os.listdir(os.fsencode(layout.directory(state)))
+
+
 def iterate_names(layout: Layout, state: State) -> Iterator[str]:
     """The same, one by one: slower than a list, but in flat memory."""
     with os.scandir(layout.directory(state)) as entries:
@@ -104,7 +109,7 @@ def count(layout: Layout, now: datetime) -> Counts:
             retrying += not is_first
             soonest = min(soonest, run_at)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
-    done, dead = (count_finished(list_names(layout, state)) for state in (State.DONE, State.DEAD))
+    done, dead = (count_finished(list_raw_names(layout, state)) for state in (State.DONE, State.DEAD))
     return Counts(
         ready, scheduled, retrying, running, done, dead, dropped, _parse_optional(oldest), _parse_optional(soonest)
     )

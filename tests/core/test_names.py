@@ -214,14 +214,15 @@ def test_the_cheap_test_passes_our_finished_names(name: FinishedName) -> None:
 def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], foreign: list[str]) -> None:
     """What a pattern over all of them finds is what parsing each would find."""
     expected = Counter((name.attempts, name.result, name.duration_ms) for name in ours)
-    mixed = sorted([str(name) for name in ours] + [text for text in foreign if FinishedName.parse(text) is None])
+    theirs = [text for text in foreign if FinishedName.parse(text) is None]
+    mixed = [os.fsencode(text) for text in sorted([*map(str, ours), *theirs])]
     assert names.count_finished(mixed) == len(ours)
     assert names.tally_finished(mixed) == expected
 
 
 def test_more_names_than_a_piece_are_counted() -> None:
     """No name is lost where one piece of the text ends and the next begins."""
-    many = [f"20261124T034300.120Z-010-1-exit0-0.001s-{number}.json" for number in range(names._PIECE + 3)]
+    many = [b"20261124T034300.120Z-010-1-exit0-0.001s-%d.json" % number for number in range(names._PIECE + 3)]
     assert names.count_finished(many) == len(many)
     assert names.tally_finished(many) == {(1, Result.exit(0), 1): len(many)}
 
