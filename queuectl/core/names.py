@@ -216,6 +216,12 @@ def looks_pending(name: str) -> bool:
     )
 
 
+def split_pending(names: list[str]) -> tuple[list[str], list[str]]:
+    """Those that look like names of pending/ at first sight, and the others; `looks_pending` has the last word."""
+    ours = [name for name in names if name[23:25] == "Z-"]
+    return ours, [] if len(ours) == len(names) else [name for name in names if name[23:25] != "Z-"]
+
+
 def looks_finished(name: str) -> bool:
     """The same for names of done/ and dead/."""
     return name[19:21] == "Z-" and name[:8].isdigit() and name[4:8] < "1232" and name.endswith(SUFFIX)

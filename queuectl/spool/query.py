@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from queuectl.core import body
 from queuectl.core.job import Job
@@ -43,6 +44,7 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
     State.DONE: looks_finished,
     State.DEAD: looks_finished,
 }
+_PIECE = 10_000
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
 
@@ -61,11 +63,11 @@ def list_raw_names(layout: Layout, state: State) -> list[bytes]:
     return os.listdir(os.fsencode(layout.directory(state)))
 
 
-def iterate_names(layout: Layout, state: State) -> Iterator[str]:
-    """The same, one by one: slower than a list, but in flat memory."""
+def iterate_names(layout: Layout, state: State) -> Iterator[list[str]]:
+    """The same in lists of some thousands: in flat memory, however many there are."""
     with os.scandir(layout.directory(state)) as entries:
-        for entry in entries:
-            yield entry.name
+        while names := [entry.name for entry in islice(entries, _PIECE)]:
+            yield names
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 
-WINDOW = 20_000
-"""Names kept: at about 110 bytes each, 2 MB."""
+from queuectl.core.names import looks_pending
+
+WINDOW = 50_000
+"""Names kept: at about 110 bytes each, 6 MB."""
 
 _RUN_AT = slice(4, 24)
+_BEHIND_ALL = "\U0010ffff"  # in text order
 
 
 class Schedule:
@@ -43,39 +46,43 @@ class Schedule:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def refill(self, names: Iterable[str], now: str) -> None:
-        """Start anew from a whole listing of canonical names, in any order."""
+    def refill(self, listing: Iterable[list[str]], now: str) -> list[str]:
+        """Start anew from a whole listing, in pieces and in any order. Returns what proved to be no name of ours.
+
+        Of a million names nearly all are dropped after two comparisons; only what is kept is looked at closely.
+        """
         window = self._window
         ready: list[str] = []
         later: list[tuple[str, str]] = []
-        limit, horizon = "~", "~"
-        for name in names:
-            run_at = name[_RUN_AT]
-            if run_at > now:
-                if run_at < horizon:
-                    later.append((run_at, name))
-                    if len(later) >= 2 * window:
-                        later = heapq.nsmallest(window, later)
-                        horizon = later[-1][0]
-            elif name < limit:
-                ready.append(name)
-                if len(ready) >= 2 * window:
-                    ready.sort()
-                    del ready[window:]
-                    limit = ready[-1]
+        limit = horizon = _BEHIND_ALL
+        for names in listing:
+            ready += [name for name in names if name < limit and name[_RUN_AT] <= now]
+            later += [(name[_RUN_AT], name) for name in names if now < name[_RUN_AT] < horizon]
+            if len(ready) >= 2 * window:
+                ready.sort()
+                del ready[window:]
+                limit = ready[-1]
+            if len(later) >= 2 * window:
+                later = heapq.nsmallest(window, later)
+                horizon = later[-1][0]
+        foreign = [name for name in (*ready, *(name for _, name in later)) if not looks_pending(name)]
+        if foreign:
+            ready = [name for name in ready if looks_pending(name)]
+            later = [(run_at, name) for run_at, name in later if looks_pending(name)]
         ready.sort()
         self._last_ready = None
-        if limit != "~" or len(ready) > window:
+        if limit != _BEHIND_ALL or len(ready) > window:
             del ready[window:]
             self._last_ready = ready[-1]
         ready.reverse()
         if len(later) > window:
             later = heapq.nsmallest(window, later)
             horizon = later[-1][0]
-        self._last_later = horizon if horizon != "~" else None
+        self._last_later = horizon if horizon != _BEHIND_ALL else None
         heapq.heapify(later)
         self._ready, self._later = ready, later
         self._known = {*ready, *(name for _, name in later)}
+        return foreign
 
     def offer(self, name: str, now: str) -> None:
         """Add one name that has appeared, unless it lies beyond the window."""

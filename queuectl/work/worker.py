@@ -13,13 +13,13 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from queuectl import __version__, config
-from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_pending, parse_time
+from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, parse_time, split_pending
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import ConfigError, SpoolError
@@ -247,8 +247,8 @@ class Worker:
         fresh = Schedule()
         self._slots.must_list = False
         try:
-            names = query.iterate_names(self.layout, State.PENDING)
-            fresh.refill(self._claimable(names, foreign), format_time(self.context.now()))
+            lookalikes = fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+            foreign += [name for name in lookalikes if not is_ignored(name)]
             self._dropbox.keep_only(set(foreign))
             drops = [name for name in foreign if name not in self._dropbox]
             for name in self._look_at_drops(drops[:_BATCH]):
@@ -264,14 +264,16 @@ class Worker:
         self._listing_took = self._listed_at - begun
         self._adopt_drops(drops[_BATCH:])
 
-    def _claimable(self, names: Iterable[str], foreign: list[str]) -> Iterator[str]:
+    def _claimable(self, foreign: list[str]) -> Iterator[list[str]]:
         """The names that can be claimed; those of files to adopt or to wait for are added to `foreign`."""
         waiting = set(self._dropbox)
-        for name in names:
-            if looks_pending(name) and name not in waiting:
-                yield name
-            elif not is_ignored(name):
-                foreign.append(name)
+        for names in query.iterate_names(self.layout, State.PENDING):
+            ours, others = split_pending(names)
+            foreign += [name for name in others if not is_ignored(name)]
+            if waiting:
+                foreign += [name for name in ours if name in waiting]
+                ours = [name for name in ours if name not in waiting]
+            yield ours
 
     def _reload_settings(self) -> None:
         try:
