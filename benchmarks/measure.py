@@ -2,7 +2,7 @@
 
 Absolute figures tell more about the machine than about the program, so what is compared is timed in turn,
 round after round, in alternating order, and a ratio is the median of the ratios of single rounds. A round in
-which other processes took much of the machine is repeated; which rounds count is decided by that share alone,
+which other processes took much of the machine is repeated if there is time; which rounds count is decided by that share alone,
 never by what they measured.
 """
 
@@ -99,16 +99,17 @@ class Takes:
 def interleave(
     sides: Mapping[str, Callable[[], Take]], rounds: int, *, patience: float = 0.0, warm: bool = False
 ) -> dict[str, Takes]:
-    """Run every side once in each of `rounds` rounds, up to twice as many until enough of them were calm.
+    """Run every side once in each of `rounds` rounds, in alternating order.
 
-    Waits up to `patience` seconds before a round for others to leave the machine alone. With `warm`, a first
-    round does not count.
+    With `patience`, waits up to so many seconds before a round for others to leave the machine alone, and runs up
+    to twice as many rounds until enough of them were calm. With `warm`, a first round does not count.
     """
     if warm:
         for side in sides.values():
             side()
     done: list[dict[str, Take]] = []
-    while len(done) < rounds or (sum(map(_is_calm, done)) < rounds and len(done) < 2 * rounds):
+    most = 2 * rounds if patience else rounds
+    while len(done) < rounds or (sum(map(_is_calm, done)) < rounds and len(done) < most):
         machine.wait_until_calm(patience)
         order = list(sides) if len(done) % 2 == 0 else list(sides)[::-1]
         done.append({name: sides[name]() for name in order})

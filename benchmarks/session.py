@@ -45,7 +45,7 @@ FULL = Sizes(
     idle_seconds=60, contended=10_000, workers=(1, 2, 4, 8), peer_jobs=1_000,
 )  # fmt: skip
 QUICK = Sizes(
-    "quick", rounds=5, jobs=1_000, backlogs=(1_000, 50_000), window=2_000, drops=20,
+    "quick", rounds=5, jobs=1_000, backlogs=(1_000, 50_000), window=2_000, drops=15,
     history=(1_000, 100_000), submits=50, lines=5_000, starts=4, scheduled=10_000,
     idle_seconds=10, contended=1_000, workers=(1, 2, 4), peer_jobs=200,
 )  # fmt: skip

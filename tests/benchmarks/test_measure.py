@@ -34,7 +34,7 @@ def test_noisy_rounds_are_repeated_and_calm_ones_count() -> None:
         value, foreign = next(rounds)
         return Take(value, foreign=foreign)
 
-    takes = interleave({"only": side}, 2)
+    takes = interleave({"only": side}, 2, patience=1e-9)
     assert sorted(takes["only"].values) == [2.0, 4.0]
 
 
@@ -47,7 +47,7 @@ def test_repeating_ends_when_it_is_never_calm() -> None:
         count += 1
         return Take(1.0, foreign=0.9)
 
-    assert len(interleave({"only": side}, 3)["only"].takes) == 3
+    assert len(interleave({"only": side}, 3, patience=1e-9)["only"].takes) == 3
     assert count == 6
 
 
