@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,12 +36,15 @@ def _measure(options: argparse.Namespace) -> report.Results:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     about = machine.describe()
     patience = options.patience if options.patience is not None else (30.0 if sizes is FULL else 0.0)
-    rows = tuple(suite.run(chosen, sizes, options.on or NAMES, patience))
-    results = report.Results(f"{datetime.now(UTC):%Y-%m-%d}", sizes.name, about, rows)
     path = options.out or report.file_of(about["kind"], sizes.name)
+    results = report.Results(f"{datetime.now(UTC):%Y-%m-%d}", sizes.name, about, ())
     if path.exists():
-        results = results.merged(report.Results.load(path))
-    results.save(path)
+        again = {one.name for one in chosen}
+        old = report.Results.load(path).rows
+        results = replace(results, rows=tuple(row for row in old if not (row.skipped and row.name in again)))
+    for row in suite.run(chosen, sizes, options.on or NAMES, patience):
+        results = results.with_row(row)
+        results.save(path)  # each time: a run that is cut short has not been for nothing
     print(f"# wrote {path}", file=sys.stderr)
     return results
 

@@ -2,8 +2,8 @@
 
 Absolute figures tell more about the machine than about the program, so what is compared is timed in turn,
 round after round, in alternating order, and a ratio is the median of the ratios of single rounds. A round in
-which other processes took much of the machine is repeated if there is time; which rounds count is decided by that share alone,
-never by what they measured.
+which other processes took much of the machine is repeated if there is time; which rounds count is decided by that
+share alone, never by what they measured.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,21 @@ class Results:
     machine: dict[str, Any]
     rows: tuple[Row, ...]
 
-    def merged(self, older: Results) -> Results:
-        """These rows, and those of an older run that this one did not measure again, in the older order."""
-        key = {(row.name, row.place): row for row in self.rows}
-        first = [key.pop((row.name, row.place), row) for row in older.rows]
-        return Results(self.at, self.sizes, self.machine, (*first, *key.values()))
+    def with_row(self, row: Row) -> Results:
+        """These, with that row in the place of an older one of its name and place, else at the end."""
+        rows = {(one.name, one.place): one for one in self.rows}
+        rows[row.name, row.place] = row
+        return replace(self, rows=tuple(rows.values()))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = {"at": self.at, "sizes": self.sizes, "machine": self.machine}
         rows = ",\n  ".join(json.dumps(row.to_json(), ensure_ascii=False) for row in self.rows)
         head = json.dumps(data, ensure_ascii=False, indent=1).removesuffix("\n}")
-        path.write_text(f'{head},\n "rows": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
+        text = f'{head},\n "rows": [\n  {rows}\n ]\n}}\n'
+        temporary = path.with_suffix(".part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -57,7 +57,7 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
     first = _results(_row("a"), _row("b"), _row("b", place="disk"))
     first.save(path)
     assert Results.load(path) == first
-    merged = _results(_row("b", figure=2.0), _row("c")).merged(Results.load(path))
+    merged = Results.load(path).with_row(_row("b", figure=2.0)).with_row(_row("c"))
     assert [(row.name, row.place, row.figure) for row in merged.rows] == [
         ("a", "tmpfs", 1.0), ("b", "tmpfs", 2.0), ("b", "disk", 1.0), ("c", "tmpfs", 1.0),
     ]  # fmt: skip
