@@ -122,7 +122,7 @@ def backlog(results: Results) -> str | None:
     top, step = _marks(max(rate for _, rate in every) * 1.1)
     low, high = min(size for size, _ in every), max(size for size, _ in every)
     picture = Picture(
-        "Jobs a second, against the backlog", f"jobs of `true`, one worker of two slots; {_about(results)}"
+        "Jobs a second, against the backlog", f"jobs of true, one worker of two slots; {_about(results)}"
     )
     picture.scale((low * 0.8, high * 1.25), (0, top), is_log=True)
     sizes = sorted({size for size, _ in every})
@@ -176,7 +176,7 @@ def peers(results: Results) -> str | None:
     entries.sort(key=lambda entry: -entry[1])
     left, height = 160, 26
     subtitle = f"as a ratio to xargs -P2; two at a time; {rows[0].place}, {_about(results)}"
-    picture = Picture("Running queued jobs of `true`", subtitle, _TOP + height * len(entries) + 24)
+    picture = Picture("Running queued jobs of true", subtitle, _TOP + height * len(entries) + 24)
     unit = (_WIDTH - left - 80) / max(ratio for _, ratio in entries)
     for index, (name, ratio) in enumerate(entries):
         y = _TOP + height * index
