@@ -121,9 +121,7 @@ def backlog(results: Results) -> str | None:
     every = [point for points in series.values() for point in points]
     top, step = _marks(max(rate for _, rate in every) * 1.1)
     low, high = min(size for size, _ in every), max(size for size, _ in every)
-    picture = Picture(
-        "Jobs a second, against the backlog", f"jobs of true, one worker of two slots; {_about(results)}"
-    )
+    picture = Picture("Jobs a second, against the backlog", f"jobs of true, one worker of two slots; {_about(results)}")
     picture.scale((low * 0.8, high * 1.25), (0, top), is_log=True)
     sizes = sorted({size for size, _ in every})
     picture.axes([(size, f"{size:,.0f}") for size in sizes], [(y, f"{y:,.0f}") for y in step], "pending jobs")

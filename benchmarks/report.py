@@ -18,7 +18,7 @@ DOCUMENT = ROOT / "docs" / "PERFORMANCE.md"
 BEGIN = "<!-- figures: begin (written by make bench) -->"
 END = "<!-- figures: end -->"
 _NOISY = 0.1
-_HEAD = ("what", "on", "queuectl", "floor", "ratio", "bar", "goal", "verdict", "CPU/job", "foreign")
+_HEAD = ("what", "on", "measured", "floor", "ratio", "bar", "goal", "verdict", "CPU/job", "foreign")
 
 
 @dataclass(frozen=True, slots=True)
