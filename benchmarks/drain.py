@@ -66,7 +66,7 @@ def _drain(session: Session, jobs: int, *, is_whole: bool) -> Take:
     with session.queue() as queue:
         queue.enqueue(b'{"command": "true"}\n' * jobs)
         with Meter() as meter:
-            code = queue.start_worker("--count", "2", "--drain").wait()
+            code = queue.run_worker("--count", "2", "--drain")
         times = queue.finished()
         if code or len(times) != jobs:
             raise FailedError(f"the worker ended with {code}, and {len(times)} of {jobs} jobs done")

@@ -85,6 +85,14 @@ class Queue:
                 stderr=report,
             )
 
+    def run_worker(self, *words: str) -> int:
+        """A worker that ends by itself; its exit code."""
+        process = self.start_worker(*words)
+        try:
+            return process.wait(PATIENCE)
+        finally:
+            end(process)
+
     @contextmanager
     def worker(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that is ready; ended with its jobs at the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,7 @@ def run_one(benchmark: Benchmark, session: Session) -> Iterator[Row]:
     print(f"# {benchmark.name} on {session.place.kind} ...", file=sys.stderr, end="", flush=True)
     try:
         yield from benchmark.run(session)
-    except (NoRoomError, FailedError, StuckError, OSError) as error:
+    except (NoRoomError, FailedError, StuckError, OSError, subprocess.SubprocessError) as error:
         what = f"the rest of {benchmark.name}"
         yield Row(name=benchmark.name, what=what, place=session.place.kind, skipped=reason_of(error))
     print(f" {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
