@@ -40,7 +40,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    "full", rounds=5, jobs=5_000, backlogs=(1_000, 10_000, 100_000, 1_000_000), window=40_000, drops=60,
+    "full", rounds=5, jobs=5_000, backlogs=(1_000, 10_000, 100_000, 1_000_000), window=60_000, drops=60,
     history=(1_000, 10_000, 100_000, 1_000_000), submits=200, lines=100_000, starts=10, scheduled=100_000,
     idle_seconds=60, contended=10_000, workers=(1, 2, 4, 8), peer_jobs=1_000,
 )  # fmt: skip
