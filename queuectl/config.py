@@ -7,16 +7,19 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from typing import Any
 
 from queuectl.core.body import MAX_SECONDS
 from queuectl.core.names import MAX_ATTEMPTS
+from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
 from queuectl.spool import files
 from queuectl.spool.layout import Layout
 from queuectl.spool.lease import locked_settings
+from queuectl.spool.prune import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,25 @@ class Settings:
     settle: float = 60.0
     rescan: float = 10.0
     keep_done: float | None = None
+    keep_done_count: int | None = None
+    keep_done_size: int | None = None
+    keep_dead: float | None = None
 
     @property
     def policy(self) -> RetryPolicy:
         return RetryPolicy(self.max_retries, self.backoff_base, self.backoff_max)
+
+    def keep_rules(self, now: datetime) -> dict[State, Rule]:
+        """What is kept of each state; one of which everything is kept is not in it."""
+
+        def since(seconds: float | None) -> datetime | None:
+            return None if seconds is None else now - timedelta(seconds=seconds)
+
+        rules = {
+            State.DONE: Rule(since(self.keep_done), self.keep_done_count, self.keep_done_size),
+            State.DEAD: Rule(since(self.keep_dead)),
+        }
+        return {state: rule for state, rule in rules.items() if not rule.is_empty}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +103,20 @@ def _optional_seconds(text: str) -> float | None:
     return None if text.lower() in ("none", "off", "") else _positive_seconds(text)
 
 
-def _size(text: str) -> int:
+def _optional_count(text: str) -> int | None:
+    if text.lower() in ("none", "off", ""):
+        return None
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise ConfigError(f"not a whole number from 0 to 999999999: {text!r}")
+    return int(text)
+
+
+def _optional_size(text: str) -> int | None:
+    return None if text.lower() in ("none", "off", "") else parse_size(text)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `1048576`, `64M`, `2 GiB`; raises ConfigError."""
     match = re.fullmatch(r"(\d{1,18})\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     if match is None:
         raise ConfigError(f"not a size: {text!r}", hint="try 1048576, 64M or 2G")
@@ -98,9 +129,12 @@ KEYS = {
     "backoff-max": Key("the longest such wait", _seconds),
     "timeout": Key("the longest an attempt may take, for jobs that do not say; none for no limit", _optional_seconds),
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
-    "min-free": Key("free disk space below which no job is started", _size),
+    "min-free": Key("free disk space below which no job is started", parse_size),
     "settle": Key("how long an unreadable file in pending/ must lie unchanged before it is refused", _positive_seconds),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
+    "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
+    "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
+    "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
 }
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "logs": "queuectl.cli.logs:logs",
     "retry": "queuectl.cli.jobs:retry",
     "dlq": "queuectl.cli.dlq:dlq",
+    "prune": "queuectl.cli.prune:prune",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
 }

@@ -156,6 +156,23 @@ def locked_settings(layout: Layout) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
+    """Whether nobody else is pruning this spool; while the `with` lasts nobody else will. Waits `patience` seconds."""
+    import portalocker
+
+    lock = portalocker.Lock(f"{layout.tmp}/prune.lock", "a", timeout=patience)
+    try:
+        lock.acquire()
+    except portalocker.LockException:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def forget(layout: Layout, worker: str) -> None:
     """Remove the file of a worker that is dead."""
     files.remove(layout.worker(worker))

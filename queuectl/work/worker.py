@@ -10,32 +10,30 @@ import os
 import selectors
 import signal
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 from queuectl import __version__, config
 from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, parse_time, split_pending
 from queuectl.core.result import State
-from queuectl.core.text import format_count, format_seconds
+from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
-from queuectl.spool import claims, lease, processes, prune, query, rescue
+from queuectl.spool import claims, lease, processes, query, rescue
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
+from queuectl.work.tidy import Tidy
 
 _LISTING_SHARE = 20  # of the time, listings take a twentieth at most
 _BLIND_RESCAN = 1.0  # seconds between listings when no event will come
 _DRAIN_LOOK = 0.25  # and when other workers' last jobs are awaited
 _BATCH = 500  # dropped files adopted before the first of them may start
-_PRUNE_INTERVAL = 60.0
 _SOON = 1.0  # when something is to be tried again
 
 
@@ -59,9 +57,9 @@ class Worker:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._listed_at = float("-inf")
         self._listing_took = 0.0
-        self._prune_at = 0.0
         self._look_again_at: float | None = None
         self._dropbox = Dropbox(context)
+        self._tidy = Tidy(context)
 
     # --- life
 
@@ -257,7 +255,7 @@ class Worker:
             self._rescue()
             self._slots.end_disowned()
             self._adopted.end_disowned()
-            self._prune()
+            self._tidy.tidy()
         except FileNotFoundError as error:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
@@ -317,21 +315,6 @@ class Worker:
         """Jobs under this worker's own name that it does not run: a claim or its undoing broke off half way."""
         mine = [name for name in rescue.find_held(self.layout, self.name) if name not in self._adopted]
         return self._slots.find_forgotten(mine)
-
-    def _prune(self) -> None:
-        """Delete, in a thread of its own, what is kept no longer."""
-        keep = self.context.settings.keep_done
-        if keep is None or self.context.stopping or time.monotonic() < self._prune_at:
-            return
-        self._prune_at = time.monotonic() + _PRUNE_INTERVAL
-        before = self.context.now() - timedelta(seconds=keep)
-
-        def work() -> None:
-            pruned = prune.prune_done(self.layout, before)
-            if pruned:
-                self._say("pruned", f"{format_count(pruned, 'job')} done more than {format_seconds(keep)} ago")
-
-        threading.Thread(target=work, name="prune", daemon=True).start()
 
     def _look_soon(self) -> None:
         at = time.monotonic() + _SOON

@@ -13,7 +13,8 @@ from tests.support import CommandLine
 
 DEFAULTS = {
     "max-retries": 3, "backoff-base": 2.0, "backoff-max": 3600.0, "timeout": None, "grace": 5.0,
-    "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "rescan": 10.0,
+    "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "keep-done-count": None,
+    "keep-done-size": None, "keep-dead": None, "rescan": 10.0,
 }  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
         ("backoff-base", "1.5", 1.5, "1.5"), ("backoff-max", "10m", 600.0, "600"), ("timeout", "1h", 3600.0, "3600"),
         ("timeout", "none", None, "none"), ("grace", "0", 0.0, "0"), ("min-free", "64M", 64 << 20, str(64 << 20)),
         ("keep-done", "30d", 2_592_000.0, "2592000"), ("settle", "500ms", 0.5, "0.5"),
+        ("keep-done-count", "100", 100, "100"), ("keep-done-size", "2G", 2 << 30, "2147483648"),
     ],
 )  # fmt: skip
 def test_set(cli: CommandLine, spool: Spool, key: str, text: str, value: object, shown: str) -> None:
@@ -63,7 +65,8 @@ def test_set(cli: CommandLine, spool: Spool, key: str, text: str, value: object,
         ("max-retries", "-1"), ("max-retries", "1.5"), ("max-retries", "many"), ("max-retries", "999999"),
         ("max-retries", ""), ("backoff-base", "x"), ("backoff-base", "-2"), ("backoff-base", "nan"),
         ("backoff-base", "inf"), ("backoff-max", "soon"), ("timeout", "0"), ("timeout", "maybe"), ("grace", "-1"),
-        ("min-free", "lots"), ("min-free", "-5"), ("keep-done", "0"), ("settle", "0"), ("rescan", "none"),
+        ("min-free", "lots"), ("min-free", "-5"), ("keep-done", "0"), ("keep-done-count", "-1"),
+        ("keep-done-size", "big"), ("settle", "0"), ("rescan", "none"),
     ],
 )  # fmt: skip
 def test_bad_values(cli: CommandLine, spool: Spool, key: str, text: str) -> None:

@@ -56,7 +56,7 @@ def test_a_json_shape_is_documented(words: str) -> None:
     """Each command with --json has a section of docs/JSON.md."""
     if any("--json" in parameter.opts for parameter in COMMANDS[words].params):
         titles = [section.title for section in sections(JSON)]
-        assert any(re.fullmatch(rf"queuectl {words}( \S+)? --json", title) for title in titles)
+        assert any(re.fullmatch(rf"queuectl {words}( \S+)* --json", title) for title in titles)
 
 
 def test_the_options_of_queuectl_itself_are_documented() -> None:

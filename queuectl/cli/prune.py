@@ -1,0 +1,89 @@
+"""`queuectl prune`"""
+
+from __future__ import annotations
+
+import click
+
+from queuectl.cli.context import json_option, note, open_spool, print_json
+from queuectl.core.result import State
+from queuectl.core.text import format_count, format_size
+from queuectl.errors import UsageError, WaitTimeoutError
+from queuectl.spool import lease
+from queuectl.spool import prune as pruning
+from queuectl.spool.clock import now
+from queuectl.spool.layout import Layout
+from queuectl.spool.prune import Pruned, Rule
+
+_PATIENCE = 60.0
+_STATES = {"done": (State.DONE,), "dead": (State.DEAD,), "all": (State.DONE, State.DEAD)}
+
+
+@click.command()
+@click.option("--older-than", metavar="TIME", help="Delete what ended longer ago than this: 90, 5m, 7d.")
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the N newest, delete the rest.")
+@click.option("--max-size", metavar="SIZE", help="Keep the newest that take this much space: 64M, 2G.")
+@click.option("--state", type=click.Choice(list(_STATES)), help="Which jobs; done if not given. all: done and dead.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
+@json_option
+def prune(
+    older_than: str | None, keep: int | None, max_size: str | None, state: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Delete finished jobs along with their logs, the oldest first.
+
+    A job goes when it is beyond any of the limits given; each state counts by itself. Without any
+    limit the settings keep-done, keep-done-count, keep-done-size and keep-dead apply, as workers
+    apply them. Pending and running jobs are never touched.
+
+    \b
+    Example:
+      queuectl prune --older-than 7d --dry-run
+      queuectl prune --keep 1000 --state all
+    """
+    layout = open_spool().layout
+    rules = _rules(layout, older_than, keep, max_size, state)
+    found = (
+        {state: pruning.prune(layout, state, rule, dry_run=True) for state, rule in rules.items()} if dry_run else {}
+    )
+    if not dry_run:
+        with lease.sole_pruner(layout, _PATIENCE) as is_alone:
+            if not is_alone:
+                raise WaitTimeoutError("another prune goes on", f"waited {_PATIENCE:g} s", "try again later")
+            found = {state: pruning.prune(layout, state, rule) for state, rule in rules.items()}
+            pruning.clear_tmp(layout, now())
+    _print(found, dry_run, as_json)
+
+
+def _rules(
+    layout: Layout, older_than: str | None, keep: int | None, max_size: str | None, state: str | None
+) -> dict[State, Rule]:
+    """What to keep of which states, from the options or else from the settings."""
+    from datetime import timedelta
+
+    from queuectl import config
+    from queuectl.core.when import parse_duration
+
+    if (older_than, keep, max_size) == (None, None, None):
+        kept = config.load(layout).keep_rules(now())
+        rules = {key: rule for key, rule in kept.items() if state is None or key in _STATES[state]}
+        if not rules:
+            raise UsageError(
+                "nothing says what to keep",
+                "no limit was given, and no setting for these jobs is in force",
+                "try: queuectl prune --older-than 30d --dry-run",
+            )
+        return rules
+    since = None if older_than is None else now() - timedelta(seconds=parse_duration(older_than))
+    rule = Rule(since, keep, None if max_size is None else config.parse_size(max_size))
+    return dict.fromkeys(_STATES[state or "done"], rule)
+
+
+def _print(found: dict[State, Pruned], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        states = {str(state): {"jobs": pruned.jobs, "bytes": pruned.size} for state, pruned in found.items()}
+        total = {"jobs": sum(one.jobs for one in found.values()), "bytes": sum(one.size for one in found.values())}
+        print_json({"dry_run": dry_run, **total, "states": states})
+        return
+    for state, pruned in found.items():
+        click.echo(f"{state:<5} {format_count(pruned.jobs, 'job')}, {format_size(pruned.size)}")
+    if dry_run:
+        note("nothing was deleted: this was a dry run")

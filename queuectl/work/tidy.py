@@ -1,0 +1,65 @@
+"""Deleting what is kept no longer, as the settings say, in a thread of its own and by one worker at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from queuectl.core.result import State
+from queuectl.core.text import format_count, format_size
+from queuectl.errors import SpoolError
+from queuectl.spool import lease, prune
+from queuectl.spool.prune import Rule
+from queuectl.work.settle import Context
+
+_INTERVAL = 60.0
+_TMP_INTERVAL = 3600.0
+_SHARE = 50  # of the time, pruning takes a fiftieth at most
+
+
+class Tidy:
+    """For the main thread only; `tidy` returns at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._prune_at = self._clear_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
+
+    def tidy(self) -> None:
+        """Prune if it is time to, in the background."""
+        now = time.monotonic()
+        if self._context.stopping or not self.is_idle:
+            return
+        rules = self._context.settings.keep_rules(self._context.now()) if now >= self._prune_at else {}
+        must_clear = now >= self._clear_at
+        if rules or must_clear:
+            self._thread = threading.Thread(target=self._work, args=(rules, must_clear), name="prune", daemon=True)
+            self._thread.start()
+
+    def _work(self, rules: dict[State, Rule], must_clear: bool) -> None:
+        """Never fails: what cannot be deleted now is tried again."""
+        layout, report, now = self._context.spool.layout, self._context.report, self._context.now()
+        begun = time.monotonic()
+        if must_clear:
+            self._clear_at = begun + _TMP_INTERVAL
+        try:
+            with lease.sole_pruner(layout) as is_alone:
+                if not is_alone:
+                    self._prune_at = begun + _INTERVAL
+                    return
+                for state, rule in rules.items():
+                    pruned = prune.prune(layout, state, rule)
+                    if pruned.jobs:
+                        text = f"{format_count(pruned.jobs, f'{state} job')}, {format_size(pruned.size)}"
+                        report.event(self._context.now(), "pruned", None, text)
+                if must_clear:
+                    prune.clear_tmp(layout, now)
+            report.over("prune", now, "old jobs can be deleted again")
+        except (OSError, SpoolError) as error:
+            report.once("prune", now, "warning", f"old jobs cannot be deleted: {error}")
+        took = time.monotonic() - begun
+        self._prune_at = begun + max(_INTERVAL, _SHARE * took)
