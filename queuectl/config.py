@@ -13,7 +13,7 @@ from typing import Any
 from queuectl.core.body import MAX_SECONDS
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
-from queuectl.core.retry import RetryPolicy
+from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
 from queuectl.spool import files
@@ -29,6 +29,12 @@ class Settings:
     max_retries: int = 3
     backoff_base: float = 2.0
     backoff_max: float = 3600.0
+    backoff_jitter: float = JITTER
+    retry_on: tuple[int, ...] | None = None
+    no_retry_on: tuple[int, ...] | None = None
+    permanent_codes: tuple[int, ...] | None = None
+    temporary_codes: tuple[int, ...] | None = None
+    on_lost: OnLost = OnLost.RETRY
     timeout: float | None = None
     grace: float = 5.0
     min_free: int = 16 << 20
@@ -41,7 +47,17 @@ class Settings:
 
     @property
     def policy(self) -> RetryPolicy:
-        return RetryPolicy(self.max_retries, self.backoff_base, self.backoff_max)
+        return RetryPolicy(
+            self.max_retries,
+            self.backoff_base,
+            self.backoff_max,
+            self.backoff_jitter,
+            self.retry_on,
+            self.no_retry_on or (),
+            self.permanent_codes or (),
+            self.temporary_codes or (),
+            self.on_lost,
+        )
 
     def keep_rules(self, now: datetime) -> dict[State, Rule]:
         """What is kept of each state; one of which everything is kept is not in it."""
@@ -82,6 +98,40 @@ def _number(text: str) -> float:
     if not 0 <= value <= MAX_SECONDS:
         raise ConfigError(f"not a number from 0 to {MAX_SECONDS}: {text!r}")
     return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if value > 1:
+        raise ConfigError(f"not a number from 0 to 1: {text!r}")
+    return value
+
+
+def parse_exit_codes(text: str) -> tuple[int, ...]:
+    """The codes of `75`, `1,2` or `64-78,111`; raises ConfigError."""
+    codes: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 0 < first <= last < 256:
+            raise ConfigError(f"not exit codes from 1 to 255: {text!r}", hint="try 75 or 1,64-78")
+        codes.update(range(first, last + 1))
+    return tuple(sorted(codes))
+
+
+def _optional_codes(text: str) -> tuple[int, ...] | None:
+    return None if text.lower() in ("none", "off", "") else parse_exit_codes(text)
+
+
+def _convention(qmail: frozenset[int]) -> Callable[[str], tuple[int, ...] | None]:
+    return lambda text: tuple(sorted(qmail)) if text.lower() == "qmail" else _optional_codes(text)
+
+
+def _on_lost(text: str) -> OnLost:
+    try:
+        return OnLost(text.lower())
+    except ValueError:
+        raise ConfigError(f"neither retry nor dead: {text!r}") from None
 
 
 def _seconds(text: str) -> float:
@@ -127,6 +177,14 @@ KEYS = {
     "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
     "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
     "backoff-max": Key("the longest such wait", _seconds),
+    "backoff-jitter": Key("the share of such a wait by which chance may lengthen it, 0 to 1", _share),
+    "retry-on": Key("the only exit codes that are retried, for jobs that do not say; none for all", _optional_codes),
+    "no-retry-on": Key("exit codes that are not retried, for jobs that do not say", _optional_codes),
+    "permanent-codes": Key(
+        "exit codes by which any job says that it failed for good; qmail for 100", _convention(PERMANENT)
+    ),
+    "temporary-codes": Key("exit codes by which any job says to try again; qmail for 75,111", _convention(TEMPORARY)),
+    "on-lost": Key("retry or dead: what follows an attempt whose outcome is unknown", _on_lost),
     "timeout": Key("the longest an attempt may take, for jobs that do not say; none for no limit", _optional_seconds),
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
     "min-free": Key("free disk space below which no job is started", parse_size),
@@ -139,7 +197,10 @@ KEYS = {
 }
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
     return "none" if value is None else str(value)
 
 
@@ -164,7 +225,7 @@ def explain(layout: Layout) -> dict[str, tuple[Any, str]]:
         if variable in os.environ:
             found[name] = _parse(name, os.environ[variable], variable), variable
         elif name in stored:
-            found[name] = _parse(name, _as_text(stored[name]), layout.config), "config.toml"
+            found[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
         else:
             found[name] = defaults[Key.field(name)], "default"
     return found
@@ -226,4 +287,6 @@ def _end_of_top_level(lines: list[str]) -> int:
 
 
 def _to_toml(value: Any) -> str:
-    return '"none"' if value is None else repr(value)
+    if isinstance(value, tuple):
+        return repr(list(value))
+    return repr(value) if isinstance(value, int | float) else f'"{as_text(value)}"'

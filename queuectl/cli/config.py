@@ -28,7 +28,7 @@ def config() -> None:
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else f"{value}".removesuffix(".0")
+    return settings.as_text(value).removesuffix(".0")
 
 
 @config.command("list")

@@ -59,6 +59,9 @@ def _refuse_options(words: tuple[str, ...], before: list[str]) -> None:
 @click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m.")
 @click.option("--timeout", metavar="TIME", help="The longest an attempt may take: 90, 5m, 1h30m.")
 @click.option("--max-retries", type=int, metavar="N", help="Retries after the first attempt.")
+@click.option("--retry-on", metavar="CODES", help="Retry on these exit codes only: 75,111 or 64-78.")
+@click.option("--no-retry-on", metavar="CODES", help="Never retry on these exit codes.")
+@click.option("--on-lost", type=click.Choice(["retry", "dead"]), help="If nobody knows how an attempt ended.")
 @click.option("--cwd", metavar="DIR", help="Where to run; this directory if not given.")
 @click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="A variable to set; without VALUE, its value here.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the id and nothing else.")
@@ -114,11 +117,25 @@ def _fields_of(
     in_: str | None,
     timeout: str | None,
     max_retries: int | None,
+    retry_on: str | None,
+    no_retry_on: str | None,
+    on_lost: str | None,
     cwd: str | None,
     env: tuple[str, ...],
 ) -> dict[str, Any]:
     """The options as fields of a job body."""
-    fields: dict[str, Any] = {"id": id, "priority": priority, "max_retries": max_retries, "cwd": cwd}
+    fields: dict[str, Any] = {
+        "id": id,
+        "priority": priority,
+        "max_retries": max_retries,
+        "on_lost": on_lost,
+        "cwd": cwd,
+    }
+    for name, codes in (("retry_on", retry_on), ("no_retry_on", no_retry_on)):
+        if codes is not None:
+            from queuectl.config import parse_exit_codes
+
+            fields[name] = list(parse_exit_codes(codes))
     if at is not None or in_ is not None:
         fields["run_at"] = _run_at(at, in_)
     if timeout is not None:

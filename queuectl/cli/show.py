@@ -66,12 +66,20 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
             "max-retries": body.max_retries,
             "backoff-base": body.backoff_base,
             "backoff-max": None if body.backoff_max is None else format_seconds(body.backoff_max),
+            "jitter": body.backoff_jitter,
+            "retry-on": _codes(body.retry_on),
+            "no-retry-on": _codes(body.no_retry_on),
+            "on-lost": body.on_lost,
             "cwd": body.cwd,
             "env": " ".join(f"{key}={shlex.quote(value)}" for key, value in body.env.items()) or None,
         }
         yield from ((name, f"{value}") for name, value in wanted.items() if value is not None)
         yield from (("warning", warning) for warning in body.warnings)
     yield "attempts", f"{job.attempts}"
+
+
+def _codes(codes: frozenset[int] | None) -> str | None:
+    return None if codes is None else ",".join(map(str, sorted(codes))) or "none"
 
 
 def _read_history(spool: Spool, id: str) -> list[dict[str, Any]]:

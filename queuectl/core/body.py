@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id
-from queuectl.core.retry import RetryPolicy
+from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.errors import InvalidJobError, NotJsonError
 
 MAX_BODY = 1 << 20
@@ -23,7 +23,10 @@ MAX_ARGUMENT = 120_000
 MAX_SECONDS = 10 * 366 * 86400
 """The longest timeout or backoff."""
 
-FIELDS = ("command", "id", "priority", "run_at", "timeout", "max_retries", "backoff_base", "backoff_max", "cwd", "env")
+POLICY_FIELDS = (
+    "max_retries", "backoff_base", "backoff_max", "backoff_jitter", "retry_on", "no_retry_on", "on_lost",
+)  # fmt: skip
+FIELDS = ("command", "id", "priority", "run_at", "timeout", *POLICY_FIELDS, "cwd", "env")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +45,20 @@ class Body:
     max_retries: int | None = None
     backoff_base: float | None = None
     backoff_max: float | None = None
+    backoff_jitter: float | None = None
+    retry_on: frozenset[int] | None = None
+    no_retry_on: frozenset[int] | None = None
+    on_lost: OnLost | None = None
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
-        """The retry policy: the job's own fields, else `default`."""
-        return RetryPolicy(
-            default.max_retries if self.max_retries is None else self.max_retries,
-            default.backoff_base if self.backoff_base is None else self.backoff_base,
-            default.backoff_max if self.backoff_max is None else self.backoff_max,
-        )
+        """The retry policy: the job's own fields, else `default`. Exit codes of its own replace both lists."""
+        own: dict[str, Any] = {name: value for name in POLICY_FIELDS if (value := getattr(self, name)) is not None}
+        if "retry_on" in own or "no_retry_on" in own:
+            own = {"retry_on": None, "no_retry_on": (), **own}
+        return replace(default, **own) if own else default
 
 
 def parse(data: bytes) -> Body:
@@ -112,6 +118,10 @@ def validate(obj: Mapping[str, Any]) -> Body:
         max_retries=check.integer("max_retries", MAX_ATTEMPTS - 1),
         backoff_base=check.number("backoff_base"),
         backoff_max=check.number("backoff_max"),
+        backoff_jitter=check.number("backoff_jitter", most=1),
+        retry_on=check.exit_codes("retry_on"),
+        no_retry_on=check.exit_codes("no_retry_on"),
+        on_lost=check.on_lost(),
         cwd=check.cwd(),
         env=check.env(),
         warnings=_misspelt(obj),
@@ -195,16 +205,34 @@ class _Check:
             return None
         return value
 
-    def number(self, key: str, *, above_zero: bool = False) -> float | None:
+    def number(self, key: str, *, above_zero: bool = False, most: int = MAX_SECONDS) -> float | None:
         value = self.obj.get(key)
         if value is None:
             return None
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 <= value <= MAX_SECONDS or (above_zero and value == 0):
+        if not is_number or not 0 <= value <= most or (above_zero and value == 0):
             least = "above 0" if above_zero else "from 0"
-            self.problems.append(f'"{key}" must be a number {least} up to {MAX_SECONDS}')
+            self.problems.append(f'"{key}" must be a number {least} up to {most}')
             return None
         return float(value)
+
+    def exit_codes(self, key: str) -> frozenset[int] | None:
+        value = self.obj.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(type(code) is int and 0 < code < 256 for code in value):
+            self.problems.append(f'"{key}" must be an array of exit codes from 1 to 255')
+            return None
+        return frozenset(value)
+
+    def on_lost(self) -> OnLost | None:
+        value = self.obj.get("on_lost")
+        if value is None:
+            return None
+        if value not in tuple(OnLost):
+            self.problems.append('"on_lost" must be "retry" or "dead"')
+            return None
+        return OnLost(value)
 
     def instant(self, key: str) -> datetime | None:
         value = self.obj.get(key)

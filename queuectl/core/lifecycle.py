@@ -48,8 +48,8 @@ def succeed(name: RunningName, result: Result, duration: float, now: datetime) -
 
 
 def fail(name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: Random) -> Move:
-    """Back to pending after the backoff while retries are left, else to the dead letters."""
-    if policy.is_exhausted(name.attempt):
+    """Back to pending after the backoff while retries are left and may help, else to the dead letters."""
+    if policy.is_exhausted(name.attempt) or policy.is_permanent(result):
         return Move(State.DEAD, _finished(name, result, duration, now))
     run_at = ceil_to_millisecond(now + timedelta(seconds=policy.backoff(name.attempt, rng)))
     return Move(State.PENDING, PendingName(name.priority, run_at, name.attempt, name.id))

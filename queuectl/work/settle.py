@@ -62,7 +62,8 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         )
     elif move.state is State.DEAD:
         assert isinstance(move.name, FinishedName)
-        text = f"{took}; gave up after {format_count(name.attempt, 'attempt')}; see: queuectl logs {name.id}"
+        why = "not retried, " if policy.is_permanent(result) else ""
+        text = f"{took}; {why}gave up after {format_count(name.attempt, 'attempt')}; see: queuectl logs {name.id}"
         context.report.event(context.now(), "dead", name.id, text, **facts)
     else:
         context.report.event(context.now(), "done", name.id, took, **facts)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from queuectl.core import body
 from queuectl.core.body import Body
-from queuectl.core.retry import RetryPolicy
+from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.errors import InvalidJobError, NotJsonError
 from tests.spool.malformed import INCOMPLETE, INVALID
 
@@ -57,6 +57,13 @@ GOOD: tuple[tuple[str, Any, Any], ...] = (
     ("backoff_base", 1.5, 1.5),
     ("backoff_max", 0, 0.0),
     ("backoff_max", SECONDS, float(SECONDS)),
+    ("backoff_jitter", 0.5, 0.5),
+    ("retry_on", [], frozenset()),
+    ("retry_on", [1, 255, 1], frozenset({1, 255})),
+    ("no_retry_on", None, None),
+    ("no_retry_on", [64], frozenset({64})),
+    ("on_lost", "retry", OnLost.RETRY),
+    ("on_lost", "dead", OnLost.DEAD),
     ("cwd", None, None),
     ("cwd", "/", "/"),
     ("cwd", "/srv/ä b", "/srv/ä b"),
@@ -73,6 +80,10 @@ _OUT_OF_BOUNDS: dict[str, tuple[str, list[Any]]] = {
     "max_retries": ('"max_retries" must be a whole number from 0 to 999998', [-1, 999_999, 1.5, "3", True]),
     "backoff_base": ('"backoff_base" must be a number from 0 up to', [-0.1, "2", True, SECONDS + 1]),
     "backoff_max": ('"backoff_max" must be a number from 0 up to', [-0.1, "2", True, SECONDS + 1]),
+    "backoff_jitter": ('"backoff_jitter" must be a number from 0 up to 1', [-0.1, "1", True, 1.1]),
+    "retry_on": ('"retry_on" must be an array of exit codes from 1 to 255', [5, "5", [0], [256], [True], [1.0], {}]),
+    "no_retry_on": ('"no_retry_on" must be an array of exit codes', [5, ["5"], [-1], [None]]),
+    "on_lost": ('"on_lost" must be "retry" or "dead"', ["", "Dead", True, [], {}]),
 }
 BAD: tuple[tuple[str, Any, str], ...] = (
     ("command", None, '"command" is missing'),
@@ -128,7 +139,7 @@ def test_every_problem_at_once() -> None:
     """One error tells everything that is wrong, in one pass over the fields."""
     wrong = {
         "command": 5, "id": "-", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
-        "backoff_max": -1, "cwd": "x", "env": 5,
+        "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1, "cwd": "x", "env": 5,
     }  # fmt: skip
     assert set(wrong) == set(body.FIELDS)
     with pytest.raises(InvalidJobError) as caught:
@@ -176,6 +187,17 @@ def test_the_policy_is_the_jobs_own_where_given() -> None:
     given_all = {"command": "true", "max_retries": 0, "backoff_base": 0, "backoff_max": 0}
     assert body.validate(given_all).policy(default) == RetryPolicy(0, 0.0, 0.0)
     assert body.validate({"command": "true", "backoff_max": 5}).policy(default) == RetryPolicy(3, 2.0, 5.0)
+    lost = {"command": "true", "on_lost": "dead", "backoff_jitter": 0}
+    assert body.validate(lost).policy(default) == RetryPolicy(backoff_jitter=0, on_lost=OnLost.DEAD)
+
+
+def test_exit_codes_of_a_job_replace_those_of_the_settings() -> None:
+    """A job that names codes to retry on, or not to, is subject to neither list of the settings."""
+    default = RetryPolicy(retry_on={1}, no_retry_on={2}, permanent_codes={100})
+    own = body.validate({"command": "true", "retry_on": [2]}).policy(default)
+    assert own == RetryPolicy(retry_on={2}, no_retry_on=(), permanent_codes={100})
+    own = body.validate({"command": "true", "no_retry_on": [3]}).policy(default)
+    assert own == RetryPolicy(retry_on=None, no_retry_on={3}, permanent_codes={100})
 
 
 @pytest.mark.parametrize("data", INCOMPLETE.values(), ids=INCOMPLETE.keys())
@@ -232,7 +254,8 @@ def test_any_bytes_are_a_job_or_an_error_of_ours(data: bytes) -> None:
 
 WHOLE = json.dumps(
     {"command": ["echo", "é"], "id": "a1", "priority": 5, "run_at": "2026-11-25T09:00:00Z", "timeout": 1.5,
-     "max_retries": 3, "backoff_base": 2, "backoff_max": 60, "cwd": "/tmp", "env": {"A": "b"}, "timout": None}
+     "max_retries": 3, "backoff_base": 2, "backoff_max": 60, "retry_on": [75], "on_lost": "dead",
+     "cwd": "/tmp", "env": {"A": "b"}, "timout": None}
 ).encode()  # fmt: skip
 
 

@@ -72,6 +72,8 @@ TABLE = (
         FinishedName(NOW, 10, 4, FAILED, 1_500, "a")),
     Row("fail, none left", FIRST, lambda: lifecycle.fail(FIRST, TIMEOUT, 1.5, RetryPolicy(0), NOW, RNG), State.DEAD,
         FinishedName(NOW, 10, 1, TIMEOUT, 1_500, "a")),
+    Row("fail, none left", FIRST, lambda: lifecycle.fail(FIRST, FAILED, 1.5, RetryPolicy(no_retry_on={1}), NOW, RNG),
+        State.DEAD, FinishedName(NOW, 10, 1, FAILED, 1_500, "a")),
     Row("release", THIRD, lambda: lifecycle.release(THIRD), State.PENDING, PendingName(10, EARLIER, 2, "a")),
     Row("adopt running", THIRD, lambda: lifecycle.adopt_running(THIRD, OTHER), State.RUNNING,
         RunningName(EARLIER, 10, 3, OTHER, "a")),

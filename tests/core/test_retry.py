@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.core.retry import JITTER, RetryPolicy
+from queuectl.core.result import LOST, TIMEOUT, Result
+from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
 
 
 class Drawing(random.Random):
@@ -61,3 +62,44 @@ def test_waits_never_shrink(base: float, attempts: int) -> None:
     """Without jitter, each wait is at least as long as the one before."""
     policy = RetryPolicy(3, base, 3600.0)
     assert policy.backoff(attempts, Drawing(0.0)) <= policy.backoff(attempts + 1, Drawing(0.0))
+
+
+def test_jitter_is_a_setting() -> None:
+    """None at all, or up to as much again."""
+    assert RetryPolicy(backoff_jitter=0).backoff(3, Drawing(0.99)) == 8
+    assert RetryPolicy(backoff_jitter=1).backoff(3, Drawing(0.5)) == 12
+
+
+QMAIL = RetryPolicy(permanent_codes=PERMANENT, temporary_codes=TEMPORARY)
+
+
+@pytest.mark.parametrize(
+    ("policy", "retried", "final"),
+    [
+        (RetryPolicy(), {1, 75, 100, 111, 255}, set()),
+        (RetryPolicy(no_retry_on={2, 64}), {1, 75, 100}, {2, 64}),
+        (RetryPolicy(retry_on={75}), {75}, {1, 100, 111}),
+        (RetryPolicy(retry_on={75, 76}, no_retry_on={75}), {76}, {1, 75}),
+        (RetryPolicy(retry_on=set()), set(), {1, 75}),
+        (QMAIL, {1, 75, 111}, {100}),
+        (RetryPolicy(retry_on={5}, permanent_codes={100}, temporary_codes={111}), {5, 111}, {1, 100}),
+        (RetryPolicy(retry_on={100}, permanent_codes={100}), {100}, {1}),
+        (RetryPolicy(no_retry_on={111}, temporary_codes={111}), {1}, {111}),
+    ],
+)  # fmt: skip
+def test_exit_codes_that_say_whether_to_retry(policy: RetryPolicy, retried: set[int], final: set[int]) -> None:
+    """The job's own lists come first, then what codes mean to the spool; `retry_on` leaves out all others."""
+    assert {code for code in retried | final if policy.is_permanent(Result.exit(code))} == final
+
+
+@pytest.mark.parametrize("result", [Result.signal(9), TIMEOUT, LOST])
+def test_exit_codes_say_nothing_about_other_ends(result: Result) -> None:
+    """Signals, timeouts and lost attempts are retried whatever codes are listed."""
+    assert not RetryPolicy(retry_on={1}, no_retry_on=range(1, 256)).is_permanent(result)
+
+
+def test_a_lost_attempt_may_be_the_last() -> None:
+    """With on_lost = dead an attempt whose outcome is unknown is not repeated; all else is."""
+    policy = RetryPolicy(on_lost=OnLost.DEAD)
+    assert policy.is_permanent(LOST)
+    assert not any(map(policy.is_permanent, (TIMEOUT, Result.exit(1), Result.signal(15))))

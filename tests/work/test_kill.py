@@ -124,6 +124,18 @@ def test_a_job_killed_with_its_worker_is_lost_and_tried_again(spool: Spool, tmp_
     assert "result=lost" in spool.log_path("x").read_text()
 
 
+def test_a_lost_job_that_must_not_run_twice_is_dead(spool: Spool) -> None:
+    """With on_lost = dead nobody repeats an attempt whose outcome is unknown."""
+    spool.enqueue("sleep 600", id="x", on_lost="dead")
+    worker = WorkerProcess(spool.path)
+    pid = began(spool, "x")
+    worker.kill()
+    os.kill(pid, signal.SIGKILL)
+    finish(spool)
+    job = spool.get("x")
+    assert (f"{job.state}", f"{job.result}", job.attempts) == ("dead", "lost", 1)
+
+
 def test_a_claim_that_never_began_does_not_count(spool: Spool) -> None:
     """A worker that died between the claim and the command leaves a job that simply starts again."""
     spool.enqueue("true", id="x", max_retries=0)

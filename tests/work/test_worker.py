@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl import Spool
+from queuectl import Spool, config
 from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.spool import clock, processes
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
@@ -97,6 +97,20 @@ def test_retries_end_in_the_dead_letters(spool: Spool) -> None:
     assert (f"{job.state}", f"{job.result}", job.attempts) == ("dead", "exit7", 3)
     log = spool.log_path("x").read_text()
     assert [line for line in log.splitlines() if line.startswith("try")] == ["try 1", "try 2", "try 3"]
+
+
+def test_exit_codes_decide_on_retries(spool: Spool) -> None:
+    """A code that is not to be retried ends the job at its first attempt, and the report says so."""
+    config.store(spool.layout, "permanent-codes", "qmail")
+    spool.enqueue("exit 100", id="permanent", backoff_base=0)
+    spool.enqueue("exit 111", id="temporary", max_retries=1, backoff_base=0)
+    spool.enqueue("exit 3", id="own", no_retry_on=[3])
+    spool.enqueue("exit 4", id="other", retry_on=[5])
+    worker = drain(spool)
+    attempts = {id: spool.get(id).attempts for id in ("permanent", "temporary", "own", "other")}
+    assert attempts == {"permanent": 1, "temporary": 2, "own": 1, "other": 1}
+    dead = next(event for event in worker.events() if event["event"] == "dead" and event["job"] == "permanent")
+    assert "not retried" in dead["message"]
 
 
 @pytest.mark.parametrize(
