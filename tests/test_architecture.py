@@ -50,6 +50,7 @@ STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.files",)),
     **dict.fromkeys(STARTS, ("queuectl.work.executor",)),
+    "fork": ("queuectl.work.supervise",),  # before there are threads
     "fsync": ("queuectl.spool.files",),
 }
 """The modules that may use a function of `os`."""
@@ -111,7 +112,7 @@ def test_a_library_is_used_in_one_place(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_kind_of_system_call_is_made_in_one_place(module: str) -> None:
-    """Renames, links and fsync are in spool/files.py; processes are started in work/executor.py."""
+    """Renames, links and fsync are in spool/files.py; processes are started in work/."""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
             places = ONLY_CALLED_IN.get(node.attr, (module,))

@@ -93,5 +93,11 @@ def worker_started_at(worker: dict[str, Any]) -> datetime | None:
 
 def worker_to_json(worker: dict[str, Any]) -> dict[str, Any]:
     """The documented shape of a worker."""
-    keys = ("worker", "alive", "host", "pid", "slots", "started_at", "version", "runs")
-    return {**{key: worker.get(key) for key in keys}, "started_at": format_rfc3339(worker_started_at(worker))}
+    keys = ("worker", "alive", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
+    started_at = worker_started_at(worker)
+    uptime = (now() - started_at).total_seconds() if started_at and worker["alive"] else None
+    return {
+        **{key: worker.get(key) for key in keys},
+        "started_at": format_rfc3339(started_at),
+        "uptime": None if uptime is None else round(max(0.0, uptime), 3),
+    }

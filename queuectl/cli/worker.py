@@ -1,17 +1,17 @@
-"""`queuectl worker`"""
+"""`queuectl worker`: start and list; stop is in its own module"""
 
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, spool_to_complete
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, show_error
 from queuectl.cli.status import worker_started_at, worker_to_json
+from queuectl.cli.stop import stop
 from queuectl.core.text import format_age
-from queuectl.errors import AmbiguousIdError, NotFoundError
+from queuectl.errors import QueuectlError
 from queuectl.spool import clock
 from queuectl.spool.store import Spool
 
@@ -32,9 +32,16 @@ def worker() -> None:
     "--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="Jobs to run at a time; 1 if not given."
 )
 @click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Start N such workers, and another one for each that dies.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
-def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
+def start(count: int, drain: bool, idle_exit: str | None, processes: int | None, quiet: bool, as_json: bool) -> None:
     """Run jobs, in the foreground, until told to stop.
 
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends them and puts them back.
@@ -44,17 +51,44 @@ def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
     Example:
       queuectl worker start --count 4
       queuectl worker start --drain
+      queuectl worker start --processes 4 --count 2
     """
-    from queuectl import config
+    from queuectl.core.when import parse_duration
+    from queuectl.work.notify import Notifier
     from queuectl.work.report import Report
+
+    idle_after = None if idle_exit is None else parse_duration(idle_exit)
+    spool = open_spool(create=True)
+    notifier = Notifier.from_environment()
+    report = Report("json" if as_json else "quiet" if quiet else "text", is_labelled=processes is not None)
+    terms: dict[str, Any] = {"slots": count, "drain": drain, "idle_exit": idle_after}
+    if processes is None:
+        _work(spool, report, notifier=notifier, **terms)
+        return
+    from queuectl import config
+    from queuectl.work.supervise import Supervisor
+
+    config.load(spool.layout)  # a mistake in it is told before anything is started
+    Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
+
+
+def _work(spool: Spool, report: Any, **terms: Any) -> None:
+    from queuectl import config
     from queuectl.work.settle import Context
     from queuectl.work.worker import Worker
 
-    spool = open_spool(create=True)
-    report = Report("json" if as_json else "quiet" if quiet else "text")
-    running = Worker(Context(spool, report, config.load(spool.layout)), slots=count, drain=drain)
+    running = Worker(Context(spool, report, config.load(spool.layout)), **terms)
     running.install_signal_handlers()
     running.run()
+
+
+def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any]) -> int:
+    """The exit code of a worker that is one of several."""
+    try:
+        _work(spool, report, leash=leash, **terms)
+    except QueuectlError as error:
+        return show_error(error)
+    return os.EX_OK
 
 
 @worker.command("list")
@@ -62,79 +96,38 @@ def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
 
+    HOST is told where some run on another host than this. SINCE is when a worker started. One that
+    is gone has left jobs, which the next worker of its host takes over.
+
     \b
     Example:
       queuectl worker list
+      queuectl worker list --json | jq -r '.[] | select(.alive) | .worker'
     """
     workers = list(open_spool().workers())
     if as_json:
         print_json([worker_to_json(worker) for worker in workers])
     elif workers:
-        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "RUNS"), [_row(worker) for worker in workers])
+        import socket
+
+        hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
+        rows = [_row(worker, has_host=bool(hosts)) for worker in workers]
+        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "HOST", "RUNS"), rows)
     else:
         note("no workers; start one: queuectl worker start")
 
 
-def _row(worker: dict[str, Any]) -> tuple[str, ...]:
+def _row(worker: dict[str, Any], *, has_host: bool) -> tuple[str, ...]:
     started_at = worker_started_at(worker)
     return (
         worker["worker"],
         "alive" if worker["alive"] else "gone",
         f"{worker.get('slots', '?')}",
         format_age(started_at, clock.now()) if started_at else "?",
+        f"{worker.get('version', '?')}",
+        f"{worker.get('host', '?')}" if has_host else "",
         " ".join(worker["runs"]) or "-",
     )
 
 
-def _complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    spool = spool_to_complete(ctx)
-    workers = spool.workers() if spool else ()
-    return [worker["worker"] for worker in workers if worker["alive"] and worker["worker"].startswith(incomplete)]
-
-
-@worker.command("stop")
-@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=_complete_worker)
-@click.option("--now", is_flag=True, help="End the running jobs too, and put them back.")
-def stop(ids: tuple[str, ...], now: bool) -> None:
-    """Tell workers on this host to stop.
-
-    Those named, or all. Running jobs finish first. The names of the workers told are printed.
-
-    \b
-    Example:
-      queuectl worker stop
-      queuectl worker stop --now
-    """
-    found = _select(open_spool(), ids)
-    if not found:
-        note("no worker runs on this host")
-    for name, pid in found.items():
-        try:
-            os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
-        except ProcessLookupError:
-            continue
-        click.echo(name)
-        note(f"{name} {'ends its jobs and stops' if now else 'stops once its jobs have finished'}")
-
-
-def _select(spool: Spool, ids: tuple[str, ...]) -> dict[str, int]:
-    """Names and pids of the workers to stop. Only those that hold their lock on this host are signalled."""
-    import socket
-
-    host = socket.gethostname()
-    alive = {
-        worker["worker"]: worker["pid"]
-        for worker in spool.workers()
-        if worker["alive"] and worker.get("host") == host and isinstance(worker.get("pid"), int)
-    }
-    if not ids:
-        return alive
-    found: dict[str, int] = {}
-    for id in ids:
-        names = [name for name in alive if name == id] or [name for name in alive if name.startswith(id)]
-        if not names:
-            raise NotFoundError(f"no worker {id!r} runs on this host", hint="see: queuectl worker list")
-        if len(names) > 1:
-            raise AmbiguousIdError(f"{id!r} fits {len(names)} workers", ", ".join(names[:4]))
-        found[names[0]] = alive[names[0]]
-    return found
+worker.add_command(stop)

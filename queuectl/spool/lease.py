@@ -72,6 +72,7 @@ class WorkerLease:
         """Take a new name and publish it; the file is locked before anyone can see it."""
         import portalocker  # 70 ms: only workers and settings need it
 
+        self.is_kept = False  # for the next worker to rescue what this one leaves running
         while True:
             self.name = format_worker(host, os.getpid(), random_text(4))
             self._path = layout.worker(self.name)
@@ -95,7 +96,7 @@ class WorkerLease:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """After a failure the file stays, for the next worker to rescue what ran."""
-        if kind is None:
+        if kind is None and not self.is_kept:
             self.release()
         self._file.close()
 

@@ -17,9 +17,13 @@ _PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
 class Report:
     """Thread-safe. A reader that went away never stops the worker."""
 
-    def __init__(self, style: str = "text", stream: TextIO | None = None) -> None:
-        """`style` is `text`, `quiet` (problems only) or `json`."""
+    worker: str | None = None
+    """The name of the worker, once it has one."""
+
+    def __init__(self, style: str = "text", stream: TextIO | None = None, *, is_labelled: bool = False) -> None:
+        """`style` is `text`, `quiet` (problems only) or `json`; `is_labelled` lines of text begin with the worker."""
         self._style = style
+        self._is_labelled = is_labelled
         self._stream = stream or sys.stderr
         self._lock = threading.Lock()
         self._said: set[str] = set()
@@ -29,9 +33,10 @@ class Report:
         if self._style == "quiet" and event not in _PROBLEMS:
             return
         if self._style == "json":
-            line = json.dumps({"at": format_rfc3339(now), "event": event, "job": job, **fields, "message": text})
+            head = {"at": format_rfc3339(now), "worker": self.worker, "event": event, "job": job}
+            line = json.dumps({**head, **fields, "message": text})
         else:
-            at = now.astimezone().strftime("%H:%M:%S")
+            at = now.astimezone().strftime("%H:%M:%S") + (f"  {self.worker or '-'}" if self._is_labelled else "")
             line = printable(" ".join(f"{at}  {event:<8} {job or '':<14} {text}".split("\n"))).rstrip()
         with self._lock:
             try:

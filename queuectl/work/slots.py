@@ -52,6 +52,7 @@ class Slots:
         self.suspects: deque[str] = deque()  # canonical names whose files cannot be read yet
         self.must_list = True  # only a listing can tell what is due
         self.sleeps_until = float("inf")  # the main thread, unless it is woken; in monotonic seconds
+        self.active_at = time.monotonic()  # when a slot last had a job
         self.failure: BaseException | None = None
         self._others = others
         self._wake = wake
@@ -86,6 +87,12 @@ class Slots:
     def busy(self) -> int:
         """How many have a job."""
         return len(self._taken)
+
+    @property
+    def in_between(self) -> int:
+        """How many are claiming, starting or settling a job, and not just waiting for its end."""
+        with self._lock:
+            return len(self._taken) - len(self._executions)
 
     @property
     def has_ready(self) -> bool:
@@ -161,6 +168,7 @@ class Slots:
                     if claim is not None:
                         self._attempt(claim)
                 finally:
+                    self.active_at = time.monotonic()
                     with self._lock:
                         self._taken.discard(_id_of(text))
         except BaseException as error:

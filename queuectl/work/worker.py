@@ -25,6 +25,7 @@ from queuectl.spool import claims, lease, processes, query, rescue
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
+from queuectl.work.notify import Notifier
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
@@ -35,22 +36,37 @@ _BLIND_RESCAN = 1.0  # seconds between listings when no event will come
 _DRAIN_LOOK = 0.25  # and when other workers' last jobs are awaited
 _BATCH = 500  # dropped files adopted before the first of them may start
 _SOON = 1.0  # when something is to be tried again
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+"""Those that the worker has handlers for; `install_signal_handlers` unblocks them."""
 
 
 class Worker:
-    """Runs the jobs of a spool until it is told to stop or, with `drain`, until none is left.
+    """Runs the jobs of a spool until it is told to stop.
 
-    `slots` jobs run at a time; jobs adopted from dead workers count. `flags` are fields of Settings that
-    override the spool's.
+    Or, with `drain`, until none is left; or, with `idle_exit`, until it has had none for so many seconds; or until
+    the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from dead workers count.
+    `flags` are fields of Settings that override the spool's.
     """
 
     def __init__(
-        self, context: Context, *, slots: int = 1, drain: bool = False, flags: dict[str, Any] | None = None
+        self,
+        context: Context,
+        *,
+        slots: int = 1,
+        drain: bool = False,
+        idle_exit: float | None = None,
+        leash: int | None = None,
+        notifier: Notifier | None = None,
+        flags: dict[str, Any] | None = None,
     ) -> None:
         self.context = context
         self.layout = context.spool.layout
         self.slots = slots
         self._drain = drain
+        self._idle_exit = idle_exit
+        self._leash = leash
+        self._notifier = notifier or Notifier()
+        self._is_detaching = False
         self._flags = flags or {}
         self._settings_seen: object = None
         self._rung: deque[str | None] = deque()
@@ -75,15 +91,18 @@ class Worker:
         }
         with lease.WorkerLease(self.layout, host, info) as own:
             self._host = lease.host_of(own.name)
-            self.name = own.name
-            self._run()
+            self.name = self.context.report.worker = own.name
+            own.is_kept = self._run() > 0
 
-    def _run(self) -> None:
+    def _run(self) -> int:
+        """How many jobs it has left to the next worker."""
         self._trigger = Trigger(self.layout, self._ring)
         claims.keep_ballast(self.layout)
         self._say("worker", f"{self.name} runs {format_count(self.slots, 'job')} at a time from {self.layout.root}")
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_r, selectors.EVENT_READ)
+            if self._leash is not None:
+                selector.register(self._leash, selectors.EVENT_READ)
             self._adopted = Adopted(self.context, self.name, selector)
             self._slots = Slots(
                 self.context,
@@ -96,27 +115,44 @@ class Worker:
             self._slots.start()
             try:
                 self._look()
+                self._notifier.ready(f"{self.name} runs {format_count(self.slots, 'job')} at a time")
                 while not self._is_finished():
                     self._wait(selector)
                     self._look()
             finally:
+                self._notifier.stopping()
                 self._trigger.close()
                 self._slots.stop()
-        self._slots.join()
-        self._say("worker", f"{self.name} has stopped")
+        left = self._slots.busy + len(self._adopted) if self._is_detaching else 0
+        if not left:
+            self._slots.join()
+        goes_on = f"; {format_count(left, 'job')} left to the next worker" if left else ""
+        self._say("worker", f"{self.name} has stopped{goes_on}")
+        return left
 
     def stop(self, *, now: bool = False) -> None:
         """Stop claiming and let running jobs finish; the second time, or with `now`, end and release them."""
         self.context.stopping = 2 if now or self.context.stopping else 1
         self._wake()
 
+    def detach(self) -> None:
+        """Stop as soon as nothing is being claimed or settled; running jobs go on, and the next worker adopts them.
+
+        CRASH: to die on the way leaves no less to the next worker (tests/work/test_detach.py).
+        """
+        self._is_detaching = True
+        self.context.stopping = self.context.stopping or 1
+        self._wake()
+
     def install_signal_handlers(self) -> None:
-        """SIGTERM, SIGINT and SIGHUP stop the worker; a second one, or SIGQUIT, at once."""
+        """SIGTERM, SIGINT and SIGHUP stop the worker; a second one, or SIGQUIT, at once; SIGUSR1 detaches it."""
+        signal.signal(signal.SIGUSR1, lambda *_: self.detach())
         for number in (signal.SIGTERM, signal.SIGQUIT):  # which `worker stop` sends
             signal.signal(number, lambda caught, _: self.stop(now=caught == signal.SIGQUIT))
         for number in (signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
                 signal.signal(number, lambda *_: self.stop())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
 
     def _say(self, event: str, text: str) -> None:
         self.context.report.event(self.context.now(), event, None, text)
@@ -138,6 +174,9 @@ class Worker:
             if key.fd == self._wake_r:
                 with suppress(BlockingIOError):
                     os.read(self._wake_r, 65536)
+            elif key.fd == self._leash:
+                selector.unregister(self._leash)
+                self.stop()
             elif not self._adopted.end(key.fd):
                 self._look_soon()
 
@@ -146,7 +185,8 @@ class Worker:
         now = time.monotonic()
         self._slots.sleeps_until = now  # whatever begins meanwhile wakes this thread
         times = [self._next_listing(), *self._adopted.deadlines()]
-        times += [at for at in (self._look_again_at, self._dropbox.next_look()) if at is not None]
+        others = (self._look_again_at, self._dropbox.next_look(), self._idle_until(), self._notifier.next_beat)
+        times += [at for at in others if at is not None]
         if not self.context.stopping:
             if self._slots.must_list:
                 return 0
@@ -165,10 +205,23 @@ class Worker:
             interval = min(interval, _DRAIN_LOOK)
         return self._listed_at + max(interval, _LISTING_SHARE * self._listing_took)
 
+    def _idle_until(self) -> float | None:
+        """When it will have been idle for long enough to exit; None if it has something to do, or stays anyway."""
+        if self._idle_exit is None or self._slots.busy or len(self._adopted):
+            return None
+        if self._slots.must_list or (self._slots.has_ready and not self.context.spool.is_paused()):
+            return None
+        return self._slots.active_at + self._idle_exit
+
     def _is_finished(self) -> bool:
+        if self._is_detaching:
+            return self._slots.in_between == 0
         if self._slots.busy or len(self._adopted):
             return False
         if self.context.stopping:
+            return True
+        idle_until = self._idle_until()
+        if idle_until is not None and time.monotonic() >= idle_until:
             return True
         if not self._drain or self._slots.has_ready or self._slots.must_list:
             return False
@@ -185,7 +238,8 @@ class Worker:
     def _look(self) -> None:
         """Everything the main thread does each time it wakes."""
         now = time.monotonic()
-        if self.context.stopping == 1:
+        self._notifier.beat()
+        if self.context.stopping == 1 and not self._is_detaching:
             running = self._slots.busy + len(self._adopted)
             text = f"{format_count(running, 'running job')} may finish; stop again to put back" if running else ""
             self.context.report.once("stopping", self.context.now(), "stopping", text)

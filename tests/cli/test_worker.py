@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import timedelta
 from pathlib import Path
 
-from queuectl import Spool
+import pytest
+
+from queuectl import Spool, __version__
 from queuectl.core.result import State
+from queuectl.spool import clock
 from tests.cli.given import RFC3339
 from tests.spool.given import WORKER, put, running_name
 from tests.support import CommandLine, names, wait_for, workers
@@ -61,11 +65,30 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     put(spool.layout, running_name("a"), state=State.RUNNING)
     put(spool.layout, running_name("b"), state=State.RUNNING)
     row = cli.ok("worker", "list").splitlines()[1].split()
-    assert row == [WORKER, "gone", "?", "?", "a", "b"]
+    assert row == [WORKER, "gone", "?", "?", "?", "a", "b"]
     assert cli.json("worker", "list") == [
         {"worker": WORKER, "alive": False, "host": None, "pid": None, "slots": None, "started_at": None,
-         "version": None, "runs": ["a", "b"]},
+         "uptime": None, "version": None, "runs": ["a", "b"]},
     ]  # fmt: skip
+
+
+def test_list_tells_hosts_apart(cli: CommandLine, spool: Spool) -> None:
+    """Where a worker is of another host, every row has its host."""
+    (spool.path / "workers" / f"{WORKER}.json").write_text('{"host": "web1", "slots": 2}')
+    header, row = (line.split() for line in cli.ok("worker", "list").splitlines())
+    assert row[header.index("HOST")] == "web1"
+
+
+def test_list_of_a_living_worker(cli: CommandLine, spool: Spool) -> None:
+    """It has its slots, version, host, jobs and the time it has been up."""
+    spool.enqueue("sleep 300", id="x")
+    with workers(spool.path, 1, "--count", "3") as (worker,):
+        wait_for(lambda: worker.has("start", "x"))
+        (found,) = cli.json("worker", "list")
+        row = cli.ok("worker", "list").splitlines()[1].split()
+    assert (found["alive"], found["slots"], found["version"], found["runs"]) == (True, 3, __version__, ["x"])
+    assert 0 <= found["uptime"] < 600
+    assert row[1:3] + row[-3:] == ["alive", "3", "ago", __version__, "x"]
 
 
 def test_stop_none(cli: CommandLine) -> None:
@@ -102,6 +125,40 @@ def test_stop_now(cli: CommandLine, spool: Spool) -> None:
         worker.wait_exit()
     job = spool.get("a")
     assert (job.state, job.attempts) == (State.PENDING, 0)
+
+
+def test_stop_and_wait(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """--wait returns when the worker is gone, its job settled; after --timeout it gives up with 5."""
+    go = tmp_path / "go"
+    spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="a")
+    with workers(spool.path) as (worker,):
+        wait_for(lambda: worker.has("start", "a"), "the start of the job")
+        done = cli.run("worker", "stop", "--wait", "--timeout", "0.1")
+        assert done.returncode == 5
+        assert "still runs" in done.stderr
+        go.touch()
+        wait_for(lambda: worker.process.poll() is not None, "its end")
+        assert cli.ok("worker", "stop", "--wait") == ""
+    with workers(spool.path) as (worker,):
+        cli.ok("worker", "stop", "--wait")
+        assert cli.json("worker", "list") == []
+        assert worker.wait_exit() == 0
+    assert f"{spool.get('a').result}" == "exit0"
+
+
+@pytest.mark.parametrize("words", [["--now", "--detach"], ["--timeout", "5"], ["--wait", "--timeout", "soon"]])
+def test_stop_in_contradictions(cli: CommandLine, words: list[str]) -> None:
+    """Options that do not go together, or cannot be understood, are usage errors."""
+    assert cli.run("worker", "stop", *words).returncode == 2
+
+
+def test_idle_exit(cli: CommandLine, spool: Spool) -> None:
+    """With --idle-exit a worker runs what is due and exits with 0, whatever is scheduled for later."""
+    spool.enqueue("sleep 0.3", id="x")
+    spool.enqueue("true", id="later", run_at=clock.now() + timedelta(hours=1))
+    done = cli.run("worker", "start", "--idle-exit", "100ms")
+    assert done.returncode == 0
+    assert (spool.get("x").state, spool.get("later").state) == (State.DONE, State.PENDING)
 
 
 def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:

@@ -1,0 +1,50 @@
+"""What systemd is told of a service of Type=notify: ready, alive, stopping (sd_notify(3)), without its library."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+
+
+class Notifier:
+    """Says nothing where nobody listens. For one thread only."""
+
+    def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
+        """`address` is that of the socket; `watchdog` the seconds within which systemd wants a sign of life."""
+        self._address = "\0" + address[1:] if address and address.startswith("@") else address
+        self._interval = watchdog / 2 if watchdog and address else None
+        self._beat_at = 0.0
+
+    @classmethod
+    def from_environment(cls) -> Notifier:
+        """That of this process, for which it takes the variables away: jobs are no services."""
+        address = os.environ.pop("NOTIFY_SOCKET", None)
+        pid, limit = os.environ.pop("WATCHDOG_PID", ""), os.environ.pop("WATCHDOG_USEC", "")
+        is_meant = pid in ("", str(os.getpid())) and limit.isdecimal() and int(limit) > 0
+        return cls(address, int(limit) / 1e6 if is_meant else None)
+
+    def ready(self, status: str) -> None:
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1")
+
+    def beat(self) -> None:
+        """Give a sign of life if it is time to; call it at least at each `next_beat`."""
+        now = time.monotonic()
+        if self._interval is not None and now >= self._beat_at:
+            self._beat_at = now + self._interval
+            self._send("WATCHDOG=1")
+
+    @property
+    def next_beat(self) -> float | None:
+        """In monotonic seconds."""
+        return None if self._interval is None else self._beat_at
+
+    def _send(self, text: str) -> None:
+        if self._address is not None:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.connect(self._address)
+                sender.sendall(text.encode())
