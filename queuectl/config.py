@@ -8,9 +8,10 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from queuectl.core.body import MAX_SECONDS
+from queuectl.core.body import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
@@ -37,6 +38,8 @@ class Settings:
     on_lost: OnLost = OnLost.RETRY
     timeout: float | None = None
     grace: float = 5.0
+    max_log: int | None = None
+    on_max_log: OnMaxLog = OnMaxLog.DROP
     min_free: int = 16 << 20
     settle: float = 60.0
     rescan: float = 10.0
@@ -127,11 +130,21 @@ def _convention(qmail: frozenset[int]) -> Callable[[str], tuple[int, ...] | None
     return lambda text: tuple(sorted(qmail)) if text.lower() == "qmail" else _optional_codes(text)
 
 
-def _on_lost(text: str) -> OnLost:
-    try:
-        return OnLost(text.lower())
-    except ValueError:
-        raise ConfigError(f"neither retry nor dead: {text!r}") from None
+def _one_of(words: type[StrEnum]) -> Callable[[str], StrEnum]:
+    def parse(text: str) -> StrEnum:
+        try:
+            return words(text.lower())
+        except ValueError:
+            raise ConfigError(f"neither {' nor '.join(words)}: {text!r}") from None
+
+    return parse
+
+
+def _log_size(text: str) -> int | None:
+    size = _optional_size(text)
+    if size is not None and not MIN_LOG <= size <= MAX_LOG:
+        raise ConfigError(f"less than {MIN_LOG} bytes: {text!r}")
+    return size
 
 
 def _seconds(text: str) -> float:
@@ -184,9 +197,11 @@ KEYS = {
         "exit codes by which any job says that it failed for good; qmail for 100", _convention(PERMANENT)
     ),
     "temporary-codes": Key("exit codes by which any job says to try again; qmail for 75,111", _convention(TEMPORARY)),
-    "on-lost": Key("retry or dead: what follows an attempt whose outcome is unknown", _on_lost),
+    "on-lost": Key("retry or dead: what follows an attempt whose outcome is unknown", _one_of(OnLost)),
     "timeout": Key("the longest an attempt may take, for jobs that do not say; none for no limit", _optional_seconds),
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
+    "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),
+    "on-max-log": Key("drop or kill: beyond that, the middle of the output goes, or the job ends", _one_of(OnMaxLog)),
     "min-free": Key("free disk space below which no job is started", parse_size),
     "settle": Key("how long an unreadable file in pending/ must lie unchanged before it is refused", _positive_seconds),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),

@@ -40,7 +40,8 @@ ONLY_IN = {
     "subprocess": ["queuectl.work.executor"],
     "multiprocessing": [],
     "pty": [],
-    "ctypes": ["queuectl.spool.files", "queuectl.work.spawn"],  # for syncfs(2) and posix_spawn(3)
+    # for syncfs(2), fallocate(2) and posix_spawn(3)
+    "ctypes": ["queuectl.spool.files", "queuectl.spool.holes", "queuectl.work.spawn"],
     "importlib": ["queuectl", "queuectl.cli.main"],  # which load by name what they list
 }
 """The modules or packages that may import a library."""

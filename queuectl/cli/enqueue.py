@@ -62,6 +62,8 @@ def _refuse_options(words: tuple[str, ...], before: list[str]) -> None:
 @click.option("--retry-on", metavar="CODES", help="Retry on these exit codes only: 75,111 or 64-78.")
 @click.option("--no-retry-on", metavar="CODES", help="Never retry on these exit codes.")
 @click.option("--on-lost", type=click.Choice(["retry", "dead"]), help="If nobody knows how an attempt ended.")
+@click.option("--max-log", metavar="SIZE", help="The largest output of an attempt: 64K, 10M.")
+@click.option("--on-max-log", type=click.Choice(["drop", "kill"]), help="Beyond that: drop its middle, or end the job.")
 @click.option("--cwd", metavar="DIR", help="Where to run; this directory if not given.")
 @click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="A variable to set; without VALUE, its value here.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the id and nothing else.")
@@ -120,6 +122,8 @@ def _fields_of(
     retry_on: str | None,
     no_retry_on: str | None,
     on_lost: str | None,
+    max_log: str | None,
+    on_max_log: str | None,
     cwd: str | None,
     env: tuple[str, ...],
 ) -> dict[str, Any]:
@@ -136,6 +140,10 @@ def _fields_of(
             from queuectl.config import parse_exit_codes
 
             fields[name] = list(parse_exit_codes(codes))
+    if max_log is not None:
+        from queuectl.config import parse_size
+
+        fields["max_log"] = parse_size(max_log)
     if at is not None or in_ is not None:
         fields["run_at"] = _run_at(at, in_)
     if timeout is not None:

@@ -15,7 +15,7 @@ from queuectl.cli.jobs import command_text
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import State
-from queuectl.core.text import format_instant, format_seconds, format_when
+from queuectl.core.text import format_instant, format_seconds, format_size, format_when
 from queuectl.errors import SpoolError
 from queuectl.spool.clock import now
 from queuectl.spool.logs import Mark, open_reading, parse_outcome, read_entries
@@ -70,6 +70,8 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
             "retry-on": _codes(body.retry_on),
             "no-retry-on": _codes(body.no_retry_on),
             "on-lost": body.on_lost,
+            "max-log": None if body.max_log is None else format_size(body.max_log),
+            "on-max-log": body.on_max_log,
             "cwd": body.cwd,
             "env": " ".join(f"{key}={shlex.quote(value)}" for key, value in body.env.items()) or None,
         }
@@ -87,7 +89,7 @@ def _read_history(spool: Spool, id: str) -> list[dict[str, Any]]:
     attempts: list[dict[str, Any]] = []
     try:
         with open_reading(spool.layout.log(id), id) as log:
-            entries = read_entries(log) if os.fstat(log.fileno()).st_size <= _LONG_LOG else ()
+            entries = read_entries(log) if os.fstat(log.fileno()).st_blocks * 512 <= _LONG_LOG else ()
             for mark in entries:
                 if isinstance(mark, Mark) and mark.event == "start":
                     attempts.append(_begin(mark))

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id
 from queuectl.core.retry import OnLost, RetryPolicy
@@ -26,7 +27,21 @@ MAX_SECONDS = 10 * 366 * 86400
 POLICY_FIELDS = (
     "max_retries", "backoff_base", "backoff_max", "backoff_jitter", "retry_on", "no_retry_on", "on_lost",
 )  # fmt: skip
-FIELDS = ("command", "id", "priority", "run_at", "timeout", *POLICY_FIELDS, "cwd", "env")
+FIELDS = (
+    "command", "id", "priority", "run_at", "timeout", *POLICY_FIELDS, "max_log", "on_max_log", "cwd", "env",
+)  # fmt: skip
+MIN_LOG, MAX_LOG = 4096, 1 << 60
+"""Bytes of the smallest and the largest limit of a job's output."""
+
+
+class OnMaxLog(StrEnum):
+    """What happens when the output of an attempt passes its limit: its middle goes, or the attempt is ended."""
+
+    DROP = "drop"
+    KILL = "kill"
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,8 @@ class Body:
     retry_on: frozenset[int] | None = None
     no_retry_on: frozenset[int] | None = None
     on_lost: OnLost | None = None
+    max_log: int | None = None
+    on_max_log: OnMaxLog | None = None
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -121,7 +138,9 @@ def validate(obj: Mapping[str, Any]) -> Body:
         backoff_jitter=check.number("backoff_jitter", most=1),
         retry_on=check.exit_codes("retry_on"),
         no_retry_on=check.exit_codes("no_retry_on"),
-        on_lost=check.on_lost(),
+        on_lost=check.word("on_lost", OnLost),
+        max_log=check.integer("max_log", MAX_LOG, MIN_LOG),
+        on_max_log=check.word("on_max_log", OnMaxLog),
         cwd=check.cwd(),
         env=check.env(),
         warnings=_misspelt(obj),
@@ -196,12 +215,12 @@ class _Check:
             return None
         return value
 
-    def integer(self, key: str, most: int) -> int | None:
+    def integer(self, key: str, most: int, least: int = 0) -> int | None:
         value = self.obj.get(key)
         if value is None:
             return None
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-            self.problems.append(f'"{key}" must be a whole number from 0 to {most}')
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self.problems.append(f'"{key}" must be a whole number from {least} to {most}')
             return None
         return value
 
@@ -225,14 +244,14 @@ class _Check:
             return None
         return frozenset(value)
 
-    def on_lost(self) -> OnLost | None:
-        value = self.obj.get("on_lost")
+    def word(self, key: str, words: type[_Word]) -> _Word | None:
+        value = self.obj.get(key)
         if value is None:
             return None
-        if value not in tuple(OnLost):
-            self.problems.append('"on_lost" must be "retry" or "dead"')
+        if value not in tuple(words):
+            self.problems.append(f'"{key}" must be {" or ".join(json.dumps(word) for word in words)}')
             return None
-        return OnLost(value)
+        return words(value)
 
     def instant(self, key: str) -> datetime | None:
         value = self.obj.get(key)

@@ -24,6 +24,7 @@ from typing import BinaryIO
 from queuectl.core.names import RunningName, format_time
 from queuectl.core.result import Result
 from queuectl.errors import SpoolError
+from queuectl.spool import holes
 
 RELEASED = "released"
 """The result word of an attempt that does not count: its worker gave the job back."""
@@ -155,6 +156,9 @@ def _rfind(fd: int, needle: bytes, least: int = 0) -> int | None:
     end = os.fstat(fd).st_size
     after = b""
     while end > least:
+        step = _BLOCK
+        while end - step > least and holes.is_hole(fd, end - step, end):  # dropped output may be very long
+            end, step, after = end - step, step * 2, b""
         start = max(least, end - _BLOCK)
         block = os.pread(fd, end - start, start) + after
         at = block.rfind(needle)
@@ -184,7 +188,10 @@ def _unquote(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A line of queuectl's in a log: its event, its fields, and the text after the event."""
+    """A line of queuectl's in a log: its event, its fields, and the text after the event.
+
+    `dropped` is no line: it stands where output was dropped.
+    """
 
     event: str
     fields: dict[str, str]
@@ -196,7 +203,9 @@ class Mark:
         return int(text) if text.isdecimal() else None
 
 
-def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iterator[Mark | bytes]:
+def read_entries(  # noqa: C901 - one loop over one state
+    file: BinaryIO, wait: Callable[[], bool] | None = None
+) -> Iterator[Mark | bytes]:
     """The log in order: pieces of output exactly as written, and a Mark for each line of queuectl's.
 
     At the end of the file `wait`, if given, is asked: True means to look again, False that nothing
@@ -205,7 +214,13 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
     held = False  # a newline that belongs to the output unless an end line follows
     at_line_start = True
     while True:
-        line = file.readline(_BLOCK)
+        line = _read_piece(file)
+        if isinstance(line, Mark):
+            if held:
+                yield b"\n"
+            held = at_line_start = False
+            yield line
+            continue
         if not line or (wait is not None and at_line_start and _may_become_mark(line)):
             file.seek(-len(line), os.SEEK_CUR)
             if held and wait is not None:  # an end line is written along with its newline: this one is output
@@ -232,6 +247,28 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
             yield piece
     if held:
         yield b"\n"
+
+
+def _read_piece(file: BinaryIO) -> bytes | Mark:
+    """The next line, or a block of it, up to where output was dropped; then a mark of that."""
+    line = file.readline(_BLOCK)
+    if b"\0" not in line:
+        return line
+    try:
+        fd, start = file.fileno(), file.tell() - len(line)
+    except OSError:  # not a real file
+        return line
+    raw_position = os.lseek(fd, 0, os.SEEK_CUR)
+    hole = holes.find(fd, start, start + len(line))
+    os.lseek(fd, raw_position, os.SEEK_SET)  # where the file's buffer takes it to be
+    if hole is None:
+        return line
+    if hole[0] > start:
+        file.seek(hole[0])
+        return line[: hole[0] - start]
+    file.seek(hole[1])
+    size = hole[1] - start
+    return Mark("dropped", {"bytes": str(size)}, f"{size} bytes of output, for max-log")
 
 
 def _may_become_mark(line: bytes) -> bool:

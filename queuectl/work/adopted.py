@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from queuectl.core import lifecycle
-from queuectl.core.body import Body
+from queuectl.core.body import Body, OnMaxLog
 from queuectl.core.names import RunningName
-from queuectl.core.result import LOST, TIMEOUT, State
+from queuectl.core.result import LOST, TIMEOUT, Result, State
 from queuectl.spool import claims, files, logs, processes, query, rescue
+from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.rescue import Fate, Verdict
-from queuectl.work.settle import Context, finish, release
+from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +32,13 @@ class _Job:
     pid: int
     deadline: float | None
     reason: str | None = None
+    cap: LogCap | None = None
+    log: int = -1  # open while there is a cap
+
+    def close(self) -> None:
+        if self.log >= 0:
+            os.close(self.log)
+            self.log = -1
 
 
 class Adopted:
@@ -49,7 +58,8 @@ class Adopted:
         return any(job.name == name for job in self._jobs.values())
 
     def deadlines(self) -> list[float]:
-        return [job.deadline for job in self._jobs.values() if job.deadline is not None]
+        times = [job.deadline for job in self._jobs.values() if job.deadline is not None]
+        return times + [job.cap.check_at for job in self._jobs.values() if job.cap is not None]
 
     def rescue(self, name: RunningName) -> bool:
         """Do what an orphan's fate calls for; False if that is not clear yet."""
@@ -88,11 +98,36 @@ class Adopted:
             return True
         assert isinstance(move.name, RunningName)
         job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body, verdict.pid))
+        self._cap(job)
         self._jobs[descriptor] = job
         self._selector.register(descriptor, selectors.EVENT_READ)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
         self._context.report.event(self._context.now(), "adopted", name.id, text, attempt=name.attempt)
         return True
+
+    def _cap(self, job: _Job) -> None:
+        """Go on enforcing the limit of its output."""
+        body, settings = job.body, self._context.settings
+        limit = body.max_log if body and body.max_log is not None else settings.max_log
+        if limit is None:
+            return
+        try:
+            job.log = os.open(self._layout.log(job.name.id), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            attempt = logs.find_attempt(job.log, job.name)
+            offset = attempt.output_at if attempt else 0
+            kills = ((body and body.on_max_log) or settings.on_max_log) is OnMaxLog.KILL
+            job.cap = LogCap(limit, kills, offset, time.monotonic(), job.log)
+        except OSError:
+            job.close()
+
+    def _check_log(self, job: _Job, cap: LogCap, now: float) -> None:
+        if cap.check_at > now:
+            return
+        was_told, step = cap.has_passed, cap.check(job.log, now)
+        if step is Step.MUST_END and job.reason is None:
+            self._stop(job, "max-log")
+        if step is not Step.NOTHING and not was_told:
+            tell_passed(self._context, job.name.id, cap, step)
 
     def _deadline(self, name: RunningName, body: Body | None, pid: int) -> float | None:
         """When its time is up: counted from its shell's own start, for the clock may have been set since."""
@@ -109,9 +144,11 @@ class Adopted:
         return job.body if job else None
 
     def expire(self) -> None:
-        """End the jobs whose time is up."""
+        """End the jobs whose time is up, and keep the output of all of them within its limit."""
         now = time.monotonic()
         for job in self._jobs.values():
+            if job.cap is not None:
+                self._check_log(job, job.cap, now)
             if job.deadline is not None and job.deadline <= now:
                 self._stop(job, "timeout")
 
@@ -137,13 +174,18 @@ class Adopted:
         self._selector.unregister(descriptor)
         os.close(descriptor)
         job = self._jobs.pop(descriptor)
+        if job.cap is not None:
+            job.cap.drop(job.log)
+        job.close()
         if job.reason == "release":
             _note_end(self._layout.log(job.name.id), job.name, f"result={logs.RELEASED}")
             release(self._context, job.name, "stopped with its worker")
             return True
-        if job.reason == "timeout":
-            _note_end(self._layout.log(job.name.id), job.name, logs.format_outcome(TIMEOUT))
-            self._finish(job.name, job.body, Verdict(Fate.ENDED, result=TIMEOUT))
+        if job.reason in ("timeout", "max-log"):
+            result = TIMEOUT if job.reason == "timeout" else Result.signal(signal.SIGTERM)
+            why = reason_of(job.cap) if job.cap is not None and job.reason == "max-log" else ""
+            _note_end(self._layout.log(job.name.id), job.name, logs.format_outcome(result), why)
+            self._finish(job.name, job.body, Verdict(Fate.ENDED, result=result))
             return True
         verdict = self._examine(job.name)
         if verdict.fate is Fate.UNCLEAR:
@@ -166,11 +208,11 @@ class Adopted:
         finish(self._context, name, body, verdict.result or LOST, duration)
 
 
-def _note_end(path: str, name: RunningName, outcome: str) -> None:
+def _note_end(path: str, name: RunningName, outcome: str, reason: str = "") -> None:
     """Write an end line into the log of a job that this worker did not start."""
     with suppress(OSError):
         log = logs.open_log(path)
         try:
-            logs.append_end(log, name, outcome)
+            logs.append_end(log, name, outcome, reason)
         finally:
             os.close(log)

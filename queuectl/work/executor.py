@@ -30,6 +30,7 @@ from queuectl.core.body import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import TIMEOUT, Result
 from queuectl.spool import logs, processes
+from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim
 from queuectl.work.spawn import Spawner
 
@@ -42,11 +43,12 @@ _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUI
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """A command under way. `stop` ends it; `reason` is then why: `timeout`, `release` or `cancelled`."""
+    """A command under way. `stop` ends it; `reason` is then why: `timeout`, `release`, `cancelled` or `max-log`."""
 
     claim: Claim
     pid: int
     is_wrapped: bool
+    cap: LogCap | None = None
     reason: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_over: bool = False
@@ -63,6 +65,13 @@ class Execution:
             )
         self._ender.start()
 
+    def check_log(self, now: float) -> Step:
+        """Enforce the limit of its output, if it has one and is still under way."""
+        with self._lock:  # so that the log is not closed meanwhile
+            if self.cap is None or self._is_over:
+                return Step.NOTHING
+            return self.cap.check(self.claim.log, now)
+
     def wait(self) -> Result:
         """Block until the shell has ended (and, if it was stopped, all it left); how it ended."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
@@ -76,6 +85,8 @@ class Execution:
         if self._ender is None and result.kind == "signal":
             # A shell that was killed may have left its command running, which must not meet the next attempt.
             processes.terminate(self.claim.token, None, 0)
+        if self.reason == "max-log" and result.is_success:
+            return Result.signal(signal.SIGTERM)  # that it took well
         return TIMEOUT if self.reason == "timeout" else result
 
     def _result_of(self, code: int) -> Result:

@@ -13,9 +13,10 @@ from queuectl.core import lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import LOST, Result, State
-from queuectl.core.text import format_count, format_seconds
+from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool import claims, clock
+from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.store import Spool
 from queuectl.work.report import Report
 
@@ -67,6 +68,17 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         context.report.event(context.now(), "dead", name.id, text, **facts)
     else:
         context.report.event(context.now(), "done", name.id, took, **facts)
+
+
+def reason_of(cap: LogCap) -> str:
+    """Why an attempt was ended for its output, as its end line says."""
+    return f"its output passed max-log, {format_size(cap.limit)}"
+
+
+def tell_passed(context: Context, id: str, cap: LogCap, step: Step) -> None:
+    """Say that the output of a job has passed its limit, and what is done about it."""
+    what = "the job is ended" if step is Step.MUST_END else "its middle is dropped"
+    context.report.event(context.now(), "warning", id, f"{reason_of(cap)}; {what}")
 
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:

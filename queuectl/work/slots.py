@@ -15,14 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from queuectl.core.body import OnMaxLog
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool import claims, files, logs
+from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim, RefusedError
 from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import Context, finish, release
+from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
 
 MIN_FREE_INODES = 64
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
@@ -123,9 +125,10 @@ class Slots:
                 self._lock.notify_all()
 
     def deadlines(self) -> list[float]:
-        """Of the running commands, in monotonic seconds."""
+        """When a running command is out of time, or its output is to be looked at, in monotonic seconds."""
         with self._lock:
-            return [at for at in self._executions.values() if at is not None]
+            times = [at for at in self._executions.values() if at is not None]
+            return times + [run.cap.check_at for run in self._executions if run.cap is not None]
 
     def end_executions(self) -> None:
         """End what has run out of time, and everything if the worker is to stop at once."""
@@ -135,10 +138,24 @@ class Slots:
             for run in late:
                 self._executions[run] = None
             everything = list(self._executions) if self.context.stopping == 2 else []
+            capped = [run for run in self._executions if run.cap is not None]
         for run in late:
             run.stop("timeout", grace)
         for run in everything:
             run.stop("release", grace)
+        for run in capped:
+            self._check_log(run, now, grace)
+
+    def _check_log(self, run: Execution, now: float, grace: float) -> None:
+        """Enforce the limit of a job's output, and say so once."""
+        assert run.cap is not None
+        if run.cap.check_at > now:
+            return
+        was_told, step = run.cap.has_passed, run.check_log(now)
+        if step is Step.MUST_END:
+            run.stop("max-log", grace)
+        if step is not Step.NOTHING and not was_told:
+            tell_passed(self.context, run.claim.name.id, run.cap, step)
 
     def end_disowned(self) -> None:
         """End jobs whose files somebody has moved out of running/: that has settled them."""
@@ -257,6 +274,10 @@ class Slots:
         try:
             try:
                 run = self._executor.start(claim)
+                most = body.max_log if body.max_log is not None else settings.max_log
+                if most is not None:
+                    kills = (body.on_max_log or settings.on_max_log) is OnMaxLog.KILL
+                    run.cap = LogCap(most, kills, claim.offset, begun)
             except OSError as error:
                 self._settle_unstarted(claim, error)
                 return
@@ -275,9 +296,10 @@ class Slots:
         with self._lock:
             self._executions[run] = deadline
             is_too_late = self.context.stopping == 2
+        look_at = deadline if run.cap is None else run.cap.check_at
         if is_too_late:
             run.stop("release", self.context.settings.grace)
-        elif deadline is not None and deadline < self.sleeps_until:
+        elif look_at is not None and look_at < self.sleeps_until:
             self._wake()
 
     def _settle(self, run: Execution, result: Result, duration: float) -> None:
@@ -288,7 +310,11 @@ class Slots:
         elif run.reason == "cancelled":
             outcome = logs.format_outcome(CANCELLED)
         with suppress(OSError):  # a full disk: the name will tell the result
-            record_end(run.claim, run.pid, outcome)
+            reason = ""
+            if run.cap is not None:
+                run.cap.drop(run.claim.log)
+                reason = reason_of(run.cap) if run.reason == "max-log" else ""
+            record_end(run.claim, run.pid, outcome, reason)
         if run.reason == "release":
             release(self.context, name, "stopped with its worker", run.claim.run_at)
         else:

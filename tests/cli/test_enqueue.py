@@ -96,6 +96,7 @@ def test_all_options(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     assert only_body(spool) == {
         "command": "true", "id": "a", "priority": 1, "timeout": 90, "max_retries": 0, "cwd": str(tmp_path / "sub"),
         "env": {"A": "b=c", "HOST": "h"}, "retry_on": [1, 2, 3, 75], "no_retry_on": [2], "on_lost": "dead",
+        "max_log": 65536, "on_max_log": "kill",
     }  # fmt: skip
 
 

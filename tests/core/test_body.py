@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl.core import body
-from queuectl.core.body import Body
+from queuectl.core.body import Body, OnMaxLog
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.errors import InvalidJobError, NotJsonError
 from tests.spool.malformed import INCOMPLETE, INVALID
@@ -64,6 +64,8 @@ GOOD: tuple[tuple[str, Any, Any], ...] = (
     ("no_retry_on", [64], frozenset({64})),
     ("on_lost", "retry", OnLost.RETRY),
     ("on_lost", "dead", OnLost.DEAD),
+    ("max_log", 4096, 4096),
+    ("on_max_log", "kill", OnMaxLog.KILL),
     ("cwd", None, None),
     ("cwd", "/", "/"),
     ("cwd", "/srv/ä b", "/srv/ä b"),
@@ -83,6 +85,8 @@ _OUT_OF_BOUNDS: dict[str, tuple[str, list[Any]]] = {
     "backoff_jitter": ('"backoff_jitter" must be a number from 0 up to 1', [-0.1, "1", True, 1.1]),
     "retry_on": ('"retry_on" must be an array of exit codes from 1 to 255', [5, "5", [0], [256], [True], [1.0], {}]),
     "no_retry_on": ('"no_retry_on" must be an array of exit codes', [5, ["5"], [-1], [None]]),
+    "max_log": ('"max_log" must be a whole number from 4096 to', [0, 4095, 1e6, "64K", True, -1, 1 << 61]),
+    "on_max_log": ('"on_max_log" must be "drop" or "kill"', ["", "stop", 0, ["kill"]]),
     "on_lost": ('"on_lost" must be "retry" or "dead"', ["", "Dead", True, [], {}]),
 }
 BAD: tuple[tuple[str, Any, str], ...] = (
@@ -139,7 +143,8 @@ def test_every_problem_at_once() -> None:
     """One error tells everything that is wrong, in one pass over the fields."""
     wrong = {
         "command": 5, "id": "-", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
-        "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1, "cwd": "x", "env": 5,
+        "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
+        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5,
     }  # fmt: skip
     assert set(wrong) == set(body.FIELDS)
     with pytest.raises(InvalidJobError) as caught:
