@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -43,6 +44,9 @@ class Settings:
     min_free: int = 16 << 20
     settle: float = 60.0
     rescan: float = 10.0
+    notify_url: str | None = None
+    notify_on: tuple[str, ...] = ("dead",)
+    hook_timeout: float = 30.0
     keep_done: float | None = None
     keep_done_count: int | None = None
     keep_done_size: int | None = None
@@ -186,6 +190,24 @@ def parse_size(text: str) -> int:
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match[2]]
 
 
+def _url(text: str) -> str | None:
+    if text.lower() in ("none", "off", ""):
+        return None
+    if not re.fullmatch(r"https?://[^\s\x00-\x1f]+", text, re.ASCII):
+        raise ConfigError(f"not an address: {text!r}", hint="try http://localhost:8080/jobs")
+    return text
+
+
+def _events(text: str) -> tuple[str, ...]:
+    events = tuple(part.strip() for part in text.lower().split(","))
+    if unknown := [event for event in events if event not in HOOK_EVENTS]:
+        raise ConfigError(f"no such event: {unknown[0]!r}", hint=f"events: {','.join(HOOK_EVENTS)}")
+    return events
+
+
+HOOK_EVENTS = ("done", "retry", "dead", "idle")
+"""What hooks and the webhook can be told of."""
+
 KEYS = {
     "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
     "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
@@ -209,6 +231,9 @@ KEYS = {
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
+    "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
+    "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
+    "hook-timeout": Key("the longest that a hook or such a post may take", _positive_seconds),
 }
 
 
@@ -303,5 +328,5 @@ def _end_of_top_level(lines: list[str]) -> int:
 
 def _to_toml(value: Any) -> str:
     if isinstance(value, tuple):
-        return repr(list(value))
-    return repr(value) if isinstance(value, int | float) else f'"{as_text(value)}"'
+        return f"[{', '.join(map(_to_toml, value))}]"
+    return repr(value) if isinstance(value, int | float) else json.dumps(as_text(value))  # a JSON string is one of TOML

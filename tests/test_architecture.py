@@ -37,7 +37,7 @@ ONLY_IN = {
     "bottle": ["queuectl.dashboard"],
     "watchdog": ["queuectl.spool.trigger"],
     "portalocker": ["queuectl.spool.lease"],
-    "subprocess": ["queuectl.work.executor"],
+    "subprocess": ["queuectl.work.executor", "queuectl.work.hooks"],
     "multiprocessing": [],
     "pty": [],
     # for syncfs(2), fallocate(2) and posix_spawn(3)

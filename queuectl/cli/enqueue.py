@@ -133,6 +133,7 @@ def _fields_of(
         "priority": priority,
         "max_retries": max_retries,
         "on_lost": on_lost,
+        "on_max_log": on_max_log,
         "cwd": cwd,
     }
     for name, codes in (("retry_on", retry_on), ("no_retry_on", no_retry_on)):

@@ -25,6 +25,7 @@ lies in is its state.
   logs/      output           one file per job, ID.log
   workers/   one file per worker, locked by it while it lives
   tmp/       files being written
+  hooks/     on-done, on-retry, on-dead, on-idle: programs of yours that are told, if you make them
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
 Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Pause: touch paused. Go on: rm paused.
@@ -77,6 +78,10 @@ class Layout:
     def ballast(self) -> str:
         """A file of no meaning that is given up when a full disk keeps a job from being settled."""
         return f"{self.root}/tmp/ballast"
+
+    def hook(self, event: str) -> str:
+        """The executable that is told of such an event, if there is one."""
+        return f"{self.root}/hooks/on-{event}"
 
     def directory(self, state: State) -> str:
         return f"{self.root}/{state}"

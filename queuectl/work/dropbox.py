@@ -11,7 +11,7 @@ from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool import drops, files
 from queuectl.work.inbox import Inbox
-from queuectl.work.settle import Context
+from queuectl.work.settle import Context, tell_refused
 
 
 class Dropbox:
@@ -93,3 +93,4 @@ class Dropbox:
         self._inbox.forget(name)
         if id is not None:
             self._context.report.event(now, "refused", id, f"pending/{name} is no job: {reason}", file=name)
+            tell_refused(self._context, id)

@@ -15,9 +15,10 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import LOST, Result, State
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import SpoolError
-from queuectl.spool import claims, clock
+from queuectl.spool import claims, clock, query
 from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.store import Spool
+from queuectl.work.hooks import Hooks
 from queuectl.work.report import Report
 
 _TRY_AGAIN = 1.0
@@ -37,6 +38,10 @@ class Context:
     now: Callable[[], datetime] = clock.now
     rng: random.Random = field(default_factory=random.Random)
     stopping: int = 0
+    hooks: Hooks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hooks = Hooks(self)
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
@@ -68,6 +73,16 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         context.report.event(context.now(), "dead", name.id, text, **facts)
     else:
         context.report.event(context.now(), "done", name.id, took, **facts)
+    if settled:
+        event = "retry" if move.state is State.PENDING else str(move.state)
+        context.hooks.tell(event, move.state, move.name, **facts)
+
+
+def tell_refused(context: Context, id: str) -> None:
+    """Tell hooks of a file that was no job, and lies among the dead letters under that id."""
+    found = query.locate(context.spool.layout, id) if context.hooks.is_told("dead") else None
+    if found is not None and (name := query.parse_name(*found)) is not None:
+        context.hooks.tell("dead", found[0], name, result="invalid")
 
 
 def reason_of(cap: LogCap) -> str:

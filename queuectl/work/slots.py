@@ -24,7 +24,7 @@ from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim, RefusedError
 from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
+from queuectl.work.settle import Context, finish, reason_of, release, tell_passed, tell_refused
 
 MIN_FREE_INODES = 64
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
@@ -55,6 +55,7 @@ class Slots:
         self.must_list = True  # only a listing can tell what is due
         self.sleeps_until = float("inf")  # the main thread, unless it is woken; in monotonic seconds
         self.active_at = time.monotonic()  # when a slot last had a job
+        self.has_worked = False  # since the main thread last looked
         self.failure: BaseException | None = None
         self._others = others
         self._wake = wake
@@ -185,7 +186,7 @@ class Slots:
                     if claim is not None:
                         self._attempt(claim)
                 finally:
-                    self.active_at = time.monotonic()
+                    self.active_at, self.has_worked = time.monotonic(), True
                     with self._lock:
                         self._taken.discard(_id_of(text))
         except BaseException as error:
@@ -251,6 +252,7 @@ class Slots:
             self._wake()
         except RefusedError as error:
             report.event(self.context.now(), "refused", error.id, f"pending/{text} is no job: {error.why}", file=text)
+            tell_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
             report.once("claim", self.context.now(), "error", f"jobs cannot be started: {error}")
             self._hold_on()

@@ -127,6 +127,8 @@ class Worker:
         if not left:
             self._slots.join()
         goes_on = f"; {format_count(left, 'job')} left to the next worker" if left else ""
+        if self.context.stopping < 2:
+            self.context.hooks.finish()
         self._say("worker", f"{self.name} has stopped{goes_on}")
         return left
 
@@ -177,7 +179,9 @@ class Worker:
             elif key.fd == self._leash:
                 selector.unregister(self._leash)
                 self.stop()
-            elif not self._adopted.end(key.fd):
+            elif self._adopted.end(key.fd):
+                self._slots.active_at, self._slots.has_worked = time.monotonic(), True
+            else:
                 self._look_soon()
 
     def _pause(self) -> float:
@@ -255,6 +259,15 @@ class Worker:
             self._rescue()
         self._adopt_drops(self._dropbox.due())
         self._slots.advance()
+        self._note_idleness()
+
+    def _note_idleness(self) -> None:
+        """Tell once when it has run jobs and has none any more."""
+        if self._slots.busy or len(self._adopted) or self._slots.has_ready or self._slots.must_list:
+            return
+        if self._slots.has_worked:
+            self._slots.has_worked = False
+            self.context.hooks.tell("idle")
 
     def _hear(self) -> None:
         """Take in what the bell and the slots told."""
@@ -294,6 +307,7 @@ class Worker:
         """The slow beat: look at the whole spool, the watch and the settings, whatever was or was not heard."""
         begun = time.monotonic()
         self._reload_settings()
+        self.context.hooks.refresh()
         self._check_trigger()
         foreign: list[str] = []
         fresh = Schedule()
@@ -339,6 +353,7 @@ class Worker:
         now = self.context.now()
         try:
             self.context.settings = config.load(self.layout, self._flags)
+            self.context.hooks.refresh()
             self.context.report.over("config", now, "config.toml is well again")
         except ConfigError as error:
             self.context.report.once("config", now, "warning", f"the settings stay as they were: {error}")

@@ -17,6 +17,7 @@ DEFAULTS = {
     "timeout": None, "grace": 5.0, "max-log": None, "on-max-log": "drop",
     "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "keep-done-count": None,
     "keep-done-size": None, "keep-dead": None, "rescan": 10.0,
+    "notify-url": None, "notify-on": ["dead"], "hook-timeout": 30.0,
 }  # fmt: skip
 
 
@@ -47,6 +48,8 @@ def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
         ("backoff-base", "1.5", 1.5, "1.5"), ("backoff-max", "10m", 600.0, "600"), ("timeout", "1h", 3600.0, "3600"),
         ("timeout", "none", None, "none"), ("grace", "0", 0.0, "0"), ("min-free", "64M", 64 << 20, str(64 << 20)),
         ("keep-done", "30d", 2_592_000.0, "2592000"), ("settle", "500ms", 0.5, "0.5"),
+        ("notify-url", "https://example.org/x?a=b", "https://example.org/x?a=b", "https://example.org/x?a=b"),
+        ("notify-on", "done, dead", ["done", "dead"], "done,dead"), ("hook-timeout", "1m", 60.0, "60"),
         ("max-log", "10M", 10 << 20, str(10 << 20)), ("on-max-log", "KILL", "kill", "kill"),
         ("backoff-jitter", "0", 0.0, "0"), ("retry-on", "75, 64-66", [64, 65, 66, 75], "64,65,66,75"),
         ("no-retry-on", "none", None, "none"), ("permanent-codes", "qmail", [100], "100"),
@@ -72,7 +75,8 @@ def test_set(cli: CommandLine, spool: Spool, key: str, text: str, value: object,
         ("max-retries", ""), ("backoff-base", "x"), ("backoff-base", "-2"), ("backoff-base", "nan"),
         ("backoff-base", "inf"), ("backoff-max", "soon"), ("timeout", "0"), ("timeout", "maybe"), ("grace", "-1"),
         ("min-free", "lots"), ("min-free", "-5"), ("keep-done", "0"), ("keep-done-count", "-1"),
-        ("max-log", "100"), ("on-max-log", "stop"),
+        ("notify-url", "ftp://example.org"), ("notify-url", "file:///etc/passwd"), ("notify-on", "never"),
+        ("hook-timeout", "0"), ("max-log", "100"), ("on-max-log", "stop"),
         ("backoff-jitter", "2"), ("retry-on", "0"), ("retry-on", "5-3"), ("no-retry-on", "256"), ("on-lost", "maybe"),
         ("keep-done-size", "big"), ("settle", "0"), ("rescan", "none"),
     ],

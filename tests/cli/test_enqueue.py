@@ -73,25 +73,9 @@ def test_an_option_behind_a_program_is_never_guessed(
 def test_all_options(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Every option becomes the field of the body that it stands for."""
     options = [
-        "--id",
-        "a",
-        "-p",
-        "1",
-        "--timeout",
-        "1m30s",
-        "--max-retries",
-        "0",
-        "--cwd",
-        "sub",
-        "--env",
-        "A=b=c",
-        "--retry-on",
-        "75,1-3",
-        "--no-retry-on",
-        "2",
-        "--on-lost",
-        "dead",
-    ]
+        "--id", "a", "-p", "1", "--timeout", "1m30s", "--max-retries", "0", "--cwd", "sub", "--env", "A=b=c",
+        "--retry-on", "75,1-3", "--no-retry-on", "2", "--on-lost", "dead", "--max-log", "64K", "--on-max-log", "kill",
+    ]  # fmt: skip
     assert cli.ok("enqueue", *options, "--env", "HOST", "--", "true", env={"HOST": "h"}) == "a"
     assert only_body(spool) == {
         "command": "true", "id": "a", "priority": 1, "timeout": 90, "max_retries": 0, "cwd": str(tmp_path / "sub"),

@@ -71,7 +71,7 @@ def test_a_setting_is_documented_with_its_default(key: str) -> None:
     row = re.search(rf"^\| `{key}` \| (\S+) \|", section("Settings"), re.MULTILINE)
     assert row is not None
     default = DEFAULTS[config.Key.field(key)]
-    assert row[1] == ("none" if default is None else f"{default:g}" if isinstance(default, float) else str(default))
+    assert row[1] == (f"{default:g}" if isinstance(default, float) else config.as_text(default))
 
 
 @pytest.mark.parametrize("field", body.FIELDS)
