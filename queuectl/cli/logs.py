@@ -1,50 +1,112 @@
-"""`queuectl logs`"""
+"""`queuectl logs`: what jobs wrote, on stdout; where attempts begin and end, on stderr"""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import BinaryIO
 
 import click
 
-from queuectl.cli.context import complete_jobs, note, open_spool
-from queuectl.core.names import FinishedName, parse_time
-from queuectl.core.text import format_instant, printable_output
-from queuectl.errors import NotFoundError
-from queuectl.spool.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.cli.context import complete_jobs, note, open_spool, show_error
+from queuectl.cli.tail import Filter, Output, entries_of
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName
+from queuectl.errors import QueuectlError, SpoolError, UsageError
+from queuectl.spool import files
+from queuectl.spool.logs import open_reading
 from queuectl.spool.store import Spool
 
 _LOOK = 0.1
 
 
 @click.command()
-@click.argument("id", shell_complete=complete_jobs())
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_jobs())
+@click.option("-f", "--follow", is_flag=True, help="Go on until the jobs have ended.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only the output of this attempt.")
-@click.option("--raw", is_flag=True, help="The log file as it is.")
-def logs(id: str, follow: bool, attempt: int | None, raw: bool) -> None:
-    """Print what a job wrote to stdout and stderr.
+@click.option("--since", metavar="TIME", help='Only attempts that began since: 1h (ago), "9:00", ISO 8601.')
+@click.option("--grep", metavar="RE", help="Only lines that this regular expression finds something in.")
+@click.option("--head", type=click.IntRange(0), metavar="N", help="Only the first N lines.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines; with -f, then what follows.")
+@click.option("--raw", is_flag=True, help="The log files as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print the documented JSON lines instead.")
+def logs(
+    ids: tuple[str, ...],
+    follow: bool,
+    attempt: int | None,
+    since: str | None,
+    grep: str | None,
+    head: int | None,
+    tail: int | None,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Print what jobs wrote to stdout and stderr.
 
-    Where attempts begin and end is told on stderr. On a terminal control characters are escaped.
+    Where attempts begin and end is told on stderr. Lines of several jobs begin with their ids. A
+    job that has not started yet can be followed too. On a terminal control characters are escaped.
 
     \b
     Example:
       queuectl logs report
-      queuectl logs -f report
+      queuectl logs -f report backup
       queuectl logs report --attempt 2 > output
+      queuectl logs report --tail 20 --grep 'error|warning'
     """
+    wanted = Filter.of(attempt=attempt, since=since, grep=grep, head=head, tail=tail)
+    if raw and (as_json or not wanted.is_empty):
+        raise UsageError("--raw is the whole file", hint="leave out the other options")
     spool = open_spool()
-    job = spool.get(id)
-    wait = _until_ended(spool, job.id) if follow else None
-    with open_reading(spool.layout.log(job.id), job.id) as file:
-        if raw:
-            _copy(file, wait)
-        else:
-            _print(file, wait, attempt)
-            if file.tell() == 0:
+    jobs = list({job.id: job for job in map(spool.get, ids)}.values())
+    output = Output(as_json=as_json, is_labelled=len(jobs) > 1)
+
+    def show(job: Job) -> None:
+        with _open(spool, job, follow) as file:
+            wait = _until_ended(spool, job.id) if follow else None
+            if raw:
+                _copy(file, wait)
+                return
+            output.write(job.id, entries_of(file, wait, wanted))
+            if os.fstat(file.fileno()).st_size == 0:
                 note(f"nothing yet: {job.id} is {job.state}")
+
+    if follow and len(jobs) > 1:
+        _follow_all(jobs, show)
+        return
+    for job in jobs:
+        show(job)
+
+
+def _open(spool: Spool, job: Job, follow: bool) -> BinaryIO:
+    """A job's log; to follow one that has none yet, wait for it."""
+    path = spool.layout.log(job.id)
+    while follow and files.is_gone(path) and not isinstance(spool.get(job.id).name, FinishedName):
+        time.sleep(_LOOK)
+    return open_reading(path, job.id)
+
+
+def _follow_all(jobs: list[Job], show: Callable[[Job], None]) -> None:
+    """Each in a thread of its own; exits with the first failure's code once all have ended."""
+    codes: list[int] = []
+
+    def run(job: Job) -> None:
+        try:
+            show(job)
+        except QueuectlError as error:
+            codes.append(show_error(error))
+        except OSError as error:  # nobody reads any more, say
+            codes.append(SpoolError(f"{error}").exit_code)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if codes:
+        click.get_current_context().exit(codes[0])
 
 
 def _until_ended(spool: Spool, id: str) -> Callable[[], bool]:
@@ -71,40 +133,3 @@ def _copy(file: BinaryIO, wait: Callable[[], bool] | None) -> None:
         sys.stdout.flush()
         if wait is None or not wait():
             return
-
-
-def _describe(mark: Mark) -> str:
-    """A line of queuectl's as people read it."""
-    if mark.event == "start":
-        try:
-            at = format_instant(parse_time(mark.fields.get("started_at", "")))
-        except ValueError:
-            at = "?"
-        return f"attempt {mark.attempt} started at {at} by {mark.fields.get('worker')}"
-    if mark.event == "end":
-        return f"attempt {mark.attempt} ended: {parse_outcome(mark.fields) or mark.fields.get('result')}"
-    return f"{mark.event} {mark.text}"
-
-
-def _print(file: BinaryIO, wait: Callable[[], bool] | None, only: int | None) -> None:
-    """Output to stdout, the lines of queuectl to stderr."""
-    is_terminal = sys.stdout.isatty()
-    current, seen = 0, set()
-    for entry in read_entries(file, wait):
-        if isinstance(entry, Mark):
-            sys.stdout.flush()
-            if entry.attempt is not None and entry.event == "start":
-                current = entry.attempt
-                seen.add(current)
-            if only is None or entry.attempt == only:
-                note(f"-- {_describe(entry)}")
-        elif only is None or current == only:
-            if is_terminal:
-                sys.stdout.write(printable_output(entry.decode("utf-8", "replace")))
-            else:
-                sys.stdout.buffer.write(entry)
-    sys.stdout.flush()
-    if only is not None and only not in seen:
-        raise NotFoundError(
-            f"no attempt {only} in this log", f"attempts: {', '.join(map(str, sorted(seen))) or 'none'}"
-        )

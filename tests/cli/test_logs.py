@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -117,3 +118,106 @@ def test_follow(cli: CommandLine, spool: Spool, tmp_path: Path, raw: list[str]) 
 def test_follow_a_job_that_has_ended(cli: CommandLine, job: str) -> None:
     """-f of a finished job prints all there is and returns."""
     assert output(cli, "-f", job)[0] == FIRST + SECOND
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tail", "2"], b"second\nthird, without a newline"),
+        (["--tail", "1"], b"third, without a newline"),
+        (["--tail", "0"], b""),
+        (["--tail", "99"], FIRST + SECOND),
+        (["--head", "1"], FIRST),
+        (["--head", "2"], FIRST + b"second\n"),
+        (["--grep", "^s|, w"], SECOND),
+        (["--grep", "first", "--tail", "1"], FIRST),
+        (["--attempt", "2", "--head", "1"], b"second\n"),
+        (["--since", "2026-11-24T03:43:05Z"], SECOND),
+        (["--since", "2999-01-01T00:00:00Z"], b""),
+    ],
+)
+def test_parts(cli: CommandLine, job: str, words: list[str], expected: bytes) -> None:
+    """--head, --tail, --grep and --since leave the lines that are asked for."""
+    assert output(cli, job, *words)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--head", "1", "--tail", "1"], ["--raw", "--tail", "1"], ["--raw", "--json"], ["--grep", "("], ["--since", "x"]],
+)
+def test_contradictions(cli: CommandLine, job: str, words: list[str]) -> None:
+    """What does not go together, or cannot be understood, is a usage error."""
+    assert cli.run("logs", job, *words).returncode == 2
+
+
+def test_the_end_of_a_long_log_is_found_from_its_end(cli: CommandLine, spool: Spool) -> None:
+    """The last lines are those that sorting all would find, also in a log of many blocks and many attempts."""
+    put_finished(spool.layout, "long")
+    lines = b"".join(b"line %d %s\n" % (number, b"x" * (number % 300)) for number in range(20_000))
+    spool.log_path("long").write_bytes(LOG + LOG[:86] + lines)
+    for number in (1, 10, 1000, 19_999):
+        assert output(cli, "long", "--tail", f"{number}")[0] == b"".join(lines.splitlines(keepends=True)[-number:])
+
+
+def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
+    """Lines of several jobs begin with their ids; a job named twice is shown once."""
+    put_finished(spool.layout, "other")
+    spool.log_path("other").write_bytes(b"hello\n")
+    out, error = output(cli, "other", job, "other", "--tail", "1")
+    assert out == b"other | hello\njob | third, without a newline\n"
+    assert error[-1].startswith("-- job: retry ")
+
+
+def test_json(cli: CommandLine, job: str) -> None:
+    """--json prints one object a line for each line of output and for each line of queuectl's."""
+    entries = [json.loads(line) for line in output(cli, job, "--json")[0].splitlines()]
+    assert [entry["event"] for entry in entries] == [
+        "start", "output", "end", "start", "output", "output", "end", "retry"
+    ]  # fmt: skip
+    assert entries[1] == {
+        "job": "job", "event": "output", "attempt": 1, "text": "first \x1b[31mred\ufffd", "started_at": None,
+        "worker": None, "result": None, "bytes": None,
+    }  # fmt: skip
+    assert entries[0]["started_at"] == "2026-11-24T03:43:00.000Z"
+    assert entries[6]["result"] == "signal9"
+    assert len({tuple(entry) for entry in entries}) == 1
+
+
+def test_follow_several(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """-f of several jobs prints each line as it comes, and ends with the last of them."""
+    go = tmp_path / "go"
+    for id in ("a", "b"):
+        spool.enqueue(f"echo one; while ! [ -e {go} ]; do sleep 0.01; done; echo two", id=id)
+    seen = tmp_path / "seen"
+    with seen.open("wb") as stdout:
+        process = subprocess.Popen(cli.argv("logs", "-f", "a", "b"), stdout=stdout, stderr=subprocess.DEVNULL)
+    with workers(spool.path, 1, "--count", "2"):
+        wait_for(lambda: seen.read_bytes().count(b"one") == 2, "the first lines")
+        go.touch()
+        assert process.wait(30) == 0
+    assert sorted(seen.read_text().splitlines()) == ["a | one", "a | two", "b | one", "b | two"]
+
+
+def test_follow_from_the_tail(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """-f --tail prints the last lines of what is there, then whatever follows."""
+    go = tmp_path / "go"
+    spool.enqueue(f"seq 100; while ! [ -e {go} ]; do sleep 0.01; done; seq 3", id="a")
+    seen = tmp_path / "seen"
+    with workers(spool.path):
+        wait_for(lambda: b"\n100\n" in spool.log_path("a").read_bytes(), "the first lines")
+        with seen.open("wb") as stdout:
+            process = subprocess.Popen(
+                cli.argv("logs", "-f", "--tail", "2", "a"), stdout=stdout, stderr=subprocess.DEVNULL
+            )
+        wait_for(lambda: seen.read_bytes() == b"99\n100\n", "the last lines")
+        go.touch()
+        assert process.wait(30) == 0
+    assert seen.read_bytes() == b"99\n100\n1\n2\n3\n"
+
+
+def test_follow_a_job_without_a_log(cli: CommandLine, spool: Spool) -> None:
+    """-f of a job that another tool has dropped waits until its log is made."""
+    put(spool.layout, pending_name("a"), "echo hello")
+    process = subprocess.Popen(cli.argv("logs", "-f", "a"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with workers(spool.path):
+        assert process.communicate(timeout=30)[0] == b"hello\n"

@@ -19,7 +19,7 @@ DOCUMENT = ROOT / "docs/JSON.md"
 SHOWN = {
     section.title.removeprefix("queuectl "): section
     for section in sections(DOCUMENT.read_text())
-    if section.title.endswith("--json") and not section.title.startswith("queuectl worker start")
+    if section.title.endswith("--json") and not re.match("queuectl (worker start|logs) ", section.title)
 }
 VOLATILE = {"free_bytes", "free_inodes", "pid"}
 EVENTS_IN_SOURCE = {"event": 1, "once": 2, "_say": 0}
@@ -56,6 +56,15 @@ def test_an_example_has_every_key(words: str, home: Path) -> None:
     """A command prints what its example shows: the same keys in the same order, with values of the same kind."""
     printed = CommandLine(home / "spool", home).ok(*shlex.split(words)).replace(str(home), session.HOME)
     assert shape(examples(SHOWN[words])[0]) == shape(json.loads(printed))
+
+
+def test_the_example_of_a_line_of_a_log(home: Path) -> None:
+    """`logs` prints one object a line, each with the keys of the example."""
+    title = "queuectl logs report --json"
+    (section,) = [section for section in sections(DOCUMENT.read_text()) if section.title == title]
+    lines = CommandLine(home / "spool", home).ok("logs", "report", "--json").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["start", "output", "end"]
+    assert shape(json.loads(lines[0])) == shape(examples(section)[0])
 
 
 def test_the_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
