@@ -18,6 +18,7 @@ _COMMANDS = {
     "enqueue": "queuectl.cli.enqueue:enqueue",
     "worker": "queuectl.cli.worker:worker",
     "status": "queuectl.cli.status:status",
+    "top": "queuectl.cli.top:top",
     "list": "queuectl.cli.jobs:list_",
     "show": "queuectl.cli.show:show",
     "logs": "queuectl.cli.logs:logs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from datetime import datetime
 from typing import Any
 
@@ -10,15 +12,26 @@ import click
 from queuectl.cli.context import json_option, open_spool, print_json, shown
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
+from queuectl.errors import UsageError
 from queuectl.spool import claims
 from queuectl.spool.clock import now
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
 
+_INTERVAL = 2.0
+_SHARE = 10  # of the time, looking takes a tenth at most
+
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 3600),
+    metavar="SECONDS",
+    help="Between looks, with --watch; 2 if not given.",
+)
 @json_option
-def status(as_json: bool) -> None:
+def status(watch: bool, interval: float | None, as_json: bool) -> None:
     """Count the jobs in each state, the workers, the free space.
 
     Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
@@ -27,8 +40,29 @@ def status(as_json: bool) -> None:
     Example:
       queuectl status
       queuectl status --json | jq .counts.ready
+      queuectl status --watch
     """
+    if interval is not None and not watch:
+        raise UsageError("--interval is for --watch", hint="give both of them")
     spool = open_spool()
+    if not watch:
+        _show(spool, as_json)
+        return
+    is_terminal = sys.stdout.isatty()
+    while True:
+        begun = time.monotonic()
+        if is_terminal and not as_json:
+            click.clear()
+        _show(spool, as_json)
+        if not as_json and not is_terminal:
+            click.echo()
+        sys.stdout.flush()
+        took = time.monotonic() - begun
+        time.sleep(max(interval or _INTERVAL, _SHARE * took))
+
+
+def _show(spool: Spool, as_json: bool) -> None:
+    """Look once, and print."""
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = claims.room(spool.layout)
     if as_json:

@@ -36,7 +36,7 @@ class Report:
             head = {"at": format_rfc3339(now), "worker": self.worker, "event": event, "job": job}
             line = json.dumps({**head, **fields, "message": text})
         else:
-            at = now.astimezone().strftime("%H:%M:%S") + (f"  {self.worker or '-'}" if self._is_labelled else "")
+            at = now.astimezone().strftime("%H:%M:%S") + (f"  {self.worker or '-':<13}" if self._is_labelled else "")
             line = printable(" ".join(f"{at}  {event:<8} {job or '':<14} {text}".split("\n"))).rstrip()
         with self._lock:
             try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queuectl import Spool
+from queuectl import Spool, __version__
 from queuectl.core.result import State
 from tests.cli.given import RFC3339, put_foreign, put_one_of_each, run_on_terminal
 from tests.spool.given import WORKER, put_finished
@@ -15,7 +15,7 @@ from tests.support import CommandLine, workers
 
 COUNTS = {"ready": 1, "scheduled": 1, "retrying": 1, "pending": 3, "running": 1, "done": 1, "dead": 1, "dropped": 0}
 STATUS_KEYS = {"spool", "paused", "counts", "oldest_ready_at", "next_run_at", "workers", "free_bytes", "free_inodes"}
-WORKER_KEYS = {"worker", "alive", "host", "pid", "slots", "started_at", "version", "runs"}
+WORKER_KEYS = {"worker", "alive", "host", "pid", "slots", "started_at", "uptime", "version", "runs"}
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
     "last_hour", "last_day", "per_minute",
@@ -102,14 +102,15 @@ def test_a_living_worker(cli: CommandLine, spool: Spool) -> None:
     """A worker that lives is shown with its slots and since when, in status and in `worker list`."""
     with workers(spool.path, 1, "--count", "3"):
         (worker,) = cli.json("status")["workers"]
-        assert [worker] == cli.json("worker", "list")
+        (again,) = cli.json("worker", "list")
+        assert {**worker, "uptime": again["uptime"]} == again
         assert (worker["alive"], worker["slots"], worker["runs"]) == (True, 3, [])
         assert RFC3339.fullmatch(worker["started_at"])
         assert table(cli.ok("status"))["worker"] == [worker["worker"], "3", "slots,", "runs", "0"]
         header, row = cli.ok("worker", "list").splitlines()
-    assert header.split() == ["WORKER", "STATE", "SLOTS", "SINCE", "RUNS"]
+    assert header.split() == ["WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "RUNS"]
     assert row.split()[:3] == [worker["worker"], "alive", "3"]
-    assert row.split()[4:] == ["ago", "-"]
+    assert row.split()[4:] == ["ago", __version__, "-"]
 
 
 @pytest.fixture

@@ -1,0 +1,214 @@
+"""`queuectl top`: the queue, its workers and running jobs, live on a terminal"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from queuectl.cli.context import open_spool
+from queuectl.cli.jobs import command_text
+from queuectl.cli.status import worker_started_at
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
+from queuectl.errors import UsageError
+from queuectl.spool import claims
+from queuectl.spool.clock import now
+from queuectl.spool.query import Counts
+from queuectl.spool.store import Spool
+
+if TYPE_CHECKING:
+    from curses import window
+
+_SHARE = 10  # of the time, looking takes a tenth at most
+_ENOUGH = 200  # jobs of a state that any screen can show
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a screen shows, as of `at`."""
+
+    at: datetime
+    path: str
+    is_paused: bool
+    counts: Counts
+    workers: Sequence[dict[str, Any]]
+    free: int
+    running: Sequence[Job]
+    waiting: Sequence[Job]
+    ended: Sequence[Job]
+
+
+@click.command()
+@click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, metavar="SECONDS", help="1 if not given.")
+def top(interval: float) -> None:
+    """Show running jobs, the queue and the workers, live.
+
+    q quits, any other key looks again at once. What fits is shown: running jobs first, the
+    longest-running on top, then those that come next, then those that ended last.
+
+    \b
+    Example:
+      queuectl top
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("top needs a terminal", hint="for scripts: queuectl status --json, or status --watch")
+    spool = open_spool()
+    import curses
+
+    curses.wrapper(lambda screen: _run(screen, spool, interval))
+
+
+def _run(screen: window, spool: Spool, interval: float) -> None:
+    """Look and draw until q is pressed; a resize draws anew what was last seen."""
+    import curses
+
+    curses.use_default_colors()
+    with suppress(curses.error):  # a terminal that cannot hide its cursor
+        curses.curs_set(0)
+    while True:
+        begun = time.monotonic()
+        seen = look(spool)
+        next_look = time.monotonic() + max(interval, _SHARE * (time.monotonic() - begun))
+        while (left := next_look - time.monotonic()) > 0:
+            _draw(screen, seen)
+            screen.timeout(max(1, round(left * 1000)))
+            key = screen.getch()
+            if key in (ord("q"), ord("Q")):
+                return
+            if key not in (-1, curses.KEY_RESIZE):
+                break
+
+
+def _draw(screen: window, seen: Snapshot) -> None:
+    import curses
+
+    height, width = screen.getmaxyx()
+    screen.erase()
+    for row, (text, is_heading) in enumerate(lines_of(seen, max(0, width - 1), height)):
+        try:
+            screen.addnstr(row, 0, text, max(0, width - 1), curses.A_REVERSE if is_heading else curses.A_NORMAL)
+        except curses.error:  # the terminal has shrunk meanwhile
+            break
+    screen.refresh()
+
+
+def look(spool: Spool) -> Snapshot:
+    """What there is to see now."""
+    return Snapshot(
+        at=now(),
+        path=str(spool.path),
+        is_paused=spool.is_paused(),
+        counts=spool.counts(),
+        workers=list(spool.workers()),
+        free=claims.room(spool.layout)[0],
+        running=list(spool.list((State.RUNNING,), limit=_ENOUGH)),
+        waiting=list(spool.list((State.PENDING,), limit=_ENOUGH)),
+        ended=sorted(
+            (*spool.list((State.DEAD,), limit=50), *spool.list((State.DONE,), limit=50)),
+            key=lambda job: job.finished_at or now(),
+            reverse=True,
+        ),
+    )
+
+
+def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
+    """The lines of a screen of that size, and which of them are headings."""
+    head = list(_summary(seen, width))
+    room = max(0, height - len(head))
+    workers = [_worker(worker, seen.at) for worker in seen.workers]
+    parts = [
+        (("RUNNING", "TRY", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
+        (("NEXT", "TRY", "STARTS", "PRI", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
+        (("ENDED", "TRY", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
+        (("WORKERS", "SLOTS", "UP", "VERSION", "RUNS"), workers),
+    ]
+    shares = _share(room, [len(rows) for _, rows in parts])
+    found = [(text, False) for text in head]
+    for (header, rows), share in zip(parts, shares, strict=True):
+        if share:
+            found += _table(header, rows[: share - 1], width)
+    return [(text[:width], is_heading) for text, is_heading in found[:height]]
+
+
+def _share(room: int, sizes: list[int]) -> list[int]:
+    """How many lines each table gets, its heading included: each its part first, then what others leave."""
+    wanted = [size + 1 if size else 0 for size in sizes]
+    present = sum(1 for want in wanted if want)
+    given = [min(want, room // present) if present else 0 for want in wanted]
+    for index, want in enumerate(wanted):  # those above take what is left
+        extra = min(want - given[index], room - sum(given))
+        given[index] += max(0, extra)
+    return [share if share > 1 else 0 for share in given]
+
+
+def _summary(seen: Snapshot, width: int) -> Iterator[str]:
+    counts = seen.counts
+    clock = seen.at.astimezone().strftime("%H:%M:%S")
+    alive = [worker for worker in seen.workers if worker["alive"]]
+    slots = sum(worker.get("slots", 0) for worker in alive)
+    room = max(1, width - len(clock) - 1)
+    yield f"{_fit(printable(seen.path), room):<{room}} {clock}"
+    yield (
+        f"running {counts.running} of {format_count(slots, 'slot')}   ready {counts.ready}   "
+        f"scheduled {counts.scheduled}   retrying {counts.retrying}   done {counts.done}   dead {counts.dead}"
+    )
+    remarks = [format_count(len(alive), "worker"), f"{format_size(seen.free)} free"]
+    if seen.is_paused:
+        remarks.insert(0, "PAUSED")
+    if counts.oldest_ready:
+        waited = max(0.0, (seen.at - counts.oldest_ready).total_seconds())
+        remarks.append(f"the oldest ready job has waited {format_seconds(waited)}")
+    yield "   ".join(remarks)
+    yield ""
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> list[tuple[str, bool]]:
+    """A heading line and rows in columns; the last column is cut to the width."""
+    cells = [tuple(printable(cell) for cell in row) for row in rows]
+    limit = max(12, width // 4)
+    widths = [min(limit, max(len(row[column]) for row in (header, *cells))) for column in range(len(header) - 1)]
+
+    def line(row: tuple[str, ...]) -> str:
+        fitted = [f"{_fit(cell, size):<{size}}" for cell, size in zip(row, widths, strict=False)]
+        return "  ".join([*fitted, row[-1]])[:width]
+
+    return [(f"{line(header):<{width}}", True), *((line(row), False) for row in cells)]
+
+
+def _fit(text: str, size: int) -> str:
+    return text if len(text) <= size else text[: size - 1] + "…"
+
+
+def _running(job: Job, at: datetime) -> tuple[str, ...]:
+    since = format_seconds(max(0.0, (at - job.started_at).total_seconds())) if job.started_at else ""
+    return job.id, f"{job.attempts}", since, job.worker or "", command_text(job)
+
+
+def _waiting(job: Job, at: datetime) -> tuple[str, ...]:
+    starts = "now" if job.run_at is None or job.run_at <= at else format_age(job.run_at, at)
+    return job.id, f"{job.attempts}", starts, f"{job.priority}", command_text(job)
+
+
+def _ended(job: Job, at: datetime) -> tuple[str, ...]:
+    when = format_age(job.finished_at, at) if job.finished_at else ""
+    return job.id, f"{job.attempts}", when, f"{job.result or ''}", command_text(job)
+
+
+def _worker(worker: dict[str, Any], at: datetime) -> tuple[str, ...]:
+    started_at = worker_started_at(worker)
+    up = "gone" if not worker["alive"] else format_age(started_at, at).removesuffix(" ago") if started_at else "?"
+    return (
+        worker["worker"],
+        f"{worker.get('slots', '?')}",
+        up,
+        f"{worker.get('version', '?')}",
+        " ".join(worker["runs"]) or "-",
+    )
