@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from queuectl.core.result import Result
 
@@ -56,6 +57,7 @@ def is_valid_id(text: str) -> bool:
     return re.fullmatch(ID_PATTERN, text, re.ASCII) is not None
 
 
+@lru_cache(maxsize=64)  # an attempt names its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
     return (
