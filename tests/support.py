@@ -95,10 +95,15 @@ class WorkerProcess:
     """Those that the test in progress has started, for a fixture to end."""
 
     def __init__(
-        self, spool: Path, *words: str, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+        self,
+        spool: Path,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        report: Path | None = None,
     ) -> None:
-        """`prefix` stands for `python -m queuectl`, for workers that are started in another way."""
-        self.report = spool.parent / f"worker-{time.monotonic_ns()}.report"
+        """`prefix` stands for `python -m queuectl`, `report` is a directory other than the spool's parent."""
+        self.report = (report or spool.parent) / f"worker-{time.monotonic_ns()}.report"
         program = prefix or (sys.executable, "-m", "queuectl")
         with self.report.open("wb") as stderr:
             self.process = subprocess.Popen(

@@ -249,7 +249,6 @@ def _in_child(act: Act, said: Path, strace: list[str], trace: Path) -> int:
     gate_r, gate_w = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(gate_w)
         select.select([gate_r], [], [])
         os._exit(_run(act, said))
     os.close(gate_r)
