@@ -25,6 +25,7 @@ _COMMANDS = {
     "dlq": "queuectl.cli.dlq:dlq",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
+    "fsck": "queuectl.cli.fsck:fsck",
 }
 """Where each command is, in the order in which people meet them."""
 

@@ -145,12 +145,17 @@ def _starts(evidence: Evidence) -> Counter[str]:
 def _end_jobs(spool: Spool) -> None:
     """No process outlives a power cut."""
     mark = f"QUEUECTL_SPOOL={spool.path}".encode()
-    for entry in os.listdir("/proc"):
-        try:
-            if entry.isdecimal() and mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                os.kill(int(entry), signal.SIGKILL)
-        except OSError:
-            continue
+    deadline = time.monotonic() + 5
+    is_clear = False
+    while not is_clear and time.monotonic() < deadline:
+        is_clear = True
+        for entry in os.listdir("/proc"):
+            try:
+                if entry.isdecimal() and mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry), signal.SIGKILL)
+                    is_clear = False
+            except OSError:
+                continue
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

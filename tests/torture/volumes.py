@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,9 +53,13 @@ class Volume:
         subprocess.run(command, check=True, capture_output=True)
 
     def unmount(self) -> None:
-        """Also when somebody still works there; whoever does loses it."""
-        if subprocess.run(["umount", str(self.path)], check=False, capture_output=True).returncode:
-            subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
+        """Once nobody works there any more; after ten seconds, whoever still does loses it."""
+        deadline = time.monotonic() + 10
+        while subprocess.run(["umount", str(self.path)], check=False, capture_output=True).returncode:
+            if time.monotonic() > deadline:
+                subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
+                break
+            time.sleep(0.05)
 
     def sync(self) -> None:
         fd = os.open(self.path, os.O_RDONLY)
