@@ -26,6 +26,7 @@ _COMMANDS = {
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
     "fsck": "queuectl.cli.fsck:fsck",
+    "doctor": "queuectl.cli.doctor:doctor",
 }
 """Where each command is, in the order in which people meet them."""
 
