@@ -32,9 +32,10 @@ def worker() -> None:
     "--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="Jobs to run at a time; 1 if not given."
 )
 @click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("--trust-anyone", is_flag=True, help="Work although other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
-def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
+def start(count: int, drain: bool, trust_anyone: bool, quiet: bool, as_json: bool) -> None:
     """Run jobs, in the foreground, until told to stop.
 
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends them and puts them back.
@@ -52,7 +53,8 @@ def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
 
     spool = open_spool(create=True)
     report = Report("json" if as_json else "quiet" if quiet else "text")
-    running = Worker(Context(spool, report, config.load(spool.layout)), slots=count, drain=drain)
+    context = Context(spool, report, config.load(spool.layout))
+    running = Worker(context, slots=count, drain=drain, trusts_anyone=trust_anyone)
     running.install_signal_handlers()
     running.run()
 

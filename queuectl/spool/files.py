@@ -19,10 +19,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Content(NamedTuple):
-    """The bytes of a regular file and what tells it from any other: device, inode, size, mtime_ns."""
+    """The bytes of a regular file, what tells it from others (device, inode, size, mtime_ns), and its owner's uid."""
 
     data: bytes
     identity: tuple[int, int, int, int]
+    owner: int
 
 
 class NotRegularError(OSError):
@@ -54,7 +55,7 @@ def read_descriptor(fd: int, path: str) -> Content:
     data = os.pread(fd, MAX_BODY + 1, 0)
     while len(data) <= MAX_BODY and (more := os.pread(fd, MAX_BODY + 1 - len(data), len(data))):
         data += more
-    return Content(data, identify(status))
+    return Content(data, identify(status), status.st_uid)
 
 
 def identify(status: os.stat_result) -> tuple[int, int, int, int]:

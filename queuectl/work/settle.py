@@ -15,7 +15,7 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import LOST, Result, State
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import SpoolError
-from queuectl.spool import claims, clock
+from queuectl.spool import claims, clock, trust
 from queuectl.spool.store import Spool
 from queuectl.work.report import Report
 
@@ -36,6 +36,10 @@ class Context:
     now: Callable[[], datetime] = clock.now
     rng: random.Random = field(default_factory=random.Random)
     stopping: int = 0
+
+    def trusts(self, uid: int) -> bool:
+        """Whether that user's files in pending/ are run."""
+        return trust.is_allowed(self.spool.layout, uid, self.settings.allow_users)
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:

@@ -220,7 +220,7 @@ class Slots:
         report = self.context.report
         claim = None
         try:
-            claim = claims.claim(self.layout, text, self.worker, self.context.now)
+            claim = claims.claim(self.layout, text, self.worker, self.context.now, self.context.trusts)
         except (NotJsonError, PermissionError):
             self.suspects.append(text)  # still being written, in place, under a canonical name
             self._wake()

@@ -23,7 +23,7 @@ from queuectl.core.names import PendingName, RunningName, format_time, is_ignore
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import ConfigError, SpoolError
-from queuectl.spool import claims, lease, processes, prune, query, rescue
+from queuectl.spool import claims, lease, processes, prune, query, rescue, trust
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
@@ -43,16 +43,23 @@ class Worker:
     """Runs the jobs of a spool until it is told to stop or, with `drain`, until none is left.
 
     `slots` jobs run at a time; jobs adopted from dead workers count. `flags` are fields of Settings that
-    override the spool's.
+    override the spool's. Unless it `trusts_anyone`, it refuses a spool that other users could write to.
     """
 
     def __init__(
-        self, context: Context, *, slots: int = 1, drain: bool = False, flags: dict[str, Any] | None = None
+        self,
+        context: Context,
+        *,
+        slots: int = 1,
+        drain: bool = False,
+        flags: dict[str, Any] | None = None,
+        trusts_anyone: bool = False,
     ) -> None:
         self.context = context
         self.layout = context.spool.layout
         self.slots = slots
         self._drain = drain
+        self._trusts_anyone = trusts_anyone
         self._flags = flags or {}
         self._settings_seen: object = None
         self._rung: deque[str | None] = deque()
@@ -66,7 +73,9 @@ class Worker:
     # --- life
 
     def run(self) -> None:
-        """Work until told to stop or drained. Raises SpoolError if the spool is lost."""
+        """Work until told to stop or drained. Raises SpoolError if the spool is lost or not safe."""
+        if not self._trusts_anyone:
+            trust.require_safe(self.layout)
         host = socket.gethostname()
         info = {
             "slots": self.slots,
