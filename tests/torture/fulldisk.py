@@ -36,7 +36,7 @@ def rage(kind: str, home: Path, *, what: str = "bytes", rounds: int = 4, seed: i
     """Fill up `bytes` or `inodes`, submit, let running jobs end, free the space again; then judge."""
     rng = random.Random(seed)
     found = Fullness()
-    with volume(kind, home, OPTIONS.get(kind, "")) as disk:
+    with volume(kind, home, OPTIONS.get(kind, ""), 64 if kind == "ext4" else None) as disk:
         evidence = Evidence(home / "evidence")
         spool = Spool(disk.path / "spool", create=True)
         (spool.path / "config.toml").write_text("min-free = 0\nrescan = 0.2\n")

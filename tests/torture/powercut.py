@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,8 @@ def _strike(disk: Volume, home: Path, number: int, rng: random.Random, outage: O
         again = [id for id in durable if _starts(evidence)[id] != ran[id]]
         outage.problems += [f"cut {number}: {id} was done and durable, and ran again" for id in again]
     outage.repeated += sum(count > 1 for count in _starts(evidence).values())
+    if not outage.problems:
+        shutil.rmtree(spool.path)  # with its ballast; the file system grows old all the same
 
 
 def _judge(spool: Spool, evidence: Evidence, home: Path) -> list[str]:

@@ -22,7 +22,7 @@ MAKE: dict[str, Sequence[str]] = {
     "xfs": ("mkfs.xfs", "-q", "-f"),
     "btrfs": ("mkfs.btrfs", "-q", "-f"),
 }
-_MIB = {"ext4": 64, "xfs": 320, "btrfs": 256}
+_MIB = {"ext4": 128, "xfs": 320, "btrfs": 256}
 
 
 def missing(kind: str) -> str | None:
