@@ -250,7 +250,7 @@ def _check_clock(spool: Layout) -> Check:
     if abs(skew) > _SKEW:
         found = f"the file system's differs by {format_seconds(abs(skew.total_seconds()))}"
         return Check(Health.WARN, "clock", found, "let both hosts follow the same time server")
-    newest = max((text for text in query.iterate_names(spool, State.DONE)), default="")
+    newest = max((max(names) for names in query.iterate_names(spool, State.DONE)), default="")
     last = FinishedName.parse(newest)
     if last is not None and last.finished_at > now + _SKEW:
         ahead = format_seconds((last.finished_at - now).total_seconds())

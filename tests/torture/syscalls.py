@@ -40,6 +40,7 @@ from queuectl.spool import claims, clock, drops, lease, logs
 from queuectl.work.adopted import Adopted
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
+from queuectl.work.slots import Slots
 from queuectl.work.worker import Worker
 from tests.torture import checker, witness
 
@@ -119,19 +120,15 @@ def attempt(scene: Scene) -> Act:
     """From the claim to the settled job, as a slot does it."""
     scene.submit()
     own = scene.lease()
-    worker = Worker(scene.context())
-    worker.name = own.name
-    from queuectl.work.executor import Executor
-
-    worker._executor = Executor(scene.spool.layout.root, own.name)
+    slots = Slots(scene.context(), own.name, 1, others=lambda: 0, wake=lambda: None, look_soon=lambda: None)
     (text,) = os.listdir(scene.spool.layout.pending)
 
     def act() -> None:
-        held = worker._claim(text)
+        held = slots._claim(text)
         if held is not None:
-            worker._attempt(held)
+            slots._attempt(held)
 
-    worker._hold_on = lambda: None  # type: ignore[method-assign]
+    slots._hold_on = lambda: None  # type: ignore[method-assign]
     return act
 
 
