@@ -32,7 +32,7 @@ class Settings:
     settle: float = 60.0
     rescan: float = 10.0
     keep_done: float | None = None
-    allow_users: str = ""
+    allow_users: str | None = None
 
     @property
     def policy(self) -> RetryPolicy:
@@ -93,7 +93,9 @@ def _size(text: str) -> int:
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match[2]]
 
 
-def _users(text: str) -> str:
+def _users(text: str) -> str | None:
+    if text.lower() in ("none", ""):
+        return None
     try:
         trust.parse_users(text)
     except UsageError as error:
@@ -110,7 +112,7 @@ KEYS = {
     "min-free": Key("free disk space below which no job is started", _size),
     "settle": Key("how long an unreadable file in pending/ must lie unchanged before it is refused", _positive_seconds),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
-    "allow-users": Key("other users whose files in pending/ are run; * for everyone", _users),
+    "allow-users": Key("other users whose files in pending/ are run; * for all", _users),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
 }
 

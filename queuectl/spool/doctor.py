@@ -24,7 +24,7 @@ from queuectl.core.names import FinishedName
 from queuectl.core.result import State
 from queuectl.core.text import format_seconds, format_size
 from queuectl.errors import QueuectlError
-from queuectl.spool import claims, clock, files, lease, query
+from queuectl.spool import claims, clock, files, lease, query, trigger
 from queuectl.spool.layout import Layout
 
 _NETWORK = re.compile(r"nfs.*|cifs|smb.*|fuse\..*|9p|ceph|glusterfs|afs|virtiofs")
@@ -61,7 +61,7 @@ def examine(spool: Layout, min_free: int) -> Iterator[Check]:
     yield _check_permissions(spool)
     for subject, attempt, advice in _TRIES:
         yield _try(spool, subject, attempt, advice)
-    yield _check_inotify()
+    yield _check_inotify(spool)
     yield _check_open_files()
     yield _check_proc()
     yield _check_clock(spool)
@@ -206,18 +206,17 @@ _TRIES: tuple[tuple[str, Callable[[str], str], str], ...] = (
 # --- the machine
 
 
-def _check_inotify() -> Check:
+def _check_inotify(spool: Layout) -> Check:
     limits = Path("/proc/sys/fs/inotify")
     if not sys.platform.startswith("linux") or not limits.is_dir():
         return _ok("file events", "those of this platform")
     instances = (limits / "max_user_instances").read_text().strip()
-    try:
-        from watchdog.observers.inotify_c import InotifyFD
-
-        os.close(InotifyFD._create_inotify_fd())
-    except (OSError, AttributeError, ImportError) as error:
+    bell = trigger.Trigger(spool, lambda path: None)
+    problem = bell.problem
+    bell.close()
+    if problem is not None:
         advice = "workers look every second instead; raise fs.inotify.max_user_instances"
-        return Check(Health.WARN, "file events", f"{error}; the limit is {instances}", advice)
+        return Check(Health.WARN, "file events", f"{problem}; the limit is {instances}", advice)
     return _ok("file events", f"inotify, {instances} instances for each user")
 
 

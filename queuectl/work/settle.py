@@ -39,7 +39,7 @@ class Context:
 
     def trusts(self, uid: int) -> bool:
         """Whether that user's files in pending/ are run."""
-        return trust.is_allowed(self.spool.layout, uid, self.settings.allow_users)
+        return trust.is_allowed(self.spool.layout, uid, self.settings.allow_users or "")
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
