@@ -61,7 +61,7 @@ def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
         points = struck = 0
         problems: list[str] = []
         for operation in OPERATIONS:
-            step = 10 if short else 1
+            step = (10 if short else 1) * (7 if operation == "worker" else 1)
             words = [sys.executable, "-m", "tests.torture.syscalls", operation, fault, str(step)]
             done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=3600)
             if not done.stdout:

@@ -31,6 +31,9 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
+import portalocker  # noqa: F401
+import watchdog.observers.inotify  # noqa: F401
+
 from queuectl import Spool, config
 from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
@@ -132,6 +135,15 @@ def attempt(scene: Scene) -> Act:
     return act
 
 
+def worker(scene: Scene) -> Act:
+    """The main thread of a whole worker, from its start until nothing is left; a dropped file included."""
+    for id in ("x", "y"):
+        scene.submit(id=id)
+    adopt(scene, "z")
+    running = Worker(scene.context(), drain=True)
+    return running.run
+
+
 def settle(scene: Scene) -> Act:
     scene.submit()
     own = scene.lease()
@@ -155,10 +167,10 @@ def retry(scene: Scene) -> Act:
     return lambda: _ignore(scene.spool.retry("x"))
 
 
-def adopt(scene: Scene) -> Act:
-    body = scene.body()
-    witness.append(scene.journal, json.dumps({"intent": "x", "body": body}))
-    witness.append(scene.journal, json.dumps({"ack": "x"}))
+def adopt(scene: Scene, id: str = "x") -> Act:
+    body = scene.body(id)
+    witness.append(scene.journal, json.dumps({"intent": id, "body": body}))
+    witness.append(scene.journal, json.dumps({"ack": id}))
     (scene.spool.path / "pending" / "any.json").write_text(json.dumps(body))
     return lambda: _ignore(drops.adopt(scene.spool.layout, "any.json", clock.now()))
 
@@ -202,6 +214,7 @@ OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "enqueue-group": enqueue_group,
     "claim": claim,
     "attempt": attempt,
+    "worker": worker,
     "settle": settle,
     "retry": retry,
     "adopt": adopt,

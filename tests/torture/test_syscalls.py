@@ -11,7 +11,9 @@ import pytest
 from tests.support import environment, need
 from tests.torture.syscalls import OPERATIONS
 
-STEPS = {"kill": 7, "error": 29}
+STEPS = {"kill": 13, "error": 61}
+LONG = {"worker": 11}
+"""How much rarer an operation of many calls is struck."""
 
 
 @pytest.mark.parametrize("fault", STEPS)
@@ -19,7 +21,14 @@ STEPS = {"kill": 7, "error": 29}
 def test_a_fault_at_a_system_call(operation: str, fault: str) -> None:
     """Wherever an operation breaks off, each job is one whole file, and the next worker brings it to its end once."""
     need("strace", "flock")
-    words = [sys.executable, "-m", "tests.torture.syscalls", operation, fault, str(STEPS[fault])]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.torture.syscalls",
+        operation,
+        fault,
+        str(STEPS[fault] * LONG.get(operation, 1)),
+    ]
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=120)
     assert done.stdout, done.stderr
     figures = json.loads(done.stdout)
