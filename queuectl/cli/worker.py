@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, spool_to_complete
-from queuectl.cli.status import worker_started_at, worker_to_json
 from queuectl.core.text import format_age
 from queuectl.errors import AmbiguousIdError, NotFoundError
-from queuectl.spool import clock
+from queuectl.spool import clock, shapes
 from queuectl.spool.store import Spool
 
 
@@ -70,7 +69,7 @@ def list_(as_json: bool) -> None:
     """
     workers = list(open_spool().workers())
     if as_json:
-        print_json([worker_to_json(worker) for worker in workers])
+        print_json([shapes.worker(worker) for worker in workers])
     elif workers:
         print_table(("WORKER", "STATE", "SLOTS", "SINCE", "RUNS"), [_row(worker) for worker in workers])
     else:
@@ -78,7 +77,7 @@ def list_(as_json: bool) -> None:
 
 
 def _row(worker: dict[str, Any]) -> tuple[str, ...]:
-    started_at = worker_started_at(worker)
+    started_at = shapes.worker_started_at(worker)
     return (
         worker["worker"],
         "alive" if worker["alive"] else "gone",
