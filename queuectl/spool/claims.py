@@ -155,7 +155,7 @@ def _is_expected(log: int, name: PendingName, size: int) -> bool:
     if size == 0:
         return True
     event, fields = logs.last_line(log)
-    if event == "end":
+    if event == "end" or (event == "note" and "ended_at" in fields):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
     return event == "retry" and name.attempts == 0
 
@@ -176,6 +176,16 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
             return files.move(source, target)
     except OSError as error:
         raise unusable(layout.root, error) from error
+
+
+def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:
+    """Tell in the log when an attempt ended whose job will be tried again. Its loss loses no more than that."""
+    with suppress(OSError):
+        log = logs.open_log(layout.log(name.id))
+        try:
+            logs.append_note(log, "note", logs.format_ended(name.attempt, at, duration))
+        finally:
+            os.close(log)
 
 
 def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -> bool:

@@ -169,7 +169,8 @@ class Spool:
         if job.problem is not None:
             raise InvalidJobError([job.problem], f"mend it in {job.path}, then retry")
         with os.fdopen(logs.open_log(self.layout.log(job.id)), "rb") as log:
-            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result}")
+            ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
         return self._move(job, lifecycle.retry_by_hand(job.name, run_at or now()))
 
     def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:

@@ -46,6 +46,8 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
     """Settle an attempt that has ended, by its result, and say what comes next."""
     policy = body.policy(context.settings.policy) if body else context.settings.policy
     move = lifecycle.settle(name, result, duration, policy, context.now(), context.rng)
+    if isinstance(move.name, PendingName):
+        claims.note_end(context.spool.layout, name, context.now(), duration)
     took = f"{result} in {format_seconds(duration)}"
     facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
     settled = _patiently(context, name, lambda: claims.settle(context.spool.layout, name, move))
