@@ -204,6 +204,16 @@ class Mark:
         return int(text) if text.isdecimal() else None
 
 
+def parse_mark(line: bytes) -> Mark | None:
+    """The mark that a whole line is; None for output."""
+    match = _LINE.fullmatch(line)
+    return _mark(match) if match else None
+
+
+def _mark(match: re.Match[bytes]) -> Mark:
+    return Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace"))
+
+
 def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iterator[Mark | bytes]:
     """The log in order: pieces of output exactly as written, and a Mark for each line of queuectl's.
 
@@ -229,7 +239,7 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
             if held and match[1] != b"end":
                 yield b"\n"
             held = False
-            yield Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace"))
+            yield _mark(match)
             continue
         at_line_start = line.endswith(b"\n")
         piece = (b"\n" if held else b"") + line
