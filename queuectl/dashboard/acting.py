@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import bottle
@@ -62,12 +63,9 @@ def _confirm(request: Request, verb: Verb, ids: list[str], *, is_all: bool) -> A
     """Say how many jobs, and which, before anything is done to them."""
     site = request.site
     if is_all:
-        shown: list[Job] = []
-        count = 0
-        for job in _matching(request, verb):
-            count += 1
-            if count <= _NAMED:
-                shown.append(job)
+        matching = _matching(request, verb)
+        shown = list(islice(matching, _NAMED))
+        count = len(shown) + sum(1 for _ in matching)
     else:
         jobs = list(_named(site, ids))
         count, shown = len(jobs), jobs[:_NAMED]

@@ -77,16 +77,15 @@ def _favicon() -> Any:
     text = bottle.request.query.get("dead", "0")
     dead = int(text) if text.isdecimal() and text.isascii() and len(text) < 12 else 0
     shown = f"{dead}" if dead < 100 else "99+" if dead < 1000 else f"{min(dead // 1000, 99)}k"
-    mark = (
-        f'<rect x="9" y="17" width="23" height="15" rx="7" fill="#d92d20"/><text x="20.5" y="28.5" fill="#fff" '
-        f'font-family="sans-serif" font-weight="700" font-size="{12 if len(shown) < 3 else 10}" text-anchor="middle">{shown}</text>'
-        if dead
-        else ""
-    )
+    size = 12 if len(shown) < 3 else 10
+    font = f'font-family="sans-serif" font-weight="700" font-size="{size}" text-anchor="middle" fill="#fff"'
+    label = f'<text x="20.5" y="28.5" {font}>{shown}</text>'
+    mark = f'<rect x="9" y="17" width="23" height="15" rx="7" fill="#d92d20"/>{label}'
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#4f46e5"/>'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+        '<rect width="32" height="32" rx="8" fill="#4f46e5"/>'
         '<g fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round"><path d="M8 10h16M8 16h10M8 22h5"/></g>'
-        f"{mark}</svg>"
+        f"{mark if dead else ''}</svg>"
     )
     headers = {"Content-Type": "image/svg+xml", "Cache-Control": "max-age=86400"}
     return bottle.HTTPResponse(svg.encode(), headers=headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from queuectl.core.names import format_time
 from queuectl.core.result import State
@@ -42,7 +43,7 @@ def count(view: View, now: datetime, step: timedelta, steps: int) -> Series:
     counts = []
     for state in (State.DONE, State.DEAD):
         ranks = [view.shelves[state].rank(edge) for edge in edges]
-        counts.append(tuple(after - before for before, after in zip(ranks, ranks[1:], strict=False)))
+        counts.append(tuple(after - before for before, after in pairwise(ranks)))
     return Series(since, step, *counts)
 
 
@@ -75,8 +76,8 @@ def _height(value: int, most: int, room: float) -> float:
 def _bar(kind: str, x: float, slot: float, base: float, height: float) -> str:
     if not height:
         return ""
-    top = base + min(0.0, height)
-    return f'<rect class="{kind}" x="{x + slot * 0.12:.2f}" y="{top:.2f}" width="{slot * 0.76:.2f}" height="{abs(height):.2f}" rx="1"/>'
+    place = f'x="{x + slot * 0.12:.2f}" y="{base + min(0.0, height):.2f}"'
+    return f'<rect class="{kind}" {place} width="{slot * 0.76:.2f}" height="{abs(height):.2f}" rx="1"/>'
 
 
 def ticks(series: Series, number_of_ticks: int) -> Sequence[str]:

@@ -190,6 +190,15 @@ class Shelf:
                 next_at = min(next_at or "~", bucket.names[at][4:24])
         return oldest, next_at
 
+    def next_at(self, now: str, tag: str) -> str | None:
+        """The soonest run_at after `now` of a pending job with that tag."""
+        times = []
+        for bucket, at in self._split(now):
+            places, first, last = Run(bucket, at, len(bucket.names), tag).ends()
+            if first < last:
+                times.append(bucket.names[places[first]][4:24])
+        return min(times, default=None)
+
     def tags(self) -> dict[str, int]:
         """How many names have each tag."""
         totals: dict[str, int] = {}

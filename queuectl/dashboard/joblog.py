@@ -147,9 +147,27 @@ def _end_of_text(data: bytes) -> int:
 def _render(raw: bytes, style: ansi.Style) -> tuple[Html, ansi.Style]:
     mark = logs.parse_mark(raw) if raw.startswith(PREFIX) else None
     if mark is not None:
-        return Html(f'<div class="mark">{escape(mark.event)} {escape(mark.text)}</div>'), style
+        return _render_mark(mark), ansi.PLAIN
     line, style = ansi.render_line(raw.decode("utf-8", "replace"), style)
     return Html(f"<div>{line or '<br>'}</div>"), style
+
+
+def _render_mark(mark: Mark) -> Html:
+    """A line of queuectl's, as people would say it."""
+    fields = mark.fields
+    attempt = f"attempt {fields.get('attempt', '?')}"
+    if mark.event == "start":
+        at = fields.get("started_at", "")
+        day, clock = f"{at[:4]}-{at[4:6]}-{at[6:8]}", f"{at[9:11]}:{at[11:13]}:{at[13:15]}"
+        said = f"{attempt} started {day} {clock} UTC by {fields.get('worker', '?')}"
+    elif mark.event == "end":
+        outcome = logs.parse_outcome(fields)
+        said = f"{attempt} ended: {outcome or fields.get('result', '?')}"
+    elif "ended_at" in fields and mark.event == "note":
+        said = f"{attempt} took {fields.get('duration', '?')} s"
+    else:
+        said = f"{mark.event} {mark.text}"
+    return Html(f'<div class="mark {escape(mark.event)}">{escape(said)}</div>')
 
 
 def line_start(fd: int, offset: int, least: int = 0) -> int:

@@ -73,6 +73,17 @@ def when(at: datetime | None, now: datetime) -> Html:
     return Html(f'<time datetime="{text}" title="{local}">{relative(at, now)}</time>')
 
 
+def clock(at: datetime | None, now: datetime) -> Html:
+    """A time of day, with its date on hover, and before it where that is another day's."""
+    if at is None:
+        return Html('<span class="none">?</span>')
+    local, here = at.astimezone(), now.astimezone()
+    shown = f"{local:%H:%M:%S}" if local.date() == here.date() else f"{local:%Y-%m-%d %H:%M:%S}"
+    return Html(
+        f'<time class="clock" datetime="{format_rfc3339(at)}" title="{local:%a %Y-%m-%d %H:%M:%S %Z}">{shown}</time>'
+    )
+
+
 def relative(at: datetime, now: datetime) -> str:
     """`just now`, `5 s ago`, `in 3 min`, `2 h ago`, `4 d ago`"""
     seconds = (at - now).total_seconds()

@@ -6,16 +6,17 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import bottle
 
 from queuectl.core.job import Job
-from queuectl.core.names import is_valid_id
+from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_size
 from queuectl.dashboard import charts, explain, joblog, table, timeline
+from queuectl.dashboard.index import AGAIN, FIRST
 from queuectl.dashboard.site import Request, Site, page, problem
 from queuectl.dashboard.table import Filter
 from queuectl.spool import files, query
@@ -35,6 +36,10 @@ def overview(site: Site) -> Any:
             "hour": hour,
             "day": day,
             "charts": charts,
+            "next_at": {
+                "scheduled": _next_at(request, FIRST),
+                "retrying": _next_at(request, AGAIN),
+            },
             "done_day": request.view.shelves[State.DONE].count
             - request.view.shelves[State.DONE].rank(_day_ago(request)),
             "recent_dead": dead.jobs,
@@ -48,9 +53,14 @@ def overview(site: Site) -> Any:
     return page(request, "overview", "Overview", values=values)
 
 
-def _day_ago(request: Request) -> str:
-    from queuectl.core.names import format_time
+def _next_at(request: Request, tag: str) -> datetime | None:
+    text = request.view.shelves[State.PENDING].next_at(format_time(request.now), tag)
+    with suppress(ValueError):
+        return parse_time(text) if text else None
+    return None
 
+
+def _day_ago(request: Request) -> str:
     return format_time(request.now - timedelta(days=1))
 
 

@@ -149,6 +149,7 @@ def common(request: Request) -> dict[str, Any]:
         "icon": markup.icon,
         "badge": markup.badge,
         "when": lambda at: markup.when(at, request.now),
+        "clock": lambda at: markup.clock(at, request.now),
         "brief": markup.brief,
         "duration": markup.duration,
         "number": markup.number,

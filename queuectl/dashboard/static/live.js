@@ -74,7 +74,7 @@ const live = (() => {
 
   function clock() {
     const now = Date.now();
-    for (const time of document.querySelectorAll("time[datetime]")) {
+    for (const time of document.querySelectorAll("time:not(.clock)")) {
       const seconds = (Date.parse(time.dateTime) - now) / 1000;
       const span = brief(Math.abs(seconds));
       const text = Math.abs(seconds) < 1 ? "just now" : seconds > 0 ? `in ${span}` : `${span} ago`;
