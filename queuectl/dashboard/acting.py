@@ -31,11 +31,11 @@ def act(site: Site, name: str) -> Any:
     ):
         return problem(400, "That is no priority", f"A priority is a whole number from 0 to {MAX_PRIORITY}.", request)
     is_all = bool(request.field("all"))
-    ids = [id for id in dict.fromkeys(request.form.get("id", [])) if is_valid_id(id)]
+    chosen = [request.field("one")] if request.field("one") else request.form.get("id", [])
+    ids = [id for id in dict.fromkeys(chosen) if is_valid_id(id)]
     if not ids and not is_all:
         return problem(400, "No job was chosen", "Tick the jobs first, then choose what to do.", request)
-    is_asked = verb.is_final or (is_all and not request.field("confirmed"))
-    if is_asked and not request.field("confirmed"):
+    if (verb.is_final or is_all) and not request.field("confirmed"):
         return _confirm(request, verb, ids, is_all=is_all)
     jobs = _matching(request, verb) if is_all else _named(site, ids)
     total = None if is_all else len(ids)

@@ -1,4 +1,4 @@
-"""Finished jobs over time, counted from names and drawn as SVG: done above the line, dead below it."""
+"""Finished jobs over time, counted from names and drawn as SVG: done above the line, dead below it, in one scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from queuectl.dashboard.markup import Html, number
 from queuectl.dashboard.snapshot import View
 
 WIDTH, HEIGHT = 600, 120
-_TOP = 78  # the part of the height that the done ones have, if there are dead ones
+_LEAST = 3.0  # the height of a bar of one among thousands
+_ROOM = 10.0  # what lies below the line if anything does
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def count(view: View, now: datetime, step: timedelta, steps: int) -> Series:
 def draw(series: Series, label: str) -> Html:
     """A bar for each span. Every bar has its numbers on hover; `label` is what a screen reader says."""
     most_done, most_dead = max(series.done, default=0), max(series.dead, default=0)
-    base = HEIGHT if not most_dead else _TOP if most_done else 24
+    unit = (HEIGHT - 2 * _LEAST) / max(1, most_done + most_dead)
+    base = HEIGHT - max(most_dead * unit + _LEAST, _ROOM) if most_dead else HEIGHT
     slot = WIDTH / len(series.done)
     bars = []
     for index, (done, dead) in enumerate(zip(series.done, series.dead, strict=True)):
@@ -60,8 +62,8 @@ def draw(series: Series, label: str) -> Html:
         x = index * slot
         bars.append(f'<g><rect class="hit" x="{x:.2f}" y="0" width="{slot:.2f}" height="{HEIGHT}"/>')
         bars.append(f"<title>{span}: {number(done)} done, {number(dead)} dead</title>")
-        bars.append(_bar("bar-done", x, slot, base, -_height(done, most_done, base - 2)))
-        bars.append(_bar("bar-dead", x, slot, base + 1, _height(dead, most_dead, HEIGHT - base - 2)))
+        bars.append(_bar("bar-done", x, slot, base, -_height(done, unit)))
+        bars.append(_bar("bar-dead", x, slot, base + 1, _height(dead, unit)))
         bars.append("</g>")
     return Html(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">'
@@ -69,8 +71,8 @@ def draw(series: Series, label: str) -> Html:
     )
 
 
-def _height(value: int, most: int, room: float) -> float:
-    return max(2.0, value / most * room) if value else 0.0
+def _height(value: int, unit: float) -> float:
+    return max(_LEAST, value * unit) if value else 0.0
 
 
 def _bar(kind: str, x: float, slot: float, base: float, height: float) -> str:

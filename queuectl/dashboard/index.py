@@ -72,7 +72,7 @@ class Run(NamedTuple):
         places = self.bucket.places.get(self.tag or "", _EMPTY)
         return places, bisect_left(places, self.start), bisect_left(places, self.stop)
 
-    def count(self) -> int:
+    def size(self) -> int:
         if self.tag is None:
             return self.stop - self.start
         _, first, last = self.ends()
@@ -102,13 +102,13 @@ class Selection:
         self.backwards = state in (State.DONE, State.DEAD)
         found = [run for run in runs if run.stop > run.start]
         self.runs = found[::-1] if self.backwards else found
-        self.count = sum(run.count() for run in self.runs)
+        self.count = sum(run.size() for run in self.runs)
 
     def slice(self, offset: int, limit: int) -> list[str]:
         """A page of names; whole buckets before it are skipped by their counts."""
         page: list[str] = []
         for run in self.runs:
-            count = run.count()
+            count = run.size()
             if offset >= count:
                 offset -= count
                 continue

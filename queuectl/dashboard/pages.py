@@ -15,9 +15,9 @@ from queuectl.core.job import Job
 from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_size
-from queuectl.dashboard import charts, explain, joblog, table, timeline
+from queuectl.dashboard import charts, explain, joblog, markup, table, timeline
 from queuectl.dashboard.index import AGAIN, FIRST
-from queuectl.dashboard.site import Request, Site, page, problem
+from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
 from queuectl.spool import files, query
 
@@ -54,10 +54,15 @@ def overview(site: Site) -> Any:
 
 
 def _next_at(request: Request, tag: str) -> datetime | None:
-    text = request.view.shelves[State.PENDING].next_at(format_time(request.now), tag)
-    with suppress(ValueError):
-        return parse_time(text) if text else None
-    return None
+    return _parse_time(request.view.shelves[State.PENDING].next_at(format_time(request.now), tag))
+
+
+def _parse_time(text: Any) -> datetime | None:
+    """What a name of the spool, or a worker's file, says; None for anything that is no such time."""
+    try:
+        return parse_time(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _day_ago(request: Request) -> str:
@@ -104,7 +109,7 @@ def _groups(request: Request, wanted: Filter) -> list[dict[str, Any]]:
     tags: dict[str, int] = {}
     for run in (run for selection in everything for run in selection.runs):
         for tag in run.bucket.places:
-            tags[tag] = tags.get(tag, 0) + run._replace(tag=tag).count()
+            tags[tag] = tags.get(tag, 0) + run._replace(tag=tag).size()
     ordered = sorted(((count, tag) for tag, count in tags.items() if count and tag), reverse=True)[:12]
     return [{"result": tag, "count": count, "meaning": explain.result(tag)} for count, tag in ordered]
 
@@ -145,7 +150,7 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
             "attempts": list(dict.fromkeys(a.number for a in history if isinstance(a, timeline.Attempt)))[-20:],
             "commands": explain.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
-            "verbs": site_verbs(found),
+            "verbs": _verbs_of(found),
             "log": _log(request, found, fd, history) if fd is not None else None,
             "format_size": format_size,
             "refusal": _refusal(site, found) if found.problem else None,
@@ -155,10 +160,8 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
     return page(request, "job", found.id, str(found.name), size, scanned, values=values)
 
 
-def site_verbs(found: Job) -> list[Any]:
+def _verbs_of(found: Job) -> list[Any]:
     """What can be done to this job; a file that is no job can only be dropped."""
-    from queuectl.dashboard.site import verbs_for
-
     return [verb for verb in verbs_for(found.state) if found.problem is None or verb.name in ("drop", "cancel")]
 
 
@@ -195,7 +198,10 @@ def workers(site: Site) -> Any:
     def values() -> dict[str, Any]:
         names = request.view.shelves[State.RUNNING].select().slice(0, 2000)
         running = {parsed.id: parsed for name in names if (parsed := query.parse_name(State.RUNNING, name))}
-        return {"running": running}
+        return {
+            "running": running,
+            "since": lambda worker: markup.when(_parse_time(worker.get("started_at")), request.now),
+        }
 
     return page(request, "workers", "Workers", values=values)
 

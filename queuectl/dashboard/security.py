@@ -128,6 +128,8 @@ class Guard:
         try:
             self._strip_prefix(environ)
             self._check_request(environ)
+            if not self._is_known_user(environ):
+                return self._ask_for_token(environ, start, extra)
             found = cookies(environ).get(SESSION, "")
             is_known = re.fullmatch(r"[0-9a-f]{32}", found, re.ASCII) is not None
             session = found if is_known else secrets.token_hex(16)
@@ -137,8 +139,6 @@ class Guard:
             environ["queuectl.csrf"] = policy.csrf(session)
             if environ["REQUEST_METHOD"] == "POST":
                 environ["queuectl.form"] = self._check_post(environ, session)
-            if not self._is_known_user(environ):
-                return self._ask_for_token(environ, start, extra)
         except DeniedError as denied:
             return _say(start, denied.status, denied.text, extra)
 

@@ -251,7 +251,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket; raises UsageError if that address cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)  # type: ignore[arg-type]
+        return socket.create_server(address[:2], family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"cannot listen on {host} port {port}", why or str(error), "try another --port") from error
