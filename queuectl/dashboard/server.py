@@ -14,6 +14,7 @@ import re
 import socket
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +38,7 @@ _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\0\r\n]*?)[ \t]*
 _REASONS = {
     400: "Bad Request",
     413: "Content Too Large",
+    500: "Internal Server Error",
     431: "Request Header Fields Too Large",
     501: "Not Implemented",
 }
@@ -142,7 +144,7 @@ class Server:
         self._stopping: asyncio.Event | None = None
         self._waiting: dict[asyncio.Task[None], None] = {}
         """Connections without a whole request, the longest-waiting first."""
-        self._connections = 0
+        self._connections: set[asyncio.Task[None]] = set()
 
     def serve(self, ready: Callable[[], None] = lambda: None) -> None:
         """Serve in this thread; `ready` is called once connections are taken."""
@@ -160,27 +162,37 @@ class Server:
             ready()
             await self._stopping.wait()
         finally:
+            # Take no more, and let those that were just accepted begin: asyncio 3.11 leaks them otherwise.
+            self._loop.remove_reader(self._sock.fileno())
+            for _ in range(8):
+                await asyncio.sleep(0)
             server.close()
+            for task in self._connections:
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+            await asyncio.sleep(0)  # the transports close in the loop's next round
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if self._connections >= MAX_CONNECTIONS:
+        if len(self._connections) >= MAX_CONNECTIONS:
             if not self._waiting:
                 writer.transport.abort()
                 return
             next(iter(self._waiting)).cancel()  # whoever has kept us waiting longest makes room
-        self._connections += 1
+        self._connections.add(task)
         try:
             while await self._exchange(task, reader, writer):
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # gone, or too slow
         finally:
-            self._connections -= 1
+            self._connections.discard(task)
             self._waiting.pop(task, None)
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            writer.close()
 
     async def _exchange(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -190,8 +202,7 @@ class Server:
         try:
             environ = await _read_request(reader)
         except RefusedRequestError as refused:
-            status = f"{refused.status} {_REASONS[refused.status]}"
-            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            _refuse(writer, refused.status)
             await asyncio.wait_for(writer.drain(), _WRITE_TIME)
             return False
         self._waiting.pop(task, None)
@@ -201,9 +212,20 @@ class Server:
         environ["REMOTE_ADDR"] = peer[0] if isinstance(peer, tuple) else "unix"
         return await self._answer(environ, writer)
 
+    def _ask(self, environ: dict[str, Any]) -> Answer | None:
+        """What the application answers; None if it fails, which is told on stderr."""
+        try:
+            return Answer(self._app, environ)
+        except Exception:
+            traceback.print_exc()
+            return None
+
     async def _answer(self, environ: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         assert self._loop is not None
-        answer = await self._loop.run_in_executor(self._pool, Answer, self._app, environ)
+        answer = await self._loop.run_in_executor(self._pool, self._ask, environ)
+        if answer is None:
+            _refuse(writer, 500)
+            return False
         try:
             wants_more = environ.get("HTTP_CONNECTION", "").lower() != "close"
             keep = wants_more and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
@@ -217,6 +239,11 @@ class Server:
             return keep
         finally:
             answer.close()
+
+
+def _refuse(writer: asyncio.StreamWriter, status: int) -> None:
+    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode())
 
 
 async def _read_request(reader: asyncio.StreamReader) -> dict[str, Any] | None:
