@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from typing import Any
 
 import click
@@ -48,6 +49,7 @@ def dashboard(**given: Any) -> None:
         sock = server.listen_unix(given["unix_socket"], _mode(given["socket_mode"]))
     else:
         sock = server.listen(given["host"], given["port"])
+    sys.setswitchinterval(0.001)  # a long look at a large spool must not keep requests waiting
     snapshot = Snapshot(spool)
     if snapshot.problem:
         note(f"no events from the file system, so changes show some seconds later: {snapshot.problem}")

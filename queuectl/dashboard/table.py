@@ -21,7 +21,7 @@ from queuectl.spool.layout import Layout
 ROWS = 100
 WORDS = ("all", "ready", "scheduled", "retrying", "running", "done", "dead")
 AGES = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 604800}
-_SEARCH_TIME = 0.3
+_SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
 _MAX_TEXT = 200
 
@@ -108,7 +108,7 @@ def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = 
     selections = select(view, wanted, now)
     total = sum(selection.count for selection in selections)
     if wanted.text:
-        return _search(layout, selections, wanted, rows)
+        return _search(layout, view, selections, wanted, rows)
     jobs = tuple(job for job in _load(layout, selections, wanted.start, rows) if job)
     more = wanted.start + rows
     return Page(jobs, total, wanted.start, more if more < total else None)
@@ -133,17 +133,22 @@ def _names(selections: list[Selection], start: int, limit: int) -> Iterator[tupl
             return
 
 
-def _search(layout: Layout, selections: list[Selection], wanted: Filter, rows: int) -> Page:
-    """Look for a text until the page is full or its time is over; the next page goes on from there."""
+def _search(layout: Layout, view: View, selections: list[Selection], wanted: Filter, rows: int) -> Page:
+    """Look for a text until the page is full or its time is over; the next page goes on from there.
+
+    A text that is an id finds its job first, however far down it is.
+    """
     deadline = time.monotonic() + _SEARCH_TIME
-    found: list[Job] = []
+    place = view.find(wanted.text) if not wanted.start else None
+    exact = query.load(layout, *place) if place and place[0] in _states(wanted.state) else None
+    found: list[Job] = [exact] if exact else []
     at = wanted.start
     while True:
         names = list(_names(selections, at, _SEARCH_STEP))
         for state, name in names:
             job = query.load(layout, state, name)
             at += 1
-            if job is not None and matches(job, wanted.text):
+            if job is not None and matches(job, wanted.text) and not (exact and job.id == exact.id):
                 found.append(job)
                 if len(found) == rows:
                     return Page(tuple(found), None, wanted.start, at, at - wanted.start)

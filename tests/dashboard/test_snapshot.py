@@ -11,6 +11,7 @@ from queuectl import Spool, State
 from queuectl.dashboard.snapshot import Snapshot
 from queuectl.spool import query
 from queuectl.spool.clock import now
+from queuectl.spool.layout import Layout
 from tests.spool.given import put_finished
 from tests.support import wait_for
 
@@ -71,7 +72,12 @@ def test_one_look_serves_all(spool: Spool, snapshot: Snapshot, monkeypatch: pyte
     wait_for(lambda: snapshot.view(anew=True, patience=5) and all(snapshot._seen.values()), "a settled spool")
     listed: list[State] = []
     original = query.list_names
-    monkeypatch.setattr(query, "list_names", lambda layout, state: (listed.append(state), original(layout, state))[1])
+
+    def record(layout: Layout, state: State) -> list[str]:
+        listed.append(state)
+        return original(layout, state)
+
+    monkeypatch.setattr(query, "list_names", record)
     for _ in range(200):
         snapshot.view()
     snapshot.view(anew=True, patience=20)
@@ -83,8 +89,8 @@ def test_a_spool_that_goes_away_is_a_problem_and_comes_back(spool: Spool, snapsh
     spool.enqueue("true", id="x")
     assert snapshot.view(anew=True, patience=20).find("x")
     shutil.move(spool.path, tmp_path / "away")
-    view = wait_for(lambda: (view := snapshot.view(anew=True, patience=5)).problem and view, "a problem")
-    assert view.find("x") is not None
+    wait_for(lambda: snapshot.view(anew=True, patience=5).problem, "a problem")
+    assert snapshot.view().find("x") is not None
     shutil.move(tmp_path / "away", spool.path)
     wait_for(lambda: snapshot.view(anew=True, patience=5).problem is None, "the spool's return")
 
