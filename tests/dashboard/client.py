@@ -17,7 +17,7 @@ from tests.support import wait_for
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
     @property
@@ -54,7 +54,7 @@ class Client:
         try:
             connection.request(method, self.prefix + path, body, given)
             response = connection.getresponse()
-            answer = Answer(response.status, dict(response.getheaders()), response.read())
+            answer = Answer(response.status, response.headers, response.read())
             for name, value in response.getheaders():
                 if name == "Set-Cookie":
                     key, _, rest = value.partition("=")
