@@ -48,9 +48,8 @@ def test_unknown_jobs_are_404(client: Client) -> None:
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
     """Each sample is well-formed and told apart by state or result; counts are those of the spool."""
     fill(spool)
-    text = wait_for(
-        lambda: (text := client.get("/metrics").text) and 'state="dead"} 1' in text and text, "the dead job"
-    )
+    wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
+    text = client.get("/metrics").text
     sample = re.compile(r'queuectl_[a-z_]+(?:\{[a-z]+="[A-Za-z0-9.]+"\})? -?\d+(?:\.\d+)?(?:e[+-]\d+)?')
     for line in text.splitlines():
         assert line.startswith(("# HELP queuectl_", "# TYPE queuectl_")) or sample.fullmatch(line), line

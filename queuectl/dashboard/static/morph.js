@@ -5,7 +5,8 @@ const morph = (() => {
   // What the user, not the server, decides.
   const OWN = new Set(["open", "value", "checked", "style", "data-own"]);
 
-  const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key || node.id || "" : "");
+  // By attribute: the property of a form with a field called "id" would be that field.
+  const keyOf = (node) => (node.nodeType === 1 ? node.getAttribute("data-key") || node.getAttribute("id") || "" : "");
 
   function attributes(from, to) {
     for (const { name, value } of to.attributes) {
