@@ -90,9 +90,7 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
             "listing": "/dead" if only_dead else "/jobs",
             "totals": {"all": sum(totals.values()), **totals},
             "groups": _groups(request, wanted) if only_dead else [],
-            "results": sorted(
-                {*request.view.shelves[State.DONE].tags(), *request.view.shelves[State.DEAD].tags()} - {""}
-            ),
+            "results": sorted({"exit0", *request.view.shelves[State.DEAD].tags()} - {""}),
             "ages": table.AGES,
             "state": state if wanted.state != "all" else None,
             "command": table.command,

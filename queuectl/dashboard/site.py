@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -27,6 +28,7 @@ from queuectl.spool.metrics import Metrics, measure_names
 from queuectl.spool.store import Spool
 
 _MEASURE_SHARE = 20
+_PLACES = 1000
 
 
 class Site:
@@ -39,18 +41,26 @@ class Site:
         self.deeds = Deeds(spool)
         self.logs = LogReader(spool.layout)
         self.boot = secrets.token_hex(4)
+        self._places: dict[str, tuple[State, str]] = {}
         self._measure_lock = threading.Lock()
         self._measured: tuple[int, float, float, Metrics] | None = None
 
     def find(self, id: str) -> Job | None:
         """The job of exactly that id, wherever it has moved meanwhile."""
-        view = self.snapshot.view()
-        for _ in range(4):
-            place = view.find(id)
+        looks: tuple[Callable[[], tuple[State, str] | None], ...] = (
+            lambda: self._places.pop(id, None),  # most jobs that are looked at stay where they were
+            lambda: self.snapshot.view().find(id),
+            lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
+            lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
+        )
+        for look in looks:
+            place = look()
             job = query.load(self.spool.layout, *place) if place else None
-            if job is not None:
+            if place and job is not None:
+                if len(self._places) >= _PLACES:
+                    self._places.clear()
+                self._places[id] = place
                 return job
-            view = self.snapshot.view(patience=1.0, anew=True)
         return None
 
     def metrics(self, view: View) -> Metrics:
@@ -61,7 +71,7 @@ class Site:
                 if generation == view.generation or time.monotonic() - at < cost * _MEASURE_SHARE:
                     return found
             start = time.monotonic()
-            names = {state: view.shelves[state].select() for state in (State.DONE, State.DEAD)}
+            names = {state: [*map(os.fsencode, view.shelves[state].select())] for state in (State.DONE, State.DEAD)}
             found = measure_names(names, now())
             end = time.monotonic()
             self._measured = view.generation, end, end - start, found

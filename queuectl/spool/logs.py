@@ -206,7 +206,7 @@ class Mark:
 
 def parse_mark(line: bytes) -> Mark | None:
     """The mark that a whole line is; None for output."""
-    match = _LINE.fullmatch(line)
+    match = re.fullmatch(_LINE, line)
     return _mark(match) if match else None
 
 
