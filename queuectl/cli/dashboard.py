@@ -15,28 +15,27 @@ from queuectl.errors import UsageError
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port; 0 for any free one."
-)
-@click.option("--unix-socket", metavar="PATH", help="Listen on this Unix socket instead.")
-@click.option("--socket-mode", metavar="MODE", default="600", show_default=True, help="Its permissions, in octal.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0 for any.")
+@click.option("--unix-socket", metavar="PATH", help="Listen on this socket file instead.")
+@click.option("--socket-mode", metavar="MODE", default="600", show_default=True, help="Its permissions.")
 @click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
-@click.option("--allow-actions", is_flag=True, help="Let those who know the token act, on a public address too.")
-@click.option("--token", metavar="TEXT", envvar="QUEUECTL_DASHBOARD_TOKEN", help="Ask for this token first.")
-@click.option("--token-file", type=click.File(), help="The same, from a file, which other users cannot see in ps.")
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too.")
-@click.option("--prefix", default="", metavar="PATH", help="Path below which a reverse proxy serves it.")
+@click.option("--allow-actions", is_flag=True, help="Let a public address act, with the token.")
+@click.option("--token", metavar="TEXT", envvar="QUEUECTL_DASHBOARD_TOKEN", help="Ask for this first.")
+@click.option("--token-file", type=click.File(), metavar="FILE", help="The same, from a file.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this name too.")
+@click.option("--prefix", default="", metavar="PATH", help="Where a reverse proxy serves it.")
 def dashboard(**given: Any) -> None:
-    """Serve the queue as a live page, at http://127.0.0.1:5000 by default, until stopped.
+    """Show the queue as a live page in a browser.
 
-    Any address but the loopback needs a token and is read-only unless --allow-actions is given.
+    It is at http://127.0.0.1:5000 unless told otherwise, until stopped. Any
+    address but the loopback needs a token and shows only, unless
+    --allow-actions is given.
 
     \b
     Example:
       queuectl dashboard
       queuectl dashboard --host 0.0.0.0 --token-file token.txt
-      queuectl dashboard --unix-socket /run/queuectl.sock --prefix /queue --allow-host example.com
     """
     import signal
 
