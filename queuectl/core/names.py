@@ -218,6 +218,20 @@ def looks_pending(name: str) -> bool:
     )
 
 
+def is_pending(name: str) -> bool:
+    """Whether `PendingName.parse` would take that name for its time, priority and ending: several times as fast."""
+    return looks_pending(name) and _is_day(name[4:12]) and name[13:15] < "24" and name[15:17] < "60" > name[17:19]
+
+
+@lru_cache(maxsize=1024)
+def _is_day(text: str) -> bool:
+    try:
+        parse_time(f"{text}T000000.000Z")
+    except ValueError:
+        return False
+    return True
+
+
 def split_pending(names: list[str]) -> tuple[list[str], list[str]]:
     """Those that look like names of pending/ at first sight, and the others; `looks_pending` has the last word."""
     ours = [name for name in names if name[23:25] == "Z-"]
