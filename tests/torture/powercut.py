@@ -59,6 +59,7 @@ def rage(kind: str, home: Path, *, cuts: int, seed: int = 1, variant: str = "") 
 def _strike(disk: Volume, home: Path, number: int, rng: random.Random, outage: Outage, variant: str) -> None:
     evidence = Evidence(home / f"evidence{number}")
     spool = Spool(disk.path / f"spool{number}", create=True)
+    (spool.path / "config.toml").write_text("settle = 1\n")
     disk.sync()
     producers = [_start_producer(spool, evidence, index, rng.randrange(1 << 30), variant) for index in range(2)]
     worker = _start_worker(spool, home)

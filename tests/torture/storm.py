@@ -161,12 +161,17 @@ def _is_alive(descriptor: int) -> bool:
 
 
 def _probe(spool: Path, rng: random.Random) -> list[str]:
-    """What is wrong if the log of a running job can be locked while its shell lives."""
+    """What is wrong with a job whose shell lives: it is in the hands of no worker, or its log can be locked."""
     caught = _catch(spool, rng)
     if caught is None:
         return []
     id, attempt, pid, descriptor = caught
     try:
+        for name in os.listdir(spool / "running"):
+            worker = name.split("-", 4)[3]
+            is_known = not name.endswith(f"-{id}.json") or (spool / "workers" / f"{worker}.json").exists()
+            if not is_known and (spool / "running" / name).exists() and _is_alive(descriptor):
+                return [f"{id}: runs under {name}, and there is no worker {worker}"]
         with (spool / "logs" / f"{id}.log").open("rb") as log:
             fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if _is_alive(descriptor):
