@@ -124,7 +124,7 @@ def _suite(*words: str) -> Callable[[Path, bool], Outcome]:
     """Faults that are tests of their own already, with no larger form."""
 
     def run(home: Path, short: bool) -> Outcome:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={home}/pytest", *words]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={home}/pytest", *words]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment(), timeout=900)
         last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "nothing ran"
         lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
