@@ -112,7 +112,7 @@ def _variants(home: Path, short: bool) -> Outcome:
             if not volumes.missing("ext4"):
                 found = found and powercut.rage("ext4", directory / "cut", cuts=10, variant=name).problems
         else:
-            found = storm.rage(directory, jobs=60, kills=4, start=variants.command(name), patience=8).verdict.problems
+            found = storm.rage(directory, jobs=60, kills=4, start=variants.command(name), patience=5).verdict.problems
         if found:
             caught.append(name)
         else:

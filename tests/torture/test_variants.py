@@ -14,7 +14,7 @@ from tests.torture import recipe, storm, variants
 def test_the_storm_catches_a_broken_worker(tmp_path: Path, name: str) -> None:
     """With a planted fault in its claims or locks, queuectl does not get through a small storm."""
     need("flock")
-    outcome = storm.rage(tmp_path, jobs=60, kills=4, start=variants.command(name), patience=8)
+    outcome = storm.rage(tmp_path, jobs=60, kills=4, start=variants.command(name), patience=5)
     assert outcome.verdict.problems
 
 
