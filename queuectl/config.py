@@ -18,7 +18,7 @@ from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
-from queuectl.spool import files
+from queuectl.spool import files, trust
 from queuectl.spool.layout import Layout
 from queuectl.spool.lease import locked_settings
 from queuectl.spool.prune import Rule
@@ -51,6 +51,7 @@ class Settings:
     keep_done_count: int | None = None
     keep_done_size: int | None = None
     keep_dead: float | None = None
+    allow_users: str | None = None
 
     @property
     def policy(self) -> RetryPolicy:
@@ -208,6 +209,17 @@ def _events(text: str) -> tuple[str, ...]:
 HOOK_EVENTS = ("done", "retry", "dead", "idle")
 """What hooks and the webhook can be told of."""
 
+
+def _users(text: str) -> str | None:
+    if text.lower() in ("none", ""):
+        return None
+    try:
+        trust.parse_users(text)
+    except UsageError as error:
+        raise ConfigError(error.what, error.why, error.hint) from None
+    return " ".join(text.replace(",", " ").split())
+
+
 KEYS = {
     "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
     "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
@@ -230,6 +242,7 @@ KEYS = {
     "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
+    "allow-users": Key("other users whose files in pending/ are run; * for all", _users),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
     "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
     "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),

@@ -27,6 +27,9 @@ _COMMANDS = {
     "prune": "queuectl.cli.prune:prune",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
+    "dashboard": "queuectl.cli.dashboard:dashboard",
+    "fsck": "queuectl.cli.fsck:fsck",
+    "doctor": "queuectl.cli.doctor:doctor",
 }
 """Where each command is, in the order in which people meet them."""
 

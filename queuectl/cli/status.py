@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
-from typing import Any
 
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
-from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
 from queuectl.errors import UsageError
-from queuectl.spool import claims
+from queuectl.spool import claims, shapes
 from queuectl.spool.clock import now
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
@@ -66,7 +63,7 @@ def _show(spool: Spool, as_json: bool) -> None:
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = claims.room(spool.layout)
     if as_json:
-        print_json(_to_json(spool, counts, workers, free, inodes))
+        print_json(shapes.status(spool, counts, workers, free, inodes))
         return
     alive = [worker for worker in workers if worker["alive"]]
     remarks = {
@@ -99,39 +96,3 @@ def _show(spool: Spool, as_json: bool) -> None:
 def _age(counts: Counts) -> str:
     assert counts.oldest_ready is not None
     return format_seconds(max(0.0, (now() - counts.oldest_ready).total_seconds()))
-
-
-def _to_json(
-    spool: Spool, counts: Counts, workers: list[dict[str, Any]], free: int, inodes: int | None
-) -> dict[str, Any]:
-    names = ("ready", "scheduled", "retrying", "pending", "running", "done", "dead", "dropped")
-    return {
-        "spool": str(spool.path),
-        "paused": spool.is_paused(),
-        "counts": {name: getattr(counts, name) for name in names},
-        "oldest_ready_at": format_rfc3339(counts.oldest_ready),
-        "next_run_at": format_rfc3339(counts.next_run_at),
-        "workers": [worker_to_json(worker) for worker in workers],
-        "free_bytes": free,
-        "free_inodes": inodes,
-    }
-
-
-def worker_started_at(worker: dict[str, Any]) -> datetime | None:
-    """When a worker says it started; None if it does not say so."""
-    try:
-        return parse_time(f"{worker.get('started_at')}")
-    except ValueError:
-        return None
-
-
-def worker_to_json(worker: dict[str, Any]) -> dict[str, Any]:
-    """The documented shape of a worker."""
-    keys = ("worker", "alive", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
-    started_at = worker_started_at(worker)
-    uptime = (now() - started_at).total_seconds() if started_at and worker["alive"] else None
-    return {
-        **{key: worker.get(key) for key in keys},
-        "started_at": format_rfc3339(started_at),
-        "uptime": None if uptime is None else round(max(0.0, uptime), 3),
-    }

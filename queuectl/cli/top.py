@@ -14,12 +14,11 @@ import click
 
 from queuectl.cli.context import open_spool
 from queuectl.cli.jobs import command_text
-from queuectl.cli.status import worker_started_at
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
 from queuectl.errors import UsageError
-from queuectl.spool import claims
+from queuectl.spool import claims, shapes
 from queuectl.spool.clock import now
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
@@ -203,7 +202,7 @@ def _ended(job: Job, at: datetime) -> tuple[str, ...]:
 
 
 def _worker(worker: dict[str, Any], at: datetime) -> tuple[str, ...]:
-    started_at = worker_started_at(worker)
+    started_at = shapes.worker_started_at(worker)
     up = "gone" if not worker["alive"] else format_age(started_at, at).removesuffix(" ago") if started_at else "?"
     return (
         worker["worker"],

@@ -8,11 +8,10 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, show_error
-from queuectl.cli.status import worker_started_at, worker_to_json
 from queuectl.cli.stop import stop
 from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
-from queuectl.spool import clock
+from queuectl.spool import clock, shapes
 from queuectl.spool.store import Spool
 
 
@@ -39,9 +38,18 @@ def worker() -> None:
     metavar="N",
     help="Start N such workers, and another one for each that dies.",
 )
+@click.option("--trust-anyone", is_flag=True, help="Work although other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
-def start(count: int, drain: bool, idle_exit: str | None, processes: int | None, quiet: bool, as_json: bool) -> None:
+def start(
+    count: int,
+    drain: bool,
+    idle_exit: str | None,
+    processes: int | None,
+    trust_anyone: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Run jobs, in the foreground, until told to stop.
 
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends them and puts them back.
@@ -61,7 +69,12 @@ def start(count: int, drain: bool, idle_exit: str | None, processes: int | None,
     spool = open_spool(create=True)
     notifier = Notifier.from_environment()
     report = Report("json" if as_json else "quiet" if quiet else "text", is_labelled=processes is not None)
-    terms: dict[str, Any] = {"slots": count, "drain": drain, "idle_exit": idle_after}
+    terms: dict[str, Any] = {
+        "slots": count,
+        "drain": drain,
+        "idle_exit": idle_after,
+        "trusts_anyone": trust_anyone,
+    }
     if processes is None:
         _work(spool, report, notifier=notifier, **terms)
         return
@@ -106,7 +119,7 @@ def list_(as_json: bool) -> None:
     """
     workers = list(open_spool().workers())
     if as_json:
-        print_json([worker_to_json(worker) for worker in workers])
+        print_json([shapes.worker(worker) for worker in workers])
     elif workers:
         import socket
 
@@ -118,7 +131,7 @@ def list_(as_json: bool) -> None:
 
 
 def _row(worker: dict[str, Any], *, has_host: bool) -> tuple[str, ...]:
-    started_at = worker_started_at(worker)
+    started_at = shapes.worker_started_at(worker)
     return (
         worker["worker"],
         "alive" if worker["alive"] else "gone",

@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from queuectl.core.result import Result
 
@@ -56,6 +57,7 @@ def is_valid_id(text: str) -> bool:
     return re.fullmatch(ID_PATTERN, text, re.ASCII) is not None
 
 
+@lru_cache(maxsize=64)  # an attempt names its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
     return (
@@ -214,6 +216,20 @@ def looks_pending(name: str) -> bool:
         and name[8:12] < "1232"
         and name.endswith(SUFFIX)
     )
+
+
+def is_pending(name: str) -> bool:
+    """Whether `PendingName.parse` would take that name for its time, priority and ending: several times as fast."""
+    return looks_pending(name) and _is_day(name[4:12]) and name[13:15] < "24" and name[15:17] < "60" > name[17:19]
+
+
+@lru_cache(maxsize=1024)
+def _is_day(text: str) -> bool:
+    try:
+        parse_time(f"{text}T000000.000Z")
+    except ValueError:
+        return False
+    return True
 
 
 def split_pending(names: list[str]) -> tuple[list[str], list[str]]:

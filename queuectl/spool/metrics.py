@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -43,7 +43,11 @@ class Metrics:
 
 def measure(layout: Layout, now: datetime) -> Metrics:
     """One listing of done/ and of dead/."""
-    listed = {state: list_raw_names(layout, state) for state in (State.DONE, State.DEAD)}
+    return measure_names({state: list_raw_names(layout, state) for state in (State.DONE, State.DEAD)}, now)
+
+
+def measure_names(listed: Mapping[State, Sequence[bytes]], now: datetime) -> Metrics:
+    """The same, of the names in done/ and dead/ that were listed already."""
     tallies = {state: tally_finished(names) for state, names in listed.items()}
     tally = tallies[State.DONE] + tallies[State.DEAD]
     finished = tally.total()

@@ -40,7 +40,8 @@ class Spool:
 
     Raises SpoolError if there is no spool at `path`, unless `create` is true. Any number of
     processes and threads may use one spool at once. Ids may be shortened to a unique prefix
-    (AmbiguousIdError otherwise; NotFoundError for none).
+    (AmbiguousIdError otherwise; NotFoundError for none). Where an id is taken, a Job that was just
+    looked at stands for itself: it is not searched for, and WrongStateError tells if it has moved on.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
@@ -157,8 +158,8 @@ class Spool:
 
     # --- acting
 
-    def retry(self, id: str) -> Job:
-        """Start a finished job again, from attempt 0 and with its old log.
+    def retry(self, id: str | Job, *, run_at: datetime | None = None) -> Job:
+        """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log.
 
         Raises WrongStateError for a job that is not done or dead, InvalidJobError for one that cannot run.
         """
@@ -168,17 +169,18 @@ class Spool:
         if job.problem is not None:
             raise InvalidJobError([job.problem], f"mend it in {job.path}, then retry")
         with os.fdopen(logs.open_log(self.layout.log(job.id)), "rb") as log:
-            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result}")
-        return self._move(job, lifecycle.retry_by_hand(job.name, now()))
+            ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+        return self._move(job, lifecycle.retry_by_hand(job.name, run_at or now()))
 
-    def reschedule(self, id: str, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
+    def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
         """Give a pending job another priority or time."""
         job = self._find(id)
         if not isinstance(job.name, PendingName):
             raise WrongStateError(f"job {job.id} is {job.state}", "only a pending job can be rescheduled")
         return self._move(job, lifecycle.reschedule(job.name, priority=priority, run_at=run_at))
 
-    def cancel(self, id: str, *, grace: float = _GRACE) -> Job:
+    def cancel(self, id: str | Job, *, grace: float = _GRACE) -> Job:
         """Take a waiting job out of the queue, or end a running one with all its processes.
 
         A running job is settled as `cancelled` first; then its processes, if they are on this host,
@@ -192,13 +194,14 @@ class Spool:
             self._end_processes(job.name, grace)
         return cancelled
 
-    def drop(self, id: str) -> Job:
+    def drop(self, id: str | Job) -> Job:
         """Delete a dead job and its log; its id is free again.
 
         Raises WrongStateError while a process that the job left behind holds its log.
         """
         job = self._find(id, (State.DEAD,))
-        assert isinstance(job.name, FinishedName)
+        if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
+            raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
         from queuectl.spool import prune
 
         if not prune.delete(self.layout, job.state, job.name):
@@ -225,7 +228,9 @@ class Spool:
 
     # --- internal
 
-    def _find(self, id: str, states: tuple[State, ...] = STATES) -> Job:
+    def _find(self, id: str | Job, states: tuple[State, ...] = STATES) -> Job:
+        if isinstance(id, Job):
+            return id
         while True:
             job = query.load(self.layout, *query.resolve(self.layout, id, states))
             if job is not None:

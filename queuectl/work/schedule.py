@@ -10,7 +10,7 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 
-from queuectl.core.names import looks_pending
+from queuectl.core.names import is_pending
 
 WINDOW = 50_000
 """Names kept: at about 110 bytes each, 6 MB."""
@@ -54,6 +54,7 @@ class Schedule:
         window = self._window
         ready: list[str] = []
         later: list[tuple[str, str]] = []
+        foreign: list[str] = []
         limit = horizon = _BEHIND_ALL
         for names in listing:
             ready += [name for name in names if name < limit and name[_RUN_AT] <= now]
@@ -62,18 +63,19 @@ class Schedule:
                 ready.sort()
                 del ready[window:]
                 limit = ready[-1]
-            if len(later) >= 2 * window:
-                later = heapq.nsmallest(window, later)
-                horizon = later[-1][0]
-        foreign = [name for name in (*ready, *(name for _, name in later)) if not looks_pending(name)]
+            if len(later) >= 2 * window:  # by names of ours alone: a time that does not exist never comes
+                foreign += [name for _, name in later if not is_pending(name)]
+                later = heapq.nsmallest(window, [item for item in later if is_pending(item[1])])
+                horizon = later[-1][0] if len(later) == window else _BEHIND_ALL
+        foreign += [name for name in (*ready, *(name for _, name in later)) if not is_pending(name)]
         if foreign:
-            ready = [name for name in ready if looks_pending(name)]
-            later = [(run_at, name) for run_at, name in later if looks_pending(name)]
+            ready = [name for name in ready if is_pending(name)]
+            later = [item for item in later if is_pending(item[1])]
         ready.sort()
         self._last_ready = None
         if limit != _BEHIND_ALL or len(ready) > window:
             del ready[window:]
-            self._last_ready = ready[-1]
+            self._last_ready = ready[-1] if ready else limit
         ready.reverse()
         if len(later) > window:
             later = heapq.nsmallest(window, later)

@@ -21,7 +21,7 @@ from queuectl.core.names import PendingName, RunningName, format_time, is_ignore
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
-from queuectl.spool import claims, lease, processes, query, rescue
+from queuectl.spool import claims, lease, processes, query, rescue, trust
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
@@ -45,7 +45,8 @@ class Worker:
 
     Or, with `drain`, until none is left; or, with `idle_exit`, until it has had none for so many seconds; or until
     the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from dead workers count.
-    `flags` are fields of Settings that override the spool's.
+    `flags` are fields of Settings that override the spool's. Unless it `trusts_anyone`, it
+    refuses a spool that other users could write to.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Worker:
         leash: int | None = None,
         notifier: Notifier | None = None,
         flags: dict[str, Any] | None = None,
+        trusts_anyone: bool = False,
     ) -> None:
         self.context = context
         self.layout = context.spool.layout
@@ -67,6 +69,7 @@ class Worker:
         self._leash = leash
         self._notifier = notifier or Notifier()
         self._is_detaching = False
+        self._trusts_anyone = trusts_anyone
         self._flags = flags or {}
         self._settings_seen: object = None
         self._rung: deque[str | None] = deque()
@@ -80,7 +83,9 @@ class Worker:
     # --- life
 
     def run(self) -> None:
-        """Work until told to stop or drained. Raises SpoolError if the spool is lost."""
+        """Work until told to stop or drained. Raises SpoolError if the spool is lost or not safe."""
+        if not self._trusts_anyone:
+            trust.require_safe(self.layout)
         host = socket.gethostname()
         info = {
             "slots": self.slots,

@@ -16,7 +16,7 @@ DEFAULTS = {
     "no-retry-on": None, "permanent-codes": None, "temporary-codes": None, "on-lost": "retry",
     "timeout": None, "grace": 5.0, "max-log": None, "on-max-log": "drop",
     "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "keep-done-count": None,
-    "keep-done-size": None, "keep-dead": None, "rescan": 10.0,
+    "keep-done-size": None, "keep-dead": None, "allow-users": None, "rescan": 10.0,
     "notify-url": None, "notify-on": ["dead"], "hook-timeout": 30.0,
 }  # fmt: skip
 
