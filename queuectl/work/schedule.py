@@ -10,6 +10,8 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 
+from queuectl.core.names import HELD_FROM
+
 WINDOW = 20_000
 """Names kept: at about 110 bytes each, 2 MB."""
 
@@ -52,7 +54,7 @@ class Schedule:
         for name in names:
             run_at = name[_RUN_AT]
             if run_at > now:
-                if run_at < horizon:
+                if run_at < horizon and run_at < HELD_FROM:
                     later.append((run_at, name))
                     if len(later) >= 2 * window:
                         later = heapq.nsmallest(window, later)
@@ -78,10 +80,12 @@ class Schedule:
         self._known = {*ready, *(name for _, name in later)}
 
     def offer(self, name: str, now: str) -> None:
-        """Add one name that has appeared, unless it lies beyond the window."""
+        """Add one name that has appeared, unless it lies beyond the window or its job is held."""
         if name in self._known:
             return
         run_at = name[_RUN_AT]
+        if run_at >= HELD_FROM:
+            return
         if run_at > now:
             if self._last_later is None or run_at < self._last_later:
                 heapq.heappush(self._later, (run_at, name))
