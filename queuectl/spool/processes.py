@@ -126,7 +126,14 @@ def terminate(token: str, group: int | None, grace: float) -> None:
         pause = min(pause * 2, 0.1)
 
 
-def _send(pids: list[int], group: int | None, number: signal.Signals) -> None:
+def send(token: str, group: int | None, number: int) -> int:
+    """Send a signal to every process of an attempt; how many there were. `group` as for `terminate`."""
+    found = find(token, group)
+    _send(found, group, number)
+    return len(found)
+
+
+def _send(pids: list[int], group: int | None, number: int) -> None:
     if group is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
