@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
+from queuectl.cli.pause import describe_pause
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
 from queuectl.spool import claims
@@ -38,14 +39,19 @@ def status(as_json: bool) -> None:
     remarks = {
         "ready": f"the oldest has waited {_age(counts)}" if counts.oldest_ready else "",
         "scheduled": f"the next starts {format_when(counts.next_run_at, now())}" if counts.next_run_at else "",
+        "held": "to let them go: queuectl release",
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
-    if spool.is_paused():
-        click.echo(f"paused     no job is started; to go on: rm {shown(spool.layout.paused)}")
+    pause = spool.paused()
+    if pause is not None:
+        click.echo(shown(f"paused     {describe_pause(pause)}"))
+        click.echo("           no job is started; to go on: queuectl resume")
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
-    for name in ("ready", "scheduled", "retrying", "running", "done", "dead"):
+    for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):
+        if name == "held" and not counts.held:
+            continue
         click.echo(f"{name:<10} {getattr(counts, name):<8} {remarks.get(name, '')}".rstrip())
     if counts.dropped:
         click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has taken in yet")
@@ -70,10 +76,12 @@ def _age(counts: Counts) -> str:
 def _to_json(
     spool: Spool, counts: Counts, workers: list[dict[str, Any]], free: int, inodes: int | None
 ) -> dict[str, Any]:
-    names = ("ready", "scheduled", "retrying", "pending", "running", "done", "dead", "dropped")
+    pause = spool.paused()
+    names = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
     return {
         "spool": str(spool.path),
-        "paused": spool.is_paused(),
+        "paused": pause is not None,
+        "pause": pause.to_json() if pause else None,
         "counts": {name: getattr(counts, name) for name in names},
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),

@@ -1,0 +1,134 @@
+"""Following one job to its end: what `queuectl run` does once the job is queued."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from queuectl.cli.context import note, print_json, show_error
+from queuectl.cli.wait import code_of, describe
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.core.text import printable_output
+from queuectl.errors import QueuectlError
+from queuectl.spool.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.store import Spool
+from queuectl.spool.waiting import Watch
+
+_INTERRUPTED = 130
+_SOON = 1.0
+"""Seconds after which somebody who waits for the start wants to know why."""
+
+
+def follow(spool: Spool, job: Job, *, quiet: bool, as_json: bool) -> int:
+    """Show a job's output as it comes until it ends; the exit code. Ctrl-C detaches, or cancels if that is wished."""
+    try:
+        ended = _stream(spool, job, quiet, as_json)
+    except KeyboardInterrupt:
+        return _interrupted(spool, job)
+    except QueuectlError as error:
+        return show_error(error)
+    if as_json:
+        print_json(ended.to_json())
+    elif not quiet and ended.state is not State.DONE:
+        note(describe(ended))
+    return code_of(ended)
+
+
+def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
+    """Copy the output to stdout; the job as it ended. Raises NotFoundError if it is deleted."""
+    path = spool.layout.log(job.id)
+    with spool.watch([job], log=None if as_json else path) as watch:
+        ended = _Ending(spool, watch, quiet)
+        if as_json:
+            while ended.is_awaited():
+                pass
+        else:
+            with open_reading(path, job.id) as log:
+                for entry in read_entries(log, ended.is_awaited):
+                    if isinstance(entry, Mark):
+                        _tell(entry, quiet)
+                    else:
+                        _write(entry)
+            sys.stdout.flush()
+    return ended.job
+
+
+class _Ending:
+    """Blocks until there is more to read, and knows when there is not."""
+
+    def __init__(self, spool: Spool, watch: Watch, quiet: bool) -> None:
+        self._spool = spool
+        self._watch = watch
+        self._must_explain = not quiet
+        self._is_over = False
+        self.job: Job
+
+    def is_awaited(self) -> bool:
+        """Wait for more of the log, or the end; False once the job had ended before the last look."""
+        if self._is_over:
+            return False
+        sys.stdout.flush()
+        for outcome in self._watch.wait(_SOON if self._must_explain else None):
+            if isinstance(outcome, QueuectlError):
+                raise outcome
+            self.job, self._is_over = outcome, True
+        if not self._is_over and self._must_explain:
+            self._must_explain = False
+            self._explain()
+        return True
+
+    def _explain(self) -> None:
+        """Say why it has not started, if it has not."""
+        job = next(iter(self._watch.open.values()))
+        if job.state is State.PENDING:
+            from queuectl.cli.explain import why
+
+            note(f"{job.id} waits: {why(self._spool, job.id)}")
+
+
+def _write(data: bytes) -> None:
+    if sys.stdout.isatty():
+        sys.stdout.write(printable_output(data.decode("utf-8", "replace")))
+    else:
+        sys.stdout.buffer.write(data)
+
+
+def _tell(mark: Mark, quiet: bool) -> None:
+    """Of an attempt after the first, say that it is one."""
+    if quiet:
+        return
+    sys.stdout.flush()
+    if mark.event == "start" and (mark.attempt or 1) > 1:
+        note(f"-- attempt {mark.attempt}")
+    elif mark.event == "end" and (result := parse_outcome(mark.fields)) and not result.is_success:
+        note(f"-- attempt {mark.attempt} ended: {result}")
+
+
+def _interrupted(spool: Spool, job: Job) -> int:
+    """What to do with a job whose watcher pressed Ctrl-C."""
+    if sys.stdin.isatty() and sys.stderr.isatty() and _wants_to_cancel(job):
+        from queuectl import config
+
+        try:
+            return code_of(spool.cancel(job.id, grace=config.load(spool.layout).grace))
+        except QueuectlError as error:
+            return show_error(error)
+    note(f"{job.id} goes on without you; see: queuectl logs -f {job.id}")
+    return _INTERRUPTED
+
+
+def _wants_to_cancel(job: Job) -> bool:
+    """Ask; a second Ctrl-C means no."""
+    try:
+        answer: str = click.prompt(
+            f"\n{job.id}: [d]etach, or [c]ancel it?",
+            default="d",
+            type=click.Choice(["d", "c", "detach", "cancel"]),
+            show_choices=False,
+            err=True,
+        )
+    except (click.Abort, KeyboardInterrupt):
+        return False
+    return answer.startswith("c")
