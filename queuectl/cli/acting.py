@@ -36,7 +36,7 @@ class Verb:
     among: tuple[State, ...]
     default: str = "all"
 
-    def options(self, *, every: bool = True) -> Callable[[F], F]:
+    def options(self, metavar: str = "[ID... | -]") -> Callable[[F], F]:
         """Ids, filters, --all, --yes, --dry-run and --json as parameters, for `act`."""
 
         def add(command: F) -> F:
@@ -44,18 +44,17 @@ class Verb:
             command = click.option("--dry-run", is_flag=True, help="Print the ids, and do nothing.")(command)
             command = click.option("-y", "--yes", is_flag=True, help="Do not ask; for scripts.")(command)
             command = filter_options(command)
-            if every:
-                of = " or ".join(self.among) if self.default == "all" else self.default
-                command = click.option("--all", "every", is_flag=True, help=f"Every {of} job.")(command)
-            return ids_argument(*self.among)(command)
+            of = " or ".join(self.among) if self.default == "all" else self.default
+            command = click.option("--all", "every", is_flag=True, help=f"Every {of} job.")(command)
+            return ids_argument(*self.among, metavar=metavar)(command)
 
         return add
 
 
-def ids_argument(*states: str, required: bool = False) -> Callable[[F], F]:
-    """The argument for ids; `-` stands for those on stdin."""
-    metavar = "ID..." if required else "[ID... | -]"
-    return click.argument("ids", nargs=-1, required=required, metavar=metavar, shell_complete=complete_jobs(*states))
+def ids_argument(*states: str, metavar: str = "ID... | -") -> Callable[[F], F]:
+    """The argument for ids; `-` stands for those on stdin. In brackets there may be none."""
+    is_required = not metavar.startswith("[")
+    return click.argument("ids", nargs=-1, required=is_required, metavar=metavar, shell_complete=complete_jobs(*states))
 
 
 def read_ids(ids: Sequence[str]) -> list[str]:
@@ -83,16 +82,14 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
 
 def find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[str]:
     """The ids on the command line, or those of the jobs that are selected, once somebody has said yes to them."""
-    ids, every = read_ids(given["ids"]), given.get("every", False)
-    is_selection = every or is_given(given)
+    is_selection = given["every"] or is_given(given)
     if given["ids"] and is_selection:
         raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
     if not given["ids"] and not is_selection:
-        selection = "--all, --match, --state, …" if "every" in given else "--match, --state, …"
         path = click.get_current_context().command_path
-        raise UsageError("name the jobs, or select them", f"with {selection}", f"see: {path} --help")
+        raise UsageError("name the jobs, or select them", "with --all, --match, --state, …", f"see: {path} --help")
     if given["ids"]:
-        return ids
+        return read_ids(given["ids"])
     jobs = list(select(spool.layout, make_filter(given, verb.among, verb.default)))
     _ask(verb, jobs, given)
     return [job.id for job in jobs]

@@ -18,8 +18,8 @@ _KILL = Verb("kill", "signalled", (State.RUNNING,), "running")
 
 
 @click.command()
-@_CANCEL.options()
 @click.option("--grace", metavar="TIME", help="Time between SIGTERM and SIGKILL; the setting grace if not given.")
+@_CANCEL.options()
 def cancel(grace: str | None, **given: Any) -> None:
     """Take waiting jobs out of the queue, and end running ones.
 
@@ -54,8 +54,8 @@ def _grace(layout: Any, text: str | None) -> float:
 
 
 @click.command()
-@_KILL.options()
 @click.option("-s", "--signal", "name", default="TERM", metavar="SIG", help="TERM if not given; INT, HUP, 9, …")
+@_KILL.options()
 def kill(name: str, **given: Any) -> None:
     """Send a signal to all processes of running jobs.
 

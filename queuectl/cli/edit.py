@@ -25,12 +25,12 @@ _NOTHING = ("", "none")
 
 
 @click.command("set")
-@_SET.options()
+@_SET.options("[ID... | -] KEY=VALUE...")
 def set_(ids: tuple[str, ...], **given: Any) -> None:
-    """Change what waiting jobs ask for: `KEY=VALUE` for any field of a job but its id.
+    """Change fields of waiting jobs, as KEY=VALUE.
 
     Keys: command, priority, run_at, timeout, max_retries, backoff_base, backoff_max, cwd and env.NAME;
-    `KEY=none` takes a field away. A job that has been started meanwhile is left as it is.
+    KEY=none takes a field away. A job that has been started meanwhile is left as it is.
 
     \b
     Example:
@@ -92,11 +92,8 @@ def edit(ids: tuple[str, ...], as_json: bool) -> None:
     Example:
       queuectl edit report
     """
-    targets = read_ids(ids)
-    if not targets:
-        raise UsageError("name the jobs", hint="see: queuectl list --state pending")
     spool = open_spool()
-    run(targets, lambda id: edit_job(spool, id), "as it should be", as_json=as_json)
+    run(read_ids(ids), lambda id: edit_job(spool, id), "as it should be", as_json=as_json)
 
 
 def edit_job(spool: Spool, id: str) -> Job:

@@ -124,9 +124,9 @@ def enqueue(
 def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **options: Any) -> None:
     """Submit a job, show its output, and exit with its code.
 
-    The output comes as the job writes it. A worker runs it, like any other job, with its retries. The exit code is that of the last attempt,
-    as `wait` has it. Ctrl-C asks whether to leave the job to itself or to cancel it; without a
-    terminal it leaves it.
+    A worker runs it like any other job, with its retries; the output comes as the job writes it. The
+    exit code is that of the last attempt, as `wait` has it. Ctrl-C asks whether to leave the job to
+    itself or to cancel it; without a terminal it is left to itself.
 
     \b
     Example:

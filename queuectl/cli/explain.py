@@ -15,7 +15,7 @@ from queuectl.spool.store import Spool
 
 
 @click.command()
-@ids_argument(required=True)
+@ids_argument()
 @json_option
 def explain(ids: tuple[str, ...], as_json: bool) -> None:
     """Say why jobs are not running, and when they will.

@@ -10,7 +10,6 @@ from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
 from queuectl.cli.context import json_option, open_spool
 from queuectl.core.result import State
 from queuectl.core.when import parse_when
-from queuectl.errors import UsageError
 from queuectl.spool.clock import now
 
 _HOLD = Verb("hold", "held", (State.PENDING,), "pending")
@@ -32,8 +31,8 @@ def hold(**given: Any) -> None:
 
 
 @click.command()
-@_RELEASE.options()
 @click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", +5m, ISO 8601.')
+@_RELEASE.options()
 def release(at: str | None, **given: Any) -> None:
     """Let held jobs go.
 
@@ -63,7 +62,4 @@ def first(ids: tuple[str, ...], as_json: bool) -> None:
     Example:
       queuectl first report
     """
-    targets = read_ids(ids)
-    if not targets:
-        raise UsageError("name the jobs", hint="see: queuectl list --state pending")
-    run(reversed(targets), open_spool().first, "first in line", as_json=as_json)
+    run(reversed(read_ids(ids)), open_spool().first, "first in line", as_json=as_json)

@@ -93,7 +93,8 @@ def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, as_js
     """
     spool = open_spool(create=True)
     seconds = parse_duration(timeout) if timeout is not None else None
-    _pause(spool, " ".join(reason) or "drained", until)
+    if reason or until or not spool.is_paused():
+        _pause(spool, " ".join(reason) or "drained", until)
     running = spool.counts().running
     if running and not as_json:
         note(f"paused; waiting for {format_count(running, 'running job')}")

@@ -8,7 +8,7 @@ from queuectl.cli.acting import ids_argument, read_ids
 from queuectl.cli.context import json_option, open_spool, print_json, show_error, shown
 from queuectl.core.job import Job
 from queuectl.core.text import format_seconds
-from queuectl.errors import QueuectlError, UsageError, WaitTimeoutError
+from queuectl.errors import QueuectlError, WaitTimeoutError
 from queuectl.spool.store import Spool
 
 TIMED_OUT = 124
@@ -33,11 +33,10 @@ def wait(ids: tuple[str, ...], any_one: bool, timeout: str | None, quiet: bool, 
       queuectl wait report && echo "it is there"
       queuectl wait --any --timeout 1h one two
     """
-    wanted = list(dict.fromkeys(read_ids(ids)))
-    if not wanted:
-        raise UsageError("name the jobs to wait for", hint="see: queuectl list --state pending")
     spool = open_spool()
-    jobs = list({job.id: job for job in map(spool.get, wanted)}.values())
+    jobs = list({job.id: job for job in map(spool.get, read_ids(ids))}.values())
+    if not jobs:
+        click.get_current_context().exit(0)
     code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
     click.get_current_context().exit(code)
 

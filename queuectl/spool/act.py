@@ -137,7 +137,7 @@ def is_alive(layout: Layout, id: str) -> bool:
 
 
 def kill(layout: Layout, id: str | Job, number: int) -> Job:
-    """Send a signal to every process of a running job, and leave the rest to it and its worker."""
+    """Send a signal to the processes of a running job, and leave the rest to them and its worker."""
     from queuectl.spool import processes
 
     job = query.find(layout, id)
