@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -61,7 +62,7 @@ class _Ending:
     def __init__(self, spool: Spool, watch: Watch, quiet: bool) -> None:
         self._spool = spool
         self._watch = watch
-        self._must_explain = not quiet
+        self._explain_at = float("inf") if quiet else time.monotonic() + _SOON
         self._is_over = False
         self.job: Job
 
@@ -70,19 +71,20 @@ class _Ending:
         if self._is_over:
             return False
         sys.stdout.flush()
-        for outcome in self._watch.wait(_SOON if self._must_explain else None):
+        pause = self._explain_at - time.monotonic()
+        for outcome in self._watch.wait(None if pause == float("inf") else max(0.0, pause)):
             if isinstance(outcome, QueuectlError):
                 raise outcome
             self.job, self._is_over = outcome, True
-        if not self._is_over and self._must_explain:
-            self._must_explain = False
+        if not self._is_over and time.monotonic() >= self._explain_at:
+            self._explain_at = float("inf")
             self._explain()
         return True
 
     def _explain(self) -> None:
         """Say why it has not started, if it has not."""
         job = next(iter(self._watch.open.values()))
-        if job.state is State.PENDING:
+        if job.state is State.PENDING and not job.attempts:
             from queuectl.cli.explain import why
 
             note(f"{job.id} waits: {why(self._spool, job.id)}")
