@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,13 +15,15 @@ from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import QueuectlError, UsageError
-from queuectl.spool import query
-from queuectl.spool.select import select
+from queuectl.errors import QueuectlError, UsageError, WrongStateError
+from queuectl.spool import files, query
+from queuectl.spool.select import select_names
 from queuectl.spool.store import Spool
 
 F = TypeVar("F", bound=Callable[..., Any])
-Action = Callable[[str], Job]
+Action = Callable[[str | Job], Job]
+Target = str | tuple[State, str]
+"""A job as the command line named it, or where its file was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,15 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
 
     Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
     """
-    targets = find_targets(spool, verb, given)
+    targets = _find_targets(spool, verb, given)
     if given["dry_run"]:
-        _rehearse(spool, verb, targets, given["as_json"])
+        run(spool, targets, lambda id: query.find(spool.layout, id), f"would be {verb.done}", given["as_json"], True)
     else:
-        run(targets, action, verb.done, as_json=given["as_json"])
+        run(spool, targets, action, verb.done, given["as_json"])
 
 
-def find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[str]:
-    """The ids on the command line, or those of the jobs that are selected, once somebody has said yes to them."""
+def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Target]:
+    """What the command line names, or what it selects, once somebody has said yes to that."""
     is_selection = given["every"] or is_given(given)
     if given["ids"] and is_selection:
         raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
@@ -89,20 +91,20 @@ def find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[str]:
         path = click.get_current_context().command_path
         raise UsageError("name the jobs, or select them", "with --all, --match, --state, …", f"see: {path} --help")
     if given["ids"]:
-        return read_ids(given["ids"])
-    jobs = list(select(spool.layout, make_filter(given, verb.among, verb.default)))
-    _ask(verb, jobs, given)
-    return [job.id for job in jobs]
+        return [*read_ids(given["ids"])]
+    selected = list(select_names(spool.layout, make_filter(given, verb.among, verb.default)))
+    _ask(verb, selected, given)
+    return [*selected]
 
 
-def _ask(verb: Verb, jobs: list[Job], given: dict[str, Any]) -> None:
+def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -> None:
     """Say how many jobs are meant, and go on only if somebody wants that."""
-    states = Counter(str(job.state) for job in jobs)
+    states = Counter(str(state) for state, _ in selected)
     parts = ", ".join(f"{number} {state}" for state, number in states.items())
-    what = format_count(len(jobs), "job") + (f" ({parts})" if jobs else "")
-    if not jobs or given["yes"] or given["dry_run"]:
+    what = f"{format_count(len(selected), 'job')} ({parts})"
+    if not selected or given["yes"] or given["dry_run"]:
         if not given["as_json"]:
-            note(f"{what} selected" if jobs else "no such jobs")
+            note(f"{what} selected" if selected else "no such jobs")
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
@@ -110,28 +112,27 @@ def _ask(verb: Verb, jobs: list[Job], given: dict[str, Any]) -> None:
         raise click.Abort
 
 
-def _rehearse(spool: Spool, verb: Verb, targets: list[str], as_json: bool) -> None:
-    run(targets, lambda id: query.find(spool.layout, id), f"would be {verb.done}", as_json=as_json, rehearsal=True)
-
-
-def run(targets: Iterable[str], action: Action, done: str, *, as_json: bool = False, rehearsal: bool = False) -> None:
-    """Act on each id and print the whole id; one that fails is reported and the rest still done.
+def run(
+    spool: Spool, targets: Sequence[Target], action: Action, done: str, as_json: bool = False, rehearsal: bool = False
+) -> None:
+    """Act on each job and print the whole id; one that fails is reported and the rest still done.
 
     `done` says what the jobs are then. Exits with the first failure's code.
     """
     code = number = 0
     outcomes: list[dict[str, Any]] = []
-    for id in targets:
+    for target in _located(spool, targets):
         try:
-            job = action(id)
+            job = _act_on(spool, target, action)
         except QueuectlError as error:
             failed = error.exit_code if as_json else show_error(error)
             code = code or failed
-            outcomes.append({"id": id, "ok": False, "error": str(error), "job": None})
+            outcomes.append({"id": _id_of(target), "ok": False, "error": str(error), "job": None})
             continue
         number += 1
-        outcomes.append({"id": job.id, "ok": None if rehearsal else True, "error": None, "job": job.to_json()})
-        if not as_json:
+        if as_json:
+            outcomes.append({"id": job.id, "ok": None if rehearsal else True, "error": None, "job": job.to_json()})
+        else:
             click.echo(job.id)
     if as_json:
         print_json(outcomes)
@@ -139,3 +140,32 @@ def run(targets: Iterable[str], action: Action, done: str, *, as_json: bool = Fa
         note(f"{format_count(number, 'job')} {done}")
     if code:
         click.get_current_context().exit(code)
+
+
+def _located(spool: Spool, targets: Sequence[Target]) -> list[Target]:
+    """Many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
+    ids = {target for target in targets if isinstance(target, str)}
+    found = query.locate_all(spool.layout, ids, patience=1) if len(ids) > 1 else {}
+    return [found.get(target, target) if isinstance(target, str) else target for target in targets]
+
+
+def _act_on(spool: Spool, target: Target, action: Action) -> Job:
+    """Act on a job where it was seen, without another search; if it has moved on, wherever it is now."""
+    if isinstance(target, str):
+        return action(target)
+    job = query.load(spool.layout, *target)
+    if job is None:
+        return action(_id_of(target))
+    try:
+        return action(job)
+    except WrongStateError:
+        if not files.is_gone(job.path):
+            raise
+        return action(job.id)
+
+
+def _id_of(target: Target) -> str:
+    if isinstance(target, str):
+        return target
+    name = query.parse_name(*target)
+    return name.id if name else target[1]

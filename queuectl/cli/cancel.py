@@ -34,7 +34,7 @@ def cancel(grace: str | None, **given: Any) -> None:
     spool = open_spool()
     seconds = _grace(spool.layout, grace)
 
-    def end(id: str) -> Job:
+    def end(id: str | Job) -> Job:
         job = spool.cancel(id, grace=seconds)
         if job.attempts and spool.is_alive(job.id):
             note(f"{job.id}: something of it still runs that cannot be ended from here; its worker will look")

@@ -61,10 +61,10 @@ def retry(every: bool, **given: Any) -> None:
     spool = open_spool()
     if every:
         given["yes"] = True  # to start them again loses nothing
-    act(spool, _RETRY, {**given, "every": every}, lambda id: spool.retry(_find_dead(spool, id).id))
+    act(spool, _RETRY, {**given, "every": every}, lambda id: spool.retry(_find_dead(spool, id)))
 
 
-def _find_dead(spool: Spool, id: str) -> Job:
+def _find_dead(spool: Spool, id: str | Job) -> Job:
     """The dead letter of that id; a job in another state is none, whatever its id."""
     return find(spool.layout, id, (State.DEAD,))
 

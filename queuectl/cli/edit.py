@@ -93,10 +93,10 @@ def edit(ids: tuple[str, ...], as_json: bool) -> None:
       queuectl edit report
     """
     spool = open_spool()
-    run(read_ids(ids), lambda id: edit_job(spool, id), "as it should be", as_json=as_json)
+    run(spool, read_ids(ids), lambda id: edit_job(spool, id), "as it should be", as_json)
 
 
-def edit_job(spool: Spool, id: str) -> Job:
+def edit_job(spool: Spool, id: str | Job) -> Job:
     """Let somebody edit a job until it is runnable or they give up; the job as it is then."""
     draft = spool.edit(id)
     text = draft.text

@@ -62,4 +62,5 @@ def first(ids: tuple[str, ...], as_json: bool) -> None:
     Example:
       queuectl first report
     """
-    run(reversed(read_ids(ids)), open_spool().first, "first in line", as_json=as_json)
+    spool = open_spool()
+    run(spool, read_ids(ids)[::-1], spool.first, "first in line", as_json)

@@ -30,11 +30,11 @@ def retry(is_edited: bool, **given: Any) -> None:
     """
     spool = open_spool()
 
-    def again(id: str) -> Job:
+    def again(id: str | Job) -> Job:
         if is_edited:
             from queuectl.cli.edit import edit_job
 
-            edit_job(spool, id)
+            id = edit_job(spool, id).id
         return spool.retry(id)
 
     act(spool, _RETRY, given, again)

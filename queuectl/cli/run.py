@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -40,8 +43,8 @@ def follow(spool: Spool, job: Job, *, quiet: bool, as_json: bool) -> int:
 def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
     """Copy the output to stdout; the job as it ended. Raises NotFoundError if it is deleted."""
     path = spool.layout.log(job.id)
-    with spool.watch([job], log=None if as_json else path) as watch:
-        ended = _Ending(spool, watch, quiet)
+    with spool.watch([job], log=None if as_json else path) as watch, _interrupts(watch) as interrupts:
+        ended = _Ending(spool, watch, interrupts, quiet)
         if as_json:
             while ended.is_awaited():
                 pass
@@ -56,12 +59,36 @@ def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
     return ended.job
 
 
+@contextmanager
+def _interrupts(watch: Watch) -> Iterator[list[int]]:
+    """The first Ctrl-C is noted in the list, and wakes; a second one is a KeyboardInterrupt at once.
+
+    An exception from a signal handler may come where it is swallowed: in an import, say (Python 3.11).
+    """
+    caught: list[int] = []
+
+    def note_it(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        watch.wake()
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, note_it)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Ending:
     """Blocks until there is more to read, and knows when there is not."""
 
-    def __init__(self, spool: Spool, watch: Watch, quiet: bool) -> None:
+    def __init__(self, spool: Spool, watch: Watch, interrupts: list[int], quiet: bool) -> None:
         self._spool = spool
         self._watch = watch
+        self._interrupts = interrupts
         self._explain_at = float("inf") if quiet else time.monotonic() + _SOON
         self._is_over = False
         self.job: Job
@@ -76,6 +103,8 @@ class _Ending:
             if isinstance(outcome, QueuectlError):
                 raise outcome
             self.job, self._is_over = outcome, True
+        if self._interrupts and not self._is_over:
+            raise KeyboardInterrupt
         if not self._is_over and time.monotonic() >= self._explain_at:
             self._explain_at = float("inf")
             self._explain()

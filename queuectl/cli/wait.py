@@ -34,7 +34,7 @@ def wait(ids: tuple[str, ...], any_one: bool, timeout: str | None, quiet: bool, 
       queuectl wait --any --timeout 1h one two
     """
     spool = open_spool()
-    jobs = list({job.id: job for job in map(spool.get, read_ids(ids))}.values())
+    jobs = list({job.id: job for job in spool.get_all(read_ids(ids))}.values())
     if not jobs:
         click.get_current_context().exit(0)
     code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)

@@ -186,14 +186,14 @@ def find(layout: Layout, id: str | Job, states: tuple[State, ...] = STATES) -> J
             return job  # else it moved between the listing and the read: look again
 
 
-def locate_all(layout: Layout, ids: Collection[str]) -> dict[str, tuple[State, str]]:
+def locate_all(layout: Layout, ids: Collection[str], patience: int = 4) -> dict[str, tuple[State, str]]:
     """Where the jobs of exactly these ids lie; those that the spool does not hold are missing.
 
-    One listing of each directory for all of them, and more for those that were not found: a job that moves
-    backwards between two listings is missed.
+    One listing of each directory for all of them, and more, `patience` in all, if some were not found: a job that
+    moves backwards between two listings is missed.
     """
     found: dict[str, tuple[State, str]] = {}
-    for _ in range(4):
+    for _ in range(patience):
         for state in STATES:
             for name in list_names(layout, state):
                 id = id_in(state, name)

@@ -31,11 +31,6 @@ class Filter:
     results: tuple[str, ...] = ()
     match: re.Pattern[str] | None = None
 
-    @property
-    def is_of_names(self) -> bool:
-        """Whether names alone decide."""
-        return self.match is None
-
     def takes(self, name: Name) -> bool:
         """Whether a job of that name may be meant, whatever its body says."""
         at = time_of(name)
@@ -90,3 +85,15 @@ def select(layout: Layout, wanted: Filter, limit: int | None = None) -> Iterator
             if job is not None and wanted.matches(job):
                 found += 1
                 yield job
+
+
+def select_names(layout: Layout, wanted: Filter) -> Iterator[tuple[State, str]]:
+    """Where the files of the same jobs lie, in the same order. A body is read only where a text is looked for."""
+    if wanted.match is not None:
+        yield from ((job.state, str(job.name)) for job in select(layout, wanted))
+        return
+    for state in wanted.states:
+        for text in query.sorted_names(layout, state, None):
+            name = query.parse_name(state, text)
+            if name is not None and wanted.takes(name):
+                yield state, text

@@ -6,10 +6,12 @@ has ended, and how. Bells may be lost, so all are looked at on a slow beat too, 
 
 from __future__ import annotations
 
-import threading
+import os
+import selectors
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from queuectl.core.job import Job
@@ -31,6 +33,30 @@ _BEAT = 2.0
 _BLIND_BEAT = 0.25
 
 
+class _Bell:
+    """Wakes one thread, from others and from signal handlers. A pipe: a lock could be left held by a Ctrl-C."""
+
+    def __init__(self) -> None:
+        self._ear, self._clapper = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def ring(self) -> None:
+        with suppress(OSError):  # a full pipe rings as well; a closed one has nobody to wake
+            os.write(self._clapper, b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Until it rings, or the time has passed."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._ear, selectors.EVENT_READ)
+            selector.select(max(0.0, seconds))
+        with suppress(BlockingIOError):
+            os.read(self._ear, 65536)
+
+    def close(self) -> None:
+        clapper, self._clapper = self._clapper, -1
+        os.close(clapper)
+        os.close(self._ear)
+
+
 class Watch:
     """Watches some jobs until they have ended; close it, or use it in a `with`.
 
@@ -42,7 +68,8 @@ class Watch:
         self._log = log
         self._states = {layout.directory(state): state for state in (State.PENDING, State.DONE, State.DEAD)}
         self._rung: deque[str | None] = deque()
-        self._bell = threading.Event()
+        self._bell = _Bell()
+        self._is_woken = False
         self._trigger: Trigger | None = None
         self._beat = _FIRST_BEAT
         self._look_at = 0.0
@@ -58,9 +85,18 @@ class Watch:
     def close(self) -> None:
         if self._trigger is not None:
             self._trigger.close()
+        self._bell.close()
+
+    def wake(self) -> None:
+        """Let the wait under way end, or the next one; for signal handlers."""
+        self._is_woken = True
+        self._bell.ring()
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
-        """Those that have ended since; none if `timeout` seconds have passed, or the log has grown."""
+        """Those that have ended since, in that order.
+
+        None if `timeout` seconds have passed, the log has grown, or `wake` was called.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         ended = self._look()
         while not ended and self.open and (deadline is None or time.monotonic() < deadline):
@@ -69,12 +105,12 @@ class Watch:
             pause = self._look_at - time.monotonic()
             if deadline is not None:
                 pause = min(pause, deadline - time.monotonic())
-            self._bell.wait(max(0.0, pause))
-            self._bell.clear()
+            self._bell.wait(pause)
             heard, has_grown = self._hear()
             if heard:
                 return heard
-            if has_grown:
+            if has_grown or self._is_woken:
+                self._is_woken = False
                 break
             if time.monotonic() >= self._look_at:
                 ended = self._look()
@@ -94,7 +130,7 @@ class Watch:
             if state is None or query.id_in(state, name) not in self.open:
                 return
         self._rung.append(path)
-        self._bell.set()
+        self._bell.ring()
 
     def _hear(self) -> tuple[list[Ended], bool]:
         """The ends that the rings tell of, and whether the log has grown."""
@@ -135,7 +171,12 @@ class Watch:
             if isinstance(item, Job):
                 self.open.pop(item.id, None)
         self._look_at = time.monotonic() + self._beat
-        return ended
+        return sorted(ended, key=_ended_at)
+
+
+def _ended_at(item: Ended) -> str:
+    """When a job finished, in a form to sort by; what was deleted comes first."""
+    return str(item.name) if isinstance(item, Job) else ""
 
 
 def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Ended]:
@@ -161,7 +202,7 @@ def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
     from queuectl.spool.trigger import Trigger
 
     deadline = None if timeout is None else time.monotonic() + timeout
-    bell = threading.Event()
+    bell = _Bell()
     beat = _FIRST_BEAT
     trigger = None
     try:
@@ -171,10 +212,10 @@ def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
                 raise WaitTimeoutError(f"{format_count(len(running), 'job')} still running", f"waited {timeout:g} s")
             if trigger is None:
                 places = [layout.directory(state) for state in (State.PENDING, State.DONE, State.DEAD)]
-                trigger = Trigger(layout, lambda _: bell.set(), places)
+                trigger = Trigger(layout, lambda _: bell.ring(), places)
             beat = min(beat * 2, _BLIND_BEAT if trigger.problem is not None else _BEAT)
             bell.wait(min(beat, rest))
-            bell.clear()
     finally:
         if trigger is not None:
             trigger.close()
+        bell.close()
