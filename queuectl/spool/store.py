@@ -263,7 +263,7 @@ class Spool:
         return ended
 
     def ends(self, ids: Iterable[str | Job], *, timeout: float | None = None) -> Iterator[Job | NotFoundError]:
-        """Each of these jobs once it is done or dead, in the order in which they end.
+        """Each of these jobs once it is done or dead, as they end (two at almost the same time in any order).
 
         A job that is deleted meanwhile yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds.
         """

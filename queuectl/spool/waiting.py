@@ -93,7 +93,7 @@ class Watch:
         self._bell.ring()
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
-        """Those that have ended since, in that order.
+        """Those that have ended since.
 
         None if `timeout` seconds have passed, the log has grown, or `wake` was called.
         """

@@ -186,13 +186,22 @@ class Slots:
         return None
 
     def _take(self, now: str) -> str | None:
-        """The next name that is due; none whose id a slot holds, so that no two claims choose one name."""
-        while (text := self._schedule.take(now)) is not None:
-            id = _id_of(text)
-            if id not in self._taken:
-                self._taken.add(id)
-                return text
-        return None
+        """The next name that is due; none whose id a slot holds, so that no two claims choose one name.
+
+        Such a name is kept: the slot that has just settled the job for another attempt looks again when it lets go.
+        """
+        busy: list[str] = []
+        found = None
+        while found is None and (text := self._schedule.take(now)) is not None:
+            if _id_of(text) in self._taken:
+                busy.append(text)
+            else:
+                found = text
+        for text in busy:
+            self._schedule.offer(text, now)
+        if found is not None:
+            self._taken.add(_id_of(found))
+        return found
 
     def _may_start(self) -> bool:
         """Whether the queue is not paused, and there is room to record how a job ends."""
