@@ -66,6 +66,8 @@ def retry(every: bool, **given: Any) -> None:
 
 def _find_dead(spool: Spool, id: str | Job) -> Job:
     """The dead letter of that id; a job in another state is none, whatever its id."""
+    if isinstance(id, Job):
+        return id if id.state is State.DEAD else _find_dead(spool, id.id)
     return find(spool.layout, id, (State.DEAD,))
 
 
@@ -82,4 +84,4 @@ def drop(**given: Any) -> None:
       queuectl dlq drop --until 30d --match nightly
     """
     spool = open_spool()
-    act(spool, _DROP, given, spool.drop)
+    act(spool, _DROP, given, lambda id: spool.drop(_find_dead(spool, id)))

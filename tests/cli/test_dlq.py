@@ -92,6 +92,7 @@ def test_only_dead_jobs(cli: CommandLine, spool: Spool) -> None:
     put_finished(spool.layout, "done-too")
     for command in ("retry", "drop"):
         assert cli.run("dlq", command, "ready").returncode == 3
+        assert cli.run("dlq", command, "ready", "running").returncode == 3
     assert cli.ok("dlq", "retry", "don") == "done-too"
     assert spool.get("done").state is State.DONE
 
