@@ -60,14 +60,14 @@ def ids_argument(*states: str, metavar: str = "ID... | -") -> Callable[[F], F]:
 
 
 def read_ids(ids: Sequence[str]) -> list[str]:
-    """The ids given; for `-` the first word of each line of stdin."""
+    """The ids given, each once; for `-` the first word of each line of stdin."""
     found: list[str] = []
     for id in ids:
         if id == "-":
             found += [line.split()[0] for line in sys.stdin if line.strip()]
         else:
             found.append(id)
-    return found
+    return list(dict.fromkeys(found))
 
 
 def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json
-from queuectl.core.text import format_count, format_instant, format_when
+from queuectl.core.text import format_count, format_instant
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
 from queuectl.spool.clock import now
@@ -18,9 +18,8 @@ _until_option = click.option("--until", metavar="TIME", help='When to go on by i
 
 
 def describe_pause(pause: Pause) -> str:
-    """`since …, until …: reason`, for people."""
-    until = f", until {format_instant(pause.until)} ({format_when(pause.until, now())})" if pause.until else ""
-    return f"since {format_instant(pause.since)}{until}" + (f": {pause.reason}" if pause.reason else "")
+    """`since …, until …`, for people."""
+    return f"since {format_instant(pause.since)}" + (f", until {format_instant(pause.until)}" if pause.until else "")
 
 
 @click.command()
@@ -56,6 +55,8 @@ def _report(spool: Spool, as_json: bool) -> None:
     elif found:
         running = spool.counts().running
         note(f"paused {describe_pause(found)}")
+        if found.reason:
+            note(f"reason: {found.reason}")
         if running:
             note(f"{format_count(running, 'job')} running, which may finish")
 

@@ -46,6 +46,8 @@ def status(as_json: bool) -> None:
     pause = spool.paused()
     if pause is not None:
         click.echo(shown(f"paused     {describe_pause(pause)}"))
+        if pause.reason:
+            click.echo(shown(f"           {pause.reason}"))
         click.echo("           no job is started; to go on: queuectl resume")
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")

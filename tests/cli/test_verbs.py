@@ -122,7 +122,7 @@ def test_usage(cli: CommandLine, full: Spool, words: list[str], said: str) -> No
 
 def test_ids_from_stdin_and_prefixes(cli: CommandLine, full: Spool) -> None:
     """`-` takes the first word of each line; an id that fits no job is reported, and the rest done."""
-    done = cli.run("cancel", "-", stdin="read exit7\n\nnope\nsched\n")
+    done = cli.run("cancel", "-", stdin="read exit7\n\nnope\nsched\nnope\n")
     assert (done.returncode, done.stdout) == (3, "ready\nscheduled\n")
     assert done.stderr.splitlines()[0] == "queuectl: no job 'nope'"
     assert full.counts().dead == 3
@@ -208,7 +208,7 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     """The reason and the time are shown by `status`; draining keeps a reason that is there."""
     said = cli.run("pause", "--until", "2999-01-01T00:00:00Z", "new", "disks").stderr
     assert said.startswith("paused since ")
-    assert said.endswith(": new disks\n")
+    assert said.endswith("reason: new disks\n")
     found = cli.json("status")
     assert (found["paused"], found["pause"]["until"]) == (True, "2999-01-01T00:00:00.000Z")
     assert "new disks" in cli.ok("status")

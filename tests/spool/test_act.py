@@ -19,12 +19,14 @@ from queuectl.spool.layout import Layout
 from tests.spool.given import (
     NOW,
     WORKER,
+    die,
     locked_log,
     pending_name,
     put,
     put_finished,
     read_log,
     run_at_once,
+    run_to_death,
     running_name,
 )
 from tests.support import WorkerProcess, environment, names, wait_for, workers
@@ -218,6 +220,24 @@ def _environ(pid: str) -> bytes:
         return Path("/proc", pid, "environ").read_bytes()
     except OSError:
         return b""
+
+
+def _cancel_and_die(root: str) -> None:
+    processes.terminate = die
+    Spool(root).cancel("x")
+
+
+def test_a_cancel_that_breaks_off(spool: Spool) -> None:
+    """Who cancels and dies after the rename has settled the job; its worker ends it at its next look."""
+    (spool.path / "config.toml").write_text("rescan = 0.2\n")
+    with workers(spool.path) as (worker,):
+        spool.enqueue("echo ready; sleep 300", id="x")
+        wait_for(lambda: "ready\n" in read_log(spool.layout, "x"), "the job's start")
+        run_to_death(_cancel_and_die, str(spool.path))
+        assert str(spool.get("x").result) == "cancelled"
+        wait_for(lambda: not spool.is_alive("x"), "the end of the job")
+        wait_for(lambda: worker.has("gone", "x"), "the worker's notice")
+    assert spool.get("x").state is State.DEAD
 
 
 # --- kill
