@@ -67,7 +67,13 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
         return job
     run_at = (valid.run_at or now()) if "run_at" in asked else None
     priority = valid.priority if "priority" in asked else None
-    return act.move(layout, job, lifecycle.reschedule(name, priority=priority, run_at=run_at))
+    target = lifecycle.reschedule(name, priority=priority, run_at=run_at)
+    return _rename(layout, job, target) if others else act.move(layout, job, target)
+
+
+def _rename(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
+    """Give a job whose body was swapped its name. A worker that claims it in between runs what was asked for."""
+    return act.try_move(layout, job, target) or query.find(layout, job.id)
 
 
 def _text_of(value: Any) -> Any:
@@ -129,7 +135,7 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
     if not name.is_held and fields.get("run_at") != _in_force(edited.job).get("run_at"):
         run_at = asked.run_at or now()
     moved = lifecycle.reschedule(name, priority=asked.priority, run_at=run_at)
-    return job if moved.name == name else act.move(layout, job, moved)
+    return job if moved.name == name else _rename(layout, job, moved)
 
 
 def _rewrite(

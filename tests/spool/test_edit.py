@@ -319,3 +319,18 @@ def test_without_an_exchange_the_job_keeps_its_name(spool: Spool, monkeypatch: p
     spool.apply(spool.edit("y"), '{"command": "mended"}')
     assert json.loads(dead.read_text()) == {"command": "mended"}
     assert names(spool.path / "tmp") == []
+
+
+def test_a_job_that_starts_between_the_swap_and_the_rename(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs with the new body; that its name came too late is no error, and makes no second file."""
+    path = put(spool.layout, pending_name("x"))
+    move = files.move
+
+    def overtaken(source: str, target: str) -> bool:
+        move(str(path), spool.layout.job(State.RUNNING, running_name("x")))
+        return move(source, target)
+
+    monkeypatch.setattr(files, "move", overtaken)
+    job = spool.set_fields("x", timeout=5, priority=1)
+    assert (job.state, body_of(spool)) == (State.RUNNING, {"command": "true", "timeout": 5})
+    assert sum(len(names(spool.path / state)) for state in State) == 1
