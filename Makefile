@@ -1,11 +1,14 @@
 # make demo    set everything up and watch the queue work
 # make test    set everything up and run the tests
 # make check   format, lint, types, then the tests
+# make torture faults at full size, with a table of what came of them (half an hour; best as root)
+# make bench   measure everything (an hour; make bench BENCH=--quick: minutes), write benchmarks/results/
+# make bench-plot   draw the newest results into docs/img/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check torture format bench bench-plot clean
 
 help:
 	@grep '^# make' Makefile | sed 's/^# //'
@@ -33,10 +36,20 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
 
+torture: $(VENV)/.installed-dev
+	@sh scripts/system-packages check || test -z "$$CI"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.torture
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-plot: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.plot $(RESULTS)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find queuectl tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find queuectl tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

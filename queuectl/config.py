@@ -14,7 +14,7 @@ from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.retry import RetryPolicy
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
-from queuectl.spool import files
+from queuectl.spool import files, trust
 from queuectl.spool.layout import Layout
 from queuectl.spool.lease import locked_settings
 
@@ -32,6 +32,7 @@ class Settings:
     settle: float = 60.0
     rescan: float = 10.0
     keep_done: float | None = None
+    allow_users: str | None = None
 
     @property
     def policy(self) -> RetryPolicy:
@@ -92,6 +93,16 @@ def _size(text: str) -> int:
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match[2]]
 
 
+def _users(text: str) -> str | None:
+    if text.lower() in ("none", ""):
+        return None
+    try:
+        trust.parse_users(text)
+    except UsageError as error:
+        raise ConfigError(error.what, error.why, error.hint) from None
+    return " ".join(text.replace(",", " ").split())
+
+
 KEYS = {
     "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
     "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
@@ -101,6 +112,7 @@ KEYS = {
     "min-free": Key("free disk space below which no job is started", _size),
     "settle": Key("how long an unreadable file in pending/ must lie unchanged before it is refused", _positive_seconds),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
+    "allow-users": Key("other users whose files in pending/ are run; * for all", _users),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
 }
 

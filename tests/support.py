@@ -94,11 +94,20 @@ class WorkerProcess:
     started: ClassVar[list[WorkerProcess]] = []
     """Those that the test in progress has started, for a fixture to end."""
 
-    def __init__(self, spool: Path, *words: str, env: Mapping[str, str] | None = None) -> None:
-        self.report = spool.parent / f"worker-{time.monotonic_ns()}.report"
+    def __init__(
+        self,
+        spool: Path,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        report: Path | None = None,
+    ) -> None:
+        """`prefix` stands for `python -m queuectl`, `report` is a directory other than the spool's parent."""
+        self.report = (report or spool.parent) / f"worker-{time.monotonic_ns()}.report"
+        program = prefix or (sys.executable, "-m", "queuectl")
         with self.report.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "queuectl", "--spool", str(spool), "worker", "start", "--json", *words],
+                [*program, "--spool", str(spool), "worker", "start", "--json", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

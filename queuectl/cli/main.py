@@ -38,6 +38,9 @@ _COMMANDS = {
     "dlq": "queuectl.cli.dlq:dlq",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
+    "dashboard": "queuectl.cli.dashboard:dashboard",
+    "fsck": "queuectl.cli.fsck:fsck",
+    "doctor": "queuectl.cli.doctor:doctor",
 }
 """Where each command is, in the order in which people meet them."""
 

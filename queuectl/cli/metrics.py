@@ -22,9 +22,9 @@ def metrics(as_json: bool) -> None:
     """
     found = open_spool().metrics()
     if as_json:
-        from dataclasses import asdict
+        from queuectl.spool import shapes
 
-        print_json(asdict(found))
+        print_json(shapes.metrics(found))
         return
     rate = "" if found.success_rate is None else f"{found.success_rate:.1%}"
     results = ", ".join(f"{number} {result}" for result, number in list(found.results.items())[:8])

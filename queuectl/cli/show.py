@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,16 +12,10 @@ import click
 from queuectl.cli.context import complete_jobs, json_option, open_spool, print_json, shown
 from queuectl.cli.jobs import command_text
 from queuectl.core.job import Job
-from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_instant, format_seconds, format_when
-from queuectl.errors import SpoolError
+from queuectl.spool import shapes
 from queuectl.spool.clock import now
-from queuectl.spool.logs import Mark, open_reading, parse_outcome, read_entries
-from queuectl.spool.store import Spool
-
-_LONG_LOG = 16 << 20
-"""Bytes of a log above which it is not searched for earlier attempts."""
 
 
 @click.command()
@@ -38,12 +31,11 @@ def show(id: str, as_json: bool) -> None:
     """
     spool = open_spool()
     job = spool.get(id)
-    history = _read_history(spool, job.id)
-    log = str(spool.log_path(job.id))
+    shape = shapes.show(spool, job)
     if as_json:
-        print_json({**job.to_json(), "log": log, "history": history})
+        print_json(shape)
         return
-    for name, value in (*_details(job), *_attempts(job, history), ("file", job.path), ("log", log)):
+    for name, value in (*_details(job), *_attempts(job, shape["history"]), ("file", job.path), ("log", shape["log"])):
         click.echo(f"{name:<12} {shown(value)}".rstrip())
 
 
@@ -73,30 +65,6 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
         yield from ((name, f"{value}") for name, value in wanted.items() if value is not None)
         yield from (("warning", warning) for warning in body.warnings)
     yield "attempts", f"{job.attempts}"
-
-
-def _read_history(spool: Spool, id: str) -> list[dict[str, Any]]:
-    """The attempts that the job's log tells of; none if there is no log, or a very long one."""
-    attempts: list[dict[str, Any]] = []
-    try:
-        with open_reading(spool.layout.log(id), id) as log:
-            entries = read_entries(log) if os.fstat(log.fileno()).st_size <= _LONG_LOG else ()
-            for mark in entries:
-                if isinstance(mark, Mark) and mark.event == "start":
-                    attempts.append(_begin(mark))
-                elif isinstance(mark, Mark) and mark.event == "end" and attempts:
-                    attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
-    except SpoolError:
-        pass
-    return attempts
-
-
-def _begin(mark: Mark) -> dict[str, Any]:
-    try:
-        started_at = format_rfc3339(parse_time(mark.fields.get("started_at", "")))
-    except ValueError:
-        started_at = None
-    return {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
 
 
 def _attempts(job: Job, history: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

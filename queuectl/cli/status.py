@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
 from queuectl.cli.pause import describe_pause
-from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
-from queuectl.spool import claims
+from queuectl.spool import claims, shapes
 from queuectl.spool.clock import now
 from queuectl.spool.query import Counts
-from queuectl.spool.store import Spool
 
 
 @click.command()
@@ -33,7 +28,7 @@ def status(as_json: bool) -> None:
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = claims.room(spool.layout)
     if as_json:
-        print_json(_to_json(spool, counts, workers, free, inodes))
+        print_json(shapes.status(spool, counts, workers, free, inodes))
         return
     alive = [worker for worker in workers if worker["alive"]]
     remarks = {
@@ -73,35 +68,3 @@ def status(as_json: bool) -> None:
 def _age(counts: Counts) -> str:
     assert counts.oldest_ready is not None
     return format_seconds(max(0.0, (now() - counts.oldest_ready).total_seconds()))
-
-
-def _to_json(
-    spool: Spool, counts: Counts, workers: list[dict[str, Any]], free: int, inodes: int | None
-) -> dict[str, Any]:
-    pause = spool.paused()
-    names = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
-    return {
-        "spool": str(spool.path),
-        "paused": pause is not None,
-        "pause": pause.to_json() if pause else None,
-        "counts": {name: getattr(counts, name) for name in names},
-        "oldest_ready_at": format_rfc3339(counts.oldest_ready),
-        "next_run_at": format_rfc3339(counts.next_run_at),
-        "workers": [worker_to_json(worker) for worker in workers],
-        "free_bytes": free,
-        "free_inodes": inodes,
-    }
-
-
-def worker_started_at(worker: dict[str, Any]) -> datetime | None:
-    """When a worker says it started; None if it does not say so."""
-    try:
-        return parse_time(f"{worker.get('started_at')}")
-    except ValueError:
-        return None
-
-
-def worker_to_json(worker: dict[str, Any]) -> dict[str, Any]:
-    """The documented shape of a worker."""
-    keys = ("worker", "alive", "host", "pid", "slots", "started_at", "version", "runs")
-    return {**{key: worker.get(key) for key in keys}, "started_at": format_rfc3339(worker_started_at(worker))}

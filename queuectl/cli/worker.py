@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, spool_to_complete
-from queuectl.cli.status import worker_started_at, worker_to_json
 from queuectl.core.text import format_age
 from queuectl.errors import AmbiguousIdError, NotFoundError
-from queuectl.spool import clock
+from queuectl.spool import clock, shapes
 from queuectl.spool.store import Spool
 
 
@@ -32,9 +31,10 @@ def worker() -> None:
     "--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="Jobs to run at a time; 1 if not given."
 )
 @click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("--trust-anyone", is_flag=True, help="Work although other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
-def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
+def start(count: int, drain: bool, trust_anyone: bool, quiet: bool, as_json: bool) -> None:
     """Run jobs, in the foreground, until told to stop.
 
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends them and puts them back.
@@ -52,7 +52,8 @@ def start(count: int, drain: bool, quiet: bool, as_json: bool) -> None:
 
     spool = open_spool(create=True)
     report = Report("json" if as_json else "quiet" if quiet else "text")
-    running = Worker(Context(spool, report, config.load(spool.layout)), slots=count, drain=drain)
+    context = Context(spool, report, config.load(spool.layout))
+    running = Worker(context, slots=count, drain=drain, trusts_anyone=trust_anyone)
     running.install_signal_handlers()
     running.run()
 
@@ -68,7 +69,7 @@ def list_(as_json: bool) -> None:
     """
     workers = list(open_spool().workers())
     if as_json:
-        print_json([worker_to_json(worker) for worker in workers])
+        print_json([shapes.worker(worker) for worker in workers])
     elif workers:
         print_table(("WORKER", "STATE", "SLOTS", "SINCE", "RUNS"), [_row(worker) for worker in workers])
     else:
@@ -76,7 +77,7 @@ def list_(as_json: bool) -> None:
 
 
 def _row(worker: dict[str, Any]) -> tuple[str, ...]:
-    started_at = worker_started_at(worker)
+    started_at = shapes.worker_started_at(worker)
     return (
         worker["worker"],
         "alive" if worker["alive"] else "gone",

@@ -21,8 +21,11 @@ The longest name is 174 bytes.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from queuectl.core.result import Result
 
@@ -46,11 +49,20 @@ _PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
 _RUNNING = rf"(?a)({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json"
 _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({Result.PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
 
+# The same among many names between slashes, for counting millions. In bytes: decoding them all would cost a
+# quarter as much as listing them.
+_FINISHED_FIELDS = (
+    r"/\d{4}(?:0\d|1[0-2])[0-3]\dT\d{6}\.\d{3}Z-\d{3}"
+    rf"-((?:{_COUNT})-(?:{Result.PATTERN})-{_DURATION})-[^/]+\.json(?=/)"
+).encode()
+_PIECE = 20_000  # names
+
 
 def is_valid_id(text: str) -> bool:
     return re.fullmatch(ID_PATTERN, text, re.ASCII) is not None
 
 
+@lru_cache(maxsize=64)  # an attempt names its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
     return (
@@ -221,9 +233,55 @@ def looks_held(name: str) -> bool:
     return name[4:8] >= HELD_FROM and looks_pending(name)
 
 
+def is_pending(name: str) -> bool:
+    """Whether `PendingName.parse` would take that name for its time, priority and ending: several times as fast."""
+    return looks_pending(name) and _is_day(name[4:12]) and name[13:15] < "24" and name[15:17] < "60" > name[17:19]
+
+
+@lru_cache(maxsize=1024)
+def _is_day(text: str) -> bool:
+    try:
+        parse_time(f"{text}T000000.000Z")
+    except ValueError:
+        return False
+    return True
+
+
+def split_pending(names: list[str]) -> tuple[list[str], list[str]]:
+    """Those that look like names of pending/ at first sight, and the others; `looks_pending` has the last word."""
+    ours = [name for name in names if name[23:25] == "Z-"]
+    return ours, [] if len(ours) == len(names) else [name for name in names if name[23:25] != "Z-"]
+
+
 def looks_finished(name: str) -> bool:
     """The same for names of done/ and dead/."""
     return name[19:21] == "Z-" and name[:8].isdigit() and name[4:8] < "1232" and name.endswith(SUFFIX)
+
+
+def tally_finished(names: Sequence[bytes]) -> Counter[tuple[int, Result, int]]:
+    """How often each (attempts, result, duration in milliseconds) occurs among names of done/ and dead/.
+
+    Foreign names are left out. One pattern over many names at once: several times as fast as parsing each.
+    """
+    found: Counter[bytes] = Counter()
+    for text in _joined(names):
+        found.update(re.findall(_FINISHED_FIELDS, text))
+    tally: Counter[tuple[int, Result, int]] = Counter()
+    for fields, number in found.items():
+        attempts, result, duration = fields.decode().split("-")
+        tally[int(attempts), Result.parse(result), int(duration[:-1].replace(".", ""))] += number
+    return tally
+
+
+def count_finished(names: Sequence[bytes]) -> int:
+    """How many names of done/ or dead/ there are among these."""
+    return sum(len(re.findall(_FINISHED_FIELDS, text)) for text in _joined(names))
+
+
+def _joined(names: Sequence[bytes]) -> Iterator[bytes]:
+    """Many names in one text, between slashes, which no file name holds; in pieces, to keep memory flat."""
+    for start in range(0, len(names), _PIECE):
+        yield b"/%b/" % b"/".join(names[start : start + _PIECE])
 
 
 def is_ignored(name: str) -> bool:

@@ -26,7 +26,7 @@ class Result:
     kind: str
     code: int | None = None
 
-    PATTERN = r"exit(?:0|[1-9]\d{0,2})|signal[1-9]\d?|timeout|lost|cancelled|invalid"
+    PATTERN = r"exit(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])|signal[1-9]\d?|timeout|lost|cancelled|invalid"
 
     @classmethod
     def exit(cls, code: int) -> Result:
@@ -44,10 +44,7 @@ class Result:
         if not re.fullmatch(cls.PATTERN, text, re.ASCII):
             raise ValueError(f"not a result: {text!r}")
         kind = text.rstrip("0123456789")
-        result = cls(kind, int(text[len(kind) :]) if kind != text else None)
-        if result.kind == "exit" and (result.code or 0) > 255:
-            raise ValueError(f"not a result: {text!r}")
-        return result
+        return cls(kind, int(text[len(kind) :]) if kind != text else None)
 
     @property
     def is_success(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import datetime
+from itertools import chain
 
 from queuectl.core import lifecycle
 from queuectl.core.job import Job
@@ -50,16 +51,17 @@ def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, Pending
     return job, job.name
 
 
-def retry(layout: Layout, id: str | Job) -> Job:
-    """Start a finished job again, from attempt 0 and with its old log."""
+def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
+    """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log."""
     job = query.find(layout, id)
     if not isinstance(job.name, FinishedName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a done or dead job can be retried")
     if job.problem is not None:
         raise InvalidJobError([job.problem], f"mend it: queuectl retry --edit {job.id}")
     with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
-        logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result}")
-    return move(layout, job, lifecycle.retry_by_hand(job.name, now()))
+        ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+        logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
 
 
 def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: datetime | None) -> Job:
@@ -169,6 +171,7 @@ def first(layout: Layout, id: str | Job) -> Job:
     """Put a waiting job in front of all that are due; a held one is released by it. Reads names alone."""
     job, name = find_pending(layout, id, "first in line")
     due = format_time(now())
-    names = (text for text in query.iterate_names(layout, State.PENDING) if looks_pending(text) and text[4:24] <= due)
+    listing = chain.from_iterable(query.iterate_names(layout, State.PENDING))
+    names = (text for text in listing if looks_pending(text) and text[4:24] <= due)
     front = min((text for text in names if PendingName.parse(text) not in (None, name)), default=None)
     return move(layout, job, lifecycle.first(name, PendingName.parse(front) if front else None, now()))

@@ -19,7 +19,7 @@ from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, SpoolError
 from queuectl.spool import files, lease, logs, processes, query
-from queuectl.spool.drops import refuse
+from queuectl.spool.drops import Trusts, refuse, require_trusted
 from queuectl.spool.layout import Layout, unusable
 
 MIN_FREE_INODES = 64
@@ -55,14 +55,16 @@ class RefusedError(InvalidJobError):
         self.id = id
 
 
-def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -> Claim | None:
+def claim(
+    layout: Layout, text: str, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
+) -> Claim | None:
     """Take the pending job of that file name; None if another was first or it must wait.
 
     No two threads of one worker may claim files of one id at the same time: they could choose the same name.
 
     The body is read before the rename, so a file that is still being written is never moved
     (NotJsonError), and it is checked after it that this very file was moved, so that what runs is
-    what lies there. Raises RefusedError for a job that can never run.
+    what lies there. Raises RefusedError for a job that can never run, or whose owner is not trusted.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
@@ -73,6 +75,7 @@ def claim(layout: Layout, text: str, worker: str, now: Callable[[], datetime]) -
     pending = layout.job(State.PENDING, text)
     try:
         content = files.read(pending)
+        require_trusted(content.owner, trusts)
         job = body.parse(content.data)
     except FileNotFoundError:
         return None
@@ -158,7 +161,7 @@ def _is_expected(log: int, name: PendingName, size: int) -> bool:
     if size == 0:
         return True
     event, fields = logs.last_line(log)
-    if event == "end":
+    if event == "end" or (event == "note" and "ended_at" in fields):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
     return event == "retry" and name.attempts == 0
 
@@ -179,6 +182,16 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
             return files.move(source, target)
     except OSError as error:
         raise unusable(layout.root, error) from error
+
+
+def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:
+    """Tell in the log when an attempt ended whose job will be tried again. Its loss loses no more than that."""
+    with suppress(OSError):
+        log = logs.open_log(layout.log(name.id))
+        try:
+            logs.append_note(log, "note", logs.format_ended(name.attempt, at, duration))
+        finally:
+            os.close(log)
 
 
 def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -> bool:

@@ -16,3 +16,8 @@ def booted_at() -> datetime:
     """When this machine started, by today's clock; long ago where the system does not tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return datetime.min.replace(tzinfo=UTC) if clock is None else now() - timedelta(seconds=time.clock_gettime(clock))
+
+
+def from_file_time(seconds: float) -> datetime:
+    """A time that a file system tells, such as st_mtime."""
+    return datetime.fromtimestamp(seconds, UTC)

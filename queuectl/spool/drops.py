@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -17,12 +18,22 @@ from queuectl.core import body, lifecycle
 from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
-from queuectl.spool import files, lease, logs
+from queuectl.spool import files, lease, logs, trust
 from queuectl.spool.layout import Layout
 from queuectl.spool.submit import IdInFlightError, Reservation, reserve
 
+Trusts = Callable[[int], bool]
+"""Whether the files of the user with that uid are run."""
 
-def adopt(layout: Layout, text: str, now: datetime) -> PendingName | None:
+
+def require_trusted(owner: int, trusts: Trusts) -> None:
+    """Raise InvalidJobError for a file of a user whose commands are not to be run."""
+    if not trusts(owner):
+        who = trust.name_of(owner)
+        raise InvalidJobError([f"it belongs to {who}, who is not allowed: queuectl config set allow-users {who}"])
+
+
+def adopt(layout: Layout, text: str, now: datetime, trusts: Trusts = lambda _: True) -> PendingName | None:
     """Give a foreign file of pending/ its canonical name; None if it is gone or another adopts it.
 
     Raises NotJsonError while it does not parse (or its id is being submitted elsewhere),
@@ -41,7 +52,7 @@ def adopt(layout: Layout, text: str, now: datetime) -> PendingName | None:
         # RACE: two workers adopt one file (tests/spool/test_drops.py): the file's own lock lets one of them do it.
         with suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _adopt(layout, path, text, fd, now)
+            return _adopt(layout, path, text, fd, now, trusts)
         return None
     except files.NotRegularError:
         raise InvalidJobError(["it is not a regular file"]) from None
@@ -49,8 +60,9 @@ def adopt(layout: Layout, text: str, now: datetime) -> PendingName | None:
         os.close(fd)
 
 
-def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime) -> PendingName | None:
+def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime, trusts: Trusts) -> PendingName | None:
     content = files.read_descriptor(fd, path)
+    require_trusted(content.owner, trusts)
     try:
         if files.identify(os.lstat(path)) != content.identity:
             return None

@@ -59,10 +59,10 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
     if others:
-        data, identity = _read(layout, job)
-        merged = body.merge(body.decode(data), others)
+        content = _read(layout, job)
+        merged = body.merge(body.decode(content.data), others)
         fields = {key: value for key, value in merged.items() if value is not None}
-        job = _rewrite(layout, job, fields, identity, sorted(others))
+        job = _rewrite(layout, job, fields, content.identity, sorted(others))
     if not asked.keys() & set(BY_NAME):
         return job
     run_at = (valid.run_at or now()) if "run_at" in asked else None

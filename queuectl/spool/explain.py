@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from queuectl.core import body
@@ -186,7 +187,7 @@ def _count_workers(layout: Layout) -> _Workers:
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
     """The jobs that will be due by the time this one is, and stand before it: by their names alone."""
     mine, due = str(name), format_time(max(at, name.run_at))
-    names = query.iterate_names(layout, State.PENDING)
+    names = chain.from_iterable(query.iterate_names(layout, State.PENDING))
     return sum(text < mine and text[4:24] <= due and looks_pending(text) for text in names)
 
 

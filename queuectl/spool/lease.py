@@ -78,7 +78,12 @@ class WorkerLease:
             temporary = f"{layout.tmp}/worker-{self.name}-{random_text(8)}"
             self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
             os.chmod(temporary, 0o600)
-            portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            try:
+                portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            except portalocker.LockException as error:
+                self._file.close()
+                files.remove(temporary)
+                raise _as_os_error(error, temporary) from error
             json.dump({"worker": self.name, "host": host, "pid": os.getpid(), **info}, self._file)
             self._file.write("\n")
             self._file.flush()
@@ -152,8 +157,16 @@ def locked_settings(layout: Layout) -> Iterator[None]:
     """Exclude other writers of config.toml (readers never need a lock: it is replaced whole)."""
     import portalocker
 
-    with portalocker.Lock(f"{layout.tmp}/config.lock", "a", timeout=10):
+    path = f"{layout.tmp}/config.lock"
+    lock = portalocker.Lock(path, "a", timeout=10)
+    try:
+        lock.acquire()
+    except portalocker.LockException as error:
+        raise _as_os_error(error, path) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def forget(layout: Layout, worker: str) -> None:

@@ -8,7 +8,10 @@
 `start` and, where it can, `end` are written by the job's own shell, so they outlive the worker. An end
 says `exit=N`, `signal=N`, `result=WORD`, or `status=N`: a status as a shell sees it, where 128 + N
 means signal N. The newline before an end line belongs to it, so the output is known to the byte.
-`retry`, `refused` and `note` are single lines by queuectl alone.
+`retry`, `refused` and `note` are single lines by queuectl alone. When a failed attempt is settled
+and the job's name will not tell how it was, a note does, and so does a retry by hand:
+
+    #queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532
 """
 
 from __future__ import annotations
@@ -68,6 +71,11 @@ def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> No
 def append_note(fd: int, event: str, text: str) -> None:
     """Write a `retry`, `refused` or `note` line."""
     _append(fd, f"#queuectl {event} {text}\n")
+
+
+def format_ended(attempt: int, at: datetime, duration: float) -> str:
+    """The fields that tell when an attempt ended, which its own shell cannot."""
+    return f"attempt={attempt} ended_at={format_time(at)} duration={duration:.3f}"
 
 
 def _append(fd: int, text: str) -> None:
@@ -196,6 +204,16 @@ class Mark:
         return int(text) if text.isdecimal() else None
 
 
+def parse_mark(line: bytes) -> Mark | None:
+    """The mark that a whole line is; None for output."""
+    match = re.fullmatch(_LINE, line)
+    return _mark(match) if match else None
+
+
+def _mark(match: re.Match[bytes]) -> Mark:
+    return Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace"))
+
+
 def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iterator[Mark | bytes]:
     """The log in order: pieces of output exactly as written, and a Mark for each line of queuectl's.
 
@@ -221,7 +239,7 @@ def read_entries(file: BinaryIO, wait: Callable[[], bool] | None = None) -> Iter
             if held and match[1] != b"end":
                 yield b"\n"
             held = False
-            yield Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace"))
+            yield _mark(match)
             continue
         at_line_start = line.endswith(b"\n")
         piece = (b"\n" if held else b"") + line

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
-from queuectl.core.names import format_time, looks_finished, parse_time
-from queuectl.core.result import State
+from queuectl.core.names import FinishedName, format_time, parse_time, tally_finished
+from queuectl.core.result import CANCELLED, INVALID, State
 from queuectl.spool.layout import Layout
-from queuectl.spool.query import list_names
+from queuectl.spool.query import list_raw_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,60 +43,71 @@ class Metrics:
 
 def measure(layout: Layout, now: datetime) -> Metrics:
     """One listing of done/ and of dead/."""
-    durations: list[float] = []
-    results: dict[str, int] = {}
-    totals = {State.DONE: 0, State.DEAD: 0}
-    attempts = 0
-    ages = [format_time(now - timedelta(seconds=seconds)) for seconds in (60, 3600, 86400)]
-    recent = [0, 0, 0]
-    first = format_time(now)
-    for state in totals:
-        for name in filter(looks_finished, list_names(layout, state)):
-            fields = name.split("-", 5)
-            try:
-                tries, duration = int(fields[2]), float(fields[4][:-1])
-            except (IndexError, ValueError):
-                continue
-            totals[state] += 1
-            attempts += tries
-            results[fields[3]] = results.get(fields[3], 0) + 1
-            if fields[3] not in ("cancelled", "invalid"):
-                durations.append(duration)
-            first = min(first, fields[0])
-            for index, age in enumerate(ages):
-                recent[index] += fields[0] >= age
-    durations.sort()
-    finished = sum(totals.values())
-    minutes = _minutes_since(first, now)
+    return measure_names({state: list_raw_names(layout, state) for state in (State.DONE, State.DEAD)}, now)
+
+
+def measure_names(listed: Mapping[State, Sequence[bytes]], now: datetime) -> Metrics:
+    """The same, of the names in done/ and dead/ that were listed already."""
+    tallies = {state: tally_finished(names) for state, names in listed.items()}
+    tally = tallies[State.DONE] + tallies[State.DEAD]
+    finished = tally.total()
+    results: Counter[str] = Counter()
+    durations: Counter[int] = Counter()
+    for (_, result, duration), number in tally.items():
+        results[str(result)] += number
+        if result not in (CANCELLED, INVALID):
+            durations[duration] += number
+    ran = durations.total()
+    done = tallies[State.DONE].total()
+    ours = (
+        names
+        if tallies[state].total() == len(names)
+        else [name for name in names if FinishedName.parse(os.fsdecode(name))]
+        for state, names in listed.items()
+    )
+    recent = _Recent(chain.from_iterable(ours), now)
     return Metrics(
         finished=finished,
-        done=totals[State.DONE],
-        dead=totals[State.DEAD],
-        success_rate=totals[State.DONE] / finished if finished else None,
-        attempts=attempts,
-        results=dict(sorted(results.items(), key=lambda item: -item[1])),
-        mean=sum(durations) / len(durations) if durations else None,
+        done=done,
+        dead=finished - done,
+        success_rate=done / finished if finished else None,
+        attempts=sum(attempts * number for (attempts, _, _), number in tally.items()),
+        results=dict(results.most_common()),
+        mean=sum(duration * number for duration, number in durations.items()) / ran / 1000 if ran else None,
         p50=percentile(durations, 0.50),
         p95=percentile(durations, 0.95),
-        longest=durations[-1] if durations else None,
-        last_minute=recent[0],
-        last_hour=recent[1],
-        last_day=recent[2],
-        per_minute=recent[1] / minutes,
+        longest=max(durations) / 1000 if durations else None,
+        last_minute=recent.count(60),
+        last_hour=recent.count(3600),
+        last_day=recent.count(86400),
+        per_minute=recent.count(3600) / recent.minutes(finished),
     )
 
 
-def _minutes_since(first: str, now: datetime) -> float:
-    """From a second to an hour; an hour for a time that does not exist, in a name that only looks like ours."""
-    try:
-        return max(1.0, min(3600.0, (now - parse_time(first)).total_seconds())) / 60
-    except ValueError:
-        return 60.0
+class _Recent:
+    """When the jobs of the last day finished, as it stands in their names, which sorts as time does."""
+
+    def __init__(self, names: Iterable[bytes], now: datetime) -> None:
+        self._now = now
+        oldest = format_time(now - timedelta(days=1)).encode()
+        self._times = sorted(name[:20] for name in names if name >= oldest)
+
+    def count(self, seconds: int) -> int:
+        """How many finished at most so long ago."""
+        return len(self._times) - bisect_left(self._times, format_time(self._now - timedelta(seconds=seconds)).encode())
+
+    def minutes(self, finished: int) -> float:
+        """An hour, or since the first of all the `finished` jobs if that is less; a second at least."""
+        if not self._times or self.count(3600) < finished:
+            return 60.0
+        return max(1.0, min(3600.0, (self._now - parse_time(self._times[0].decode())).total_seconds())) / 60
 
 
-def percentile(ordered: list[float], share: float) -> float | None:
-    """The smallest value that at least `share` of them do not exceed (nearest rank); None of nothing."""
-    if not ordered:
-        return None
-    rank = -int(-share * len(ordered) // 1)
-    return ordered[max(0, min(len(ordered), rank) - 1)]
+def percentile(durations: Counter[int], share: float) -> float | None:
+    """The smallest of these milliseconds, in seconds, that at least `share` do not exceed; None of nothing."""
+    rank = max(1, -int(-share * durations.total() // 1))
+    for duration in sorted(durations):
+        rank -= durations[duration]
+        if rank <= 0:
+            return duration / 1000
+    return None

@@ -31,6 +31,6 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
 def prune_done(layout: Layout, before: datetime) -> int:
     """Delete the done jobs that finished before that instant; how many there were."""
     limit = format_time(before)
-    old = [text for text in query.iterate_names(layout, State.DONE) if text[:20] < limit]
+    old = [text for names in query.iterate_names(layout, State.DONE) for text in names if text[:20] < limit]
     names = (FinishedName.parse(text) for text in old)
     return sum(delete(layout, State.DONE, name) for name in names if name is not None)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from queuectl.core import body
 from queuectl.core.job import Job
@@ -20,6 +21,7 @@ from queuectl.core.names import (
     Name,
     PendingName,
     RunningName,
+    count_finished,
     format_time,
     is_ignored,
     is_valid_id,
@@ -44,6 +46,7 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
     State.DONE: looks_finished,
     State.DEAD: looks_finished,
 }
+_PIECE = 10_000
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
 
@@ -57,11 +60,16 @@ def list_names(layout: Layout, state: State) -> list[str]:
     return os.listdir(layout.directory(state))
 
 
-def iterate_names(layout: Layout, state: State) -> Iterator[str]:
-    """The same, one by one: slower than a list, but in flat memory."""
+def list_raw_names(layout: Layout, state: State) -> list[bytes]:
+    """The same, not decoded, for counting millions."""
+    return os.listdir(os.fsencode(layout.directory(state)))
+
+
+def iterate_names(layout: Layout, state: State) -> Iterator[list[str]]:
+    """The same in lists of some thousands: in flat memory, however many there are."""
     with os.scandir(layout.directory(state)) as entries:
-        for entry in entries:
-            yield entry.name
+        while names := [entry.name for entry in islice(entries, _PIECE)]:
+            yield names
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def count(layout: Layout, now: datetime) -> Counts:
             retrying += not is_first
             soonest = min(soonest, run_at)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
-    done, dead = (sum(map(looks_finished, list_names(layout, state))) for state in (State.DONE, State.DEAD))
+    done, dead = (count_finished(list_raw_names(layout, state)) for state in (State.DONE, State.DEAD))
     times = _parse_optional(oldest), _parse_optional(soonest)
     return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
 
@@ -236,7 +244,7 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
 
 def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
     """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
-    names = list(filter(_LOOKS[state], list_names(layout, state)))
+    names = list_names(layout, state)
     newest_first = state in (State.DONE, State.DEAD)
     if limit is not None and limit < len(names) // 20:
         import heapq
@@ -244,5 +252,5 @@ def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[st
         first = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
         if all(parse_name(state, name) for name in first):
             return iter(first)
-    names.sort(reverse=newest_first)
+    names = sorted(filter(_LOOKS[state], names), reverse=newest_first)
     return (name for name in names if parse_name(state, name))

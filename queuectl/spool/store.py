@@ -36,7 +36,8 @@ class Spool:
 
     Raises SpoolError if there is no spool at `path`, unless `create` is true. Any number of
     processes and threads may use one spool at once. Ids may be shortened to a unique prefix
-    (AmbiguousIdError otherwise; NotFoundError for none).
+    (AmbiguousIdError otherwise; NotFoundError for none). Where an id is taken, a Job that was just
+    looked at stands for itself: it is not searched for, and WrongStateError tells if it has moved on.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
@@ -167,12 +168,12 @@ class Spool:
 
     # --- acting
 
-    def retry(self, id: str | Job) -> Job:
-        """Start a finished job again, from attempt 0 and with its old log.
+    def retry(self, id: str | Job, *, run_at: datetime | None = None) -> Job:
+        """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log.
 
         Raises WrongStateError for a job that is not done or dead, InvalidJobError for one that cannot run.
         """
-        return act.retry(self.layout, id)
+        return act.retry(self.layout, id, run_at)
 
     def cancel(self, id: str | Job, *, grace: float = _GRACE) -> Job:
         """Take a waiting job out of the queue, or end a running one with all its processes.

@@ -69,13 +69,13 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservat
             status = os.fstat(fd)
             if status.st_nlink and not (is_new and is_ours and returned is None):
                 _require_free(layout, id, is_ours, returned)
+            if status.st_nlink and (is_new or status.st_size):
+                return Reservation(fd, path, is_new)
+            if status.st_nlink:
+                files.remove(path)
         except BaseException:
-            os.close(fd)
+            os.close(fd)  # or the id would stay reserved for as long as this process lives
             raise
-        if status.st_nlink and (is_new or status.st_size):
-            return Reservation(fd, path, is_new)
-        if status.st_nlink:
-            files.remove(path)
         os.close(fd)
 
 

@@ -77,9 +77,8 @@ class Adopted:
 
     def _adopt(self, name: RunningName, verdict: Verdict) -> bool:
         assert verdict.pid is not None
-        try:
-            descriptor = os.pidfd_open(verdict.pid)
-        except (OSError, AttributeError):
+        descriptor = _open_process(verdict.pid, verdict.token)
+        if descriptor is None:
             return False  # it has just ended, or this system has no pidfd: its end line will tell
         body = self._read_body(name)
         move = lifecycle.adopt_running(name, self._worker)
@@ -164,6 +163,22 @@ class Adopted:
         ended_at = verdict.ended_at or self._context.now()
         duration = max(0.0, (ended_at - name.started_at).total_seconds())
         finish(self._context, name, body, verdict.result or LOST, duration)
+
+
+def _open_process(pid: int, token: str) -> int | None:
+    """A pidfd of the process that carries the token; None if it has ended or cannot be looked at.
+
+    RACE: the number may have gone to another process just before (tests/work/test_adopted.py), so it is asked again.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return None
+    with suppress(OSError):
+        if processes.carries_token(pid, token):
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _note_end(path: str, name: RunningName, outcome: str) -> None:

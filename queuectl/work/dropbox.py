@@ -44,7 +44,11 @@ class Dropbox:
         """Adopt, refuse or go on waiting for one file; its canonical name once it can be claimed."""
         now = self._context.now()
         try:
-            adopted = self._check(name) if PendingName.parse(name) else drops.adopt(self._layout, name, now)
+            adopted = (
+                self._check(name)
+                if PendingName.parse(name)
+                else drops.adopt(self._layout, name, now, self._context.trusts)
+            )
         except NotJsonError as error:
             self._wait(name, ": ".join(part for part in (error.what, error.why) if part))
             return None

@@ -37,6 +37,7 @@ SHELL = "/bin/sh"
 _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
 _LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
 CANNOT_RUN = 126
+_OF_ATTEMPT = (b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode())
 _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP]
 
 
@@ -88,8 +89,9 @@ class Executor:
     """Starts commands for one worker of one spool. Thread-safe."""
 
     def __init__(self, spool: str, worker: str) -> None:
-        own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
-        self._environment = {**os.environb, **own}
+        self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
+        self._inherited = {key: value for key, value in os.environb.items() if key not in (*self._own, *_OF_ATTEMPT)}
+        self._common = _assign({**self._inherited, **self._own})  # what jobs have that set no variable themselves
         self._null = _open_null()
         self._spawner = Spawner(_DEFAULT_SIGNALS)
         self._trap_survives_signals = _runs_exit_trap_on_signal()
@@ -107,7 +109,7 @@ class Executor:
         pid = self._spawner.spawn(
             SHELL.encode(),
             [word.encode() for word in arguments],
-            [b"%b=%b" % variable for variable in self._environment_of(claim).items()],
+            self._environment_of(claim),
             {0: self._null, 1: claim.log, 2: claim.log, _LOG: claim.log},
         )
         return Execution(claim, pid, is_wrapped)
@@ -115,16 +117,17 @@ class Executor:
     def _must_wrap(self, command: str | tuple[str, ...]) -> bool:
         return isinstance(command, tuple) or self._trap_survives_signals or _LOSES_TRAP.search(command) is not None
 
-    def _environment_of(self, claim: Claim) -> Mapping[bytes, bytes]:
-        return {
-            **self._environment,
-            **{key.encode(): value.encode() for key, value in claim.body.env.items()},
-            b"QUEUECTL_JOB_ID": claim.name.id.encode(),
-            b"QUEUECTL_ATTEMPT": b"%d" % claim.name.attempt,
-            b"QUEUECTL_SPOOL": self._environment[b"QUEUECTL_SPOOL"],
-            b"QUEUECTL_WORKER": self._environment[b"QUEUECTL_WORKER"],
-            processes.TOKEN.encode(): claim.token.encode(),
-        }
+    def _environment_of(self, claim: Claim) -> list[bytes]:
+        values = (claim.name.id.encode(), b"%d" % claim.name.attempt, claim.token.encode())
+        attempt = dict(zip(_OF_ATTEMPT, values, strict=True))
+        if not claim.body.env:
+            return self._common + _assign(attempt)
+        wanted = {key.encode(): value.encode() for key, value in claim.body.env.items()}
+        return _assign({**self._inherited, **wanted, **self._own, **attempt})
+
+
+def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:
+    return [b"%b=%b" % variable for variable in variables.items()]
 
 
 def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:

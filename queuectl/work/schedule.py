@@ -10,12 +10,13 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 
-from queuectl.core.names import HELD_FROM
+from queuectl.core.names import HELD_FROM, is_pending
 
-WINDOW = 20_000
-"""Names kept: at about 110 bytes each, 2 MB."""
+WINDOW = 50_000
+"""Names kept: at about 110 bytes each, 6 MB."""
 
 _RUN_AT = slice(4, 24)
+_BEHIND_ALL = "\U0010ffff"  # in text order
 
 
 class Schedule:
@@ -45,39 +46,47 @@ class Schedule:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def refill(self, names: Iterable[str], now: str) -> None:
-        """Start anew from a whole listing of canonical names, in any order."""
+    def refill(self, listing: Iterable[list[str]], now: str) -> list[str]:
+        """Start anew from a whole listing, in pieces and in any order. Returns what proved to be no name of ours.
+
+        Of a million names nearly all are dropped after two comparisons; only what is kept is looked at closely.
+        """
         window = self._window
         ready: list[str] = []
         later: list[tuple[str, str]] = []
-        limit, horizon = "~", "~"
-        for name in names:
-            run_at = name[_RUN_AT]
-            if run_at > now:
-                if run_at < horizon and run_at < HELD_FROM:
-                    later.append((run_at, name))
-                    if len(later) >= 2 * window:
-                        later = heapq.nsmallest(window, later)
-                        horizon = later[-1][0]
-            elif name < limit:
-                ready.append(name)
-                if len(ready) >= 2 * window:
-                    ready.sort()
-                    del ready[window:]
-                    limit = ready[-1]
+        foreign: list[str] = []
+        limit = horizon = _BEHIND_ALL
+        for names in listing:
+            edge = min(horizon, HELD_FROM)
+            ready += [name for name in names if name < limit and name[_RUN_AT] <= now]
+            later += [(name[_RUN_AT], name) for name in names if now < name[_RUN_AT] < edge]
+            foreign += [name for name in names if name[_RUN_AT] >= HELD_FROM and not is_pending(name)]
+            if len(ready) >= 2 * window:
+                ready.sort()
+                del ready[window:]
+                limit = ready[-1]
+            if len(later) >= 2 * window:  # by names of ours alone: a time that does not exist never comes
+                foreign += [name for _, name in later if not is_pending(name)]
+                later = heapq.nsmallest(window, [item for item in later if is_pending(item[1])])
+                horizon = later[-1][0] if len(later) == window else _BEHIND_ALL
+        foreign += [name for name in (*ready, *(name for _, name in later)) if not is_pending(name)]
+        if foreign:
+            ready = [name for name in ready if is_pending(name)]
+            later = [item for item in later if is_pending(item[1])]
         ready.sort()
         self._last_ready = None
-        if limit != "~" or len(ready) > window:
+        if limit != _BEHIND_ALL or len(ready) > window:
             del ready[window:]
-            self._last_ready = ready[-1]
+            self._last_ready = ready[-1] if ready else limit
         ready.reverse()
         if len(later) > window:
             later = heapq.nsmallest(window, later)
             horizon = later[-1][0]
-        self._last_later = horizon if horizon != "~" else None
+        self._last_later = horizon if horizon != _BEHIND_ALL else None
         heapq.heapify(later)
         self._ready, self._later = ready, later
         self._known = {*ready, *(name for _, name in later)}
+        return foreign
 
     def offer(self, name: str, now: str) -> None:
         """Add one name that has appeared, unless it lies beyond the window or its job is held."""

@@ -15,7 +15,7 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import LOST, Result, State
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import SpoolError
-from queuectl.spool import claims, clock
+from queuectl.spool import claims, clock, trust
 from queuectl.spool.store import Spool
 from queuectl.work.report import Report
 
@@ -37,11 +37,17 @@ class Context:
     rng: random.Random = field(default_factory=random.Random)
     stopping: int = 0
 
+    def trusts(self, uid: int) -> bool:
+        """Whether that user's files in pending/ are run."""
+        return trust.is_allowed(self.spool.layout, uid, self.settings.allow_users or "")
+
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
     """Settle an attempt that has ended, by its result, and say what comes next."""
     policy = body.policy(context.settings.policy) if body else context.settings.policy
     move = lifecycle.settle(name, result, duration, policy, context.now(), context.rng)
+    if isinstance(move.name, PendingName):
+        claims.note_end(context.spool.layout, name, context.now(), duration)
     took = f"{result} in {format_seconds(duration)}"
     facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
     settled = _patiently(context, name, lambda: claims.settle(context.spool.layout, name, move))

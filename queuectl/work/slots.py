@@ -155,28 +155,28 @@ class Slots:
     def _run(self) -> None:
         """Run one job after another. A failure that nobody foresaw stops the worker; the next one rescues its jobs."""
         try:
-            while (text := self._next()) is not None:
+            while (name := self._next()) is not None:
                 try:
-                    claim = self._claim(text)
+                    claim = self._claim(str(name))
                     if claim is not None:
                         self._attempt(claim)
                 finally:
                     with self._lock:
-                        self._taken.discard(_id_of(text))
+                        self._taken.discard(name.id)
         except BaseException as error:
             self.failure = error
             self.stop()
         self._wake()
 
-    def _next(self) -> str | None:
+    def _next(self) -> PendingName | None:
         """Wait for a job that may start now; None when the worker is to stop."""
         has_told = False
         with self._lock:
             while not self.context.stopping:
                 if self.busy + self._others() < self.number and self._may_start():
-                    text = self._take(format_time(self.context.now()))
-                    if text is not None:
-                        return text
+                    name = self._take(format_time(self.context.now()))
+                    if name is not None:
+                        return name
                 if not self.must_list and self._schedule.needs_listing(format_time(self.context.now())):
                     self.must_list, has_told = True, False
                 if not has_told:
@@ -185,7 +185,7 @@ class Slots:
                 self._lock.wait()
         return None
 
-    def _take(self, now: str) -> str | None:
+    def _take(self, now: str) -> PendingName | None:
         """The next name that is due; none whose id a slot holds, so that no two claims choose one name.
 
         Such a name is kept: the slot that has just settled the job for another attempt looks again when it lets go.
@@ -193,14 +193,18 @@ class Slots:
         busy: list[str] = []
         found = None
         while found is None and (text := self._schedule.take(now)) is not None:
-            if _id_of(text) in self._taken:
+            name = PendingName.parse(text)
+            if name is None:  # a dropped file that only looked like one of ours in a listing
+                self.suspects.append(text)
+                self._wake()
+            elif name.id in self._taken:
                 busy.append(text)
             else:
-                found = text
+                found = name
         for text in busy:
             self._schedule.offer(text, now)
         if found is not None:
-            self._taken.add(_id_of(found))
+            self._taken.add(found.id)
         return found
 
     def _may_start(self) -> bool:
@@ -232,7 +236,7 @@ class Slots:
         report = self.context.report
         claim = None
         try:
-            claim = claims.claim(self.layout, text, self.worker, self.context.now)
+            claim = claims.claim(self.layout, text, self.worker, self.context.now, self.context.trusts)
         except (NotJsonError, PermissionError):
             self.suspects.append(text)  # still being written, in place, under a canonical name
             self._wake()
@@ -319,11 +323,6 @@ class Slots:
             return
         release(self.context, claim.name, f"cannot start a process: {error.strerror}", claim.run_at)
         self._hold_on()
-
-
-def _id_of(text: str) -> str:
-    name = PendingName.parse(text)
-    return name.id if name else text
 
 
 def _summary(command: str | tuple[str, ...]) -> str:

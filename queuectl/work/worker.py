@@ -13,17 +13,17 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from queuectl import __version__, config
-from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_held, looks_pending, parse_time
+from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_held, parse_time, split_pending
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import ConfigError, SpoolError
-from queuectl.spool import claims, lease, processes, prune, query, rescue
+from queuectl.spool import claims, lease, processes, prune, query, rescue, trust
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
@@ -43,16 +43,23 @@ class Worker:
     """Runs the jobs of a spool until it is told to stop or, with `drain`, until none is left.
 
     `slots` jobs run at a time; jobs adopted from dead workers count. `flags` are fields of Settings that
-    override the spool's.
+    override the spool's. Unless it `trusts_anyone`, it refuses a spool that other users could write to.
     """
 
     def __init__(
-        self, context: Context, *, slots: int = 1, drain: bool = False, flags: dict[str, Any] | None = None
+        self,
+        context: Context,
+        *,
+        slots: int = 1,
+        drain: bool = False,
+        flags: dict[str, Any] | None = None,
+        trusts_anyone: bool = False,
     ) -> None:
         self.context = context
         self.layout = context.spool.layout
         self.slots = slots
         self._drain = drain
+        self._trusts_anyone = trusts_anyone
         self._flags = flags or {}
         self._settings_seen: object = None
         self._rung: deque[str | None] = deque()
@@ -66,7 +73,9 @@ class Worker:
     # --- life
 
     def run(self) -> None:
-        """Work until told to stop or drained. Raises SpoolError if the spool is lost."""
+        """Work until told to stop or drained. Raises SpoolError if the spool is lost or not safe."""
+        if not self._trusts_anyone:
+            trust.require_safe(self.layout)
         host = socket.gethostname()
         info = {
             "slots": self.slots,
@@ -250,8 +259,8 @@ class Worker:
         fresh = Schedule()
         self._slots.must_list = False
         try:
-            names = query.iterate_names(self.layout, State.PENDING)
-            fresh.refill(self._claimable(names, foreign), format_time(self.context.now()))
+            lookalikes = fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+            foreign += [name for name in lookalikes if not is_ignored(name)]
             self._dropbox.keep_only(set(foreign))
             drops = [name for name in foreign if name not in self._dropbox]
             for name in self._look_at_drops(drops[:_BATCH]):
@@ -267,14 +276,16 @@ class Worker:
         self._listing_took = self._listed_at - begun
         self._adopt_drops(drops[_BATCH:])
 
-    def _claimable(self, names: Iterable[str], foreign: list[str]) -> Iterator[str]:
+    def _claimable(self, foreign: list[str]) -> Iterator[list[str]]:
         """The names that can be claimed; those of files to adopt or to wait for are added to `foreign`."""
         waiting = set(self._dropbox)
-        for name in names:
-            if looks_pending(name) and name not in waiting:
-                yield name
-            elif not is_ignored(name):
-                foreign.append(name)
+        for names in query.iterate_names(self.layout, State.PENDING):
+            ours, others = split_pending(names)
+            foreign += [name for name in others if not is_ignored(name)]
+            if waiting:
+                foreign += [name for name in ours if name in waiting]
+                ours = [name for name in ours if name not in waiting]
+            yield ours
 
     def _reload_settings(self) -> None:
         try:

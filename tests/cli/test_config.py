@@ -13,7 +13,7 @@ from tests.support import CommandLine
 
 DEFAULTS = {
     "max-retries": 3, "backoff-base": 2.0, "backoff-max": 3600.0, "timeout": None, "grace": 5.0,
-    "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "rescan": 10.0,
+    "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "allow-users": None, "rescan": 10.0,
 }  # fmt: skip
 
 

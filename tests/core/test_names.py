@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -201,6 +202,29 @@ def test_the_cheap_test_passes_our_names(name: PendingName) -> None:
 def test_the_cheap_test_fails_others(text: str) -> None:
     """Names of other directories and of no directory do not look like a pending job."""
     assert not names.looks_pending(text)
+
+
+@given(finished_names)
+def test_the_cheap_test_passes_our_finished_names(name: FinishedName) -> None:
+    """`looks_finished` holds for every name of done/ and dead/ of ours."""
+    assert names.looks_finished(str(name))
+
+
+@given(st.lists(finished_names), st.lists(st.sampled_from(FOREIGN)))
+def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], foreign: list[str]) -> None:
+    """What a pattern over all of them finds is what parsing each would find."""
+    expected = Counter((name.attempts, name.result, name.duration_ms) for name in ours)
+    theirs = [text for text in foreign if FinishedName.parse(text) is None]
+    mixed = [os.fsencode(text) for text in sorted([*map(str, ours), *theirs])]
+    assert names.count_finished(mixed) == len(ours)
+    assert names.tally_finished(mixed) == expected
+
+
+def test_more_names_than_a_piece_are_counted() -> None:
+    """No name is lost where one piece of the text ends and the next begins."""
+    many = [b"20261124T034300.120Z-010-1-exit0-0.001s-%d.json" % number for number in range(names._PIECE + 3)]
+    assert names.count_finished(many) == len(many)
+    assert names.tally_finished(many) == {(1, Result.exit(0), 1): len(many)}
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ def shape(value: Any, key: str = "") -> Any:
     return type(value).__name__ if isinstance(value, float) or key in VOLATILE else value
 
 
+def keys(value: Any) -> Any:
+    """The keys alone, for what differs from machine to machine; a list has those of its first item."""
+    if isinstance(value, dict):
+        return [(name, keys(item)) for name, item in value.items()]
+    return [keys(value[0])] if isinstance(value, list) else None
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The spool that the examples are of."""
@@ -64,7 +71,8 @@ def test_an_example_has_every_key(words: str, home: Path, tmp_path: Path) -> Non
     shutil.copytree(home, copy)  # a spool is files, and some of these commands change it
     printed = CommandLine(copy / "spool", copy).run(*shlex.split(words)).stdout
     printed = printed.replace(str(copy), session.HOME).replace(str(home), session.HOME)
-    assert shape(examples(SHOWN[words])[0]) == shape(json.loads(printed))
+    compared = keys if words == "doctor --json" else shape
+    assert compared(examples(SHOWN[words])[0]) == compared(json.loads(printed))
 
 
 def test_the_example_of_a_worker_has_every_key(cli: CommandLine) -> None:

@@ -21,13 +21,14 @@ PRODUCERS = {
     "dd, byte by byte": 'dd if="$SRC" of="$PENDING/drop.json" bs=1 2>/dev/null',
     "cp": 'cp "$SRC" "$PENDING/drop.json"',
     "cp --reflink=never --preserve": 'cp --reflink=never --preserve "$SRC" "$PENDING/drop.json"',
-    "install": 'install -m 0600 "$SRC" "$PENDING/drop.json"',
+    # These go back to the file by its name when they have written it, and may find that it was taken already.
+    "install": 'install -m 0600 "$SRC" "$PENDING/drop.json" || :',
+    "rsync --inplace": 'rsync --inplace "$SRC" "$PENDING/drop.json" || :',
     "mv": 'cp "$SRC" "$PENDING/../tmp/x" && mv "$PENDING/../tmp/x" "$PENDING/drop.json"',
     "mv from another file system": 'cp "$SRC" "$ELSEWHERE/x" && mv "$ELSEWHERE/x" "$PENDING/drop.json"',
     "mv inside pending": 'cp "$SRC" "$PENDING/.drop.json" && mv "$PENDING/.drop.json" "$PENDING/drop.json"',
     "ln": 'ln "$SRC" "$PENDING/drop.json"',
     "rsync": 'rsync "$SRC" "$PENDING/drop.json"',
-    "rsync --inplace": 'rsync --inplace "$SRC" "$PENDING/drop.json"',
     "tar": 'cd "$(dirname "$SRC")" && cp "$SRC" drop.json && tar cf - drop.json | tar xf - -C "$PENDING"',
     "vim": 'vim.tiny -es -u NONE -c "w $PENDING/drop.json" -c q! "$SRC" </dev/null',
     "node": (

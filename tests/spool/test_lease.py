@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import portalocker
 import pytest
 
 from queuectl.core.names import parse_worker
@@ -209,3 +211,22 @@ def test_random_text() -> None:
     """Random text is base32 in lower case and never the same."""
     assert len({lease.random_text(12) for _ in range(100)}) == 100
     assert set(lease.random_text(5000)) == set("abcdefghijklmnopqrstuvwxyz234567")
+
+
+def test_a_lock_that_the_system_refuses_is_an_error_of_the_spool(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where locks do not work a worker, or a change of settings, ends with the system's reason; nothing is left."""
+
+    def refuse(*_: object) -> None:
+        raise portalocker.LockException(OSError(errno.ENOLCK, "No locks available"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(portalocker, "lock", refuse)
+        with pytest.raises(OSError, match="No locks available"):
+            lease.WorkerLease(layout, "web1", {})
+        patch.setattr(portalocker.Lock, "acquire", refuse)
+        with pytest.raises(OSError, match="No locks available"), lease.locked_settings(layout):
+            pytest.fail("it was not locked")
+    assert names(Path(layout.tmp)) == []
+    assert names(Path(layout.workers)) == []

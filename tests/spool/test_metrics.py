@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -77,4 +78,4 @@ def test_a_young_spool(layout: Layout, age: timedelta, minutes: float) -> None:
 )
 def test_percentile_is_the_nearest_rank(values: list[float], share: float, expected: float | None) -> None:
     """A percentile is the smallest value that at least that share do not exceed."""
-    assert percentile(values, share) == expected
+    assert percentile(Counter(round(value * 1000) for value in values), share) == expected

@@ -279,14 +279,14 @@ def test_nothing_is_concluded_from_what_cannot_be_read(
             refuse(path)
         return io.open(path, *arguments, **keywords)  # noqa: UP020 - the one that is not replaced
 
-    monkeypatch.setattr(os, "open", open_file)
-    monkeypatch.setattr(os, "listdir", list_directory)
-    monkeypatch.setattr(processes, "open", open_environment, raising=False)
     if what in ("lock", "processes"):  # looked at only where no start line tells of a shell
         Path(layout.log("x")).write_text("")
-    with pytest.raises(OSError, match="Too many open files"):
-        rescue.examine(layout, name)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_file)
+        patch.setattr(os, "listdir", list_directory)
+        patch.setattr(processes, "open", open_environment, raising=False)
+        with pytest.raises(OSError, match="Too many open files"):
+            rescue.examine(layout, name)
 
 
 def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -273,3 +274,18 @@ def test_an_id_is_taken_while_its_job_runs(layout: Layout) -> None:
     """The lock that a running job holds keeps its id, whoever has moved its file away."""
     with locked_log(layout, "x"), pytest.raises(AlreadyExistsError, match="taken"):
         one(layout, id="x")
+
+
+@pytest.mark.parametrize("call", ["fstat", "flock"])
+def test_a_reservation_that_fails_is_not_held(layout: Layout, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """When the system refuses a look at the log, the id does not stay reserved by this process."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr({"fstat": os, "flock": fcntl}[call], call, refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            submit.reserve(layout, "x")
+    assert not lease.is_locked(layout.log("x"))
+    submit.reserve(layout, "x").keep()

@@ -296,3 +296,17 @@ def test_a_clock_step_changes_no_timeout_of_an_adopted_job(
         wait_for(lambda: running.has("done", "patient") or running.has("dead", "patient"))
     assert f"{spool.get('late').result}" == "timeout"
     assert f"{spool.get('patient').result}" == "exit0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["010-20260230T034300.000Z-0-x.json", "010-20990230T034300.000Z-0-x.json", "010-20200101T034300.000Z-00-x.json"],
+)
+def test_a_name_that_only_looks_like_ours_is_a_dropped_file(spool: Spool, in_process: StartWorker, name: str) -> None:
+    """A date that does not exist, or a leading zero, found in a listing: the job runs, and the worker goes on."""
+    (spool.path / "pending" / name).write_text('{"command": "true", "id": "x"}')
+    spool.enqueue("true", id="y", priority=20)
+    with in_process(rescan=0.2) as running:
+        wait_for(lambda: running.has("done", "x"))
+        wait_for(lambda: running.has("done", "y"))
+    assert names(spool.path / "pending") == names(spool.path / "dead") == []

@@ -37,7 +37,7 @@ def drain(schedule: Schedule, listing: set[str], now: str) -> list[str]:
             taken.append(text)
             listing.discard(text)
         elif schedule.needs_listing(now):
-            schedule.refill(listing, now)
+            schedule.refill([list(listing)], now)
         else:
             return taken
 
@@ -46,7 +46,7 @@ def drain(schedule: Schedule, listing: set[str], now: str) -> list[str]:
 def test_take_gives_every_due_name_in_the_order_of_ls(listing: list[str], window: int, now: int) -> None:
     """However small the window, due names come in text order and none is forgotten."""
     schedule = Schedule(window)
-    schedule.refill(listing, at(now))
+    schedule.refill([listing], at(now))
     due = sorted(text for text in listing if text[4:24] <= at(now))
     assert drain(schedule, set(listing), at(now)) == due
 
@@ -55,7 +55,7 @@ def test_take_gives_every_due_name_in_the_order_of_ls(listing: list[str], window
 def test_an_offered_name_takes_its_place(listing: list[str], offered: list[str], window: int) -> None:
     """Names that arrive by events are taken in order with those that were listed."""
     schedule = Schedule(window)
-    schedule.refill(listing, at(50))
+    schedule.refill([listing], at(50))
     for text in offered:
         schedule.offer(text, at(50))
     everything = set(listing) | set(offered)
@@ -66,7 +66,7 @@ def test_an_offered_name_takes_its_place(listing: list[str], offered: list[str],
 def test_later_names_become_due_in_time(listing: list[str], window: int) -> None:
     """As the clock goes on, each name is taken at the first moment that reaches its run_at."""
     schedule = Schedule(window)
-    schedule.refill(listing, at(-1))
+    schedule.refill([listing], at(-1))
     left = set(listing)
     for second in range(51):
         expected = sorted(text for text in listing if text[4:24] == at(second))
@@ -76,7 +76,7 @@ def test_later_names_become_due_in_time(listing: list[str], window: int) -> None
 def test_a_clock_set_back_makes_ready_names_wait_again() -> None:
     """A name that was due and no longer is stays, and its time is known."""
     schedule = Schedule()
-    schedule.refill([name(10, 30, "a")], at(40))
+    schedule.refill([[name(10, 30, "a")]], at(40))
     assert schedule.take(at(20)) is None
     assert schedule.next_run_at == at(30)
     assert schedule.take(at(30)) == name(10, 30, "a")
@@ -85,7 +85,7 @@ def test_a_clock_set_back_makes_ready_names_wait_again() -> None:
 def test_memory_is_bounded_by_the_window() -> None:
     """Of many names the window keeps at most twice its size while listing, and its size afterwards."""
     schedule = Schedule(100)
-    schedule.refill((name(n % 1000, n % 50, f"j{n}") for n in range(20_000)), at(25))
+    schedule.refill(([name(n % 1000, n % 50, f"j{n}")] for n in range(20_000)), at(25))
     assert len(schedule) == 100
     assert schedule.needs_listing(at(25)) is False
 
@@ -93,9 +93,21 @@ def test_memory_is_bounded_by_the_window() -> None:
 def test_urgent_jobs_of_tomorrow_do_not_hide_those_of_today() -> None:
     """A window full of later jobs of a better priority leaves the due one in sight."""
     schedule = Schedule(10)
-    schedule.refill([*(name(0, 40, f"later{n}") for n in range(1000)), name(999, 0, "today")], at(1))
+    schedule.refill([[*(name(0, 40, f"later{n}") for n in range(1000)), name(999, 0, "today")]], at(1))
     assert schedule.take(at(1)) == name(999, 0, "today")
     assert schedule.next_run_at == at(40)
+
+
+def test_what_only_looks_like_a_name_of_ours_is_given_back() -> None:
+    """It is neither taken nor waited for, and whoever lists the directory learns of it."""
+    schedule = Schedule()
+    lookalikes = [
+        "000-2026-1-24T000000.000Z-0-a.json",
+        "000-9999~~~~T999999.999Z-0-b.json",
+        "éx--20261124T000000.000Z-",
+    ]
+    assert sorted(schedule.refill([[*lookalikes, name(10, 0, "a")]], at(1))) == sorted(lookalikes)
+    assert [schedule.take(at(1)), schedule.take(at(1)), schedule.next_run_at] == [name(10, 0, "a"), None, None]
 
 
 def test_a_name_offered_twice_is_taken_once() -> None:
@@ -111,11 +123,11 @@ def test_held_names_are_no_part_of_it(listing: list[str], window: int) -> None:
     """A held job is neither taken, nor waited for, nor does it take up room."""
     held = {str(PendingName(0, HELD_AT, 0, f"h{number}")) for number in range(30)}
     schedule = Schedule(window)
-    schedule.refill(held, at(0))
+    schedule.refill([[*held]], at(0))
     for text in held:
         schedule.offer(text, at(0))
     assert (len(schedule), schedule.next_run_at, schedule.take(at(50)), schedule.needs_listing(at(50))) == (
         0, None, None, False,
     )  # fmt: skip
-    schedule.refill([*held, *listing], at(50))
+    schedule.refill([[*held], listing], at(50))
     assert drain(schedule, {*held, *listing}, at(50)) == sorted(listing)

@@ -1,0 +1,115 @@
+"""`queuectl dashboard`"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from typing import Any
+
+import click
+
+from queuectl.cli.context import note, open_spool
+from queuectl.errors import UsageError
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0 for any.")
+@click.option("--unix-socket", metavar="PATH", help="Listen on this socket file instead.")
+@click.option("--socket-mode", metavar="MODE", default="600", show_default=True, help="Its permissions.")
+@click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
+@click.option("--allow-actions", is_flag=True, help="Let a public address act, with the token.")
+@click.option("--token", metavar="TEXT", envvar="QUEUECTL_DASHBOARD_TOKEN", help="Ask for this first.")
+@click.option("--token-file", type=click.File(), metavar="FILE", help="The same, from a file.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this name too.")
+@click.option("--prefix", default="", metavar="PATH", help="Where a reverse proxy serves it.")
+def dashboard(**given: Any) -> None:
+    """Show the queue as a live page in a browser.
+
+    It is at http://127.0.0.1:5000 unless told otherwise, until stopped. Any
+    address but the loopback needs a token and shows only, unless
+    --allow-actions is given.
+
+    \b
+    Example:
+      queuectl dashboard
+      queuectl dashboard --host 0.0.0.0 --token-file token.txt
+    """
+    import signal
+
+    from queuectl.dashboard import app, server
+    from queuectl.dashboard.snapshot import Snapshot
+
+    policy = _policy(given)
+    spool = open_spool(create=True)
+    if given["unix_socket"]:
+        sock = server.listen_unix(given["unix_socket"], _mode(given["socket_mode"]))
+    else:
+        sock = server.listen(given["host"], given["port"])
+    sys.setswitchinterval(0.001)  # a long look at a large spool must not keep requests waiting
+    snapshot = Snapshot(spool)
+    if snapshot.problem:
+        note(f"no events from the file system, so changes show some seconds later: {snapshot.problem}")
+    running = server.Server(app.make(spool, policy, snapshot), sock)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: running.stop())
+    try:
+        running.serve(lambda: _say_where(given, policy, sock))
+    finally:
+        snapshot.close()
+        if given["unix_socket"]:
+            os.unlink(given["unix_socket"])
+
+
+def _policy(given: dict[str, Any]) -> Any:
+    """What the options allow; raises UsageError for what would be unsafe."""
+    from queuectl.dashboard.security import LOOPBACK, Policy, host_name
+
+    token = given["token"] or (given["token_file"].readline().strip() if given["token_file"] else None)
+    if given["token_file"] and not token:
+        raise UsageError("the token file is empty", hint="put a long random line into it")
+    is_public = not given["unix_socket"] and not _is_loopback(given["host"])
+    if is_public and not token:
+        raise UsageError(
+            f"{given['host']} can be reached from outside",
+            "whoever gets there could read every command and log",
+            "add --token-file FILE, or keep to the default --host",
+        )
+    prefix = given["prefix"].rstrip("/")
+    if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
+        raise UsageError(f"not a path: {given['prefix']!r}", hint="try --prefix /queue")
+    own = {socket.gethostname().lower(), given["host"].lower()} if is_public else set()
+    return Policy(
+        hosts=frozenset({*LOOPBACK, *own, *(host_name(host) for host in given["hosts"])} - {""}),
+        is_public=is_public,
+        may_act=not given["read_only"] and (not is_public or given["allow_actions"]),
+        token=token,
+        prefix=prefix,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise UsageError(f"not a mode: {text!r}", hint="try --socket-mode 660")
+    return int(text, 8)
+
+
+def _say_where(given: dict[str, Any], policy: Any, sock: socket.socket) -> None:
+    if given["unix_socket"]:
+        where = given["unix_socket"]
+    else:
+        host, port = sock.getsockname()[:2]
+        where = f"http://{f'[{host}]' if ':' in host else host}:{port}{policy.prefix}/"
+    how = "" if policy.may_act else " (read-only)"
+    note(f"the dashboard is at {where}{how}; stop it with Ctrl-C")

@@ -1,0 +1,44 @@
+"""`queuectl fsck`"""
+
+from __future__ import annotations
+
+import click
+
+from queuectl.cli.context import json_option, note, open_spool, print_json, shown
+from queuectl.core.text import format_count
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Mend what is safe to mend. No job is deleted, no body touched.")
+@json_option
+@click.pass_context
+def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
+    """Prove that the spool is sound, and explain what is off. Exits with 1 if an invariant does not hold.
+
+    May run beside workers. A note is something that heals by itself or is harmless.
+
+    \b
+    Example:
+      queuectl fsck
+      queuectl fsck --repair
+    """
+    import socket
+
+    from queuectl.core.names import format_worker, parse_worker
+    from queuectl.spool.check import Weight, check
+
+    spool = open_spool()
+    host = parse_worker(format_worker(socket.gethostname(), 1, "aaaa"))[0]
+    found = list(check(spool.layout, host))
+    mended = [bool(repair and finding.mend and finding.mend()) for finding in found]
+    left = sum(f.weight is Weight.PROBLEM and not done for f, done in zip(found, mended, strict=True))
+    if as_json:
+        rows = [{**finding.to_json(), "mended": done} for finding, done in zip(found, mended, strict=True)]
+        print_json({"spool": str(spool.path), "sound": left == 0, "findings": rows})
+    else:
+        for finding, done in zip(found, mended, strict=True):
+            what = "mended" if done else finding.weight
+            click.echo(shown(f"{what:<8} {finding.path}\n         {finding.what}; {finding.remedy}"))
+        note(f"{format_count(left, 'problem')}, {format_count(len(found) - left, 'note')}" if found else "sound")
+    if left:
+        ctx.exit(1)

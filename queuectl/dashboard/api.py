@@ -1,0 +1,181 @@
+"""The same data for programs: JSON in the shapes of `--json`, Prometheus text, plain logs, and a health check."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import bottle
+
+from queuectl.core.names import is_valid_id
+from queuectl.core.text import printable
+from queuectl.dashboard import joblog, table, timeline
+from queuectl.dashboard.pages import log_range
+from queuectl.dashboard.site import Request, Site
+from queuectl.dashboard.table import Filter
+from queuectl.spool import shapes
+from queuectl.spool.query import Counts
+
+_MOST = 1000
+_STATES = ("ready", "scheduled", "retrying", "running", "done", "dead")
+
+
+def _json(value: Any, status: int = 200) -> Any:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache"}
+    return bottle.HTTPResponse(json.dumps(value).encode(), status=status, headers=headers)
+
+
+def _missing(id: str) -> Any:
+    return _json({"error": f"no job {printable(id)[:120]}"}, 404)
+
+
+def status(site: Site) -> Any:
+    request = Request.of(site)
+    view = request.view
+    return _json(shapes.status(site.spool, view.counts(request.now), view.workers, *view.room))
+
+
+def workers(site: Site) -> Any:
+    return _json([shapes.worker(worker) for worker in Request.of(site).view.workers])
+
+
+def metrics(site: Site) -> Any:
+    return _json(shapes.metrics(site.metrics(Request.of(site).view)))
+
+
+def jobs(site: Site, *, only_dead: bool = False) -> Any:
+    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`."""
+    request = Request.of(site)
+    asked = request.query
+    wanted = Filter.parse(
+        {**asked, "q": asked.get("match", asked.get("q", ""))} | ({"state": "dead"} if only_dead else {})
+    )
+    limit = asked.get("limit", "")
+    rows = min(int(limit), _MOST) if limit.isdecimal() and 0 < len(limit) < 7 else table.ROWS
+    found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows)
+    return _json([job.to_json() for job in found.jobs])
+
+
+def job(site: Site, id: str) -> Any:
+    found = site.find(id) if is_valid_id(id) else None
+    return _json(shapes.show(site.spool, found)) if found else _missing(id)
+
+
+def tail(site: Site, id: str) -> Any:
+    """The lines of a log from a byte offset on, as markup: what the job page adds at its end, or before its start."""
+    fd = site.logs.open(id) if is_valid_id(id) else None
+    if fd is None:
+        return _missing(id)
+    try:
+        asked = Request.of(site).query
+        size = os.fstat(fd).st_size
+        start, end = _offset(asked.get("from", ""), size) or 0, _offset(asked.get("to", ""), size)
+        if end is not None and "from" not in asked:  # the piece before `to`
+            start = joblog.line_start(fd, max(0, end - joblog.PIECE), _offset(asked.get("least", ""), size) or 0)
+        return _json(joblog.read_piece(fd, start, end, asked.get("style", "")).to_json())
+    finally:
+        os.close(fd)
+
+
+def _offset(text: str, size: int) -> int | None:
+    return min(int(text), size) if text.isdecimal() and text.isascii() and len(text) < 16 else None
+
+
+def raw_log(site: Site, id: str) -> Any:
+    """The bytes of a log, or of one attempt of it; never anything a browser would run."""
+    found = site.find(id) if is_valid_id(id) else None
+    fd = site.logs.open(id) if found else None
+    if found is None or fd is None:
+        return _missing(id)
+    asked = Request.of(site).query
+    start, end = log_range(asked.get("attempt", ""), timeline.build(found, site.logs.marks(id, fd).found))
+    size = os.fstat(fd).st_size
+    stop = size if end is None else min(end, size)
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(max(0, stop - start)),
+        "Cache-Control": "no-store",
+    }
+    if "download" in asked:
+        headers["Content-Disposition"] = f'attachment; filename="{id}.log"'
+    return bottle.HTTPResponse(_pieces(fd, start, stop), headers=headers)
+
+
+class _pieces(Iterator[bytes]):  # noqa: N801 - a function in all but that it must close its file
+    def __init__(self, fd: int, start: int, stop: int) -> None:
+        self._fd, self._at, self._stop = fd, start, stop
+
+    def __next__(self) -> bytes:
+        data = os.pread(self._fd, min(256 << 10, self._stop - self._at), self._at) if self._fd >= 0 else b""
+        if not data:
+            raise StopIteration
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def healthz(site: Site) -> Any:
+    """200 while the spool can be read; it tells nothing that a stranger should not know."""
+    view = site.snapshot.view()
+    return _json({"status": "ok"}) if view.problem is None else _json({"status": "the spool cannot be read"}, 503)
+
+
+def prometheus(site: Site) -> Any:
+    """The text format of Prometheus, version 0.0.4."""
+    request = Request.of(site)
+    view, counts = request.view, request.view.counts(request.now)
+    found = site.metrics(view)
+    slots = sum(worker["slots"] for worker in view.alive if isinstance(worker.get("slots"), int))
+    lines: list[str] = []
+
+    def metric(name: str, kind: str, help: str, *samples: tuple[str, float]) -> None:
+        lines.extend((f"# HELP queuectl_{name} {help}", f"# TYPE queuectl_{name} {kind}"))
+        lines.extend(
+            f"queuectl_{name}{labels} {value:g}" if value < 1e6 else f"queuectl_{name}{labels} {value:.0f}"
+            for labels, value in samples
+        )
+
+    metric("jobs", "gauge", "Jobs by state.", *((f'{{state="{state}"}}', getattr(counts, state)) for state in _STATES))
+    metric("dropped_files", "gauge", "Files in pending/ that no worker has taken in yet.", ("", counts.dropped))
+    metric(
+        "oldest_ready_seconds", "gauge", "How long the job that is due longest has waited.", ("", _age(counts, request))
+    )
+    metric(
+        "finished_jobs",
+        "gauge",
+        "Finished jobs that the spool holds, by result.",
+        *((f'{{result="{result}"}}', count) for result, count in found.results.items() if result.isalnum()),
+    )
+    metric("attempts", "gauge", "Attempts of the finished jobs that the spool holds.", ("", found.attempts))
+    quantiles = (
+        (f'{{quantile="{q}"}}', value) for q, value in (("0.5", found.p50), ("0.95", found.p95)) if value is not None
+    )
+    metric("duration_seconds", "gauge", "Duration of the last attempt of finished jobs.", *quantiles)
+    metric("finished_last_minute", "gauge", "Jobs that finished within a minute.", ("", found.last_minute))
+    metric("workers", "gauge", "Workers that are alive.", ("", len(view.alive)))
+    metric("slots", "gauge", "Jobs that the live workers can run at a time.", ("", slots))
+    metric("paused", "gauge", "1 if the spool is paused.", ("", int(view.paused)))
+    metric("free_bytes", "gauge", "Free space of the spool's file system.", ("", view.room[0]))
+    if view.room[1] is not None:
+        metric("free_inodes", "gauge", "Free inodes of the spool's file system.", ("", view.room[1]))
+    metric(
+        "snapshot_age_seconds",
+        "gauge",
+        "Age of the listing these numbers come from.",
+        ("", max(0.0, (request.now - view.taken_at).total_seconds())),
+    )
+    metric("up", "gauge", "1 if the spool can be read.", ("", int(view.problem is None)))
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store"}
+    return bottle.HTTPResponse(("\n".join(lines) + "\n").encode(), headers=headers)
+
+
+def _age(counts: Counts, request: Request) -> float:
+    if counts.oldest_ready is None:
+        return 0.0
+    return max(0.0, (request.now - counts.oldest_ready).total_seconds())

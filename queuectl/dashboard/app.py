@@ -1,0 +1,91 @@
+"""The addresses of the dashboard and what answers each of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import bottle
+
+from queuectl.dashboard import acting, api, pages
+from queuectl.dashboard.security import Guard, Policy
+from queuectl.dashboard.server import Application
+from queuectl.dashboard.site import Site
+from queuectl.dashboard.snapshot import Snapshot
+from queuectl.spool.store import Spool
+
+STATIC = os.path.join(os.path.dirname(__file__), "static")
+
+GET: dict[str, Callable[..., Any]] = {
+    "/": pages.overview,
+    "/jobs": pages.jobs,
+    "/jobs/<id>": pages.job,
+    "/jobs/<id>/log": api.raw_log,
+    "/jobs/<id>/tail": api.tail,
+    "/dead": functools.partial(pages.jobs, only_dead=True),
+    "/refused": pages.refused,
+    "/workers": pages.workers,
+    "/login": acting.login_page,
+    "/api/status": api.status,
+    "/api/jobs": api.jobs,
+    "/api/jobs/<id>": api.job,
+    "/api/jobs/<id>/log": api.raw_log,
+    "/api/dead": functools.partial(api.jobs, only_dead=True),
+    "/api/workers": api.workers,
+    "/api/metrics": api.metrics,
+    "/metrics": api.prometheus,
+    "/healthz": api.healthz,
+}
+POST: dict[str, Callable[..., Any]] = {
+    "/actions/undo": acting.undo,
+    "/actions/dismiss": acting.dismiss,
+    "/actions/<name>": acting.act,
+    "/login": acting.login,
+}
+
+
+def make(spool: Spool, policy: Policy, snapshot: Snapshot) -> Application:
+    """The whole dashboard as one guarded WSGI application."""
+    site = Site(spool, policy, snapshot)
+    app = bottle.Bottle()
+    app.default_error_handler = _say_error
+    for method, routes in (("GET", GET), ("POST", POST)):
+        for path, answer in routes.items():
+            app.route(path, method, functools.partial(answer, site))
+    app.route("/static/<name>", "GET", _static)
+    app.route("/favicon.svg", "GET", _favicon)
+    return Guard(app, policy)
+
+
+def _say_error(error: Any) -> bytes:
+    """Errors in plain words; what failed inside is told on stderr only."""
+    bottle.response.content_type = "text/plain; charset=utf-8"
+    texts = {404: "There is no such page.", 405: "This page takes no such request."}
+    return f"{texts.get(error.status_code, 'The dashboard failed to answer; its terminal says why.')}\n".encode()
+
+
+def _static(name: str) -> Any:
+    response = bottle.static_file(name, root=STATIC)
+    response.set_header("Cache-Control", "max-age=86400")
+    return response
+
+
+def _favicon() -> Any:
+    """The icon of the tab, with the number of dead jobs that the page asks for."""
+    text = bottle.request.query.get("dead", "0")
+    dead = int(text) if text.isdecimal() and text.isascii() and len(text) < 12 else 0
+    shown = f"{dead}" if dead < 100 else "99+" if dead < 1000 else f"{min(dead // 1000, 99)}k"
+    size = 12 if len(shown) < 3 else 10
+    font = f'font-family="sans-serif" font-weight="700" font-size="{size}" text-anchor="middle" fill="#fff"'
+    label = f'<text x="20.5" y="28.5" {font}>{shown}</text>'
+    mark = f'<rect x="9" y="17" width="23" height="15" rx="7" fill="#d92d20"/>{label}'
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+        '<rect width="32" height="32" rx="8" fill="#4f46e5"/>'
+        '<g fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round"><path d="M8 10h16M8 16h10M8 22h5"/></g>'
+        f"{mark if dead else ''}</svg>"
+    )
+    headers = {"Content-Type": "image/svg+xml", "Cache-Control": "max-age=86400"}
+    return bottle.HTTPResponse(svg.encode(), headers=headers)

@@ -1,0 +1,221 @@
+"""Pieces of a job's log, by byte offset: nothing here reads more of it than it shows, or than its time permits."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from queuectl.dashboard import ansi
+from queuectl.dashboard.markup import Html, escape
+from queuectl.spool import logs
+from queuectl.spool.layout import Layout
+from queuectl.spool.logs import PREFIX, Mark
+
+PIECE = 64 << 10
+"""Bytes of the log that one answer shows."""
+_BLOCK = 1 << 20
+_SCAN_TIME = 0.15
+_FIND_TIME = 0.8
+MAX_MARKS = 1000
+MAX_FOUND = 200
+
+
+@dataclass(slots=True)
+class Marks:
+    """The lines of queuectl's own in one log, found by reading it on from where the last look ended."""
+
+    identity: tuple[int, int]
+    scanned: int = 0
+    size: int = 0
+    is_mid_line: bool = False
+    is_complete: bool = False
+    found: list[tuple[int, Mark]] = field(default_factory=list)
+
+
+class LogReader:
+    """Reads the logs of one spool. Thread-safe; remembers the marks of those looked at last."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._marks: OrderedDict[str, Marks] = OrderedDict()
+
+    def open(self, id: str) -> int | None:
+        """A descriptor; None if there is no log, or it is a link or another thing that no log is."""
+        try:
+            return os.open(self._layout.log(id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+
+    def marks(self, id: str, fd: int) -> Marks:
+        """The marks so far; of a huge log they come bit by bit, question by question."""
+        status = os.fstat(fd)
+        with self._lock:
+            marks = self._marks.get(id)
+            if marks is None or marks.identity != (status.st_dev, status.st_ino) or status.st_size < marks.scanned:
+                marks = self._marks[id] = Marks((status.st_dev, status.st_ino))
+            self._marks.move_to_end(id)
+            while len(self._marks) > 64:
+                self._marks.popitem(last=False)
+            marks.size = status.st_size
+            _scan(fd, marks, time.monotonic() + _SCAN_TIME)
+            return replace(marks, found=list(marks.found))
+
+
+def _scan(fd: int, marks: Marks, deadline: float) -> None:
+    """Go through whole lines only, so that one still being written is looked at again."""
+    marks.is_complete = False
+    while time.monotonic() < deadline:
+        block = os.pread(fd, _BLOCK, marks.scanned)
+        cut = block.rfind(b"\n")
+        if cut < 0 and len(block) == _BLOCK:
+            marks.scanned += len(block)
+            marks.is_mid_line = True
+            continue
+        if cut < 0:
+            marks.is_complete = True
+            return
+        at = 0 if block.startswith(PREFIX) and not marks.is_mid_line else _next_mark(block, 0)
+        while 0 <= at <= cut:
+            end = block.index(b"\n", at)
+            mark = logs.parse_mark(block[at : end + 1])
+            if mark is not None:
+                marks.found.append((marks.scanned + at, mark))
+            at = _next_mark(block, end)
+        del marks.found[:-MAX_MARKS]
+        marks.scanned += cut + 1
+        marks.is_mid_line = False
+
+
+def _next_mark(block: bytes, start: int) -> int:
+    at = block.find(b"\n" + PREFIX, start)
+    return at + 1 if at >= 0 else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Lines of a log from offset `start` to before `stop`; `partial` is the line that goes on behind `stop`."""
+
+    start: int
+    stop: int
+    size: int
+    lines: tuple[Html, ...]
+    partial: Html
+    style: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "start": self.start,
+            "stop": self.stop,
+            "size": self.size,
+            "html": "".join(self.lines),
+            "partial": self.partial,
+            "style": self.style,
+        }
+
+
+def read_piece(fd: int, start: int, end: int | None = None, style: str = "") -> Piece:
+    """Up to PIECE bytes of whole lines from `start`, which is where a line begins."""
+    size = os.fstat(fd).st_size
+    stop = min(size if end is None else end, start + PIECE)
+    data = os.pread(fd, max(0, stop - start), start)
+    cut = data.rfind(b"\n") + 1
+    if cut == 0 and len(data) == PIECE:
+        cut = _end_of_text(data)  # a line longer than a piece is shown in several
+    lines, look = [], ansi.parse_style(style)
+    for raw in data[:cut].removesuffix(b"\n").split(b"\n") if cut else ():
+        line, look = _render(raw, look)
+        lines.append(line)
+    rest = data[cut:] if stop == size else b""
+    partial, _ = ansi.render_line(rest.decode("utf-8", "replace"), look) if rest else (Html(""), look)
+    return Piece(start, start + cut, size, tuple(lines), partial, ansi.format_style(look))
+
+
+def _end_of_text(data: bytes) -> int:
+    """How much of it ends with a whole UTF-8 character."""
+    for back in range(1, 4):
+        if data[-back] & 0xC0 == 0xC0:
+            return len(data) - back
+    return len(data)
+
+
+def _render(raw: bytes, style: ansi.Style) -> tuple[Html, ansi.Style]:
+    mark = logs.parse_mark(raw) if raw.startswith(PREFIX) else None
+    if mark is not None:
+        return _render_mark(mark), ansi.PLAIN
+    line, style = ansi.render_line(raw.decode("utf-8", "replace"), style)
+    return Html(f"<div>{line or '<br>'}</div>"), style
+
+
+def _render_mark(mark: Mark) -> Html:
+    """A line of queuectl's, as people would say it."""
+    fields = mark.fields
+    attempt = f"attempt {fields.get('attempt', '?')}"
+    if mark.event == "start":
+        at = fields.get("started_at", "")
+        day, clock = f"{at[:4]}-{at[4:6]}-{at[6:8]}", f"{at[9:11]}:{at[11:13]}:{at[13:15]}"
+        said = f"{attempt} started {day} {clock} UTC by {fields.get('worker', '?')}"
+    elif mark.event == "end":
+        outcome = logs.parse_outcome(fields)
+        said = f"{attempt} ended: {outcome or fields.get('result', '?')}"
+    elif "ended_at" in fields and mark.event == "note":
+        said = f"{attempt} took {fields.get('duration', '?')} s"
+    else:
+        said = f"{mark.event} {mark.text}"
+    return Html(f'<div class="mark {escape(mark.event)}">{escape(said)}</div>')
+
+
+def line_start(fd: int, offset: int, least: int = 0) -> int:
+    """Where a line begins at or after `offset`, unless none does within a piece."""
+    if offset <= least:
+        return least
+    data = os.pread(fd, PIECE, offset - 1)
+    at = data.find(b"\n")
+    return offset + at if at >= 0 else offset
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Lines that hold a text: (offset, line) each. `next_at` is where to search on, None at the end."""
+
+    lines: tuple[tuple[int, Html], ...]
+    next_at: int | None
+
+
+def find(fd: int, text: str, start: int, end: int | None = None) -> Found:
+    """The lines with `text`, in any case, from `start` on: as many as fit a page, and its time."""
+    needle = text.encode("utf-8", "replace").lower()
+    size = os.fstat(fd).st_size
+    stop = size if end is None else min(end, size)
+    deadline = time.monotonic() + _FIND_TIME
+    lines: list[tuple[int, Html]] = []
+    at = start
+    while at < stop:
+        block = os.pread(fd, min(_BLOCK, stop - at), at)
+        cut = block.rfind(b"\n") + 1
+        if cut == 0 or at + len(block) >= stop:
+            cut = len(block)
+        for offset, raw in _matches(block[:cut], needle):
+            if len(lines) == MAX_FOUND:
+                return Found(tuple(lines), at + offset)
+            lines.append((at + offset, ansi.render_line(raw[:2000].decode("utf-8", "replace"), ansi.PLAIN)[0]))
+        at += max(cut, 1)
+        if at < stop and time.monotonic() > deadline:
+            return Found(tuple(lines), at)
+    return Found(tuple(lines), None)
+
+
+def _matches(block: bytes, needle: bytes) -> Iterator[tuple[int, bytes]]:
+    low = block.lower()
+    at = low.find(needle)
+    while at >= 0:
+        start = block.rfind(b"\n", 0, at) + 1
+        end = block.find(b"\n", at)
+        end = len(block) if end < 0 else end
+        yield start, block[start:end]
+        at = low.find(needle, end)

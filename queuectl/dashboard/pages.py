@@ -1,0 +1,246 @@
+"""The pages that show: each gathers its values and leaves the rest to its template."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import bottle
+
+from queuectl.core.job import Job
+from queuectl.core.names import format_time, is_valid_id, parse_time
+from queuectl.core.result import State
+from queuectl.core.text import format_size
+from queuectl.dashboard import charts, explain, joblog, markup, table, timeline
+from queuectl.dashboard.index import AGAIN, FIRST
+from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
+from queuectl.dashboard.table import Filter
+from queuectl.spool import files, query
+
+_REFUSED_SHOWN = 25
+
+
+def overview(site: Site) -> Any:
+    """Counts, charts, workers, and what needs attention."""
+    request = Request.of(site)
+
+    def values() -> dict[str, Any]:
+        hour = charts.count(request.view, request.now, timedelta(minutes=1), 60)
+        day = charts.count(request.view, request.now, timedelta(minutes=30), 48)
+        dead = table.load(site.spool.layout, request.view, Filter("dead"), request.now, rows=6)
+        return {
+            "hour": hour,
+            "day": day,
+            "charts": charts,
+            "next_at": {
+                "scheduled": _next_at(request, FIRST),
+                "retrying": _next_at(request, AGAIN),
+            },
+            "done_day": request.view.shelves[State.DONE].count
+            - request.view.shelves[State.DONE].rank(_day_ago(request)),
+            "recent_dead": dead.jobs,
+            "command": table.command,
+            "explain": explain,
+            "free": format_size(request.view.room[0]),
+            "inodes": request.view.room[1],
+            "bell": site.snapshot.problem,
+        }
+
+    return page(request, "overview", "Overview", values=values)
+
+
+def _next_at(request: Request, tag: str) -> datetime | None:
+    return _parse_time(request.view.shelves[State.PENDING].next_at(format_time(request.now), tag))
+
+
+def _parse_time(text: Any) -> datetime | None:
+    """What a name of the spool, or a worker's file, says; None for anything that is no such time."""
+    try:
+        return parse_time(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _day_ago(request: Request) -> str:
+    return format_time(request.now - timedelta(days=1))
+
+
+def jobs(site: Site, *, only_dead: bool = False) -> Any:
+    """One table for each state, and for all; the dead letters have theirs grouped by reason."""
+    request = Request.of(site)
+    wanted = Filter.parse(request.query)
+    if only_dead:
+        wanted = replace(wanted, state="dead")
+    elif wanted.state == "dead":
+        target = f"{site.policy.prefix}/dead{replace(wanted, state='all').address()}"
+        return bottle.HTTPResponse(status=303, headers={"Location": target})
+
+    def values() -> dict[str, Any]:
+        found = table.load(site.spool.layout, request.view, wanted, request.now)
+        counts = request.view.counts(request.now)
+        totals = {word: getattr(counts, word) for word in table.WORDS if word != "all"}
+        state = State(wanted.state) if wanted.state in ("running", "done", "dead") else State.PENDING
+        return {
+            "wanted": wanted,
+            "page": found,
+            "listing": "/dead" if only_dead else "/jobs",
+            "totals": {"all": sum(totals.values()), **totals},
+            "groups": _groups(request, wanted) if only_dead else [],
+            "results": sorted({"exit0", *request.view.shelves[State.DEAD].tags()} - {""}),
+            "ages": table.AGES,
+            "state": state if wanted.state != "all" else None,
+            "command": table.command,
+            "word": lambda job: table.word(job, request.now),
+            "explain": explain,
+        }
+
+    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", values=values)
+
+
+def _groups(request: Request, wanted: Filter) -> list[dict[str, Any]]:
+    """Dead letters by result, the most frequent first, whatever result the filter names."""
+    everything = table.select(request.view, replace(wanted, result="", text=""), request.now)
+    tags: dict[str, int] = {}
+    for run in (run for selection in everything for run in selection.runs):
+        for tag in run.bucket.places:
+            tags[tag] = tags.get(tag, 0) + run._replace(tag=tag).size()
+    ordered = sorted(((count, tag) for tag, count in tags.items() if count and tag), reverse=True)[:12]
+    return [{"result": tag, "count": count, "meaning": explain.result(tag)} for count, tag in ordered]
+
+
+def job(site: Site, id: str) -> Any:
+    """Everything about one job, and its log."""
+    request = Request.of(site)
+    found = site.find(id) if is_valid_id(id) else None
+    if found is None:
+        return problem(404, "No such job", f"The spool holds no job {id}. It may have been pruned or dropped.", request)
+    fd = site.logs.open(found.id)
+    try:
+        return _job(request, found, fd)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _job(request: Request, found: Job, fd: int | None) -> Any:
+    site = request.site
+    marks = site.logs.marks(found.id, fd) if fd is not None else None
+    history = timeline.build(found, marks.found if marks else ())
+    size = os.fstat(fd).st_size if fd is not None else None
+
+    def values() -> dict[str, Any]:
+        fields = found.fields
+        return {
+            "job": found,
+            "word": table.word(found, request.now),
+            "command": table.command(found),
+            "waiting": explain.waiting(found, request.view, request.now),
+            "meaning": explain.result(str(found.result)) if found.result else "",
+            "submitted": json.dumps(fields, indent=2, ensure_ascii=False) if fields is not None else None,
+            "history": history[-timeline.MAX_SHOWN :],
+            "hidden": max(0, len(history) - timeline.MAX_SHOWN),
+            "marks": marks,
+            "is_attempt": lambda entry: isinstance(entry, timeline.Attempt),
+            "attempts": list(dict.fromkeys(a.number for a in history if isinstance(a, timeline.Attempt)))[-20:],
+            "commands": explain.commands(found, site.spool.layout, request.now),
+            "log_path": site.spool.log_path(found.id),
+            "verbs": _verbs_of(found),
+            "log": _log(request, found, fd, history) if fd is not None else None,
+            "format_size": format_size,
+            "refusal": _refusal(site, found) if found.problem else None,
+        }
+
+    scanned = marks.scanned if marks else 0
+    return page(request, "job", found.id, str(found.name), size, scanned, values=values)
+
+
+def _verbs_of(found: Job) -> list[Any]:
+    """What can be done to this job; a file that is no job can only be dropped."""
+    return [verb for verb in verbs_for(found.state) if found.problem is None or verb.name in ("drop", "cancel")]
+
+
+def _log(request: Request, found: Job, fd: int, history: list[Any]) -> dict[str, Any]:
+    """The part of the log that the address asks for: its end, an attempt, a place, or the lines with a text."""
+    asked = request.query
+    start, end = log_range(asked.get("attempt", ""), history)
+    text = asked.get("find", "").strip()[:200]
+    at = int(asked["at"]) if asked.get("at", "").isdecimal() and len(asked["at"]) < 16 else None
+    shown: dict[str, Any] = {"attempt": asked.get("attempt", ""), "find": text, "at": at, "first": start, "end": end}
+    if text:
+        begin = max(start, at or 0)
+        return {**shown, "found": joblog.find(fd, text, begin, end), "piece": None, "follows": False}
+    size = os.fstat(fd).st_size
+    last = size if end is None else min(end, size)
+    begin = joblog.line_start(fd, min(at, size) if at is not None else last - joblog.PIECE, start)
+    piece = joblog.read_piece(fd, begin, end)
+    follows = end is None and at is None and found.state in (State.RUNNING, State.PENDING)
+    return {**shown, "found": None, "piece": piece, "follows": follows}
+
+
+def log_range(attempt: str, history: list[Any]) -> tuple[int, int | None]:
+    """Where the output of an attempt begins and ends in the log; the whole of it for none."""
+    for entry in reversed(history):
+        if isinstance(entry, timeline.Attempt) and str(entry.number) == attempt:
+            return entry.start, entry.stop
+    return 0, None
+
+
+def workers(site: Site) -> Any:
+    """Who is there, and what each runs."""
+    request = Request.of(site)
+
+    def values() -> dict[str, Any]:
+        names = request.view.shelves[State.RUNNING].select().slice(0, 2000)
+        running = {parsed.id: parsed for name in names if (parsed := query.parse_name(State.RUNNING, name))}
+        return {
+            "running": running,
+            "since": lambda worker: markup.when(_parse_time(worker.get("started_at")), request.now),
+        }
+
+    return page(request, "workers", "Workers", values=values)
+
+
+def refused(site: Site) -> Any:
+    """Files that are no jobs, each with what is wrong and where."""
+    request = Request.of(site)
+    start = Filter.parse(request.query).start
+
+    def values() -> dict[str, Any]:
+        wanted = Filter("dead", result="invalid", start=start)
+        found = table.load(site.spool.layout, request.view, wanted, request.now, rows=_REFUSED_SHOWN)
+        return {
+            "page": found,
+            "wanted": wanted,
+            "files": [(each, _refusal(site, each), _refused_name(site, each)) for each in found.jobs],
+        }
+
+    return page(request, "refused", "Refused files", values=values)
+
+
+def _refusal(site: Site, found: Job) -> explain.Refusal:
+    data = b""
+    with suppress(OSError):
+        data = files.read(found.path).data
+    told = explain.refusal(found, data)
+    if found.problem is None and (mark := _refused_mark(site, found.id)):
+        return replace(told, reason=mark.get("reason") or told.reason)
+    return told
+
+
+def _refused_name(site: Site, found: Job) -> str:
+    return _refused_mark(site, found.id).get("file", "")
+
+
+def _refused_mark(site: Site, id: str) -> dict[str, str]:
+    fd = site.logs.open(id)
+    if fd is None:
+        return {}
+    try:
+        marks = site.logs.marks(id, fd).found
+    finally:
+        os.close(fd)
+    return next((mark.fields for _, mark in reversed(marks) if mark.event == "refused"), {})

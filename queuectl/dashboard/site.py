@@ -1,0 +1,189 @@
+"""What all pages share: the spool and its snapshot, the request, and answers that say only what is new."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import bottle
+
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.dashboard import markup
+from queuectl.dashboard.actions import VERBS, Deeds, Verb
+from queuectl.dashboard.joblog import LogReader
+from queuectl.dashboard.security import Policy
+from queuectl.dashboard.snapshot import Snapshot, View
+from queuectl.spool import query
+from queuectl.spool.clock import now
+from queuectl.spool.metrics import Metrics, measure_names
+from queuectl.spool.store import Spool
+
+_MEASURE_SHARE = 20
+_PLACES = 1000
+
+
+class Site:
+    """One dashboard of one spool."""
+
+    def __init__(self, spool: Spool, policy: Policy, snapshot: Snapshot) -> None:
+        self.spool = spool
+        self.policy = policy
+        self.snapshot = snapshot
+        self.deeds = Deeds(spool)
+        self.logs = LogReader(spool.layout)
+        self.boot = secrets.token_hex(4)
+        self._places: dict[str, tuple[State, str]] = {}
+        self._measure_lock = threading.Lock()
+        self._measured: tuple[int, float, float, Metrics] | None = None
+
+    def find(self, id: str) -> Job | None:
+        """The job of exactly that id, wherever it has moved meanwhile."""
+        looks: tuple[Callable[[], tuple[State, str] | None], ...] = (
+            lambda: self._places.pop(id, None),  # most jobs that are looked at stay where they were
+            lambda: self.snapshot.view().find(id),
+            lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
+            lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
+        )
+        for look in looks:
+            place = look()
+            job = query.load(self.spool.layout, *place) if place else None
+            if place and job is not None:
+                if len(self._places) >= _PLACES:
+                    self._places.clear()
+                self._places[id] = place
+                return job
+        return None
+
+    def metrics(self, view: View) -> Metrics:
+        """`queuectl metrics`, measured anew only when names have changed, and seldom if it is costly."""
+        with self._measure_lock:
+            if self._measured is not None:
+                generation, at, cost, found = self._measured
+                if generation == view.generation or time.monotonic() - at < cost * _MEASURE_SHARE:
+                    return found
+            start = time.monotonic()
+            names = {state: [*map(os.fsencode, view.shelves[state].select())] for state in (State.DONE, State.DEAD)}
+            found = measure_names(names, now())
+            end = time.monotonic()
+            self._measured = view.generation, end, end - start, found
+            return found
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to the site, and the moment it was asked."""
+
+    site: Site
+    environ: dict[str, Any]
+    view: View
+    now: datetime
+
+    @classmethod
+    def of(cls, site: Site) -> Request:
+        return cls(site, bottle.request.environ, site.snapshot.view(), now())
+
+    @property
+    def query(self) -> dict[str, str]:
+        pairs = parse_qsl(self.environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=50)
+        return dict(pairs)
+
+    @property
+    def form(self) -> dict[str, list[str]]:
+        form: dict[str, list[str]] = self.environ["queuectl.form"]
+        return form
+
+    def field(self, name: str) -> str:
+        """The first value of a form's field; empty if it has none."""
+        return self.form.get(name, [""])[0]
+
+    @property
+    def session(self) -> str:
+        return str(self.environ["queuectl.session"])
+
+    @property
+    def here(self) -> str:
+        """The address of this page below the prefix."""
+        text = self.environ.get("QUERY_STRING", "")
+        return str(self.environ["PATH_INFO"]) + (f"?{text}" if text else "")
+
+
+def page(request: Request, template: str, title: str, *key: Any, values: Callable[[], dict[str, Any]]) -> Any:
+    """A whole page, or 304 if the browser has it: `key` is what it depends on beside the snapshot."""
+    site, view = request.site, request.view
+    counts = view.counts(request.now)
+    receipts = site.deeds.of(request.session)
+    tag = _tag(
+        site.boot, request.here, request.environ["queuectl.csrf"], view.generation, counts, key,
+        int(request.now.timestamp()) // 60, [(each.id, each.done, each.is_over, each.is_undone) for each in receipts],
+    )  # fmt: skip
+    if request.environ.get("HTTP_IF_NONE_MATCH") == tag:
+        return bottle.HTTPResponse(status=304, headers={"ETag": tag})
+    text = markup.render(
+        template,
+        **common(request),
+        **values(),
+        title=title,
+        counts=counts,
+        receipts=receipts,
+    )
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache", "ETag": tag}
+    return bottle.HTTPResponse(text.encode(), headers=headers)
+
+
+def _tag(*parts: Any) -> str:
+    return f'"{hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"'
+
+
+def common(request: Request) -> dict[str, Any]:
+    """What the frame and the parts of every page may use."""
+    site, view = request.site, request.view
+    return {
+        "root": site.policy.prefix,
+        "here": request.here,
+        "path": request.environ["PATH_INFO"],
+        "csrf": request.environ["queuectl.csrf"],
+        "may_act": site.policy.may_act,
+        "has_token": site.policy.token is not None,
+        "spool": str(site.spool.path),
+        "view": view,
+        "now": request.now,
+        "icon": markup.icon,
+        "badge": markup.badge,
+        "when": lambda at: markup.when(at, request.now),
+        "clock": lambda at: markup.clock(at, request.now),
+        "brief": markup.brief,
+        "duration": markup.duration,
+        "number": markup.number,
+        "version": site.boot,
+        "low_room": _low_room(view),
+        "verbs_for": verbs_for,
+    }
+
+
+def _low_room(view: View) -> bool:
+    free, inodes = view.room
+    return view.problem is None and (free < 64 << 20 or (inodes is not None and inodes < 1000))
+
+
+def verbs_for(state: State) -> list[Verb]:
+    """What can be done to a job in that state."""
+    return [verb for verb in VERBS.values() if state in verb.states]
+
+
+def problem(status: int, title: str, text: str, request: Request | None = None) -> Any:
+    """A page that says what went wrong."""
+    values = common(request) if request else {}
+    body = markup.render("problem", **values, title=title, text=text) if request else f"{title}\n{text}\n"
+    kind = "text/html" if request else "text/plain"
+    return bottle.HTTPResponse(
+        body.encode(), status=status, headers={"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
+    )

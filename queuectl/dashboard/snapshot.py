@@ -1,0 +1,220 @@
+"""One snapshot of the spool for all viewers, renewed in a thread of its own.
+
+The bell (watchdog) and the viewers' questions make it look again; a look lists only directories that have
+changed since, and looks take at most a tenth of the time, however large the spool. While nobody asks,
+nothing is scanned. A slow beat lists everything, because a bell or a directory's time may be wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from queuectl.core.names import format_time, parse_time
+from queuectl.core.result import State
+from queuectl.dashboard import index
+from queuectl.dashboard.index import AGAIN, FIRST, Shelf
+from queuectl.errors import QueuectlError
+from queuectl.spool import claims, query
+from queuectl.spool.clock import now
+from queuectl.spool.query import Counts
+from queuectl.spool.store import Spool
+from queuectl.spool.trigger import Trigger
+
+SHARE = 0.1
+"""The largest part of the time that looking may take."""
+RESCAN = 30.0
+_LOOK = 0.4  # seconds for which a look is fresh enough for a viewer
+_PATIENCE = 0.25  # seconds that a viewer waits for a fresher one
+_IDLE = 60.0  # seconds after the last viewer until the bell is ignored
+_SETTLED = 100_000_000  # ns after a directory's last change until its time can be trusted to tell the next
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The spool at one moment. `generation` changes when anything but the time does."""
+
+    generation: int
+    taken_at: datetime
+    shelves: dict[State, Shelf]
+    paused: bool = False
+    workers: tuple[dict[str, Any], ...] = ()
+    room: tuple[int, int | None] = (0, None)
+    problem: str | None = None
+    _counts: dict[str, Counts] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> list[dict[str, Any]]:
+        return [worker for worker in self.workers if worker["alive"]]
+
+    def counts(self, at: datetime) -> Counts:
+        """What `queuectl status` counts, at that moment."""
+        text = format_time(at)
+        found = self._counts.get(text)
+        if found is None:
+            found = self._count(text)
+            self._counts.clear()
+            self._counts[text] = found
+        return found
+
+    def _count(self, text: str) -> Counts:
+        pending = self.shelves[State.PENDING]
+        oldest, next_at = pending.soonest(text)
+        return Counts(
+            ready=pending.due(text).count,
+            scheduled=pending.later(text, FIRST).count,
+            retrying=pending.later(text, AGAIN).count,
+            running=self.shelves[State.RUNNING].count,
+            done=self.shelves[State.DONE].count,
+            dead=self.shelves[State.DEAD].count,
+            dropped=pending.foreign,
+            oldest_ready=_parse(oldest),
+            next_run_at=_parse(next_at),
+        )
+
+    def find(self, id: str) -> tuple[State, str] | None:
+        """Where the job of that id lay."""
+        for state in (State.RUNNING, State.PENDING, State.DEAD, State.DONE):
+            name = self.shelves[state].find(id)
+            parsed = query.parse_name(state, name) if name else None
+            if name and parsed and parsed.id == id:
+                return state, name
+        return None
+
+
+def _parse(text: str | None) -> datetime | None:
+    try:
+        return parse_time(text) if text else None
+    except ValueError:
+        return None
+
+
+class Snapshot:
+    """Hands out the newest `View`. Thread-safe; `close` ends its thread."""
+
+    def __init__(self, spool: Spool, *, share: float = SHARE, rescan: float = RESCAN) -> None:
+        self._spool = spool
+        self._share = share
+        self._rescan = rescan
+        self._changed = threading.Condition()
+        self._asked = True
+        self._rung = False
+        self._closing = False
+        self._looks_begun = 0
+        self._looks_done = 0
+        self._last_look = 0.0
+        self._last_full = 0.0
+        self._last_asked = time.monotonic()
+        self._cost = 0.0
+        self._seen: dict[State, int | None] = {}
+        self._view = View(0, now(), {state: index.build(state, (), None) for state in State})
+        self._look(full=True)
+        self._trigger = Trigger(spool.layout, self._ring)
+        self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
+        self._thread.start()
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no bell, if there is none."""
+        return self._trigger.problem
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._trigger.close()
+
+    def view(self, *, patience: float = _PATIENCE, anew: bool = False) -> View:
+        """The newest view, waiting up to `patience` seconds for one that is fresh.
+
+        With `anew`, fresh means that it was begun after this call: it shows what the caller has just done.
+        """
+        with self._changed:
+            at = time.monotonic()
+            self._last_asked = at
+            if not anew and at - self._last_look < _LOOK:
+                return self._view
+            wanted = self._looks_begun + 1
+            self._asked = True
+            self._changed.notify_all()
+            if anew or self._cost * 2 < patience:
+                self._changed.wait_for(lambda: self._looks_done >= wanted or self._closing, patience)
+            return self._view
+
+    def _ring(self, _path: str | None) -> None:
+        with self._changed:
+            self._rung = True
+            if time.monotonic() - self._last_asked < _IDLE:
+                self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_wanted, self._rescan)
+                if self._closing:
+                    return
+                # Let bells gather, and keep to the share of the time.
+                due = self._last_look + max(self._cost * (1 / self._share - 1), 0.0 if self._asked else _LOOK / 2)
+                while not self._closing and time.monotonic() < due:
+                    self._changed.wait(due - time.monotonic())
+                is_idle = time.monotonic() - self._last_asked > _IDLE
+            if not is_idle:
+                self._look(full=time.monotonic() - self._last_full >= self._rescan)
+            if not self._trigger.is_alive and not is_idle:
+                self._trigger.open()
+
+    def _is_wanted(self) -> bool:
+        is_watched = time.monotonic() - self._last_asked < _IDLE
+        return self._closing or self._asked or (self._rung and is_watched)
+
+    def _look(self, *, full: bool) -> None:
+        with self._changed:
+            self._asked = self._rung = False
+            self._looks_begun += 1
+            begun = self._looks_begun
+        start = time.monotonic()
+        view = self._take(full=full)
+        with self._changed:
+            self._view = view
+            self._looks_done = begun
+            self._last_look = time.monotonic()
+            self._cost = self._last_look - start
+            if full:
+                self._last_full = self._last_look
+            self._changed.notify_all()
+
+    def _take(self, *, full: bool) -> View:
+        old = self._view
+        shelves, problem = dict(old.shelves), None
+        paused, workers, room = old.paused, old.workers, old.room
+        try:
+            for state in (State.RUNNING, State.PENDING, State.DONE, State.DEAD):
+                shelves[state] = self._list(state, shelves[state], full=full)
+            paused = self._spool.is_paused()
+            workers = tuple(self._spool.workers())
+            room = claims.room(self._spool.layout)
+        except OSError as error:
+            problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
+        except QueuectlError as error:
+            problem = error.why or error.what
+        new = (paused, workers, problem, room[0] >> 26)
+        is_same = new == (old.paused, old.workers, old.problem, old.room[0] >> 26) and all(
+            shelves[state] is old.shelves[state] for state in shelves
+        )
+        return View(old.generation + (not is_same), now(), shelves, paused, workers, room, problem)
+
+    def _list(self, state: State, old: Shelf, *, full: bool) -> Shelf:
+        """The state's directory, listed only if its time says that it has changed."""
+        path = self._spool.layout.directory(state)
+        changed_at = os.stat(path).st_mtime_ns
+        if not full and self._seen.get(state) == changed_at:
+            return old
+        is_settled = time.time_ns() - changed_at > _SETTLED
+        shelf = index.build(state, query.list_names(self._spool.layout, state), old)
+        self._seen[state] = changed_at if is_settled else None
+        return old if shelf.is_same_as(old) else shelf

@@ -1,0 +1,101 @@
+// The keyboard: / j k enter r x g ?, ticks of rows, the theme.
+"use strict";
+(() => {
+  const rows = () => [...document.querySelectorAll(".row a.id, main .line a.id")];
+  let wentTo = 0;
+
+  function move(step) {
+    const links = rows();
+    if (!links.length) return;
+    const at = links.findIndex((link) => here(link)?.contains(document.activeElement));
+    const next = links[at < 0 ? (step > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, at + step))];
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
+  }
+
+  const here = (element) => element.closest(".row, .line");
+
+  function retry() {
+    const row = here(document.activeElement || document.body);
+    const scope = row || (document.querySelector(".row") ? null : document);
+    scope?.querySelector('[data-verb="retry"]')?.click();
+  }
+
+  function tick() {
+    const box = here(document.activeElement || document.body)?.querySelector('input[type="checkbox"]');
+    if (box) box.click();
+  }
+
+  const PLACES = { o: "/", j: "/jobs", d: "/dead", w: "/workers" };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
+    if (event.key === "Escape" && typing) typing.blur();
+    if (typing) return;
+    if (Date.now() - wentTo < 1500 && PLACES[event.key]) {
+      location.href = live.root + PLACES[event.key];
+      return;
+    }
+    wentTo = event.key === "g" ? Date.now() : 0;
+    const deeds = { "/": () => document.getElementById("q")?.focus(), j: () => move(1), k: () => move(-1), r: retry, x: tick, "?": help };
+    const deed = deeds[event.key];
+    if (deed) {
+      event.preventDefault();
+      deed();
+    }
+  });
+
+  const dialog = document.getElementById("keys");
+  const help = () => dialog.showModal();
+  document.getElementById("help").addEventListener("click", help);
+
+  document.getElementById("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const order = ["", "light", "dark"];
+    const next = order[(order.indexOf(root.dataset.theme || "") + 1) % 3];
+    if (next) root.dataset.theme = next;
+    else delete root.dataset.theme;
+    try {
+      localStorage.setItem("queuectl-theme", next);
+    } catch {
+      // It holds for this page only.
+    }
+    document.getElementById("live").textContent = `Theme: ${next || "as the system"}`;
+  });
+
+  // Ticks
+  function count() {
+    const boxes = [...document.querySelectorAll(".row input[type=checkbox]")];
+    const ticked = boxes.filter((box) => box.checked).length;
+    const text = document.getElementById("ticked");
+    if (text) text.textContent = `${ticked} ticked:`;
+    for (const button of document.querySelectorAll("[data-many]")) button.disabled = !ticked;
+    const all = document.getElementById("tick-all");
+    if (all) {
+      all.checked = ticked > 0 && ticked === boxes.length;
+      all.indeterminate = ticked > 0 && ticked < boxes.length;
+    }
+  }
+
+  let last = null;
+  document.addEventListener("click", (event) => {
+    const box = event.target.closest('.row input[type="checkbox"]');
+    if (!box) return;
+    const boxes = [...document.querySelectorAll(".row input[type=checkbox]")];
+    if (event.shiftKey && last && boxes.includes(last)) {
+      const [from, to] = [boxes.indexOf(last), boxes.indexOf(box)].sort((a, b) => a - b);
+      for (const each of boxes.slice(from, to + 1)) each.checked = box.checked;
+    }
+    last = box;
+    count();
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "tick-all") {
+      for (const box of document.querySelectorAll(".row input[type=checkbox]")) box.checked = event.target.checked;
+    }
+    count();
+  });
+  document.addEventListener("queuectl:change", count);
+  count();
+})();

@@ -1,0 +1,160 @@
+// Keeps the page true: asks for it again every two seconds while it can be seen, and changes what has changed.
+"use strict";
+const live = (() => {
+  const PERIOD = 2000;
+  const SLOWEST = 15000;
+  const root = document.body.dataset.root;
+  let tag = "";
+  let timer = 0;
+  let failures = 0;
+  let asking = null;
+
+  function take(html) {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    const main = page.getElementById("main");
+    if (!main) {
+      location.reload(); // a login page, say
+      return;
+    }
+    const focused = document.activeElement;
+    morph(document.getElementById("main"), main);
+    const nav = page.getElementById("nav");
+    if (nav) morph(document.getElementById("nav"), nav);
+    if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+    if (document.title !== page.title) document.title = page.title;
+    const icon = document.getElementById("favicon");
+    const newIcon = page.getElementById("favicon");
+    if (newIcon && icon.getAttribute("href") !== newIcon.getAttribute("href")) icon.href = newIcon.getAttribute("href");
+    tell();
+    clock();
+    document.dispatchEvent(new Event("queuectl:change"));
+  }
+
+  async function ask() {
+    clearTimeout(timer);
+    if (document.body.dataset.live !== "yes" || document.hidden) return;
+    asking = new AbortController();
+    const patience = setTimeout(() => asking.abort(), 15000);
+    try {
+      const answer = await fetch(location.pathname + location.search, {
+        headers: tag ? { "If-None-Match": tag } : {},
+        cache: "no-store",
+        signal: asking.signal,
+      });
+      if (answer.status === 200) {
+        tag = answer.headers.get("ETag") || "";
+        take(await answer.text());
+      } else if (answer.status === 404) {
+        document.body.dataset.live = "no";
+        const note = document.getElementById("offline");
+        note.querySelector("span").textContent = "This job is no longer in the spool.";
+        note.hidden = false;
+        return;
+      } else if (answer.status !== 304) {
+        throw new Error(`${answer.status}`);
+      }
+      failures = 0;
+    } catch {
+      failures += 1;
+    } finally {
+      clearTimeout(patience);
+    }
+    document.getElementById("offline").hidden = failures < 2;
+    document.body.classList.toggle("stale", failures >= 2);
+    timer = setTimeout(ask, Math.min(PERIOD * 2 ** Math.min(failures, 4), SLOWEST));
+  }
+
+  // Relative times go on by themselves.
+  function brief(seconds) {
+    for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+      if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
+    }
+    return `${Math.floor(seconds)} s`;
+  }
+
+  function clock() {
+    const now = Date.now();
+    for (const time of document.querySelectorAll("time:not(.clock)")) {
+      const seconds = (Date.parse(time.dateTime) - now) / 1000;
+      const span = brief(Math.abs(seconds));
+      const text = Math.abs(seconds) < 1 ? "just now" : seconds > 0 ? `in ${span}` : `${span} ago`;
+      if (time.textContent !== text) time.textContent = text;
+    }
+  }
+
+  // The counters, aloud, but not at every beat.
+  let told = "";
+  let lastTold = 0;
+  function tell() {
+    const counts = [...document.querySelectorAll("[data-stat]")].map((stat) => `${stat.dataset.count} ${stat.dataset.stat}`);
+    const dead = document.querySelector("#nav .alarm");
+    const text = counts.length ? counts.join(", ") : `${dead ? dead.textContent : "0"} dead`;
+    if (!told || (text !== told && Date.now() - lastTold > 5000)) {
+      if (told) document.getElementById("live").textContent = text;
+      told = text;
+      lastTold = Date.now();
+    }
+  }
+
+  // A deed without leaving the page: send the form, and take the page that comes back.
+  async function act(event) {
+    const form = event.target;
+    const button = event.submitter;
+    if (!form.matches("form[data-act]") || (button && button.hasAttribute("data-page"))) return;
+    event.preventDefault();
+    const data = new URLSearchParams(new FormData(form, button));
+    if (button) button.disabled = true;
+    if (asking) asking.abort();
+    try {
+      const target = (button && button.getAttribute("formaction")) || form.getAttribute("action");
+      const answer = await fetch(target, { method: "POST", body: data, cache: "no-store" });
+      tag = "";
+      const html = await answer.text();
+      if (answer.headers.get("Content-Type")?.startsWith("text/html")) take(html);
+      else alertText(html);
+      if (!answer.redirected && answer.ok) document.body.dataset.live = "no";
+      for (const box of document.querySelectorAll(".row input:checked")) if (answer.ok) box.checked = false;
+      document.dispatchEvent(new Event("queuectl:change"));
+    } catch {
+      alertText("The dashboard cannot be reached; nothing was done.");
+    } finally {
+      if (button) button.disabled = false;
+      timer = setTimeout(ask, PERIOD);
+    }
+  }
+
+  function alertText(text) {
+    const note = document.getElementById("offline");
+    note.querySelector("span").textContent = text;
+    note.hidden = false;
+  }
+
+  function copy(event) {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const text = document.getElementById(button.dataset.copy).textContent;
+    const done = () => {
+      document.getElementById("live").textContent = "Copied";
+      button.classList.add("copied");
+      setTimeout(() => button.classList.remove("copied"), 1200);
+    };
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => select(button.dataset.copy));
+    else select(button.dataset.copy);
+  }
+
+  function select(id) {
+    getSelection().selectAllChildren(document.getElementById(id));
+  }
+
+  document.addEventListener("submit", act);
+  document.addEventListener("click", copy);
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
+  setInterval(() => document.hidden || clock(), 1000);
+  for (const choice of document.querySelectorAll(".filter select")) {
+    choice.addEventListener("change", () => choice.form.requestSubmit());
+  }
+  tell();
+  clock();
+  timer = setTimeout(ask, PERIOD);
+  return { ask, root };
+})();

@@ -1,0 +1,86 @@
+// The log of a job: what is new at its end, by byte offset; earlier pieces at its start; follow and wrap.
+"use strict";
+(() => {
+  const PERIOD = 1000;
+  const MOST = 5000; // lines kept in the page
+  const follow = document.getElementById("follow");
+  const wrap = document.getElementById("wrap");
+  const lines = () => document.getElementById("lines");
+  let timer = 0;
+
+  function atEnd(box) {
+    return box.scrollHeight - box.scrollTop - box.clientHeight < 24;
+  }
+
+  function add(box, piece) {
+    const partial = box.querySelector(".partial");
+    const stays = atEnd(box);
+    if (piece.html) {
+      const holder = document.createElement("template");
+      holder.innerHTML = piece.html; // escaped by the server
+      partial.before(holder.content);
+      document.getElementById("no-output")?.remove();
+    }
+    const holder = document.createElement("template");
+    holder.innerHTML = piece.partial;
+    if (partial.innerHTML !== holder.innerHTML) partial.replaceChildren(holder.content);
+    box.dataset.stop = piece.stop;
+    box.dataset.style = piece.style;
+    while (box.childElementCount > MOST) box.firstElementChild.remove();
+    if (stays && follow?.checked) box.scrollTop = box.scrollHeight;
+  }
+
+  async function ask() {
+    clearTimeout(timer);
+    const box = lines();
+    if (!box || document.hidden || !follow?.checked || box.dataset.end) {
+      timer = setTimeout(ask, PERIOD);
+      return;
+    }
+    let again = PERIOD;
+    try {
+      const { url, stop, style } = box.dataset;
+      const answer = await fetch(`${url}?from=${stop}&style=${encodeURIComponent(style)}`, { cache: "no-store" });
+      if (answer.ok) {
+        const piece = await answer.json();
+        if (piece.size < Number(stop)) location.reload(); // the log began anew
+        add(box, piece);
+        if (piece.stop < piece.size && piece.html) again = 0;
+      }
+    } catch {
+      // live.js says that the dashboard cannot be reached
+    }
+    timer = setTimeout(ask, again);
+  }
+
+  async function earlier(event) {
+    const link = event.target.closest("#earlier");
+    const box = lines();
+    if (!link || !box) return;
+    event.preventDefault();
+    const answer = await fetch(`${box.dataset.url}?to=${box.dataset.start}&least=${link.dataset.least}`, { cache: "no-store" });
+    if (!answer.ok) return;
+    const piece = await answer.json();
+    const holder = document.createElement("template");
+    holder.innerHTML = piece.html;
+    const height = box.scrollHeight;
+    box.prepend(holder.content);
+    box.scrollTop += box.scrollHeight - height;
+    box.dataset.start = piece.start;
+    if (piece.start <= Number(link.dataset.least)) link.parentElement.hidden = true;
+  }
+
+  if (!lines()) return;
+  const setWrap = () => lines().classList.toggle("nowrap", !wrap.checked);
+  wrap?.addEventListener("change", setWrap);
+  follow?.addEventListener("change", () => {
+    if (follow.checked) {
+      lines().scrollTop = lines().scrollHeight;
+      ask();
+    }
+  });
+  document.addEventListener("click", earlier);
+  document.addEventListener("visibilitychange", () => document.hidden || ask());
+  if (follow?.checked || !new URLSearchParams(location.search).has("at")) lines().scrollTop = lines().scrollHeight;
+  timer = setTimeout(ask, PERIOD);
+})();

@@ -1,0 +1,189 @@
+"""Which jobs a page lists: a filter, as it stands in the address, and one page of what it selects."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+from queuectl.core.job import Job
+from queuectl.core.names import format_time
+from queuectl.core.result import Result, State
+from queuectl.dashboard.index import AGAIN, FIRST, Selection
+from queuectl.dashboard.snapshot import View
+from queuectl.spool import query
+from queuectl.spool.layout import Layout
+
+ROWS = 100
+WORDS = ("all", "ready", "scheduled", "retrying", "running", "done", "dead")
+AGES = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 604800}
+_SEARCH_TIME = 0.2
+_SEARCH_STEP = 500
+_MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is asked for. `start` is how many names to skip; `text` is looked for in ids and commands."""
+
+    state: str = "all"
+    text: str = ""
+    result: str = ""
+    age: str = ""
+    start: int = 0
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str]) -> Filter:
+        """The filter of an address; what makes no sense is left out."""
+        state, result, start = query.get("state", ""), query.get("result", ""), query.get("start", "")
+        return cls(
+            state if state in (*WORDS, "pending") else "all",
+            query.get("q", "").strip()[:_MAX_TEXT],
+            result if re.fullmatch(Result.PATTERN, result, re.ASCII) else "",
+            query.get("age", "") if query.get("age", "") in AGES else "",
+            int(start) if re.fullmatch(r"\d{1,9}", start, re.ASCII) else 0,
+        )
+
+    def address(self, **changes: object) -> str:
+        """The query of this filter with some parts changed; empty ones are left out."""
+        new = replace(self, **changes)  # type: ignore[arg-type]
+        parts = {"state": new.state, "q": new.text, "result": new.result, "age": new.age, "start": str(new.start)}
+        given = {key: value for key, value in parts.items() if value and (key, value) not in _DEFAULTS}
+        return f"?{urlencode(given, errors='replace')}" if given else ""
+
+    @property
+    def is_narrow(self) -> bool:
+        return bool(self.text or self.result or self.age)
+
+
+_DEFAULTS = {("state", "all"), ("start", "0")}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs. `total` is None where only reading every body could tell; `next_start` None at the end.
+
+    `looked` is how many names a search for a text went through for this page.
+    """
+
+    jobs: tuple[Job, ...]
+    total: int | None
+    start: int
+    next_start: int | None
+    looked: int = 0
+
+
+def select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
+    """The names that all but the text of a filter leaves, in the order of the page."""
+    text = format_time(now)
+    since = format_time(now - timedelta(seconds=AGES[wanted.age])) if wanted.age else ""
+    found: list[Selection] = []
+    for state in _states(wanted.state):
+        shelf = view.shelves[state]
+        if state in (State.DONE, State.DEAD):
+            found.append(shelf.select(since, tag=wanted.result or None))
+        elif wanted.result:
+            continue
+        elif wanted.state == "ready":
+            found.append(shelf.due(text, since))
+        elif wanted.state in ("scheduled", "retrying"):
+            found.append(shelf.later(text, FIRST if wanted.state == "scheduled" else AGAIN))
+        else:
+            found.append(shelf.select(since))
+    return found
+
+
+def _states(word: str) -> tuple[State, ...]:
+    if word == "all":
+        return (State.RUNNING, State.PENDING, State.DEAD, State.DONE)
+    return (State.PENDING,) if word in ("ready", "scheduled", "retrying", "pending") else (State(word),)
+
+
+def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = ROWS) -> Page:
+    """One page. Of jobs that have moved on since the view was taken nothing is shown."""
+    selections = select(view, wanted, now)
+    total = sum(selection.count for selection in selections)
+    if wanted.text:
+        return _search(layout, view, selections, wanted, rows)
+    jobs = tuple(job for job in _load(layout, selections, wanted.start, rows) if job)
+    more = wanted.start + rows
+    return Page(jobs, total, wanted.start, more if more < total else None)
+
+
+def _load(layout: Layout, selections: list[Selection], start: int, limit: int) -> Iterator[Job | None]:
+    for state, name in _names(selections, start, limit):
+        yield query.load(layout, state, name)
+
+
+def _names(selections: list[Selection], start: int, limit: int) -> Iterator[tuple[State, str]]:
+    """Names of the selections behind one another, from the `start`th on."""
+    for selection in selections:
+        if start >= selection.count:
+            start -= selection.count
+            continue
+        page = selection.slice(start, limit)
+        yield from ((selection.state, name) for name in page)
+        start = 0
+        limit -= len(page)
+        if limit <= 0:
+            return
+
+
+def _search(layout: Layout, view: View, selections: list[Selection], wanted: Filter, rows: int) -> Page:
+    """Look for a text until the page is full or its time is over; the next page goes on from there.
+
+    A text that is an id finds its job first, however far down it is.
+    """
+    deadline = time.monotonic() + _SEARCH_TIME
+    place = view.find(wanted.text) if not wanted.start else None
+    exact = query.load(layout, *place) if place and place[0] in _states(wanted.state) else None
+    found: list[Job] = [exact] if exact else []
+    at = wanted.start
+    while True:
+        names = list(_names(selections, at, _SEARCH_STEP))
+        for state, name in names:
+            job = query.load(layout, state, name)
+            at += 1
+            if job is not None and matches(job, wanted.text) and not (exact and job.id == exact.id):
+                found.append(job)
+                if len(found) == rows:
+                    return Page(tuple(found), None, wanted.start, at, at - wanted.start)
+        if len(names) < _SEARCH_STEP:
+            return Page(tuple(found), len(found) if not wanted.start else None, wanted.start, None, at - wanted.start)
+        if time.monotonic() > deadline:
+            return Page(tuple(found), None, wanted.start, at, at - wanted.start)
+
+
+def matches(job: Job, text: str) -> bool:
+    """Whether the id or the command holds the text, in any case."""
+    low = text.lower()
+    return low in job.id.lower() or low in command(job).lower()
+
+
+def command(job: Job) -> str:
+    """The command as one text; for what is no job, why."""
+    if job.command is None:
+        return f"({job.problem})"
+    return job.command if isinstance(job.command, str) else shlex.join(job.command)
+
+
+def matching(layout: Layout, view: View, wanted: Filter, now: datetime) -> Iterator[Job]:
+    """Every job that a filter selects, also beyond any page; bodies are read as the iterator goes on."""
+    for selection in select(view, replace(wanted, start=0), now):
+        for name in selection:
+            job = query.load(layout, selection.state, name)
+            if job is not None and (not wanted.text or matches(job, wanted.text)):
+                yield job
+
+
+def word(job: Job, now: datetime) -> str:
+    """The state as people name it: pending is ready, scheduled or retrying."""
+    if job.run_at is None:
+        return str(job.state)
+    if job.run_at <= now:
+        return "ready"
+    return "retrying" if job.attempts else "scheduled"

@@ -1,0 +1,123 @@
+"""What happened to a job, from its log's marks and its name: every attempt, and what was done by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from queuectl.core.body import parse_instant
+from queuectl.core.job import Job
+from queuectl.core.names import parse_time
+from queuectl.core.result import LOST, Result
+from queuectl.spool.logs import Mark, parse_outcome
+
+MAX_SHOWN = 50
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt. `start` and `stop` are where its output lies in the log (None: at its end)."""
+
+    number: int
+    started_at: datetime | None
+    worker: str
+    pid: str
+    start: int
+    stop: int | None = None
+    ended_at: datetime | None = None
+    duration: float | None = None
+    result: Result | None = None
+    is_running: bool = False
+    is_released: bool = False
+    result_word: str = ""
+
+    @property
+    def state(self) -> str:
+        if self.is_running:
+            return "running"
+        if self.result is None:
+            return "scheduled"
+        return "done" if self.result.is_success else "dead"
+
+    @property
+    def outcome(self) -> str:
+        if self.is_running:
+            return "running"
+        return "released" if self.is_released else str(self.result or "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something done by hand, or a refusal, between attempts."""
+
+    text: str
+    at: datetime | None = None
+
+
+def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
+    """Oldest first. A job can write such lines itself, so nothing in them is relied on."""
+    found: list[Attempt | Event] = []
+    last: Attempt | None = None
+    for offset, mark in marks:
+        if mark.event == "start" and mark.attempt is not None:
+            if last is not None:
+                last.stop = offset
+            last = Attempt(
+                mark.attempt,
+                _time(mark, "started_at"),
+                mark.fields.get("worker", ""),
+                mark.fields.get("pid", ""),
+                offset,
+            )
+            found.append(last)
+        elif mark.event == "end" and last is not None and mark.attempt == last.number:
+            last.result = parse_outcome(mark.fields)
+            last.is_released = mark.fields.get("result") == "released"
+        elif mark.event in ("note", "retry"):
+            if last is not None and mark.attempt == last.number:
+                _take_end(last, _time(mark, "ended_at"), mark.fields.get("duration", ""))
+            if mark.event == "retry":
+                found.append(Event("Retried by hand", _instant(mark.fields.get("at", ""))))
+        elif mark.event == "refused":
+            found.append(Event(f"Refused: {mark.fields.get('reason', '')}"))
+    _take_present(job, found, last)
+    return found
+
+
+def _take_present(job: Job, found: Sequence[Attempt | Event], last: Attempt | None) -> None:
+    """What the job's name knows of its last attempt."""
+    if last is not None and found and found[-1] is last and last.number == job.attempts:
+        if job.started_at is not None:
+            last.is_running = last.result is None
+            last.worker = job.worker or last.worker
+        elif job.finished_at is not None:
+            last.result = job.result
+            _take_end(last, job.finished_at, str(job.duration))
+    for entry in found:
+        if isinstance(entry, Attempt) and not entry.is_running and entry.result is None and not entry.is_released:
+            entry.result = LOST if entry is not last else None
+
+
+def _take_end(attempt: Attempt, at: datetime | None, duration: str) -> None:
+    attempt.ended_at = at
+    try:
+        attempt.duration = float(duration)
+    except ValueError:
+        attempt.duration = None
+    if at is None and attempt.started_at is not None and attempt.duration is not None:
+        attempt.ended_at = attempt.started_at + timedelta(seconds=min(attempt.duration, 1e9))
+
+
+def _time(mark: Mark, field: str) -> datetime | None:
+    try:
+        return parse_time(mark.fields.get(field, ""))
+    except ValueError:
+        return None
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from queuectl import Spool, State
+from queuectl.dashboard import table
+from tests.dashboard.client import Client
+from tests.spool.given import put_finished
+from tests.support import wait_for, workers
+
+
+def receipt(client: Client, path: str = "/workers") -> str:
+    """The receipt on a page, without its markup; empty if there is none."""
+    found = re.search(r'<section id="receipts".*?</section>', client.get(path).text, re.DOTALL)
+    assert found is not None
+    return " ".join(re.sub(r"<[^>]*>", " ", found[0]).split())
+
+
+def undo(client: Client, text: str = "") -> str:
+    """Press Undo on the newest receipt; what the next receipt says."""
+    page = client.open("/workers").text
+    found = re.search(r'name="receipt" value="([0-9a-f]+)"', page)
+    assert found is not None
+    assert client.post("/actions/undo", {"receipt": found[1], "back": "/"}).status == 303
+    return receipt(client)
+
+
+def act(client: Client, path: str, verb: str, **form: object) -> str:
+    """Send the form of a page; what the receipt says."""
+    client.open(path)
+    answer = client.post(f"/actions/{verb}", {"back": path, **form})
+    assert (answer.status, answer.headers.get("Location")) == (303, path), answer.text
+    return receipt(client)
+
+
+def test_retry_and_its_undo(spool: Spool, client: Client) -> None:
+    """A dead job is pending again, and cancelled again if it was not claimed meanwhile."""
+    put_finished(spool.layout, "x")
+    assert act(client, "/dead", "retry", id="x") == "Retried x. Undo"
+    assert spool.get("x").state is State.PENDING
+    assert undo(client).startswith("Undid: retried x.")
+    assert str(spool.get("x").result) == "cancelled"
+
+
+def test_cancel_and_its_undo(spool: Spool, client: Client) -> None:
+    """A cancelled job comes back with its time and priority: one for tomorrow never becomes due by an undo."""
+    before = spool.enqueue("true", id="x", priority=7, run_at="2100-01-01T00:00:00Z")
+    assert act(client, "/jobs/x", "cancel", id="x") == "Cancelled x. Undo"
+    assert str(spool.get("x").result) == "cancelled"
+    undo(client)
+    after = spool.get("x")
+    assert (after.state, after.run_at, after.priority) == (State.PENDING, before.run_at, 7)
+
+
+def test_run_now_and_its_undo(spool: Spool, client: Client) -> None:
+    """A scheduled job is due at once, and at its old time again."""
+    before = spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
+    assert act(client, "/jobs/x", "run", id="x") == "Made due now x. Undo"
+    assert spool.counts().ready == 1
+    undo(client)
+    assert spool.get("x").run_at == before.run_at
+
+
+def test_reprioritise_and_its_undo(spool: Spool, client: Client) -> None:
+    """The new priority is in the name, and the old one after the undo."""
+    spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
+    act(client, "/jobs/x", "reprioritise", id="x", priority="3")
+    assert spool.get("x").priority == 3
+    undo(client)
+    assert spool.get("x").priority == 10
+
+
+@pytest.mark.parametrize("priority", ["", "-1", "1000", "x", "1.5", "9" * 30])
+def test_a_priority_that_cannot_be_is_refused(spool: Spool, client: Client, priority: str) -> None:
+    """With a page that says what a priority is."""
+    spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
+    client.open("/jobs/x")
+    assert client.post("/actions/reprioritise", {"id": "x", "priority": priority}).status == 400
+    assert spool.get("x").priority == 10
+
+
+def test_drop_asks_first_and_says_which(spool: Spool, client: Client) -> None:
+    """Only the second form, which names number and jobs, deletes; there is no undo."""
+    for id in ("a", "b", "c"):
+        put_finished(spool.layout, id)
+    client.open("/dead")
+    page = client.post("/actions/drop", {"id": ["a", "b"], "back": "/dead"}).text
+    assert "Drop 2 jobs?" in page
+    assert spool.counts().dead == 3
+    assert client.post("/actions/drop", {"id": ["a", "b"], "back": "/dead", "confirmed": "1"}).status == 303
+    assert [job.id for job in spool.list((State.DEAD,))] == ["c"]
+    assert receipt(client) == "Dropped 2 jobs."
+
+
+def test_all_that_match_beyond_the_page(spool: Spool, client: Client) -> None:
+    """After a confirmation that counts them, a deed reaches every job of the filter, and no other."""
+    number = table.ROWS + 30
+    for index in range(number):
+        put_finished(spool.layout, f"timeout-{index}", "timeout")
+    put_finished(spool.layout, "other", "exit1")
+    wait_for(lambda: f"of {number}" in client.open("/dead?result=timeout").text, "all of them")
+    form = {"all": "1", "state": "dead", "result": "timeout", "back": "/dead"}
+    page = client.post("/actions/retry", form).text
+    assert f"Retry {number} jobs?" in page
+    assert spool.counts().pending == 0
+    until = re.search(r'name="until" value="([^"]+)"', page)
+    assert until is not None
+    put_finished(spool.layout, "later", "timeout").rename(
+        spool.path / "dead" / "20991124T034300.000Z-010-1-timeout-1.500s-later.json"
+    )
+    client.post("/actions/retry", {**form, "until": until[1], "confirmed": "1"})
+    wait_for(lambda: spool.counts().pending == number, "the retries")
+    assert {job.id for job in spool.list((State.DEAD,))} == {"other", "later"}
+    assert receipt(client).startswith(f"Retried {number} jobs.")
+    undo(client)
+    wait_for(lambda: spool.counts().dead == number + 2, "the undo")
+
+
+def test_what_cannot_be_done_is_told(spool: Spool, client: Client) -> None:
+    """A job that has moved on, or is no job, is named with the reason; the others are still done."""
+    put_finished(spool.layout, "good")
+    put_finished(spool.layout, "finished", "exit0", State.DONE)
+    put_finished(spool.layout, "broken", "invalid").write_text("{")
+    said = act(client, "/dead", "retry", id=["broken", "good"])
+    assert "Retried good. 1 job could not be." in said
+    assert "not a runnable job" in said
+    said = act(client, "/jobs/finished", "cancel", id="finished")
+    assert "has ended already" in said
+
+
+def test_one_row_alone(spool: Spool, client: Client) -> None:
+    """A row's own button acts on that row, whatever is ticked."""
+    put_finished(spool.layout, "ticked")
+    put_finished(spool.layout, "mine")
+    act(client, "/dead", "retry", id="ticked", one="mine")
+    assert spool.get("ticked").state is State.DEAD
+    assert spool.get("mine").state is State.PENDING
+
+
+def test_cancel_ends_a_running_job(spool: Spool, client: Client) -> None:
+    """Its processes end with it; there is nothing to undo."""
+    spool.enqueue("sleep 60", id="x")
+    with workers(spool.path):
+        wait_for(lambda: spool.get("x").state is State.RUNNING, "the start")
+        assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
+        assert str(spool.get("x").result) == "cancelled"
+
+
+def test_receipts_belong_to_who_acted(spool: Spool, client: Client) -> None:
+    """Another session sees no receipt, and cannot undo; a dismissed one is gone."""
+    put_finished(spool.layout, "x")
+    put_finished(spool.layout, "y")
+    act(client, "/dead", "retry", id="x")
+    page = client.open("/workers").text
+    found = re.search(r'name="receipt" value="([0-9a-f]+)"', page)
+    assert found is not None
+    other = Client(client.port)
+    assert receipt(other) == ""
+    other.open("/dead")
+    assert other.post("/actions/undo", {"receipt": found[1]}).status == 409
+    client.post("/actions/dismiss", {"receipt": found[1]})
+    assert receipt(client) == ""
+
+
+def test_forms_lead_back_to_their_page_only(spool: Spool, client: Client) -> None:
+    """A crafted way back leads to the overview."""
+    put_finished(spool.layout, "x")
+    client.open("/dead")
+    assert client.post("/actions/retry", {"id": "x", "back": "//evil.example"}).headers["Location"] == "/"
+
+
+@pytest.mark.parametrize("form", [{}, {"id": "../x"}, {"id": ""}])
+def test_nothing_chosen_is_told(client: Client, spool: Spool, form: dict[str, str]) -> None:
+    """A form without a job says so; an unknown deed is not found."""
+    put_finished(spool.layout, "x")
+    client.open("/dead")
+    assert client.post("/actions/retry", form).status == 400
+    assert client.post("/actions/explode", {"id": "x"}).status == 404

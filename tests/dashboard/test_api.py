@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import re
+
+from queuectl import Spool, State
+from tests.dashboard.client import Client
+from tests.spool.given import put_finished
+from tests.support import CommandLine, wait_for, workers
+
+
+def fill(spool: Spool) -> None:
+    spool.enqueue("echo waiting", id="waiting", priority=3)
+    spool.enqueue("true", id="later", run_at="2100-01-01T00:00:00Z")
+    put_finished(spool.layout, "gone", "exit127")
+    put_finished(spool.layout, "good", "exit0", State.DONE)
+
+
+def test_the_api_says_what_the_command_line_says(spool: Spool, cli: CommandLine, client: Client) -> None:
+    """Each answer is what `--json` prints, to the letter, but for free space, which moves."""
+    fill(spool)
+    wait_for(lambda: len(client.get("/api/jobs").json) == 4, "the jobs")
+    assert client.get("/api/jobs").json == cli.json("list")
+    assert client.get("/api/jobs?state=ready").json == cli.json("list", "--state", "ready")
+    assert client.get("/api/jobs?match=waiting&limit=1").json == cli.json("list", "--match", "waiting")
+    assert client.get("/api/jobs/gone").json == cli.json("show", "gone")
+    assert client.get("/api/dead").json == cli.json("dlq", "list")
+    assert client.get("/api/workers").json == cli.json("worker", "list")
+    assert client.get("/api/metrics").json == cli.json("metrics")
+    status, expected = client.get("/api/status").json, cli.json("status")
+    for found in (status, expected):
+        assert found.pop("free_bytes") > 0
+        assert found.pop("free_inodes") > 0
+    assert status == expected
+
+
+def test_a_live_worker_is_told_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
+    """With its slots, and what it runs."""
+    with workers(spool.path, 1, "--count", "2"):
+        wait_for(lambda: client.get("/api/workers").json == cli.json("worker", "list") != [], "the worker")
+
+
+def test_unknown_jobs_are_404(client: Client) -> None:
+    """In JSON, as everything below /api."""
+    answer = client.get("/api/jobs/none")
+    assert (answer.status, answer.json) == (404, {"error": "no job none"})
+
+
+def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
+    """Each sample is well-formed and told apart by state or result; counts are those of the spool."""
+    fill(spool)
+    wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
+    text = client.get("/metrics").text
+    sample = re.compile(r'queuectl_[a-z_]+(?:\{[a-z]+="[A-Za-z0-9.]+"\})? -?\d+(?:\.\d+)?(?:e[+-]\d+)?')
+    for line in text.splitlines():
+        assert line.startswith(("# HELP queuectl_", "# TYPE queuectl_")) or sample.fullmatch(line), line
+    for expected in (
+        'jobs{state="ready"} 1',
+        'jobs{state="scheduled"} 1',
+        'finished_jobs{result="exit127"} 1',
+        "workers 0",
+        "up 1",
+    ):
+        assert f"queuectl_{expected}\n" in text
+
+
+def test_health_follows_the_spool(spool: Spool, client: Client) -> None:
+    """200 while it can be read, 503 while it cannot."""
+    assert client.get("/healthz").status == 200
+    away = spool.path.rename(spool.path.with_name("away"))
+    wait_for(lambda: client.get("/healthz").status == 503, "the alarm")
+    away.rename(spool.path)
+    wait_for(lambda: client.get("/healthz").status == 200, "its end")
+
+
+def test_a_log_is_tailed_by_offset(spool: Spool, client: Client) -> None:
+    """Each answer says where the next one begins; nonsense in the question is the beginning of the log."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text("one\ntwo\n")
+    first = client.get("/jobs/x/tail?from=0").json
+    assert (first["html"], first["stop"], first["size"]) == ("<div>one</div><div>two</div>", 8, 8)
+    spool.log_path("x").write_text("one\ntwo\nthree\nfo")
+    more = client.get(f"/jobs/x/tail?from={first['stop']}").json
+    assert (more["html"], more["partial"], more["stop"]) == ("<div>three</div>", "fo", 14)
+    assert client.get("/jobs/x/tail?from=4&style=x").json["html"] == "<div>two</div><div>three</div>"
+    assert client.get("/jobs/x/tail?from=-1&to=x&least=%00").status == 200
+    assert client.get("/jobs/x/log").body == b"one\ntwo\nthree\nfo"

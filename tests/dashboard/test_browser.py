@@ -1,0 +1,359 @@
+"""What a person sees and does, in a real Chromium."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool, State
+from tests.dashboard import browser as chromium
+from tests.dashboard import hostile
+from tests.dashboard.browser import ENTER, ESCAPE, TAB, Browser
+from tests.dashboard.client import Client
+from tests.dashboard.conftest import Serve
+from tests.spool.given import put_finished
+from tests.support import wait_for, workers
+
+FOCUSED = "return document.activeElement.textContent.trim() || document.activeElement.id"
+
+
+def fill(spool: Spool) -> None:
+    """Some of everything."""
+    spool.enqueue("echo one && echo two", id="waiting", priority=1)
+    spool.enqueue("true", id="tomorrow", run_at="2100-01-01T00:00:00Z")
+    for number in range(6):
+        put_finished(spool.layout, f"failed-{number}", "exit1" if number % 2 else "timeout", command=f"false {number}")
+        put_finished(spool.layout, f"good-{number}", "exit0", State.DONE)
+    put_finished(spool.layout, "broken", "invalid").write_text('{"command": "x",\n}')
+    for id in ("failed-1", "good-1"):
+        spool.log_path(id).write_text(
+            "#queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=1\n"
+            "\x1b[1;31mred\x1b[0m output\n"
+            "\n#queuectl end attempt=1 started_at=20261124T034300.120Z exit=1\n"
+        )
+    spool.log_path("broken").write_text('#queuectl refused file="nightly.json" reason="not valid JSON"\n')
+
+
+PAGES = (
+    "/",
+    "/jobs",
+    "/jobs?state=ready",
+    "/dead",
+    "/workers",
+    "/refused",
+    "/jobs/failed-1",
+    "/jobs/waiting",
+    "/jobs/none",
+)
+
+
+def remember(window: Browser) -> None:
+    """Leave something in the page that a reload would wipe out."""
+    window.run("window.isSame = true")
+
+
+def is_same(window: Browser) -> bool:
+    return bool(window.run("return window.isSame === true"))
+
+
+def test_a_job_lives_from_drop_to_done_without_a_reload(spool: Spool, client: Client, window: Browser) -> None:
+    """The counters follow a dropped file to ready and done while the page stays the same."""
+    window.go(client.address())
+    window.wait("h2", "The queue is empty")
+    remember(window)
+    (spool.path / "pending" / "hello.json").write_text('{"command": "echo hello"}')
+    window.wait("#alerts", "No worker is alive")
+    with workers(spool.path):
+        window.wait('[data-stat="done"][data-count="1"]')
+        window.wait("#workers-title")
+        window.wait(".who", "0 of 1 slot")
+    assert window.find(".alert.bad:not([hidden])") == []
+    assert is_same(window)
+
+
+def test_a_log_grows_while_it_is_looked_at(spool: Spool, client: Client, window: Browser, tmp_path: Path) -> None:
+    """New lines come by themselves, a line without its end too; the page tells when the job is done."""
+    gate = tmp_path / "gate"
+    spool.enqueue(
+        f"echo first; printf half; while [ ! -e {gate} ]; do sleep 0.05; done; echo -whole; echo last", id="x"
+    )
+    window.go(client.address("/jobs/x"))
+    window.wait("#summary", "ready")
+    remember(window)
+    with workers(spool.path):
+        window.wait("#lines div", "first")
+        window.wait("#lines .partial", "half")
+        window.wait("#summary", "running")
+        gate.touch()
+        window.wait("#lines div", "half-whole")
+        window.wait("#lines div", "last")
+        window.wait("#summary", "done")
+        window.wait("#lines .mark", "attempt 1 ended: exit0")
+        window.wait(".timeline .outcome", "exit0")
+    assert is_same(window)
+    assert (
+        window.run("return [...document.querySelectorAll('#lines div')].filter((e) => e.innerText === 'first').length")
+        == 1
+    )
+
+
+def test_retry_from_the_dead_letters_and_undo(spool: Spool, client: Client, window: Browser) -> None:
+    """One row, then some, then all: each with a receipt, none with a reload; an undo puts back."""
+    fill(spool)
+    window.go(client.address("/dead"))
+    window.wait('[data-key="failed-0"] [data-verb="retry"]').click()
+    window.wait("#receipts", "Retried failed-0.")
+    wait_for(lambda: not window.find('.row[data-key="failed-0"]'), "the row's leaving")
+    window.wait("#receipts button", "Undo").click()
+    window.wait("#receipts", "Undid")
+    assert spool.get("failed-0").state is State.DEAD
+    for number in (1, 2):
+        window.wait(f'[data-key="failed-{number}"] input').click()
+    assert window.wait("#ticked").text == "2 ticked:"
+    window.wait("[data-many]", "Retry").click()
+    window.wait("#receipts", "Retried 2 jobs.")
+    window.wait('[name="all"]', "Retry all").click()
+    window.wait("h1", "Retry 4 jobs?")
+    window.wait("button.primary").click()
+    window.wait("#receipts", "Retried 4 jobs.")
+    assert [job.id for job in spool.list((State.DEAD,))] == ["broken"]
+
+
+def test_drop_names_what_it_deletes(spool: Spool, client: Client, window: Browser) -> None:
+    """The confirmation lists the jobs; leaving it changes nothing."""
+    fill(spool)
+    window.go(client.address("/jobs/failed-3"))
+    window.wait(".deeds .danger").click()
+    window.wait("h1", "Drop 1 job?")
+    window.wait("a.button", "Leave them alone").click()
+    window.wait("h1", "failed-3")
+    window.wait(".deeds .danger").click()
+    window.wait("button.danger", "Drop 1 job").click()
+    wait_for(
+        lambda: not (spool.path / "dead" / "20261124T034300.000Z-010-1-exit1-1.500s-failed-3.json").exists(), "the end"
+    )
+
+
+def test_filter_page_and_back(spool: Spool, client: Client, window: Browser) -> None:
+    """The filter is in the address; the back button brings the list back as it was."""
+    for number in range(130):
+        put_finished(spool.layout, f"job-{number:03d}", "exit0", State.DONE, command=f"echo {number % 2}")
+    window.go(client.address("/jobs?state=done"))
+    window.wait(".pages", "1–100 of 130")
+    window.wait('[rel="next"]').click()
+    window.wait(".pages", "101–130 of 130")
+    assert window.address.endswith("?state=done&start=100")
+    window.back()
+    window.wait(".pages", "1–100 of 130")
+    window.wait("#q").type(f"echo 1{ENTER}")
+    window.wait(".pages", "1–65 of 65")
+    assert "q=echo+1" in window.address
+    window.wait(".row a.id", "job-099").click()
+    window.wait("h1", "job-099")
+    window.back()
+    window.wait(".pages", "1–65 of 65")
+    assert window.wait("#q")("return e.value") == "echo 1"
+
+
+def test_the_keyboard_alone_is_enough(spool: Spool, client: Client, window: Browser) -> None:
+    """Search, move, tick, retry, open, help: without a pointer, and the focus can be seen."""
+    fill(spool)
+    window.go(client.address("/dead"))
+    window.wait(".row")
+    first, second = (row("return e.dataset.key") for row in window.find(".row")[:2])
+    window.press("jj")
+    assert window.run(FOCUSED) == second
+    window.press("k")
+    assert window.run(FOCUSED) == first
+    assert window.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    window.press("x")
+    assert window.wait("#ticked").text == "1 ticked:"
+    window.press("x")
+    window.press("?")
+    window.wait("dialog[open]")
+    window.press(ESCAPE)
+    wait_for(lambda: not window.find("dialog[open]"), "the dialog's end")
+    window.press("/")
+    assert window.run(FOCUSED) == "q"
+    window.press("failed-2" + ENTER)
+    wait_for(lambda: len(window.find(".row")) == 1, "the search")
+    window.press("jr")
+    window.wait("#receipts", "Retried failed-2.")
+    window.press("gj")
+    window.wait("h1", "Jobs")
+    window.press("j" + ENTER)
+    window.wait("h1.id")
+    window.go(client.address("/jobs/failed-4"))
+    window.wait("h1", "failed-4")
+    window.press("r")
+    window.wait("#receipts", "Retried failed-4.")
+    window.press(TAB)
+    assert window.run("return document.activeElement !== document.body")
+
+
+def test_updates_disturb_nobody(spool: Spool, client: Client, window: Browser) -> None:
+    """While rows come and go, focus, selected text, ticks, half-typed words, open details and scroll stay."""
+    fill(spool)
+    window.resize(1280, 400)
+    window.go(client.address("/dead"))
+    window.wait('[data-key="failed-3"] input').click()
+    window.wait("#q").click()
+    window.press("half")
+    window.run("getSelection().selectAllChildren(document.querySelector('[data-key=\"failed-4\"] .command'))")
+    window.run("document.querySelector('#q').focus({preventScroll: true}); scrollTo(0, 150)")
+    put_finished(spool.layout, "newcomer", "exit2").rename(
+        spool.path / "dead" / "20991124T034300.000Z-010-1-exit2-1.500s-newcomer.json"
+    )
+    window.wait(".row", "newcomer")
+    state = window.run(
+        "return [document.activeElement.id, document.querySelector('#q').value, scrollY,"
+        " document.querySelector('[data-key=\"failed-3\"] input').checked,"
+        " document.querySelectorAll('input:checked').length]"
+    )
+    assert state == ["q", "half", 150, True, 1]
+    window.go(client.address("/jobs/failed-1"))
+    window.wait("summary").click()
+    window.run("getSelection().selectAllChildren(document.querySelector('#the-command'))")
+    spool.retry("failed-1")
+    window.wait("#summary", "ready")
+    assert window.run("return [document.querySelector('details').open, getSelection().toString()]") == [True, "false 1"]
+
+
+def test_a_hidden_page_asks_for_nothing(client: Client, window: Browser) -> None:
+    """Polling stops when the page is hidden and goes on when it shows again."""
+    window.go(client.address())
+    window.run(
+        "window.asked = 0; const original = window.fetch;"
+        "window.fetch = (...a) => { window.asked += 1; return original(...a); }"
+    )
+    wait_for(lambda: window.run("return window.asked"), "polling")
+    hide = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
+    hide += "document.dispatchEvent(new Event('visibilitychange')); window.asked = 0;"
+    window.run(hide, True)
+    asked = window.run(
+        "const start = window.asked; window.ticks = 0; setInterval(() => window.ticks += 1, 500); return start"
+    )
+    wait_for(lambda: window.run("return window.ticks") >= 5, "some seconds of the page's own time")
+    assert window.run("return window.asked") == asked
+    window.run(hide, False)
+    wait_for(lambda: window.run("return window.asked"), "polling again")
+
+
+def test_both_themes_and_a_choice(client: Client, window: Browser) -> None:
+    """The system's theme is followed until one is chosen, which is kept."""
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    window.go(client.address())
+    light = window.run(paper)
+    window.prefer("dark")
+    dark = window.run(paper)
+    assert light != dark
+    window.wait("#theme").click()
+    assert window.run(paper) == light
+    window.go(client.address("/jobs"))
+    assert window.run(paper) == light
+    window.wait("#theme").click()
+    window.prefer("light")
+    assert window.run(paper) == dark
+    window.wait("#theme").click()
+    assert window.run(paper) == light
+
+
+def test_nothing_moves_where_motion_is_unwanted(spool: Spool, client: Client, window: Browser) -> None:
+    """No animation runs under prefers-reduced-motion."""
+    fill(spool)
+    window.prefer("light", motion="reduce")
+    window.go(client.address("/dead"))
+    window.wait('[data-verb="retry"]').click()
+    window.wait("#receipts", "Retried")
+    assert window.run("return document.getAnimations().length") == 0
+
+
+def test_the_loss_of_the_server_is_told(spool: Spool, client: Client, window: Browser) -> None:
+    """A page that cannot be renewed says so; it forgets that once it can."""
+    window.go(client.address())
+    window.run(
+        "window.original = window.fetch; window.fetch = () => Promise.reject(new Error('down'));live.ask(); live.ask()"
+    )
+    wait_for(lambda: window.find("#offline:not([hidden])"), "the note")
+    window.run("window.fetch = window.original; live.ask()")
+    wait_for(lambda: not window.find("#offline:not([hidden])"), "its end")
+
+
+def test_hostile_text_runs_nothing(spool: Spool, client: Client, window: Browser) -> None:
+    """With the corpus in every field no script of its runs, whatever is opened or updated."""
+    hostile.fill(spool)
+    for path in (
+        "/",
+        "/jobs",
+        "/dead",
+        "/refused",
+        "/workers",
+        "/jobs/running-0",
+        "/jobs/dead-1",
+        "/jobs/pending-3",
+        "/jobs/refused-3",
+    ):
+        window.go(client.address(path))
+        window.run("live.ask()")
+        assert "pwned" not in window.title
+        assert window.run("return document.querySelectorAll('img, iframe, script:not([src])').length") == 0
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing(spool: Spool, client: Client, window: Browser, theme: str, width: int) -> None:
+    """No page violates a rule of axe-core, wide or on a phone, light or dark; and none is wider than its screen."""
+    found = importlib.util.find_spec("axe_core_python")
+    assert found is not None
+    assert found.origin is not None
+    axe = (Path(found.origin).parent / "axe.min.js").read_text()
+    look = (
+        "return axe.run().then((result) =>"
+        " result.violations.map((v) => [v.id, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]))"
+    )
+    fill(spool)
+    window.prefer(theme, motion="reduce")
+    window.resize(width, 900)
+    for path in PAGES:
+        window.go(client.address(path))
+        window.wait("main")
+        window.run(axe)
+        violations = window.run(look)
+        assert violations == [], f"{path}: {json.dumps(violations, indent=1)}"
+        assert window.run("return document.documentElement.scrollWidth <= innerWidth"), path
+
+
+@pytest.fixture
+def plain_window(driver: int) -> Iterator[Browser]:
+    """A browser whose scripts are switched off."""
+    with chromium.browser(driver, scripts=False) as opened:
+        yield opened
+
+
+def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> None:
+    """Everything is there and can be done: look, filter, page, retry, undo, drop with its confirmation."""
+    fill(spool)
+    client, window = serve(), plain_window
+    window.go(client.address("/"))
+    assert window.find("html.has-js") == []
+    shown = {stat("return e.dataset.stat"): stat("return e.dataset.count") for stat in window.find(".stat")}
+    assert (shown["ready"], shown["scheduled"], shown["dead"]) == ("1", "1", "7")
+    window.wait('a[href="/dead"]').click()
+    window.wait('.row[data-key="failed-2"] [data-verb="retry"]').click()
+    window.wait("#receipts", "Retried failed-2.")
+    window.wait("#receipts button", "Undo").click()
+    window.wait("#receipts", "Undid")
+    window.wait("#q").type("failed-4")
+    window.wait(".filter button").click()
+    window.wait(".pages", "1–1 of 1")
+    window.wait(".row a.id", "failed-4").click()
+    window.wait("h1", "failed-4")
+    window.wait(".deeds .danger").click()
+    window.wait("h1", "Drop 1 job?")
+    window.wait("button.danger").click()
+    wait_for(lambda: spool.counts().dead == 6, "the drop")
+    window.go(client.address("/jobs/failed-1"))
+    window.wait("#lines", "red output")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool
+from queuectl.dashboard import joblog
+from queuectl.dashboard.joblog import LogReader, find, line_start, read_piece
+
+START = "#queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=1\n"
+END = "\n#queuectl end attempt=1 started_at=20261124T034300.120Z exit=0\n"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "x.log"
+
+
+def opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+def test_pieces_follow_each_other_to_the_byte(log: Path) -> None:
+    """Reading on from where each piece stopped shows every line once, whatever the pieces cut."""
+    log.write_text("".join(f"line {number} äöü\n" for number in range(30000)) + "no newline")
+    fd, at = opened(log), 0
+    lines: list[str] = []
+    while True:
+        piece = read_piece(fd, at)
+        lines += piece.lines
+        if piece.stop == at:
+            break
+        at = piece.stop
+    os.close(fd)
+    assert lines == [f"<div>line {number} äöü</div>" for number in range(30000)]
+    assert (piece.partial, piece.size) == ("no newline", log.stat().st_size)
+
+
+def test_a_line_longer_than_a_piece_is_cut_between_characters(log: Path) -> None:
+    """No character is torn, and the reading goes on."""
+    log.write_text("é" * joblog.PIECE + "\nend\n")
+    fd, at, text = opened(log), 0, ""
+    while (piece := read_piece(fd, at)).stop > at:
+        text += "".join(piece.lines)
+        at = piece.stop
+    os.close(fd)
+    assert text.count("é") == joblog.PIECE
+    assert "\ufffd" not in text
+    assert text.endswith("<div>end</div>")
+
+
+def test_binary_output_is_shown_and_harms_nothing(log: Path) -> None:
+    """Every byte comes out as some text."""
+    log.write_bytes(bytes(range(256)) * 3)
+    fd = opened(log)
+    piece = read_piece(fd, 0)
+    os.close(fd)
+    assert all(line.replace("\t", "").isprintable() for line in piece.lines)
+    assert "\\x00" in "".join(piece.lines)
+
+
+def test_marks_are_found_however_the_log_grows(spool: Spool) -> None:
+    """A mark is found once, when its line is whole, also where the log is looked at in the middle of it."""
+    reader, path = LogReader(spool.layout), spool.log_path("x")
+    whole = (START + "out\n" + END) * 3
+    for cut in [*range(0, len(whole), 7), len(whole)]:
+        path.write_text(whole[:cut])
+        fd = reader.open("x")
+        assert fd is not None
+        found = reader.marks("x", fd).found
+        os.close(fd)
+        assert len(found) == sum(mark in whole[:cut][offset:] for offset, mark in _places(whole))
+    assert [mark.event for _, mark in found] == ["start", "end"] * 3
+
+
+def _places(whole: str) -> Iterator[tuple[int, str]]:
+    offset = 0
+    for line in whole.splitlines(keepends=True):
+        if line.startswith("#queuectl"):
+            yield offset, line
+        offset += len(line)
+
+
+def test_marks_inside_a_line_are_output(spool: Spool) -> None:
+    """Only a line that begins so is a mark, also behind a megabyte without a newline."""
+    path = spool.log_path("x")
+    path.write_text("x" * (3 << 20) + START + START)
+    reader = LogReader(spool.layout)
+    fd = reader.open("x")
+    assert fd is not None
+    while not (marks := reader.marks("x", fd)).is_complete:
+        pass
+    os.close(fd)
+    assert [offset for offset, _ in marks.found] == [(3 << 20) + len(START)]
+
+
+def test_a_huge_log_is_never_read_at_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a huge log shows at once; its marks come bit by bit, and the last are found."""
+    path = spool.log_path("x")
+    with path.open("wb") as file:
+        file.truncate(1 << 28)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + START.encode() + b"the end\n")
+    reader = LogReader(spool.layout)
+    fd = reader.open("x")
+    assert fd is not None
+    read: list[int] = []
+    original = os.pread
+
+    def count(fd: int, size: int, offset: int) -> bytes:
+        read.append(size)
+        return original(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", count)
+    begin = line_start(fd, os.fstat(fd).st_size - joblog.PIECE)
+    assert read_piece(fd, begin).lines[-1] == "<div>the end</div>"
+    assert sum(read) <= 2 * joblog.PIECE
+    while not (marks := reader.marks("x", fd)).is_complete:
+        pass
+    os.close(fd)
+    assert [mark.attempt for _, mark in marks.found] == [1]
+
+
+def test_find_goes_on_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines with a text, in any case, each once, page after page."""
+    monkeypatch.setattr(joblog, "MAX_FOUND", 10)
+    log.write_text("".join(f"{'Needle' if number % 3 == 0 else 'hay'} {number}\n" for number in range(100)))
+    fd, at, found = opened(log), 0, []
+    while at is not None:
+        part = find(fd, "NEEDLE", at)
+        found += [line for _, line in part.lines]
+        at = part.next_at  # type: ignore[assignment]
+    os.close(fd)
+    assert found == [f"Needle {number}" for number in range(0, 100, 3)]
+
+
+def test_links_and_pipes_are_no_logs(spool: Spool) -> None:
+    """A log that is a link elsewhere, or a pipe that would block, is not opened or has no text."""
+    spool.log_path("link").symlink_to("/etc/passwd")
+    assert LogReader(spool.layout).open("link") is None
+    assert LogReader(spool.layout).open("missing") is None

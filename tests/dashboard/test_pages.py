@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from queuectl import Spool
+from queuectl.dashboard import markup
+from queuectl.dashboard.app import GET
+from tests.dashboard import hostile
+from tests.dashboard.client import Client
+from tests.spool.given import put_finished
+from tests.support import wait_for
+
+TRAVERSALS = (
+    "..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..%5c..", "a%00b", "%ff", "x/../../config.toml",
+    "-x", ".x", "x" * 101, "%25", "a%0d%0aX-Injected:%20y",
+)  # fmt: skip
+
+
+class Structure(HTMLParser):
+    """Collects what a browser would run: scripts without a file of ours, handlers, and styles in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.harmful: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.add(tag)
+        if tag in ("img", "iframe", "object", "embed", "style", "base"):
+            self.harmful.append(tag)
+        if tag == "script" and not (given.get("src") or "").startswith("/static/"):
+            self.harmful.append("script")
+        for name, value in attrs:
+            if name.startswith("on") or name == "style":
+                self.harmful.append(f"{tag} {name}")
+            if name in ("href", "src", "action", "formaction") and not re.match(r"[/#?]", value or "#"):
+                self.harmful.append(f"{tag} {name}={value}")
+
+
+def check(text: str) -> None:
+    structure = Structure()
+    structure.feed(text)
+    assert structure.harmful == []
+    for marker in hostile.MARKERS:
+        assert marker not in text.replace("<svg class", "")
+
+
+def test_hostile_text_is_only_shown(spool: Spool, client: Client) -> None:
+    """Whatever a command, id, log, variable, file or worker says, no page holds markup of its making."""
+    hostile.fill(spool)
+    wait_for(lambda: len(client.get("/api/jobs?limit=1000").json) == 5 * len(hostile.CORPUS), "all jobs")
+    paths = ["/", "/jobs", "/dead", "/workers", "/refused"]
+    paths += [f"/jobs?state={word}" for word in ("ready", "running", "done")]
+    for kind in ("pending", "running", "done", "dead", "refused"):
+        paths += [f"/jobs/{kind}-{number}" for number in range(len(hostile.CORPUS))]
+    for path in paths:
+        answer = client.get(path)
+        assert answer.status == 200, path
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        check(answer.text)
+
+
+@pytest.mark.parametrize("number", range(len(hostile.CORPUS)))
+def test_hostile_questions_are_only_shown(client: Client, number: int) -> None:
+    """The same of what the address says: filters, places, searches."""
+    from urllib.parse import quote
+
+    text = quote(hostile.CORPUS[number].encode("utf-8", "surrogatepass"))[:4000]
+    for path in (
+        "/jobs?q={}&state={}&result={}&age={}&start={}",
+        "/dead?q={}",
+        "/jobs/{}",
+        "/login?next={}",
+        "/favicon.svg?dead={}",
+    ):
+        answer = client.get(path.format(*[text] * 5))
+        assert answer.status in (200, 404), path
+        check(answer.text)
+
+
+def wait_text(client: Client, path: str, text: str) -> str:
+    """The page, once it holds that text."""
+    wait_for(lambda: text in client.get(path).text, text)
+    return client.get(path).text
+
+
+@pytest.mark.parametrize("id", TRAVERSALS)
+@pytest.mark.parametrize(
+    "path", ["/jobs/{}", "/jobs/{}/log", "/jobs/{}/tail", "/api/jobs/{}", "/api/jobs/{}/log", "/static/{}"]
+)
+def test_ids_reach_no_other_file(client: Client, path: str, id: str) -> None:
+    """What is no id of a job is not found; nothing outside is read."""
+    answer = client.get(path.format(id))
+    assert answer.status in (403, 404)
+    assert b"root:" not in answer.body
+    assert "X-Injected" not in answer.headers
+
+
+def test_logs_are_never_run(spool: Spool, client: Client) -> None:
+    """A log that is a page is still plain text, and a download is named after its job."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text("<script>alert(1)</script>")
+    headers = client.get("/jobs/x/log?download=1").headers
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Disposition"] == 'attachment; filename="x.log"'
+
+
+def test_an_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
+    """A page asked for with its ETag is 304 until something changes; then it comes whole."""
+    client.get("/")
+    tag = client.get("/").headers["ETag"]
+    for _ in range(3):  # unless the minute has just changed
+        answer = client.get("/", If_None_Match=tag)
+        if answer.status == 304:
+            break
+        tag = answer.headers["ETag"]
+    assert (answer.status, answer.body) == (304, b"")
+    spool.enqueue("true", id="news")
+    wait_for(lambda: client.get("/", If_None_Match=tag).status == 200, "the change")
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/dead", "/workers", "/refused"])
+def test_an_empty_spool_says_what_to_type(client: Client, path: str) -> None:
+    """An empty state is no empty page."""
+    page = client.get(path).text
+    assert "queuectl enqueue" in page or "queuectl worker start" in page or "pending/" in page or "retries" in page
+
+
+def test_the_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None:
+    """A tab in the background tells how many jobs gave up."""
+    for number in range(3):
+        put_finished(spool.layout, f"x{number}")
+    page = wait_text(client, "/workers", "(3) Workers")
+    assert "/favicon.svg?dead=3" in page
+    assert ">3</text>" in client.get("/favicon.svg?dead=3").text
+
+
+def test_what_needs_attention_is_said_on_every_page(spool: Spool, client: Client) -> None:
+    """Jobs that wait without a worker, and a pause."""
+    spool.enqueue("true")
+    (spool.path / "paused").touch()
+    for path in ("/", "/jobs", "/workers"):
+        page = wait_text(client, path, "Paused.")
+        assert "No worker is alive" in page
+
+
+def test_templates_never_switch_escaping_off() -> None:
+    """The frame puts the page in; no template shows a value raw."""
+    from pathlib import Path
+
+    raw = {path.name: re.findall(r"\{\{!(.*?)\}\}", path.read_text()) for path in Path(markup.TEMPLATES).iterdir()}
+    assert {name: found for name, found in raw.items() if found} == {"layout.html": ["base"]}
+
+
+def test_every_address_answers_head(client: Client) -> None:
+    """HEAD is GET without the body."""
+    for path in GET:
+        answer = client.ask("HEAD", path.replace("<id>", "x"))
+        assert answer.status in (200, 404)
+        assert answer.body == b""

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from queuectl import Job, Spool
+from queuectl.dashboard.joblog import LogReader
+from queuectl.dashboard.timeline import Attempt, Event, build
+from tests.support import CommandLine, workers
+
+
+def history(spool: Spool, id: str) -> list[Attempt | Event]:
+    job = spool.get(id)
+    return build(job, _marks(spool, job))
+
+
+def _marks(spool: Spool, job: Job) -> list[Any]:
+    reader = LogReader(spool.layout)
+    fd = reader.open(job.id)
+    assert fd is not None
+    try:
+        return reader.marks(job.id, fd).found
+    finally:
+        os.close(fd)
+
+
+def test_every_attempt_is_told_from_start_to_end(spool: Spool, cli: CommandLine) -> None:
+    """Of failed, retried and repeated attempts each has its worker, result, and when it began and ended."""
+    spool.enqueue("exit 3", id="x", max_retries=1, backoff_base=0)
+    with workers(spool.path):
+        spool.wait("x", timeout=30)
+        spool.retry("x")
+        spool.wait("x", timeout=30)
+    found = history(spool, "x")
+    assert [str(entry.result) if isinstance(entry, Attempt) else entry.text for entry in found] == [
+        "exit3", "exit3", "Retried by hand", "exit3", "exit3",
+    ]  # fmt: skip
+    attempts = [entry for entry in found if isinstance(entry, Attempt)]
+    assert [attempt.number for attempt in attempts] == [1, 2, 1, 2]
+    for attempt in attempts:
+        assert attempt.started_at is not None
+        assert attempt.ended_at is not None
+        assert attempt.started_at <= attempt.ended_at
+        assert attempt.duration is not None
+        assert attempt.worker
+
+
+def test_what_a_job_forges_in_its_log_cannot_break_it(spool: Spool) -> None:
+    """Lines of queuectl's own look, with nonsense in them, are shown or left out."""
+    spool.enqueue("true", id="x")
+    spool.log_path("x").write_text(
+        "#queuectl start\n#queuectl start attempt=x\n#queuectl end attempt=9 exit=999\n"
+        "#queuectl start attempt=99999999999 started_at=99999999T999999.999Z worker=<b>\n"
+        '#queuectl note attempt=99999999999 ended_at=never duration=1e999\n#queuectl retry at="\n'
+        "#queuectl refused\n"
+    )
+    found = history(spool, "x")
+    assert [type(entry).__name__ for entry in found] == ["Attempt", "Event", "Event"]

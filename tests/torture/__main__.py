@@ -1,0 +1,195 @@
+"""Every fault at full size, and a table of what came of it: `make torture`.
+
+    python -m tests.torture [--short] [CASE...]
+
+Exits with 1 if anything was lost, ran twice, or came out wrong, and under CI=true also if a case cannot run here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import environment
+from tests.torture import fulldisk, litter, powercut, recipe, storm, variants, volumes
+from tests.torture.syscalls import OPERATIONS
+
+Outcome = tuple[str, list[str]]
+"""Figures, and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row: its name, what it needs, and how it is run in a directory (the flag asks for the short form)."""
+
+    name: str
+    run: Callable[[Path, bool], Outcome]
+    programs: tuple[str, ...] = ()
+    volume: str = ""
+
+    def missing(self) -> str | None:
+        for program in self.programs:
+            if shutil.which(program) is None:
+                return f"{program} is not installed"
+        return volumes.missing(self.volume) if self.volume else None
+
+
+def _storm(shells: bool, variant: str = "") -> Callable[[Path, bool], Outcome]:
+    def run(home: Path, short: bool) -> Outcome:
+        jobs, kills = (1000, 50) if short else (10_000, 200)
+        outcome = storm.rage(home, jobs=jobs, kills=kills, shells=shells, seed=int(time.time()))
+        figures = outcome.verdict.figures
+        text = (
+            f"{figures['acknowledged']} jobs, {outcome.worker_kills} workers and {outcome.shell_kills} shells killed, "
+        )
+        return text + f"{figures['attempts']} attempts, {figures['overlaps']} overlaps", outcome.verdict.problems
+
+    return run
+
+
+def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
+    def run(home: Path, short: bool) -> Outcome:
+        points = struck = 0
+        problems: list[str] = []
+        for operation in OPERATIONS:
+            step = (10 if short else 1) * (7 if operation == "worker" else 1)
+            words = [sys.executable, "-m", "tests.torture.syscalls", operation, fault, str(step)]
+            done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=3600)
+            if not done.stdout:
+                problems.append(f"{operation}: {done.stderr}")
+                continue
+            figures = json.loads(done.stdout)
+            points, struck = points + figures["points"], struck + figures["struck"]
+            problems += figures["problems"]
+        return f"{len(OPERATIONS)} operations, {points} points, {struck} struck", problems
+
+    return run
+
+
+def _powercut(kind: str) -> Callable[[Path, bool], Outcome]:
+    def run(home: Path, short: bool) -> Outcome:
+        outage = powercut.rage(kind, home, cuts=5 if short else 50, seed=int(time.time()))
+        text = f"{outage.cuts} cuts, {outage.acknowledged} acknowledged, {outage.unanswered} unanswered, "
+        return text + f"{outage.repeated} ran again (their end was not durable)", outage.problems
+
+    return run
+
+
+def _fulldisk(kind: str, what: str) -> Callable[[Path, bool], Outcome]:
+    def run(home: Path, short: bool) -> Outcome:
+        found = fulldisk.rage(kind, home, what=what, rounds=2 if short else 10)
+        text = f"{found.rounds} times full, {found.acknowledged} accepted, {found.refused} refused, "
+        return text + f"{found.settled_while_full} settled while full", found.problems
+
+    return run
+
+
+def _litter(home: Path, short: bool) -> Outcome:
+    found = litter.strew(home, names=2000 if short else 100_000, bodies=500 if short else 10_000)
+    return (
+        f"{found.dropped} files: {found.adopted} adopted, {found.refused} refused, {found.left_alone} left alone",
+        found.problems,
+    )
+
+
+def _variants(home: Path, short: bool) -> Outcome:
+    """Each planted fault must be caught, by the storm, by the order of calls, or by a power cut."""
+    caught, problems = [], []
+    for name in variants.VARIANTS:
+        directory = home / name
+        directory.mkdir()
+        if "fsync" in name:
+            found = recipe.judge(directory, 1, variants.command(name))
+            if not volumes.missing("ext4"):
+                found = found and powercut.rage("ext4", directory / "cut", cuts=10, variant=name).problems
+        else:
+            found = storm.rage(directory, jobs=60, kills=4, start=variants.command(name), patience=5).verdict.problems
+        if found:
+            caught.append(name)
+        else:
+            problems.append(f"the checker passed {name}")
+    return f"{len(caught)} of {len(variants.VARIANTS)} caught", problems
+
+
+def _suite(*words: str) -> Callable[[Path, bool], Outcome]:
+    """Faults that are tests of their own already, with no larger form."""
+
+    def run(home: Path, short: bool) -> Outcome:
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={home}/pytest", *words]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment(), timeout=900)
+        last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "nothing ran"
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return last.strip("= "), (lines or [done.stdout[-500:]]) if done.returncode else []
+
+    return run
+
+
+CASES = (
+    Case("workers killed", _storm(shells=False), ("flock",)),
+    Case("workers and job shells killed", _storm(shells=True), ("flock",)),
+    Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
+    Case("every error at every call", _syscalls("error"), ("strace", "flock")),
+    Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),
+    Case("power cut, xfs", _powercut("xfs"), ("flock",), "xfs"),
+    Case("power cut, btrfs", _powercut("btrfs"), ("flock",), "btrfs"),
+    Case("disk full, tmpfs", _fulldisk("tmpfs", "bytes"), ("flock",), "tmpfs"),
+    Case("inodes full, tmpfs", _fulldisk("tmpfs", "inodes"), ("flock",), "tmpfs"),
+    Case("disk full, ext4", _fulldisk("ext4", "bytes"), ("flock",), "ext4"),
+    Case("inodes full, ext4", _fulldisk("ext4", "inodes"), ("flock",), "ext4"),
+    Case("disk full, xfs", _fulldisk("xfs", "bytes"), ("flock",), "xfs"),
+    Case("random names, mutated bodies", _litter),
+    Case(
+        "half writers, editors, links",
+        _suite("tests/spool/test_drops.py", "tests/e2e/test_malformed.py"),
+        ("rsync", "vim.tiny"),
+    ),
+    Case("clock steps, suspend, lost events", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
+    Case("planted faults are caught", _variants, ("strace", "flock")),
+)
+
+
+def run_all(wanted: list[str], short: bool) -> Iterator[tuple[Case, str, str, list[str], float]]:
+    """(case, verdict, figures, problems, seconds) one after another."""
+    for case in CASES:
+        if wanted and not any(word in case.name for word in wanted):
+            continue
+        reason = case.missing()
+        if reason:
+            yield case, "MISSING", reason, [], 0.0
+            continue
+        home = Path(tempfile.mkdtemp(prefix="queuectl-torture-"))
+        begun = time.monotonic()
+        try:
+            figures, problems = case.run(home, short)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            figures, problems = "the case itself broke", [traceback.format_exc()]
+        yield case, "FAILED" if problems else "ok", figures, problems, time.monotonic() - begun
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    short = "--short" in arguments
+    code = 0
+    print(f"{'fault':<34} {'result':<8} {'seconds':>7}  figures")
+    for case, verdict, figures, problems, seconds in run_all([a for a in arguments if a != "--short"], short):
+        print(f"{case.name:<34} {verdict:<8} {seconds:7.0f}  {figures}", flush=True)
+        for problem in problems[:10]:
+            print(f"{'':<34} {problem}", flush=True)
+        if verdict == "FAILED" or (verdict == "MISSING" and os.environ.get("CI")):
+            code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,372 @@
+"""Death, or an error, at every single system call of an operation, and what the next start makes of it.
+
+    python -m tests.torture.syscalls OPERATION kill|error [STEP]
+
+For each call that the operation makes, it is done once more in a fresh spool and struck there by strace's
+`inject`: killed on entering the call, or answered with an error number. Then one file per job must be there,
+whole; a command may only fail with one of queuectl's errors; and a worker that is started afterwards must bring
+every job to its end, having run each command once. Prints the figures and all problems as JSON.
+
+The operations run in forked children that are attached to, so only their own calls are counted.
+"""
+
+from __future__ import annotations
+
+import ctypes  # noqa: F401 - this and others of the kind are loaded when first used, which is not to be struck
+import difflib  # noqa: F401
+import encodings.utf_8_sig  # noqa: F401
+import json
+import os
+import re
+import select
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+import portalocker  # noqa: F401
+import watchdog.observers.inotify  # noqa: F401
+
+from queuectl import Spool, config
+from queuectl.core import lifecycle
+from queuectl.core.names import RunningName
+from queuectl.core.result import SUCCESS
+from queuectl.errors import NotJsonError, QueuectlError
+from queuectl.spool import claims, clock, drops, lease, logs
+from queuectl.work.adopted import Adopted
+from queuectl.work.report import Report
+from queuectl.work.settle import Context
+from queuectl.work.slots import Slots
+from queuectl.work.worker import Worker
+from tests.torture import checker, witness
+
+ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ESTALE", "EINTR")
+FALLIBLE = re.compile(
+    r"openat|open|p?read(64)?|p?write(64)?|close|f(data)?sync|syncfs|rename(at2?)?|link(at)?|unlink(at)?|newfstatat|"
+    r"[fl]?stat|statx|lseek|flock|fcntl|getdents64|f?statfs|mkdir|chmod|ftruncate"
+)
+_WAITING = ("select", "pselect6", "restart_syscall", "rt_sigreturn", "exit_group")
+_CRASHED = 99
+_REFUSED = 98
+_LINE = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?([a-z_0-9]+)\(")
+
+Act = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A fresh spool in which an operation is about to be done."""
+
+    home: Path
+    spool: Spool
+    evidence: witness.Evidence
+
+    @classmethod
+    def make(cls) -> Scene:
+        home = Path(tempfile.mkdtemp(prefix="queuectl-syscalls-", dir=_fast_directory()))
+        return cls(home, Spool(home / "spool", create=True), witness.Evidence(home / "evidence"))
+
+    @property
+    def journal(self) -> Path:
+        return self.evidence.directory / "journal"
+
+    def body(self, id: str = "x", code: int = 0, **more: object) -> dict[str, object]:
+        body = {"id": id, "command": self.evidence.script(code), "max_retries": 1, "backoff_base": 0, **more}
+        return {**body, "torture_code": code}
+
+    def submit(self, **body: object) -> None:
+        witness.enqueue_all(self.spool.path, [self.body(**body)], self.journal)  # type: ignore[arg-type]
+
+    def context(self) -> Context:
+        return Context(self.spool, Report("json", StringIO()), config.load(self.spool.layout))
+
+    def lease(self) -> lease.WorkerLease:
+        import socket
+
+        return lease.WorkerLease(self.spool.layout, socket.gethostname(), {"boot_id": lease.boot_id()})
+
+    def claim(self, worker: str) -> claims.Claim | None:
+        (text,) = os.listdir(self.spool.layout.pending)
+        return claims.claim(self.spool.layout, text, worker, clock.now)
+
+
+def _fast_directory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+# --- the operations: each makes what must be there before, and returns what is struck
+
+
+def enqueue(scene: Scene) -> Act:
+    return lambda: witness.enqueue_all(scene.spool.path, [scene.body()], scene.journal)
+
+
+def enqueue_group(scene: Scene) -> Act:
+    jobs = [scene.body(id=f"x{n}") for n in range(10)]
+    return lambda: witness.enqueue_all(scene.spool.path, jobs, scene.journal, group=10)
+
+
+def claim(scene: Scene) -> Act:
+    scene.submit()
+    own = scene.lease()
+    return lambda: _ignore(scene.claim(own.name))
+
+
+def attempt(scene: Scene) -> Act:
+    """From the claim to the settled job, as a slot does it."""
+    scene.submit()
+    own = scene.lease()
+    slots = Slots(scene.context(), own.name, 1, others=lambda: 0, wake=lambda: None, look_soon=lambda: None)
+    (text,) = os.listdir(scene.spool.layout.pending)
+
+    def act() -> None:
+        held = slots._claim(text)
+        if held is not None:
+            slots._attempt(held)
+
+    slots._hold_on = lambda: None  # type: ignore[method-assign]
+    return act
+
+
+def worker(scene: Scene) -> Act:
+    """The main thread of a whole worker, from its start until nothing is left; a dropped file included."""
+    for id in ("x", "y"):
+        scene.submit(id=id)
+    adopt(scene, "z")
+    running = Worker(scene.context(), drain=True)
+    return running.run
+
+
+def settle(scene: Scene) -> Act:
+    scene.submit()
+    own = scene.lease()
+    held = scene.claim(own.name)
+    assert held is not None
+    with open(scene.evidence.ledger, "a", encoding="utf-8") as ledger:
+        ledger.write("S x 1 1\nE x 1 0\n")
+    logs.append_start(held.log, held.name, 1)
+    logs.append_end(held.log, held.name, "exit=0")
+    move = lifecycle.succeed(held.name, SUCCESS, 0.005, clock.now())
+    return lambda: _ignore(claims.settle(scene.spool.layout, held.name, move))
+
+
+def retry(scene: Scene) -> Act:
+    """Of a job that an earlier life of the spool left dead, so that the ledger knows nothing of it."""
+    path = scene.spool.path / "dead" / "20261124T034300.000Z-010-1-lost-1.500s-x.json"
+    body = {"id": "x", "command": "true", "max_retries": 1}
+    path.write_text(json.dumps(body))
+    witness.append(scene.journal, json.dumps({"intent": "x", "body": body}))
+    witness.append(scene.journal, json.dumps({"ack": "x"}))
+    return lambda: _ignore(scene.spool.retry("x"))
+
+
+def adopt(scene: Scene, id: str = "x") -> Act:
+    body = scene.body(id)
+    witness.append(scene.journal, json.dumps({"intent": id, "body": body}))
+    witness.append(scene.journal, json.dumps({"ack": id}))
+    (scene.spool.path / "pending" / "any.json").write_text(json.dumps(body))
+    return lambda: _ignore(drops.adopt(scene.spool.layout, "any.json", clock.now()))
+
+
+def rescue_never_started(scene: Scene) -> Act:
+    return _rescue(scene, [])
+
+
+def rescue_ended(scene: Scene) -> Act:
+    return _rescue(scene, ["start", "end"])
+
+
+def rescue_lost(scene: Scene) -> Act:
+    return _rescue(scene, ["start"])
+
+
+def _rescue(scene: Scene, lines: list[str]) -> Act:
+    scene.submit()
+    dead, own = scene.lease(), scene.lease()
+    held = scene.claim(dead.name)
+    assert held is not None
+    if "start" in lines:
+        logs.append_start(held.log, held.name, 1 << 22)
+        witness.append(scene.evidence.ledger, "S x 1 1")
+    if "end" in lines:
+        logs.append_end(held.log, held.name, "exit=0")
+        witness.append(scene.evidence.ledger, "E x 1 0")
+    else:
+        witness.append(scene.evidence.directory / "kills", "x 1")
+    os.close(held.log)
+    dead._file.close()
+    adopted = Adopted(scene.context(), own.name, selectors.DefaultSelector())
+    (text,) = os.listdir(scene.spool.layout.running)
+    name = RunningName.parse(text)
+    assert name is not None
+    return lambda: _ignore(adopted.rescue(name))
+
+
+OPERATIONS: dict[str, Callable[[Scene], Act]] = {
+    "enqueue": enqueue,
+    "enqueue-group": enqueue_group,
+    "claim": claim,
+    "attempt": attempt,
+    "worker": worker,
+    "settle": settle,
+    "retry": retry,
+    "adopt": adopt,
+    "rescue-never-started": rescue_never_started,
+    "rescue-ended": rescue_ended,
+    "rescue-lost": rescue_lost,
+}
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+# --- striking
+
+
+@dataclass
+class Figures:
+    operation: str
+    fault: str
+    points: int = 0
+    struck: int = 0
+    refused: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def _run(act: Act, said: Path) -> int:
+    """Do it in this (forked) process; the exit code tells how it ended."""
+    try:
+        act()
+    except (QueuectlError, NotJsonError, OSError) as error:
+        said.write_text(f"{type(error).__name__}: {error}")
+        return _REFUSED
+    except BaseException:
+        said.write_text(traceback.format_exc())
+        return _CRASHED
+    return 0
+
+
+def _in_child(act: Act, said: Path, strace: list[str], trace: Path) -> int:
+    """Fork, attach strace, let it act; its exit code, or minus the signal."""
+    gate_r, gate_w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        select.select([gate_r], [], [])
+        os._exit(_run(act, said))
+    os.close(gate_r)
+    tracer = subprocess.Popen(
+        ["strace", "-o", str(trace), "-p", str(pid), *strace], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert tracer.stderr is not None
+    while b"attached" not in (line := tracer.stderr.readline()):
+        assert line, "strace cannot attach"
+    os.write(gate_w, b"g")
+    os.close(gate_w)
+    _, status = os.waitpid(pid, 0)
+    tracer.stderr.read()
+    tracer.wait()
+    return os.waitstatus_to_exitcode(status)
+
+
+def _calls(trace: Path) -> list[tuple[str, int]]:
+    """Every call as (name, how many of that name so far), in order; not those that waited for the start.
+
+    Of the hundreds that go through /proc, one process like the other, only every fiftieth.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    process_file = "none"
+    for line in trace.read_text(errors="replace").splitlines():
+        match = _LINE.match(line)
+        if match is None or match[1] in _WAITING:
+            continue
+        seen[match[1]] += 1
+        opened = re.search(r'openat\(.*"/proc/\d+/.* = (\d+)$', line)
+        is_of_process = bool(opened or re.search(r'"/proc/\d+/', line)) or f"({process_file}," in line
+        if opened:
+            process_file = opened[1]
+        elif f"close({process_file})" in line:
+            is_of_process, process_file = True, "none"
+        if not is_of_process or sum(seen.values()) % 50 == 0:
+            found.append((match[1], seen[match[1]]))
+    return found
+
+
+def _mend(scene: Scene) -> list[str]:
+    """What a worker that starts afterwards leaves wrong."""
+    problems = [f"before mending: {text}" for text in _check_files(scene)]
+    said = scene.home / "mend"
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_run(lambda: Worker(scene.context(), drain=True).run(), said))
+    _, status = os.waitpid(pid, 0)
+    if status:
+        problems.append(f"the worker that was to mend it: {said.read_text() if said.exists() else status}")
+    problems += checker.check(scene.spool.path, scene.evidence.directory).problems
+    if os.listdir(scene.spool.layout.workers):
+        problems.append("workers/ is not empty")
+    return problems
+
+
+def _check_files(scene: Scene) -> list[str]:
+    """One whole file per job, before anything is mended."""
+    entries, _ = checker.read_spool(scene.spool.path)
+    problems = [f"{id} has {count} files" for id, count in Counter(e.id for e in entries).items() if count > 1]
+    for entry in entries:
+        try:
+            json.loads(entry.data or b"")
+        except ValueError:
+            problems.append(f"{entry.state}/{entry.name} is torn")
+    return problems
+
+
+def sweep(operation: str, fault: str, step: int = 1) -> Figures:
+    """Strike every `step`-th point of an operation by `kill` or by `error`."""
+    figures = Figures(operation, fault)
+    scene = Scene.make()
+    trace, said = scene.home / "trace", scene.home / "said"
+    code = _in_child(OPERATIONS[operation](scene), said, [], trace)
+    if code:
+        figures.problems.append(f"without any fault: {code} {said.read_text() if said.exists() else ''}")
+    points = _calls(trace)
+    shutil.rmtree(scene.home)
+    strikes = [(name, number, "signal=KILL") for name, number in points]
+    if fault == "error":
+        strikes = [(n, k, f"error={error}") for n, k in points if FALLIBLE.fullmatch(n) for error in ERRORS]
+    figures.points = len(strikes)
+    for name, number, what in strikes[::step]:
+        scene = Scene.make()
+        trace, said = scene.home / "trace", scene.home / "said"
+        inject = ["-e", f"trace={name}", "-e", f"inject={name}:{what}:when={number}"]
+        code = _in_child(OPERATIONS[operation](scene), said, inject, trace)
+        where = f"{operation}, {what} at {name} number {number}"
+        text = said.read_text() if said.exists() else ""
+        if fault == "kill":
+            figures.struck += code == -9
+        else:
+            figures.struck += "(INJECTED)" in trace.read_text(errors="replace")
+            figures.refused += code == _REFUSED
+        if code == _CRASHED or (fault == "error" and code not in (0, _REFUSED)):
+            figures.problems.append(f"{where}: ended with {code}: {text}")
+        figures.problems += [f"{where}: {problem} [{text}]" for problem in _mend(scene)]
+        shutil.rmtree(scene.home)
+    return figures
+
+
+def main(arguments: list[str]) -> int:
+    operation, fault, *rest = arguments
+    figures = sweep(operation, fault, int(rest[0]) if rest else 1)
+    print(json.dumps(vars(figures)))
+    return 1 if figures.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,36 @@
+"""Death and errors at every system call, in their short form: each operation, every few points."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import environment, need
+from tests.torture.syscalls import OPERATIONS
+
+STEPS = {"kill": 13, "error": 61}
+LONG = {"worker": 11}
+"""How much rarer an operation of many calls is struck."""
+
+
+@pytest.mark.parametrize("fault", STEPS)
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "enqueue-group"])
+def test_a_fault_at_a_system_call(operation: str, fault: str) -> None:
+    """Wherever an operation breaks off, each job is one whole file, and the next worker brings it to its end once."""
+    need("strace", "flock")
+    words = [
+        sys.executable,
+        "-m",
+        "tests.torture.syscalls",
+        operation,
+        fault,
+        str(STEPS[fault] * LONG.get(operation, 1)),
+    ]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=120)
+    assert done.stdout, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["problems"] == []
+    assert figures["struck"] >= 1

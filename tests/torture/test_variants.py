@@ -1,0 +1,27 @@
+"""The checker against queuectl broken on purpose: it must catch every variant, and the real one must pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import need
+from tests.torture import recipe, storm, variants
+
+
+@pytest.mark.parametrize("name", ["fixed-claim-name", "liveness-by-pid", "explicit-unlock", "lockf-instead-of-flock"])
+def test_the_storm_catches_a_broken_worker(tmp_path: Path, name: str) -> None:
+    """With a planted fault in its claims or locks, queuectl does not get through a small storm."""
+    need("flock")
+    outcome = storm.rage(tmp_path, jobs=60, kills=4, start=variants.command(name), patience=5)
+    assert outcome.verdict.problems
+
+
+@pytest.mark.parametrize("jobs", [1, 20])
+@pytest.mark.parametrize("name", ["", "no-file-fsync", "no-directory-fsync"])
+def test_the_order_of_calls_tells_what_is_durable(tmp_path: Path, name: str, jobs: int) -> None:
+    """The bytes are synced before the name, the name before the answer; a variant that leaves one out is caught."""
+    need("strace")
+    problems = recipe.judge(tmp_path, jobs, variants.command(name))
+    assert bool(problems) == bool(name), problems

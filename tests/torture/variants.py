@@ -1,0 +1,105 @@
+"""queuectl, broken on purpose: the checker must catch every one of these.
+
+python -m tests.torture.variants NAME [the words of queuectl]
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from queuectl.core import lifecycle
+from queuectl.core.names import parse_worker
+from queuectl.spool import files, lease
+from queuectl.work import executor
+
+
+def no_file_fsync() -> None:
+    """Jobs are published before their bytes are on the disk."""
+    real = files.write_new
+    files.write_new = lambda path, data, *, sync=True: real(path, data, sync=False)
+    files.sync_files = lambda *_: None
+
+
+def no_directory_fsync() -> None:
+    """Jobs are acknowledged before their names are on the disk."""
+    files.sync_directory = lambda _: None  # type: ignore[assignment]
+
+
+def fixed_claim_name() -> None:
+    """A claim's name says nothing about who made it."""
+    real = lifecycle.claim
+
+    def claim(name: Any, worker: str, now: Any) -> lifecycle.Move:
+        move = real(name, f"{parse_worker(worker)[0]}.1.aaaa", name.run_at)
+        return lifecycle.Move(move.state, replace(move.name))
+
+    lifecycle.claim = claim
+
+
+def liveness_by_pid() -> None:
+    """A worker lives if any process has its number."""
+
+    def is_worker_alive(_: object, worker: str) -> bool:
+        try:
+            os.kill(parse_worker(worker)[1], 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    lease.is_worker_alive = is_worker_alive  # type: ignore[assignment]
+
+
+def explicit_unlock() -> None:
+    """The worker unlocks the log once the job has it, in the belief that this gives up its own lock only."""
+    real = executor.Executor.start
+
+    def start(self: executor.Executor, claim: Any) -> executor.Execution:
+        execution = real(self, claim)
+        fcntl.flock(claim.log, fcntl.LOCK_UN)
+        return execution
+
+    executor.Executor.start = start  # type: ignore[method-assign]
+
+
+def lockf_instead_of_flock() -> None:
+    """The log is locked with a POSIX lock, which no child inherits."""
+
+    def try_lock(fd: int) -> bool:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    lease.try_lock = try_lock
+
+
+VARIANTS: dict[str, Callable[[], None]] = {
+    "no-file-fsync": no_file_fsync,
+    "no-directory-fsync": no_directory_fsync,
+    "fixed-claim-name": fixed_claim_name,
+    "liveness-by-pid": liveness_by_pid,
+    "explicit-unlock": explicit_unlock,
+    "lockf-instead-of-flock": lockf_instead_of_flock,
+}
+
+
+def command(name: str) -> Sequence[str]:
+    """The words that start this variant instead of `queuectl`; none for the real one."""
+    return (sys.executable, "-m", "tests.torture.variants", name) if name else ()
+
+
+def main() -> None:
+    VARIANTS[sys.argv.pop(1)]()
+    from queuectl.cli.main import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()
