@@ -12,14 +12,15 @@ import click
 
 from queuectl.cli.context import note, open_spool
 from queuectl.core import body
+from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 
 _LONG_INPUT = 1 << 18
 """Bytes of input from which on a terminal gets a progress bar."""
 
 
-def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> None:
-    """Queue one job for each good line, in durable groups; report the bad ones."""
+def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple[list[Job], int]:
+    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
     if "id" in given:
         raise UsageError("one --id for many lines", hint="put an id into each line")
     if stream.isatty():
@@ -27,7 +28,8 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> None:
     spool = open_spool(create=True)
     progress = _Progress(stream)
     numbers: deque[int] = deque()
-    bad = queued = 0
+    queued: list[Job] = []
+    bad = 0
 
     def good_lines() -> Iterator[dict[str, Any]]:
         nonlocal bad
@@ -52,14 +54,13 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> None:
             bad += 1
             progress.say_line(number, _in_one_line(outcome))
         else:
-            queued += 1
+            queued.append(outcome)
             progress.clear()
             click.echo(outcome.id)
     progress.clear()
     if not quiet:
-        note(f"queued {queued}" + (f", refused {bad}" if bad else ""))
-    if bad:
-        click.get_current_context().exit(1)
+        note(f"queued {len(queued)}" + (f", refused {bad}" if bad else ""))
+    return queued, 1 if bad else 0
 
 
 def _in_one_line(error: QueuectlError) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from queuectl.core.job import Job
-from queuectl.core.text import format_count, printable
+from queuectl.core.text import printable
 from queuectl.errors import QueuectlError
 from queuectl.spool import layout
 from queuectl.spool.store import Spool
@@ -98,25 +97,6 @@ def _fit(text: str, room: int | None, wrap: bool) -> list[str]:
 
         return textwrap.wrap(text, max(10, room))
     return [text[: max(10, room) - 1] + "…"]
-
-
-def for_each(ids: Iterable[str], action: Callable[[str], Job], done: str) -> None:
-    """Act on each id and print the whole id; one that fails is reported and the rest still done.
-
-    `done` says what the jobs are then. Exits with the first failure's code.
-    """
-    code = number = 0
-    for id in ids:
-        try:
-            click.echo(action(id).id)
-            number += 1
-        except QueuectlError as error:
-            failed = show_error(error)
-            code = code or failed
-    if number:
-        note(f"{format_count(number, 'job')} {done}")
-    if code:
-        click.get_current_context().exit(code)
 
 
 def spool_to_complete(ctx: click.Context) -> Spool | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from queuectl.cli.context import complete_jobs, for_each, json_option, open_spool
-from queuectl.cli.jobs import AGAIN, print_jobs
+from queuectl.cli.acting import Verb, act
+from queuectl.cli.context import json_option, open_spool
+from queuectl.cli.jobs import print_jobs
+from queuectl.cli.retry import AGAIN
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName
 from queuectl.core.result import State
-from queuectl.errors import UsageError
-from queuectl.spool.query import resolve
+from queuectl.spool.query import find
 from queuectl.spool.store import Spool
+
+_RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")
+_DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 
 @click.group()
@@ -44,9 +49,8 @@ def list_(limit: int, as_json: bool) -> None:
 
 
 @dlq.command("retry")
-@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=complete_jobs("dead"))
-@click.option("--all", "every", is_flag=True, help="Every dead letter that can run.")
-def retry(ids: tuple[str, ...], every: bool) -> None:
+@_RETRY.options()
+def retry(every: bool, **given: Any) -> None:
     """Start dead jobs again, from their first attempt.
 
     \b
@@ -54,23 +58,22 @@ def retry(ids: tuple[str, ...], every: bool) -> None:
       queuectl dlq retry job-fail
       queuectl dlq retry --all
     """
-    if bool(ids) == every:
-        raise UsageError("name the jobs, or use --all", hint="see: queuectl dlq list")
     spool = open_spool()
-    letters = [job.id for job in spool.list((State.DEAD,))] if every else ids
-    for_each(letters, lambda id: _retry_dead(spool, id), AGAIN)
+    if every:
+        given["yes"] = True  # to start them again loses nothing
+    act(spool, _RETRY, {**given, "every": every}, lambda id: spool.retry(_find_dead(spool, id)))
 
 
-def _retry_dead(spool: Spool, id: str) -> Job:
-    """Retry a dead letter; a job in another state is none, whatever its id."""
-    _, name = resolve(spool.layout, id, (State.DEAD,))
-    found = FinishedName.parse(name)
-    return spool.retry(found.id if found else id)
+def _find_dead(spool: Spool, id: str | Job) -> Job:
+    """The dead letter of that id; a job in another state is none, whatever its id."""
+    if isinstance(id, Job):
+        return id if id.state is State.DEAD else _find_dead(spool, id.id)
+    return find(spool.layout, id, (State.DEAD,))
 
 
 @dlq.command("drop")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_jobs("dead"))
-def drop(ids: tuple[str, ...]) -> None:
+@_DROP.options()
+def drop(**given: Any) -> None:
     """Delete dead jobs and their logs for good.
 
     Their ids are printed, and free again.
@@ -78,5 +81,7 @@ def drop(ids: tuple[str, ...]) -> None:
     \b
     Example:
       queuectl dlq drop job-fail
+      queuectl dlq drop --until 30d --match nightly
     """
-    for_each(ids, open_spool().drop, "dropped")
+    spool = open_spool()
+    act(spool, _DROP, given, lambda id: spool.drop(_find_dead(spool, id)))

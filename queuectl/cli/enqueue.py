@@ -1,11 +1,14 @@
-"""`queuectl enqueue`: from words, JSON, files or standard input to queued jobs. Imports only what that needs."""
+"""`queuectl enqueue` and `run`: from words, JSON, files or standard input to queued jobs.
+
+Imports only what that needs.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import click
 
@@ -13,6 +16,8 @@ from queuectl.cli.context import note, open_spool, show_error
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Enqueue(click.Command):
@@ -26,7 +31,7 @@ class _Enqueue(click.Command):
         is_command = bool(words) and before[-1:] == ["--"]
         is_program = not is_command and "paths" not in given and _is_program(words)
         if is_program and not ctx.resilient_parsing:
-            _refuse_options(words, before)
+            _refuse_options(words, before, ctx.command_path)
         ctx.allow_interspersed_args = True
         rest = super().parse_args(ctx, args)
         ctx.params["is_command"] = is_command
@@ -38,7 +43,7 @@ def _is_program(words: tuple[str, ...]) -> bool:
     return bool(words) and words[0] != "-" and not words[0].lstrip().startswith("{") and len(words[0].split()) == 1
 
 
-def _refuse_options(words: tuple[str, ...], before: list[str]) -> None:
+def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> None:
     option = next((word for word in words[1:] if word.startswith("-") and word != "-"), None)
     if option is not None:
         import shlex
@@ -46,28 +51,47 @@ def _refuse_options(words: tuple[str, ...], before: list[str]) -> None:
         raise UsageError(
             f"is {option} meant for queuectl or for {words[0]}?",
             "put options of queuectl first, and -- before the command",
-            f"try: queuectl enqueue {shlex.join([*before, '--', *words])}",
+            f"try: {command} {shlex.join([*before, '--', *words])}",
         )
+
+
+_OPTIONS = (
+    click.option("--id", "id", metavar="ID", help="The job's id; refused if the spool holds it already."),
+    click.option("-p", "--priority", type=int, metavar="N", help="0 to 999, lower runs first; 10 if not given."),
+    click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.'),
+    click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m."),
+    click.option("--timeout", metavar="TIME", help="The longest an attempt may take: 90, 5m, 1h30m."),
+    click.option("--max-retries", type=int, metavar="N", help="Retries after the first attempt."),
+    click.option("--retry-on", metavar="CODES", help="Retry on these exit codes only: 75,111 or 64-78."),
+    click.option("--no-retry-on", metavar="CODES", help="Never retry on these exit codes."),
+    click.option("--on-lost", type=click.Choice(["retry", "dead"]), help="If nobody knows how an attempt ended."),
+    click.option("--max-log", metavar="SIZE", help="The largest output of an attempt: 64K, 10M."),
+    click.option(
+        "--on-max-log", type=click.Choice(["drop", "kill"]), help="Beyond that: drop its middle, or end the job."
+    ),
+    click.option("--cwd", metavar="DIR", help="Where to run; this directory if not given."),
+    click.option(
+        "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable to set; without VALUE, its value here."
+    ),
+)
+"""What a job can be given on the command line."""
+
+
+def _job_options(command: F) -> F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(cls=_Enqueue)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[JSON... | - | -- CMD...]")
 @click.option("--file", "paths", multiple=True, metavar="FILE", help="A file with one job as JSON; may be repeated.")
-@click.option("--id", "id", metavar="ID", help="The job's id; refused if the spool holds it already.")
-@click.option("-p", "--priority", type=int, metavar="N", help="0 to 999, lower runs first; 10 if not given.")
-@click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.')
-@click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m.")
-@click.option("--timeout", metavar="TIME", help="The longest an attempt may take: 90, 5m, 1h30m.")
-@click.option("--max-retries", type=int, metavar="N", help="Retries after the first attempt.")
-@click.option("--retry-on", metavar="CODES", help="Retry on these exit codes only: 75,111 or 64-78.")
-@click.option("--no-retry-on", metavar="CODES", help="Never retry on these exit codes.")
-@click.option("--on-lost", type=click.Choice(["retry", "dead"]), help="If nobody knows how an attempt ended.")
-@click.option("--max-log", metavar="SIZE", help="The largest output of an attempt: 64K, 10M.")
-@click.option("--on-max-log", type=click.Choice(["drop", "kill"]), help="Beyond that: drop its middle, or end the job.")
-@click.option("--cwd", metavar="DIR", help="Where to run; this directory if not given.")
-@click.option("--env", multiple=True, metavar="NAME[=VALUE]", help="A variable to set; without VALUE, its value here.")
+@_job_options
+@click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit as `queuectl wait` does.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the id and nothing else.")
-def enqueue(words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_command: bool, **options: Any) -> None:
+def enqueue(
+    words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_awaited: bool, is_command: bool, **options: Any
+) -> None:
     """Submit jobs and print their ids. When it answers, they would survive a power cut.
 
     One word after -- is a command line for the shell; several words run as they are.
@@ -88,27 +112,65 @@ def enqueue(words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_comm
     if is_bulk:
         from queuectl.cli.bulk import enqueue_lines
 
-        enqueue_lines(sys.stdin.buffer, given, quiet)
+        jobs, code = enqueue_lines(sys.stdin.buffer, given, quiet)
     else:
-        _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet)
+        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet)
+    if is_awaited and jobs:
+        from queuectl.cli.wait import wait_for
+
+        awaited = wait_for(open_spool(), jobs, quiet=True)
+        code = code or awaited
+    click.get_current_context().exit(code)
 
 
-def _enqueue_jobs(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool) -> None:
-    """Queue jobs, each with the place it was found in; none if one of them cannot be a job."""
+@click.command(cls=_Enqueue)
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@_job_options
+@click.option("-q", "--quiet", is_flag=True, help="Print what the command prints and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the job as JSON once it has ended, instead of its output.")
+def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **options: Any) -> None:
+    """Submit a job, show its output, and exit with its code.
+
+    A worker runs it like any other job, with its retries; the output comes as the job writes it. The
+    exit code is that of the last attempt, as `wait` has it. Ctrl-C asks whether to leave the job to
+    itself or to cancel it; without a terminal it is left to itself.
+
+    \b
+    Example:
+      queuectl run --timeout 1h -- ./backup.sh /srv
+    """
+    from queuectl.cli.run import follow
+
+    found = {"command": words[0] if len(words) == 1 else list(words)}
+    checked = _checked(body.merge(found, _fields_of(**options)), "this")
+    spool = open_spool(create=True)
+    outcome = next(iter(spool.enqueue_many([checked])))
+    if isinstance(outcome, QueuectlError):
+        raise outcome
+    if not quiet:
+        note(f"{outcome.id} is queued")
+    click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
+
+
+def _enqueue_jobs(
+    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool
+) -> tuple[list[Job], int]:
+    """Queue jobs, each with the place it was found in; none if one of them cannot be a job. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
     if not jobs:
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
     if len(jobs) > 1 and "id" in given:
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
+    queued: list[Job] = []
     code = 0
     for outcome in open_spool(create=True).enqueue_many(jobs):
         if isinstance(outcome, QueuectlError):
             failed = show_error(outcome)
             code = code or failed
         else:
+            queued.append(outcome)
             _say_queued(outcome, quiet)
-    if code:
-        click.get_current_context().exit(code)
+    return queued, code
 
 
 def _fields_of(

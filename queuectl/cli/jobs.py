@@ -1,91 +1,26 @@
-"""`queuectl list` and `retry`"""
+"""`queuectl list`"""
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
 
 import click
 
-from queuectl.cli.context import complete_jobs, for_each, json_option, note, open_spool, print_json, print_table
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, shown
+from queuectl.cli.filters import filter_options, make_filter
 from queuectl.core.job import Job
-from queuectl.core.names import PendingName
-from queuectl.core.result import State
 from queuectl.core.text import format_age, format_seconds
 from queuectl.errors import UsageError
 from queuectl.spool.clock import now
-
-_PENDING, _RUNNING, _DONE, _DEAD = (State.PENDING,), (State.RUNNING,), (State.DONE,), (State.DEAD,)
-_ALL = (State.RUNNING, State.PENDING, State.DEAD, State.DONE)
-
-AGAIN = "pending again"
-Where = Callable[[PendingName], bool]
-WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
-    "pending": (_PENDING, None),
-    "ready": (_PENDING, lambda name: name.run_at <= now()),
-    "scheduled": (_PENDING, lambda name: name.run_at > now() and name.attempts == 0),
-    "retrying": (_PENDING, lambda name: name.run_at > now() and name.attempts > 0),
-    "running": (_RUNNING, None),
-    "done": (_DONE, None),
-    "dead": (_DEAD, None),
-    "all": (_ALL, None),
-    # what other programs of this family call them
-    "queued": (_PENDING, None),
-    "waiting": (_PENDING, None),
-    "failed": (_PENDING, lambda name: name.attempts > 0),
-    "processing": (_RUNNING, None),
-    "active": (_RUNNING, None),
-    "completed": (_DONE, None),
-    "succeeded": (_DONE, None),
-    "dlq": (_DEAD, None),
-}
-
-
-@click.command("list")
-@click.option(
-    "--state",
-    default="all",
-    metavar="STATE",
-    shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
-    help="pending, ready, scheduled, retrying, running, done, dead or all; also processing, completed, failed.",
-)
-@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="How many to show; 20 if not given.")
-@click.option("--match", metavar="TEXT", help="Only jobs whose id or command holds this text.")
-@json_option
-def list_(state: str, limit: int, match: str | None, as_json: bool) -> None:
-    """List jobs, with what they are and how they ended.
-
-    Running and pending ones come in their order, finished ones newest first. TRY is the number of
-    attempts; WHEN is when a job starts, started or ended.
-
-    \b
-    Example:
-      queuectl list --state dead --limit 5
-      queuectl list --match backup --json
-    """
-    if state not in WORDS:
-        raise UsageError(f"no state {state!r}", hint=f"states: {' '.join(list(WORDS)[:8])}")
-    states, where = WORDS[state]
-    jobs = list(open_spool().list(states, limit=limit + 1, match=match, where=where))
-    print_jobs(jobs, limit, as_json, empty="no such jobs")
-
-
-def print_jobs(jobs: list[Job], limit: int, as_json: bool, *, without: tuple[str, ...] = (), empty: str) -> None:
-    """Print up to `limit` of the jobs and say whether there are more; `empty` is said when there are none."""
-    columns = {name: column for name, column in _COLUMNS.items() if name not in without}
-    if as_json:
-        print_json([job.to_json() for job in jobs[:limit]])
-    elif jobs:
-        print_table(tuple(columns), [tuple(column(job) for column in columns.values()) for job in jobs[:limit]])
-    else:
-        note(empty)
-    if len(jobs) > limit:
-        note(f"there are more than {limit}; see --limit")
+from queuectl.spool.select import select, time_of
 
 
 def _when(job: Job) -> str:
-    at = job.run_at or job.started_at or job.finished_at
-    return format_age(at, now()) if at else ""
+    return "held" if job.is_held else format_age(time_of(job.name), now())
 
 
 def _took(job: Job) -> str:
@@ -107,16 +42,97 @@ _COLUMNS: dict[str, Callable[[Job], str]] = {
     "RESULT": lambda job: f"{job.result or ''}",
     "TOOK": _took,
     "COMMAND": command_text,
+    "WORKER": lambda job: job.worker or "",
+    "CWD": lambda job: (job.body and job.body.cwd) or "",
 }
+_SHOWN = list(_COLUMNS)[:8]
+_SORTS: dict[str, Callable[[Job], Any]] = {
+    "id": lambda job: job.id,
+    "state": lambda job: job.state,
+    "priority": lambda job: job.priority,
+    "attempts": lambda job: job.attempts,
+    "when": lambda job: time_of(job.name),
+    "result": lambda job: str(job.result or ""),
+    "took": lambda job: job.duration or 0.0,
+    "command": command_text,
+}
+_ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
 
 
-@click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_jobs("dead", "done"))
-def retry(ids: tuple[str, ...]) -> None:
-    """Start finished jobs again, from their first attempt.
+@click.command("list")
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="How many to show; 20 if not given.")
+@click.option("--sort", metavar="KEY", help=f"{', '.join(_SORTS)}; with a - in front, the other way round.")
+@click.option("--columns", metavar="A,B,…", help="The columns of the table: id, state, …, also worker and cwd.")
+@click.option("--format", "template", metavar="TEXT", help=r"A line for each job: '{id}\t{result}', keys as in --json.")
+@json_option
+def list_(limit: int, sort: str | None, columns: str | None, template: str | None, as_json: bool, **given: Any) -> None:
+    """List jobs, with what they are and how they ended.
+
+    Running and pending ones come in their order, finished ones newest first. TRY is the number of
+    attempts; WHEN is when a job starts, started or ended, and what --since and --until go by.
 
     \b
     Example:
-      queuectl retry report
+      queuectl list --state dead --since 1h --result timeout
+      queuectl list --match backup --sort -took --format '{id}\\t{duration}'
     """
-    for_each(ids, open_spool().retry, AGAIN)
+    shown_columns = _choose_columns(columns)
+    spool, wanted = open_spool(), make_filter(given)
+    found: Iterable[Job] = select(spool.layout, wanted, None if sort else limit + 1)
+    jobs = list(islice(_sort(found, sort) if sort else found, limit + 1))
+    if template is None:
+        print_jobs(jobs, limit, as_json, columns=shown_columns, empty="no such jobs")
+        return
+    for job in jobs[:limit]:
+        click.echo(shown(_fill(template, job)))
+    _say_if_more(jobs, limit)
+
+
+def _choose_columns(text: str | None) -> list[str]:
+    names = text.upper().split(",") if text else _SHOWN
+    unknown = [name for name in names if name not in _COLUMNS]
+    if unknown:
+        raise UsageError(f"no column {unknown[0].lower()!r}", hint=f"columns: {' '.join(_COLUMNS).lower()}")
+    return names
+
+
+def _sort(jobs: Iterable[Job], key: str) -> list[Job]:
+    name = key.removeprefix("-")
+    if name not in _SORTS:
+        raise UsageError(f"cannot sort by {name!r}", hint=f"keys: {' '.join(_SORTS)}")
+    return sorted(jobs, key=_SORTS[name], reverse=key.startswith("-"))
+
+
+def _fill(template: str, job: Job) -> str:
+    """A template with the job's values in it; what does not apply is empty."""
+    values = {**job.to_json(), "command": command_text(job)}
+    del values["body"]
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return _ESCAPES[match[0]]
+        if match[1] not in values:
+            raise UsageError(f"no field {match[1]!r}", hint=f"fields: {' '.join(values)}")
+        return "" if values[match[1]] is None else f"{values[match[1]]}"
+
+    return re.sub(r"\{(\w+)\}|\\[tn0\\]", value, template)
+
+
+def print_jobs(
+    jobs: list[Job], limit: int, as_json: bool, *, columns: Sequence[str] = (), without: Sequence[str] = (), empty: str
+) -> None:
+    """Print up to `limit` of the jobs and say whether there are more; `empty` is said when there are none."""
+    names = [name for name in columns or _SHOWN if name not in without]
+    if as_json:
+        print_json([job.to_json() for job in jobs[:limit]])
+    elif jobs:
+        print_table(tuple(names), [tuple(_COLUMNS[name](job) for name in names) for job in jobs[:limit]])
+    else:
+        note(empty)
+    _say_if_more(jobs, limit)
+
+
+def _say_if_more(jobs: list[Job], limit: int) -> None:
+    if len(jobs) > limit:
+        note(f"there are more than {limit}; see --limit")

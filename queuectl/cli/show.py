@@ -42,7 +42,8 @@ def show(id: str, as_json: bool) -> None:
 def _details(job: Job) -> Iterator[tuple[str, str]]:
     body = job.body
     yield "id", job.id
-    yield "state", f"{job.state}" + (f" ({job.result})" if job.result else "")
+    remark = "held" if job.is_held else job.result
+    yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
     yield "command", command_text(job)
     yield "priority", f"{job.priority}"
     for name, at in (("starts", job.run_at), ("started", job.started_at), ("finished", job.finished_at)):

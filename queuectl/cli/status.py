@@ -8,6 +8,7 @@ import time
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
+from queuectl.cli.pause import describe_pause
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
 from queuectl.errors import UsageError
 from queuectl.spool import claims, shapes
@@ -69,14 +70,21 @@ def _show(spool: Spool, as_json: bool) -> None:
     remarks = {
         "ready": f"the oldest has waited {_age(counts)}" if counts.oldest_ready else "",
         "scheduled": f"the next starts {format_when(counts.next_run_at, now())}" if counts.next_run_at else "",
+        "held": "to let them go: queuectl release",
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
-    if spool.is_paused():
-        click.echo(f"paused     no job is started; to go on: rm {shown(spool.layout.paused)}")
+    pause = spool.paused()
+    if pause is not None:
+        click.echo(shown(f"paused     {describe_pause(pause)}"))
+        if pause.reason:
+            click.echo(shown(f"           {pause.reason}"))
+        click.echo("           no job is started; to go on: queuectl resume")
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
-    for name in ("ready", "scheduled", "retrying", "running", "done", "dead"):
+    for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):
+        if name == "held" and not counts.held:
+            continue
         click.echo(f"{name:<10} {getattr(counts, name):<8} {remarks.get(name, '')}".rstrip())
     if counts.dropped:
         click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has taken in yet")

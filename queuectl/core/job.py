@@ -44,8 +44,13 @@ class Job:
 
     @property
     def run_at(self) -> datetime | None:
-        """When a pending job may start."""
-        return self.name.run_at if isinstance(self.name, PendingName) else None
+        """When a pending job may start; None while it is held."""
+        return self.name.run_at if isinstance(self.name, PendingName) and not self.name.is_held else None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is pending and waits to be released."""
+        return isinstance(self.name, PendingName) and self.name.is_held
 
     @property
     def started_at(self) -> datetime | None:
@@ -77,6 +82,7 @@ class Job:
             "state": str(self.state),
             "priority": self.priority,
             "attempts": self.attempts,
+            "held": self.is_held,
             "run_at": format_rfc3339(self.run_at),
             "started_at": format_rfc3339(self.started_at),
             "finished_at": format_rfc3339(self.finished_at),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core.names import (
     DEFAULT_PRIORITY,
+    HELD_AT,
     FinishedName,
     Name,
     PendingName,
@@ -24,6 +25,9 @@ from queuectl.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from random import Random
+
+
+_STEP = timedelta(milliseconds=1)
 
 
 class Move(NamedTuple):
@@ -92,6 +96,19 @@ def reschedule(name: PendingName, *, priority: int | None = None, run_at: dateti
     )
 
 
+def hold(name: PendingName) -> Move:
+    """It waits, with its priority and attempts, until somebody releases it."""
+    return Move(State.PENDING, replace(name, run_at=HELD_AT))
+
+
+def first(name: PendingName, front: PendingName | None, now: datetime) -> Move:
+    """In front of `front`, the job that is first in line (None if no other is due), at its priority or better."""
+    if front is None or name.priority < front.priority:
+        return Move(State.PENDING, replace(name, run_at=now if name.is_held else min(name.run_at, now)))
+    run_at = max(front.run_at, datetime.min.replace(tzinfo=now.tzinfo) + _STEP) - _STEP
+    return Move(State.PENDING, replace(name, priority=front.priority, run_at=run_at))
+
+
 def cancel(name: PendingName | RunningName, now: datetime) -> Move:
     if isinstance(name, RunningName):
         duration = max(0.0, (now - name.started_at).total_seconds())
@@ -130,6 +147,9 @@ TRANSITIONS = (
     Transition("rescue, lost or failed", (State.RUNNING,), State.PENDING, "settle"),
     Transition("retry by hand", (State.DEAD, State.DONE), State.PENDING, "retry_by_hand"),
     Transition("reschedule", (State.PENDING,), State.PENDING, "reschedule"),
+    Transition("hold", (State.PENDING,), State.PENDING, "hold"),
+    Transition("let go", (State.PENDING,), State.PENDING, "reschedule"),
+    Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
     Transition("refuse", (State.PENDING,), State.DEAD, "refuse"),
 )

@@ -10,6 +10,7 @@
     worker       host.pid.nonce: host of 1 to 20 [a-z0-9_.], nonce of 4 [a-z0-9]
     result       see `Result`
     duration     seconds with three decimals, then `s`
+    held         a run_at in the year 9999: the job waits until it is released
     id           [A-Za-z0-9][A-Za-z0-9._-]{0,99}
 
 Every name has exactly one value and every value one name, so the text order of pending names
@@ -32,6 +33,10 @@ MAX_PRIORITY = 999
 DEFAULT_PRIORITY = 10
 MAX_ATTEMPTS = 999_999
 SUFFIX = ".json"
+HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+"""The run_at of a job that is held. The year 9999 is no job's own: a body's run_at ends in 9998."""
+HELD_FROM = "9999"
+"""How the run_at of every held job begins, and no other."""
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _TIME = r"\d{8}T\d{6}\.\d{3}Z"
@@ -101,6 +106,11 @@ class PendingName:
     run_at: datetime
     attempts: int
     id: str
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a `release` instead of a time."""
+        return self.run_at.year >= HELD_AT.year
 
     def __str__(self) -> str:
         return f"{self.priority:03d}-{format_time(self.run_at)}-{self.attempts}-{self.id}.json"
@@ -216,6 +226,11 @@ def looks_pending(name: str) -> bool:
         and name[8:12] < "1232"
         and name.endswith(SUFFIX)
     )
+
+
+def looks_held(name: str) -> bool:
+    """The same for those of jobs that are held."""
+    return name[4:8] >= HELD_FROM and looks_pending(name)
 
 
 def is_pending(name: str) -> bool:

@@ -59,6 +59,26 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         ) from None
 
 
+def parse_past(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
+    """The instant, in UTC, that `text` means to somebody who looks back from `now`.
+
+    A bare duration is so long ago, a time of day or a weekday is the last one; `yesterday` is its beginning. The
+    rest is as in `parse_when`.
+    """
+    words = text.strip().lower()
+    try:
+        return now - timedelta(seconds=parse_duration(words)) if not words.startswith("+") else parse_when(words, now)
+    except (UsageError, OverflowError):
+        if words.startswith("yesterday"):
+            return parse_when(words.replace("yesterday", "today", 1), now, zone) - timedelta(days=1)
+        at = parse_when(text, now, zone)
+    if at > now and _parse_clock(words) is not None:
+        return at - timedelta(days=1)
+    if at > now and any(words[:3] == day[:3] for day in _WEEKDAYS):
+        return at - timedelta(days=7)
+    return at
+
+
 def _parse_calendar(words: str, here: datetime) -> datetime | None:
     """A day, a time of day, or both, counted from `here`, in the same local time; None if it is neither."""
     first, _, rest = words.partition(" ")

@@ -22,6 +22,8 @@ from queuectl.spool import files, lease, logs, processes, query
 from queuectl.spool.drops import Trusts, refuse, require_trusted
 from queuectl.spool.layout import Layout, unusable
 
+MIN_FREE_INODES = 64
+"""Free inodes below which no job is started."""
 _LOCK_WAIT = 0.05
 _PUT_BACK = timedelta(seconds=2)
 
@@ -111,10 +113,14 @@ def _refuse(layout: Layout, text: str, name: PendingName, problems: tuple[str, .
 def _begin(
     layout: Layout, pending: PendingName, running: RunningName, job: Body, now: Callable[[], datetime]
 ) -> Claim | None:
-    """Open and lock the log. None if the job is a duplicate or its last attempt still runs."""
+    """Open and lock the log. None if the job was cancelled meanwhile, or its last attempt still runs."""
     log = logs.open_log(layout.log(running.id))
     try:
         is_locked = _lock_patiently(log)
+        # RACE: who cancels the job from here on sees the lock, and waits for it (tests/spool/test_act.py).
+        if files.is_gone(layout.job(State.RUNNING, running)):
+            os.close(log)
+            return None
         size = os.fstat(log).st_size
         if is_locked and _is_expected(log, pending, size):
             return Claim(running, pending.run_at, job, log, size)

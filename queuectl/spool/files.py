@@ -16,6 +16,7 @@ from queuectl.core.body import MAX_BODY
 from queuectl.errors import DurabilityError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_REPLACE, _EXCHANGE = 1, 2
 
 
 class Content(NamedTuple):
@@ -28,6 +29,10 @@ class Content(NamedTuple):
 
 class NotRegularError(OSError):
     """The path holds a link, directory, pipe, socket or device."""
+
+
+class CannotExchangeError(OSError):
+    """The file system cannot let two files swap their names."""
 
 
 def read(path: str) -> Content:
@@ -124,15 +129,28 @@ def move_new(source: str, target: str) -> bool:
     raise OSError(code, os.strerror(code), source, None, target)
 
 
-def _renameat2(source: str, target: str) -> int:
-    """renameat2(2) with RENAME_NOREPLACE; 0 or the error's number."""
-    import ctypes  # only where foreign files are taken in
+def exchange(one: str, other: str) -> bool:
+    """Let two files swap their names, in one step; False if one of them is gone.
+
+    Raises CannotExchangeError where the file system does not know how (GlusterFS, some network file systems).
+    """
+    code = _renameat2(one, other, _EXCHANGE)
+    if code in (errno.EINVAL, errno.ENOSYS):
+        raise CannotExchangeError(code, os.strerror(code), one, None, other)
+    if code not in (0, errno.ENOENT):
+        raise OSError(code, os.strerror(code), one, None, other)
+    return code == 0
+
+
+def _renameat2(source: str, target: str, flag: int = _NO_REPLACE) -> int:
+    """renameat2(2) with one flag; 0 or the error's number."""
+    import ctypes  # only where foreign files are taken in, and jobs edited
 
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return errno.ENOSYS
-    at_cwd, no_replace = -100, 1
-    done = libc.renameat2(at_cwd, os.fsencode(source), at_cwd, os.fsencode(target), no_replace)
+    at_cwd = -100
+    done = libc.renameat2(at_cwd, os.fsencode(source), at_cwd, os.fsencode(target), flag)
     return 0 if done == 0 else ctypes.get_errno()
 
 

@@ -28,7 +28,8 @@ lies in is its state.
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours that are told, if you make them
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
-Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Pause: touch paused. Go on: rm paused.
+Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Hold one: give it a time in the year 9999.
+Pause: touch paused (its text is the reason). Go on: rm paused.
 Never edit or rename files in running/, done/ and dead/.
 
 The full specification of this format is spool/README.md in the source of queuectl.

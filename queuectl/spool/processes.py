@@ -16,6 +16,8 @@ from queuectl.core.names import RunningName, format_time
 from queuectl.spool import lease
 
 TOKEN = "QUEUECTL_TOKEN"
+_FOR_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
+_NEWS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
@@ -126,7 +128,34 @@ def terminate(token: str, group: int | None, grace: float) -> None:
         pause = min(pause * 2, 0.1)
 
 
-def _send(pids: list[int], group: int | None, number: signal.Signals) -> None:
+def send(token: str, group: int | None, number: int) -> int:
+    """Send a signal to every process of an attempt; how many there were. `group` as for `terminate`.
+
+    The job's shell is spared where the signal is for the command and would only end the shell that waits for it.
+    """
+    found = find(token, group)
+    if group is None or group not in found or not _is_spared(group, number, is_alone=len(found) == 1):
+        _send(found, group, number)
+    else:
+        _send([pid for pid in found if pid != group], None, number)
+    return len(found)
+
+
+def _is_spared(shell: int, number: int, *, is_alone: bool) -> bool:
+    """Whether the shell is not meant: it merely waits for the command (its last words say so), or the signal is one
+    that programs take for news, and some of them runs."""
+    if number in _FOR_ALL or is_alone:
+        return False
+    if number in _NEWS:
+        return True
+    try:
+        with open(f"/proc/{shell}/cmdline", "rb") as file:
+            return b'"$@" 9>&-;s=$?;exit $s\0' in file.read()
+    except OSError:
+        return False
+
+
+def _send(pids: list[int], group: int | None, number: int) -> None:
     if group is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)

@@ -7,7 +7,7 @@ may be missed once, so whoever needs certainty looks again (`locate` does).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,6 +15,8 @@ from itertools import islice
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import (
+    HELD_FROM,
+    SUFFIX,
     FinishedName,
     Name,
     PendingName,
@@ -72,9 +74,9 @@ def iterate_names(layout: Layout, state: State) -> Iterator[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many jobs there are. ready + scheduled + retrying = pending.
+    """How many jobs there are. ready + scheduled + retrying + held = pending.
 
-    `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff.
+    `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released.
     `dropped` counts files in pending/ that no worker has looked at yet, or that may be incomplete.
     """
 
@@ -87,15 +89,16 @@ class Counts:
     dropped: int
     oldest_ready: datetime | None
     next_run_at: datetime | None
+    held: int = 0
 
     @property
     def pending(self) -> int:
-        return self.ready + self.scheduled + self.retrying
+        return self.ready + self.scheduled + self.retrying + self.held
 
 
 def count(layout: Layout, now: datetime) -> Counts:
     """Counts from names alone: one listing of each directory."""
-    ready = scheduled = retrying = dropped = 0
+    ready = scheduled = retrying = held = dropped = 0
     oldest, soonest = "~", "~"
     text_now = format_time(now)
     for name in list_names(layout, State.PENDING):
@@ -105,6 +108,8 @@ def count(layout: Layout, now: datetime) -> Counts:
         elif run_at <= text_now:
             ready += 1
             oldest = min(oldest, run_at)
+        elif run_at >= HELD_FROM:
+            held += 1
         else:
             is_first = name[25:27] == "0-"
             scheduled += is_first
@@ -112,9 +117,8 @@ def count(layout: Layout, now: datetime) -> Counts:
             soonest = min(soonest, run_at)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
     done, dead = (count_finished(list_raw_names(layout, state)) for state in (State.DONE, State.DEAD))
-    return Counts(
-        ready, scheduled, retrying, running, done, dead, dropped, _parse_optional(oldest), _parse_optional(soonest)
-    )
+    times = _parse_optional(oldest), _parse_optional(soonest)
+    return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
 
 
 def _parse_optional(text: str) -> datetime | None:
@@ -175,6 +179,43 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
     if states == STATES:
         raise NotFoundError(f"no job {text!r}", hint="see: queuectl list")
     raise NotFoundError(f"no job {text!r} in {' or '.join(states)}", hint=f"see: queuectl list --state {states[0]}")
+
+
+def find(layout: Layout, id: str | Job, states: tuple[State, ...] = STATES) -> Job:
+    """The job of that id or unique prefix, with its body; a Job stands for itself.
+
+    Raises NotFoundError or AmbiguousIdError.
+    """
+    if isinstance(id, Job):
+        return id
+    while True:
+        job = load(layout, *resolve(layout, id, states))
+        if job is not None:
+            return job  # else it moved between the listing and the read: look again
+
+
+def locate_all(layout: Layout, ids: Collection[str], patience: int = 4) -> dict[str, tuple[State, str]]:
+    """Where the jobs of exactly these ids lie; those that the spool does not hold are missing.
+
+    One listing of each directory for all of them, and more, `patience` in all, if some were not found: a job that
+    moves backwards between two listings is missed.
+    """
+    found: dict[str, tuple[State, str]] = {}
+    for _ in range(patience):
+        for state in STATES:
+            for name in list_names(layout, state):
+                id = id_in(state, name)
+                if id is not None and id in ids and parse_name(state, name):
+                    found[id] = state, name
+        if len(found) == len(ids):
+            break
+    return found
+
+
+def id_in(state: State, name: str) -> str | None:
+    """The id at the end of a name, without a look at the rest of it."""
+    fields = name.split("-", _FIELDS_BEFORE_ID[state])
+    return fields[-1].removesuffix(SUFFIX) if len(fields) > _FIELDS_BEFORE_ID[state] else None
 
 
 def load(layout: Layout, state: State, name: str) -> Job | None:

@@ -17,7 +17,7 @@ from queuectl.spool.metrics import Metrics
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
 
-COUNTS = ("ready", "scheduled", "retrying", "pending", "running", "done", "dead", "dropped")
+COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Bytes of a log above which it is not searched for earlier attempts."""
 WORKER = ("worker", "alive", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
@@ -27,9 +27,11 @@ def status(
     spool: Spool, counts: Counts, workers: Iterable[Mapping[str, Any]], free: int, inodes: int | None
 ) -> dict[str, Any]:
     """`queuectl status --json`"""
+    pause = spool.paused()
     return {
         "spool": str(spool.path),
-        "paused": spool.is_paused(),
+        "paused": pause is not None,
+        "pause": pause.to_json() if pause else None,
         "counts": {name: getattr(counts, name) for name in COUNTS},
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core import body, lifecycle
+from queuectl.core import body
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName, PendingName, RunningName, ceil_to_millisecond, format_rfc3339
+from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339
 from queuectl.core.result import State
-from queuectl.errors import (
-    InvalidJobError,
-    QueuectlError,
-    SpoolError,
-    WaitTimeoutError,
-    WrongStateError,
-)
-from queuectl.spool import files, layout, lease, logs, query, submit
+from queuectl.errors import NotFoundError, QueuectlError, SpoolError
+from queuectl.spool import act, edit, layout, lease, pause, query, submit, waiting
 from queuectl.spool.clock import now
-from queuectl.spool.layout import STATES
+from queuectl.spool.edit import Draft
+from queuectl.spool.pause import Pause
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from queuectl.spool.explain import Explanation
     from queuectl.spool.metrics import Metrics
 
 _GRACE = 5.0
@@ -97,7 +93,15 @@ class Spool:
 
     def get(self, id: str) -> Job:
         """The job of that id (or unique prefix), with its body."""
-        return self._find(id)
+        return query.find(self.layout, id)
+
+    def get_all(self, ids: Iterable[str]) -> Iterator[Job]:
+        """`get` of many: whole ids are looked up together, by one listing."""
+        wanted = [*ids]
+        found = query.locate_all(self.layout, set(wanted), patience=1) if len(wanted) > 1 else {}
+        for id in wanted:
+            job = query.load(self.layout, *found[id]) if id in found else None
+            yield job or query.find(self.layout, id)
 
     def list(
         self,
@@ -133,9 +137,6 @@ class Spool:
 
         return measure(self.layout, now())
 
-    def is_paused(self) -> bool:
-        return os.path.lexists(self.layout.paused)
-
     def workers(self) -> Iterator[dict[str, Any]]:
         """What each worker said of itself when it started, `alive`, and the ids it `runs`."""
         runs: dict[str, list[str]] = {}
@@ -153,6 +154,15 @@ class Spool:
                 "runs": sorted(runs.get(worker, [])),
             }
 
+    def explain(self, id: str, *, min_free: int = 0, max_retries: int = 3) -> Explanation:
+        """Why a job is not running, and when it will; also for a file in pending/ that is no job yet.
+
+        `min_free` and `max_retries` are the settings of those names.
+        """
+        from queuectl.spool.explain import explain
+
+        return explain(self.layout, id, min_free=min_free, max_retries=max_retries)
+
     def log_path(self, id: str) -> Path:
         return self.path / f"logs/{id}.log"
 
@@ -163,22 +173,7 @@ class Spool:
 
         Raises WrongStateError for a job that is not done or dead, InvalidJobError for one that cannot run.
         """
-        job = self._find(id)
-        if not isinstance(job.name, FinishedName):
-            raise WrongStateError(f"job {job.id} is {job.state}", "only a done or dead job can be retried")
-        if job.problem is not None:
-            raise InvalidJobError([job.problem], f"mend it in {job.path}, then retry")
-        with os.fdopen(logs.open_log(self.layout.log(job.id)), "rb") as log:
-            ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
-            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
-        return self._move(job, lifecycle.retry_by_hand(job.name, run_at or now()))
-
-    def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
-        """Give a pending job another priority or time."""
-        job = self._find(id)
-        if not isinstance(job.name, PendingName):
-            raise WrongStateError(f"job {job.id} is {job.state}", "only a pending job can be rescheduled")
-        return self._move(job, lifecycle.reschedule(job.name, priority=priority, run_at=run_at))
+        return act.retry(self.layout, id, run_at)
 
     def cancel(self, id: str | Job, *, grace: float = _GRACE) -> Job:
         """Take a waiting job out of the queue, or end a running one with all its processes.
@@ -186,75 +181,103 @@ class Spool:
         A running job is settled as `cancelled` first; then its processes, if they are on this host,
         get SIGTERM and after `grace` seconds SIGKILL. Another host's worker ends them at its next look.
         """
-        job = self._find(id)
-        if isinstance(job.name, FinishedName):
-            raise WrongStateError(f"job {job.id} has ended already", f"{job.state}, {job.result}")
-        cancelled = self._move(job, lifecycle.cancel(job.name, now()))
-        if isinstance(job.name, RunningName):
-            self._end_processes(job.name, grace)
-        return cancelled
+        return act.cancel(self.layout, id, grace)
+
+    def kill(self, id: str | Job, number: int = signal.SIGTERM) -> Job:
+        """Send a signal to every process of a running job; what comes of it is for the job and its worker to tell."""
+        return act.kill(self.layout, id, number)
+
+    def is_alive(self, id: str) -> bool:
+        """Whether a worker or any process of the job of exactly this id still holds its log (or nobody can tell)."""
+        return act.is_alive(self.layout, id)
+
+    def hold(self, id: str | Job) -> Job:
+        """Keep a waiting job from starting until it is released; nothing if it is held already."""
+        return act.hold(self.layout, id)
+
+    def release(self, id: str | Job, *, run_at: datetime | None = None) -> Job:
+        """Let a held job go: at `run_at`, else when its body asks for if that lies ahead, else at once."""
+        return act.let_go(self.layout, id, run_at)
+
+    def first(self, id: str | Job) -> Job:
+        """Put a waiting job in front of all jobs that are due; a held one is released by it."""
+        return act.first(self.layout, id)
+
+    def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
+        """Give a pending job another priority or time."""
+        return act.reschedule(self.layout, id, priority, run_at)
+
+    def set_fields(self, id: str | Job, **fields: Any) -> Job:
+        """Give a waiting job other fields of the job body; None takes one away, its id stays.
+
+        All but `priority` and `run_at` swap the job's file for another one, in one step: a worker starts the old
+        job or the new one. Raises InvalidJobError, or WrongStateError if the job has been started.
+        """
+        return edit.set_fields(self.layout, id, fields)
+
+    def edit(self, id: str | Job) -> Draft:
+        """The text of a job that is not running, for an editor; `apply` puts it into force."""
+        return edit.draft(self.layout, id)
+
+    def apply(self, draft: Draft, text: str) -> Job:
+        """Swap a job's body for an edited text, in one step.
+
+        Raises NotJsonError or InvalidJobError for a text that is no runnable job, WrongStateError if the job has
+        been started or was changed by somebody else since it was read.
+        """
+        return edit.apply(self.layout, draft, text)
 
     def drop(self, id: str | Job) -> Job:
         """Delete a dead job and its log; its id is free again.
 
         Raises WrongStateError while a process that the job left behind holds its log.
         """
-        job = self._find(id, (State.DEAD,))
-        if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
-            raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
-        from queuectl.spool import prune
+        return act.drop(self.layout, id)
 
-        if not prune.delete(self.layout, job.state, job.name):
-            raise WrongStateError(
-                f"job {job.id} cannot be dropped", "it has just moved on, or a process of it still runs"
-            )
-        return job
+    # --- pausing
 
-    def wait(self, id: str, *, timeout: float | None = None) -> Job:
-        """The job once it is done or dead; raises WaitTimeoutError after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.005
-        job = self._find(id)
-        while not isinstance(job.name, FinishedName):
-            if not files.is_gone(job.path):
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise WaitTimeoutError(f"job {job.id} is still {job.state}", f"waited {timeout:g} s")
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.25)
-            else:
-                job = self._find(job.id)
-                pause = 0.005
-        return job
+    def pause(self, reason: str = "", until: datetime | None = None) -> None:
+        """Let no worker start a job until `until`, or until somebody resumes; running jobs go on."""
+        pause.write(self.layout, reason, until)
 
-    # --- internal
+    def resume(self) -> bool:
+        """End the pause; whether there was one."""
+        return pause.remove(self.layout)
 
-    def _find(self, id: str | Job, states: tuple[State, ...] = STATES) -> Job:
-        if isinstance(id, Job):
-            return id
-        while True:
-            job = query.load(self.layout, *query.resolve(self.layout, id, states))
-            if job is not None:
-                return job  # else it moved between the listing and the read: look again
+    def paused(self) -> Pause | None:
+        """The pause in force, with its reason; None if there is none or its time is over."""
+        return pause.read(self.layout, now())
 
-    def _move(self, job: Job, move: lifecycle.Move) -> Job:
-        path = self.layout.job(*move)
-        try:
-            moved = files.move(job.path, path)
-        except OSError as error:
-            raise layout.unusable(self.layout.root, error) from error
-        if not moved:
-            raise WrongStateError(
-                f"job {job.id} has just moved on", "a worker or another command was first", "look again"
-            )
-        return Job(move.state, move.name, path, job.body, job.fields, job.problem)
+    def is_paused(self) -> bool:
+        return self.paused() is not None
 
-    def _end_processes(self, name: RunningName, grace: float) -> None:
-        attempt = logs.read_attempt(self.layout.log(name.id), name)[0]
-        from queuectl.spool import processes
+    # --- waiting
 
-        token = processes.token_of(name, attempt.worker if attempt else name.worker)
-        pid = attempt.pid if attempt and attempt.pid and processes.carries_token(attempt.pid, token) else None
-        processes.terminate(token, pid, grace)
+    def wait(self, id: str | Job, *, timeout: float | None = None) -> Job:
+        """The job once it is done or dead; raises WaitTimeoutError after `timeout` seconds.
+
+        Raises NotFoundError if it is deleted meanwhile.
+        """
+        ended = next(self.ends([id], timeout=timeout))
+        if isinstance(ended, NotFoundError):
+            raise ended
+        return ended
+
+    def ends(self, ids: Iterable[str | Job], *, timeout: float | None = None) -> Iterator[Job | NotFoundError]:
+        """Each of these jobs once it is done or dead, as they end (two at almost the same time in any order).
+
+        A job that is deleted meanwhile yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds.
+        """
+        jobs = [query.find(self.layout, id) for id in ids]
+        return waiting.ends(self.layout, jobs, timeout)
+
+    def wait_until_idle(self, timeout: float | None = None) -> None:
+        """Until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds."""
+        waiting.wait_until_idle(self.layout, timeout)
+
+    def watch(self, jobs: Iterable[Job], *, log: str | None = None) -> waiting.Watch:
+        """Watches jobs until they end, and a log for growth; for those who do something else in between."""
+        return waiting.Watch(self.layout, jobs, log=log)
 
 
 def _missing(root: str) -> SpoolError:

@@ -1,4 +1,4 @@
-"""The bell: watchdog tells that something happened in pending/ or the spool's root.
+"""The bell: watchdog tells that something happened in pending/, the spool's root, or wherever else is asked for.
 
 A bell may ring for nothing and may be lost; nothing depends on it but how soon a worker looks.
 """
@@ -6,7 +6,7 @@ A bell may ring for nothing and may be lost; nothing depends on it but how soon 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,14 @@ Ring = Callable[[str | None], None]
 
 
 class Trigger:
-    """Watches a spool until closed. `problem` says why it cannot, if it cannot."""
+    """Watches a spool until closed. `problem` says why it cannot, if it cannot.
 
-    def __init__(self, layout: Layout, ring: Ring) -> None:
-        self._layout = layout
+    `places` are the directories in which files appear and vanish, and the files that grow; without it
+    pending/ and the root.
+    """
+
+    def __init__(self, layout: Layout, ring: Ring, places: Sequence[str] | None = None) -> None:
+        self._places = (layout.pending, layout.root) if places is None else places
         self._ring = ring
         self._observer: BaseObserver | None = None
         self.problem: str | None = None
@@ -33,7 +37,7 @@ class Trigger:
         """Start watching, or say in `problem` why that fails; may be called again later."""
         self.close()
         try:
-            self._observer = _start_observer(self._layout, self._ring)
+            self._observer = _start_observer(self._places, self._ring)
             self.problem = None
         except Exception as error:  # watchdog raises what the platform's backend does: OSError, ImportError, its own
             self.problem = f"{type(error).__name__}: {error}"
@@ -54,18 +58,18 @@ class Trigger:
                 observer.join(timeout=2)
 
 
-def _start_observer(layout: Layout, ring: Ring) -> BaseObserver:
+def _start_observer(places: Sequence[str], ring: Ring) -> BaseObserver:
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
-            if event.event_type == "modified":  # of the directory: watchdog adds one to every event
+            if event.event_type == "modified" and event.is_directory:  # watchdog adds one to every event
                 return
             ring(None if event.is_directory else os.fsdecode(event.src_path))
 
     observer = _make_observer(ring)
-    for directory in (layout.pending, layout.root):
-        observer.schedule(Handler(), directory)
+    for place in places:
+        observer.schedule(Handler(), place)
     try:
         observer.start()
     except BaseException:
@@ -99,6 +103,7 @@ def _make_observer(ring: Ring) -> BaseObserver:
         | InotifyConstants.IN_DELETE_SELF
         | InotifyConstants.IN_ONLYDIR
     )
+    growth = Mask(InotifyConstants.IN_MODIFY | InotifyConstants.IN_DELETE_SELF)
 
     class Group(InotifyWatchGroup):
         def on_queue_overflow(self) -> None:
@@ -107,7 +112,8 @@ def _make_observer(ring: Ring) -> BaseObserver:
 
     class Emitter(InotifyEmitter):
         def on_thread_start(self) -> None:
-            self._inotify = Group(self._inotify_fd, os.fsencode(self.watch.path), event_mask=events)
+            wanted = events if os.path.isdir(self.watch.path) else growth
+            self._inotify = Group(self._inotify_fd, os.fsencode(self.watch.path), event_mask=wanted)
 
     inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and started anew
     os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 leaves it to be inherited by every job

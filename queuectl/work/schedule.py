@@ -10,7 +10,7 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 
-from queuectl.core.names import is_pending
+from queuectl.core.names import HELD_FROM, is_pending
 
 WINDOW = 50_000
 """Names kept: at about 110 bytes each, 6 MB."""
@@ -57,8 +57,10 @@ class Schedule:
         foreign: list[str] = []
         limit = horizon = _BEHIND_ALL
         for names in listing:
+            edge = min(horizon, HELD_FROM)
             ready += [name for name in names if name < limit and name[_RUN_AT] <= now]
-            later += [(name[_RUN_AT], name) for name in names if now < name[_RUN_AT] < horizon]
+            later += [(name[_RUN_AT], name) for name in names if now < name[_RUN_AT] < edge]
+            foreign += [name for name in names if name[_RUN_AT] >= HELD_FROM and not is_pending(name)]
             if len(ready) >= 2 * window:
                 ready.sort()
                 del ready[window:]
@@ -87,10 +89,12 @@ class Schedule:
         return foreign
 
     def offer(self, name: str, now: str) -> None:
-        """Add one name that has appeared, unless it lies beyond the window."""
+        """Add one name that has appeared, unless it lies beyond the window or its job is held."""
         if name in self._known:
             return
         run_at = name[_RUN_AT]
+        if run_at >= HELD_FROM:
+            return
         if run_at > now:
             if self._last_later is None or run_at < self._last_later:
                 heapq.heappush(self._later, (run_at, name))

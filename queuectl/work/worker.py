@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from queuectl import __version__, config
-from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, parse_time, split_pending
+from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_held, parse_time, split_pending
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
@@ -199,6 +199,9 @@ class Worker:
         if not self.context.stopping:
             if self._slots.must_list:
                 return 0
+            pause = self.context.spool.paused()
+            if pause is not None and pause.until is not None:
+                times.append(now + (pause.until - self.context.now()).total_seconds())
             run_at = self._slots.next_run_at
             if run_at is not None:
                 times.append(now + (parse_time(run_at) - self.context.now()).total_seconds())
@@ -237,8 +240,8 @@ class Worker:
         return self._is_spool_empty()
 
     def _is_spool_empty(self) -> bool:
-        """Whether a fresh look finds nothing pending and nothing running, under this worker or any other."""
-        if any(not is_ignored(name) for name in query.list_names(self.layout, State.PENDING)):
+        """Whether a fresh look finds nothing running, under this worker or any other, and only held jobs pending."""
+        if any(not is_ignored(name) and not looks_held(name) for name in query.list_names(self.layout, State.PENDING)):
             return False
         return not any(RunningName.parse(name) for name in query.list_names(self.layout, State.RUNNING))
 

@@ -31,7 +31,7 @@ def here(spool: Spool, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("queuectl w", ["worker"]), ("queuectl dlq ", ["drop", "list", "retry"]), ("queuectl list --s", ["--state"]),
+        ("queuectl wo", ["worker"]), ("queuectl dlq ", ["drop", "list", "retry"]), ("queuectl list --st", ["--state"]),
         ("queuectl show r", ["ready", "retrying", "running"]), ("queuectl logs f", ["failed"]),
         ("queuectl retry ", ["done", "failed"]), ("queuectl dlq retry ", ["failed"]),
         ("queuectl dlq drop f", ["failed"]),

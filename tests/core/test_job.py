@@ -10,18 +10,19 @@ import pytest
 
 from queuectl.core import body
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName, Name, PendingName, RunningName
+from queuectl.core.names import HELD_AT, FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import Result, State
 
 NOW = datetime(2026, 11, 24, 3, 43, 0, 120_000, tzinfo=UTC)
 FIELDS = {"command": "echo hi", "mine": [1]}
 NOTHING: dict[str, Any] = {
     "id": "a", "priority": 5, "run_at": None, "started_at": None, "finished_at": None, "worker": None, "result": None,
-    "exit_code": None, "duration": None, "path": "/spool/x", "body": FIELDS, "problem": None,
+    "exit_code": None, "duration": None, "held": False, "path": "/spool/x", "body": FIELDS, "problem": None,
 }  # fmt: skip
 AT = "2026-11-24T03:43:00.120Z"
 SHAPES: tuple[tuple[State, Name, dict[str, Any]], ...] = (
     (State.PENDING, PendingName(5, NOW, 2, "a"), {"state": "pending", "attempts": 2, "run_at": AT}),
+    (State.PENDING, PendingName(5, HELD_AT, 2, "a"), {"state": "pending", "attempts": 2, "held": True}),
     (State.RUNNING, RunningName(NOW, 5, 3, "web1.4242.k7f3", "a"),
      {"state": "running", "attempts": 3, "started_at": AT, "worker": "web1.4242.k7f3"}),
     (State.DONE, FinishedName(NOW, 5, 1, Result.exit(0), 1_500, "a"),

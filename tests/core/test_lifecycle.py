@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from queuectl.core import lifecycle
 from queuectl.core.lifecycle import TRANSITIONS, Move
-from queuectl.core.names import FinishedName, Name, PendingName, RunningName
+from queuectl.core.names import HELD_AT, FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import CANCELLED, INVALID, LOST, SUCCESS, TIMEOUT, Result, State
 from queuectl.core.retry import RetryPolicy
 
@@ -27,6 +27,9 @@ FAILED = Result.exit(1)
 
 WAITING = PendingName(10, EARLIER, 0, "a")
 WAITING_AGAIN = PendingName(10, EARLIER, 2, "a")
+HELD = PendingName(10, HELD_AT, 2, "a")
+URGENT = PendingName(0, LATER, 0, "a")
+FRONT = PendingName(3, EARLIER, 0, "b")
 FIRST = RunningName(EARLIER, 10, 1, ME, "a")
 THIRD = RunningName(EARLIER, 10, 3, ME, "a")
 LAST = RunningName(EARLIER, 10, 4, ME, "a")
@@ -87,6 +90,14 @@ TABLE = (
         PendingName(0, EARLIER, 2, "a")),
     Row("reschedule", WAITING_AGAIN, lambda: lifecycle.reschedule(WAITING_AGAIN, run_at=LATER), State.PENDING,
         PendingName(10, LATER, 2, "a")),
+    Row("hold", WAITING_AGAIN, lambda: lifecycle.hold(WAITING_AGAIN), State.PENDING, HELD),
+    Row("let go", HELD, lambda: lifecycle.reschedule(HELD, run_at=NOW), State.PENDING, PendingName(10, NOW, 2, "a")),
+    Row("first in line", WAITING_AGAIN, lambda: lifecycle.first(WAITING_AGAIN, FRONT, NOW), State.PENDING,
+        PendingName(3, EARLIER - timedelta(milliseconds=1), 2, "a")),
+    Row("first in line", URGENT, lambda: lifecycle.first(URGENT, FRONT, NOW), State.PENDING,
+        PendingName(0, NOW, 0, "a")),
+    Row("first in line", WAITING, lambda: lifecycle.first(WAITING, None, NOW), State.PENDING, WAITING),
+    Row("first in line", HELD, lambda: lifecycle.first(HELD, None, NOW), State.PENDING, PendingName(10, NOW, 2, "a")),
     Row("cancel", WAITING_AGAIN, lambda: lifecycle.cancel(WAITING_AGAIN, NOW), State.DEAD,
         FinishedName(NOW, 10, 2, CANCELLED, 0, "a")),
     Row("cancel", THIRD, lambda: lifecycle.cancel(THIRD, NOW), State.DEAD,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.core.when import parse_duration, parse_when
+from queuectl.core.when import parse_duration, parse_past, parse_when
 from queuectl.errors import UsageError
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -152,3 +152,27 @@ def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
     """Nothing but an aware UTC time or UsageError comes out, whatever is typed."""
     with suppress(UsageError):
         assert parse_when(text, TUESDAY.astimezone(UTC), BERLIN).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1h", "2026-11-24T11:30:15"), ("90", "2026-11-24T12:28:45"), ("2 days", "2026-11-22T12:30:15"),
+        ("+1h", "2026-11-24T13:30:15"), ("now", "2026-11-24T12:30:15"), ("12:00", "2026-11-24T12:00:00"),
+        ("18:30", "2026-11-23T18:30:00"), ("9pm", "2026-11-23T21:00:00"), ("today", "2026-11-24T00:00:00"),
+        ("yesterday", "2026-11-23T00:00:00"), ("yesterday 18:30", "2026-11-23T18:30:00"),
+        ("monday", "2026-11-23T00:00:00"), ("tue", "2026-11-24T00:00:00"), ("tomorrow", "2026-11-25T00:00:00"),
+        ("2026-11-20", "2026-11-20T00:00:00"), ("2026-11-24T09:00:00Z", "2026-11-24T10:00:00"),
+    ],
+)  # fmt: skip
+def test_looking_back(text: str, expected: str) -> None:
+    """A duration is so long ago, a time of day or a weekday the last one; the rest is what it says."""
+    at = parse_past(text, TUESDAY, BERLIN).astimezone(BERLIN)
+    assert at.replace(tzinfo=None).isoformat() == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "yesterdays", "25:00", "-1h", "9" * 400])
+def test_no_time_to_look_back_to(text: str) -> None:
+    """What means nothing is a usage error."""
+    with pytest.raises(UsageError, match="not a time"):
+        parse_past(text, TUESDAY, BERLIN)

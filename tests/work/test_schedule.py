@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.core.names import PendingName, format_time
+from queuectl.core.names import HELD_AT, PendingName, format_time
 from queuectl.work.schedule import Schedule
 
 EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
@@ -116,3 +116,18 @@ def test_a_name_offered_twice_is_taken_once() -> None:
     for _ in range(2):
         schedule.offer(name(10, 0, "a"), at(1))
     assert [schedule.take(at(1)), schedule.take(at(1))] == [name(10, 0, "a"), None]
+
+
+@given(jobs, st.integers(1, 10))
+def test_held_names_are_no_part_of_it(listing: list[str], window: int) -> None:
+    """A held job is neither taken, nor waited for, nor does it take up room."""
+    held = {str(PendingName(0, HELD_AT, 0, f"h{number}")) for number in range(30)}
+    schedule = Schedule(window)
+    schedule.refill([[*held]], at(0))
+    for text in held:
+        schedule.offer(text, at(0))
+    assert (len(schedule), schedule.next_run_at, schedule.take(at(50)), schedule.needs_listing(at(50))) == (
+        0, None, None, False,
+    )  # fmt: skip
+    schedule.refill([[*held], listing], at(50))
+    assert drain(schedule, {*held, *listing}, at(50)) == sorted(listing)

@@ -15,6 +15,7 @@ from queuectl import Spool, config
 from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.spool import clock, processes
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
+from tests.work.conftest import StartWorker
 
 
 def drain(spool: Spool, *words: str) -> WorkerProcess:
@@ -406,3 +407,10 @@ def test_done_jobs_are_kept_as_long_as_is_set(spool: Spool, cli: CommandLine) ->
         wait_for(lambda: names(spool.path / "logs") == ["y.log"])
     assert names(spool.path / "done") == []
     assert spool.counts().dead == 1
+
+
+def test_a_retry_at_once_is_not_missed(spool: Spool, in_process: StartWorker) -> None:
+    """With idle slots beside the one that has just failed it, a job without backoff is tried again at once."""
+    job = spool.enqueue("exit 1", max_retries=40, backoff_base=0)
+    with in_process(slots=4, rescan=3600.0):
+        assert spool.wait(job.id, timeout=30).attempts == 41

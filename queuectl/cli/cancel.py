@@ -1,0 +1,79 @@
+"""`queuectl cancel` and `kill`"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from queuectl.cli.acting import Verb, act
+from queuectl.cli.context import note, open_spool
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.errors import UsageError
+
+_CANCEL = Verb("cancel", "cancelled", (State.PENDING, State.RUNNING))
+_KILL = Verb("kill", "signalled", (State.RUNNING,), "running")
+
+
+@click.command()
+@click.option("--grace", metavar="TIME", help="Time between SIGTERM and SIGKILL; the setting grace if not given.")
+@_CANCEL.options()
+def cancel(grace: str | None, **given: Any) -> None:
+    """Take waiting jobs out of the queue, and end running ones.
+
+    A running job's processes all get SIGTERM, and SIGKILL after the grace. The jobs go to the dead
+    letters as `cancelled`; `retry` brings them back.
+
+    \b
+    Example:
+      queuectl cancel report
+      queuectl cancel --state running --match rsync
+    """
+    spool = open_spool()
+    seconds = _grace(spool.layout, grace)
+
+    def end(id: str | Job) -> Job:
+        job = spool.cancel(id, grace=seconds)
+        if job.attempts and spool.is_alive(job.id):
+            note(f"{job.id}: something of it still runs that cannot be ended from here; its worker will look")
+        return job
+
+    act(spool, _CANCEL, given, end)
+
+
+def _grace(layout: Any, text: str | None) -> float:
+    if text is not None:
+        from queuectl.core.when import parse_duration
+
+        return parse_duration(text)
+    from queuectl import config
+
+    return config.load(layout).grace
+
+
+@click.command()
+@click.option("-s", "--signal", "name", default="TERM", metavar="SIG", help="TERM if not given; INT, HUP, 9, …")
+@_KILL.options()
+def kill(name: str, **given: Any) -> None:
+    """Send a signal to all processes of running jobs.
+
+    What comes of it is up to the job: one that dies of a signal has failed, and is retried like
+    any other. To end a job for good, use `cancel`.
+
+    \b
+    Example:
+      queuectl kill -s HUP report
+    """
+    spool, number = open_spool(), _number_of(name)
+    act(spool, _KILL, given, lambda id: spool.kill(id, number))
+
+
+def _number_of(text: str) -> int:
+    """The signal of that name, with or without SIG, or of that number."""
+    word = text.upper().removeprefix("SIG")
+    try:
+        return signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{word}"]
+    except (ValueError, KeyError):
+        raise UsageError(f"no signal {text!r}", hint="signals: TERM INT HUP KILL STOP CONT USR1 …") from None

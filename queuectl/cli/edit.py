@@ -1,0 +1,139 @@
+"""`queuectl set` and `edit`: what a waiting job asks for"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
+from queuectl.cli.context import json_option, note, open_spool, show_error
+from queuectl.core.body import FIELDS
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.core.when import parse_duration, parse_when
+from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.spool.clock import now
+from queuectl.spool.edit import Draft
+from queuectl.spool.store import Spool
+
+_SET = Verb("set", "changed", (State.PENDING,), "pending")
+_CAN_BE_SET = [name.replace("_", "-") for name in FIELDS if name not in ("id", "env")]
+_NOTHING = ("", "none")
+
+
+@click.command("set")
+@_SET.options("[ID... | -] KEY=VALUE...")
+def set_(ids: tuple[str, ...], **given: Any) -> None:
+    """Change fields of waiting jobs, as KEY=VALUE.
+
+    Keys: command, priority, run_at, timeout, max_retries, backoff_base, backoff_max, cwd and env.NAME;
+    KEY=none takes a field away. A job that has been started meanwhile is left as it is.
+
+    \b
+    Example:
+      queuectl set report priority=1 timeout=10m
+      queuectl set --match rsync run_at="tomorrow 02:00" env.RATE=slow
+    """
+    fields = _parse_assignments([word for word in ids if "=" in word])
+    if not fields:
+        raise UsageError("nothing to set", "give KEY=VALUE, such as priority=1", "see: queuectl set --help")
+    spool = open_spool()
+    given["ids"] = tuple(word for word in ids if "=" not in word)
+    act(spool, _SET, given, lambda id: spool.set_fields(id, **fields))
+
+
+def _parse_assignments(words: list[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        if key.startswith("env."):
+            fields.setdefault("env", {})[key.removeprefix("env.")] = text
+        else:
+            name = key.replace("-", "_")
+            fields[name] = _parse_value(name, text)
+    return fields
+
+
+def _parse_value(name: str, text: str) -> Any:
+    """A field's value as people type it; None takes it away."""
+    if name.replace("_", "-") not in _CAN_BE_SET:
+        raise UsageError(f"{name!r} cannot be set", hint=f"keys: {' '.join(_CAN_BE_SET)} env.NAME")
+    if name == "command":
+        return text
+    if text.lower() in _NOTHING:
+        return None
+    if name == "run_at":
+        return parse_when(text, now())
+    if name == "cwd":
+        return os.path.abspath(text)
+    if name in ("timeout", "backoff_max"):
+        seconds = parse_duration(text)
+        return int(seconds) if seconds.is_integer() else seconds
+    try:
+        return float(text) if name == "backoff_base" else int(text)
+    except ValueError:
+        raise UsageError(f"not a number: {name}={text}") from None
+
+
+@click.command()
+@ids_argument("pending")
+@json_option
+def edit(ids: tuple[str, ...], as_json: bool) -> None:
+    """Open waiting jobs in your editor, one after the other.
+
+    The editor ($VISUAL, $EDITOR) gets a copy. When you leave it, a text that is a runnable job takes
+    the job's place in one step; if the job has been started meanwhile, nothing is changed and your text
+    is kept. To have time, `hold` the job first.
+
+    \b
+    Example:
+      queuectl edit report
+    """
+    spool = open_spool()
+    run(spool, read_ids(ids), lambda id: edit_job(spool, id), "as it should be", as_json)
+
+
+def edit_job(spool: Spool, id: str | Job) -> Job:
+    """Let somebody edit a job until it is runnable or they give up; the job as it is then."""
+    draft = spool.edit(id)
+    text = draft.text
+    while True:
+        try:
+            text = click.edit(text, extension=".json", require_save=False) or ""
+        except click.ClickException as error:
+            raise QueuectlError("the editor failed", error.format_message(), "set $EDITOR to one that works") from None
+        try:
+            return _apply(spool, draft, text)
+        except (NotJsonError, InvalidJobError) as error:
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise _kept(draft, text, error) from None
+            show_error(error)
+            if not click.confirm("edit it again?", default=True, err=True):
+                raise _kept(draft, text, error) from None
+
+
+def _apply(spool: Spool, draft: Draft, text: str) -> Job:
+    try:
+        job = spool.apply(draft, text)
+    except (NotJsonError, InvalidJobError):
+        raise
+    except QueuectlError as error:
+        raise _kept(draft, text, error) from None
+    if text == draft.text:
+        note(f"{job.id}: nothing changed")
+    return job
+
+
+def _kept(draft: Draft, text: str, error: QueuectlError) -> QueuectlError:
+    """The same error, with the place where the text is kept."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix=f"queuectl-{draft.job.id}-", suffix=".json", delete=False, encoding="utf-8", errors="replace"
+    ) as file:
+        file.write(text)
+    error.hint = f"your text is in {file.name}"
+    return error

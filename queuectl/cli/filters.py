@@ -1,0 +1,122 @@
+"""The options that say which jobs are meant: --state, --since, --until, --result, --match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from queuectl.core.names import Name, PendingName
+from queuectl.core.result import Result, State
+from queuectl.core.when import parse_past
+from queuectl.errors import UsageError
+from queuectl.spool.clock import now
+from queuectl.spool.select import RESULT_KINDS, Filter
+
+F = TypeVar("F", bound=Callable[..., Any])
+Where = Callable[[Name], bool]
+
+_PENDING, _RUNNING, _DONE, _DEAD = (State.PENDING,), (State.RUNNING,), (State.DONE,), (State.DEAD,)
+ALL = (State.RUNNING, State.PENDING, State.DEAD, State.DONE)
+
+
+def _waits(test: Callable[[PendingName], bool]) -> Where:
+    return lambda name: isinstance(name, PendingName) and test(name)
+
+
+_later = _waits(lambda name: name.run_at > now() and not name.is_held)
+
+WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
+    "pending": (_PENDING, None),
+    "ready": (_PENDING, _waits(lambda name: name.run_at <= now())),
+    "scheduled": (_PENDING, _waits(lambda name: _later(name) and name.attempts == 0)),
+    "retrying": (_PENDING, _waits(lambda name: _later(name) and name.attempts > 0)),
+    "held": (_PENDING, _waits(lambda name: name.is_held)),
+    "running": (_RUNNING, None),
+    "done": (_DONE, None),
+    "dead": (_DEAD, None),
+    "all": (ALL, None),
+    # what other programs of this family call them
+    "queued": (_PENDING, None),
+    "waiting": (_PENDING, None),
+    "failed": (_PENDING, _waits(lambda name: name.attempts > 0)),
+    "processing": (_RUNNING, None),
+    "active": (_RUNNING, None),
+    "completed": (_DONE, None),
+    "succeeded": (_DONE, None),
+    "dlq": (_DEAD, None),
+}
+_OWN_WORDS = list(WORDS)[:9]
+
+_OPTIONS = (
+    click.option(
+        "--state",
+        metavar="STATE",
+        shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
+        help="pending, ready, scheduled, retrying, held, running, done or dead; also processing, completed, failed.",
+    ),
+    click.option("--since", metavar="TIME", help='Only jobs of this time or later: 1h (ago), "18:30", ISO 8601.'),
+    click.option("--until", metavar="TIME", help="Only jobs of this time or earlier."),
+    click.option(
+        "--result", "results", multiple=True, metavar="RESULT", help="exit1, signal, timeout, failed, …; repeatable."
+    ),
+    click.option("--match", metavar="RE", help="Only jobs whose id or command this expression fits."),
+)
+NAMES = ("state", "since", "until", "results", "match")
+"""The parameters that these options give a command."""
+
+
+def filter_options(command: F) -> F:
+    """Give a command the options, as the parameters `NAMES`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def is_given(given: dict[str, Any]) -> bool:
+    """Whether any of the options was used."""
+    return any(given[name] for name in NAMES)
+
+
+def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: str | None = None) -> Filter:
+    """The filter that the options make; `default` is the state if none was given.
+
+    Raises UsageError for words that mean nothing, or a state that is not `among` those the command is for.
+    """
+    word = given["state"] or default or "all"
+    if word not in WORDS:
+        raise UsageError(f"no state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
+    states, where = WORDS[word]
+    states = tuple(state for state in states if state in among)
+    if not states:
+        raise UsageError(f"this is not for {word} jobs", f"it is for those that are {' or '.join(among)}")
+    return Filter(
+        states,
+        where,
+        since=parse_past(given["since"], now()) if given["since"] else None,
+        until=parse_past(given["until"], now()) if given["until"] else None,
+        results=tuple(_check_result(text) for text in given["results"]),
+        match=_compile(given["match"]) if given["match"] else None,
+    )
+
+
+def _check_result(text: str) -> str:
+    if text not in (*RESULT_KINDS, "failed", "succeeded"):
+        try:
+            Result.parse(text)
+        except ValueError:
+            hint = "results: exitN signalN exit signal timeout lost cancelled invalid failed"
+            raise UsageError(f"no result {text!r}", hint=hint) from None
+    return text
+
+
+def _compile(text: str) -> re.Pattern[str]:
+    """The expression, or the very text: what somebody typed and sees in a job is never missed."""
+    try:
+        return re.compile(f"{re.compile(text).pattern}|{re.escape(text)}")
+    except re.error as error:
+        raise UsageError(
+            f"not a regular expression: {text!r}", f"{error}", r"put a \ before characters such as * + ( ["
+        ) from None

@@ -1,0 +1,66 @@
+"""`queuectl hold`, `release` and `first`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
+from queuectl.cli.context import json_option, open_spool
+from queuectl.core.result import State
+from queuectl.core.when import parse_when
+from queuectl.spool.clock import now
+
+_HOLD = Verb("hold", "held", (State.PENDING,), "pending")
+_RELEASE = Verb("release", "released", (State.PENDING,), "held")
+
+
+@click.command()
+@_HOLD.options()
+def hold(**given: Any) -> None:
+    """Keep waiting jobs from starting until they are released.
+
+    \b
+    Example:
+      queuectl hold report
+      queuectl hold --match rsync --yes
+    """
+    spool = open_spool()
+    act(spool, _HOLD, given, spool.hold)
+
+
+@click.command()
+@click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", +5m, ISO 8601.')
+@_RELEASE.options()
+def release(at: str | None, **given: Any) -> None:
+    """Let held jobs go.
+
+    Without --at a job starts when it was submitted for, if that lies ahead, else as soon as there is a
+    free slot.
+
+    \b
+    Example:
+      queuectl release report
+      queuectl release --all --at "tomorrow 09:00"
+    """
+    spool = open_spool()
+    run_at = parse_when(at, now()) if at is not None else None
+    act(spool, _RELEASE, given, lambda id: spool.release(id, run_at=run_at))
+
+
+@click.command()
+@ids_argument("pending")
+@json_option
+def first(ids: tuple[str, ...], as_json: bool) -> None:
+    """Put waiting jobs first in line, in the order given.
+
+    Each gets the priority of the job that was first, unless its own is better, and a time before it. A
+    held or scheduled job is due then.
+
+    \b
+    Example:
+      queuectl first report
+    """
+    spool = open_spool()
+    run(spool, read_ids(ids)[::-1], spool.first, "first in line", as_json)

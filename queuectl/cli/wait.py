@@ -1,0 +1,101 @@
+"""`queuectl wait`, and how a job's end becomes an exit code."""
+
+from __future__ import annotations
+
+import click
+
+from queuectl.cli.acting import ids_argument, read_ids
+from queuectl.cli.context import json_option, open_spool, print_json, show_error, shown
+from queuectl.core.job import Job
+from queuectl.core.text import format_seconds
+from queuectl.errors import QueuectlError, WaitTimeoutError
+from queuectl.spool.store import Spool
+
+TIMED_OUT = 124
+"""The code of a job that ran out of time, as timeout(1) has it."""
+
+
+@click.command()
+@ids_argument()
+@click.option("--any", "any_one", is_flag=True, help="Only until the first of them has ended.")
+@click.option("--timeout", metavar="TIME", help="The longest to wait: 90, 5m, 1h30m. Then the exit code is 5.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@json_option
+def wait(ids: tuple[str, ...], any_one: bool, timeout: str | None, quiet: bool, as_json: bool) -> None:
+    """Wait until jobs are done or dead, and exit with their code.
+
+    For one job, or with --any, the code is the job's: that of its command, 124 if it ran out of
+    time, 128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0
+    if all have succeeded, else 1. Prints each job as it ends.
+
+    \b
+    Example:
+      queuectl wait report && echo "it is there"
+      queuectl wait --any --timeout 1h one two
+    """
+    spool = open_spool()
+    jobs = list({job.id: job for job in spool.get_all(read_ids(ids))}.values())
+    if not jobs:
+        click.get_current_context().exit(0)
+    code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
+    click.get_current_context().exit(code)
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from queuectl.core.when import parse_duration
+
+    return parse_duration(text)
+
+
+def wait_for(
+    spool: Spool,
+    jobs: list[Job],
+    *,
+    any_one: bool = False,
+    timeout: float | None = None,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Wait for jobs and report each as it ends; the exit code that `queuectl wait` promises."""
+    ended: list[Job] = []
+    code = 0
+    try:
+        for outcome in spool.ends(jobs, timeout=timeout):
+            if isinstance(outcome, QueuectlError):
+                failed = show_error(outcome)
+                code = code or failed
+            else:
+                ended.append(outcome)
+                if not quiet and not as_json:
+                    click.echo(shown(describe(outcome)))
+            if any_one:
+                break
+    except WaitTimeoutError as error:
+        code = show_error(error)
+    if as_json and not quiet:
+        print_json([job.to_json() for job in ended])
+    if code:
+        return code
+    if len(jobs) == 1 or any_one:
+        return code_of(ended[0])
+    return 0 if all(job.result and job.result.is_success for job in ended) else 1
+
+
+def describe(job: Job) -> str:
+    """A finished job in a line: its id, how it ended, and how long its last attempt took."""
+    took = f" in {format_seconds(job.duration)}" if job.duration else ""
+    return f"{job.id} {job.result}{took}"
+
+
+def code_of(job: Job) -> int:
+    """The exit code that stands for how a job ended."""
+    result = job.result
+    if result is None:
+        return 1
+    if result.kind == "exit":
+        return result.code or 0
+    if result.kind == "signal":
+        return 128 + (result.code or 0)
+    return TIMED_OUT if result.kind == "timeout" else 1

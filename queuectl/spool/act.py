@@ -1,0 +1,177 @@
+"""Acting on one job: retry, cancel, signal, hold, let go, put first in line, reschedule, drop.
+
+Nearly each is one rename, made by whoever wins it; what changes a job's bytes is in `edit`. Where an id is taken, a Job
+that was just looked at stands for itself: it is not searched for, and WrongStateError tells if it has moved on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime
+from itertools import chain
+
+from queuectl.core import lifecycle
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339, format_time, looks_pending
+from queuectl.core.result import State
+from queuectl.errors import InvalidJobError, WrongStateError
+from queuectl.spool import files, lease, logs, query
+from queuectl.spool.clock import now
+from queuectl.spool.layout import Layout, unusable
+
+_LAST_HOLDER = 2.0
+"""Seconds, besides the grace, in which the log of a cancelled job must fall free."""
+
+
+def move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
+    """Move a job on; raises WrongStateError if somebody else was first."""
+    moved = try_move(layout, job, target)
+    if moved is None:
+        raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first", "look again")
+    return moved
+
+
+def try_move(layout: Layout, job: Job, target: lifecycle.Move) -> Job | None:
+    """Move a job on; None if somebody else was first."""
+    path = layout.job(*target)
+    try:
+        if not files.move(job.path, path):
+            return None
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    return Job(target.state, target.name, path, job.body, job.fields, job.problem)
+
+
+def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, PendingName]:
+    """The waiting job of that id; raises WrongStateError, saying that only one can be `what`, for any other."""
+    job = query.find(layout, id)
+    if not isinstance(job.name, PendingName):
+        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}")
+    return job, job.name
+
+
+def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
+    """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log."""
+    job = query.find(layout, id)
+    if not isinstance(job.name, FinishedName):
+        raise WrongStateError(f"job {job.id} is {job.state}", "only a done or dead job can be retried")
+    if job.problem is not None:
+        raise InvalidJobError([job.problem], f"mend it: queuectl retry --edit {job.id}")
+    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+        ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+        logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
+
+
+def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: datetime | None) -> Job:
+    """Give a waiting job another priority or time."""
+    job, name = find_pending(layout, id, "rescheduled")
+    return move(layout, job, lifecycle.reschedule(name, priority=priority, run_at=run_at))
+
+
+def drop(layout: Layout, id: str | Job) -> Job:
+    """Delete a dead job and its log; raises WrongStateError while a process that it left behind holds the log."""
+    from queuectl.spool import prune
+
+    job = query.find(layout, id, (State.DEAD,))
+    if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
+        raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
+    if not prune.delete(layout, job.state, job.name):
+        raise WrongStateError(f"job {job.id} cannot be dropped", "it has just moved on, or a process of it still runs")
+    return job
+
+
+def cancel(layout: Layout, id: str | Job, grace: float) -> Job:
+    """Take a waiting job out of the queue, or end a running one with all its processes.
+
+    The rename comes first and settles it as `cancelled`. Its processes, if they are on this host, then get SIGTERM
+    and after `grace` seconds SIGKILL, until nothing carries its token and its log's lock is free: then no process
+    of it lives and none will start (`is_alive` tells whether that came true).
+
+    RACE: between the look and the rename a worker may claim the job or settle it; then look again
+    (tests/spool/test_act.py). CRASH: after the rename the processes go on until the job's worker looks.
+    """
+    while True:
+        job = query.find(layout, id)
+        if isinstance(job.name, FinishedName):
+            raise WrongStateError(f"job {job.id} has ended already", f"{job.state}, {job.result}")
+        cancelled = try_move(layout, job, lifecycle.cancel(job.name, now()))
+        if cancelled is not None:
+            if isinstance(job.name, RunningName):
+                _end_processes(layout, job.name, grace)
+            return cancelled
+        if isinstance(id, Job):
+            raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first")
+        id = job.id
+
+
+def _end_processes(layout: Layout, name: RunningName, grace: float) -> None:
+    """End what the attempt has started, and what its worker was about to start."""
+    from queuectl.spool import processes
+
+    deadline = time.monotonic() + grace + _LAST_HOLDER
+    while True:
+        token, group = _processes_of(layout, name)
+        processes.terminate(token, group, grace)
+        # RACE: a worker that holds the lock may start the command only now: look until it has let go.
+        if not is_alive(layout, name.id) or time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+
+
+def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
+    """The token that the attempt's processes carry, and their process group while its leader lives."""
+    from queuectl.spool import processes
+
+    attempt = logs.read_attempt(layout.log(name.id), name)[0]
+    token = processes.token_of(name, attempt.worker if attempt else name.worker)
+    is_there = attempt is not None and attempt.pid is not None and processes.carries_token(attempt.pid, token)
+    return token, attempt.pid if attempt and is_there else None
+
+
+def is_alive(layout: Layout, id: str) -> bool:
+    """Whether a worker or a process of the job holds its log, or that cannot be told."""
+    try:
+        return lease.is_locked(layout.log(id))
+    except OSError:
+        return True
+
+
+def kill(layout: Layout, id: str | Job, number: int) -> Job:
+    """Send a signal to the processes of a running job, and leave the rest to them and its worker."""
+    from queuectl.spool import processes
+
+    job = query.find(layout, id)
+    if not isinstance(job.name, RunningName):
+        raise WrongStateError(f"job {job.id} is {job.state}", "only a running job has processes to signal")
+    if not processes.send(*_processes_of(layout, job.name), number):
+        raise WrongStateError(f"no process of {job.id} is on this host", f"its worker is {job.name.worker}")
+    return job
+
+
+def hold(layout: Layout, id: str | Job) -> Job:
+    """Keep a waiting job from starting until it is released; nothing if it is held already."""
+    job, name = find_pending(layout, id, "held")
+    return job if name.is_held else move(layout, job, lifecycle.hold(name))
+
+
+def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
+    """Release a held job: at `run_at`, else when its body asks for if that lies ahead, else at once."""
+    job, name = find_pending(layout, id, "released")
+    if not name.is_held:
+        raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
+    if run_at is None:
+        asked = job.body.run_at if job.body and not name.attempts else None
+        run_at = max(now(), asked) if asked else now()
+    return move(layout, job, lifecycle.reschedule(name, run_at=run_at))
+
+
+def first(layout: Layout, id: str | Job) -> Job:
+    """Put a waiting job in front of all that are due; a held one is released by it. Reads names alone."""
+    job, name = find_pending(layout, id, "first in line")
+    due = format_time(now())
+    listing = chain.from_iterable(query.iterate_names(layout, State.PENDING))
+    names = (text for text in listing if looks_pending(text) and text[4:24] <= due)
+    front = min((text for text in names if PendingName.parse(text) not in (None, name)), default=None)
+    return move(layout, job, lifecycle.first(name, PendingName.parse(front) if front else None, now()))

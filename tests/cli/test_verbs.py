@@ -1,0 +1,266 @@
+"""The commands that act on jobs: ids, `-`, filters, the question before, the report after."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool, State
+from queuectl.core.names import PendingName
+from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
+from tests.spool.given import NOW, put, put_finished
+from tests.support import CommandLine, names, wait_for, workers
+
+
+@pytest.fixture
+def full(spool: Spool) -> Spool:
+    """A job in every state, named after it, and one that is held."""
+    put_one_of_each(spool.layout)
+    put(spool.layout, PendingName(10, NOW, 0, "held"), "echo held")
+    spool.hold("held")
+    return spool
+
+
+# --- which jobs
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (["cancel", "--all"], {"ready", "scheduled", "retrying", "held", "running"}),
+        (["cancel", "--state", "ready"], {"ready"}),
+        (["cancel", "--match", "^r.*(ng|dy)$"], {"ready", "retrying", "running"}),
+        (["cancel", "--match", "^echo r", "--state", "pending"], {"ready", "retrying"}),
+        (["cancel", "--until", "1h"], {"ready", "running"}),
+        (["retry", "--all"], {"failed"}),
+        (["retry", "--state", "done"], {"done"}),
+        (["retry", "--result", "exit7"], {"failed"}),
+        (["retry", "--result", "timeout"], set()),
+        (["hold", "--all"], {"ready", "scheduled", "retrying", "held"}),
+        (["hold", "--state", "scheduled"], {"scheduled"}),
+        (["release", "--all"], {"held"}),
+        (["kill", "--all"], {"running"}),
+        (["set", "priority=1", "--match", "echo sched"], {"scheduled"}),
+        (["dlq", "retry", "--match", "true"], {"failed"}),
+        (["dlq", "drop", "--result", "failed"], {"failed"}),
+    ],
+)
+def test_a_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[str]) -> None:
+    """--dry-run prints the ids that a command with these filters is about, and does nothing."""
+    before = {state: names(full.path / state) for state in State}
+    done = cli.run(*words, "--dry-run")
+    assert (done.returncode, set(done.stdout.split())) == (0, ids)
+    assert {state: names(full.path / state) for state in State} == before
+    found = cli.json(*words, "--dry-run")
+    assert {outcome["id"] for outcome in found} == ids
+    assert {outcome["ok"] for outcome in found} <= {None}
+
+
+def test_a_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
+    """Without a terminal it is refused with the count, and done with --yes."""
+    done = cli.run("cancel", "--all")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == "queuectl: this would cancel 5 jobs (1 running, 4 pending)"
+    assert full.counts().dead == 1
+    done = cli.run("cancel", "--state", "pending", "--yes")
+    assert (done.returncode, len(done.stdout.split())) == (0, 4)
+    assert done.stderr.splitlines() == ["4 jobs (4 pending) selected", "4 jobs cancelled"]
+
+
+@pytest.mark.parametrize(("answer", "code", "dead"), [(b"y\n", 0, 4), (b"n\n", 130, 1), (b"\n", 130, 1)])
+def test_a_terminal_is_asked(
+    cli: CommandLine, full: Spool, tmp_path: Path, answer: bytes, code: int, dead: int
+) -> None:
+    """On a terminal the count is part of the question, and anything but yes does nothing."""
+    master, inside = pty.openpty()
+    with open(inside, "rb") as stdin:
+        os.write(master, answer)
+        ended, screen = run_on_terminal(
+            cli.argv("cancel", "--match", "echo (r|s)", "--state", "pending"), tmp_path, stdin=stdin
+        )
+        os.close(master)
+    assert "cancel 3 jobs (3 pending)? [y/N]" in screen
+    assert (ended, full.counts().dead) == (code, dead)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cancel"], "name the jobs, or select them"),
+        (["cancel", "ready", "--all"], "both ids and a selection"),
+        (["cancel", "ready", "--match", "x"], "both ids and a selection"),
+        (["cancel", "--state", "dead"], "this is not for dead jobs"),
+        (["release", "--state", "running"], "this is not for running jobs"),
+        (["cancel", "--match", "a("], "not a regular expression: 'a('"),
+        (["cancel", "--result", "exit999"], "no result 'exit999'"),
+        (["cancel", "--since", "soon"], "not a time: 'soon'"),
+        (["kill", "-s", "NOPE", "running"], "no signal 'NOPE'"),
+        (["set", "ready"], "nothing to set"),
+        (["set", "ready", "id=x"], "'id' cannot be set"),
+        (["set", "ready", "colour=red"], "'colour' cannot be set"),
+        (["set", "ready", "priority=high"], "not a number: priority=high"),
+        (["set", "ready", "timeout=soon"], "not a duration: 'soon'"),
+        (["pause", "--until", "2020-01-01T00:00:00Z"], "that time is over: '2020-01-01T00:00:00Z'"),
+        (["list", "--sort", "x"], "cannot sort by 'x'"),
+        (["list", "--columns", "id,x"], "no column 'x'"),
+        (["list", "--format", "{x}"], "no field 'x'"),
+        (["first"], "missing argument 'ID... | -'"),
+    ],
+)
+def test_usage(cli: CommandLine, full: Spool, words: list[str], said: str) -> None:
+    """What cannot be meant is refused before anything is done, in three lines at most."""
+    before = {state: names(full.path / state) for state in State}
+    done = cli.run(*words)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[0]) == (2, "", f"queuectl: {said}")
+    assert len(done.stderr.splitlines()) <= 3
+    assert {state: names(full.path / state) for state in State} == before
+
+
+def test_ids_from_stdin_and_prefixes(cli: CommandLine, full: Spool) -> None:
+    """`-` takes the first word of each line; an id that fits no job is reported, and the rest done."""
+    done = cli.run("cancel", "-", stdin="read exit7\n\nnope\nsched\nnope\n")
+    assert (done.returncode, done.stdout) == (3, "ready\nscheduled\n")
+    assert done.stderr.splitlines()[0] == "queuectl: no job 'nope'"
+    assert full.counts().dead == 3
+
+
+def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
+    """--json tells of every job that was meant, those that failed too, and leaves the exit code."""
+    done = cli.run("hold", "ready", "running", "nope", "--json")
+    first, second, third = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (first["id"], first["ok"], first["error"], set(first["job"])) == ("ready", True, None, JOB_KEYS)
+    assert (second["ok"], second["job"]) == (False, None)
+    assert second["error"].startswith("job running is running")
+    assert (third["id"], third["ok"]) == ("nope", False)
+    assert full.get("ready").is_held
+
+
+# --- what they do
+
+
+def test_cancel_a_running_job(cli: CommandLine, spool: Spool) -> None:
+    """It is over when the command answers, whichever process the worker is, and `retry` brings it back."""
+    with workers(spool.path):
+        spool.enqueue("echo begun; sleep 300", id="x", max_retries=0)
+        wait_for(lambda: "begun\n" in spool.log_path("x").read_text(), "the start")
+        assert cli.run("cancel", "x").returncode == 0
+        assert not spool.is_alive("x")
+    assert (spool.get("x").state, str(spool.get("x").result)) == (State.DEAD, "cancelled")
+    assert cli.run("cancel", "x").returncode == 1
+    assert cli.ok("retry", "x") == "x"
+
+
+def test_hold_release_first_set(cli: CommandLine, full: Spool) -> None:
+    """Each changes what it says, and is seen in `list` and `status`."""
+    cli.ok("hold", "ready")
+    assert {job["id"] for job in cli.json("list", "--state", "held")} == {"ready", "held"}
+    assert "held       2" in cli.ok("status")
+    cli.ok("release", "ready", "held", "--at", "2999-01-01T00:00:00Z")
+    assert {job["run_at"] for job in cli.json("list", "--state", "scheduled") if job["id"] != "scheduled"} == {
+        "2999-01-01T00:00:00.000Z"
+    }
+    cli.ok("first", "ready", "held")
+    assert [job["id"] for job in cli.json("list", "--state", "ready")] == ["ready", "held"]
+    cli.ok("set", "ready", "priority=7", "timeout=1h30m", "max-retries=2", "env.A=b=c", "backoff_base=1.5", "cwd=/")
+    job = full.get("ready")
+    assert job.fields == {
+        "command": "echo ready", "timeout": 5400, "max_retries": 2, "env": {"A": "b=c"}, "backoff_base": 1.5,
+        "cwd": "/",
+    }  # fmt: skip
+    assert job.priority == 7
+    cli.ok("set", "ready", "timeout=none", "command=echo = here", "run_at=+1h")
+    fields = full.get("ready").fields
+    assert fields is not None
+    assert ("timeout" in fields, fields["command"]) == (False, "echo = here")
+
+
+def test_edit(cli: CommandLine, full: Spool) -> None:
+    """$EDITOR gets a copy; what it saves is the job, what is no job is kept elsewhere."""
+    done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/ready/edited/"})
+    assert (done.returncode, done.stdout) == (0, "ready\n")
+    assert full.get("ready").command == "echo edited"
+    done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/command/comand/"})
+    assert done.returncode == 2
+    kept = Path(done.stderr.splitlines()[-1].removeprefix("  your text is in "))
+    assert "comand" in kept.read_text()
+    kept.unlink()
+    assert full.get("ready").command == "echo edited"
+    done = cli.run("edit", "ready", env={"EDITOR": "true"})
+    assert (done.returncode, done.stderr) == (0, "ready: nothing changed\n1 job as it should be\n")
+    done = cli.run("edit", "ready", env={"EDITOR": "false"})
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor failed")
+
+
+def test_retry_with_an_edit(cli: CommandLine, spool: Spool) -> None:
+    """A file that was refused as no job is mended and retried in one go."""
+    put_finished(spool.layout, "torn", "invalid").write_text('{"command": "echo')
+    done = cli.run("retry", "--edit", "torn", env={"EDITOR": 'sed -i s/echo/true\\"}/'})
+    assert (done.returncode, done.stdout) == (0, "torn\n")
+    assert (spool.get("torn").state, spool.get("torn").command) == (State.PENDING, "true")
+
+
+def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
+    """The reason and the time are shown by `status`; draining keeps a reason that is there."""
+    said = cli.run("pause", "--until", "2999-01-01T00:00:00Z", "new", "disks").stderr
+    assert said.startswith("paused since ")
+    assert said.endswith("reason: new disks\n")
+    found = cli.json("status")
+    assert (found["paused"], found["pause"]["until"]) == (True, "2999-01-01T00:00:00.000Z")
+    assert "new disks" in cli.ok("status")
+    assert cli.json("drain")["paused"]["reason"] == "new disks"
+    assert cli.run("resume").stderr == "workers start jobs again\n"
+    assert cli.run("resume").stderr == "it was not paused\n"
+    assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0}
+    assert spool.is_paused()
+
+
+def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
+    """The code is 5, and the pause stays; jobs of dead workers are told."""
+    done = cli.run("drain", "--timeout", "10ms")
+    assert done.returncode == 5
+    assert "1 job of dead workers: only a worker can settle them" in done.stderr
+    assert full.is_paused()
+
+
+def test_explain(cli: CommandLine, full: Spool) -> None:
+    """Every job that is named is explained, also one that is no job yet; one that is not there is an error."""
+    (full.path / "pending" / "new.json").write_text("{")
+    done = cli.run("explain", "held", "nope", "new", "running")
+    assert done.returncode == 3
+    assert [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "] == ["held", "new.json", "running"]
+    (found,) = cli.json("explain", "held")
+    assert set(found) == {"id", "state", "path", "reasons", "ahead", "starts_at"}
+
+
+# --- list
+
+
+def test_sorting(cli: CommandLine, full: Spool) -> None:
+    """By any key, both ways, over all states, and before the limit."""
+    ids = [job["id"] for job in cli.json("list", "--sort", "id")]
+    assert ids == sorted(ids)
+    assert [job["id"] for job in cli.json("list", "--sort", "-id", "--limit", "2")] == sorted(ids)[:-3:-1]
+    assert cli.json("list", "--sort", "priority")[0]["id"] == "scheduled"
+    assert full.counts().pending == 4
+
+
+def test_columns_and_formats(cli: CommandLine, full: Spool) -> None:
+    """The table has the columns asked for; a template has a line for each job."""
+    assert full.counts().held == 1
+    assert cli.ok("list", "--state", "held", "--columns", "id,when").splitlines()[1].split() == ["held", "held"]
+    template = r"{id}\t{result}\t{exit_code}\t{command}\\"
+    assert cli.ok("list", "--result", "failed", "--format", template) == "failed\texit7\t7\ttrue\\"
+    assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "True |"
+
+
+def test_a_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None:
+    """What somebody sees in a command is found when it is typed, characters of expressions and all."""
+    put(spool.layout, PendingName(10, NOW, 0, "a"), "echo (1+1)")
+    put(spool.layout, PendingName(10, NOW, 0, "b"), "echo 11")
+    assert [job["id"] for job in cli.json("list", "--match", "(1+1)")] == ["a", "b"]
+    assert [job["id"] for job in cli.json("list", "--match", r"\(1\+1\)")] == ["a"]

@@ -1,0 +1,190 @@
+"""`queuectl wait`, `run` and `enqueue --wait`: block, and exit with the job's code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool, State
+from tests.cli.given import JOB_KEYS
+from tests.spool.given import put, put_finished, running_name
+from tests.support import CommandLine, WorkerProcess, environment, wait_for
+
+
+@pytest.fixture
+def worker(spool: Spool) -> WorkerProcess:
+    return WorkerProcess(spool.path, "--count", "2").wait_ready()
+
+
+# --- wait
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [("exit0", 0), ("exit7", 7), ("exit255", 255), ("signal9", 137), ("timeout", 124), ("cancelled", 1), ("lost", 1),
+     ("invalid", 1)],
+)  # fmt: skip
+def test_the_code_of_one_job(cli: CommandLine, spool: Spool, result: str, code: int) -> None:
+    """The exit code of `wait` for one job is the job's own."""
+    put_finished(spool.layout, "x", result, State.DONE if code == 0 else State.DEAD)
+    done = cli.run("wait", "x")
+    assert (done.returncode, done.stdout, done.stderr) == (code, f"x {result} in 1.5 s\n", "")
+
+
+def test_several(cli: CommandLine, spool: Spool) -> None:
+    """For several jobs 0 means that all have succeeded; a code of one of them is not the code of all."""
+    put_finished(spool.layout, "good", "exit0", State.DONE)
+    put_finished(spool.layout, "too", "exit0", State.DONE)
+    put_finished(spool.layout, "bad", "exit7")
+    assert cli.run("wait", "good", "too", "--quiet").returncode == 0
+    done = cli.run("wait", "-", stdin="good\n\nbad exit7\n")
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
+    assert cli.run("wait", "nope", "good").returncode == 3
+
+
+def test_any(cli: CommandLine, spool: Spool) -> None:
+    """--any ends with the first, with its code, whatever the others do."""
+    put(spool.layout, running_name("runs"), state=State.RUNNING)
+    put_finished(spool.layout, "bad", "exit7")
+    done = cli.run("wait", "--any", "runs", "bad", "--json")
+    assert (done.returncode, [job["id"] for job in json.loads(done.stdout)]) == (7, ["bad"])
+
+
+def test_its_own_timeout(cli: CommandLine, spool: Spool) -> None:
+    """The code is 5, and JSON holds those that had ended by then."""
+    put(spool.layout, running_name("runs"), state=State.RUNNING)
+    put_finished(spool.layout, "bad", "exit7")
+    done = cli.run("wait", "runs", "bad", "--timeout", "10ms", "--json")
+    assert (done.returncode, done.stderr) == (5, "queuectl: job runs is still running\n  waited 0.01 s\n")
+    (job,) = json.loads(done.stdout)
+    assert set(job) == JOB_KEYS
+
+
+def test_waiting_for_a_job_that_runs(cli: CommandLine, spool: Spool, worker: WorkerProcess) -> None:
+    """It blocks over retries until the job has ended."""
+    spool.enqueue("exit 75", id="x", max_retries=100_000, backoff_base=0)
+    waiting = subprocess.Popen(cli.argv("wait", "x"), stdout=subprocess.PIPE, env=environment())
+    wait_for(lambda: spool.get("x").attempts > 3, "some attempts")
+    assert (waiting.poll(), worker.process.poll()) == (None, None)
+    spool.cancel("x")
+    out, _ = waiting.communicate(timeout=30)
+    assert (waiting.returncode, out.split()[:2]) == (1, [b"x", b"cancelled"])
+
+
+def test_enqueue_and_wait(cli: CommandLine, worker: WorkerProcess) -> None:
+    """`enqueue --wait` prints the ids at once and exits as `wait` does, for one job, several, and many lines."""
+    done = cli.run("enqueue", "--wait", "--id", "x", "--max-retries", "0", "--", "exit 9")
+    assert (done.returncode, done.stdout, done.stderr) == (9, "x\n", "")
+    lines = '{"command": "true"}\n{"command": "exit 9", "max_retries": 0}\n'
+    assert cli.run("enqueue", "--wait", "-", stdin=lines).returncode == 1
+    assert cli.run("enqueue", "--wait", "-", stdin='{"command": "true"}\n').returncode == 0
+    assert worker.process.poll() is None
+
+
+# --- run
+
+
+def test_run(cli: CommandLine, worker: WorkerProcess) -> None:
+    """The command's output goes to stdout, byte for byte, and its code is the exit code."""
+    done = cli.run("run", "-q", "--max-retries", "0", "--", "printf 'a\\n\\n#queuectl \\nb'; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "a\n\n#queuectl \nb", "")
+    done = cli.run("run", "--id", "x", "--", "echo", "a b")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a b\n", "x is queued\n")
+    assert worker.process.poll() is None
+
+
+def test_run_over_retries(cli: CommandLine, worker: WorkerProcess) -> None:
+    """Every attempt's output comes, and the last one's code counts."""
+    command = 'echo "try $QUEUECTL_ATTEMPT"; test "$QUEUECTL_ATTEMPT" = 2'
+    done = cli.run("run", "--id", "x", "--max-retries", "1", "--", command)
+    assert (done.returncode, done.stdout) == (0, "try 1\ntry 2\n")
+    assert done.stderr.splitlines() == ["x is queued", "-- attempt 1 ended: exit1", "-- attempt 2"]
+    assert worker.process.poll() is None
+
+
+def test_run_as_json(cli: CommandLine, worker: WorkerProcess) -> None:
+    """--json prints the job once it has ended, and nothing of its output."""
+    done = cli.run("run", "--json", "-q", "--", "echo hi")
+    assert (set(json.loads(done.stdout)), done.returncode) == (JOB_KEYS, 0)
+    assert worker.process.poll() is None
+
+
+def test_run_without_a_worker(cli: CommandLine, spool: Spool) -> None:
+    """After a second it says why nothing happens; SIGINT without a terminal leaves the job to itself."""
+    running = subprocess.Popen(
+        cli.argv("run", "--id", "x", "--", "true"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert running.stderr is not None
+    assert running.stderr.readline() == b"x is queued\n"
+    assert running.stderr.readline().startswith(b"x waits: no worker is alive")
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=20)
+    assert (running.returncode, said) == (130, b"x goes on without you; see: queuectl logs -f x\n")
+    assert spool.get("x").state is State.PENDING
+
+
+class Terminal:
+    """A `queuectl run` whose three streams are a terminal."""
+
+    def __init__(self, argv: list[str], cwd: Path) -> None:
+        self._master, inside = pty.openpty()
+        self.process = subprocess.Popen(
+            argv, stdin=inside, stdout=inside, stderr=inside, cwd=cwd, env=environment(TERM="xterm")
+        )
+        os.close(inside)
+        os.set_blocking(self._master, False)
+        self.screen = ""
+
+    def shows(self, text: str) -> bool:
+        with suppress(OSError):  # nothing is there yet, or nobody is any more
+            self.screen += os.read(self._master, 65536).decode()
+        return text in self.screen
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(cli: CommandLine, tmp_path: Path, worker: WorkerProcess) -> Iterator[Terminal]:
+    """It runs the job x, which has begun."""
+    assert worker.process.poll() is None
+    terminal = Terminal(cli.argv("run", "--id", "x", "--", "echo begun; sleep 300"), tmp_path)
+    wait_for(lambda: terminal.shows("begun"), "the output")
+    yield terminal
+    terminal.close()
+
+
+@pytest.mark.parametrize(("answer", "code", "state"), [("c\n", 1, State.DEAD), ("\n", 130, State.RUNNING)])
+def test_ctrl_c_on_a_terminal_asks(terminal: Terminal, spool: Spool, answer: str, code: int, state: State) -> None:
+    """Cancel ends the job; anything else leaves it to itself, and says how to look at it."""
+    terminal.process.send_signal(signal.SIGINT)
+    wait_for(lambda: terminal.shows("[d]etach, or [c]ancel it?"), "the question")
+    terminal.type(answer)
+    assert wait_for(lambda: terminal.process.poll() is not None and [terminal.process.returncode], "the end") == [code]
+    assert spool.get("x").state is state
+
+
+def test_a_second_ctrl_c_detaches(terminal: Terminal, spool: Spool) -> None:
+    """Who presses it again wants to go."""
+    terminal.process.send_signal(signal.SIGINT)
+    wait_for(lambda: terminal.shows("[c]ancel it?"), "the question")
+    terminal.process.send_signal(signal.SIGINT)
+    assert wait_for(lambda: terminal.process.poll() is not None and [terminal.process.returncode], "the end") == [130]
+    assert spool.get("x").state is State.RUNNING
