@@ -27,6 +27,7 @@ def test_it_counts_as_status_does(spool: Spool, snapshot: Snapshot) -> None:
     """The counts of a view are those of `queuectl status`."""
     spool.enqueue("true")
     spool.enqueue("true", run_at="2100-01-01T00:00:00Z")
+    spool.hold(spool.enqueue("true").id)
     put_finished(spool.layout, "gone")
     (spool.path / "pending" / "dropped.json").write_text("{}")
     at = now()
