@@ -66,6 +66,8 @@ class Hooks:
         self._layout = context.spool.layout
         self._scripts = _Lane("hook", self._run_script, context)
         self._webhook = _Lane("webhook", self._call, context)
+        self._starting = threading.Lock()  # RACE: a hook that starts while all are ended (tests/work/test_hooks.py)
+        self._is_over = False
         self._process: subprocess.Popen[bytes] | None = None
         self._with_script: frozenset[str] = frozenset()
         self._with_webhook: frozenset[str] = frozenset()
@@ -96,7 +98,9 @@ class Hooks:
         deadline = time.monotonic() + self._context.settings.hook_timeout
         for lane in (self._scripts, self._webhook):
             lane.finish(deadline)
-        process = self._process
+        with self._starting:
+            self._is_over = True
+            process = self._process
         if process is not None:
             _end(process)
 
@@ -128,18 +132,20 @@ class Hooks:
         try:
             os.write(stdin, self._message(news))
             os.lseek(stdin, 0, os.SEEK_SET)
-            process = subprocess.Popen(
-                [path],
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=self._layout.root,
-                env={**os.environ, "QUEUECTL_SPOOL": self._layout.root, "QUEUECTL_EVENT": news.event},
-                start_new_session=True,
-            )
+            with self._starting:
+                if self._is_over:
+                    return
+                self._process = process = subprocess.Popen(
+                    [path],
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._layout.root,
+                    env={**os.environ, "QUEUECTL_SPOOL": self._layout.root, "QUEUECTL_EVENT": news.event},
+                    start_new_session=True,
+                )
         finally:
             os.close(stdin)
-        self._process = process
         output, code = _await(process, time.monotonic() + seconds)
         self._process = None
         if code is None:
