@@ -7,7 +7,7 @@ may be missed once, so whoever needs certainty looks again (`locate` does).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,6 +15,7 @@ from itertools import islice
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import (
+    SUFFIX,
     FinishedName,
     Name,
     PendingName,
@@ -142,6 +143,19 @@ def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[Stat
         if found:
             return found
     return None
+
+
+def locate_all(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[State, str]]]:
+    """Where the jobs of these ids lie, each id with all its files; one listing of each directory, however many."""
+    found: dict[str, list[tuple[State, str]]] = {}
+    for state in STATES if ids else ():
+        skip = _FIELDS_BEFORE_ID[state]
+        for names in iterate_names(layout, state):
+            for name in names:
+                id = name.split("-", skip)[-1].removesuffix(SUFFIX)
+                if id in ids and (parsed := parse_name(state, name)) and parsed.id == id:
+                    found.setdefault(id, []).append((state, name))
+    return found
 
 
 def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -> dict[str, tuple[State, str]]:

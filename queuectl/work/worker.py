@@ -187,7 +187,8 @@ class Worker:
 
     def _is_spool_empty(self) -> bool:
         """Whether a fresh look finds nothing pending and nothing running, under this worker or any other."""
-        if any(not is_ignored(name) for name in query.list_names(self.layout, State.PENDING)):
+        pieces = query.iterate_names(self.layout, State.PENDING)
+        if any(not is_ignored(name) for names in pieces for name in names):
             return False
         return not any(RunningName.parse(name) for name in query.list_names(self.layout, State.RUNNING))
 
