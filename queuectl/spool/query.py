@@ -64,10 +64,10 @@ def list_raw_names(layout: Layout, state: State) -> list[bytes]:
     return os.listdir(os.fsencode(layout.directory(state)))
 
 
-def iterate_names(layout: Layout, state: State) -> Iterator[list[str]]:
+def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator[list[str]]:
     """The same in lists of some thousands: in flat memory, however many there are."""
     with os.scandir(layout.directory(state)) as entries:
-        while names := [entry.name for entry in islice(entries, _PIECE)]:
+        while names := [entry.name for entry in islice(entries, piece)]:
             yield names
 
 

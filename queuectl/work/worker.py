@@ -187,7 +187,7 @@ class Worker:
 
     def _is_spool_empty(self) -> bool:
         """Whether a fresh look finds nothing pending and nothing running, under this worker or any other."""
-        pieces = query.iterate_names(self.layout, State.PENDING)
+        pieces = query.iterate_names(self.layout, State.PENDING, 100)  # of a million for later one is enough
         if any(not is_ignored(name) for names in pieces for name in names):
             return False
         return not any(RunningName.parse(name) for name in query.list_names(self.layout, State.RUNNING))

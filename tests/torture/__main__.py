@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import environment
-from tests.torture import fulldisk, litter, powercut, recipe, storm, variants, volumes
+from tests.torture import crowd, fulldisk, litter, powercut, recipe, storm, variants, volumes
 from tests.torture.syscalls import OPERATIONS
 
 Outcome = tuple[str, list[str]]
@@ -101,6 +101,19 @@ def _litter(home: Path, short: bool) -> Outcome:
     )
 
 
+def _crowd(home: Path, short: bool) -> Outcome:
+    """On a file system in memory of its own, for three million names are more than /dev/shm takes by default."""
+    if short:
+        found = crowd.gather(home, 20_000, window=2000)
+    else:
+        with volumes.volume("tmpfs", home, "size=50%,nr_inodes=0") as memory:
+            found = crowd.gather(memory.path, 1_000_000)
+    text = f"{found.pending:,} pending and {found.done:,} done: worker {found.worker_peak / 1024:.0f} MiB, "
+    text += f"{found.worker_growth / 1024:+.1f} MiB since half of them; "
+    text += f"fsck {found.fsck_peak / 1024:.0f} MiB, {found.fsck_calls_each:.2f} calls for each job"
+    return text, found.problems
+
+
 def _variants(home: Path, short: bool) -> Outcome:
     """Each planted fault must be caught, by the storm, by the order of calls, or by a power cut."""
     caught, problems = [], []
@@ -159,6 +172,7 @@ CASES = (
         _suite("tests/spool/test_drops.py", "tests/e2e/test_malformed.py"),
         ("rsync", "vim.tiny"),
     ),
+    Case("a million pending, a million done", _crowd, (), "tmpfs"),
     Case("clock steps, suspend, lost events", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
     Case("planted faults are caught", _variants, ("strace", "flock")),
 )

@@ -40,8 +40,6 @@ _GROWTH = 6 << 10
 """KiB that a worker may grow when the spool doubles: what the allocator does, not what is kept."""
 _FEW = 2000
 """Calls and names that do not depend on the size of the spool: modules, /proc."""
-_PIECE = 10_000
-"""Names that a look at whether anything is left may list."""
 _LINKS = 30_000
 """Of one file; ext4 takes 65,000."""
 
@@ -77,8 +75,7 @@ def gather(home: Path, number: int, *, window: int = 0) -> Crowd:
         _judge_command(name, small[name], large[name], 2 * number, found.problems)
     for name in ("worker", "paused worker"):
         _judge_worker(name, small[name], large[name], number, found.problems)
-    most = small["draining worker"].names + _LISTINGS * number
-    if large["draining worker"].names > max(most, 2 * _RINGS * _PIECE):
+    if large["draining worker"].names > small["draining worker"].names + _LISTINGS * number // 2:
         found.problems.append(f"draining worker: {large['draining worker']}, after {small['draining worker']}")
     found.worker_peak = large["worker"].peak
     found.worker_growth = large["worker"].peak - small["worker"].peak
