@@ -302,6 +302,9 @@ class Worker:
             self.context.report.once("config", now, "warning", f"the settings stay as they were: {error}")
 
     def _check_trigger(self) -> None:
+        if self._trigger.overflows:
+            text = "the kernel has dropped file events (see fs.inotify.max_queued_events): pending/ is listed instead"
+            self.context.report.once("overflow", self.context.now(), "warning", text)
         if self._trigger.is_alive:
             return
         had_problem = self._trigger.problem is not None

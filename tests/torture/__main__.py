@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import environment
-from tests.torture import crowd, fulldisk, litter, powercut, recipe, storm, variants, volumes
+from tests.torture import crowd, events, fulldisk, litter, powercut, recipe, storm, variants, volumes
 from tests.torture.syscalls import OPERATIONS
 
 Outcome = tuple[str, list[str]]
@@ -35,12 +35,13 @@ class Case:
     run: Callable[[Path, bool], Outcome]
     programs: tuple[str, ...] = ()
     volume: str = ""
+    obstacle: Callable[[], str | None] = lambda: None
 
     def missing(self) -> str | None:
         for program in self.programs:
             if shutil.which(program) is None:
                 return f"{program} is not installed"
-        return volumes.missing(self.volume) if self.volume else None
+        return (volumes.missing(self.volume) if self.volume else None) or self.obstacle()
 
 
 def _storm(shells: bool, variant: str = "") -> Callable[[Path, bool], Outcome]:
@@ -173,7 +174,8 @@ CASES = (
         ("rsync", "vim.tiny"),
     ),
     Case("a million pending, a million done", _crowd, (), "tmpfs"),
-    Case("clock steps, suspend, lost events", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
+    Case("clock steps, suspend, dead watch", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
+    Case("no inotify, a queue of 64", _suite("tests/torture/test_events.py"), ("unshare",), obstacle=events.missing),
     Case("planted faults are caught", _variants, ("strace", "flock")),
 )
 
