@@ -184,7 +184,9 @@ def _drain(home: Path, spool: Spool, window: int, problems: list[str]) -> Cost:
     report = home / "drain.count"
     worker = WorkerProcess(spool.path, "--drain", prefix=counting.command(report, window))
     for number in range(_RINGS):
-        spool.enqueue("true", id=f"ring{number}")
+        file = spool.path / "tmp" / "ring"
+        file.write_text(json.dumps({"command": ["true"], "id": f"ring{number}"}))
+        file.rename(spool.path / "pending" / f"ring {number}.json")
         for _ in _while_alive(worker):
             if worker.has("done", f"ring{number}"):
                 break
