@@ -34,7 +34,7 @@ _LISTINGS = 4
 """How often a command may see each name: twice for an id that is not found at once, and what comes on top."""
 _PER_NAME = 400
 """Bytes that a command may take for each job."""
-_BASE = 64 << 10
+_BASE = 80 << 10
 """KiB that a worker, or a command beside an empty spool, may take."""
 _GROWTH = 6 << 10
 """KiB that a worker may grow when the spool doubles: what the allocator does, not what is kept."""
