@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from queuectl.core import body
-from queuectl.core.names import SUFFIX, FinishedName, Name, RunningName, is_ignored, is_valid_id, is_worker
+from queuectl.core.names import SUFFIX, FinishedName, Name, PendingName, RunningName, is_ignored, is_valid_id, is_worker
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool import clock, drops, files, layout, lease, logs, query, rescue
@@ -55,28 +54,21 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    state: State
-    text: str
-    name: Name
-
-
 def check(spool: Layout, host: str) -> Iterator[Finding]:
     """Everything that is off in a spool, seen from the workers' host `host`."""
     yield from _check_directories(spool)
-    known: dict[str, list[_File]] = defaultdict(list)
+    known: set[str] = set()  # of a million jobs nothing else is kept
+    twins: set[str] = set()
     for state in STATES:
         for text in sorted(query.list_names(spool, state)):
             name = query.parse_name(state, text)
             if name is None:
                 yield from _check_foreign(spool, state, text)
                 continue
-            known[name.id].append(_File(state, text, name))
+            (twins if name.id in known else known).add(name.id)
             yield from _check_job(spool, state, text, name)
-    for id, held in known.items():
-        if len(held) > 1:
-            yield from _check_twins(spool, id, held)
+    for id, held in sorted(query.find_files(spool, twins).items()):
+        yield from _check_twins(spool, id, held)
     yield from _check_orphans(spool, host)
     yield from _check_logs(spool, known)
     yield from _check_leftovers(spool)
@@ -141,28 +133,29 @@ def _problem_of(path: str) -> str | None:
     return None
 
 
-def _check_twins(spool: Layout, id: str, held: list[_File]) -> Iterator[Finding]:
+def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Iterator[Finding]:
     """An id names one job. Of two files the one that has come furthest is the job."""
-    there = [file for file in held if not files.is_gone(spool.job(file.state, file.text))]
+    there = [file for file in held if not files.is_gone(spool.job(*file))]
     if len(there) < 2:
         return  # it moved while the directories were listed
     order = (State.RUNNING, State.DONE, State.DEAD, State.PENDING)
-    first, *others = sorted(there, key=lambda file: (order.index(file.state), file.text))
+    (state, first), *others = sorted(there, key=lambda file: (order.index(file[0]), file[1]))
     for twin in others:
-        mend = _refuse(spool, twin) if twin.state is State.PENDING else None
+        mend = _refuse(spool, id, twin[1]) if twin[0] is State.PENDING else None
         yield Finding(
             Weight.PROBLEM,
-            spool.job(twin.state, twin.text),
-            f"the id {id} is held by {first.state}/{first.text} too",
+            spool.job(*twin),
+            f"the id {id} is held by {state}/{first} too",
             "it goes to the dead letters as a duplicate" if mend else "remove one of the two",
             mend,
         )
 
 
-def _refuse(spool: Layout, twin: _File) -> Callable[[], bool]:
+def _refuse(spool: Layout, id: str, text: str) -> Callable[[], bool]:
     def mend() -> bool:
-        reason = f"duplicate: the id {twin.name.id!r} is taken"
-        return drops.refuse(spool, twin.text, reason, clock.now(), twin.name.priority) is not None
+        name = PendingName.parse(text)
+        assert name is not None
+        return drops.refuse(spool, text, f"duplicate: the id {id!r} is taken", clock.now(), name.priority) is not None
 
     return mend
 
@@ -180,22 +173,26 @@ def _check_orphans(spool: Layout, host: str) -> Iterator[Finding]:
             yield Finding(Weight.NOTE, path, "a worker of another host has it, and cannot be seen from here", remedy)
 
 
-def _check_logs(spool: Layout, known: dict[str, list[_File]]) -> Iterator[Finding]:
-    for entry in sorted(os.listdir(spool.logs)) if os.path.isdir(spool.logs) else ():
+def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
+    suspects: dict[str, bool] = {}  # whether the log is empty
+    for entry in os.listdir(spool.logs) if os.path.isdir(spool.logs) else ():
         id = entry.removesuffix(".log")
         if id in known or not entry.endswith(".log") or not is_valid_id(id):
             continue
         path = spool.log(id)
-        try:
+        with suppress(FileNotFoundError):
             is_empty = os.lstat(path).st_size == 0
-        except FileNotFoundError:
-            continue
-        if lease.is_locked(path) or query.locate(spool, id):
-            continue
+            if not lease.is_locked(path):
+                suspects[id] = is_empty
+    for _ in range(2):  # as a job that moves backwards may be missed once
+        for id in query.find_files(spool, suspects):
+            del suspects[id]
+    for id, is_empty in sorted(suspects.items()):
+        path = spool.log(id)
         if is_empty:
             what = "reserves an id for a job that never came: its submit broke off"
             yield Finding(Weight.NOTE, path, what, "the id is free; the log can go", _forget_log(spool, id))
-        else:
+        elif not files.is_gone(path):
             yield Finding(Weight.NOTE, path, "a log without its job", "remove it if nobody needs it")
 
 

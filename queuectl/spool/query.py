@@ -65,10 +65,10 @@ def list_raw_names(layout: Layout, state: State) -> list[bytes]:
     return os.listdir(os.fsencode(layout.directory(state)))
 
 
-def iterate_names(layout: Layout, state: State) -> Iterator[list[str]]:
+def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator[list[str]]:
     """The same in lists of some thousands: in flat memory, however many there are."""
     with os.scandir(layout.directory(state)) as entries:
-        while names := [entry.name for entry in islice(entries, _PIECE)]:
+        while names := [entry.name for entry in islice(entries, piece)]:
             yield names
 
 
@@ -146,6 +146,19 @@ def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[Stat
         if found:
             return found
     return None
+
+
+def find_files(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[State, str]]]:
+    """Where the jobs of these ids lie, each id with all its files; one listing of each directory, however many."""
+    found: dict[str, list[tuple[State, str]]] = {}
+    for state in STATES if ids else ():
+        skip = _FIELDS_BEFORE_ID[state]
+        for names in iterate_names(layout, state):
+            for name in names:
+                id = name.split("-", skip)[-1].removesuffix(SUFFIX)
+                if id in ids and (parsed := parse_name(state, name)) and parsed.id == id:
+                    found.setdefault(id, []).append((state, name))
+    return found
 
 
 def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -> dict[str, tuple[State, str]]:

@@ -31,13 +31,14 @@ class Trigger:
         self._ring = ring
         self._observer: BaseObserver | None = None
         self.problem: str | None = None
+        self.overflows = 0  # how often the kernel has dropped events because too many waited
         self.open()
 
     def open(self) -> None:
         """Start watching, or say in `problem` why that fails; may be called again later."""
         self.close()
         try:
-            self._observer = _start_observer(self._places, self._ring)
+            self._observer = _start_observer(self._places, self._ring, self._overflow)
             self.problem = None
         except Exception as error:  # watchdog raises what the platform's backend does: OSError, ImportError, its own
             self.problem = f"{type(error).__name__}: {error}"
@@ -50,6 +51,10 @@ class Trigger:
             return False
         return all(emitter.is_alive() for emitter in observer.emitters) and _reader_is_alive(observer)
 
+    def _overflow(self) -> None:
+        self.overflows += 1
+        self._ring(None)
+
     def close(self) -> None:
         observer, self._observer = self._observer, None
         if observer is not None:
@@ -58,7 +63,7 @@ class Trigger:
                 observer.join(timeout=2)
 
 
-def _start_observer(places: Sequence[str], ring: Ring) -> BaseObserver:
+def _start_observer(places: Sequence[str], ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
 
     class Handler(FileSystemEventHandler):
@@ -67,7 +72,7 @@ def _start_observer(places: Sequence[str], ring: Ring) -> BaseObserver:
                 return
             ring(None if event.is_directory else os.fsdecode(event.src_path))
 
-    observer = _make_observer(ring)
+    observer = _make_observer(overflow)
     for place in places:
         observer.schedule(Handler(), place)
     try:
@@ -78,12 +83,12 @@ def _start_observer(places: Sequence[str], ring: Ring) -> BaseObserver:
     return observer
 
 
-def _make_observer(ring: Ring) -> BaseObserver:
+def _make_observer(overflow: Callable[[], None]) -> BaseObserver:
     """An observer that rings at once, even right after a job was claimed.
 
     Stock watchdog 7.1.0 keeps an IN_MOVED_FROM (every claim is one) for 0.5 s in the hope of its
     IN_MOVED_TO, and everything behind it; so that event is not asked for here
-    (tests/spool/test_trigger.py). An overflow of the kernel's queue rings for everything.
+    (tests/spool/test_trigger.py). `overflow` is called when the kernel's queue of events was full.
     """
     import sys
 
@@ -108,7 +113,7 @@ def _make_observer(ring: Ring) -> BaseObserver:
     class Group(InotifyWatchGroup):
         def on_queue_overflow(self) -> None:
             super().on_queue_overflow()
-            ring(None)
+            overflow()
 
     class Emitter(InotifyEmitter):
         def on_thread_start(self) -> None:

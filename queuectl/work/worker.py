@@ -241,7 +241,8 @@ class Worker:
 
     def _is_spool_empty(self) -> bool:
         """Whether a fresh look finds nothing running, under this worker or any other, and only held jobs pending."""
-        if any(not is_ignored(name) and not looks_held(name) for name in query.list_names(self.layout, State.PENDING)):
+        pieces = query.iterate_names(self.layout, State.PENDING, 100)  # of a million for later one is enough
+        if any(not is_ignored(name) and not looks_held(name) for names in pieces for name in names):
             return False
         return not any(RunningName.parse(name) for name in query.list_names(self.layout, State.RUNNING))
 
@@ -367,6 +368,9 @@ class Worker:
             self.context.report.once("config", now, "warning", f"the settings stay as they were: {error}")
 
     def _check_trigger(self) -> None:
+        if self._trigger.overflows:
+            text = "the kernel has dropped file events (see fs.inotify.max_queued_events): pending/ is listed instead"
+            self.context.report.once("overflow", self.context.now(), "warning", text)
         if self._trigger.is_alive:
             return
         had_problem = self._trigger.problem is not None

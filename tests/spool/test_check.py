@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,4 +126,39 @@ def test_a_job_that_moves_meanwhile_is_no_twin(layout: Layout, monkeypatch: pyte
         return found
 
     monkeypatch.setattr(os, "listdir", move_after_first)
+    assert findings(layout) == []
+
+
+@pytest.mark.parametrize("logs", [1, 30])
+def test_logs_without_jobs_cost_two_listings_however_many(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, logs: int
+) -> None:
+    """Each such log is told, and the spool is not listed once more for each of them."""
+    for number in range(logs):
+        Path(layout.log(f"lost{number}")).write_text("output")
+    put_finished(layout, "x")
+    Path(layout.log("x")).write_text("output")
+    scanned = []
+    real = os.scandir
+
+    def scandir(directory: str) -> Any:
+        scanned.append(directory)
+        return real(directory)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [finding.what for finding in findings(layout)] == ["a log without its job"] * logs
+    assert scanned.count(layout.directory(State.DEAD)) == 2
+
+
+def test_a_log_whose_job_comes_meanwhile_is_not_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was submitted while the spool was listed has its log, and is found when that is looked at again."""
+    Path(layout.log("x")).write_text("output")
+    real = os.listdir
+
+    def submit_before_logs(directory: str) -> list[str]:
+        if directory == layout.logs:
+            put(layout, pending_name("x"))
+        return real(directory)
+
+    monkeypatch.setattr(os, "listdir", submit_before_logs)
     assert findings(layout) == []

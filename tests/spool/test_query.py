@@ -43,6 +43,18 @@ def add_foreign(layout: Layout) -> None:
     Path(layout.job(State.RUNNING, pending_name("y"))).write_text("{}")
 
 
+def test_find_files_finds_every_file_of_these_ids(full: Layout) -> None:
+    """Each id with all the files that hold it, in whatever states; ids that are held by none are left out."""
+    put(full, pending_name("worked"))
+    add_foreign(full)
+    found = query.find_files(full, {"first", "worked", "work", "zzz"})
+    assert {id: [state for state, _ in files] for id, files in found.items()} == {
+        "first": [State.RUNNING],
+        "worked": [State.PENDING, State.DONE],
+    }
+    assert query.find_files(full, ()) == {}
+
+
 def test_counts(full: Layout) -> None:
     """Pending jobs are ready, scheduled or retrying, by their time and attempts."""
     counts = query.count(full, NOW)

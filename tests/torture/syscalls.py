@@ -12,8 +12,8 @@ The operations run in forked children that are attached to, so only their own ca
 
 from __future__ import annotations
 
-import ctypes  # noqa: F401 - this and others of the kind are loaded when first used, which is not to be struck
-import difflib  # noqa: F401
+import ctypes
+import difflib  # noqa: F401 - this and others of the kind are loaded when first used, which is not to be struck
 import encodings.utf_8_sig  # noqa: F401
 import json
 import os
@@ -21,6 +21,7 @@ import re
 import select
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import NoReturn
 
 import portalocker  # noqa: F401
 import watchdog.observers.inotify  # noqa: F401
@@ -55,6 +57,7 @@ FALLIBLE = re.compile(
 _WAITING = ("select", "pselect6", "restart_syscall", "rt_sigreturn", "exit_group")
 _CRASHED = 99
 _REFUSED = 98
+_PR_SET_PDEATHSIG = 1
 _LINE = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?([a-z_0-9]+)\(")
 
 Act = Callable[[], None]
@@ -241,17 +244,30 @@ class Figures:
     problems: list[str] = field(default_factory=list)
 
 
-def _run(act: Act, said: Path) -> int:
-    """Do it in this (forked) process; the exit code tells how it ended."""
+def _act(act: Act, said: Path) -> NoReturn:
+    """Do it in this (forked) process and end; the exit code tells how it went.
+
+    Whatever happens, what forked it goes on in the parent alone: a fault may strike the saying too.
+    """
+    code, text = 0, ""
     try:
-        act()
-    except (QueuectlError, NotJsonError, OSError) as error:
-        said.write_text(f"{type(error).__name__}: {error}")
-        return _REFUSED
-    except BaseException:
-        said.write_text(traceback.format_exc())
-        return _CRASHED
-    return 0
+        try:
+            act()
+        except (QueuectlError, NotJsonError, OSError) as error:
+            code, text = _REFUSED, f"{type(error).__name__}: {error}"
+        except BaseException:
+            code, text = _CRASHED, traceback.format_exc()
+        if text:
+            said.write_text(text)
+    except OSError as error:
+        os.write(2, f"{text} (not written to {said}: {error})\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """When a timeout ends whoever asked for this, nothing goes on striking and being counted."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _in_child(act: Act, said: Path, strace: list[str], trace: Path) -> int:
@@ -259,8 +275,9 @@ def _in_child(act: Act, said: Path, strace: list[str], trace: Path) -> int:
     gate_r, gate_w = os.pipe()
     pid = os.fork()
     if pid == 0:
+        _die_with_parent()
         select.select([gate_r], [], [])
-        os._exit(_run(act, said))
+        _act(act, said)
     os.close(gate_r)
     tracer = subprocess.Popen(
         ["strace", "-o", str(trace), "-p", str(pid), *strace], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
@@ -306,7 +323,8 @@ def _mend(scene: Scene) -> list[str]:
     said = scene.home / "mend"
     pid = os.fork()
     if pid == 0:
-        os._exit(_run(lambda: Worker(scene.context(), drain=True).run(), said))
+        _die_with_parent()
+        _act(lambda: Worker(scene.context(), drain=True).run(), said)
     _, status = os.waitpid(pid, 0)
     if status:
         problems.append(f"the worker that was to mend it: {said.read_text() if said.exists() else status}")
@@ -362,6 +380,7 @@ def sweep(operation: str, fault: str, step: int = 1) -> Figures:
 
 
 def main(arguments: list[str]) -> int:
+    _die_with_parent()
     operation, fault, *rest = arguments
     figures = sweep(operation, fault, int(rest[0]) if rest else 1)
     print(json.dumps(vars(figures)))

@@ -1,15 +1,14 @@
-"""Everything stopped and continued, and every inotify instance used up: by real signals and the real limit."""
+"""Everything stopped and continued, by real signals."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 from queuectl import Spool
 from queuectl.spool import processes
-from tests.support import CommandLine, WorkerProcess, names, need, wait_for
+from tests.support import WorkerProcess, names, wait_for
 from tests.torture import checker, witness
 
 
@@ -64,19 +63,3 @@ def _start_line(spool: Spool, running: str) -> str:
     id = running.rsplit("-", 1)[1].removesuffix(".json")
     lines = spool.log_path(id).read_text().splitlines()
     return next((line for line in lines if " start " in line and "pid=" in line), "")
-
-
-def test_the_last_inotify_instance_is_taken(spool: Spool, cli: CommandLine) -> None:
-    """With the kernel's own limit reached a worker says so once, and still starts what is dropped."""
-    need("unshare")
-    cli.ok("config", "set", "rescan", "1000")
-    limit = 'echo 0 >/proc/sys/user/max_inotify_instances; exec "$@"'  # of a user namespace of the worker's own
-    prefix = ("unshare", "-Ur", "sh", "-c", limit, "sh", sys.executable, "-m", "queuectl")
-    worker = WorkerProcess(spool.path, prefix=prefix).wait_ready()
-    wait_for(lambda: worker.has("warning"))
-    for id in ("x", "y"):
-        (spool.path / "pending" / f"dropped {id}.json").write_text(f'{{"command": "true", "id": "{id}"}}')
-        wait_for(lambda id=id: worker.has("done", id))  # type: ignore[misc]
-    warnings = [event["message"] for event in worker.events() if event["event"] == "warning"]
-    assert len(warnings) == 1
-    assert "no file events" in warnings[0]

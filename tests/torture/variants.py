@@ -1,6 +1,8 @@
 """queuectl, broken on purpose: the checker must catch every one of these.
 
-python -m tests.torture.variants NAME [the words of queuectl]
+python tests/torture/variants.py NAME [the words of queuectl]
+
+NAME may also be `none`: the real queuectl, started in the same way, which must pass where the variants fail.
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ def lockf_instead_of_flock() -> None:
     lease.try_lock = try_lock
 
 
+NONE = "none"
 VARIANTS: dict[str, Callable[[], None]] = {
     "no-file-fsync": no_file_fsync,
     "no-directory-fsync": no_directory_fsync,
@@ -88,14 +91,24 @@ VARIANTS: dict[str, Callable[[], None]] = {
     "lockf-instead-of-flock": lockf_instead_of_flock,
 }
 
+SYMPTOMS = {
+    "fixed-claim-name": "there is no worker",
+    "liveness-by-pid": "recycled: still running",
+    "explicit-unlock": "nobody holds the lock of attempt",
+    "lockf-instead-of-flock": "nobody holds the lock of attempt",
+}
+"""What a storm must say of each of these: a worker that did not even start would be found faulty too."""
+
 
 def command(name: str) -> Sequence[str]:
-    """The words that start this variant instead of `queuectl`; none for the real one."""
-    return (sys.executable, "-m", "tests.torture.variants", name) if name else ()
+    """The words that start this variant instead of `queuectl`, in any directory; none for the real one."""
+    return (sys.executable, "-P", __file__, name) if name else ()
 
 
 def main() -> None:
-    VARIANTS[sys.argv.pop(1)]()
+    name = sys.argv.pop(1)
+    if name != NONE:
+        VARIANTS[name]()
     from queuectl.cli.main import main
 
     main()
