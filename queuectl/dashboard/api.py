@@ -19,7 +19,7 @@ from queuectl.spool import shapes
 from queuectl.spool.query import Counts
 
 _MOST = 1000
-_STATES = ("ready", "scheduled", "retrying", "running", "done", "dead")
+_STATES = ("ready", "scheduled", "retrying", "held", "running", "done", "dead")
 
 
 def _json(value: Any, status: int = 200) -> Any:

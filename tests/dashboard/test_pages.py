@@ -149,6 +149,26 @@ def test_what_needs_attention_is_said_on_every_page(spool: Spool, client: Client
         assert "No worker is alive" in page
 
 
+def test_a_held_job_is_called_so(spool: Spool, client: Client) -> None:
+    """By icon and word in lists and on its page, with no time that nobody means; it has a list of its own."""
+    spool.enqueue("true", id="x")
+    spool.enqueue("true", id="later", run_at="2100-01-01T00:00:00Z")
+    spool.hold("x")
+    for path in ("/jobs", "/jobs?state=pending", "/jobs?state=held", "/jobs/x"):
+        page = wait_text(client, path, '#i-held"/></svg>held</span>')
+        assert 'datetime="9999' not in page
+    page = client.get("/jobs/x").text
+    assert "It does not start until somebody releases it." in page
+    assert "queuectl release x" in page
+    assert "queuectl first x" in page
+    assert "queuectl hold later" in client.get("/jobs/later").text
+    assert "/jobs/x" not in client.get("/jobs?state=scheduled").text
+    assert "/jobs/later" not in client.get("/jobs?state=held").text
+    page = client.get("/").text
+    assert "1 job held" in page
+    assert 'datetime="9999' not in page
+
+
 def test_templates_never_switch_escaping_off() -> None:
     """The frame puts the page in; no template shows a value raw."""
     from pathlib import Path
