@@ -56,7 +56,11 @@ def waiting(job: Job, view: View, now: datetime) -> str:
         again = f" after {format_count(job.attempts, 'failed attempt')}" if job.attempts else ""
         return f"Waits for its time{again}: it is due in {brief((job.run_at - now).total_seconds())}."
     if view.paused:
-        return "Due, but the spool is paused."
+        return (
+            f"Due, but the spool is paused: {view.paused.reason}"
+            if view.paused.reason
+            else "Due, but the spool is paused."
+        )
     if not view.alive:
         return "Due, but no worker is alive. Start one: queuectl worker start"
     ahead = view.shelves[State.PENDING].due_before(str(job.name), format_time(now))

@@ -21,6 +21,7 @@ from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
 from queuectl.spool import claims, query
 from queuectl.spool.clock import now
+from queuectl.spool.pause import Pause
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.trigger import Trigger
@@ -41,7 +42,7 @@ class View:
     generation: int
     taken_at: datetime
     shelves: dict[State, Shelf]
-    paused: bool = False
+    paused: Pause | None = None
     workers: tuple[dict[str, Any], ...] = ()
     room: tuple[int, int | None] = (0, None)
     problem: str | None = None
@@ -196,7 +197,7 @@ class Snapshot:
         try:
             for state in (State.RUNNING, State.PENDING, State.DONE, State.DEAD):
                 shelves[state] = self._list(state, shelves[state], full=full)
-            paused = self._spool.is_paused()
+            paused = self._spool.paused()
             workers = tuple(self._spool.workers())
             room = claims.room(self._spool.layout)
         except OSError as error:
