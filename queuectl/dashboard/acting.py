@@ -55,7 +55,7 @@ def _matching(request: Request, verb: Verb) -> Iterator[Job]:
     until = request.field("until") or format_time(request.now)
     for job in table.matching(request.site.spool.layout, request.view, wanted, request.now):
         is_later = job.finished_at is not None and format_time(job.finished_at) > until
-        if job.state in verb.states and not is_later and (job.problem is None or verb.is_final):
+        if verb.suits(job.state, is_held=job.is_held) and not is_later and (job.problem is None or verb.is_final):
             yield job
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from queuectl.core.job import Job
+from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import QueuectlError
@@ -31,7 +32,10 @@ _GRACE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`name` as in forms, `label` as on buttons, `past` for receipts; `states` in which it makes sense."""
+    """`name` as in forms, `label` as on buttons, `past` for receipts; `states` in which it makes sense.
+
+    `held` says whether it is for held jobs alone (True), or for none that is held (False).
+    """
 
     name: str
     label: str
@@ -40,13 +44,21 @@ class Verb:
     states: tuple[State, ...]
     undo: str = ""
     is_final: bool = False
+    held: bool | None = None
+
+    def suits(self, state: State, *, is_held: bool) -> bool:
+        """Whether it makes sense for a job that is so."""
+        return state in self.states and self.held in (None, is_held)
 
 
 VERBS = {
     verb.name: verb
     for verb in (
         Verb("retry", "Retry", "Retried", "retrying", (State.DEAD, State.DONE), "cancel"),
-        Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), "reschedule"),
+        Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), "reschedule", held=False),
+        Verb("release", "Release", "Released", "ready", (State.PENDING,), "reschedule", held=True),
+        Verb("first", "First in line", "Put first in line", "first", (State.PENDING,), "reschedule"),
+        Verb("hold", "Hold", "Held", "held", (State.PENDING,), "reschedule", held=False),
         Verb("reprioritise", "Set priority", "Gave another priority to", "sort", (State.PENDING,), "reschedule"),
         Verb("cancel", "Cancel", "Cancelled", "cancel", (State.PENDING, State.RUNNING), "restore"),
         Verb("drop", "Drop", "Dropped", "trash", (State.DEAD,), is_final=True),
@@ -178,6 +190,12 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, priority: int | None)
         return spool.retry(job)
     if verb.name == "run":
         return spool.reschedule(job, run_at=at)
+    if verb.name == "release":
+        return spool.release(job)
+    if verb.name == "first":
+        return spool.first(job)
+    if verb.name == "hold":
+        return spool.hold(job)
     if verb.name == "reprioritise":
         return spool.reschedule(job, priority=priority)
     if verb.name == "cancel":
@@ -186,9 +204,10 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, priority: int | None)
 
 
 def _take_back(spool: Spool, verb: Verb, before: Job, after: Job) -> Job:
-    """Undo one; raises WrongStateError if the job has moved on since."""
+    """Undo one; raises WrongStateError if the job has moved on since. What was held is held again."""
+    run_at = before.name.run_at if isinstance(before.name, PendingName) else None
     if verb.undo == "cancel":
         return spool.cancel(after)
     if verb.undo == "restore":
-        return spool.retry(after, run_at=before.run_at)
-    return spool.reschedule(after, priority=before.priority, run_at=before.run_at)
+        return spool.retry(after, run_at=run_at)
+    return spool.reschedule(after, priority=before.priority, run_at=run_at)

@@ -19,7 +19,7 @@ from queuectl.spool import shapes
 from queuectl.spool.query import Counts
 
 _MOST = 1000
-_STATES = ("ready", "scheduled", "retrying", "running", "done", "dead")
+_STATES = ("ready", "scheduled", "retrying", "held", "running", "done", "dead")
 
 
 def _json(value: Any, status: int = 200) -> Any:
@@ -160,7 +160,7 @@ def prometheus(site: Site) -> Any:
     metric("finished_last_minute", "gauge", "Jobs that finished within a minute.", ("", found.last_minute))
     metric("workers", "gauge", "Workers that are alive.", ("", len(view.alive)))
     metric("slots", "gauge", "Jobs that the live workers can run at a time.", ("", slots))
-    metric("paused", "gauge", "1 if the spool is paused.", ("", int(view.paused)))
+    metric("paused", "gauge", "1 if the spool is paused.", ("", int(view.paused is not None)))
     metric("free_bytes", "gauge", "Free space of the spool's file system.", ("", view.room[0]))
     if view.room[1] is not None:
         metric("free_inodes", "gauge", "Free inodes of the spool's file system.", ("", view.room[1]))

@@ -48,13 +48,19 @@ def result(text: str) -> str:
 
 def waiting(job: Job, view: View, now: datetime) -> str:
     """Why a pending job does not run now; empty if it is not pending."""
+    if job.is_held:
+        return "It does not start until somebody releases it."
     if job.state is not State.PENDING or job.run_at is None:
         return ""
     if job.run_at > now:
         again = f" after {format_count(job.attempts, 'failed attempt')}" if job.attempts else ""
         return f"Waits for its time{again}: it is due in {brief((job.run_at - now).total_seconds())}."
     if view.paused:
-        return "Due, but the spool is paused."
+        return (
+            f"Due, but the spool is paused: {view.paused.reason}"
+            if view.paused.reason
+            else "Due, but the spool is paused."
+        )
     if not view.alive:
         return "Due, but no worker is alive. Start one: queuectl worker start"
     ahead = view.shelves[State.PENDING].due_before(str(job.name), format_time(now))
@@ -107,6 +113,8 @@ def commands(job: Job, layout: Layout, now: datetime) -> list[tuple[str, str]]:
     if job.state in (State.PENDING, State.RUNNING):
         found[1] = ("Follow the log", f"queuectl logs -f {job.id}")
     if job.state is State.PENDING:
+        found.append(("Release", f"queuectl release {job.id}") if job.is_held else ("Hold", f"queuectl hold {job.id}"))
+        found.append(("First in line", f"queuectl first {job.id}"))
         found.append(("Cancel", f"rm {shlex.quote(job.path)}"))
     if job.state is State.DEAD:
         found += [("Retry", f"queuectl dlq retry {job.id}"), ("Drop", f"queuectl dlq drop {job.id}")]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from queuectl.core.names import SUFFIX, is_ignored, looks_finished, looks_pending
+from queuectl.core.names import HELD_FROM, SUFFIX, is_ignored, looks_finished, looks_pending
 from queuectl.core.result import State
 
 FIRST, AGAIN = "first", "again"
@@ -24,6 +24,11 @@ _HOUR_ENDS = {State.PENDING: 15, State.RUNNING: 11, State.DONE: 11, State.DEAD: 
 
 def _tag_pending(name: str) -> str:
     return FIRST if name[25:27] == "0-" else AGAIN
+
+
+def _is_held(name: str) -> bool:
+    """Whether a pending name is one that waits to be released."""
+    return name[4:8] >= HELD_FROM
 
 
 def _tag_finished(name: str) -> str:
@@ -153,8 +158,12 @@ class Shelf:
         return self.select(since, f"{now}-~")
 
     def later(self, now: str, tag: str) -> Selection:
-        """Pending names whose time has not come yet: those to be tried for the FIRST time, or AGAIN."""
-        return self.select(f"{now}-~", tag=tag)
+        """Pending names whose time has not come yet: those to be tried for the FIRST time, or AGAIN. None is held."""
+        return self.select(f"{now}-~", HELD_FROM, tag)
+
+    def held(self) -> Selection:
+        """Pending names that wait to be released."""
+        return self.select(HELD_FROM)
 
     def _split(self, now: str) -> Iterator[tuple[Bucket, int]]:
         hour = now[:11]
@@ -181,12 +190,12 @@ class Shelf:
         return before
 
     def soonest(self, now: str) -> tuple[str | None, str | None]:
-        """The run_at of the pending job that has been due longest, and of the next that will be."""
+        """The run_at of the pending job that has been due longest, and of the next that will be by itself."""
         oldest, next_at = None, None
         for bucket, at in self._split(now):
             if at:
                 oldest = min(oldest or "~", bucket.names[0][4:24])
-            if at < len(bucket.names):
+            if at < len(bucket.names) and not _is_held(bucket.names[at]):
                 next_at = min(next_at or "~", bucket.names[at][4:24])
         return oldest, next_at
 
@@ -195,7 +204,7 @@ class Shelf:
         times = []
         for bucket, at in self._split(now):
             places, first, last = Run(bucket, at, len(bucket.names), tag).ends()
-            if first < last:
+            if first < last and not _is_held(bucket.names[places[first]]):
                 times.append(bucket.names[places[first]][4:24])
         return min(times, default=None)
 

@@ -1,4 +1,7 @@
-"""Pieces of a job's log, by byte offset: nothing here reads more of it than it shows, or than its time permits."""
+"""Pieces of a job's log, by byte offset: nothing here reads more of it than it shows, or than its time permits.
+
+Where output was dropped, for max-log, the file has a hole: it is told as what it is, and never read.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 from queuectl.dashboard import ansi
 from queuectl.dashboard.markup import Html, escape
-from queuectl.spool import logs
+from queuectl.spool import holes, logs
 from queuectl.spool.layout import Layout
 from queuectl.spool.logs import PREFIX, Mark
 
@@ -23,6 +26,8 @@ _SCAN_TIME = 0.15
 _FIND_TIME = 0.8
 MAX_MARKS = 1000
 MAX_FOUND = 200
+_MAX_HOLES = 1000
+"""A log has one for each attempt; what a job has made of its log beyond that is no longer told apart."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,11 @@ def _scan(fd: int, marks: Marks, deadline: float) -> None:
     """Go through whole lines only, so that one still being written is looked at again."""
     marks.is_complete = False
     while time.monotonic() < deadline:
+        hole = holes.find(fd, marks.scanned, marks.scanned + 1)
+        if hole is not None:
+            marks.scanned = hole[1]
+            marks.is_mid_line = True
+            continue
         block = os.pread(fd, _BLOCK, marks.scanned)
         cut = block.rfind(b"\n")
         if cut < 0 and len(block) == _BLOCK:
@@ -120,20 +130,32 @@ class Piece:
 
 
 def read_piece(fd: int, start: int, end: int | None = None, style: str = "") -> Piece:
-    """Up to PIECE bytes of whole lines from `start`, which is where a line begins."""
+    """Up to PIECE bytes of whole lines from `start`, which is where a line begins, and the holes between them."""
     size = os.fstat(fd).st_size
-    stop = min(size if end is None else end, start + PIECE)
-    data = os.pread(fd, max(0, stop - start), start)
-    cut = data.rfind(b"\n") + 1
-    if cut == 0 and len(data) == PIECE:
-        cut = _end_of_text(data)  # a line longer than a piece is shown in several
-    lines, look = [], ansi.parse_style(style)
-    for raw in data[:cut].removesuffix(b"\n").split(b"\n") if cut else ():
-        line, look = _render(raw, look)
-        lines.append(line)
-    rest = data[cut:] if stop == size else b""
+    last = size if end is None else min(end, size)
+    lines: list[Html] = []
+    look, at, room, rest = ansi.parse_style(style), start, PIECE, b""
+    while at < last and room > 0:
+        stop = min(last, at + room)
+        hole = holes.find(fd, at, stop)
+        if hole is not None and hole[0] == at:
+            lines.append(_render_hole(min(hole[1], last) - at))
+            at = min(hole[1], last)
+            continue
+        data = os.pread(fd, (hole[0] if hole else stop) - at, at)
+        cut = len(data) if hole else data.rfind(b"\n") + 1
+        if cut == 0 and len(data) == PIECE:
+            cut = _end_of_text(data)  # a line longer than a piece is shown in several
+        for raw in data[:cut].removesuffix(b"\n").split(b"\n") if cut else ():
+            line, look = _render(raw, look)
+            lines.append(line)
+        at += cut
+        room -= len(data)
+        if hole is None:
+            rest = data[cut:] if stop == size else b""
+            break
     partial, _ = ansi.render_line(rest.decode("utf-8", "replace"), look) if rest else (Html(""), look)
-    return Piece(start, start + cut, size, tuple(lines), partial, ansi.format_style(look))
+    return Piece(start, at, size, tuple(lines), partial, ansi.format_style(look))
 
 
 def _end_of_text(data: bytes) -> int:
@@ -170,13 +192,32 @@ def _render_mark(mark: Mark) -> Html:
     return Html(f'<div class="mark {escape(mark.event)}">{escape(said)}</div>')
 
 
+def _render_hole(size: int) -> Html:
+    """What stands where output was dropped."""
+    return Html(f'<div class="mark dropped">… {size:,} bytes dropped …</div>')
+
+
 def line_start(fd: int, offset: int, least: int = 0) -> int:
-    """Where a line begins at or after `offset`, unless none does within a piece."""
+    """Where a line begins at or after `offset`, unless none does within a piece; of a hole its beginning."""
     if offset <= least:
         return least
+    hole = _hole_at(fd, offset, least)
+    if hole is not None:
+        return hole[0]
     data = os.pread(fd, PIECE, offset - 1)
     at = data.find(b"\n")
     return offset + at if at >= 0 else offset
+
+
+def _hole_at(fd: int, offset: int, least: int) -> tuple[int, int] | None:
+    """The hole, looked for from `least` on, that an offset lies in."""
+    at = least
+    for _ in range(_MAX_HOLES):
+        hole = holes.find(fd, at, offset + 1)
+        if hole is None or hole[1] > offset:
+            return hole
+        at = hole[1]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +237,13 @@ def find(fd: int, text: str, start: int, end: int | None = None) -> Found:
     lines: list[tuple[int, Html]] = []
     at = start
     while at < stop:
-        block = os.pread(fd, min(_BLOCK, stop - at), at)
+        hole = holes.find(fd, at, min(stop, at + _BLOCK))
+        if hole is not None and hole[0] == at:
+            at = hole[1]
+            continue
+        block = os.pread(fd, (hole[0] if hole else min(stop, at + _BLOCK)) - at, at)
         cut = block.rfind(b"\n") + 1
-        if cut == 0 or at + len(block) >= stop:
+        if hole is not None or cut == 0 or at + len(block) >= stop:
             cut = len(block)
         for offset, raw in _matches(block[:cut], needle):
             if len(lines) == MAX_FOUND:

@@ -69,15 +69,23 @@ def when(at: datetime | None, now: datetime) -> Html:
     if at is None:
         return Html('<span class="none">–</span>')
     text = format_rfc3339(at)
-    local = at.astimezone().strftime("%a %Y-%m-%d %H:%M:%S %Z")
+    local = _local(at).strftime("%a %Y-%m-%d %H:%M:%S %Z")
     return Html(f'<time datetime="{text}" title="{local}">{relative(at, now)}</time>')
+
+
+def _local(at: datetime) -> datetime:
+    """A time in this machine's zone; as it is where that would lie beyond the year 9999."""
+    try:
+        return at.astimezone()
+    except (OverflowError, ValueError):
+        return at
 
 
 def clock(at: datetime | None, now: datetime) -> Html:
     """A time of day, with its date on hover, and before it where that is another day's."""
     if at is None:
         return Html('<span class="none">?</span>')
-    local, here = at.astimezone(), now.astimezone()
+    local, here = _local(at), now.astimezone()
     shown = f"{local:%H:%M:%S}" if local.date() == here.date() else f"{local:%Y-%m-%d %H:%M:%S}"
     return Html(
         f'<time class="clock" datetime="{format_rfc3339(at)}" title="{local:%a %Y-%m-%d %H:%M:%S %Z}">{shown}</time>'

@@ -160,7 +160,11 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
 
 def _verbs_of(found: Job) -> list[Any]:
     """What can be done to this job; a file that is no job can only be dropped."""
-    return [verb for verb in verbs_for(found.state) if found.problem is None or verb.name in ("drop", "cancel")]
+    return [
+        verb
+        for verb in verbs_for(found.state, is_held=found.is_held)
+        if found.problem is None or verb.name in ("drop", "cancel")
+    ]
 
 
 def _log(request: Request, found: Job, fd: int, history: list[Any]) -> dict[str, Any]:

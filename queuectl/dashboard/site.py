@@ -174,9 +174,9 @@ def _low_room(view: View) -> bool:
     return view.problem is None and (free < 64 << 20 or (inodes is not None and inodes < 1000))
 
 
-def verbs_for(state: State) -> list[Verb]:
+def verbs_for(state: State, *, is_held: bool = False) -> list[Verb]:
     """What can be done to a job in that state."""
-    return [verb for verb in VERBS.values() if state in verb.states]
+    return [verb for verb in VERBS.values() if verb.suits(state, is_held=is_held)]
 
 
 def problem(status: int, title: str, text: str, request: Request | None = None) -> Any:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from queuectl.core.names import HELD_FROM, format_time, parse_time
+from queuectl.core.names import format_time, parse_time
 from queuectl.core.result import State
 from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
 from queuectl.spool import claims, query
 from queuectl.spool.clock import now
+from queuectl.spool.pause import Pause
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.trigger import Trigger
@@ -31,7 +32,6 @@ RESCAN = 30.0
 _LOOK = 0.4  # seconds for which a look is fresh enough for a viewer
 _PATIENCE = 0.25  # seconds that a viewer waits for a fresher one
 _IDLE = 60.0  # seconds after the last viewer until the bell is ignored
-_LAST_TIME = "99981231T235959.999Z"  # behind which only held jobs are
 _SETTLED = 100_000_000  # ns after a directory's last change until its time can be trusted to tell the next
 
 
@@ -42,7 +42,7 @@ class View:
     generation: int
     taken_at: datetime
     shelves: dict[State, Shelf]
-    paused: bool = False
+    paused: Pause | None = None
     workers: tuple[dict[str, Any], ...] = ()
     room: tuple[int, int | None] = (0, None)
     problem: str | None = None
@@ -65,18 +65,17 @@ class View:
     def _count(self, text: str) -> Counts:
         pending = self.shelves[State.PENDING]
         oldest, next_at = pending.soonest(text)
-        held = {tag: pending.later(_LAST_TIME, tag).count for tag in (FIRST, AGAIN)}
         return Counts(
             ready=pending.due(text).count,
-            scheduled=pending.later(text, FIRST).count - held[FIRST],
-            retrying=pending.later(text, AGAIN).count - held[AGAIN],
+            scheduled=pending.later(text, FIRST).count,
+            retrying=pending.later(text, AGAIN).count,
             running=self.shelves[State.RUNNING].count,
             done=self.shelves[State.DONE].count,
             dead=self.shelves[State.DEAD].count,
             dropped=pending.foreign,
             oldest_ready=_parse(oldest),
-            next_run_at=_parse(next_at) if next_at and next_at < HELD_FROM else None,
-            held=sum(held.values()),
+            next_run_at=_parse(next_at),
+            held=pending.held().count,
         )
 
     def find(self, id: str) -> tuple[State, str] | None:
@@ -198,7 +197,7 @@ class Snapshot:
         try:
             for state in (State.RUNNING, State.PENDING, State.DONE, State.DEAD):
                 shelves[state] = self._list(state, shelves[state], full=full)
-            paused = self._spool.is_paused()
+            paused = self._spool.paused()
             workers = tuple(self._spool.workers())
             room = claims.room(self._spool.layout)
         except OSError as error:

@@ -19,7 +19,7 @@ from queuectl.spool import query
 from queuectl.spool.layout import Layout
 
 ROWS = 100
-WORDS = ("all", "ready", "scheduled", "retrying", "running", "done", "dead")
+WORDS = ("all", "ready", "scheduled", "retrying", "held", "running", "done", "dead")
 AGES = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 604800}
 _SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
@@ -92,6 +92,8 @@ def select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
             found.append(shelf.due(text, since))
         elif wanted.state in ("scheduled", "retrying"):
             found.append(shelf.later(text, FIRST if wanted.state == "scheduled" else AGAIN))
+        elif wanted.state == "held":
+            found.append(shelf.held())
         else:
             found.append(shelf.select(since))
     return found
@@ -100,7 +102,7 @@ def select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
 def _states(word: str) -> tuple[State, ...]:
     if word == "all":
         return (State.RUNNING, State.PENDING, State.DEAD, State.DONE)
-    return (State.PENDING,) if word in ("ready", "scheduled", "retrying", "pending") else (State(word),)
+    return (State.PENDING,) if word in ("ready", "scheduled", "retrying", "held", "pending") else (State(word),)
 
 
 def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = ROWS) -> Page:
@@ -181,7 +183,9 @@ def matching(layout: Layout, view: View, wanted: Filter, now: datetime) -> Itera
 
 
 def word(job: Job, now: datetime) -> str:
-    """The state as people name it: pending is ready, scheduled or retrying."""
+    """The state as people name it: pending is ready, scheduled, retrying or held."""
+    if job.is_held:
+        return "held"
     if job.run_at is None:
         return str(job.state)
     if job.run_at <= now:

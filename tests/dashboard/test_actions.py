@@ -6,7 +6,9 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.dashboard import table
+from queuectl.dashboard.security import Policy
 from tests.dashboard.client import Client
+from tests.dashboard.conftest import Serve
 from tests.spool.given import put_finished
 from tests.support import wait_for, workers
 
@@ -70,6 +72,103 @@ def test_reprioritise_and_its_undo(spool: Spool, client: Client) -> None:
     assert spool.get("x").priority == 3
     undo(client)
     assert spool.get("x").priority == 10
+
+
+LATER = "2100-01-01T00:00:00Z"
+
+
+def test_hold_and_its_undo(spool: Spool, client: Client) -> None:
+    """A held job keeps its priority; undone, it waits for the time that it waited for."""
+    before = spool.enqueue("true", id="x", priority=7, run_at=LATER)
+    assert act(client, "/jobs/x", "hold", id="x") == "Held x. Undo"
+    assert (spool.get("x").is_held, spool.get("x").priority) == (True, 7)
+    undo(client)
+    assert spool.get("x").name == before.name
+
+
+def test_release_and_its_undo(spool: Spool, client: Client) -> None:
+    """A released job starts when it was submitted for; undone, it is held again."""
+    before = spool.enqueue("true", id="x", run_at=LATER)
+    spool.hold("x")
+    assert act(client, "/jobs/x", "release", id="x") == "Released x. Undo"
+    assert spool.get("x").name == before.name
+    undo(client)
+    assert spool.get("x").is_held
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_first_in_line_and_its_undo(spool: Spool, client: Client, is_held: bool) -> None:
+    """The job stands before all others; undone, it is where it was, held if it was."""
+    spool.enqueue("true", id="front", priority=3)
+    before = spool.enqueue("true", id="x", run_at=LATER)
+    if is_held:
+        before = spool.hold("x")
+    assert act(client, "/jobs/x", "first", id="x") == "Put first in line x. Undo"
+    assert [job.id for job in spool.list((State.PENDING,))] == ["x", "front"]
+    undo(client)
+    assert spool.get("x").name == before.name
+
+
+@pytest.mark.parametrize("verb", ["cancel", "reprioritise"])
+def test_an_undo_never_releases_a_held_job(spool: Spool, client: Client, verb: str) -> None:
+    """A held job is held again after it."""
+    spool.enqueue("true", id="x")
+    spool.hold("x")
+    act(client, "/jobs/x", verb, id="x", priority="3")
+    undo(client)
+    assert (spool.get("x").is_held, spool.get("x").priority) == (True, 10)
+
+
+def test_deeds_over_a_filter_leave_held_jobs_held(spool: Spool, client: Client) -> None:
+    """What is made due now, all of it, is what waits for its time."""
+    for id in ("held", "later"):
+        spool.enqueue("true", id=id, run_at=LATER)
+    spool.hold("held")
+    client.open("/jobs?state=pending")
+    form = {"all": "1", "state": "pending", "back": "/jobs?state=pending"}
+    assert "Run now 1 job?" in client.post("/actions/run", form).text
+    client.post("/actions/run", {**form, "confirmed": "1"})
+    wait_for(lambda: spool.counts().ready == 1, "the deed")
+    assert spool.get("held").is_held
+    assert "Release 1 job?" in client.post("/actions/release", {**form, "state": "held"}).text
+
+
+def offered(page: str) -> list[str]:
+    """The deeds that a job's page has buttons for."""
+    return re.findall(r'data-verb="(\w+)"', page)
+
+
+def test_a_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
+    """Hold for a waiting job, release for a held one, neither for a finished one, nothing where nobody may act."""
+    spool.enqueue("true", id="free", run_at=LATER)
+    spool.enqueue("true", id="held")
+    spool.hold("held")
+    put_finished(spool.layout, "gone")
+    client = serve()
+    assert offered(client.open("/jobs/free").text) == ["run", "first", "hold", "cancel"]
+    assert offered(client.open("/jobs/held").text) == ["release", "first", "cancel"]
+    assert offered(client.open("/jobs/gone").text) == ["retry", "drop"]
+    reader = serve(Policy(may_act=False))
+    assert offered(reader.get("/jobs/free").text) == []
+
+
+@pytest.mark.parametrize("verb", ["hold", "release", "first"])
+def test_the_safeguards_hold_for_each(spool: Spool, serve: Serve, verb: str) -> None:
+    """No GET, no foreign page, no forged token and no read-only dashboard moves a job."""
+    before = spool.enqueue("true", id="x", run_at=LATER)
+    if verb == "release":
+        before = spool.hold("x")
+    client = serve()
+    client.open("/jobs/x")
+    path, form = f"/actions/{verb}", {"id": "x", "back": "/"}
+    assert client.get(f"{path}?id=x").status in (404, 405)
+    assert client.post(path, form, Origin="http://evil.example").status == 403
+    assert client.post(path, form, Host="evil.example").status in (400, 403, 421)
+    assert client.post(path, {**form, "csrf": "0" * 32}).status == 403
+    reader = serve(Policy(may_act=False))
+    reader.get("/jobs/x")
+    assert reader.post(path, {**form, "csrf": "0" * 32}).status == 403
+    assert spool.get("x").name == before.name
 
 
 @pytest.mark.parametrize("priority", ["", "-1", "1000", "x", "1.5", "9" * 30])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from queuectl import Spool, State
@@ -31,6 +32,25 @@ def test_the_api_says_what_the_command_line_says(spool: Spool, cli: CommandLine,
     for found in (status, expected):
         assert found.pop("free_bytes") > 0
         assert found.pop("free_inodes") > 0
+    assert status == expected
+
+
+def test_a_pause_and_held_jobs_are_told_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
+    """The status and the list of held jobs, to the letter."""
+    fill(spool)
+    spool.hold("waiting")
+    spool.pause("moving the database", datetime(2100, 1, 1, tzinfo=UTC))
+    wait_for(lambda: client.get("/api/status").json["counts"]["held"] == 1, "the held job")
+    wait_for(lambda: 'queuectl_jobs{state="held"} 1' in client.get("/metrics").text, "the held job")
+    assert "queuectl_paused 1\n" in client.get("/metrics").text
+    assert client.get("/api/jobs?state=held").json == cli.json("list", "--state", "held")
+    assert client.get("/api/jobs?state=scheduled").json == cli.json("list", "--state", "scheduled")
+    moving = ("free_bytes", "free_inodes")
+    status, expected = (
+        {key: value for key, value in found.items() if key not in moving}
+        for found in (client.get("/api/status").json, cli.json("status"))
+    )
+    assert status["pause"]["reason"] == "moving the database"
     assert status == expected
 
 

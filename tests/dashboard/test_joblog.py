@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from queuectl import Spool
 from queuectl.dashboard import joblog
 from queuectl.dashboard.joblog import LogReader, find, line_start, read_piece
+from queuectl.spool import holes
+from tests.dashboard.client import Client
+from tests.spool.given import put_finished
 
 START = "#queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=1\n"
 END = "\n#queuectl end attempt=1 started_at=20261124T034300.120Z exit=0\n"
@@ -122,6 +126,74 @@ def test_a_huge_log_is_never_read_at_once(spool: Spool, monkeypatch: pytest.Monk
         pass
     os.close(fd)
     assert [mark.attempt for _, mark in marks.found] == [1]
+
+
+DROPPED = 3 << 20
+
+
+def flooded(path: Path) -> int:
+    """A log whose middle was dropped; the offset at which its hole begins."""
+    head = (START + "first\n" + "a\n" * 3000).encode()
+    start = -(-len(head) // 4096) * 4096
+    with path.open("wb") as file:
+        file.write(head.ljust(start, b"x"))
+        file.write(b"dropped\n" * (DROPPED // 8))
+        file.write(b"the rest of a line\n" + b"b\n" * 3000 + b"last\n" + END.encode())
+        file.flush()
+        if not holes.punch(file.fileno(), start, start + DROPPED):
+            pytest.fail("this file system has no holes")
+    return start
+
+
+def texts(client: Client, id: str, stop: int = 0) -> list[str]:
+    """The lines of a log as the live view gets them, piece after piece."""
+    lines: list[str] = []
+    while True:
+        piece = client.get(f"/jobs/{id}/tail?from={stop}").json
+        lines += re.findall("<div[^>]*>(.*?)</div>", piece["html"])
+        if piece["stop"] == stop:
+            return lines
+        stop = piece["stop"]
+
+
+def test_where_output_was_dropped_is_told(spool: Spool, client: Client) -> None:
+    """Once, with the number of bytes, at that place: on the page, in its pieces and in a search; never as NULs."""
+    put_finished(spool.layout, "x")
+    start = flooded(spool.log_path("x"))
+    told = f"… {DROPPED:,} bytes dropped …"
+    lines = texts(client, "x")
+    at = lines.index(told)
+    assert lines.count(told) == 1
+    assert lines[at - 1].startswith("xxx")
+    assert lines[at + 1] == "the rest of a line"
+    assert "x00" not in "".join(lines)
+    page = client.get("/jobs/x").text
+    assert (page.count(told), "x00" in page) == (1, False)
+    assert "exit0" in page
+    before = client.get(f"/jobs/x/tail?to={start + DROPPED}").json
+    assert (before["start"], told in before["html"]) == (start, True)
+    inside = client.get(f"/jobs/x?at={start + DROPPED // 2}").text
+    assert (inside.count(told), "x00" in inside) == (1, False)
+    assert "x00" not in client.get("/jobs/x?find=rest").text
+    assert "the rest of a line" in client.get("/jobs/x?find=rest").text
+    assert len(client.get("/jobs/x/log").body) == spool.log_path("x").stat().st_size
+
+
+def test_a_long_hole_costs_nothing(spool: Spool) -> None:
+    """Neither the marks behind it nor a search reads what was dropped."""
+    path = spool.log_path("x")
+    with path.open("wb") as file:
+        file.write(START.encode())
+        file.seek(1 << 40)
+        file.write(END.encode() + b"needle\n")
+    reader = LogReader(spool.layout)
+    fd = reader.open("x")
+    assert fd is not None
+    marks = reader.marks("x", fd)
+    found = find(fd, "needle", 0)
+    os.close(fd)
+    assert (marks.is_complete, [mark.event for _, mark in marks.found]) == (True, ["start", "end"])
+    assert ([line for _, line in found.lines], found.next_at) == (["needle"], None)
 
 
 def test_find_goes_on_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

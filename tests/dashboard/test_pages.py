@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -147,6 +148,40 @@ def test_what_needs_attention_is_said_on_every_page(spool: Spool, client: Client
     for path in ("/", "/jobs", "/workers"):
         page = wait_text(client, path, "Paused.")
         assert "No worker is alive" in page
+
+
+def test_a_pause_says_why_and_until_when(spool: Spool, client: Client) -> None:
+    """The reason, which can be anything, and the time; a pause whose time is over is none."""
+    spool.enqueue("true", id="x")
+    spool.pause("moving <b>the</b> database", datetime(2100, 1, 1, tzinfo=UTC))
+    page = wait_text(client, "/workers", "Paused")
+    assert "moving &lt;b&gt;the&lt;/b&gt; database" in page
+    assert 'until <time class="clock" datetime="2100-01-01T00:00:00' in page
+    spool.pause("for good")
+    page = wait_text(client, "/workers", "for good")
+    assert "until <time" not in page
+    spool.pause("over", datetime(2020, 1, 1, tzinfo=UTC))
+    wait_for(lambda: "Paused" not in client.get("/workers").text, "the end of the pause")
+
+
+def test_a_held_job_is_called_so(spool: Spool, client: Client) -> None:
+    """By icon and word in lists and on its page, with no time that nobody means; it has a list of its own."""
+    spool.enqueue("true", id="x")
+    spool.enqueue("true", id="later", run_at="2100-01-01T00:00:00Z")
+    spool.hold("x")
+    for path in ("/jobs", "/jobs?state=pending", "/jobs?state=held", "/jobs/x"):
+        page = wait_text(client, path, '#i-held"/></svg>held</span>')
+        assert 'datetime="9999' not in page
+    page = client.get("/jobs/x").text
+    assert "It does not start until somebody releases it." in page
+    assert "queuectl release x" in page
+    assert "queuectl first x" in page
+    assert "queuectl hold later" in client.get("/jobs/later").text
+    assert "/jobs/x" not in client.get("/jobs?state=scheduled").text
+    assert "/jobs/later" not in client.get("/jobs?state=held").text
+    page = client.get("/").text
+    assert "1 job held" in page
+    assert 'datetime="9999' not in page
 
 
 def test_templates_never_switch_escaping_off() -> None:
