@@ -1,7 +1,7 @@
 # make demo    set everything up and watch the queue work
 # make test    set everything up and run the tests
 # make check   format, lint, types, then the tests
-# make torture faults at full size, with a table of what came of them (half an hour; best as root)
+# make torture faults at full size, with a table of what came of them (an hour; best as root)
 # make bench   measure everything (an hour; make bench BENCH=--quick: minutes), write benchmarks/results/
 # make bench-plot   draw the newest results into docs/img/
 PYTHON ?= python3
