@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from queuectl.core.names import HELD_FROM, is_pending
 
-WINDOW = 50_000
-"""Names kept: at about 110 bytes each, 6 MB."""
+WINDOW = 30_000
+"""Names kept: at about 110 bytes each, 3 MB."""
 
 _RUN_AT = slice(4, 24)
 _BEHIND_ALL = "\U0010ffff"  # in text order
