@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
-from queuectl.spool import files, lease, logs, trust
+from queuectl.spool import files, lease, logs, query, trust
 from queuectl.spool.layout import Layout
 from queuectl.spool.submit import IdInFlightError, Reservation, reserve
 
@@ -33,7 +33,23 @@ def require_trusted(owner: int, trusts: Trusts) -> None:
         raise InvalidJobError([f"it belongs to {who}, who is not allowed: queuectl config set allow-users {who}"])
 
 
-def adopt(layout: Layout, text: str, now: datetime, trusts: Trusts = lambda _: True) -> PendingName | None:
+def locate_returned(texts: Iterable[str]) -> query.Locate:
+    """How to look for other files of the jobs that have come back under these names: once for all of them."""
+    ids = {name.id for name in map(_parse_returned, texts) if name is not None}
+    return query.locate_together(ids) if len(ids) > 1 else query.locate
+
+
+def _parse_returned(text: str) -> FinishedName | RunningName | None:
+    return FinishedName.parse(text) or RunningName.parse(text)
+
+
+def adopt(
+    layout: Layout,
+    text: str,
+    now: datetime,
+    trusts: Trusts = lambda _: True,
+    locate: query.Locate = query.locate,
+) -> PendingName | None:
     """Give a foreign file of pending/ its canonical name; None if it is gone or another adopts it.
 
     Raises NotJsonError while it does not parse (or its id is being submitted elsewhere),
@@ -52,7 +68,7 @@ def adopt(layout: Layout, text: str, now: datetime, trusts: Trusts = lambda _: T
         # RACE: two workers adopt one file (tests/spool/test_drops.py): the file's own lock lets one of them do it.
         with suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _adopt(layout, path, text, fd, now, trusts)
+            return _adopt(layout, path, text, fd, now, trusts, locate)
         return None
     except files.NotRegularError:
         raise InvalidJobError(["it is not a regular file"]) from None
@@ -60,7 +76,9 @@ def adopt(layout: Layout, text: str, now: datetime, trusts: Trusts = lambda _: T
         os.close(fd)
 
 
-def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime, trusts: Trusts) -> PendingName | None:
+def _adopt(
+    layout: Layout, path: str, text: str, fd: int, now: datetime, trusts: Trusts, locate: query.Locate
+) -> PendingName | None:
     content = files.read_descriptor(fd, path)
     require_trusted(content.owner, trusts)
     try:
@@ -69,10 +87,10 @@ def _adopt(layout: Layout, path: str, text: str, fd: int, now: datetime, trusts:
     except FileNotFoundError:
         return None
     job = body.parse(content.data)
-    returned = FinishedName.parse(text) or RunningName.parse(text)
+    returned = _parse_returned(text)
     try:
         if returned is not None:
-            reservation = reserve(layout, returned.id, returned=path)
+            reservation = reserve(layout, returned.id, returned=path, locate=locate)
             move = lifecycle.retry_by_hand(returned, now)
         else:
             reservation = reserve(layout, job.id) if job.id is not None else _reserve_new(layout, text)

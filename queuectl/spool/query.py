@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Protocol
 
 from queuectl.core import body
 from queuectl.core.job import Job
@@ -159,6 +160,28 @@ def find_files(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[Sta
                 if id in ids and (parsed := parse_name(state, name)) and parsed.id == id:
                     found.setdefault(id, []).append((state, name))
     return found
+
+
+class Locate(Protocol):
+    """What `locate` does, or does for many."""
+
+    def __call__(self, layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None: ...
+
+
+def locate_together(ids: Collection[str]) -> Locate:
+    """`locate` for these ids that looks (twice) when it is first asked, and answers all by what it saw then.
+
+    What has come since it does not see: two files of one id are then told apart when they are claimed.
+    """
+    looks: list[dict[str, list[tuple[State, str]]]] = []
+
+    def answer(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
+        if not looks:
+            looks.extend(find_files(layout, ids) for _ in range(2))
+        places = (place for look in looks for place in look.get(id, ()))
+        return next((place for place in places if layout.job(*place) != besides), None)
+
+    return answer
 
 
 def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -> dict[str, tuple[State, str]]:

@@ -47,14 +47,16 @@ class Reservation(NamedTuple):
         os.close(self.fd)
 
 
-def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservation:
+def reserve(
+    layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate = query.locate
+) -> Reservation:
     """Reserve an id by creating its log.
 
     RACE: two reserve one id (tests/spool/test_submit.py). O_EXCL lets one create the log, and the lock on it says
     that its owner is still at work. An empty log that is neither locked nor any job's was left by a crash, or was
     made an instant ago by somebody who is about to lock it; it is replaced, which both find out.
     Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
-    file that has come back: it holds the id already, and its log may be there or not.
+    file that has come back: it holds the id already, and its log may be there or not; `locate` finds others.
     """
     path = layout.log(id)
     while True:
@@ -68,7 +70,7 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservat
             is_ours = lease.try_lock(fd)
             status = os.fstat(fd)
             if status.st_nlink and not (is_new and is_ours and returned is None):
-                _require_free(layout, id, is_ours, returned)
+                _require_free(id, is_ours, locate(layout, id, besides=returned))
             if status.st_nlink and (is_new or status.st_size):
                 return Reservation(fd, path, is_new)
             if status.st_nlink:
@@ -79,8 +81,7 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None) -> Reservat
         os.close(fd)
 
 
-def _require_free(layout: Layout, id: str, is_ours: bool, returned: str | None) -> None:
-    holder = query.locate(layout, id, besides=returned)
+def _require_free(id: str, is_ours: bool, holder: tuple[State, str] | None) -> None:
     if holder:
         raise AlreadyExistsError(
             f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"look at it: queuectl show {id}"

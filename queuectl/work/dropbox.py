@@ -9,7 +9,7 @@ from queuectl.core import body
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool import drops, files
+from queuectl.spool import drops, files, query
 from queuectl.work.inbox import Inbox
 from queuectl.work.settle import Context, tell_refused
 
@@ -40,14 +40,19 @@ class Dropbox:
         """Forget files that a listing did not find."""
         self._inbox.keep_only(names)
 
-    def look(self, name: str) -> str | None:
+    def look_at(self, names: list[str]) -> list[str]:
+        """`look` at several; the canonical names of those that can be claimed."""
+        locate = drops.locate_returned(names)
+        return [canonical for name in names if (canonical := self.look(name, locate)) is not None]
+
+    def look(self, name: str, locate: query.Locate = query.locate) -> str | None:
         """Adopt, refuse or go on waiting for one file; its canonical name once it can be claimed."""
         now = self._context.now()
         try:
             adopted = (
                 self._check(name)
                 if PendingName.parse(name)
-                else drops.adopt(self._layout, name, now, self._context.trusts)
+                else drops.adopt(self._layout, name, now, self._context.trusts, locate)
             )
         except NotJsonError as error:
             self._wait(name, ": ".join(part for part in (error.what, error.why) if part))

@@ -308,9 +308,7 @@ class Worker:
 
     def _look_at_drops(self, names: list[str]) -> list[str]:
         """The canonical names of those that can be claimed now."""
-        if self.context.stopping:
-            return []
-        return [canonical for name in names if (canonical := self._dropbox.look(name)) is not None]
+        return [] if self.context.stopping else self._dropbox.look_at(names)
 
     def _list_everything(self) -> None:
         """The slow beat: look at the whole spool, the watch and the settings, whatever was or was not heard."""

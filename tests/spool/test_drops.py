@@ -287,3 +287,27 @@ def test_a_file_system_without_such_a_rename(layout: Layout, monkeypatch: pytest
     os.unlink(f"{layout.pending}/010-20261124T034300.000Z-0-x.json")
     assert drops.adopt(layout, "other.json", NOW) is not None
     assert drops.adopt(layout, "gone.json", NOW) is None
+
+
+def test_many_that_come_back_are_looked_for_together(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mv dead/* pending/` lists the spool as often as `mv` of two, and still finds the copy among them."""
+    kept = put_finished(layout, "j0")
+    returned = [put(layout, path.name) for path in (put_finished(layout, f"j{index}") for index in range(12))]
+    for index in range(1, 12):
+        Path(layout.directory(State.DEAD), returned[index].name).unlink()
+    listings: list[str] = []
+    real = os.scandir
+
+    def count(path: str) -> Any:
+        listings.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", count)
+    monkeypatch.setattr(os, "listdir", lambda path: pytest.fail(f"{path} was listed for one file alone"))
+    locate = drops.locate_returned([path.name for path in returned])
+    with pytest.raises(InvalidJobError, match="duplicate"):
+        drops.adopt(layout, returned[0].name, NOW, locate=locate)
+    adopted = [drops.adopt(layout, path.name, NOW, locate=locate) for path in returned[1:]]
+    assert [name.id for name in adopted if name] == [f"j{index}" for index in range(1, 12)]
+    assert len(listings) == 2 * len(State)
+    assert kept.exists()
