@@ -219,7 +219,7 @@ class Server:
         """What the application answers; None if it fails, which is told on stderr."""
         try:
             return Answer(self._app, environ)
-        except Exception:
+        except Exception:  # whatever a page fails of: the others go on
             traceback.print_exc()
             return None
 

@@ -30,7 +30,6 @@ class Attempt:
     result: Result | None = None
     is_running: bool = False
     is_released: bool = False
-    result_word: str = ""
 
     @property
     def state(self) -> str:

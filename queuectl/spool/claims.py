@@ -17,7 +17,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
-from queuectl.errors import InvalidJobError, SpoolError
+from queuectl.errors import InvalidJobError
 from queuectl.spool import files, lease, logs, processes, query
 from queuectl.spool.drops import Trusts, refuse, require_trusted
 from queuectl.spool.layout import Layout, unusable
@@ -219,7 +219,3 @@ def room(layout: Layout) -> tuple[int, int | None]:
     except OSError as error:
         raise unusable(layout.root, error) from error
     return stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else None
-
-
-class FullError(SpoolError):
-    """Too little room to record how a job ends, so none is started."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339
 from queuectl.core.result import State
@@ -300,10 +299,3 @@ def _complete(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _matches(job: Job, text: str) -> bool:
     command = job.command or ""
     return text in job.id or text in (command if isinstance(command, str) else " ".join(command))
-
-
-def parse_line(line: bytes) -> dict[str, Any]:
-    """One line of JSON as a job body; raises NotJsonError or InvalidJobError."""
-    fields = body.decode(line)
-    body.validate({**fields, "cwd": None})
-    return fields
