@@ -7,10 +7,9 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl.core.body import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.names import MAX_ATTEMPTS
@@ -24,8 +23,7 @@ from queuectl.spool.lease import locked_settings
 from queuectl.spool.prune import Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What can be set for a spool. Times are seconds, sizes bytes; None means no limit."""
 
     max_retries: int = 3
@@ -80,8 +78,7 @@ class Settings:
         return {state: rule for state, rule in rules.items() if not rule.is_empty}
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One setting as the command line names it: what it means, and how its text becomes a value."""
 
     help: str
@@ -271,7 +268,7 @@ def load(layout: Layout, flags: Mapping[str, Any] | None = None) -> Settings:
 def explain(layout: Layout) -> dict[str, tuple[Any, str]]:
     """Every key with its value and where that comes from: `default`, `config.toml` or a variable."""
     stored = read_file(layout)
-    defaults = {field.name: field.default for field in fields(Settings)}
+    defaults = Settings._field_defaults
     found: dict[str, tuple[Any, str]] = {}
     for name in KEYS:
         variable = "QUEUECTL_" + Key.field(name).upper()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id
 from queuectl.core.retry import OnLost, RetryPolicy
@@ -44,8 +44,7 @@ class OnMaxLog(StrEnum):
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A validated job body. None stands for a field that was not given (or was null).
 
     `warnings` names unknown fields that look like misspelt ones; all unknown fields are kept in
@@ -67,7 +66,7 @@ class Body:
     max_log: int | None = None
     on_max_log: OnMaxLog | None = None
     cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
@@ -75,7 +74,7 @@ class Body:
         own: dict[str, Any] = {name: value for name in POLICY_FIELDS if (value := getattr(self, name)) is not None}
         if "retry_on" in own or "no_retry_on" in own:
             own = {"retry_on": None, "no_retry_on": (), **own}
-        return replace(default, **own) if own else default
+        return default._replace(**own) if own else default
 
 
 def parse(data: bytes) -> Body:

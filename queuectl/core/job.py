@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl.core.body import Body
 from queuectl.core.names import FinishedName, Name, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import Result, State
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What the file's name says, and its body (None if it was not read or is no job's).
 
     `path` is where the file lay when it was looked at; a worker may have moved it since.

@@ -7,7 +7,6 @@ worker's own name, and everything else is chosen by the one who holds the job or
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -77,7 +76,7 @@ def release(name: RunningName, run_at: datetime | None = None) -> Move:
 
 def adopt_running(name: RunningName, worker: str) -> Move:
     """Another worker takes charge of an attempt that is still under way."""
-    return Move(State.RUNNING, replace(name, worker=worker))
+    return Move(State.RUNNING, name._replace(worker=worker))
 
 
 def retry_by_hand(name: Name, now: datetime) -> Move:
@@ -88,8 +87,7 @@ def retry_by_hand(name: Name, now: datetime) -> Move:
 def reschedule(name: PendingName, *, priority: int | None = None, run_at: datetime | None = None) -> Move:
     return Move(
         State.PENDING,
-        replace(
-            name,
+        name._replace(
             priority=name.priority if priority is None else priority,
             run_at=name.run_at if run_at is None else ceil_to_millisecond(run_at),
         ),
@@ -98,15 +96,15 @@ def reschedule(name: PendingName, *, priority: int | None = None, run_at: dateti
 
 def hold(name: PendingName) -> Move:
     """It waits, with its priority and attempts, until somebody releases it."""
-    return Move(State.PENDING, replace(name, run_at=HELD_AT))
+    return Move(State.PENDING, name._replace(run_at=HELD_AT))
 
 
 def first(name: PendingName, front: PendingName | None, now: datetime) -> Move:
     """In front of `front`, the job that is first in line (None if no other is due), at its priority or better."""
     if front is None or name.priority < front.priority:
-        return Move(State.PENDING, replace(name, run_at=now if name.is_held else min(name.run_at, now)))
+        return Move(State.PENDING, name._replace(run_at=now if name.is_held else min(name.run_at, now)))
     run_at = max(front.run_at, datetime.min.replace(tzinfo=now.tzinfo) + _STEP) - _STEP
-    return Move(State.PENDING, replace(name, priority=front.priority, run_at=run_at))
+    return Move(State.PENDING, name._replace(priority=front.priority, run_at=run_at))
 
 
 def cancel(name: PendingName | RunningName, now: datetime) -> Move:

@@ -23,11 +23,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
-from queuectl.core.result import Result
+from queuectl.core.result import RESULT_PATTERN, Result
 
 MAX_PRIORITY = 999
 DEFAULT_PRIORITY = 10
@@ -47,13 +47,13 @@ _DURATION = r"(?:0|[1-9]\d{0,9})\.\d{3}s"
 # Compiled by `re` on first use: most commands never need most of them.
 _PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
 _RUNNING = rf"(?a)({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json"
-_FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({Result.PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
+_FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
 
 # The same among many names between slashes, for counting millions. In bytes: decoding them all would cost a
 # quarter as much as listing them.
 _FINISHED_FIELDS = (
     r"/\d{4}(?:0\d|1[0-2])[0-3]\dT\d{6}\.\d{3}Z-\d{3}"
-    rf"-((?:{_COUNT})-(?:{Result.PATTERN})-{_DURATION})-[^/]+\.json(?=/)"
+    rf"-((?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION})-[^/]+\.json(?=/)"
 ).encode()
 _PIECE = 20_000  # names
 
@@ -98,8 +98,7 @@ def ceil_to_millisecond(at: datetime) -> datetime:
     return at + timedelta(microseconds=1000 - rest) if rest else at
 
 
-@dataclass(frozen=True, slots=True)
-class PendingName:
+class PendingName(NamedTuple):
     """`priority-run_at-attempts-id.json`"""
 
     priority: int
@@ -127,8 +126,7 @@ class PendingName:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class RunningName:
+class RunningName(NamedTuple):
     """`started_at-priority-attempt-worker-id.json`"""
 
     started_at: datetime
@@ -152,8 +150,7 @@ class RunningName:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedName:
+class FinishedName(NamedTuple):
     """`finished_at-priority-attempts-result-duration-id.json`; `duration` in milliseconds."""
 
     finished_at: datetime

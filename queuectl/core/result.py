@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -16,8 +16,11 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+RESULT_PATTERN = r"exit(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])|signal[1-9]\d?|timeout|lost|cancelled|invalid"
+"""What `str` of a result looks like."""
+
+
+class Result(NamedTuple):
     """How an attempt ended: `exitN`, `signalN`, `timeout`, `lost`, `cancelled` or `invalid`.
 
     `lost` means that the worker or the machine went away and the outcome is unknown.
@@ -25,8 +28,6 @@ class Result:
 
     kind: str
     code: int | None = None
-
-    PATTERN = r"exit(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])|signal[1-9]\d?|timeout|lost|cancelled|invalid"
 
     @classmethod
     def exit(cls, code: int) -> Result:
@@ -41,7 +42,7 @@ class Result:
     @classmethod
     def parse(cls, text: str) -> Result:
         """Inverse of `str`; raises ValueError for anything else."""
-        if not re.fullmatch(cls.PATTERN, text, re.ASCII):
+        if not re.fullmatch(RESULT_PATTERN, text, re.ASCII):
             raise ValueError(f"not a result: {text!r}")
         kind = text.rstrip("0123456789")
         return cls(kind, int(text[len(kind) :]) if kind != text else None)

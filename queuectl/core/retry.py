@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core.result import LOST, Result
 
@@ -26,8 +25,7 @@ class OnLost(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """`max_retries` after the first attempt; then `backoff_base ** attempts` seconds, at most `backoff_max`.
 
     Exit codes can say that trying again is no use. `retry_on` and `no_retry_on` are the job's own: of exit codes

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from queuectl.core.job import Job
 from queuectl.core.names import format_time
-from queuectl.core.result import Result, State
+from queuectl.core.result import RESULT_PATTERN, State
 from queuectl.dashboard.index import AGAIN, FIRST, Selection
 from queuectl.dashboard.snapshot import View
 from queuectl.spool import query
@@ -43,7 +43,7 @@ class Filter:
         return cls(
             state if state in (*WORDS, "pending") else "all",
             query.get("q", "").strip()[:_MAX_TEXT],
-            result if re.fullmatch(Result.PATTERN, result, re.ASCII) else "",
+            result if re.fullmatch(RESULT_PATTERN, result, re.ASCII) else "",
             query.get("age", "") if query.get("age", "") in AGES else "",
             int(start) if re.fullmatch(r"\d{1,9}", start, re.ASCII) else 0,
         )

@@ -10,8 +10,8 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.body import Body
@@ -28,8 +28,7 @@ _LOCK_WAIT = 0.05
 _PUT_BACK = timedelta(seconds=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A job taken for one attempt: its name in running/, its validated body, and its log.
 
     `run_at` is what its pending name said; `log` is open and locked; `offset` is the log's size when the

@@ -19,9 +19,8 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
@@ -35,8 +34,7 @@ BY_NAME = ("priority", "run_at")
 """Fields that the name of a waiting job decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A job's body as text for an editor, and the file that it was read from.
 
     A waiting job's priority and time are shown as its name has them.

@@ -20,9 +20,8 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from queuectl.core.names import RunningName, format_time
 from queuectl.core.result import Result
@@ -88,8 +87,7 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What a log tells of one attempt: who claimed it, its shell's pid, and its result once it ended.
 
     `output_at` is the offset behind its start line.
@@ -194,8 +192,7 @@ def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), text[1:-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A line of queuectl's in a log: its event, its fields, and the text after the event.
 
     `dropped` is no line: it stands where output was dropped.

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl.core.body import parse_instant
 from queuectl.core.names import format_rfc3339
@@ -22,8 +21,7 @@ _LINE = re.compile(r"(until|reason)\s*[:=]\s*(.*)", re.IGNORECASE)
 _LONGEST = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Since when no job is started, until when (None: until somebody resumes), and why."""
 
     since: datetime

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from queuectl.core import body
 from queuectl.core.job import Job
@@ -73,8 +72,7 @@ def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator
             yield names
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """How many jobs there are. ready + scheduled + retrying + held = pending.
 
     `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released.

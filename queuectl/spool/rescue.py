@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from typing import NamedTuple
 
 from queuectl.core.names import RunningName, is_worker, parse_worker
 from queuectl.core.result import LOST, Result, State
@@ -29,8 +29,7 @@ class Fate(Enum):
     UNCLEAR = auto()  # something holds its lock that cannot be seen from here: look again later
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A fate with what belongs to it: the result and when it ended, or the shell's pid and the token."""
 
     fate: Fate

@@ -17,8 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from queuectl.config import HOOK_EVENTS
 from queuectl.core.job import Job
@@ -47,8 +46,7 @@ class Context(Protocol):
     def now(self) -> datetime: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _News:
+class _News(NamedTuple):
     """Something that happened: `facts` are those of the worker's report."""
 
     event: str

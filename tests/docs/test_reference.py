@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 
 import click
 import pytest
@@ -12,13 +11,13 @@ import pytest
 from queuectl import config, errors
 from queuectl.cli.main import app
 from queuectl.core import body
-from queuectl.core.result import Result
+from queuectl.core.result import RESULT_PATTERN
 from tests.docs.markdown import ROOT, sections
 
 README = (ROOT / "README.md").read_text()
 JSON = (ROOT / "docs/JSON.md").read_text()
 FORMAT = (ROOT / "spool/README.md").read_text()
-DEFAULTS = {field.name: field.default for field in fields(config.Settings)}
+DEFAULTS = config.Settings._field_defaults
 
 
 def commands_below(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -91,5 +90,5 @@ def test_the_exit_codes_are_documented() -> None:
 
 def test_the_results_are_documented() -> None:
     """The format names every way in which an attempt can end."""
-    for kind in re.findall("[a-z]+", re.sub(r"\(.*?\)|\[.*?\]|\\d|\?", "", Result.PATTERN)):
+    for kind in re.findall("[a-z]+", re.sub(r"\(.*?\)|\[.*?\]|\\d|\?", "", RESULT_PATTERN)):
         assert f"`{kind}" in FORMAT, kind

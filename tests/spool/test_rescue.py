@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def test_a_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) 
 )
 def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
     """A claim whose worker died before the command began does not count as an attempt."""
-    name = replace(running_name("x"), started_at=clock.now())
+    name = running_name("x")._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
     if log is not None:
         Path(layout.log("x")).write_text(log)
@@ -127,7 +127,7 @@ def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
 
 def test_an_end_of_another_attempt_is_not_believed(layout: Layout) -> None:
     """The end line of an earlier attempt says nothing about this one."""
-    name = replace(running_name("x", attempt=2), started_at=clock.now())
+    name = running_name("x", attempt=2)._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
     with locked_log(layout, "x") as log:
         logs.append_start(log, running_name("x"), 1)
@@ -310,7 +310,7 @@ def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(
 
 def test_a_shell_that_has_not_executed_yet_is_waited_for(layout: Layout) -> None:
     """A lock that outlives its worker, held by a process without any token, may be a shell about to begin."""
-    name = replace(running_name("x"), started_at=clock.now())
+    name = running_name("x")._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
     with locked_log(layout, "x") as log:
         child = subprocess.Popen(["sleep", "600"], pass_fds=[log])
@@ -324,7 +324,7 @@ def test_a_shell_that_has_not_executed_yet_is_waited_for(layout: Layout) -> None
 
 def test_a_daemon_of_an_earlier_attempt_hides_no_claim_that_never_began(layout: Layout) -> None:
     """A lock held by what an earlier attempt left behind says nothing about this claim."""
-    name = replace(running_name("x", attempt=2), started_at=clock.now())
+    name = running_name("x", attempt=2)._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
     earlier = processes.token_of(running_name("x"), running_name("x").worker)
     with locked_log(layout, "x") as log:
@@ -343,7 +343,7 @@ def test_a_missing_start_line_proves_nothing_after_a_power_cut(layout: Layout, b
     """Logs are not made durable: an attempt of an earlier boot without a start line is lost, and counts."""
     name = running_name("x")
     if boot != "this":
-        name = replace(name, started_at=clock.booted_at() - timedelta(seconds=1))
+        name = name._replace(started_at=clock.booted_at() - timedelta(seconds=1))
     put(layout, name, state=State.RUNNING)
     if boot != "unknown":
         boot_id = lease.boot_id() if boot == "this" else "11111111-2222-3333-4444-555555555555"

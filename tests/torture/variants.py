@@ -11,7 +11,6 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from queuectl.core import lifecycle
@@ -38,7 +37,7 @@ def fixed_claim_name() -> None:
 
     def claim(name: Any, worker: str, now: Any) -> lifecycle.Move:
         move = real(name, f"{parse_worker(worker)[0]}.1.aaaa", name.run_at)
-        return lifecycle.Move(move.state, replace(move.name))
+        return lifecycle.Move(move.state, move.name)
 
     lifecycle.claim = claim
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import selectors
 import subprocess
-from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -30,7 +29,7 @@ def test_a_number_that_goes_to_another_process_meanwhile_is_not_awaited(
     spool: Spool, adopted: Adopted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shell that ends between the verdict and the pidfd, its pid being used again, is not taken for alive."""
-    name: RunningName = replace(running_name("x"), started_at=clock.now())
+    name: RunningName = running_name("x")._replace(started_at=clock.now())
     put(spool.layout, name, state=State.RUNNING)
     answers = [True]
     real = processes.carries_token
