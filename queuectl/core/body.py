@@ -6,12 +6,13 @@ No strict prefix of a JSON object parses, so bytes that parse as exactly one obj
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id
 from queuectl.core.retry import OnLost, RetryPolicy
@@ -27,9 +28,6 @@ MAX_SECONDS = 10 * 366 * 86400
 POLICY_FIELDS = (
     "max_retries", "backoff_base", "backoff_max", "backoff_jitter", "retry_on", "no_retry_on", "on_lost",
 )  # fmt: skip
-FIELDS = (
-    "command", "id", "priority", "run_at", "timeout", *POLICY_FIELDS, "max_log", "on_max_log", "cwd", "env",
-)  # fmt: skip
 MIN_LOG, MAX_LOG = 4096, 1 << 60
 """Bytes of the smallest and the largest limit of a job's output."""
 
@@ -41,7 +39,8 @@ class OnMaxLog(StrEnum):
     KILL = "kill"
 
 
-_Word = TypeVar("_Word", bound=StrEnum)
+_Check = Callable[[list[str], str, Any], Any]
+"""Reads a field that was given: (problems found so far, which it may add to, key, value) -> its value in the Body."""
 
 
 class Body(NamedTuple):
@@ -91,20 +90,12 @@ def decode(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BODY:
         raise NotJsonError("too large for a job", f"over {MAX_BODY} bytes")
     problems: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(items)
-        if len(result) < len(items):
-            keys = [key for key, _ in items]
-            repeated = sorted({key for key in keys if keys.count(key) > 1})[:5]
-            problems.append(f"repeated key {', '.join(json.dumps(key)[:60] for key in repeated)}")
-        return result
-
-    def constant(text: str) -> None:
-        problems.append(f"{text} is not a JSON number")
-
     try:
-        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=pairs, parse_constant=constant)
+        text = data.removeprefix(codecs.BOM_UTF8).decode()
+        try:
+            value = _STRICT.decode(text)
+        except _AmbiguousError:
+            value = _tolerant(problems).decode(text)
     except UnicodeDecodeError as error:
         raise NotJsonError("not valid UTF-8", f"{error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -121,32 +112,50 @@ def decode(data: bytes) -> dict[str, Any]:
     return value
 
 
+class _AmbiguousError(Exception):
+    """A key occurs twice, or a number is none of JSON's."""
+
+
+def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(items)
+    if len(result) < len(items):
+        raise _AmbiguousError
+    return result
+
+
+def _constant(_: str) -> None:
+    raise _AmbiguousError
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+
+
+def _tolerant(problems: list[str]) -> json.JSONDecoder:
+    """A decoder that goes on, and gathers all that makes the text ambiguous."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in items]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})[:5]
+        if repeated:
+            problems.append(f"repeated key {', '.join(json.dumps(key)[:60] for key in repeated)}")
+        return dict(items)
+
+    return json.JSONDecoder(
+        object_pairs_hook=pairs, parse_constant=lambda text: problems.append(f"{text} is not a JSON number")
+    )
+
+
 def validate(obj: Mapping[str, Any]) -> Body:
     """A Body of the object's known fields; raises InvalidJobError with every problem found."""
-    check = _Check(obj)
-    priority = check.integer("priority", MAX_PRIORITY)
-    body = Body(
-        command=check.command(),
-        id=check.id(),
-        priority=DEFAULT_PRIORITY if priority is None else priority,
-        run_at=check.instant("run_at"),
-        timeout=check.number("timeout", above_zero=True),
-        max_retries=check.integer("max_retries", MAX_ATTEMPTS - 1),
-        backoff_base=check.number("backoff_base"),
-        backoff_max=check.number("backoff_max"),
-        backoff_jitter=check.number("backoff_jitter", most=1),
-        retry_on=check.exit_codes("retry_on"),
-        no_retry_on=check.exit_codes("no_retry_on"),
-        on_lost=check.word("on_lost", OnLost),
-        max_log=check.integer("max_log", MAX_LOG, MIN_LOG),
-        on_max_log=check.word("on_max_log", OnMaxLog),
-        cwd=check.cwd(),
-        env=check.env(),
-        warnings=_misspelt(obj),
-    )
-    if check.problems:
-        raise InvalidJobError(check.problems, "; ".join(body.warnings))
-    return body
+    problems: list[str] = []
+    if obj.get("command") is None:
+        problems.append('"command" is missing')
+    given = {key: value for key in FIELDS if (value := obj.get(key)) is not None}
+    checked = {key: _CHECKS[key](problems, key, value) for key, value in given.items()}
+    warnings = () if obj.keys() <= _CHECKS.keys() else _misspelt(obj)
+    if problems:
+        raise InvalidJobError(problems, "; ".join(warnings))
+    return Body(**checked, warnings=warnings)
 
 
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,119 +190,125 @@ def _misspelt(obj: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-class _Check:
-    """Reads one field after another and gathers the problems."""
-
-    def __init__(self, obj: Mapping[str, Any]) -> None:
-        self.obj = obj
-        self.problems: list[str] = []
-
-    def command(self) -> str | tuple[str, ...]:
-        value = self.obj.get("command")
-        if value is None:
-            self.problems.append('"command" is missing')
-        elif isinstance(value, str):
-            if not value.strip():
-                self.problems.append('"command" is empty')
-            self._text("command", value)
-            return value
-        elif isinstance(value, list) and value and all(isinstance(word, str) for word in value):
-            if not value[0]:
-                self.problems.append('"command" names no program: its first string is empty')
-            for word in value:
-                self._text("command", word)
-            return tuple(value)
-        else:
-            self.problems.append('"command" must be a string, or an array of strings that is not empty')
-        return ""
-
-    def id(self) -> str | None:
-        value = self.obj.get("id")
-        if value is not None and not (isinstance(value, str) and is_valid_id(value)):
-            self.problems.append('"id" must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit')
-            return None
+def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        if not value.strip():
+            problems.append('"command" is empty')
+        _check_text(problems, key, value)
         return value
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        if not value[0]:
+            problems.append('"command" names no program: its first string is empty')
+        for word in value:
+            _check_text(problems, key, word)
+        return tuple(value)
+    problems.append('"command" must be a string, or an array of strings that is not empty')
+    return ""
 
-    def integer(self, key: str, most: int, least: int = 0) -> int | None:
-        value = self.obj.get(key)
-        if value is None:
-            return None
+
+def _id(problems: list[str], key: str, value: Any) -> str:
+    if not (isinstance(value, str) and is_valid_id(value)):
+        problems.append('"id" must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit')
+    return str(value)
+
+
+def _integer(most: int, least: int = 0) -> _Check:
+    def check(problems: list[str], key: str, value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            self.problems.append(f'"{key}" must be a whole number from {least} to {most}')
-            return None
+            problems.append(f'"{key}" must be a whole number from {least} to {most}')
+            return least
         return value
 
-    def number(self, key: str, *, above_zero: bool = False, most: int = MAX_SECONDS) -> float | None:
-        value = self.obj.get(key)
-        if value is None:
-            return None
+    return check
+
+
+def _number(*, above_zero: bool = False, most: int = MAX_SECONDS) -> _Check:
+    def check(problems: list[str], key: str, value: Any) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value <= most or (above_zero and value == 0):
             least = "above 0" if above_zero else "from 0"
-            self.problems.append(f'"{key}" must be a number {least} up to {most}')
-            return None
+            problems.append(f'"{key}" must be a number {least} up to {most}')
+            return 0.0
         return float(value)
 
-    def exit_codes(self, key: str) -> frozenset[int] | None:
-        value = self.obj.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, list) or not all(type(code) is int and 0 < code < 256 for code in value):
-            self.problems.append(f'"{key}" must be an array of exit codes from 1 to 255')
-            return None
-        return frozenset(value)
+    return check
 
-    def word(self, key: str, words: type[_Word]) -> _Word | None:
-        value = self.obj.get(key)
-        if value is None:
-            return None
+
+def _exit_codes(problems: list[str], key: str, value: Any) -> frozenset[int]:
+    if not isinstance(value, list) or not all(type(code) is int and 0 < code < 256 for code in value):
+        problems.append(f'"{key}" must be an array of exit codes from 1 to 255')
+        return frozenset()
+    return frozenset(value)
+
+
+def _word(words: type[StrEnum]) -> _Check:
+    def check(problems: list[str], key: str, value: Any) -> StrEnum | None:
         if value not in tuple(words):
-            self.problems.append(f'"{key}" must be {" or ".join(json.dumps(word) for word in words)}')
+            problems.append(f'"{key}" must be {" or ".join(json.dumps(word) for word in words)}')
             return None
         return words(value)
 
-    def instant(self, key: str) -> datetime | None:
-        value = self.obj.get(key)
-        if value is None:
-            return None
-        try:
-            return parse_instant(value)
-        except (TypeError, ValueError, OverflowError):
-            self.problems.append(f'"{key}" must be a time such as "2026-11-25T09:00:00Z"')
-            return None
+    return check
 
-    def cwd(self) -> str | None:
-        value = self.obj.get("cwd")
-        if value is None:
-            return None
-        if not (isinstance(value, str) and value.startswith("/")):
-            self.problems.append('"cwd" must be an absolute path')
-            return None
-        self._text("cwd", value)
-        return value
 
-    def env(self) -> Mapping[str, str]:
-        value = self.obj.get("env")
-        if value is None:
-            return {}
-        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-            self.problems.append('"env" must be an object of strings')
-            return {}
-        for name, text in value.items():
-            if not name or "=" in name:
-                self.problems.append(f'"env" has a bad variable name {json.dumps(name)[:60]}')
-            self._text("env", name)
-            self._text("env", text)
-        return value
+def _instant(problems: list[str], key: str, value: Any) -> datetime | None:
+    try:
+        return parse_instant(value)
+    except (TypeError, ValueError, OverflowError):
+        problems.append(f'"{key}" must be a time such as "2026-11-25T09:00:00Z"')
+        return None
 
-    def _text(self, key: str, text: str) -> None:
-        """Refuse what an argument or variable of a process cannot hold."""
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            self.problems.append(f'"{key}" holds half a character (a lone surrogate)')
-            return
-        if "\0" in text:
-            self.problems.append(f'"{key}" holds a NUL character')
-        if size > MAX_ARGUMENT:
-            self.problems.append(f'"{key}" is longer than {MAX_ARGUMENT} bytes; put it into a file')
+
+def _cwd(problems: list[str], key: str, value: Any) -> str:
+    if not (isinstance(value, str) and value.startswith("/")):
+        problems.append('"cwd" must be an absolute path')
+        return "/"
+    _check_text(problems, key, value)
+    return value
+
+
+def _env(problems: list[str], key: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        problems.append('"env" must be an object of strings')
+        return {}
+    for name, text in value.items():
+        if not name or "=" in name:
+            problems.append(f'"env" has a bad variable name {json.dumps(name)[:60]}')
+        _check_text(problems, key, name)
+        _check_text(problems, key, text)
+    return value
+
+
+def _check_text(problems: list[str], key: str, text: str) -> None:
+    """Refuse what an argument or variable of a process cannot hold."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        problems.append(f'"{key}" holds half a character (a lone surrogate)')
+        return
+    if "\0" in text:
+        problems.append(f'"{key}" holds a NUL character')
+    if size > MAX_ARGUMENT:
+        problems.append(f'"{key}" is longer than {MAX_ARGUMENT} bytes; put it into a file')
+
+
+_CHECKS: dict[str, _Check] = {
+    "command": _command,
+    "id": _id,
+    "priority": _integer(MAX_PRIORITY),
+    "run_at": _instant,
+    "timeout": _number(above_zero=True),
+    "max_retries": _integer(MAX_ATTEMPTS - 1),
+    "backoff_base": _number(),
+    "backoff_max": _number(),
+    "backoff_jitter": _number(most=1),
+    "retry_on": _exit_codes,
+    "no_retry_on": _exit_codes,
+    "on_lost": _word(OnLost),
+    "max_log": _integer(MAX_LOG, MIN_LOG),
+    "on_max_log": _word(OnMaxLog),
+    "cwd": _cwd,
+    "env": _env,
+}
+FIELDS = tuple(_CHECKS)
+"""The known fields of a body."""

@@ -58,13 +58,6 @@ def fail(name: RunningName, result: Result, duration: float, policy: RetryPolicy
     return Move(State.PENDING, PendingName(name.priority, run_at, name.attempt, name.id))
 
 
-def settle(name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: Random) -> Move:
-    """`succeed` or `fail`, as the result says."""
-    if result.is_success:
-        return succeed(name, result, duration, now)
-    return fail(name, result, duration, policy, now, rng)
-
-
 def release(name: RunningName, run_at: datetime | None = None) -> Move:
     """The worker gives the job back; the attempt does not count.
 
@@ -141,8 +134,8 @@ TRANSITIONS = (
     Transition("fail, none left", (State.RUNNING,), State.DEAD, "fail"),
     Transition("release", (State.RUNNING,), State.PENDING, "release"),
     Transition("adopt running", (State.RUNNING,), State.RUNNING, "adopt_running"),
-    Transition("rescue, ended well", (State.RUNNING,), State.DONE, "settle"),
-    Transition("rescue, lost or failed", (State.RUNNING,), State.PENDING, "settle"),
+    Transition("rescue, ended well", (State.RUNNING,), State.DONE, "succeed"),
+    Transition("rescue, lost or failed", (State.RUNNING,), State.PENDING, "fail"),
     Transition("retry by hand", (State.DEAD, State.DONE), State.PENDING, "retry_by_hand"),
     Transition("reschedule", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("hold", (State.PENDING,), State.PENDING, "hold"),

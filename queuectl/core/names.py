@@ -24,7 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from queuectl.core.result import RESULT_PATTERN, Result
@@ -39,12 +39,12 @@ HELD_FROM = "9999"
 """How the run_at of every held job begins, and no other."""
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_TIME = r"\d{8}T\d{6}\.\d{3}Z"
+_TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # no 24:00, which newer Pythons would take for the next day
 _COUNT = r"0|[1-9]\d{0,5}"
 _WORKER = r"[a-z0-9_.]{1,20}\.[1-9]\d{0,9}\.[a-z0-9]{4}"
 _DURATION = r"(?:0|[1-9]\d{0,9})\.\d{3}s"
 
-# Compiled by `re` on first use: most commands never need most of them.
+# Compiled when they are first used: most commands never need most of them.
 _PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
 _RUNNING = rf"(?a)({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json"
 _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
@@ -58,8 +58,11 @@ _FINISHED_FIELDS = (
 _PIECE = 20_000  # names
 
 
+_compiled = cache(re.compile)
+
+
 def is_valid_id(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text, re.ASCII) is not None
+    return _compiled(ID_PATTERN).fullmatch(text) is not None
 
 
 @lru_cache(maxsize=64)  # an attempt names its start half a dozen times
@@ -75,16 +78,7 @@ def parse_time(text: str) -> datetime:
     """Inverse of `format_time`; raises ValueError for a date that does not exist."""
     if not re.fullmatch(_TIME, text, re.ASCII):
         raise ValueError(f"not a time of the spool: {text!r}")
-    return datetime(
-        int(text[0:4]),
-        int(text[4:6]),
-        int(text[6:8]),
-        int(text[9:11]),
-        int(text[11:13]),
-        int(text[13:15]),
-        int(text[16:19]) * 1000,
-        tzinfo=UTC,
-    )
+    return datetime.fromisoformat(text)
 
 
 def format_rfc3339(at: datetime | None) -> str | None:
@@ -117,11 +111,11 @@ class PendingName(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> PendingName | None:
         """The value of a name of pending/; None if it is not exactly one of ours."""
-        match = re.fullmatch(_PENDING, name)
+        match = _compiled(_PENDING).fullmatch(name)
         if match is None:
             return None
         try:
-            return cls(int(match[1]), parse_time(match[2]), int(match[3]), match[4])
+            return cls(int(match[1]), datetime.fromisoformat(match[2]), int(match[3]), match[4])
         except ValueError:
             return None
 
@@ -141,11 +135,11 @@ class RunningName(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> RunningName | None:
         """The value of a name of running/; None if it is not exactly one of ours."""
-        match = re.fullmatch(_RUNNING, name)
+        match = _compiled(_RUNNING).fullmatch(name)
         if match is None:
             return None
         try:
-            return cls(parse_time(match[1]), int(match[2]), int(match[3]), match[4], match[5])
+            return cls(datetime.fromisoformat(match[1]), int(match[2]), int(match[3]), match[4], match[5])
         except ValueError:
             return None
 
@@ -175,12 +169,12 @@ class FinishedName(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> FinishedName | None:
         """The value of a name of done/ or dead/; None if it is not exactly one of ours."""
-        match = re.fullmatch(_FINISHED, name)
+        match = _compiled(_FINISHED).fullmatch(name)
         if match is None:
             return None
         try:
             result = Result.parse(match[4])
-            at = parse_time(match[1])
+            at = datetime.fromisoformat(match[1])
         except ValueError:
             return None
         return cls(at, int(match[2]), int(match[3]), result, int(match[5][:-1].replace(".", "")), match[6])

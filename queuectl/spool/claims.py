@@ -55,9 +55,9 @@ class RefusedError(InvalidJobError):
 
 
 def claim(
-    layout: Layout, text: str, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
+    layout: Layout, name: PendingName, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
 ) -> Claim | None:
-    """Take the pending job of that file name; None if another was first or it must wait.
+    """Take the pending job of that name; None if another was first or it must wait.
 
     No two threads of one worker may claim files of one id at the same time: they could choose the same name.
 
@@ -68,10 +68,7 @@ def claim(
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
     """
-    name = PendingName.parse(text)
-    if name is None:
-        return None
-    pending = layout.job(State.PENDING, text)
+    pending = layout.job(State.PENDING, name)
     try:
         content = files.read(pending)
         require_trusted(content.owner, trusts)
@@ -79,10 +76,10 @@ def claim(
     except FileNotFoundError:
         return None
     except InvalidJobError as error:
-        _refuse(layout, text, name, error.problems, now())
+        _refuse(layout, name, error.problems, now())
         return None
     except files.NotRegularError as error:
-        _refuse(layout, text, name, (str(error.strerror),), now())
+        _refuse(layout, name, (str(error.strerror),), now())
         return None
     state, running = lifecycle.claim(name, worker, now())
     assert isinstance(running, RunningName)
@@ -90,11 +87,7 @@ def claim(
     if not files.move(pending, path):
         return None
     try:
-        # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
-        if files.identify(os.lstat(path)) != content.identity:
-            release(layout, running, name.run_at)
-            return None
-        return _begin(layout, name, running, job, now)
+        return _begin(layout, name, running, path, content, job, now)
     except OSError as error:
         if files.is_gone(path):
             return None
@@ -102,28 +95,35 @@ def claim(
         raise unusable(layout.root, error) from error
 
 
-def _refuse(layout: Layout, text: str, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:
+def _refuse(layout: Layout, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:
     """Raise RefusedError, unless the file is gone."""
-    id = refuse(layout, text, "; ".join(problems), now, name.priority)
+    id = refuse(layout, str(name), "; ".join(problems), now, name.priority)
     if id is not None:
         raise RefusedError(id, problems)
 
 
 def _begin(
-    layout: Layout, pending: PendingName, running: RunningName, job: Body, now: Callable[[], datetime]
+    layout: Layout,
+    pending: PendingName,
+    running: RunningName,
+    path: str,
+    content: files.Content,
+    job: Body,
+    now: Callable[[], datetime],
 ) -> Claim | None:
-    """Open and lock the log. None if the job was cancelled meanwhile, or its last attempt still runs."""
+    """Open and lock the log. None if the job was cancelled or replaced meanwhile, or its last attempt still runs."""
     log = logs.open_log(layout.log(running.id))
     try:
         is_locked = _lock_patiently(log)
         # RACE: who cancels the job from here on sees the lock, and waits for it (tests/spool/test_act.py).
-        if files.is_gone(layout.job(State.RUNNING, running)):
+        # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
+        if files.identify(os.lstat(path)) != content.identity:
             os.close(log)
+            release(layout, running, pending.run_at)
             return None
         size = os.fstat(log).st_size
         if is_locked and _is_expected(log, pending, size):
             return Claim(running, pending.run_at, job, log, size)
-        path = layout.job(State.RUNNING, running)
         holder = query.locate(layout, running.id, besides=path)
         if holder:
             id = refuse(

@@ -57,8 +57,9 @@ def read_descriptor(fd: int, path: str) -> Content:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise NotRegularError(errno.EINVAL, "not a regular file", path)
-    data = os.pread(fd, MAX_BODY + 1, 0)
-    while len(data) <= MAX_BODY and (more := os.pread(fd, MAX_BODY + 1 - len(data), len(data))):
+    most = min(status.st_size, MAX_BODY + 1)  # what it grows by from here on, its identity will tell
+    data = os.pread(fd, most, 0)
+    while len(data) < most and (more := os.pread(fd, most - len(data), len(data))):
         data += more
     return Content(data, identify(status), status.st_uid)
 

@@ -148,7 +148,8 @@ def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
 def boot_id() -> str:
     """Names this run of this kernel, the same in every container on it; empty where there is none."""
     try:
-        return files.read("/proc/sys/kernel/random/boot_id").data.decode().strip()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
     except OSError:
         return ""
 

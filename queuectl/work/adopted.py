@@ -76,13 +76,13 @@ class Adopted:
 
     def _examine(self, name: RunningName) -> Verdict:
         """What became of it. Evidence that cannot be read leaves that unclear."""
-        report, now = self._context.report, self._context.now()
+        report = self._context.report
         try:
             verdict = rescue.examine(self._layout, name)
         except OSError as error:
-            report.once("rescue", now, "warning", f"cannot tell what became of {name.id}: {error}; looking again")
+            report.once("rescue", "warning", f"cannot tell what became of {name.id}: {error}; looking again")
             return Verdict(Fate.UNCLEAR)
-        report.over("rescue", now, "what became of jobs can be told again")
+        report.over("rescue", "what became of jobs can be told again")
         return verdict
 
     def _adopt(self, name: RunningName, verdict: Verdict) -> bool:
@@ -101,7 +101,7 @@ class Adopted:
         self._jobs[descriptor] = job
         self._selector.register(descriptor, selectors.EVENT_READ)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
-        self._context.report.event(self._context.now(), "adopted", name.id, text, attempt=name.attempt)
+        self._context.report.event("adopted", name.id, text, attempt=name.attempt)
         return True
 
     def _cap(self, job: _Job) -> None:

@@ -67,7 +67,7 @@ class Dropbox:
         if adopted is None:
             return None
         if str(adopted) != name:
-            self._context.report.event(now, "adopted", adopted.id, f"from {name}", file=name)
+            self._context.report.event("adopted", adopted.id, f"from {name}", file=name)
         return str(adopted)
 
     def _check(self, name: str) -> PendingName | None:
@@ -87,19 +87,14 @@ class Dropbox:
             self._refuse(name, f"{reason}; unchanged for {settle:g} s")
 
     def _refuse(self, name: str, reason: str) -> None:
-        now = self._context.now()
         try:
-            id = drops.refuse(self._layout, name, reason, now)
+            id = drops.refuse(self._layout, name, reason, self._context.now())
         except OSError as error:
             self._inbox.shelve(name, time.monotonic())
-            self._context.report.once(
-                f"refuse {name}",
-                now,
-                "warning",
-                f"ignored pending/{name}: {reason}; it cannot be moved: {error.strerror}",
-            )
+            text = f"ignored pending/{name}: {reason}; it cannot be moved: {error.strerror}"
+            self._context.report.once(f"refuse {name}", "warning", text)
             return
         self._inbox.forget(name)
         if id is not None:
-            self._context.report.event(now, "refused", id, f"pending/{name} is no job: {reason}", file=name)
+            self._context.report.event("refused", id, f"pending/{name} is no job: {reason}", file=name)
             tell_refused(self._context, id)

@@ -183,10 +183,10 @@ class _Lane:
         self._thread: threading.Thread | None = None
 
     def put(self, news: _News) -> None:
-        report, now = self._context.report, self._context.now()
+        report = self._context.report
         with self._lock:
             if len(self._waiting) >= _MOST_WAITING:
-                report.once(self._kind, now, "warning", f"{_MOST_WAITING} calls of a {self._kind} wait; dropping more")
+                report.once(self._kind, "warning", f"{_MOST_WAITING} calls of a {self._kind} wait; dropping more")
                 return
             self._waiting.append(news)
             if self._thread is None:
@@ -203,7 +203,7 @@ class _Lane:
             self._waiting.clear()
         if left:
             text = f"{left} calls of a {self._kind} were dropped"
-            self._context.report.event(self._context.now(), "warning", None, text)
+            self._context.report.event("warning", None, text)
 
     def _run(self) -> None:
         while True:
@@ -213,7 +213,7 @@ class _Lane:
                     return
                 news = self._waiting.popleft()
             if len(self._waiting) < _MOST_WAITING // 2:
-                self._context.report.over(self._kind, self._context.now(), f"calls of a {self._kind} have caught up")
+                self._context.report.over(self._kind, f"calls of a {self._kind} have caught up")
             id = news.name.id if news.name else None
             begun = time.monotonic()
             try:
@@ -223,7 +223,7 @@ class _Lane:
                 text, event = f"the {self._kind} on-{news.event} failed: {error}", "warning"
                 if isinstance(error, _HookError):
                     text = f"the {self._kind} on-{news.event} {error}"
-            self._context.report.event(self._context.now(), event, id, text)
+            self._context.report.event(event, id, text)
 
 
 def _await(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, int | None]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from datetime import datetime
+import time
 from typing import Any, TextIO
 
 from queuectl.core.names import format_rfc3339
 from queuectl.core.text import printable
+from queuectl.spool import clock
 
 _PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
 
@@ -28,15 +29,15 @@ class Report:
         self._lock = threading.Lock()
         self._said: set[str] = set()
 
-    def event(self, now: datetime, event: str, job: str | None, text: str, **fields: Any) -> None:
-        """`text` says what happened, how long it took and what comes next; `fields` the same as data."""
+    def event(self, event: str, job: str | None, text: str, **fields: Any) -> None:
+        """`text` says what happened just now, how long it took and what comes next; `fields` the same as data."""
         if self._style == "quiet" and event not in _PROBLEMS:
             return
         if self._style == "json":
-            head = {"at": format_rfc3339(now), "worker": self.worker, "event": event, "job": job}
+            head = {"at": format_rfc3339(clock.now()), "worker": self.worker, "event": event, "job": job}
             line = json.dumps({**head, **fields, "message": text})
         else:
-            at = now.astimezone().strftime("%H:%M:%S") + (f"  {self.worker or '-':<13}" if self._is_labelled else "")
+            at = time.strftime("%H:%M:%S") + (f"  {self.worker or '-':<13}" if self._is_labelled else "")
             line = printable(" ".join(f"{at}  {event:<8} {job or '':<14} {text}".split("\n"))).rstrip()
         with self._lock:
             try:
@@ -45,14 +46,14 @@ class Report:
             except (OSError, ValueError):
                 pass  # nobody listens any more; the jobs matter more
 
-    def once(self, key: str, now: datetime, event: str, text: str) -> None:
+    def once(self, key: str, event: str, text: str) -> None:
         """Say something that would otherwise be said again and again, until `over` is called for its key."""
         if key not in self._said:
             self._said.add(key)
-            self.event(now, event, None, text)
+            self.event(event, None, text)
 
-    def over(self, key: str, now: datetime, text: str) -> None:
+    def over(self, key: str, text: str) -> None:
         """Say that what `once` said is over, if it was said."""
         if key in self._said:
             self._said.discard(key)
-            self.event(now, "info", None, text)
+            self.event("info", None, text)

@@ -11,8 +11,8 @@ from datetime import datetime
 from queuectl.config import Settings
 from queuectl.core import lifecycle
 from queuectl.core.body import Body
-from queuectl.core.names import FinishedName, PendingName, RunningName
-from queuectl.core.result import LOST, Result, State
+from queuectl.core.names import PendingName, RunningName
+from queuectl.core.result import LOST, Result
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool import claims, clock, query, trust
@@ -50,38 +50,39 @@ class Context:
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
     """Settle an attempt that has ended, by its result, and say what comes next."""
-    policy = body.policy(context.settings.policy) if body else context.settings.policy
-    move = lifecycle.settle(name, result, duration, policy, context.now(), context.rng)
-    if isinstance(move.name, PendingName):
-        claims.note_end(context.spool.layout, name, context.now(), duration)
     took = f"{result} in {format_seconds(duration)}"
-    facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
+    if result.is_success:
+        move, event, text = lifecycle.succeed(name, result, duration, context.now()), "done", took
+    else:
+        move, event, text = _fail(context, name, body, result, duration)
     settled = _patiently(context, name, lambda: claims.settle(context.spool.layout, name, move))
     if settled is None:
         return
+    facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
     if not settled:
-        context.report.event(
-            context.now(), "gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts
-        )
-    elif isinstance(move.name, PendingName):
-        wait = (move.name.run_at - context.now()).total_seconds()
-        context.report.event(
-            context.now(),
-            "lost" if result == LOST else "retry",
-            name.id,
-            f"{took}; attempt {name.attempt + 1} of {policy.max_retries + 1} in {format_seconds(max(0.0, wait))}",
-            **facts,
-        )
-    elif move.state is State.DEAD:
-        assert isinstance(move.name, FinishedName)
-        why = "not retried, " if policy.is_permanent(result) else ""
-        text = f"{took}; {why}gave up after {format_count(name.attempt, 'attempt')}; see: queuectl logs {name.id}"
-        context.report.event(context.now(), "dead", name.id, text, **facts)
-    else:
-        context.report.event(context.now(), "done", name.id, took, **facts)
-    if settled:
-        event = "retry" if move.state is State.PENDING else str(move.state)
-        context.hooks.tell(event, move.state, move.name, **facts)
+        context.report.event("gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts)
+        return
+    context.report.event(event, name.id, text, **facts)
+    context.hooks.tell("retry" if event == "lost" else event, move.state, move.name, **facts)
+
+
+def _fail(
+    context: Context, name: RunningName, body: Body | None, result: Result, duration: float
+) -> tuple[lifecycle.Move, str, str]:
+    """Where a failed attempt leads, what that is called, and what is said of it."""
+    now, policy = context.now(), context.settings.policy
+    if body is not None:
+        policy = body.policy(policy)
+    move = lifecycle.fail(name, result, duration, policy, now, context.rng)
+    took = f"{result} in {format_seconds(duration)}"
+    if isinstance(move.name, PendingName):
+        claims.note_end(context.spool.layout, name, now, duration)
+        wait = max(0.0, (move.name.run_at - now).total_seconds())
+        text = f"{took}; attempt {name.attempt + 1} of {policy.max_retries + 1} in {format_seconds(wait)}"
+        return move, "lost" if result == LOST else "retry", text
+    why = "not retried, " if policy.is_permanent(result) else ""
+    text = f"{took}; {why}gave up after {format_count(name.attempt, 'attempt')}; see: queuectl logs {name.id}"
+    return move, "dead", text
 
 
 def tell_refused(context: Context, id: str) -> None:
@@ -99,13 +100,13 @@ def reason_of(cap: LogCap) -> str:
 def tell_passed(context: Context, id: str, cap: LogCap, step: Step) -> None:
     """Say that the output of a job has passed its limit, and what is done about it."""
     what = "the job is ended" if step is Step.MUST_END else "its middle is dropped"
-    context.report.event(context.now(), "warning", id, f"{reason_of(cap)}; {what}")
+    context.report.event("warning", id, f"{reason_of(cap)}; {what}")
 
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:
     """Give a claim back; the attempt does not count, and with `run_at` it stands where it stood."""
     if _patiently(context, name, lambda: claims.release(context.spool.layout, name, run_at)):
-        context.report.event(context.now(), "released", name.id, f"{why}; back to pending, the attempt does not count")
+        context.report.event("released", name.id, f"{why}; back to pending, the attempt does not count")
 
 
 def _patiently(context: Context, name: RunningName, settle: Callable[[], bool]) -> bool | None:
@@ -113,10 +114,10 @@ def _patiently(context: Context, name: RunningName, settle: Callable[[], bool]) 
     while True:
         try:
             settled = settle()
-            context.report.over("settle", context.now(), "jobs can be settled again")
+            context.report.over("settle", "jobs can be settled again")
             return settled
         except SpoolError as error:
-            context.report.once("settle", context.now(), "error", f"{name.id} has ended and cannot be settled: {error}")
+            context.report.once("settle", "error", f"{name.id} has ended and cannot be settled: {error}")
             if context.stopping:
                 return None
             time.sleep(_TRY_AGAIN)

@@ -27,6 +27,7 @@ from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import Context, finish, reason_of, release, tell_passed, tell_refused
 
+_LOOK_AGAIN = 0.02  # seconds for which a look at the pause and the free space holds good
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
 
 
@@ -57,11 +58,13 @@ class Slots:
         self.active_at = time.monotonic()  # when a slot last had a job
         self.has_worked = False  # since the main thread last looked
         self.failure: BaseException | None = None
+        self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._others = others
         self._wake = wake
         self._look_soon = look_soon
         self._executor = Executor(self.layout.root, worker)
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._schedule = Schedule()
         self._executions: dict[Execution, float | None] = {}  # with the deadline, in monotonic seconds
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
@@ -84,7 +87,7 @@ class Slots:
         """Let the threads end with their jobs."""
         with self._lock:
             self.context.stopping = max(self.context.stopping, 1)
-            self._lock.notify_all()
+            self._changed.notify_all()
 
     @property
     def busy(self) -> int:
@@ -123,7 +126,7 @@ class Slots:
         with self._lock:
             self._schedule.advance(format_time(self.context.now()))
             if self.has_ready or self.context.stopping:
-                self._lock.notify_all()
+                self._changed.notify_all()
 
     def deadlines(self) -> list[float]:
         """When a running command is out of time, or its output is to be looked at, in monotonic seconds."""
@@ -182,7 +185,7 @@ class Slots:
         try:
             while (name := self._next()) is not None:
                 try:
-                    claim = self._claim(str(name))
+                    claim = self._claim(name)
                     if claim is not None:
                         self._attempt(claim)
                 finally:
@@ -199,16 +202,17 @@ class Slots:
         has_told = False
         with self._lock:
             while not self.context.stopping:
+                now = format_time(self.context.now())
                 if self.busy + self._others() < self.number and self._may_start():
-                    name = self._take(format_time(self.context.now()))
+                    name = self._take(now)
                     if name is not None:
                         return name
-                if not self.must_list and self._schedule.needs_listing(format_time(self.context.now())):
+                if not self.must_list and self._schedule.needs_listing(now):
                     self.must_list, has_told = True, False
                 if not has_told:
                     has_told = True
                     self._wake()
-                self._lock.wait()
+                self._changed.wait()
         return None
 
     def _take(self, now: str) -> PendingName | None:
@@ -234,71 +238,80 @@ class Slots:
         return found
 
     def _may_start(self) -> bool:
-        """Whether the queue is not paused, and there is room to record how a job ends."""
-        report, now = self.context.report, self.context.now()
+        """Whether the queue is not paused, and there is room to record how a job ends: by a look that is hardly old."""
+        if time.monotonic() < self._looked_at + _LOOK_AGAIN:
+            return True
+        if not self._is_allowed():
+            return False
+        self._looked_at = time.monotonic()
+        return True
+
+    def _is_allowed(self) -> bool:
+        report = self.context.report
         pause = self.context.spool.paused()
         if pause is not None:
             until = f" until {format_instant(pause.until)}" if pause.until else f" while {self.layout.paused} exists"
             reason = f": {pause.reason}" if pause.reason else ""
-            report.once("paused", now, "paused", f"no job is started{until}{reason}")
+            report.once("paused", "paused", f"no job is started{until}{reason}")
             return False
-        report.over("paused", now, "no longer paused")
+        report.over("paused", "no longer paused")
         try:
             free, inodes = claims.room(self.layout)
         except SpoolError as error:
-            report.once("room", now, "error", str(error))
+            report.once("room", "error", str(error))
             self._look_soon()
             return False
         least = self.context.settings.min_free
         if free < least or (inodes is not None and inodes < claims.MIN_FREE_INODES):
             text = f"no job is started: {free >> 20} MiB and {inodes} inodes are free, min-free is {least >> 20} MiB"
-            report.once("room", now, "warning", text)
+            report.once("room", "warning", text)
             self._look_soon()
             return False
-        report.over("room", now, "there is room again")
+        report.over("room", "there is room again")
         return True
 
-    def _claim(self, text: str) -> Claim | None:
+    def _claim(self, name: PendingName) -> Claim | None:
         report = self.context.report
         claim = None
         try:
-            claim = claims.claim(self.layout, text, self.worker, self.context.now, self.context.trusts)
+            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts)
         except (NotJsonError, PermissionError):
-            self.suspects.append(text)  # still being written, in place, under a canonical name
+            self.suspects.append(str(name))  # still being written, in place, under a canonical name
             self._wake()
         except RefusedError as error:
-            report.event(self.context.now(), "refused", error.id, f"pending/{text} is no job: {error.why}", file=text)
+            report.event("refused", error.id, f"pending/{name} is no job: {error.why}", file=str(name))
             tell_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
-            report.once("claim", self.context.now(), "error", f"jobs cannot be started: {error}")
+            report.once("claim", "error", f"jobs cannot be started: {error}")
             self._hold_on()
             self.must_list = True  # to find the job again, also if it has been left in running/
         if claim is not None:
-            report.over("claim", self.context.now(), "jobs can be started again")
+            report.over("claim", "jobs can be started again")
             # RACE: the queue was paused between the look and the claim (tests/work/test_pause.py). So once a pause
             # is there and running/ is empty, nothing runs and nothing will start.
             if self.context.spool.is_paused():
-                self._give_back(claim, text)
+                self._give_back(claim, name)
                 return None
         return claim
 
-    def _give_back(self, claim: Claim, text: str) -> None:
+    def _give_back(self, claim: Claim, name: PendingName) -> None:
         """Undo a claim, and keep its job in mind."""
+        self._looked_at = float("-inf")
         release(self.context, claim.name, "the queue is paused", claim.run_at)
         os.close(claim.log)
-        self.offer([text])
+        self.offer([str(name)])
 
     def _hold_on(self) -> None:
         """Let a moment pass before a slot tries again what the system has just refused."""
         with self._lock:
-            self._lock.wait_for(lambda: self.context.stopping > 0, _HOLD_ON)
+            self._changed.wait_for(lambda: self.context.stopping > 0, _HOLD_ON)
 
     def _attempt(self, claim: Claim) -> None:
         """Run a claimed job's command to its end, and settle it."""
         body, settings = claim.body, self.context.settings
-        limit = body.policy(settings.policy).max_retries + 1
-        text = f"attempt {claim.name.attempt} of {limit}: {_summary(body.command)}"
-        self.context.report.event(self.context.now(), "start", claim.name.id, text, attempt=claim.name.attempt)
+        retries = settings.max_retries if body.max_retries is None else body.max_retries
+        text = f"attempt {claim.name.attempt} of {retries + 1}: {_summary(body.command)}"
+        self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
         begun = time.monotonic()
         try:
             try:

@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from queuectl.core.text import format_count, format_seconds
-from queuectl.spool import clock
 from queuectl.work.notify import Notifier
 from queuectl.work.report import Report
 
@@ -76,7 +75,7 @@ class Supervisor:
         self._say("worker", f"process {os.getpid()} has stopped")
 
     def _say(self, event: str, text: str) -> None:
-        self._report.event(clock.now(), event, None, text)
+        self._report.event(event, None, text)
 
     def _catch_signals(self) -> None:
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
@@ -124,7 +123,7 @@ class Supervisor:
                     place.pid = self._fork()
                 except OSError as error:
                     place.start_at = now + place.pause
-                    self._report.once("fork", clock.now(), "error", f"cannot start a process: {error.strerror}")
+                    self._report.once("fork", "error", f"cannot start a process: {error.strerror}")
 
     def _fork(self) -> int:
         """A process that works, in a group of its own: a terminal's Ctrl-C is for the supervisor to pass on."""

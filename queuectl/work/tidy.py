@@ -55,11 +55,11 @@ class Tidy:
                     pruned = prune.prune(layout, state, rule)
                     if pruned.jobs:
                         text = f"{format_count(pruned.jobs, f'{state} job')}, {format_size(pruned.size)}"
-                        report.event(self._context.now(), "pruned", None, text)
+                        report.event("pruned", None, text)
                 if must_clear:
                     prune.clear_tmp(layout, now)
-            report.over("prune", now, "old jobs can be deleted again")
+            report.over("prune", "old jobs can be deleted again")
         except (OSError, SpoolError) as error:
-            report.once("prune", now, "warning", f"old jobs cannot be deleted: {error}")
+            report.once("prune", "warning", f"old jobs cannot be deleted: {error}")
         took = time.monotonic() - begun
         self._prune_at = begun + max(_INTERVAL, _SHARE * took)

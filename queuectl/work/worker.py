@@ -162,7 +162,7 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
 
     def _say(self, event: str, text: str) -> None:
-        self.context.report.event(self.context.now(), event, None, text)
+        self.context.report.event(event, None, text)
 
     # --- waiting
 
@@ -255,7 +255,7 @@ class Worker:
         if self.context.stopping == 1 and not self._is_detaching:
             running = self._slots.busy + len(self._adopted)
             text = f"{format_count(running, 'running job')} may finish; stop again to put back" if running else ""
-            self.context.report.once("stopping", self.context.now(), "stopping", text)
+            self.context.report.once("stopping", "stopping", text)
         self._slots.end_executions()
         self._adopted.expire()
         if self.context.stopping == 2:
@@ -357,28 +357,27 @@ class Worker:
         if seen == self._settings_seen:
             return
         self._settings_seen = seen
-        now = self.context.now()
         try:
             self.context.settings = config.load(self.layout, self._flags)
             self.context.hooks.refresh()
-            self.context.report.over("config", now, "config.toml is well again")
+            self.context.report.over("config", "config.toml is well again")
         except ConfigError as error:
-            self.context.report.once("config", now, "warning", f"the settings stay as they were: {error}")
+            self.context.report.once("config", "warning", f"the settings stay as they were: {error}")
 
     def _check_trigger(self) -> None:
         if self._trigger.overflows:
             text = "the kernel has dropped file events (see fs.inotify.max_queued_events): pending/ is listed instead"
-            self.context.report.once("overflow", self.context.now(), "warning", text)
+            self.context.report.once("overflow", "warning", text)
         if self._trigger.is_alive:
             return
         had_problem = self._trigger.problem is not None
         if not had_problem:
             self._say("warning", "the watch on the spool has died; starting it again")
         self._trigger.open()
-        now, problem = self.context.now(), self._trigger.problem
+        problem = self._trigger.problem
         if problem is not None:
             text = f"no file events ({problem}): looking every {_BLIND_RESCAN:g} s instead"
-            self.context.report.once("trigger", now, "warning", text)
+            self.context.report.once("trigger", "warning", text)
         self._slots.must_list = True
 
     def _rescue(self) -> None:

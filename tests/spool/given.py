@@ -31,6 +31,13 @@ PROCESSES.set_forkserver_preload(["queuectl.spool.store", "queuectl.spool.claims
 _barrier: Barrier | None = None
 
 
+def parsed(text: str) -> PendingName:
+    """The value of a file name of ours in pending/."""
+    name = PendingName.parse(text)
+    assert name is not None
+    return name
+
+
 def run_at_once(times: int, function: Callable[..., T], *arguments: Any) -> list[T]:
     """Call a module-level function in `times` processes at the same instant; what each returned."""
     barrier = PROCESSES.Barrier(times)

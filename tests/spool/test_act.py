@@ -21,6 +21,7 @@ from tests.spool.given import (
     WORKER,
     die,
     locked_log,
+    parsed,
     pending_name,
     put,
     put_finished,
@@ -115,11 +116,11 @@ def test_of_those_who_act_at_once_one_wins(spool: Spool, verb: str) -> None:
 
 def _claim_or_hold(root: str) -> str:
     spool = Spool(root)
-    (text,) = names(spool.path / "pending") or ["none"]
+    (text,) = names(spool.path / "pending") or [str(pending_name("none"))]
     if os.getpid() % 2:
         return "hold" if _act(root, "hold") == "hold" else "lost"
     worker = f"web1.{os.getpid()}.{lease.random_text(4)}"
-    return "claim" if claims.claim(spool.layout, text, worker, clock.now) else "lost"
+    return "claim" if claims.claim(spool.layout, parsed(text), worker, clock.now) else "lost"
 
 
 def test_a_hold_and_a_claim_exclude_each_other(spool: Spool) -> None:
@@ -170,7 +171,7 @@ def test_a_job_cancelled_right_after_its_claim_never_starts(
         return open_log(log, exclusive=exclusive)
 
     monkeypatch.setattr(logs, "open_log", cancelled_first)
-    assert claims.claim(layout, path.name, WORKER, clock.now) is None
+    assert claims.claim(layout, parsed(path.name), WORKER, clock.now) is None
     assert spool.get("x").state is State.DEAD
     assert not spool.is_alive("x")
 

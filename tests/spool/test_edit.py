@@ -18,6 +18,7 @@ from queuectl.errors import NotJsonError
 from queuectl.spool import claims, clock, files, lease, logs
 from tests.spool.given import (
     die,
+    parsed,
     pending_name,
     put,
     put_finished,
@@ -207,7 +208,7 @@ def _set_or_claim(root: str) -> tuple[str, Any]:
     worker = f"web1.{os.getpid()}.{lease.random_text(4)}"
     for _ in range(2000):
         for text in names(spool.path / "pending"):
-            claim = claims.claim(spool.layout, text, worker, clock.now)
+            claim = claims.claim(spool.layout, parsed(text), worker, clock.now)
             if claim is not None:
                 return "claim", claim.body.timeout
     return "lost", None
@@ -300,7 +301,7 @@ def test_a_crash_at_each_step(spool: Spool, step: str, expected: dict[str, Any],
     if is_held:
         spool.release("x")
     (text,) = names(spool.path / "pending")
-    claim = claims.claim(spool.layout, text, "web1.1.aaaa", clock.now)
+    claim = claims.claim(spool.layout, parsed(text), "web1.1.aaaa", clock.now)
     assert claim is not None
     assert claim.body.command == "true"
     os.close(claim.log)

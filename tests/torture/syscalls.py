@@ -47,6 +47,7 @@ from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
 from queuectl.work.worker import Worker
+from tests.spool.given import parsed
 from tests.torture import checker, witness
 
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ESTALE", "EINTR")
@@ -97,7 +98,7 @@ class Scene:
 
     def claim(self, worker: str) -> claims.Claim | None:
         (text,) = os.listdir(self.spool.layout.pending)
-        return claims.claim(self.spool.layout, text, worker, clock.now)
+        return claims.claim(self.spool.layout, parsed(text), worker, clock.now)
 
 
 def _fast_directory() -> str | None:
@@ -130,7 +131,7 @@ def attempt(scene: Scene) -> Act:
     (text,) = os.listdir(scene.spool.layout.pending)
 
     def act() -> None:
-        held = slots._claim(text)
+        held = slots._claim(parsed(text))
         if held is not None:
             slots._attempt(held)
 
