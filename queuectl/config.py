@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -303,10 +302,15 @@ def key_of(name: str) -> Key:
 def read_file(layout: Layout) -> dict[str, Any]:
     """What config.toml sets; keys that this version does not know are left alone."""
     try:
-        return tomllib.loads(files.read(layout.config).data.decode())
+        text = files.read(layout.config).data.decode()
+        if all(line.startswith("#") or not line for line in text.split("\n")):
+            return {}
+        import tomllib
+
+        return tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(
             "config.toml cannot be read", f"{layout.config}: {error}", "mend or remove that line"
         ) from None

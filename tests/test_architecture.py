@@ -21,8 +21,9 @@ MODULES = {
 
 MAY_IMPORT = {
     "errors": set(),
+    "lazy": set(),
     "core": {"errors"},
-    "spool": {"core", "errors"},
+    "spool": {"core", "errors", "lazy"},
     "config": {"spool", "core", "errors"},
     "work": {"config", "spool", "core", "errors", "version"},
     "dashboard": {"config", "spool", "core", "errors", "version"},
@@ -37,12 +38,12 @@ ONLY_IN = {
     "bottle": ["queuectl.dashboard"],
     "watchdog": ["queuectl.spool.trigger"],
     "portalocker": ["queuectl.spool.lease"],
-    "subprocess": ["queuectl.work.executor", "queuectl.work.hooks"],
+    "subprocess": ["queuectl.work.hooks"],
     "multiprocessing": [],
     "pty": [],
     # for syncfs(2), fallocate(2) and posix_spawn(3)
     "ctypes": ["queuectl.spool.files", "queuectl.spool.holes", "queuectl.work.spawn"],
-    "importlib": ["queuectl", "queuectl.cli.main"],  # which load by name what they list
+    "importlib": ["queuectl", "queuectl.lazy", "queuectl.cli.main"],  # which load by name what they list
 }
 """The modules or packages that may import a library."""
 

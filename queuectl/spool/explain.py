@@ -144,7 +144,7 @@ def _last_result(layout: Layout, id: str) -> str | None:
 
 def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) -> Iterator[Reason]:
     """What keeps any job from starting."""
-    paused = pause.read(layout, at)
+    paused = pause.read(layout, lambda: at)
     if paused is not None:
         until = f", until {format_instant(paused.until)}" if paused.until else ""
         why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"

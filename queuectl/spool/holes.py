@@ -6,16 +6,21 @@ meanwhile stays where it is.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctypes import _NamedFuncPointer
 
 _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02
 
 
 @cache
-def _fallocate() -> ctypes._NamedFuncPointer | None:
+def _fallocate() -> _NamedFuncPointer | None:
+    import ctypes  # only where output is dropped
+
     libc = ctypes.CDLL(None, use_errno=True)
     function = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
     if function is not None:

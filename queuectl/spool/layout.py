@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
@@ -41,11 +40,11 @@ CONFIG = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """The paths of one spool, as text ready to be joined in hot code."""
 
-    root: str
+    def __init__(self, root: str) -> None:
+        self.root = root
 
     @property
     def pending(self) -> str:

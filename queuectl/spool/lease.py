@@ -7,6 +7,8 @@ A job's lock is on its log. The worker takes it and the job inherits the descrip
 held as long as the worker or any process of the job lives. It must be flock(2) on the bare
 descriptor and is only ever given up by close(): an unlock, such as portalocker's release, would
 free the job's inherited lock as well, and a child does not inherit POSIX locks (lockf).
+
+The locks that exclude others for a moment, from writing settings or pruning, are portalocker's.
 """
 
 from __future__ import annotations
@@ -70,21 +72,19 @@ class WorkerLease:
 
     def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
         """Take a new name and publish it; the file is locked before anyone can see it."""
-        import portalocker  # 70 ms: only workers and settings need it
-
         self.is_kept = False  # for the next worker to rescue what this one leaves running
         while True:
             self.name = format_worker(host, os.getpid(), random_text(4))
             self._path = layout.worker(self.name)
             temporary = f"{layout.tmp}/worker-{self.name}-{random_text(8)}"
             self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
-            os.chmod(temporary, 0o600)
             try:
-                portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
-            except portalocker.LockException as error:
+                os.chmod(temporary, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
                 self._file.close()
                 files.remove(temporary)
-                raise _as_os_error(error, temporary) from error
+                raise
             json.dump({"worker": self.name, "host": host, "pid": os.getpid(), **info}, self._file)
             self._file.write("\n")
             self._file.flush()
@@ -116,24 +116,7 @@ def is_worker_alive(layout: Layout, worker: str) -> bool:
 
     Raises OSError when that cannot be found out.
     """
-    import portalocker
-
-    try:
-        with open(layout.worker(worker), encoding="utf-8") as file:
-            portalocker.lock(file, portalocker.LOCK_SH | portalocker.LOCK_NB)
-    except portalocker.AlreadyLocked:
-        return True
-    except portalocker.LockException as error:
-        raise _as_os_error(error, layout.worker(worker)) from error
-    except FileNotFoundError:
-        return False
-    return False
-
-
-def _as_os_error(error: Exception, path: str) -> OSError:
-    """What the system said to portalocker 4.4.2, which wraps it in an exception of its own."""
-    cause = next((item for item in (*error.args, error.__cause__) if isinstance(item, OSError)), None)
-    return OSError(cause.errno if cause else errno.EIO, cause.strerror if cause else str(error), path)
+    return is_locked(layout.worker(worker))
 
 
 def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
@@ -152,6 +135,12 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _as_os_error(error: Exception, path: str) -> OSError:
+    """What the system said to portalocker 4.4.2, which wraps it in an exception of its own."""
+    cause = next((item for item in (*error.args, error.__cause__) if isinstance(item, OSError)), None)
+    return OSError(cause.errno if cause else errno.EIO, cause.strerror if cause else str(error), path)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class Pause(NamedTuple):
         return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
 
 
-def read(layout: Layout, now: datetime) -> Pause | None:
+def read(layout: Layout, now: Callable[[], datetime]) -> Pause | None:
     """The pause in force; None if there is none, or if its time is over."""
     if not os.access(layout.paused, os.F_OK, follow_symlinks=False):  # half the time of an error that is caught
         return None
@@ -47,7 +48,7 @@ def read(layout: Layout, now: datetime) -> Pause | None:
     except OSError:
         return Pause(since)
     until, reason = parse(text)
-    return None if until is not None and until <= now else Pause(since, until, reason)
+    return None if until is not None and until <= now() else Pause(since, until, reason)
 
 
 def parse(text: str) -> tuple[datetime | None, str]:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core.job import Job
 from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339
 from queuectl.core.result import State
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
-from queuectl.spool import act, edit, layout, lease, pause, query, submit, waiting
+from queuectl.lazy import Lazy
+from queuectl.spool import layout
 from queuectl.spool.clock import now
-from queuectl.spool.edit import Draft
-from queuectl.spool.pause import Pause
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from queuectl.core.job import Job
+    from queuectl.spool import act, edit, explain, lease, metrics, pause, query, submit, waiting
+    from queuectl.spool.edit import Draft
     from queuectl.spool.explain import Explanation
     from queuectl.spool.metrics import Metrics
+    from queuectl.spool.pause import Pause
+else:
+    act, edit, explain, lease, metrics, pause, query, submit, waiting = (
+        Lazy(f"queuectl.spool.{name}")
+        for name in ("act", "edit", "explain", "lease", "metrics", "pause", "query", "submit", "waiting")
+    )
 
 _GRACE = 5.0
 
@@ -132,9 +138,7 @@ class Spool:
         return query.count(self.layout, now())
 
     def metrics(self) -> Metrics:
-        from queuectl.spool.metrics import measure
-
-        return measure(self.layout, now())
+        return metrics.measure(self.layout, now())
 
     def workers(self) -> Iterator[dict[str, Any]]:
         """What each worker said of itself when it started, `alive`, and the ids it `runs`."""
@@ -158,9 +162,7 @@ class Spool:
 
         `min_free` and `max_retries` are the settings of those names.
         """
-        from queuectl.spool.explain import explain
-
-        return explain(self.layout, id, min_free=min_free, max_retries=max_retries)
+        return explain.explain(self.layout, id, min_free=min_free, max_retries=max_retries)
 
     def log_path(self, id: str) -> Path:
         return self.path / f"logs/{id}.log"
@@ -182,7 +184,7 @@ class Spool:
         """
         return act.cancel(self.layout, id, grace)
 
-    def kill(self, id: str | Job, number: int = signal.SIGTERM) -> Job:
+    def kill(self, id: str | Job, number: int = 15) -> Job:
         """Send a signal to every process of a running job; what comes of it is for the job and its worker to tell."""
         return act.kill(self.layout, id, number)
 
@@ -245,7 +247,7 @@ class Spool:
 
     def paused(self) -> Pause | None:
         """The pause in force, with its reason; None if there is none or its time is over."""
-        return pause.read(self.layout, now())
+        return pause.read(self.layout, now)
 
     def is_paused(self) -> bool:
         return self.paused() is not None

@@ -11,15 +11,21 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
-from queuectl.spool import files, lease, logs, query
+from queuectl.lazy import Lazy
+from queuectl.spool import files, lease, logs
 from queuectl.spool.layout import Layout, unusable
+
+if TYPE_CHECKING:
+    from queuectl.spool import query
+else:
+    query = Lazy("queuectl.spool.query")
 
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
@@ -47,16 +53,15 @@ class Reservation(NamedTuple):
         os.close(self.fd)
 
 
-def reserve(
-    layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate = query.locate
-) -> Reservation:
+def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate | None = None) -> Reservation:
     """Reserve an id by creating its log.
 
     RACE: two reserve one id (tests/spool/test_submit.py). O_EXCL lets one create the log, and the lock on it says
     that its owner is still at work. An empty log that is neither locked nor any job's was left by a crash, or was
     made an instant ago by somebody who is about to lock it; it is replaced, which both find out.
     Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
-    file that has come back: it holds the id already, and its log may be there or not; `locate` finds others.
+    file that has come back: it holds the id already, and its log may be there or not; `locate` finds others
+    (`query.locate` if not given).
     """
     path = layout.log(id)
     while True:
@@ -70,7 +75,8 @@ def reserve(
             is_ours = lease.try_lock(fd)
             status = os.fstat(fd)
             if status.st_nlink and not (is_new and is_ours and returned is None):
-                _require_free(id, is_ours, locate(layout, id, besides=returned))
+                find = locate or query.locate
+                _require_free(id, is_ours, find(layout, id, besides=returned))
             if status.st_nlink and (is_new or status.st_size):
                 return Reservation(fd, path, is_new)
             if status.st_nlink:

@@ -21,7 +21,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +38,6 @@ _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
 _LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
 CANNOT_RUN = 126
 _OF_ATTEMPT = (b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode())
-_DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP]
 
 
 @dataclass(slots=True, eq=False)
@@ -104,8 +102,8 @@ class Executor:
         self._inherited = {key: value for key, value in os.environb.items() if key not in (*self._own, *_OF_ATTEMPT)}
         self._common = _assign({**self._inherited, **self._own})  # what jobs have that set no variable themselves
         self._null = _open_null()
-        self._spawner = Spawner(_DEFAULT_SIGNALS)
-        self._trap_survives_signals = _runs_exit_trap_on_signal()
+        self._spawner = Spawner()
+        self._trap_survives_signals = _runs_exit_trap_on_signal(self._spawner, self._null)
 
     def start(self, claim: Claim) -> Execution:
         """Start the claim's command in a session of its own; raises OSError if that is impossible."""
@@ -177,12 +175,14 @@ def _open_null() -> int:
     return high
 
 
-def _runs_exit_trap_on_signal() -> bool:
+def _runs_exit_trap_on_signal(spawner: Spawner, null: int) -> bool:
     """Whether this machine's /bin/sh runs an EXIT trap when SIGTERM kills it (bash does, with status 0)."""
-    probe = subprocess.run(
-        [SHELL, "-c", "trap 'echo ran' 0;kill -15 $$;sleep 1"],
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    return probe.stdout != b""
+    output, its_output = os.pipe2(os.O_CLOEXEC)
+    with open(output, "rb") as reader:
+        try:
+            words = [b"sh", b"-c", b"trap 'echo ran' 0;kill -15 $$;sleep 1"]
+            pid = spawner.spawn(SHELL.encode(), words, _assign(os.environb), {0: null, 1: its_output, 2: null})
+        finally:
+            os.close(its_output)
+        os.waitpid(pid, 0)
+        return reader.read() != b""

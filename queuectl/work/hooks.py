@@ -11,7 +11,6 @@ import json
 import os
 import selectors
 import signal
-import subprocess
 import threading
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from queuectl.core.result import State
 from queuectl.spool import query
 
 if TYPE_CHECKING:
+    import subprocess
     from datetime import datetime
 
     from queuectl.config import Settings
@@ -124,6 +124,8 @@ class Hooks:
 
     def _run_script(self, news: _News) -> None:
         """Run one hook; its output is in the report if it fails."""
+        import subprocess  # only where there are hooks
+
         seconds = self._context.settings.hook_timeout
         path = self._layout.hook(news.event)
         stdin = os.memfd_create("queuectl-hook")
@@ -228,6 +230,8 @@ class _Lane:
 
 def _await(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, int | None]:
     """The end of what it printed, and its exit code; None if its time was up, and all of its group ended."""
+    import subprocess
+
     assert process.stdout is not None
     kept = b""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from contextlib import suppress
 
@@ -45,6 +44,8 @@ class Notifier:
 
     def _send(self, text: str) -> None:
         if self._address is not None:
+            import socket  # only below systemd
+
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.connect(self._address)
                 sender.sendall(text.encode())

@@ -20,7 +20,7 @@ from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.core.text import format_instant
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool import claims, files, logs
+from queuectl.spool import claims, files, logs, pause
 from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim, RefusedError
 from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end
@@ -248,10 +248,10 @@ class Slots:
 
     def _is_allowed(self) -> bool:
         report = self.context.report
-        pause = self.context.spool.paused()
-        if pause is not None:
-            until = f" until {format_instant(pause.until)}" if pause.until else f" while {self.layout.paused} exists"
-            reason = f": {pause.reason}" if pause.reason else ""
+        found = pause.read(self.layout, self.context.now)
+        if found is not None:
+            until = f" until {format_instant(found.until)}" if found.until else f" while {self.layout.paused} exists"
+            reason = f": {found.reason}" if found.reason else ""
             report.once("paused", "paused", f"no job is started{until}{reason}")
             return False
         report.over("paused", "no longer paused")
@@ -289,7 +289,7 @@ class Slots:
             report.over("claim", "jobs can be started again")
             # RACE: the queue was paused between the look and the claim (tests/work/test_pause.py). So once a pause
             # is there and running/ is empty, nothing runs and nothing will start.
-            if self.context.spool.is_paused():
+            if pause.read(self.layout, self.context.now) is not None:
                 self._give_back(claim, name)
                 return None
         return claim

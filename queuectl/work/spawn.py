@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 _ROOM = 1024  # bytes; more than an attribute object, file actions or a signal set takes in any C library
@@ -25,14 +25,12 @@ def _check(code: int) -> None:
 class Spawner:
     """Starts programs with one set of inherited descriptors and signals, each in a session of its own. Thread-safe."""
 
-    def __init__(self, default_signals: Iterable[int]) -> None:
-        """No signal is blocked in the program; `default_signals` have their default action."""
+    def __init__(self) -> None:
+        """No signal is blocked or ignored in the program."""
         self._attributes = ctypes.create_string_buffer(_ROOM)
         none, defaults = ctypes.create_string_buffer(_ROOM), ctypes.create_string_buffer(_ROOM)
         _libc.sigemptyset(none)
-        _libc.sigemptyset(defaults)
-        for number in default_signals:
-            _libc.sigaddset(defaults, number)
+        _libc.sigfillset(defaults)
         _check(_libc.posix_spawnattr_init(self._attributes))
         _check(_libc.posix_spawnattr_setsigmask(self._attributes, none))
         _check(_libc.posix_spawnattr_setsigdefault(self._attributes, defaults))

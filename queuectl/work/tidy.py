@@ -42,24 +42,24 @@ class Tidy:
 
     def _work(self, rules: dict[State, Rule], must_clear: bool) -> None:
         """Never fails: what cannot be deleted now is tried again."""
-        layout, report, now = self._context.spool.layout, self._context.report, self._context.now()
-        begun = time.monotonic()
-        if must_clear:
-            self._clear_at = begun + _TMP_INTERVAL
+        report, begun = self._context.report, time.monotonic()
         try:
-            with lease.sole_pruner(layout) as is_alone:
-                if not is_alone:
-                    self._prune_at = begun + _INTERVAL
-                    return
-                for state, rule in rules.items():
-                    pruned = prune.prune(layout, state, rule)
-                    if pruned.jobs:
-                        text = f"{format_count(pruned.jobs, f'{state} job')}, {format_size(pruned.size)}"
-                        report.event("pruned", None, text)
-                if must_clear:
-                    prune.clear_tmp(layout, now)
+            if must_clear:
+                self._clear_at = begun + _TMP_INTERVAL
+                prune.clear_tmp(self._context.spool.layout, self._context.now())
+            if rules:
+                self._prune(rules)
             report.over("prune", "old jobs can be deleted again")
         except (OSError, SpoolError) as error:
             report.once("prune", "warning", f"old jobs cannot be deleted: {error}")
         took = time.monotonic() - begun
         self._prune_at = begun + max(_INTERVAL, _SHARE * took)
+
+    def _prune(self, rules: dict[State, Rule]) -> None:
+        layout = self._context.spool.layout
+        with lease.sole_pruner(layout) as is_alone:
+            for state, rule in rules.items() if is_alone else ():
+                pruned = prune.prune(layout, state, rule)
+                if pruned.jobs:
+                    text = f"{format_count(pruned.jobs, f'{state} job')}, {format_size(pruned.size)}"
+                    self._context.report.event("pruned", None, text)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -86,7 +85,7 @@ class Worker:
         """Work until told to stop or drained. Raises SpoolError if the spool is lost or not safe."""
         if not self._trusts_anyone:
             trust.require_safe(self.layout)
-        host = socket.gethostname()
+        host = os.uname().nodename
         info = {
             "slots": self.slots,
             "version": __version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -126,15 +127,12 @@ def test_nothing_to_lock(layout: Layout, kind: str) -> None:
 
 def test_a_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """At no instant does a worker's file lie in workers/ without its lock and its whole content."""
-    import portalocker
-
     real = files.publish
     published = []
 
     def publish(source: str, target: str) -> None:
         assert names(Path(layout.workers)) == []
-        with open(source, encoding="utf-8") as file, pytest.raises(portalocker.AlreadyLocked):
-            portalocker.lock(file, portalocker.LOCK_SH | portalocker.LOCK_NB)
+        assert lease.is_locked(source)
         assert Path(source).read_text().endswith("}\n")
         published.append(target)
         real(source, target)
@@ -199,8 +197,6 @@ def test_a_torn_worker_file(layout: Layout, content: str) -> None:
 
 def test_settings_have_one_writer(layout: Layout) -> None:
     """While one changes the settings another cannot, and then can."""
-    import portalocker
-
     with open(f"{layout.tmp}/config.lock", "a", encoding="utf-8") as other:
         with lease.locked_settings(layout), pytest.raises(portalocker.AlreadyLocked):
             portalocker.lock(other, portalocker.LOCK_EX | portalocker.LOCK_NB)
@@ -218,14 +214,19 @@ def test_a_lock_that_the_system_refuses_is_an_error_of_the_spool(
 ) -> None:
     """Where locks do not work a worker, or a change of settings, ends with the system's reason; nothing is left."""
 
+    error = OSError(errno.ENOLCK, "No locks available")
+
     def refuse(*_: object) -> None:
-        raise portalocker.LockException(OSError(errno.ENOLCK, "No locks available"))
+        raise error
+
+    def refuse_portalocker(*_: object) -> None:
+        raise portalocker.LockException(error)
 
     with monkeypatch.context() as patch:
-        patch.setattr(portalocker, "lock", refuse)
+        patch.setattr(fcntl, "flock", refuse)
         with pytest.raises(OSError, match="No locks available"):
             lease.WorkerLease(layout, "web1", {})
-        patch.setattr(portalocker.Lock, "acquire", refuse)
+        patch.setattr(portalocker.Lock, "acquire", refuse_portalocker)
         with pytest.raises(OSError, match="No locks available"), lease.locked_settings(layout):
             pytest.fail("it was not locked")
     assert names(Path(layout.tmp)) == []
