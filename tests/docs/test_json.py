@@ -23,7 +23,7 @@ SHOWN = {
     if section.title.endswith("--json") and not re.match("queuectl (worker start|logs) ", section.title)
 }
 VOLATILE = {"free_bytes", "free_inodes", "pid"}
-EVENTS_IN_SOURCE = {"event": 1, "once": 2, "_say": 0}
+EVENTS_IN_SOURCE = {"event": 0, "once": 1, "_say": 0}
 """Where calls of these names have the event."""
 
 
@@ -96,7 +96,7 @@ def test_the_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
 
 def test_every_event_is_documented() -> None:
     """Each event that a worker can report is in the table."""
-    found = set()
+    found = {"done", "retry", "lost", "dead"}  # one of which `settle.finish` chooses
     for path in (ROOT / "queuectl/work").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
