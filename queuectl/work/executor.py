@@ -2,7 +2,7 @@
 
 A command string runs in /bin/sh with a one-line prelude in front of it:
 
-    trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;echo "#queuectl start … pid=$$">&9;cd '…'||exit 126;COMMAND
+    trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;echo "#queuectl start … pid=$$";cd '…'||exit 126;COMMAND
 
 so the job's own shell records its start and its end in the log, whoever may be dead by then. The prelude
 shares the command's first line, which keeps line numbers in the shell's messages true.
@@ -161,7 +161,7 @@ def _prelude(name: RunningName, body: Body, is_wrapped: bool) -> str:
     enter = f"cd {shlex.quote(body.cwd)}||exit {CANNOT_RUN};" if body.cwd else ""
     return (
         f"{'s=;' if is_wrapped else ''}trap 'printf \"\\n{end}\\n\" {value}>&{_LOG}' 0;"
-        f'echo "{logs.format_start(name, "$$")}">&{_LOG};{enter}'
+        f'echo "{logs.format_start(name, "$$")}";{enter}'
     )
 
 
