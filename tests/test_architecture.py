@@ -41,8 +41,8 @@ ONLY_IN = {
     "subprocess": ["queuectl.work.hooks"],
     "multiprocessing": [],
     "pty": [],
-    # for syncfs(2), fallocate(2) and posix_spawn(3)
-    "ctypes": ["queuectl.spool.files", "queuectl.spool.holes", "queuectl.work.spawn"],
+    # for syncfs(2), fallocate(2), getdents64(2) and posix_spawn(3)
+    "ctypes": ["queuectl.spool.files", "queuectl.spool.holes", "queuectl.spool.listing", "queuectl.work.spawn"],
     "importlib": ["queuectl", "queuectl.lazy", "queuectl.cli.main"],  # which load by name what they list
 }
 """The modules or packages that may import a library."""

@@ -24,6 +24,7 @@ from queuectl.dashboard.security import Policy
 from queuectl.dashboard.snapshot import Snapshot, View
 from queuectl.spool import query
 from queuectl.spool.clock import now
+from queuectl.spool.listing import as_text
 from queuectl.spool.metrics import Metrics, measure_names
 from queuectl.spool.store import Spool
 
@@ -71,8 +72,8 @@ class Site:
                 if generation == view.generation or time.monotonic() - at < cost * _MEASURE_SHARE:
                     return found
             start = time.monotonic()
-            names = {state: [*map(os.fsencode, view.shelves[state].select())] for state in (State.DONE, State.DEAD)}
-            found = measure_names(names, now())
+            finished = {state: map(os.fsencode, view.shelves[state].select()) for state in (State.DONE, State.DEAD)}
+            found = measure_names({state: [as_text(names)] for state, names in finished.items()}, now())
             end = time.monotonic()
             self._measured = view.generation, end, end - start, found
             return found

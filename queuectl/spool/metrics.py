@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
 
-from queuectl.core.names import FinishedName, format_time, parse_time, tally_finished
-from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.core.names import format_time, parse_time, tally_finished
+from queuectl.core.result import CANCELLED, INVALID, Result, State
 from queuectl.spool.layout import Layout
-from queuectl.spool.query import list_raw_names
+from queuectl.spool.listing import read_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +40,18 @@ class Metrics:
 
 def measure(layout: Layout, now: datetime) -> Metrics:
     """One listing of done/ and of dead/."""
-    return measure_names({state: list_raw_names(layout, state) for state in (State.DONE, State.DEAD)}, now)
+    return measure_names({state: read_names(layout.directory(state)) for state in (State.DONE, State.DEAD)}, now)
 
 
-def measure_names(listed: Mapping[State, Sequence[bytes]], now: datetime) -> Metrics:
-    """The same, of the names in done/ and dead/ that were listed already."""
-    tallies = {state: tally_finished(names) for state, names in listed.items()}
+def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metrics:
+    """The same, of the names in done/ and dead/ in pieces of text as `read_names` has them."""
+    recent = _Recent(now)
+    tallies: dict[State, Counter[tuple[int, Result, int]]] = {state: Counter() for state in texts}
+    for state, pieces in texts.items():
+        for piece in pieces:
+            counts, times = tally_finished(piece)
+            tallies[state].update(counts)
+            recent.add(times)
     tally = tallies[State.DONE] + tallies[State.DEAD]
     finished = tally.total()
     results: Counter[str] = Counter()
@@ -59,13 +62,6 @@ def measure_names(listed: Mapping[State, Sequence[bytes]], now: datetime) -> Met
             durations[duration] += number
     ran = durations.total()
     done = tallies[State.DONE].total()
-    ours = (
-        names
-        if tallies[state].total() == len(names)
-        else [name for name in names if FinishedName.parse(os.fsdecode(name))]
-        for state, names in listed.items()
-    )
-    recent = _Recent(chain.from_iterable(ours), now)
     return Metrics(
         finished=finished,
         done=done,
@@ -77,30 +73,35 @@ def measure_names(listed: Mapping[State, Sequence[bytes]], now: datetime) -> Met
         p50=percentile(durations, 0.50),
         p95=percentile(durations, 0.95),
         longest=max(durations) / 1000 if durations else None,
-        last_minute=recent.count(60),
-        last_hour=recent.count(3600),
-        last_day=recent.count(86400),
-        per_minute=recent.count(3600) / recent.minutes(finished),
+        last_minute=recent.counts[60],
+        last_hour=recent.counts[3600],
+        last_day=recent.counts[86400],
+        per_minute=recent.counts[3600] / recent.minutes(finished),
     )
 
 
 class _Recent:
-    """When the jobs of the last day finished, as it stands in their names, which sorts as time does."""
+    """How many jobs finished in the last day, hour and minute, by times as they stand in names, which sort as time."""
 
-    def __init__(self, names: Iterable[bytes], now: datetime) -> None:
+    def __init__(self, now: datetime) -> None:
         self._now = now
-        oldest = format_time(now - timedelta(days=1)).encode()
-        self._times = sorted(name[:20] for name in names if name >= oldest)
+        self.counts = {86400: 0, 3600: 0, 60: 0}
+        self._first: bytes | None = None
 
-    def count(self, seconds: int) -> int:
-        """How many finished at most so long ago."""
-        return len(self._times) - bisect_left(self._times, format_time(self._now - timedelta(seconds=seconds)).encode())
+    def add(self, times: list[bytes]) -> None:
+        for seconds in self.counts:
+            since = format_time(self._now - timedelta(seconds=seconds)).encode()[:-1]
+            times = [time for time in times if time >= since]
+            self.counts[seconds] += len(times)
+            if seconds == 3600 and times:
+                self._first = min(times) if self._first is None else min(self._first, *times)
 
     def minutes(self, finished: int) -> float:
         """An hour, or since the first of all the `finished` jobs if that is less; a second at least."""
-        if not self._times or self.count(3600) < finished:
+        if self._first is None or self.counts[3600] < finished:
             return 60.0
-        return max(1.0, min(3600.0, (self._now - parse_time(self._times[0].decode())).total_seconds())) / 60
+        first = parse_time(f"{self._first.decode()}Z")
+        return max(1.0, min(3600.0, (self._now - first).total_seconds())) / 60
 
 
 def percentile(durations: Counter[int], share: float) -> float | None:

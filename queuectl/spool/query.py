@@ -33,6 +33,7 @@ from queuectl.core.result import State
 from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool import files
 from queuectl.spool.layout import STATES, Layout
+from queuectl.spool.listing import read_names
 
 _PARSERS = {
     State.PENDING: PendingName.parse,
@@ -58,11 +59,6 @@ def parse_name(state: State, text: str) -> Name | None:
 def list_names(layout: Layout, state: State) -> list[str]:
     """Every name in a state's directory, in no order."""
     return os.listdir(layout.directory(state))
-
-
-def list_raw_names(layout: Layout, state: State) -> list[bytes]:
-    """The same, not decoded, for counting millions."""
-    return os.listdir(os.fsencode(layout.directory(state)))
 
 
 def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator[list[str]]:
@@ -115,7 +111,7 @@ def count(layout: Layout, now: datetime) -> Counts:
             retrying += not is_first
             soonest = min(soonest, run_at)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
-    done, dead = (count_finished(list_raw_names(layout, state)) for state in (State.DONE, State.DEAD))
+    done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
     times = _parse_optional(oldest), _parse_optional(soonest)
     return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
 

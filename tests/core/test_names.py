@@ -216,15 +216,28 @@ def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], for
     expected = Counter((name.attempts, name.result, name.duration_ms) for name in ours)
     theirs = [text for text in foreign if FinishedName.parse(text) is None]
     mixed = [os.fsencode(text) for text in sorted([*map(str, ours), *theirs])]
-    assert names.count_finished(mixed) == len(ours)
-    assert names.tally_finished(mixed) == expected
+    times = sorted(names.format_time(name.finished_at)[:-1].encode() for name in ours)
+    for mark in (b"\0", b"\x08"):
+        text = b"".join(b"?Z-%b%b\0" % (mark, name) for name in mixed)
+        tally = names.tally_finished(text)
+        assert names.count_finished(text) == len(ours)
+        assert (tally.counts, sorted(tally.times)) == (expected, times)
 
 
-def test_more_names_than_a_piece_are_counted() -> None:
-    """No name is lost where one piece of the text ends and the next begins."""
-    many = [b"20261124T034300.120Z-010-1-exit0-0.001s-%d.json" % number for number in range(names._PIECE + 3)]
-    assert names.count_finished(many) == len(many)
-    assert names.tally_finished(many) == {(1, Result.exit(0), 1): len(many)}
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "99999999T999999.999Z-010-1-exit0-1.000s-x.json", "20261124T034300.120Z-010-1-exit999-1.000s-x.json",
+        "20261124T034300.120Z-010-01-exit0-1.000s-x.json", "x20261124T034300.120Z-010-1-exit0-1.000s-x.json",
+        "20261124T034300.120Z-010-1-exit0-1.000s-x.json~", "notes.json", "Z-.json",
+    ],
+)  # fmt: skip
+def test_what_only_resembles_a_finished_job_is_not_counted(foreign: str) -> None:
+    """One foreign name among ours changes no number."""
+    ours = b"".join(b"\x0820261124T034300.120Z-010-1-exit0-0.001s-Z-%d.json\0" % number for number in range(3))
+    text = ours + b"\x08%b\0" % foreign.encode()
+    assert names.count_finished(text) == 3
+    assert names.tally_finished(text) == (Counter({(1, Result.exit(0), 1): 3}), [b"20261124T034300.120"] * 3)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_the_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
 
 def test_every_event_is_documented() -> None:
     """Each event that a worker can report is in the table."""
-    found = {"done", "retry", "lost", "dead"}  # one of which `settle.finish` chooses
+    found: set[Any] = {"done", "retry", "lost", "dead"}  # one of which `settle.finish` chooses
     for path in (ROOT / "queuectl/work").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

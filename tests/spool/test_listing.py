@@ -1,0 +1,68 @@
+"""Listing directories of millions as text."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from queuectl.spool import listing
+
+
+def named(pieces: list[bytes], names: set[bytes]) -> set[bytes]:
+    """Which of these names stand in the pieces, with their marks around them."""
+    text = b"".join(pieces)
+    return {name for name in names if b"\0%b\0" % name in text or b"\x08%b\0" % name in text}
+
+
+@pytest.mark.parametrize("has_getdents", [True, False])
+@pytest.mark.parametrize("number", [0, 1, 9000])
+def test_every_name_is_there(tmp_path: Path, number: int, has_getdents: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pieces there are, with the kernel's records and without."""
+    expected = {b"%05d.json" % count for count in range(number)}
+    for name in expected:
+        (tmp_path / os.fsdecode(name)).touch()
+    if not has_getdents:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    pieces = list(listing.read_names(str(tmp_path)))
+    assert named(pieces, expected) == expected
+    assert sum(piece.count(b".json\0") for piece in pieces) == number
+    if has_getdents and number > 1:
+        assert len(pieces) > 1
+
+
+def test_a_directory_that_is_gone(tmp_path: Path) -> None:
+    """The error is that of the system, with the path."""
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(listing.read_names(str(tmp_path / "nowhere")))
+
+
+def test_an_error_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that breaks off is no short listing."""
+
+    class Broken:
+        @staticmethod
+        def getdents64(*_: object) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        list(listing.read_names(str(tmp_path)))
+
+
+def test_who_stops_early_leaves_no_thread(tmp_path: Path) -> None:
+    """The reader ends when nobody wants more."""
+    for count in range(9000):
+        (tmp_path / f"{count:05d}.json").touch()
+    pieces = listing.read_names(str(tmp_path))
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name == "listing":
+            thread.join(10)
+            assert not thread.is_alive()
