@@ -38,6 +38,9 @@ HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 HELD_FROM = "9999"
 """How the run_at of every held job begins, and no other."""
 
+PENDING_MARK = slice(23, 25)
+"""Where every name of ours in pending/ has `Z-`, and hardly any other."""
+
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # no 24:00, which newer Pythons would take for the next day
 _COUNT = r"0|[1-9]\d{0,5}"
@@ -244,8 +247,8 @@ def _is_day(text: str) -> bool:
 
 def split_pending(names: list[str]) -> tuple[list[str], list[str]]:
     """Those that look like names of pending/ at first sight, and the others; `looks_pending` has the last word."""
-    ours = [name for name in names if name[23:25] == "Z-"]
-    return ours, [] if len(ours) == len(names) else [name for name in names if name[23:25] != "Z-"]
+    ours = [name for name in names if name[PENDING_MARK] == "Z-"]
+    return ours, [] if len(ours) == len(names) else [name for name in names if name[PENDING_MARK] != "Z-"]
 
 
 def looks_finished(name: str) -> bool:

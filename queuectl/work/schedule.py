@@ -10,7 +10,7 @@ import heapq
 from bisect import insort
 from collections.abc import Iterable
 
-from queuectl.core.names import HELD_FROM, is_pending
+from queuectl.core.names import HELD_FROM, PENDING_MARK, is_pending, split_pending
 
 WINDOW = 30_000
 """Names kept: at about 110 bytes each, 3 MB."""
@@ -49,7 +49,7 @@ class Schedule:
     def refill(self, listing: Iterable[list[str]], now: str) -> list[str]:
         """Start anew from a whole listing, in pieces and in any order. Returns what proved to be no name of ours.
 
-        Of a million names nearly all are dropped after two comparisons; only what is kept is looked at closely.
+        Of a million names nearly all are dropped after three comparisons; only what is kept is looked at closely.
         """
         window = self._window
         ready: list[str] = []
@@ -58,9 +58,12 @@ class Schedule:
         limit = horizon = _BEHIND_ALL
         for names in listing:
             edge = min(horizon, HELD_FROM)
-            ready += [name for name in names if name < limit and name[_RUN_AT] <= now]
-            later += [(name[_RUN_AT], name) for name in names if now < name[_RUN_AT] < edge]
-            foreign += [name for name in names if name[_RUN_AT] >= HELD_FROM and not is_pending(name)]
+            few = [name for name in names if name < limit or name[_RUN_AT] > now or name[PENDING_MARK] != "Z-"]
+            ours, others = split_pending(few)
+            foreign += others
+            foreign += [name for name in ours if name[_RUN_AT] >= HELD_FROM and not is_pending(name)]
+            ready += [name for name in ours if name < limit and name[_RUN_AT] <= now]
+            later += [(name[_RUN_AT], name) for name in ours if now < name[_RUN_AT] < edge]
             if len(ready) >= 2 * window:
                 ready.sort()
                 del ready[window:]

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from queuectl import __version__, config
-from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_held, parse_time, split_pending
+from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_held, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
@@ -33,6 +33,8 @@ from queuectl.work.tidy import Tidy
 _LISTING_SHARE = 20  # of the time, listings take a twentieth at most
 _BLIND_RESCAN = 1.0  # seconds between listings when no event will come
 _DRAIN_LOOK = 0.25  # and when other workers' last jobs are awaited
+_LIST_ANYWAY = 10  # beats
+_COARSE = 3_000_000_000  # nanoseconds: the coarsest clock of a file system, with room
 _BATCH = 500  # dropped files adopted before the first of them may start
 _SOON = 1.0  # when something is to be tried again
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
@@ -75,6 +77,8 @@ class Worker:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._listed_at = float("-inf")
         self._listing_took = 0.0
+        self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that tells of changes
+        self._unlisted = 0
         self._look_again_at: float | None = None
         self._dropbox = Dropbox(context)
         self._tidy = Tidy(context)
@@ -315,17 +319,10 @@ class Worker:
         self._reload_settings()
         self.context.hooks.refresh()
         self._check_trigger()
-        foreign: list[str] = []
-        fresh = Schedule()
-        self._slots.must_list = False
+        drops: list[str] = []
         try:
-            lookalikes = fresh.refill(self._claimable(foreign), format_time(self.context.now()))
-            foreign += [name for name in lookalikes if not is_ignored(name)]
-            self._dropbox.keep_only(set(foreign))
-            drops = [name for name in foreign if name not in self._dropbox]
-            for name in self._look_at_drops(drops[:_BATCH]):
-                fresh.offer(name, format_time(self.context.now()))
-            self._slots.install(fresh)
+            if self._slots.must_list or self._may_have_changed():
+                drops = self._list_pending()
             self._rescue()
             self._slots.end_disowned()
             self._adopted.end_disowned()
@@ -334,18 +331,41 @@ class Worker:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
         self._listing_took = self._listed_at - begun
-        self._adopt_drops(drops[_BATCH:])
+        self._adopt_drops(drops)
+
+    def _may_have_changed(self) -> bool:
+        """Whether a name may have come to pending/ or gone since it was listed, as its own mtime tells.
+
+        Listed anyway at every tenth question, for file systems that keep no such time.
+        """
+        self._unlisted += 1
+        return self._unlisted >= _LIST_ANYWAY or os.stat(self.layout.pending).st_mtime_ns != self._changed_at
+
+    def _list_pending(self) -> list[str]:
+        """Learn what is due and what comes later; the dropped files that are still to be looked at."""
+        changed_at = os.stat(self.layout.pending).st_mtime_ns
+        is_past = abs(time.time_ns() - changed_at) > _COARSE  # else a change to come might bear the same time
+        self._changed_at, self._unlisted = changed_at if is_past else None, 0
+        self._slots.must_list = False
+        foreign: list[str] = []
+        fresh = Schedule()
+        lookalikes = fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+        foreign += [name for name in lookalikes if not is_ignored(name)]
+        self._dropbox.keep_only(set(foreign))
+        drops = [name for name in foreign if name not in self._dropbox]
+        for name in self._look_at_drops(drops[:_BATCH]):
+            fresh.offer(name, format_time(self.context.now()))
+        self._slots.install(fresh)
+        return drops[_BATCH:]
 
     def _claimable(self, foreign: list[str]) -> Iterator[list[str]]:
-        """The names that can be claimed; those of files to adopt or to wait for are added to `foreign`."""
+        """The names in pending/; those of files that are waited for are added to `foreign` instead."""
         waiting = set(self._dropbox)
         for names in query.iterate_names(self.layout, State.PENDING):
-            ours, others = split_pending(names)
-            foreign += [name for name in others if not is_ignored(name)]
             if waiting:
-                foreign += [name for name in ours if name in waiting]
-                ours = [name for name in ours if name not in waiting]
-            yield ours
+                foreign += [name for name in names if name in waiting]
+                names = [name for name in names if name not in waiting]  # noqa: PLW2901 - what is left of them
+            yield names
 
     def _reload_settings(self) -> None:
         try:

@@ -16,7 +16,8 @@ import pytest
 from watchdog.observers import inotify_c
 
 from queuectl import Spool
-from queuectl.spool import clock, files
+from queuectl.spool import clock, files, query
+from queuectl.work.worker import Worker
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker, SteppedClock
 
@@ -108,6 +109,34 @@ def test_an_overflow_of_events_hides_no_job(spool: Spool, cli: CommandLine) -> N
         drop(spool, "unheard.json")
         worker.process.send_signal(signal.SIGCONT)
         wait_for(lambda: worker.has("done", "unheard"))
+
+
+def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million jobs for tomorrow cost an idle worker next to nothing; a change is found although nothing rings."""
+    list_names, may_change = query.iterate_names, Worker._may_have_changed
+    beats: list[None] = []
+    listings: list[None] = []
+
+    def counted(*arguments: Any) -> Any:
+        listings.append(None)
+        return list_names(*arguments)
+
+    def asked(worker: Worker) -> bool:
+        beats.append(None)
+        return may_change(worker)
+
+    monkeypatch.setattr(query, "iterate_names", counted)
+    monkeypatch.setattr(Worker, "_may_have_changed", asked)
+    monkeypatch.setattr(inotify_c.InotifyFD, "_parse_event_buffer", staticmethod(lambda _: iter([])))
+    spool.enqueue("true", run_at=clock.now() + timedelta(days=1))
+    os.utime(spool.layout.pending, (1, 1))
+    with in_process(rescan=0.02) as running:
+        wait_for(lambda: len(beats) >= 45, "many beats")
+        assert 2 <= len(listings) <= 2 + len(beats) // 10
+        job = spool.enqueue("true")
+        wait_for(lambda: running.has("done", job.id), "a job that nothing told of")
 
 
 def test_a_lost_event_delays_a_job_by_one_beat_at_most(
