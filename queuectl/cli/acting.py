@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import complete_jobs, json_option, note, print_json, show_error
+from queuectl.cli.context import complete_jobs, json_option, note, print_json, say, show_error
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import QueuectlError, UsageError, WrongStateError
+from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongStateError
 from queuectl.spool import files, query
 from queuectl.spool.select import select_names
 from queuectl.spool.store import Spool
@@ -28,7 +28,7 @@ Target = str | tuple[State, str]
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command's word, what its jobs are afterwards, and those that it is for.
+    """A command's word, what its jobs are afterwards, and those that it is for, in the order in which it takes them.
 
     `default` is the --state that filters take without one.
     """
@@ -75,11 +75,12 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
 
     Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
     """
-    targets = _find_targets(spool, verb, given)
+    targets = _in_order(_located(spool, _find_targets(spool, verb, given)), verb.among)
+    among = () if given["ids"] else verb.among
     if given["dry_run"]:
         run(spool, targets, lambda id: query.find(spool.layout, id), f"would be {verb.done}", given["as_json"], True)
     else:
-        run(spool, targets, action, verb.done, given["as_json"])
+        run(spool, targets, action, verb.done, given["as_json"], among=among)
 
 
 def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Target]:
@@ -112,32 +113,52 @@ def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -
         raise click.Abort
 
 
+def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
+    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start."""
+    if State.RUNNING not in among:
+        return targets
+    return sorted(targets, key=lambda target: not isinstance(target, str) and target[0] is State.RUNNING)
+
+
 def run(
-    spool: Spool, targets: Sequence[Target], action: Action, done: str, as_json: bool = False, rehearsal: bool = False
+    spool: Spool,
+    targets: Sequence[Target],
+    action: Action,
+    done: str,
+    as_json: bool = False,
+    rehearsal: bool = False,
+    among: tuple[State, ...] = (),
 ) -> None:
     """Act on each job and print the whole id; one that fails is reported and the rest still done.
 
-    `done` says what the jobs are then. Exits with the first failure's code.
+    `done` says what the jobs are then. Exits with the first failure's code. Jobs that were selected `among` some
+    states, and have left them since, are no failures.
     """
-    code = number = 0
+    code = number = left = 0
     outcomes: list[dict[str, Any]] = []
     for target in _located(spool, targets):
         try:
             job = _act_on(spool, target, action)
         except QueuectlError as error:
+            outcomes.append({"id": _id_of(target), "ok": False, "error": str(error), "job": None})
+            if among and _has_left(spool, target, among, error):
+                left += 1
+                continue
             failed = error.exit_code if as_json else show_error(error)
             code = code or failed
-            outcomes.append({"id": _id_of(target), "ok": False, "error": str(error), "job": None})
             continue
         number += 1
         if as_json:
             outcomes.append({"id": job.id, "ok": None if rehearsal else True, "error": None, "job": job.to_json()})
         else:
-            click.echo(job.id)
+            say(job.id)
     if as_json:
         print_json(outcomes)
-    elif number:
-        note(f"{format_count(number, 'job')} {done}")
+    else:
+        if left:
+            note(f"{format_count(left, 'job')} had moved on meanwhile")
+        if number:
+            note(f"{format_count(number, 'job')} {done}")
     if code:
         click.get_current_context().exit(code)
 
@@ -162,6 +183,17 @@ def _act_on(spool: Spool, target: Target, action: Action) -> Job:
         if not files.is_gone(job.path):
             raise
         return action(job.id)
+
+
+def _has_left(spool: Spool, target: Target, among: tuple[State, ...], error: QueuectlError) -> bool:
+    """Whether a job could not be acted upon because it is no longer one of those that were meant.
+
+    RACE: between the look that selected it and the deed a worker may start or settle it (tests/cli/test_verbs.py).
+    """
+    if not isinstance(error, WrongStateError | NotFoundError):
+        return False
+    found = query.locate(spool.layout, _id_of(target))
+    return found is None or found[0] not in among
 
 
 def _id_of(target: Target) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pty
+import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
-from queuectl import Spool, State
-from queuectl.core.names import PendingName
+from queuectl import Job, Spool, State
+from queuectl.cli.acting import Verb, act
+from queuectl.cli.filters import NAMES
+from queuectl.core.names import PendingName, RunningName
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
-from tests.spool.given import NOW, put, put_finished
-from tests.support import CommandLine, names, wait_for, workers
+from tests.spool.given import NOW, WORKER, put, put_finished
+from tests.support import CommandLine, environment, names, wait_for, workers
 
 
 @pytest.fixture
@@ -33,6 +37,10 @@ def full(spool: Spool) -> Spool:
     [
         (["cancel", "--all"], {"ready", "scheduled", "retrying", "held", "running"}),
         (["cancel", "--state", "ready"], {"ready"}),
+        (["cancel", "--state", "ready", "--state", "held"], {"ready", "held"}),
+        (["cancel", "--state", "running,scheduled"], {"running", "scheduled"}),
+        (["cancel", "--state", "ready,pending"], {"ready", "scheduled", "retrying", "held"}),
+        (["retry", "--state", "done", "--state", "dead"], {"done", "failed"}),
         (["cancel", "--match", "^r.*(ng|dy)$"], {"ready", "retrying", "running"}),
         (["cancel", "--match", "^echo r", "--state", "pending"], {"ready", "retrying"}),
         (["cancel", "--until", "1h"], {"ready", "running"}),
@@ -64,7 +72,7 @@ def test_a_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
     """Without a terminal it is refused with the count, and done with --yes."""
     done = cli.run("cancel", "--all")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0] == "queuectl: this would cancel 5 jobs (1 running, 4 pending)"
+    assert done.stderr.splitlines()[0] == "queuectl: this would cancel 5 jobs (4 pending, 1 running)"
     assert full.counts().dead == 1
     done = cli.run("cancel", "--state", "pending", "--yes")
     assert (done.returncode, len(done.stdout.split())) == (0, 4)
@@ -140,6 +148,34 @@ def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
     assert full.get("ready").is_held
 
 
+@pytest.mark.parametrize(
+    "words", [["hold", "--all", "-y"], ["cancel", "-"], ["enqueue", "-", "-q"], ["set", "--all", "-y", "timeout=9"]]
+)
+def test_a_reader_that_goes_away(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """`| head -1` ends the report, not the work: what was begun is done for every job."""
+    ids = [f"job-{number}" for number in range(300)]
+    bodies = "".join(f'{{"command": "true", "id": "{id}"}}\n' for id in ids)
+    if words[0] != "enqueue":
+        cli.ok("enqueue", "-", "-q", stdin=bodies)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        cli.argv(*words),
+        check=False,
+        input=bodies.encode() if words[0] == "enqueue" else "\n".join(ids).encode(),
+        stdout=writing,
+        stderr=writing,
+        env=environment(),
+    )
+    os.close(writing)
+    jobs = list(spool.list())
+    assert (done.returncode, len(jobs)) == (0, 300)
+    if words[0] == "set":
+        assert all(job.body and job.body.timeout == 9 for job in jobs)
+    else:
+        assert {"hold": all(job.is_held for job in jobs), "cancel": spool.counts().dead == 300}.get(words[0], True)
+
+
 # --- what they do
 
 
@@ -153,6 +189,42 @@ def test_cancel_a_running_job(cli: CommandLine, spool: Spool) -> None:
     assert (spool.get("x").state, str(spool.get("x").result)) == (State.DEAD, "cancelled")
     assert cli.run("cancel", "x").returncode == 1
     assert cli.ok("retry", "x") == "x"
+
+
+def test_cancelling_all_starts_none(cli: CommandLine, spool: Spool) -> None:
+    """Waiting jobs go first, so that none starts in the slot of a running one, however the jobs were named."""
+    for words, stdin in ((["--all", "--yes"], ""), (["-"], "long\n" + "\n".join(f"short-{n}" for n in range(100)))):
+        with workers(spool.path):
+            spool.enqueue("sleep 300", id="long")
+            wait_for(lambda: spool.get("long").state is State.RUNNING, "the start")
+            bodies = [{"command": "true", "id": f"short-{number}"} for number in range(100)]
+            assert len(list(spool.enqueue_many(bodies))) == 100
+            printed = cli.ok("cancel", *words, "--grace", "0.1", stdin=stdin).splitlines()
+        assert printed[-1] == "long"
+        assert {job.attempts for job in spool.list((State.DEAD,)) if job.id != "long"} == {0}
+        cli.ok("dlq", "drop", "--all", "--yes")
+
+
+def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that a worker was faster to take or to end is no failure of a filter; of a name it is one."""
+    put(spool.layout, PendingName(10, NOW, 0, "a"), "true")
+    put(spool.layout, PendingName(10, NOW, 0, "b"), "true")
+    verb = Verb("hold", "held", (State.PENDING,), "pending")
+
+    def lose(id: str | Job) -> Job:
+        os.rename(spool.get("a").path, spool.layout.job(State.RUNNING, str(RunningName(NOW, 10, 1, WORKER, "a"))))
+        return spool.hold(id)
+
+    def hold(id: str | Job) -> Job:
+        return (lose if isinstance(id, Job) and id.id == "a" else spool.hold)(id)
+
+    given = {"ids": (), "every": True, "yes": True, "dry_run": False, "as_json": False, **dict.fromkeys(NAMES, ())}
+    with click.Context(click.Command("hold")):
+        act(spool, verb, given, hold)
+        assert capsys.readouterr() == ("b\n", "2 jobs (2 pending) selected\n1 job had moved on meanwhile\n1 job held\n")
+        with pytest.raises(click.exceptions.Exit) as exit:
+            act(spool, verb, {**given, "ids": ("a",), "every": False}, spool.hold)
+    assert exit.value.exit_code == 1
 
 
 def test_hold_release_first_set(cli: CommandLine, full: Spool) -> None:
