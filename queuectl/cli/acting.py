@@ -75,7 +75,7 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
 
     Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
     """
-    targets = _in_order(_located(spool, _find_targets(spool, verb, given)), verb.among)
+    targets = _in_order(locate(spool, _find_targets(spool, verb, given)), verb.among)
     among = () if given["ids"] else verb.among
     if given["dry_run"]:
         run(spool, targets, lambda id: query.find(spool.layout, id), f"would be {verb.done}", given["as_json"], True)
@@ -136,7 +136,7 @@ def run(
     """
     code = number = left = 0
     outcomes: list[dict[str, Any]] = []
-    for target in _located(spool, targets):
+    for target in locate(spool, targets):
         try:
             job = _act_on(spool, target, action)
         except QueuectlError as error:
@@ -163,11 +163,17 @@ def run(
         click.get_current_context().exit(code)
 
 
-def _located(spool: Spool, targets: Sequence[Target]) -> list[Target]:
-    """Many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
+def locate(spool: Spool, targets: Sequence[Target]) -> list[Target]:
+    """Where jobs lie: many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
     ids = {target for target in targets if isinstance(target, str)}
     found = query.locate_all(spool.layout, ids, patience=1) if len(ids) > 1 else {}
     return [found.get(target, target) if isinstance(target, str) else target for target in targets]
+
+
+def load(spool: Spool, target: Target) -> Job:
+    """The job, where it was seen or wherever it is now; raises NotFoundError or AmbiguousIdError."""
+    job = None if isinstance(target, str) else query.load(spool.layout, *target)
+    return job or query.find(spool.layout, _id_of(target))
 
 
 def _act_on(spool: Spool, target: Target, action: Action) -> Job:
