@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from queuectl import Job, Spool, State
 from queuectl.cli.acting import Verb, act
 from queuectl.cli.filters import NAMES
 from queuectl.core.names import PendingName, RunningName
+from queuectl.spool import query
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
 from tests.spool.given import NOW, WORKER, put, put_finished
 from tests.support import CommandLine, environment, names, wait_for, workers
+
+ITERATE = query.iterate_names
 
 
 @pytest.fixture
@@ -205,6 +209,25 @@ def test_cancelling_all_starts_none(cli: CommandLine, spool: Spool) -> None:
         cli.ok("dlq", "drop", "--all", "--yes")
 
 
+def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
+    """They come in the order given, before all others, without a look at the whole queue for each."""
+    ids = [f"job-{number:04}" for number in range(3000)]
+    assert len(list(spool.enqueue_many({"command": "true", "id": id} for id in ids))) == 3000
+    spool.enqueue("true", id="urgent", priority=1)
+    wanted = ids[::-1]
+    listings = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query, "iterate_names", lambda *args: listings.append(args) or ITERATE(*args))
+        before = None
+        for id in ids[:20]:
+            before = spool.first(id, ahead_of=before)
+    assert (len(listings), spool.get("job-0019").priority) == (1, 1)
+    cli.ok("first", "-", stdin="\n".join(wanted))
+    assert [name.split("-", 3)[-1] for name in names(spool.path / "pending")] == [
+        f"{id}.json" for id in [*wanted, "urgent"]
+    ]
+
+
 def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
     """A job that a worker was faster to take or to end is no failure of a filter; of a name it is one."""
     put(spool.layout, PendingName(10, NOW, 0, "a"), "true")
@@ -266,6 +289,25 @@ def test_edit(cli: CommandLine, full: Spool) -> None:
     assert (done.returncode, done.stderr) == (0, "ready: nothing changed\n1 job as it should be\n")
     done = cli.run("edit", "ready", env={"EDITOR": "false"})
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor failed")
+    done = cli.run("edit", "ready", env={"EDITOR": "rm"})
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor left no text")
+    done = cli.run("edit", "ready", env={"EDITOR": "", "VISUAL": ""})
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: there is no terminal to edit on")
+
+
+def test_edit_of_ids_from_stdin(cli: CommandLine, full: Spool, tmp_path: Path) -> None:
+    """The editor gets the terminal, not what is left of the ids."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\ntest -t 0 && sed -i s/echo/printf/ "$1"\n')
+    editor.chmod(0o700)
+    (tmp_path / "ids").write_text("ready\nscheduled\n")
+    script = f"{shlex.join(cli.argv('edit', '-'))} < {tmp_path / 'ids'}"
+    argv = ["setsid", "--ctty", "sh", "-c", script]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDITOR", str(editor))
+        code, said = run_on_terminal(argv, tmp_path, stdin_is_terminal=True)
+    assert code == 0, said
+    assert {full.get(id).command for id in ("ready", "scheduled")} == {"printf ready", "printf scheduled"}
 
 
 def test_retry_with_an_edit(cli: CommandLine, spool: Spool) -> None:
@@ -328,6 +370,9 @@ def test_columns_and_formats(cli: CommandLine, full: Spool) -> None:
     template = r"{id}\t{result}\t{exit_code}\t{command}\\"
     assert cli.ok("list", "--result", "failed", "--format", template) == "failed\texit7\t7\ttrue\\"
     assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "True |"
+    named = cli.ok("list", "--state", "dead", "--columns", "id, priority,attempts,duration").splitlines()
+    assert named[0].split() == ["ID", "PRI", "TRY", "TOOK"]
+    assert cli.run("list", "--json", "--format", "{id}").returncode == 2
 
 
 def test_a_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None:
