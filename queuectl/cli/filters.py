@@ -56,7 +56,7 @@ _OPTIONS = (
         multiple=True,
         metavar="STATE",
         shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
-        help="pending, ready, scheduled, retrying, held, running, done or dead; also processing, completed, failed. Repeatable.",
+        help="pending, ready, scheduled, retrying, held, running, done, dead; also processing, …; repeatable.",
     ),
     click.option("--since", metavar="TIME", help='Only jobs of this time or later: 1h (ago), "18:30", ISO 8601.'),
     click.option("--until", metavar="TIME", help="Only jobs of this time or earlier."),

@@ -77,7 +77,7 @@ def test_version(tmp_path: Path) -> None:
         (["frobnicate"], 2, ["queuectl: no command 'frobnicate'", "  see: queuectl --help"]),
         (["dlq", "lost"], 2, ["queuectl: no such command 'lost'", "  see: queuectl dlq --help"]),
         (["--spol", "x", "status"], 2, ["queuectl: no such option '--spol'", "  see: queuectl --help"]),
-        (["list", "--limit", "0"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
+        (["list", "--limit", "-1"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
         (["list", "--state", "x"], 2, ["queuectl: no state 'x'", "  states: pending ready"]),
         (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
         (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
