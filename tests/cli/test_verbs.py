@@ -7,6 +7,7 @@ import os
 import pty
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from queuectl.cli.acting import Verb, act
 from queuectl.cli.filters import NAMES
 from queuectl.core.names import PendingName, RunningName
 from queuectl.spool import query
+from queuectl.spool.layout import Layout
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
 from tests.spool.given import NOW, WORKER, put, put_finished
 from tests.support import CommandLine, environment, names, wait_for, workers
@@ -195,6 +197,16 @@ def test_cancel_a_running_job(cli: CommandLine, spool: Spool) -> None:
     assert cli.ok("retry", "x") == "x"
 
 
+@pytest.mark.parametrize("words", [["-9"], ["-KILL"], ["-s", "9"], ["-s", "SIGKILL"]], ids=" ".join)
+def test_kill_names_signals_as_kill_does(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """`-9` is what fingers type."""
+    with workers(spool.path):
+        spool.enqueue("sleep 300", id="x", max_retries=0)
+        wait_for(lambda: "pid=" in spool.log_path("x").read_text(), "the start")
+        assert cli.ok("kill", *words, "x") == "x"
+        assert str(spool.wait("x", timeout=20).result) == "signal9"
+
+
 def test_cancelling_all_starts_none(cli: CommandLine, spool: Spool) -> None:
     """Waiting jobs go first, so that none starts in the slot of a running one, however the jobs were named."""
     for words, stdin in ((["--all", "--yes"], ""), (["-"], "long\n" + "\n".join(f"short-{n}" for n in range(100)))):
@@ -215,9 +227,14 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     assert len(list(spool.enqueue_many({"command": "true", "id": id} for id in ids))) == 3000
     spool.enqueue("true", id="urgent", priority=1)
     wanted = ids[::-1]
-    listings = []
+    listings: list[State] = []
+
+    def count(layout: Layout, state: State, *args: int) -> Iterator[list[str]]:
+        listings.append(state)
+        return ITERATE(layout, state, *args)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(query, "iterate_names", lambda *args: listings.append(args) or ITERATE(*args))
+        patch.setattr(query, "iterate_names", count)
         before = None
         for id in ids[:20]:
             before = spool.first(id, ahead_of=before)
@@ -331,6 +348,9 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     assert cli.run("resume").stderr == "it was not paused\n"
     assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0}
     assert spool.is_paused()
+    spool.enqueue("true", id="report")
+    assert "not report alone; for that: queuectl hold report" in cli.run("pause", "report").stderr
+    assert "alone" not in cli.run("pause", "repor").stderr
 
 
 def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
