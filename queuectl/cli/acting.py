@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from queuectl.spool.store import Spool
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Callable[[str | Job], Job]
+_AT_ONCE = 16
 Target = str | tuple[State, str]
 """A job as the command line named it, or where its file was seen."""
 
@@ -117,7 +118,7 @@ def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
     """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start."""
     if State.RUNNING not in among:
         return targets
-    return sorted(targets, key=lambda target: not isinstance(target, str) and target[0] is State.RUNNING)
+    return sorted(targets, key=_is_running)
 
 
 def run(
@@ -136,15 +137,13 @@ def run(
     """
     code = number = left = 0
     outcomes: list[dict[str, Any]] = []
-    for target in locate(spool, targets):
-        try:
-            job = _act_on(spool, target, action)
-        except QueuectlError as error:
-            outcomes.append({"id": _id_of(target), "ok": False, "error": str(error), "job": None})
-            if among and _has_left(spool, target, among, error):
+    for target, job in _act_on_all(spool, locate(spool, targets), action):
+        if isinstance(job, QueuectlError):
+            outcomes.append({"id": _id_of(target), "ok": False, "error": str(job), "job": None})
+            if among and _has_left(spool, target, among, job):
                 left += 1
                 continue
-            failed = error.exit_code if as_json else show_error(error)
+            failed = job.exit_code if as_json else show_error(job)
             code = code or failed
             continue
         number += 1
@@ -161,6 +160,34 @@ def run(
             note(f"{format_count(number, 'job')} {done}")
     if code:
         click.get_current_context().exit(code)
+
+
+def _act_on_all(
+    spool: Spool, targets: Sequence[Target], action: Action
+) -> Iterator[tuple[Target, Job | QueuectlError]]:
+    """What became of each, in their order. Running jobs at the end are acted upon together: each may take a while."""
+
+    def attempt(target: Target) -> Job | QueuectlError:
+        try:
+            return _act_on(spool, target, action)
+        except QueuectlError as error:
+            return error
+
+    alone = len(targets)
+    while alone and _is_running(targets[alone - 1]):
+        alone -= 1
+    if len(targets) - alone < 2:
+        alone = len(targets)
+    yield from ((target, attempt(target)) for target in targets[:alone])
+    if alone < len(targets):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from zip(targets[alone:], pool.map(attempt, targets[alone:]), strict=True)
+
+
+def _is_running(target: Target) -> bool:
+    return not isinstance(target, str) and target[0] is State.RUNNING
 
 
 def locate(spool: Spool, targets: Sequence[Target]) -> list[Target]:

@@ -109,7 +109,7 @@ def _is_of_job(pid: int, id: str) -> bool:
 
 
 def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False) -> None:
-    """End every process of an attempt: SIGTERM, unless they had it, and after `grace` seconds SIGKILL until none is left.
+    """End every process of an attempt: SIGTERM unless they had it, up to `grace` seconds, SIGKILL until none is left.
 
     `group` must be the attempt's own: its leader is alive, or not yet waited for.
     """

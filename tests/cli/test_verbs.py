@@ -7,6 +7,7 @@ import os
 import pty
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,6 +244,20 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     assert [name.split("-", 3)[-1] for name in names(spool.path / "pending")] == [
         f"{id}.json" for id in [*wanted, "urgent"]
     ]
+
+
+def test_many_running_jobs_share_one_grace(cli: CommandLine, spool: Spool) -> None:
+    """Jobs that do not heed SIGTERM are ended together, not one grace after the other."""
+    with workers(spool.path, 1, "--count", "8"):
+        command = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+        list(spool.enqueue_many({"command": ["sh", "-c", command], "id": f"job-{number}"} for number in range(8)))
+        for number in range(8):
+            log = spool.log_path(f"job-{number}")
+            wait_for(lambda: "ready\n" in log.read_text(), "the start")  # noqa: B023
+        begun = time.monotonic()
+        assert len(cli.ok("cancel", "--all", "--yes", "--grace", "1").split()) == 8
+        assert 1 <= time.monotonic() - begun < 4
+        assert not any(spool.is_alive(f"job-{number}") for number in range(8))
 
 
 def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
