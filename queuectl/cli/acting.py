@@ -79,9 +79,17 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
     targets = _in_order(locate(spool, _find_targets(spool, verb, given)), verb.among)
     among = () if given["ids"] else verb.among
     if given["dry_run"]:
-        run(spool, targets, lambda id: query.find(spool.layout, id), f"would be {verb.done}", given["as_json"], True)
+        run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
     else:
         run(spool, targets, action, verb.done, given["as_json"], among=among)
+
+
+def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
+    """The job; raises WrongStateError if it is in none of the states that the verb is for."""
+    job = query.find(spool.layout, id)
+    if job.state not in verb.among:
+        raise WrongStateError(f"job {job.id} is {job.state}", f"this is for those that are {' or '.join(verb.among)}")
+    return job
 
 
 def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Target]:

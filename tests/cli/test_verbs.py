@@ -75,6 +75,15 @@ def test_a_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[s
     assert {outcome["ok"] for outcome in found} <= {None}
 
 
+def test_a_rehearsal_of_what_cannot_be_done(cli: CommandLine, full: Spool) -> None:
+    """A named job that is in no state for it is reported as without --dry-run."""
+    done = cli.run("cancel", "ready", "failed", "--dry-run")
+    assert (done.returncode, done.stdout) == (1, "ready\n")
+    assert done.stderr.startswith("queuectl: job failed is dead\n")
+    assert cli.run("retry", "ready", "--dry-run").returncode == 1
+    assert full.counts().pending == 4
+
+
 def test_a_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
     """Without a terminal it is refused with the count, and done with --yes."""
     done = cli.run("cancel", "--all")
