@@ -17,7 +17,7 @@ from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongStateError
 from queuectl.spool import files, query
-from queuectl.spool.select import select_names
+from queuectl.spool.select import Filter, select_names
 from queuectl.spool.store import Spool
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,12 +76,12 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
 
     Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
     """
-    targets = _in_order(locate(spool, _find_targets(spool, verb, given)), verb.among)
-    among = () if given["ids"] else verb.among
+    found, wanted = _find_targets(spool, verb, given)
+    targets = _in_order(locate(spool, found), verb.among)
     if given["dry_run"]:
         run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
     else:
-        run(spool, targets, action, verb.done, given["as_json"], among=among)
+        run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
 
 
 def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
@@ -92,8 +92,8 @@ def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
     return job
 
 
-def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Target]:
-    """What the command line names, or what it selects, once somebody has said yes to that."""
+def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> tuple[list[Target], Filter | None]:
+    """What the command line names; or what it selects, once somebody has said yes to that, and the filter."""
     is_selection = given["every"] or is_given(given)
     if given["ids"] and is_selection:
         raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
@@ -101,10 +101,11 @@ def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Targe
         path = click.get_current_context().command_path
         raise UsageError("name the jobs, or select them", "with --all, --match, --state, …", f"see: {path} --help")
     if given["ids"]:
-        return [*read_ids(given["ids"])]
-    selected = list(select_names(spool.layout, make_filter(given, verb.among, verb.default)))
+        return [*read_ids(given["ids"])], None
+    wanted = make_filter(given, verb.among, verb.default)
+    selected = list(select_names(spool.layout, wanted))
     _ask(verb, selected, given)
-    return [*selected]
+    return [*selected], wanted
 
 
 def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -> None:
@@ -136,19 +137,19 @@ def run(
     done: str,
     as_json: bool = False,
     rehearsal: bool = False,
-    among: tuple[State, ...] = (),
+    wanted: Filter | None = None,
 ) -> None:
     """Act on each job and print the whole id; one that fails is reported and the rest still done.
 
-    `done` says what the jobs are then. Exits with the first failure's code. Jobs that were selected `among` some
-    states, and have left them since, are no failures.
+    `done` says what the jobs are then. Exits with the first failure's code. Jobs that the filter `wanted`
+    has selected, and would no longer select, are no failures.
     """
     code = number = left = 0
     outcomes: list[dict[str, Any]] = []
     for target, job in _act_on_all(spool, locate(spool, targets), action):
         if isinstance(job, QueuectlError):
             outcomes.append({"id": _id_of(target), "ok": False, "error": str(job), "job": None})
-            if among and _has_left(spool, target, among, job):
+            if wanted and _has_left(spool, target, wanted, job):
                 left += 1
                 continue
             failed = job.exit_code if as_json else show_error(job)
@@ -226,7 +227,7 @@ def _act_on(spool: Spool, target: Target, action: Action) -> Job:
         return action(job.id)
 
 
-def _has_left(spool: Spool, target: Target, among: tuple[State, ...], error: QueuectlError) -> bool:
+def _has_left(spool: Spool, target: Target, wanted: Filter, error: QueuectlError) -> bool:
     """Whether a job could not be acted upon because it is no longer one of those that were meant.
 
     RACE: between the look that selected it and the deed a worker may start or settle it (tests/cli/test_verbs.py).
@@ -234,7 +235,8 @@ def _has_left(spool: Spool, target: Target, among: tuple[State, ...], error: Que
     if not isinstance(error, WrongStateError | NotFoundError):
         return False
     found = query.locate(spool.layout, _id_of(target))
-    return found is None or found[0] not in among
+    name = query.parse_name(*found) if found else None
+    return found is None or name is None or found[0] not in wanted.states or not wanted.takes(name)
 
 
 def _id_of(target: Target) -> str:

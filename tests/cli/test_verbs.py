@@ -286,6 +286,9 @@ def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[
     with click.Context(click.Command("hold")):
         act(spool, verb, given, hold)
         assert capsys.readouterr() == ("b\n", "2 jobs (2 pending) selected\n1 job had moved on meanwhile\n1 job held\n")
+        release = Verb("release", "released", (State.PENDING,), "held")
+        act(spool, release, given, lambda id: [spool.release(id), spool.release(id)][1])  # as if somebody were faster
+        assert capsys.readouterr() == ("", "1 job (1 pending) selected\n1 job had moved on meanwhile\n")
         with pytest.raises(click.exceptions.Exit) as exit:
             act(spool, verb, {**given, "ids": ("a",), "every": False}, spool.hold)
     assert exit.value.exit_code == 1
