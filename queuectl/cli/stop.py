@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, say, spool_to_complete
+from queuectl.cli.context import note, open_spool, say, spool_to_complete
 from queuectl.errors import AmbiguousIdError, NotFoundError, UsageError, WaitTimeoutError
 from queuectl.spool import lease, processes
 from queuectl.spool.layout import Layout
@@ -32,8 +32,7 @@ def _complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str
 @click.option("--detach", is_flag=True, help="Stop at once; running jobs go on, and the next worker takes them over.")
 @click.option("--wait", is_flag=True, help="Return once they have stopped.")
 @click.option("--timeout", metavar="TIME", help="The longest to wait, with --wait: 90, 5m; then exit with 5.")
-@json_option
-def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str | None, as_json: bool) -> None:
+def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str | None) -> None:
     """Tell workers on this host to stop.
 
     Those named, or all. Running jobs finish first. The names of the workers told are printed. To
@@ -55,7 +54,7 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
     deadline = None if timeout is None else time.monotonic() + parse_duration(timeout)
     spool = open_spool()
     layout, found = spool.layout, _select(spool, ids)
-    if not found and not as_json:
+    if not found:
         note("no worker runs on this host")
     number, how = signal.SIGTERM, "stops once its jobs have finished"
     if now:
@@ -63,15 +62,11 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
     elif detach:
         number, how = signal.SIGUSR1, "stops at once; its jobs go on"
     for name, pid in found.items():
-        if _tell(layout, name, pid, number) and not as_json:
+        if _tell(layout, name, pid, number):
             say(name)
             note(f"{name} {how}")
-    try:
-        if wait:
-            _wait(layout, found, deadline, timeout)
-    finally:
-        if as_json:
-            print_json([{"worker": name, "alive": lease.is_worker_alive(layout, name)} for name in found])
+    if wait:
+        _wait(layout, found, deadline, timeout)
 
 
 @contextmanager

@@ -176,19 +176,6 @@ def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:
         assert both[1].process.poll() is None
 
 
-def test_stop_as_json(cli: CommandLine, spool: Spool) -> None:
-    """--json tells of each worker whether it is alive when the command answers."""
-    assert cli.json("worker", "stop") == []
-    spool.enqueue("sleep 300", id="x")
-    with workers(spool.path) as (worker,):
-        wait_for(lambda: spool.get("x").state is State.RUNNING, "the start")
-        (name,) = [worker["worker"] for worker in cli.json("worker", "list")]
-        done = cli.run("worker", "stop", "--wait", "--timeout", "10ms", "--json")
-        assert (done.returncode, json.loads(done.stdout)) == (5, [{"worker": name, "alive": True}])
-        assert cli.json("worker", "stop", "--now", "--wait") == [{"worker": name, "alive": False}]
-        assert worker.wait_exit() == 0
-
-
 def test_a_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:
     """Ctrl-C on an idle worker ends it with 0."""
     with workers(spool.path) as (worker,):
