@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import complete_jobs, json_option, note, print_json, show_error
+from queuectl.cli.context import complete_jobs, json_option, note, print_json, say, show_error
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import QueuectlError, UsageError, WrongStateError
+from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongStateError
 from queuectl.spool import files, query
-from queuectl.spool.select import select_names
+from queuectl.spool.select import Filter, select_names
 from queuectl.spool.store import Spool
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Callable[[str | Job], Job]
+_AT_ONCE = 16
 Target = str | tuple[State, str]
 """A job as the command line named it, or where its file was seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command's word, what its jobs are afterwards, and those that it is for.
+    """A command's word, what its jobs are afterwards, and those that it is for, in the order in which it takes them.
 
     `default` is the --state that filters take without one.
     """
@@ -75,15 +76,24 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None
 
     Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
     """
-    targets = _find_targets(spool, verb, given)
+    found, wanted = _find_targets(spool, verb, given)
+    targets = _in_order(locate(spool, found), verb.among)
     if given["dry_run"]:
-        run(spool, targets, lambda id: query.find(spool.layout, id), f"would be {verb.done}", given["as_json"], True)
+        run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
     else:
-        run(spool, targets, action, verb.done, given["as_json"])
+        run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
 
 
-def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Target]:
-    """What the command line names, or what it selects, once somebody has said yes to that."""
+def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
+    """The job; raises WrongStateError if it is in none of the states that the verb is for."""
+    job = query.find(spool.layout, id)
+    if job.state not in verb.among:
+        raise WrongStateError(f"job {job.id} is {job.state}", f"this is for those that are {' or '.join(verb.among)}")
+    return job
+
+
+def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> tuple[list[Target], Filter | None]:
+    """What the command line names; or what it selects, once somebody has said yes to that, and the filter."""
     is_selection = given["every"] or is_given(given)
     if given["ids"] and is_selection:
         raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
@@ -91,10 +101,11 @@ def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> list[Targe
         path = click.get_current_context().command_path
         raise UsageError("name the jobs, or select them", "with --all, --match, --state, …", f"see: {path} --help")
     if given["ids"]:
-        return [*read_ids(given["ids"])]
-    selected = list(select_names(spool.layout, make_filter(given, verb.among, verb.default)))
+        return [*read_ids(given["ids"])], None
+    wanted = make_filter(given, verb.among, verb.default)
+    selected = list(select_names(spool.layout, wanted))
     _ask(verb, selected, given)
-    return [*selected]
+    return [*selected], wanted
 
 
 def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -> None:
@@ -112,41 +123,93 @@ def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -
         raise click.Abort
 
 
+def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
+    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start."""
+    if State.RUNNING not in among:
+        return targets
+    return sorted(targets, key=_is_running)
+
+
 def run(
-    spool: Spool, targets: Sequence[Target], action: Action, done: str, as_json: bool = False, rehearsal: bool = False
+    spool: Spool,
+    targets: Sequence[Target],
+    action: Action,
+    done: str,
+    as_json: bool = False,
+    rehearsal: bool = False,
+    wanted: Filter | None = None,
 ) -> None:
     """Act on each job and print the whole id; one that fails is reported and the rest still done.
 
-    `done` says what the jobs are then. Exits with the first failure's code.
+    `done` says what the jobs are then. Exits with the first failure's code. Jobs that the filter `wanted`
+    has selected, and would no longer select, are no failures.
     """
-    code = number = 0
+    code = number = left = 0
     outcomes: list[dict[str, Any]] = []
-    for target in _located(spool, targets):
-        try:
-            job = _act_on(spool, target, action)
-        except QueuectlError as error:
-            failed = error.exit_code if as_json else show_error(error)
+    for target, job in _act_on_all(spool, locate(spool, targets), action):
+        if isinstance(job, QueuectlError):
+            outcomes.append({"id": _id_of(target), "ok": False, "error": str(job), "job": None})
+            if wanted and _has_left(spool, target, wanted, job):
+                left += 1
+                continue
+            failed = job.exit_code if as_json else show_error(job)
             code = code or failed
-            outcomes.append({"id": _id_of(target), "ok": False, "error": str(error), "job": None})
             continue
         number += 1
         if as_json:
             outcomes.append({"id": job.id, "ok": None if rehearsal else True, "error": None, "job": job.to_json()})
         else:
-            click.echo(job.id)
+            say(job.id)
     if as_json:
         print_json(outcomes)
-    elif number:
-        note(f"{format_count(number, 'job')} {done}")
+    else:
+        if left:
+            note(f"{format_count(left, 'job')} had moved on meanwhile")
+        if number:
+            note(f"{format_count(number, 'job')} {done}")
     if code:
         click.get_current_context().exit(code)
 
 
-def _located(spool: Spool, targets: Sequence[Target]) -> list[Target]:
-    """Many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
+def _act_on_all(
+    spool: Spool, targets: Sequence[Target], action: Action
+) -> Iterator[tuple[Target, Job | QueuectlError]]:
+    """What became of each, in their order. Running jobs at the end are acted upon together: each may take a while."""
+
+    def attempt(target: Target) -> Job | QueuectlError:
+        try:
+            return _act_on(spool, target, action)
+        except QueuectlError as error:
+            return error
+
+    alone = len(targets)
+    while alone and _is_running(targets[alone - 1]):
+        alone -= 1
+    if len(targets) - alone < 2:
+        alone = len(targets)
+    yield from ((target, attempt(target)) for target in targets[:alone])
+    if alone < len(targets):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from zip(targets[alone:], pool.map(attempt, targets[alone:]), strict=True)
+
+
+def _is_running(target: Target) -> bool:
+    return not isinstance(target, str) and target[0] is State.RUNNING
+
+
+def locate(spool: Spool, targets: Sequence[Target]) -> list[Target]:
+    """Where jobs lie: many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
     ids = {target for target in targets if isinstance(target, str)}
     found = query.locate_all(spool.layout, ids, patience=1) if len(ids) > 1 else {}
     return [found.get(target, target) if isinstance(target, str) else target for target in targets]
+
+
+def load(spool: Spool, target: Target) -> Job:
+    """The job, where it was seen or wherever it is now; raises NotFoundError or AmbiguousIdError."""
+    job = None if isinstance(target, str) else query.load(spool.layout, *target)
+    return job or query.find(spool.layout, _id_of(target))
 
 
 def _act_on(spool: Spool, target: Target, action: Action) -> Job:
@@ -162,6 +225,18 @@ def _act_on(spool: Spool, target: Target, action: Action) -> Job:
         if not files.is_gone(job.path):
             raise
         return action(job.id)
+
+
+def _has_left(spool: Spool, target: Target, wanted: Filter, error: QueuectlError) -> bool:
+    """Whether a job could not be acted upon because it is no longer one of those that were meant.
+
+    RACE: between the look that selected it and the deed a worker may start or settle it (tests/cli/test_verbs.py).
+    """
+    if not isinstance(error, WrongStateError | NotFoundError):
+        return False
+    found = query.locate(spool.layout, _id_of(target))
+    name = query.parse_name(*found) if found else None
+    return found is None or name is None or found[0] not in wanted.states or not wanted.takes(name)
 
 
 def _id_of(target: Target) -> str:

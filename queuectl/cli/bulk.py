@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from queuectl.cli.context import note, open_spool
+from queuectl.cli.context import note, open_spool, say
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -56,7 +56,7 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple
         else:
             queued.append(outcome)
             progress.clear()
-            click.echo(outcome.id)
+            say(outcome.id)
     progress.clear()
     if not quiet:
         note(f"queued {len(queued)}" + (f", refused {bad}" if bad else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import Any
 
@@ -14,6 +15,7 @@ from queuectl.core.result import State
 from queuectl.errors import UsageError
 
 _CANCEL = Verb("cancel", "cancelled", (State.PENDING, State.RUNNING))
+_SIGNAL = re.compile(r"-(\d+|[A-Z][A-Z0-9]+)")
 _KILL = Verb("kill", "signalled", (State.RUNNING,), "running")
 
 
@@ -53,7 +55,14 @@ def _grace(layout: Any, text: str | None) -> float:
     return config.load(layout).grace
 
 
-@click.command()
+class _Kill(click.Command):
+    """Takes `-9` and `-HUP` as kill(1) does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f"--signal={arg[1:]}" if _SIGNAL.fullmatch(arg) else arg for arg in args])
+
+
+@click.command(cls=_Kill)
 @click.option("-s", "--signal", "name", default="TERM", metavar="SIG", help="TERM if not given; INT, HUP, 9, …")
 @_KILL.options()
 def kill(name: str, **given: Any) -> None:
@@ -65,6 +74,7 @@ def kill(name: str, **given: Any) -> None:
     \b
     Example:
       queuectl kill -s HUP report
+      queuectl kill -9 report
     """
     spool, number = open_spool(), _number_of(name)
     act(spool, _KILL, given, lambda id: spool.kill(id, number))

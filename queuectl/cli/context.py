@@ -41,15 +41,24 @@ def _say_created(spool: Spool) -> Spool:
     return spool
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line of a command that does something; where nobody reads any more, it does the rest unheard."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        stream = sys.stderr if err else sys.stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def note(text: str) -> None:
     """Say something that is not data."""
-    click.echo(printable(text), err=True)
+    say(printable(text), err=True)
 
 
 def show_error(error: QueuectlError) -> int:
     """Print an error in at most three lines; its exit code."""
     lines = [printable(line) for line in (error.what, error.why, error.hint) if line]
-    click.echo("queuectl: " + "\n  ".join(lines), err=True)
+    say("queuectl: " + "\n  ".join(lines), err=True)
     return error.exit_code
 
 

@@ -8,7 +8,7 @@ import click
 
 from queuectl.cli.acting import Verb, act
 from queuectl.cli.context import json_option, open_spool
-from queuectl.cli.jobs import print_jobs
+from queuectl.cli.jobs import UNLIMITED, print_jobs
 from queuectl.cli.retry import AGAIN
 from queuectl.core.job import Job
 from queuectl.core.result import State
@@ -34,7 +34,9 @@ def dlq() -> None:
 
 
 @dlq.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, metavar="N", help="How many to show; 50 if not given.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=50, metavar="N", help="How many to show; 50 if not given, 0: all."
+)
 @json_option
 def list_(limit: int, as_json: bool) -> None:
     """List the dead letters, newest first.
@@ -44,6 +46,7 @@ def list_(limit: int, as_json: bool) -> None:
       queuectl dlq list
       queuectl dlq list --json | jq -r '.[].id'
     """
+    limit = limit or UNLIMITED
     jobs = list(open_spool().list((State.DEAD,), limit=limit + 1))
     print_jobs(jobs, limit, as_json, without=("STATE", "PRI"), empty="no dead letters")
 

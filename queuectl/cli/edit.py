@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -93,11 +94,22 @@ def edit(ids: tuple[str, ...], as_json: bool) -> None:
       queuectl edit report
     """
     spool = open_spool()
-    run(spool, read_ids(ids), lambda id: edit_job(spool, id), "as it should be", as_json)
+    wanted = read_ids(ids)
+    use_terminal(ids)
+    run(spool, wanted, lambda id: edit_job(spool, id), "as it should be", as_json)
+
+
+def use_terminal(ids: tuple[str, ...]) -> None:
+    """Give the editor the terminal for its stdin, if ids were read from there; nothing where there is none."""
+    if "-" in ids and not sys.stdin.isatty():
+        with suppress(OSError):
+            os.dup2(os.open("/dev/tty", os.O_RDWR), 0)
 
 
 def edit_job(spool: Spool, id: str | Job) -> Job:
     """Let somebody edit a job until it is runnable or they give up; the job as it is then."""
+    if not (os.environ.get("VISUAL") or os.environ.get("EDITOR") or sys.stdin.isatty()):
+        raise UsageError("there is no terminal to edit on", hint="set $EDITOR to a program that needs none")
     draft = spool.edit(id)
     text = draft.text
     while True:
@@ -105,6 +117,8 @@ def edit_job(spool: Spool, id: str | Job) -> Job:
             text = click.edit(text, extension=".json", require_save=False) or ""
         except click.ClickException as error:
             raise QueuectlError("the editor failed", error.format_message(), "set $EDITOR to one that works") from None
+        except OSError as error:
+            raise QueuectlError("the editor left no text", f"{error.filename}: {error.strerror}") from None
         try:
             return _apply(spool, draft, text)
         except (NotJsonError, InvalidJobError) as error:

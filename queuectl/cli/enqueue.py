@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import note, open_spool, show_error
+from queuectl.cli.context import note, open_spool, say, show_error
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -284,7 +284,7 @@ def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _say_queued(job: Job, quiet: bool) -> None:
     """The id on stdout; what a person wants to know besides on stderr."""
-    click.echo(job.id)
+    say(job.id)
     if quiet or job.body is None:
         return
     for warning in job.body.warnings:

@@ -53,9 +53,10 @@ _OWN_WORDS = list(WORDS)[:9]
 _OPTIONS = (
     click.option(
         "--state",
+        multiple=True,
         metavar="STATE",
         shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
-        help="pending, ready, scheduled, retrying, held, running, done or dead; also processing, completed, failed.",
+        help="pending, ready, scheduled, retrying, held, running, done, dead; also processing, …; repeatable.",
     ),
     click.option("--since", metavar="TIME", help='Only jobs of this time or later: 1h (ago), "18:30", ISO 8601.'),
     click.option("--until", metavar="TIME", help="Only jobs of this time or earlier."),
@@ -85,21 +86,32 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
 
     Raises UsageError for words that mean nothing, or a state that is not `among` those the command is for.
     """
-    word = given["state"] or default or "all"
-    if word not in WORDS:
-        raise UsageError(f"no state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
-    states, where = WORDS[word]
-    states = tuple(state for state in states if state in among)
-    if not states:
-        raise UsageError(f"this is not for {word} jobs", f"it is for those that are {' or '.join(among)}")
+    words = [word for text in given["state"] for word in text.split(",")] or [default or "all"]
+    for word in words:
+        if word not in WORDS:
+            raise UsageError(f"no state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
+        if not set(WORDS[word][0]) & set(among):
+            raise UsageError(f"this is not for {word} jobs", f"it is for those that are {' or '.join(among)}")
+    states, where = _union(words)
     return Filter(
-        states,
+        tuple(state for state in among if state in states),
         where,
         since=parse_past(given["since"], now()) if given["since"] else None,
         until=parse_past(given["until"], now()) if given["until"] else None,
         results=tuple(_check_result(text) for text in given["results"]),
         match=_compile(given["match"]) if given["match"] else None,
     )
+
+
+def _union(words: list[str]) -> tuple[set[State], Where | None]:
+    """The states of several words, and what a name must be; only waiting jobs are told apart by more than a state."""
+    meant = [WORDS[word] for word in words]
+    tests = [where for states, where in meant if State.PENDING in states]
+
+    def takes(name: Name) -> bool:
+        return not isinstance(name, PendingName) or any(test is None or test(name) for test in tests)
+
+    return {state for states, _ in meant for state in states}, takes if any(tests) else None
 
 
 def _check_result(text: str) -> str:

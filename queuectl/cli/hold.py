@@ -8,6 +8,7 @@ import click
 
 from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
 from queuectl.cli.context import json_option, open_spool
+from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.when import parse_when
 from queuectl.spool.clock import now
@@ -63,4 +64,11 @@ def first(ids: tuple[str, ...], as_json: bool) -> None:
       queuectl first report
     """
     spool = open_spool()
-    run(spool, read_ids(ids)[::-1], spool.first, "first in line", as_json)
+    before: Job | None = None
+
+    def put_first(id: str | Job) -> Job:
+        nonlocal before
+        before = spool.first(id, ahead_of=before)
+        return before
+
+    run(spool, read_ids(ids)[::-1], put_first, "first in line", as_json)

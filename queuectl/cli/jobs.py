@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -46,6 +47,8 @@ _COLUMNS: dict[str, Callable[[Job], str]] = {
     "CWD": lambda job: (job.body and job.body.cwd) or "",
 }
 _SHOWN = list(_COLUMNS)[:8]
+UNLIMITED = sys.maxsize - 1
+"""What --limit 0 stands for."""
 _SORTS: dict[str, Callable[[Job], Any]] = {
     "id": lambda job: job.id,
     "state": lambda job: job.state,
@@ -56,12 +59,16 @@ _SORTS: dict[str, Callable[[Job], Any]] = {
     "took": lambda job: job.duration or 0.0,
     "command": command_text,
 }
+_OTHER_NAMES = {"PRIORITY": "PRI", "ATTEMPTS": "TRY", "DURATION": "TOOK"}
+"""Columns by the names that --sort and --json have for them."""
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
 
 
 @click.command("list")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="How many to show; 20 if not given.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=20, metavar="N", help="How many to show; 20 if not given, 0: all."
+)
 @click.option("--sort", metavar="KEY", help=f"{', '.join(_SORTS)}; with a - in front, the other way round.")
 @click.option("--columns", metavar="A,B,…", help="The columns of the table: id, state, …, also worker and cwd.")
 @click.option("--format", "template", metavar="TEXT", help=r"A line for each job: '{id}\t{result}', keys as in --json.")
@@ -77,8 +84,11 @@ def list_(limit: int, sort: str | None, columns: str | None, template: str | Non
       queuectl list --state dead --since 1h --result timeout
       queuectl list --match backup --sort -took --format '{id}\\t{duration}'
     """
+    if template is not None and (as_json or columns):
+        raise UsageError(f"both --format and {'--json' if as_json else '--columns'}", hint="use one of them")
     shown_columns = _choose_columns(columns)
     spool, wanted = open_spool(), make_filter(given)
+    limit = limit or UNLIMITED
     found: Iterable[Job] = select(spool.layout, wanted, None if sort else limit + 1)
     jobs = list(islice(_sort(found, sort) if sort else found, limit + 1))
     if template is None:
@@ -90,7 +100,8 @@ def list_(limit: int, sort: str | None, columns: str | None, template: str | Non
 
 
 def _choose_columns(text: str | None) -> list[str]:
-    names = text.upper().split(",") if text else _SHOWN
+    words = [word.strip() for word in text.upper().split(",")] if text else _SHOWN
+    names = [_OTHER_NAMES.get(word, word) for word in words]
     unknown = [name for name in names if name not in _COLUMNS]
     if unknown:
         raise UsageError(f"no column {unknown[0].lower()!r}", hint=f"columns: {' '.join(_COLUMNS).lower()}")

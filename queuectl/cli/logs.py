@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import click
 
-from queuectl.cli.context import complete_jobs, note, open_spool, show_error
+from queuectl.cli.acting import ids_argument, load, locate, read_ids
+from queuectl.cli.context import note, open_spool, show_error
 from queuectl.cli.tail import Filter, Output, entries_of
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
@@ -24,7 +25,7 @@ _LOOK = 0.1
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_jobs())
+@ids_argument()
 @click.option("-f", "--follow", is_flag=True, help="Go on until the jobs have ended.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only the output of this attempt.")
 @click.option("--since", metavar="TIME", help='Only attempts that began since: 1h (ago), "9:00", ISO 8601.')
@@ -60,8 +61,8 @@ def logs(
     if raw and (as_json or not wanted.is_empty):
         raise UsageError("--raw is the whole file", hint="leave out the other options")
     spool = open_spool()
-    jobs = list({job.id: job for job in map(spool.get, ids)}.values())
-    output = Output(as_json=as_json, is_labelled=len(jobs) > 1)
+    jobs, codes = _find(spool, read_ids(ids))
+    output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1)
 
     def show(job: Job) -> None:
         with _open(spool, job, follow) as file:
@@ -74,10 +75,35 @@ def logs(
                 note(f"nothing yet: {job.id} is {job.state}")
 
     if follow and len(jobs) > 1:
-        _follow_all(jobs, show)
-        return
-    for job in jobs:
+        codes += _follow_all(jobs, show)
+    else:
+        codes += [error.exit_code for job in jobs if (error := _try(show, job))]
+    if codes:
+        click.get_current_context().exit(codes[0])
+
+
+def _find(spool: Spool, ids: list[str]) -> tuple[list[Job], list[int]]:
+    """The jobs, each once, and an exit code for each that is not found, which is reported."""
+    jobs: dict[str, Job] = {}
+    codes: list[int] = []
+    for target in locate(spool, ids):
+        try:
+            job = load(spool, target)
+        except QueuectlError as error:
+            codes.append(show_error(error))
+        else:
+            jobs[job.id] = job
+    return list(jobs.values()), codes
+
+
+def _try(show: Callable[[Job], None], job: Job) -> QueuectlError | None:
+    """Show a log; what was wrong is reported, so that the others are still shown."""
+    try:
         show(job)
+    except QueuectlError as error:
+        show_error(error)
+        return error
+    return None
 
 
 def _open(spool: Spool, job: Job, follow: bool) -> BinaryIO:
@@ -88,8 +114,8 @@ def _open(spool: Spool, job: Job, follow: bool) -> BinaryIO:
     return open_reading(path, job.id)
 
 
-def _follow_all(jobs: list[Job], show: Callable[[Job], None]) -> None:
-    """Each in a thread of its own; exits with the first failure's code once all have ended."""
+def _follow_all(jobs: list[Job], show: Callable[[Job], None]) -> list[int]:
+    """Each in a thread of its own; the exit codes of those that failed, once all have ended."""
     codes: list[int] = []
 
     def run(job: Job) -> None:
@@ -105,8 +131,7 @@ def _follow_all(jobs: list[Job], show: Callable[[Job], None]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    if codes:
-        click.get_current_context().exit(codes[0])
+    return codes
 
 
 def _until_ended(spool: Spool, id: str) -> Callable[[], bool]:

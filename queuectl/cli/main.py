@@ -77,8 +77,10 @@ class LazyGroup(click.Group):
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f"did you mean: queuectl {close[0]}" if close else "see: queuectl --help"
+            from queuectl.cli.elsewhere import command_here
+
+            meant = command_here(args[0]) or next(iter(get_close_matches(args[0], _COMMANDS, n=1)), None)
+            hint = f"did you mean: queuectl {meant}" if meant else "see: queuectl --help"
             raise UsageError(f"no command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
@@ -141,4 +143,10 @@ def _open_closed_streams() -> None:
 def _in_our_words(error: click.ClickException) -> UsageError:
     what = error.format_message().removesuffix(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        from queuectl.cli.elsewhere import option_here
+
+        meant = option_here(context.info_name or "", error.option_name)
+        if meant:
+            return UsageError(f"no such option {error.option_name!r}", hint=f"did you mean: {meant}")
     return UsageError(what[:1].lower() + what[1:], hint=f"see: {context.command_path} --help" if context else "")

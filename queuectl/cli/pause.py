@@ -7,11 +7,13 @@ from datetime import datetime
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json
+from queuectl.core.names import is_valid_id
 from queuectl.core.text import format_count, format_instant
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
 from queuectl.spool.clock import now
 from queuectl.spool.pause import Pause
+from queuectl.spool.query import locate
 from queuectl.spool.store import Spool
 
 _until_option = click.option("--until", metavar="TIME", help='When to go on by itself: +30m, "18:30", ISO 8601.')
@@ -39,6 +41,8 @@ def pause(reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
     spool = open_spool(create=True)
     _pause(spool, " ".join(reason), until)
     _report(spool, as_json)
+    if len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
+        note(f"every job is kept from starting, not {reason[0]} alone; for that: queuectl hold {reason[0]}")
 
 
 def _pause(spool: Spool, reason: str, until: str | None) -> None:

@@ -32,8 +32,9 @@ def retry(is_edited: bool, **given: Any) -> None:
 
     def again(id: str | Job) -> Job:
         if is_edited:
-            from queuectl.cli.edit import edit_job
+            from queuectl.cli.edit import edit_job, use_terminal
 
+            use_terminal(given["ids"])
             id = edit_job(spool, id).id
         return spool.retry(id)
 

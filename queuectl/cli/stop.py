@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import click
 
-from queuectl.cli.context import note, open_spool, spool_to_complete
+from queuectl.cli.context import note, open_spool, say, spool_to_complete
 from queuectl.errors import AmbiguousIdError, NotFoundError, UsageError, WaitTimeoutError
 from queuectl.spool import lease, processes
 from queuectl.spool.layout import Layout
@@ -63,7 +63,7 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
         number, how = signal.SIGUSR1, "stops at once; its jobs go on"
     for name, pid in found.items():
         if _tell(layout, name, pid, number):
-            click.echo(name)
+            say(name)
             note(f"{name} {how}")
     if wait:
         _wait(layout, found, deadline, timeout)

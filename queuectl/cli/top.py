@@ -14,12 +14,14 @@ import click
 
 from queuectl.cli.context import open_spool
 from queuectl.cli.jobs import command_text
+from queuectl.cli.pause import describe_pause
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
 from queuectl.errors import UsageError
 from queuectl.spool import claims, shapes
 from queuectl.spool.clock import now
+from queuectl.spool.pause import Pause
 from queuectl.spool.query import Counts
 from queuectl.spool.store import Spool
 
@@ -36,7 +38,7 @@ class Snapshot:
 
     at: datetime
     path: str
-    is_paused: bool
+    pause: Pause | None
     counts: Counts
     workers: Sequence[dict[str, Any]]
     free: int
@@ -104,7 +106,7 @@ def look(spool: Spool) -> Snapshot:
     return Snapshot(
         at=now(),
         path=str(spool.path),
-        is_paused=spool.is_paused(),
+        pause=spool.paused(),
         counts=spool.counts(),
         workers=list(spool.workers()),
         free=claims.room(spool.layout)[0],
@@ -160,12 +162,13 @@ def _summary(seen: Snapshot, width: int) -> Iterator[str]:
         f"scheduled {counts.scheduled}   retrying {counts.retrying}   done {counts.done}   dead {counts.dead}"
     )
     remarks = [format_count(len(alive), "worker"), f"{format_size(seen.free)} free"]
-    if seen.is_paused:
-        remarks.insert(0, "PAUSED")
     if counts.oldest_ready:
         waited = max(0.0, (seen.at - counts.oldest_ready).total_seconds())
         remarks.append(f"the oldest ready job has waited {format_seconds(waited)}")
     yield "   ".join(remarks)
+    if seen.pause:
+        why = f": {printable(seen.pause.reason)}" if seen.pause.reason else ""
+        yield f"PAUSED {describe_pause(seen.pause)}{why}"
     yield ""
 
 

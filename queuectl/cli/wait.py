@@ -36,6 +36,8 @@ def wait(ids: tuple[str, ...], any_one: bool, timeout: str | None, quiet: bool, 
     spool = open_spool()
     jobs = list({job.id: job for job in spool.get_all(read_ids(ids))}.values())
     if not jobs:
+        if as_json and not quiet:
+            print_json([])
         click.get_current_context().exit(0)
     code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
     click.get_current_context().exit(code)

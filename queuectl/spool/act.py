@@ -167,9 +167,14 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
     return move(layout, job, lifecycle.reschedule(name, run_at=run_at))
 
 
-def first(layout: Layout, id: str | Job) -> Job:
-    """Put a waiting job in front of all that are due; a held one is released by it. Reads names alone."""
+def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
+    """Put a waiting job in front of all that are due; a held one is released by it. Reads names alone.
+
+    Or in front of one that has just been put first, which saves the listing.
+    """
     job, name = find_pending(layout, id, "first in line")
+    if ahead_of is not None and isinstance(ahead_of.name, PendingName) and ahead_of.id != job.id:
+        return move(layout, job, lifecycle.first(name, ahead_of.name, now()))
     due = format_time(now())
     listing = chain.from_iterable(query.iterate_names(layout, State.PENDING))
     names = (text for text in listing if looks_pending(text) and text[4:24] <= due)

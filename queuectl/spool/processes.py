@@ -108,12 +108,12 @@ def _is_of_job(pid: int, id: str) -> bool:
     return any(text.startswith(f"{TOKEN}=".encode()) and text.endswith(f":{id}".encode()) for text in variables)
 
 
-def terminate(token: str, group: int | None, grace: float) -> None:
-    """End every process of an attempt: SIGTERM, up to `grace` seconds, then SIGKILL until none is left.
+def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False) -> None:
+    """End every process of an attempt: SIGTERM unless they had it, up to `grace` seconds, SIGKILL until none is left.
 
     `group` must be the attempt's own: its leader is alive, or not yet waited for.
     """
-    number = signal.SIGTERM
+    number = signal.SIGKILL if is_told else signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
     while True:

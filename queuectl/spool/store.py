@@ -200,9 +200,12 @@ class Spool:
         """Let a held job go: at `run_at`, else when its body asks for if that lies ahead, else at once."""
         return act.let_go(self.layout, id, run_at)
 
-    def first(self, id: str | Job) -> Job:
-        """Put a waiting job in front of all jobs that are due; a held one is released by it."""
-        return act.first(self.layout, id)
+    def first(self, id: str | Job, *, ahead_of: Job | None = None) -> Job:
+        """Put a waiting job in front of all jobs that are due; a held one is released by it.
+
+        To put many first, give each the one that the call before has returned: then nothing is searched for.
+        """
+        return act.first(self.layout, id, ahead_of)
 
     def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
         """Give a pending job another priority or time."""

@@ -71,8 +71,8 @@ class Execution:
                 return Step.NOTHING
             return self.cap.check(self.claim.log, now)
 
-    def wait(self) -> Result:
-        """Block until the shell has ended (and, if it was stopped, all it left); how it ended."""
+    def wait(self, grace: float = 0.0) -> Result:
+        """Block until the shell has ended (and, if it was stopped or killed, all it left); how it ended."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._lock:
             self._is_over = True
@@ -83,7 +83,8 @@ class Execution:
         result = self._result_of(code)
         if self._ender is None and result.kind == "signal":
             # A shell that was killed may have left its command running, which must not meet the next attempt.
-            processes.terminate(self.claim.token, None, 0)
+            # SIGTERM was most likely meant for all of them, by a cancel or a kill: it is not sent twice.
+            processes.terminate(self.claim.token, None, grace, is_told=result.code == signal.SIGTERM)
         if self.reason == "max-log" and result.is_success:
             return Result.signal(signal.SIGTERM)  # that it took well
         return TIMEOUT if self.reason == "timeout" else result

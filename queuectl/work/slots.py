@@ -325,7 +325,7 @@ class Slots:
                 return
             timeout = body.timeout if body.timeout is not None else settings.timeout
             self._watch(run, None if timeout is None else begun + timeout)
-            result = run.wait()
+            result = run.wait(settings.grace)
             duration = time.monotonic() - begun
             with self._lock:
                 del self._executions[run]

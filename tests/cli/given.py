@@ -64,14 +64,24 @@ def run_shell(
 
 
 def run_on_terminal(
-    argv: Sequence[str], cwd: Path, *, stdin: BinaryIO | None = None, columns: int = 80
+    argv: Sequence[str],
+    cwd: Path,
+    *,
+    stdin: BinaryIO | None = None,
+    columns: int = 80,
+    stdin_is_terminal: bool = False,
 ) -> tuple[int, str]:
     """(exit code, what the terminal got) of a program whose stdout and stderr are a terminal."""
     terminal, inside = pty.openpty()
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     clean = {key: value for key, value in environment(TERM="xterm").items() if key not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        argv, stdin=stdin or subprocess.DEVNULL, stdout=inside, stderr=inside, cwd=cwd, env=clean
+        argv,
+        stdin=inside if stdin_is_terminal else stdin or subprocess.DEVNULL,
+        stdout=inside,
+        stderr=inside,
+        cwd=cwd,
+        env=clean,
     )
     os.close(inside)
     data = b""

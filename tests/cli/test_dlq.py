@@ -39,6 +39,7 @@ def test_list_limit(cli: CommandLine, spool: Spool) -> None:
         put_finished(spool.layout, id)
     done = cli.run("dlq", "list", "--limit", "2")
     assert (len(done.stdout.splitlines()), done.stderr) == (3, "there are more than 2; see --limit\n")
+    assert len(cli.json("dlq", "list", "--limit", "0")) == 3
 
 
 def test_an_empty_list(cli: CommandLine) -> None:

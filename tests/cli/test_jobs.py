@@ -86,6 +86,8 @@ def test_limit(cli: CommandLine, spool: Spool) -> None:
     assert [job["id"] for job in json.loads(done.stdout)] == ["j0", "j1"]
     assert done.stderr == "there are more than 2; see --limit\n"
     assert cli.run("list", "--limit", "22").stderr == ""
+    done = cli.run("list", "--limit", "0", "--json")
+    assert (len(json.loads(done.stdout)), done.stderr) == (22, "")
 
 
 def test_match(cli: CommandLine, spool: Spool) -> None:

@@ -168,6 +168,17 @@ def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
     assert error[-1].startswith("-- job: retry ")
 
 
+@pytest.mark.parametrize("follow", [[], ["-f"]], ids=["", "follow"])
+def test_one_that_fails_does_not_hide_the_rest(cli: CommandLine, spool: Spool, job: str, follow: list[str]) -> None:
+    """Ids may come from stdin; what is not there is reported, the others are shown, and the code is the first's."""
+    put_finished(spool.layout, "bare")
+    done = cli.run("logs", "-", "--tail", "1", *follow, stdin=f"nope\nbare\n{job} of this line only the first word\n")
+    assert (done.returncode, done.stdout) == (3, "job | third, without a newline\n")
+    assert "no job 'nope'" in done.stderr
+    assert "the log of bare cannot be read" in done.stderr
+    assert cli.run("logs", "-", *follow).returncode == 0
+
+
 def test_json(cli: CommandLine, job: str) -> None:
     """--json prints one object a line for each line of output and for each line of queuectl's."""
     entries = [json.loads(line) for line in output(cli, job, "--json")[0].splitlines()]

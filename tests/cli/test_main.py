@@ -12,6 +12,7 @@ import click
 import pytest
 
 from queuectl import Spool, __version__, errors
+from queuectl.cli import elsewhere, main
 from queuectl.cli.main import app
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
@@ -74,10 +75,14 @@ def test_version(tmp_path: Path) -> None:
     ("words", "code", "lines"),
     [
         (["statu"], 2, ["queuectl: no command 'statu'", "  did you mean: queuectl status"]),
+        (["unpause"], 2, ["queuectl: no command 'unpause'", "  did you mean: queuectl resume"]),
+        (["delete", "x"], 2, ["queuectl: no command 'delete'", "  did you mean: queuectl cancel ID"]),
+        (["enqueue", "--delay", "5m", "--", "true"], 2, ["queuectl: no such option '--delay'", "  did you mean: --in"]),
+        (["top", "--json"], 2, ["queuectl: no such option '--json'", "  did you mean: status --watch --json"]),
         (["frobnicate"], 2, ["queuectl: no command 'frobnicate'", "  see: queuectl --help"]),
         (["dlq", "lost"], 2, ["queuectl: no such command 'lost'", "  see: queuectl dlq --help"]),
         (["--spol", "x", "status"], 2, ["queuectl: no such option '--spol'", "  see: queuectl --help"]),
-        (["list", "--limit", "0"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
+        (["list", "--limit", "-1"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
         (["list", "--state", "x"], 2, ["queuectl: no state 'x'", "  states: pending ready"]),
         (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
         (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
@@ -236,3 +241,17 @@ def test_interrupt(spool: Spool, cli: CommandLine) -> None:
     os.close(writing)
     assert (process.returncode, error.strip()) == (130, b"")
     assert len(list(spool.list((State.PENDING,)))) == 200
+
+
+def test_words_of_other_queues_lead_to_commands_there_are() -> None:
+    """Each hint names a command of ours, and no word of ours has another meaning elsewhere."""
+    for word, text in elsewhere._COMMANDS.items():
+        assert word not in main._COMMANDS
+        assert text.startswith("--") or text.split()[0] in main._COMMANDS
+    for command, options in elsewhere._OPTIONS.items():
+        group = app.get_command(click.Context(app), "worker" if command == "start" else command)
+        found = group.commands["start"] if isinstance(group, click.Group) else group
+        assert found is not None
+        known = {name for param in found.params for name in param.opts}
+        assert known.isdisjoint(options)
+        assert {text.split()[0] for text in options.values()} <= known | {"status"}

@@ -101,6 +101,16 @@ def test_it_shows_jobs_as_they_come_and_go(cli: CommandLine, spool: Spool, tmp_p
     assert "Traceback" not in screen.shown
 
 
+def test_it_tells_why_the_queue_is_paused(spool: Spool) -> None:
+    """Since when, until when and why, on a line of its own in which nothing steers the terminal."""
+    spool.pause("new\x1b[2J disks")
+    (line,) = [text for text, _ in lines_of(look(spool), 79, 24) if "PAUSED" in text]
+    assert line.startswith("PAUSED since 20")
+    assert line.endswith(": new\\x1b[2J disks")
+    spool.resume()
+    assert not any("PAUSED" in text for text, _ in lines_of(look(spool), 79, 24))
+
+
 def test_it_bears_any_size(cli: CommandLine, spool: Spool) -> None:
     """A terminal may become tiny, or large, while it runs."""
     put_one_of_each(spool.layout)

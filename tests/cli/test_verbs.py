@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from queuectl import Spool, State
-from queuectl.core.names import PendingName
+from queuectl import Job, Spool, State
+from queuectl.cli.acting import Verb, act
+from queuectl.cli.filters import NAMES
+from queuectl.core.names import PendingName, RunningName
+from queuectl.spool import query
+from queuectl.spool.layout import Layout
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
-from tests.spool.given import NOW, put, put_finished
-from tests.support import CommandLine, names, wait_for, workers
+from tests.spool.given import NOW, WORKER, put, put_finished
+from tests.support import CommandLine, environment, names, wait_for, workers
+
+ITERATE = query.iterate_names
 
 
 @pytest.fixture
@@ -33,6 +44,10 @@ def full(spool: Spool) -> Spool:
     [
         (["cancel", "--all"], {"ready", "scheduled", "retrying", "held", "running"}),
         (["cancel", "--state", "ready"], {"ready"}),
+        (["cancel", "--state", "ready", "--state", "held"], {"ready", "held"}),
+        (["cancel", "--state", "running,scheduled"], {"running", "scheduled"}),
+        (["cancel", "--state", "ready,pending"], {"ready", "scheduled", "retrying", "held"}),
+        (["retry", "--state", "done", "--state", "dead"], {"done", "failed"}),
         (["cancel", "--match", "^r.*(ng|dy)$"], {"ready", "retrying", "running"}),
         (["cancel", "--match", "^echo r", "--state", "pending"], {"ready", "retrying"}),
         (["cancel", "--until", "1h"], {"ready", "running"}),
@@ -60,11 +75,20 @@ def test_a_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[s
     assert {outcome["ok"] for outcome in found} <= {None}
 
 
+def test_a_rehearsal_of_what_cannot_be_done(cli: CommandLine, full: Spool) -> None:
+    """A named job that is in no state for it is reported as without --dry-run."""
+    done = cli.run("cancel", "ready", "failed", "--dry-run")
+    assert (done.returncode, done.stdout) == (1, "ready\n")
+    assert done.stderr.startswith("queuectl: job failed is dead\n")
+    assert cli.run("retry", "ready", "--dry-run").returncode == 1
+    assert full.counts().pending == 4
+
+
 def test_a_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
     """Without a terminal it is refused with the count, and done with --yes."""
     done = cli.run("cancel", "--all")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0] == "queuectl: this would cancel 5 jobs (1 running, 4 pending)"
+    assert done.stderr.splitlines()[0] == "queuectl: this would cancel 5 jobs (4 pending, 1 running)"
     assert full.counts().dead == 1
     done = cli.run("cancel", "--state", "pending", "--yes")
     assert (done.returncode, len(done.stdout.split())) == (0, 4)
@@ -140,6 +164,34 @@ def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
     assert full.get("ready").is_held
 
 
+@pytest.mark.parametrize(
+    "words", [["hold", "--all", "-y"], ["cancel", "-"], ["enqueue", "-", "-q"], ["set", "--all", "-y", "timeout=9"]]
+)
+def test_a_reader_that_goes_away(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """`| head -1` ends the report, not the work: what was begun is done for every job."""
+    ids = [f"job-{number}" for number in range(300)]
+    bodies = "".join(f'{{"command": "true", "id": "{id}"}}\n' for id in ids)
+    if words[0] != "enqueue":
+        cli.ok("enqueue", "-", "-q", stdin=bodies)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        cli.argv(*words),
+        check=False,
+        input=bodies.encode() if words[0] == "enqueue" else "\n".join(ids).encode(),
+        stdout=writing,
+        stderr=writing,
+        env=environment(),
+    )
+    os.close(writing)
+    jobs = list(spool.list())
+    assert (done.returncode, len(jobs)) == (0, 300)
+    if words[0] == "set":
+        assert all(job.body and job.body.timeout == 9 for job in jobs)
+    else:
+        assert {"hold": all(job.is_held for job in jobs), "cancel": spool.counts().dead == 300}.get(words[0], True)
+
+
 # --- what they do
 
 
@@ -153,6 +205,93 @@ def test_cancel_a_running_job(cli: CommandLine, spool: Spool) -> None:
     assert (spool.get("x").state, str(spool.get("x").result)) == (State.DEAD, "cancelled")
     assert cli.run("cancel", "x").returncode == 1
     assert cli.ok("retry", "x") == "x"
+
+
+@pytest.mark.parametrize("words", [["-9"], ["-KILL"], ["-s", "9"], ["-s", "SIGKILL"]], ids=" ".join)
+def test_kill_names_signals_as_kill_does(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """`-9` is what fingers type."""
+    with workers(spool.path):
+        spool.enqueue("sleep 300", id="x", max_retries=0)
+        wait_for(lambda: "pid=" in spool.log_path("x").read_text(), "the start")
+        assert cli.ok("kill", *words, "x") == "x"
+        assert str(spool.wait("x", timeout=20).result) == "signal9"
+
+
+def test_cancelling_all_starts_none(cli: CommandLine, spool: Spool) -> None:
+    """Waiting jobs go first, so that none starts in the slot of a running one, however the jobs were named."""
+    for words, stdin in ((["--all", "--yes"], ""), (["-"], "long\n" + "\n".join(f"short-{n}" for n in range(100)))):
+        with workers(spool.path):
+            spool.enqueue("sleep 300", id="long")
+            wait_for(lambda: spool.get("long").state is State.RUNNING, "the start")
+            bodies = [{"command": "true", "id": f"short-{number}"} for number in range(100)]
+            assert len(list(spool.enqueue_many(bodies))) == 100
+            printed = cli.ok("cancel", *words, "--grace", "0.1", stdin=stdin).splitlines()
+        assert printed[-1] == "long"
+        assert {job.attempts for job in spool.list((State.DEAD,)) if job.id != "long"} == {0}
+        cli.ok("dlq", "drop", "--all", "--yes")
+
+
+def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
+    """They come in the order given, before all others, without a look at the whole queue for each."""
+    ids = [f"job-{number:04}" for number in range(3000)]
+    assert len(list(spool.enqueue_many({"command": "true", "id": id} for id in ids))) == 3000
+    spool.enqueue("true", id="urgent", priority=1)
+    wanted = ids[::-1]
+    listings: list[State] = []
+
+    def count(layout: Layout, state: State, *args: int) -> Iterator[list[str]]:
+        listings.append(state)
+        return ITERATE(layout, state, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query, "iterate_names", count)
+        before = None
+        for id in ids[:20]:
+            before = spool.first(id, ahead_of=before)
+    assert (len(listings), spool.get("job-0019").priority) == (1, 1)
+    cli.ok("first", "-", stdin="\n".join(wanted))
+    assert [name.split("-", 3)[-1] for name in names(spool.path / "pending")] == [
+        f"{id}.json" for id in [*wanted, "urgent"]
+    ]
+
+
+def test_many_running_jobs_share_one_grace(cli: CommandLine, spool: Spool) -> None:
+    """Jobs that do not heed SIGTERM are ended together, not one grace after the other."""
+    with workers(spool.path, 1, "--count", "8"):
+        command = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+        list(spool.enqueue_many({"command": ["sh", "-c", command], "id": f"job-{number}"} for number in range(8)))
+        for number in range(8):
+            log = spool.log_path(f"job-{number}")
+            wait_for(lambda: "ready\n" in log.read_text(), "the start")  # noqa: B023
+        begun = time.monotonic()
+        assert len(cli.ok("cancel", "--all", "--yes", "--grace", "1").split()) == 8
+        assert 1 <= time.monotonic() - begun < 4
+        assert not any(spool.is_alive(f"job-{number}") for number in range(8))
+
+
+def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that a worker was faster to take or to end is no failure of a filter; of a name it is one."""
+    put(spool.layout, PendingName(10, NOW, 0, "a"), "true")
+    put(spool.layout, PendingName(10, NOW, 0, "b"), "true")
+    verb = Verb("hold", "held", (State.PENDING,), "pending")
+
+    def lose(id: str | Job) -> Job:
+        os.rename(spool.get("a").path, spool.layout.job(State.RUNNING, str(RunningName(NOW, 10, 1, WORKER, "a"))))
+        return spool.hold(id)
+
+    def hold(id: str | Job) -> Job:
+        return (lose if isinstance(id, Job) and id.id == "a" else spool.hold)(id)
+
+    given = {"ids": (), "every": True, "yes": True, "dry_run": False, "as_json": False, **dict.fromkeys(NAMES, ())}
+    with click.Context(click.Command("hold")):
+        act(spool, verb, given, hold)
+        assert capsys.readouterr() == ("b\n", "2 jobs (2 pending) selected\n1 job had moved on meanwhile\n1 job held\n")
+        release = Verb("release", "released", (State.PENDING,), "held")
+        act(spool, release, given, lambda id: [spool.release(id), spool.release(id)][1])  # as if somebody were faster
+        assert capsys.readouterr() == ("", "1 job (1 pending) selected\n1 job had moved on meanwhile\n")
+        with pytest.raises(click.exceptions.Exit) as exit:
+            act(spool, verb, {**given, "ids": ("a",), "every": False}, spool.hold)
+    assert exit.value.exit_code == 1
 
 
 def test_hold_release_first_set(cli: CommandLine, full: Spool) -> None:
@@ -194,6 +333,25 @@ def test_edit(cli: CommandLine, full: Spool) -> None:
     assert (done.returncode, done.stderr) == (0, "ready: nothing changed\n1 job as it should be\n")
     done = cli.run("edit", "ready", env={"EDITOR": "false"})
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor failed")
+    done = cli.run("edit", "ready", env={"EDITOR": "rm"})
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor left no text")
+    done = cli.run("edit", "ready", env={"EDITOR": "", "VISUAL": ""})
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: there is no terminal to edit on")
+
+
+def test_edit_of_ids_from_stdin(cli: CommandLine, full: Spool, tmp_path: Path) -> None:
+    """The editor gets the terminal, not what is left of the ids."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\ntest -t 0 && sed -i s/echo/printf/ "$1"\n')
+    editor.chmod(0o700)
+    (tmp_path / "ids").write_text("ready\nscheduled\n")
+    script = f"{shlex.join(cli.argv('edit', '-'))} < {tmp_path / 'ids'}"
+    argv = ["setsid", "--ctty", "sh", "-c", script]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDITOR", str(editor))
+        code, said = run_on_terminal(argv, tmp_path, stdin_is_terminal=True)
+    assert code == 0, said
+    assert {full.get(id).command for id in ("ready", "scheduled")} == {"printf ready", "printf scheduled"}
 
 
 def test_retry_with_an_edit(cli: CommandLine, spool: Spool) -> None:
@@ -217,6 +375,9 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     assert cli.run("resume").stderr == "it was not paused\n"
     assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0}
     assert spool.is_paused()
+    spool.enqueue("true", id="report")
+    assert "not report alone; for that: queuectl hold report" in cli.run("pause", "report").stderr
+    assert "alone" not in cli.run("pause", "repor").stderr
 
 
 def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
@@ -256,6 +417,9 @@ def test_columns_and_formats(cli: CommandLine, full: Spool) -> None:
     template = r"{id}\t{result}\t{exit_code}\t{command}\\"
     assert cli.ok("list", "--result", "failed", "--format", template) == "failed\texit7\t7\ttrue\\"
     assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "True |"
+    named = cli.ok("list", "--state", "dead", "--columns", "id, priority,attempts,duration").splitlines()
+    assert named[0].split() == ["ID", "PRI", "TRY", "TOOK"]
+    assert cli.run("list", "--json", "--format", "{id}").returncode == 2
 
 
 def test_a_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None:

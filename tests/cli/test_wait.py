@@ -48,6 +48,7 @@ def test_several(cli: CommandLine, spool: Spool) -> None:
     done = cli.run("wait", "-", stdin="good\n\nbad exit7\n")
     assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
     assert cli.run("wait", "nope", "good").returncode == 3
+    assert cli.json("wait", "-") == []
 
 
 def test_any(cli: CommandLine, spool: Spool) -> None:

@@ -266,6 +266,27 @@ def test_kill_signals_and_nothing_else(spool: Spool, command: str, number: signa
     assert "caught" in read_log(spool.layout, "x").splitlines()
 
 
+@pytest.mark.parametrize("deed", ["cancel", "kill"])
+@pytest.mark.parametrize("command", ["sh {script}", "sh {script} && true", ["sh", "{script}"]], ids=str)
+def test_a_command_has_the_grace_to_clean_up(spool: Spool, command: str | list[str], deed: str) -> None:
+    """Its shell may die of SIGTERM at once: the command has it once, and time to end, before SIGKILL."""
+    script = spool.path / "script"
+    script.write_text("trap 'sleep 0.4; echo cleaned; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+    words = (
+        command.format(script=script) if isinstance(command, str) else [word.format(script=script) for word in command]
+    )
+    with workers(spool.path):
+        spool.enqueue(words, id="x", max_retries=0)
+        wait_for(lambda: "ready" in read_log(spool.layout, "x").splitlines(), "the job's start")
+        if deed == "cancel":
+            spool.cancel("x", grace=10)
+            assert not spool.is_alive("x")
+        else:
+            spool.kill("x")
+            spool.wait("x", timeout=20)
+    assert read_log(spool.layout, "x").splitlines().count("cleaned") == 1
+
+
 def test_kill_ends_a_command_without_a_trap(spool: Spool) -> None:
     """What dies of the signal has failed, and is retried like any other."""
     with workers(spool.path):
