@@ -31,7 +31,7 @@ def hold(**given: Any) -> None:
 
 
 @click.command()
-@click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", +5m, ISO 8601.')
+@click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", 5m, ISO 8601.')
 @_RELEASE.options()
 def release(at: str | None, **given: Any) -> None:
     """Let held jobs go.

@@ -107,7 +107,7 @@ def test_cwd_is_absolute(cli: CommandLine, spool: Spool, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("options", "least", "most"),
-    [(["--in", "5m"], 299, 301), (["--in", "90"], 89, 91), (["--at", "+1h"], 3599, 3601),
+    [(["--in", "5m"], 299, 301), (["--in", "90"], 89, 91), (["--at", "+1h"], 3599, 3601), (["--at", "1h"], 3599, 3601),
      (["--at", "in 2d"], 172799, 172801)],
 )  # fmt: skip
 def test_a_wait_is_echoed_as_an_instant(
@@ -226,7 +226,7 @@ def test_a_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
         (["--timeout", "0", "--", "x"], ["this is not a runnable job", '"timeout" must be a number above 0']),
         (["--timeout", "soon", "--", "x"], ["not a duration: 'soon'", "try 90, 5m, 1h30m or 2d"]),
         (["--in", "soon", "--", "x"], ["not a duration: 'soon'", "try 90, 5m, 1h30m or 2d"]),
-        (["--at", "soon", "--", "x"], ["not a time: 'soon'", 'try "+5m"']),
+        (["--at", "soon", "--", "x"], ["not a time: 'soon'", 'try 5m']),
         (["--at", "9:00", "--in", "5m", "--", "x"], ["both --at and --in", "use one of them"]),
         (["--env", "NOT_THERE", "--", "x"], ["--env NOT_THERE: there is no such variable here", "give it a value"]),
         (["--env", "=x", "--", "x"], ["this is not a runnable job", '"env" has a bad variable name']),

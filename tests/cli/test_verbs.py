@@ -11,6 +11,7 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.core.names import PendingName
+from queuectl.spool.clock import now
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
 from tests.spool.given import NOW, put, put_finished
 from tests.support import CommandLine, names, wait_for, workers
@@ -217,6 +218,20 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     assert cli.run("resume").stderr == "it was not paused\n"
     assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0}
     assert spool.is_paused()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["pause", "--until", "1h"], ["release", "held", "--at", "1h"], ["set", "ready", "run_at=1h"],
+     ["drain", "--until", "1h"]],
+)  # fmt: skip
+def test_a_duration_is_a_time_to_come(cli: CommandLine, full: Spool, words: list[str]) -> None:
+    """Wherever a time to come is asked for, `1h` is in an hour; no sign is needed."""
+    (full.path / "running" / names(full.path / "running")[0]).unlink()
+    cli.ok(*words)
+    paused, held, ready = full.paused(), full.get("held").run_at, full.get("ready").run_at
+    times = [paused and paused.until, held, ready]
+    assert any(at is not None and 3590 < (at - now()).total_seconds() <= 3601 for at in times)
 
 
 def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
