@@ -105,6 +105,8 @@ def test_a_terminal_is_asked(
         (["set", "ready", "colour=red"], "'colour' cannot be set"),
         (["set", "ready", "priority=high"], "not a number: priority=high"),
         (["set", "ready", "timeout=soon"], "not a duration: 'soon'"),
+        (["set", "ready", "retry_on=x"], "not exit codes from 1 to 255: 'x'"),
+        (["set", "ready", "max-log=huge"], "not a size: 'huge'"),
         (["pause", "--until", "2020-01-01T00:00:00Z"], "that time is over: '2020-01-01T00:00:00Z'"),
         (["list", "--sort", "x"], "cannot sort by 'x'"),
         (["list", "--columns", "id,x"], "no column 'x'"),
@@ -174,6 +176,10 @@ def test_hold_release_first_set(cli: CommandLine, full: Spool) -> None:
         "cwd": "/",
     }  # fmt: skip
     assert job.priority == 7
+    cli.ok("set", "ready", "retry-on=75,110-111", "on-lost=dead", "max-log=64K", "on_max_log=kill")
+    assert (full.get("ready").fields or {}).items() >= {
+        "retry_on": [75, 110, 111], "on_lost": "dead", "max_log": 65536, "on_max_log": "kill",
+    }.items()  # fmt: skip
     cli.ok("set", "ready", "timeout=none", "command=echo = here", "run_at=+1h")
     fields = full.get("ready").fields
     assert fields is not None
