@@ -274,9 +274,9 @@ class Spool:
         """Until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds."""
         waiting.wait_until_idle(self.layout, timeout)
 
-    def watch(self, jobs: Iterable[Job], *, log: str | None = None) -> waiting.Watch:
-        """Watches jobs until they end, and a log for growth; for those who do something else in between."""
-        return waiting.Watch(self.layout, jobs, log=log)
+    def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
+        """Watches jobs until they end, and logs for growth; for those who do something else in between."""
+        return waiting.Watch(self.layout, jobs, logs=logs)
 
 
 def _missing(root: str) -> SpoolError:
