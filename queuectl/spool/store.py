@@ -137,7 +137,8 @@ class Spool:
         return measure(self.layout, now())
 
     def workers(self) -> Iterator[dict[str, Any]]:
-        """What each worker said of itself when it started, `alive`, and the ids it `runs`."""
+        """What each worker said of itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`."""
+        is_paused = self.is_paused()
         runs: dict[str, list[str]] = {}
         for text in query.list_names(self.layout, State.RUNNING):
             name = RunningName.parse(text)
@@ -146,10 +147,12 @@ class Spool:
         known = {entry.removesuffix(".json") for entry in os.listdir(self.layout.workers) if entry.endswith(".json")}
         for worker in sorted(known | runs.keys()):
             info = lease.read_worker(self.layout, worker)
+            alive, is_busy = lease.is_worker_alive(self.layout, worker), worker in runs
             yield {
                 **info,
                 "worker": worker,
-                "alive": lease.is_worker_alive(self.layout, worker),
+                "alive": alive,
+                "state": lease.state_of(info, is_alive=alive, is_busy=is_busy, is_paused=is_paused),
                 "runs": sorted(runs.get(worker, [])),
             }
 
