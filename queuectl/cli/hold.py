@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
-from queuectl.cli.context import json_option, open_spool
+from queuectl.cli.acting import Verb, act
+from queuectl.cli.context import open_spool
 from queuectl.core.result import State
 from queuectl.core.when import parse_when
 from queuectl.spool.clock import now
 
 _HOLD = Verb("hold", "held", (State.PENDING,), "pending")
+_FIRST = Verb("put first", "first in line", (State.PENDING,), "pending")
 _RELEASE = Verb("release", "released", (State.PENDING,), "held")
 
 
@@ -50,10 +51,9 @@ def release(at: str | None, **given: Any) -> None:
 
 
 @click.command()
-@ids_argument("pending")
-@json_option
-def first(ids: tuple[str, ...], as_json: bool) -> None:
-    """Put waiting jobs first in line, in the order given.
+@_FIRST.options()
+def first(**given: Any) -> None:
+    """Put waiting jobs first in line, in the order given, or that in which they stand.
 
     Each gets the priority of the job that was first, unless its own is better, and a time before it. A
     held or scheduled job is due then.
@@ -61,6 +61,7 @@ def first(ids: tuple[str, ...], as_json: bool) -> None:
     \b
     Example:
       queuectl first report
+      queuectl first --match '^deploy' --yes
     """
     spool = open_spool()
-    run(spool, read_ids(ids)[::-1], spool.first, "first in line", as_json)
+    act(spool, _FIRST, given, spool.first, is_backwards=True)

@@ -45,6 +45,7 @@ def full(spool: Spool) -> Spool:
         (["hold", "--state", "scheduled"], {"scheduled"}),
         (["release", "--all"], {"held"}),
         (["kill", "--all"], {"running"}),
+        (["first", "--match", "^echo [rs]", "--state", "pending"], {"ready", "scheduled", "retrying"}),
         (["set", "priority=1", "--match", "echo sched"], {"scheduled"}),
         (["dlq", "retry", "--match", "true"], {"failed"}),
         (["dlq", "drop", "--result", "failed"], {"failed"}),
@@ -111,7 +112,13 @@ def test_a_terminal_is_asked(
         (["list", "--sort", "x"], "cannot sort by 'x'"),
         (["list", "--columns", "id,x"], "no column 'x'"),
         (["list", "--format", "{x}"], "no field 'x'"),
-        (["first"], "missing argument 'ID... | -'"),
+        (["first"], "name the jobs, or select them"),
+        (["first", "--state", "running"], "this is not for running jobs"),
+        (["wait"], "name the jobs, or select them"),
+        (["wait", "ready", "--all"], "both ids and a selection"),
+        (["wait", "--state", "done"], "this is not for done jobs"),
+        (["explain"], "name the jobs, or select them"),
+        (["explain", "ready", "--match", "x"], "both ids and a selection"),
     ],
 )
 def test_usage(cli: CommandLine, full: Spool, words: list[str], said: str) -> None:
@@ -246,6 +253,26 @@ def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
     assert done.returncode == 5
     assert "1 job of dead workers: only a worker can settle them" in done.stderr
     assert full.is_paused()
+
+
+def test_explain_a_selection(cli: CommandLine, full: Spool) -> None:
+    """Filters select what is explained, up to a limit; that there is more is told."""
+    assert {each["id"] for each in cli.json("explain", "--state", "pending")} == {
+        "ready", "scheduled", "retrying", "held",
+    }  # fmt: skip
+    done = cli.run("explain", "--state", "pending", "--limit", "1")
+    assert (done.returncode, done.stdout.count(" is pending")) == (0, 1)
+    assert done.stderr == "there are more than 1; see --limit\n"
+    done = cli.run("explain", "--match", "nothing like it")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+
+
+def test_first_keeps_the_order_of_a_selection(cli: CommandLine, full: Spool) -> None:
+    """What stood before the other still does, in front of all the rest."""
+    put(full.layout, PendingName(1, NOW, 0, "urgent"), "true")
+    before = [job["id"] for job in cli.json("list", "--state", "pending", "--match", "^(re|sch)")]
+    cli.ok("first", "--match", "^(re|sch)", "--yes")
+    assert [job["id"] for job in cli.json("list", "--state", "pending")][:4] == [*before, "urgent"]
 
 
 def test_explain(cli: CommandLine, full: Spool) -> None:

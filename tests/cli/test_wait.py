@@ -58,6 +58,32 @@ def test_any(cli: CommandLine, spool: Spool) -> None:
     assert (done.returncode, [job["id"] for job in json.loads(done.stdout)]) == (7, ["bad"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--match", "^one-"], "2 jobs go on"),
+        (["--state", "running"], "job one-1 is still running"),
+        (["--all"], "3 jobs go on"),
+        (["--state", "held"], "job held is still pending"),
+    ],
+)
+def test_a_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) -> None:
+    """Filters select among the jobs that run or wait; held ones are waited for only if that is said."""
+    put_finished(spool.layout, "one-old", "exit1")
+    put(spool.layout, running_name("one-1"), state=State.RUNNING)
+    for id in ("one-2", "two", "held"):
+        spool.enqueue("true", id=id)
+    spool.hold("held")
+    done = cli.run("wait", *words, "--timeout", "10ms")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (5, f"queuectl: {said}")
+
+
+def test_nothing_selected(cli: CommandLine) -> None:
+    """There is nothing to wait for, which is no error."""
+    done = cli.run("wait", "--all", "--json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no such jobs\n")
+
+
 def test_its_own_timeout(cli: CommandLine, spool: Spool) -> None:
     """The code is 5, and JSON holds those that had ended by then."""
     put(spool.layout, running_name("runs"), state=State.RUNNING)
