@@ -53,10 +53,10 @@ def release(at: str | None, **given: Any) -> None:
 @click.command()
 @_FIRST.options()
 def first(**given: Any) -> None:
-    """Put waiting jobs first in line, in the order given, or that in which they stand.
+    """Put waiting jobs first in line, in the order given.
 
-    Each gets the priority of the job that was first, unless its own is better, and a time before it. A
-    held or scheduled job is due then.
+    Those that filters select keep their order. Each gets the priority of the job that was first, unless
+    its own is better, and a time before it. A held or scheduled job is due then.
 
     \b
     Example:

@@ -364,3 +364,22 @@ def test_a_terminal_as_input_is_told(cli: CommandLine, tmp_path: Path) -> None:
     assert code == 0
     assert screen.splitlines()[0] == "reading jobs, one JSON object a line; end with Ctrl-D"
     assert screen.splitlines()[-1] == "queued 1"
+
+
+MANY = '{"command": "", "timeout": -1, "priority": 1000, "max_retries": "x", "env": 3, "run_at": "x"}'
+
+
+def test_each_of_several_problems_has_a_line(cli: CommandLine) -> None:
+    """So that no line is wider than a terminal, whatever is wrong with a job."""
+    done = cli.run("enqueue", MANY)
+    assert (done.returncode, done.stdout) == (2, "")
+    head, *problems = done.stderr.splitlines()
+    assert head == "queuectl: this is not a runnable job"
+    assert sorted(re.findall(r'^  "(\w+)"', "\n".join(problems), re.MULTILINE)) == [
+        "command", "env", "max_retries", "priority", "run_at", "timeout",
+    ]  # fmt: skip
+    assert max(map(len, done.stderr.splitlines())) <= 80
+    done = cli.run("enqueue", "-", stdin=f"{MANY}\n")
+    *lines, last = done.stderr.splitlines()
+    assert (done.returncode, len(lines), last) == (1, 6, "queued 0, refused 1")
+    assert all(line.startswith('line 1: "') and len(line) <= 80 for line in lines)

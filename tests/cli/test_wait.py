@@ -127,6 +127,19 @@ def test_run(cli: CommandLine, worker: WorkerProcess) -> None:
     assert worker.process.poll() is None
 
 
+def test_run_of_a_job_as_json(cli: CommandLine, spool: Spool, worker: WorkerProcess) -> None:
+    """One JSON object is one job, as for `enqueue`; several, and `-`, are refused before anything is queued."""
+    done = cli.run("run", "-q", "--max-retries", "0", '{"command": "echo $X; exit 3", "id": "x", "env": {"X": "one"}}')
+    assert (done.returncode, done.stdout) == (3, "one\n")
+    for words in (["-"], ["{}", "{}"], ['{"command": ""}']):
+        done = cli.run("run", *words, stdin='{"command": "true"}\n')
+        assert (done.returncode, done.stdout) == (2, "")
+    assert "for many: queuectl enqueue --wait -" in cli.run("run", "-").stderr
+    assert spool.counts().done + spool.counts().pending == 0
+    assert cli.run("run", "-q", "--max-retries", "0", "--", "-").returncode == 127
+    assert worker.process.poll() is None
+
+
 def test_run_over_retries(cli: CommandLine, worker: WorkerProcess) -> None:
     """Every attempt's output comes, and the last one's code counts."""
     command = 'echo "try $QUEUECTL_ATTEMPT"; test "$QUEUECTL_ATTEMPT" = 2'

@@ -199,6 +199,19 @@ def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:
         assert both[1].process.poll() is None
 
 
+def test_stop_for_programs(cli: CommandLine, spool: Spool) -> None:
+    """Names may come on stdin, of which none is no name for all; --json says who was told, and who is gone."""
+    with workers(spool.path, 2) as both:
+        names_ = [worker["worker"] for worker in cli.json("worker", "list")]
+        done = cli.run("worker", "stop", "-", stdin="\n")
+        assert (done.returncode, done.stdout) == (0, "")
+        done = cli.run("worker", "stop", "-", "--wait", "--json", stdin=f"{names_[0]} idle\n")
+        assert json.loads(done.stdout) == [{"worker": names_[0], "stopped": True}]
+        assert cli.json("worker", "stop", "--wait") == [{"worker": names_[1], "stopped": True}]
+        assert [worker.wait_exit() for worker in both] == [0, 0]
+        assert cli.json("worker", "stop") == []
+
+
 def test_a_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:
     """Ctrl-C on an idle worker ends it with 0."""
     with workers(spool.path) as (worker,):
