@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "core": {"errors"},
     "spool": {"core", "errors", "lazy"},
     "config": {"spool", "core", "errors"},
+    "fields": {"config", "core", "errors"},
     "work": {"config", "spool", "core", "errors", "version"},
-    "dashboard": {"config", "spool", "core", "errors", "version"},
-    "cli": {"dashboard", "work", "config", "spool", "core", "errors", "version"},
+    "dashboard": {"fields", "config", "spool", "core", "errors", "version"},
+    "cli": {"dashboard", "work", "fields", "config", "spool", "core", "errors", "version"},
     "__main__": {"cli"},
     "": {"spool", "core", "errors"},
 }

@@ -71,12 +71,15 @@ def read_ids(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action) -> None:
-    """Act on the jobs that the command line means, one after the other, and report.
+def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_backwards: bool = False) -> None:
+    """Act on the jobs that the command line means, one after the other (the last one first, if `is_backwards`), and
+    report.
 
     Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
     """
     found, wanted = _find_targets(spool, verb, given)
+    if is_backwards:
+        found.reverse()
     targets = _in_order(locate(spool, found), verb.among)
     if given["dry_run"]:
         run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
@@ -94,18 +97,27 @@ def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
 
 def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> tuple[list[Target], Filter | None]:
     """What the command line names; or what it selects, once somebody has said yes to that, and the filter."""
-    is_selection = given["every"] or is_given(given)
-    if given["ids"] and is_selection:
-        raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
-    if not given["ids"] and not is_selection:
-        path = click.get_current_context().command_path
-        raise UsageError("name the jobs, or select them", "with --all, --match, --state, …", f"see: {path} --help")
-    if given["ids"]:
+    if not is_selection(given):
         return [*read_ids(given["ids"])], None
     wanted = make_filter(given, verb.among, verb.default)
     selected = list(select_names(spool.layout, wanted))
     _ask(verb, selected, given)
     return [*selected], wanted
+
+
+def is_selection(given: dict[str, Any]) -> bool:
+    """Whether filters or --all (`every`) say which jobs are meant, and not ids; raises UsageError for both, or neither.
+
+    `given` may come without `every`, from a command that has no --all.
+    """
+    is_selected = given.get("every") or is_given(given)
+    if given["ids"] and is_selected:
+        raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
+    if not given["ids"] and not is_selected:
+        path = click.get_current_context().command_path
+        options = "with --all, --match, --state, …" if "every" in given else "with --match, --state, …"
+        raise UsageError("name the jobs, or select them", options, f"see: {path} --help")
+    return bool(is_selected)
 
 
 def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import click
@@ -41,7 +41,7 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple
                 warnings = body.validate({**fields, "cwd": None}).warnings
             except (NotJsonError, InvalidJobError) as error:
                 bad += 1
-                progress.say_line(number, _in_one_line(error))
+                progress.say_error(number, error)
                 continue
             for warning in () if quiet else warnings:
                 progress.say_line(number, f"warning: {warning}")
@@ -52,7 +52,7 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple
         number = numbers.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
-            progress.say_line(number, _in_one_line(outcome))
+            progress.say_error(number, outcome)
         else:
             queued.append(outcome)
             progress.clear()
@@ -61,10 +61,6 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple
     if not quiet:
         note(f"queued {len(queued)}" + (f", refused {bad}" if bad else ""))
     return queued, 1 if bad else 0
-
-
-def _in_one_line(error: QueuectlError) -> str:
-    return "; ".join(part for part in (error.what, error.why) if part)
 
 
 class _Progress:
@@ -96,3 +92,11 @@ class _Progress:
         """Say something about one line of the stream."""
         self.clear()
         note(f"line {number}: {text}")
+
+    def say_error(self, number: int, error: QueuectlError) -> None:
+        """Say what is wrong with one line: in one line, or in one for each of several problems."""
+        texts: Sequence[str] = ("; ".join(part for part in (error.what, error.why) if part),)
+        if isinstance(error, InvalidJobError) and len(error.problems) > 1:
+            texts = error.problems
+        for text in texts:
+            self.say_line(number, text)

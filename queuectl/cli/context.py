@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from queuectl.core.text import printable
-from queuectl.errors import QueuectlError
+from queuectl.errors import InvalidJobError, QueuectlError
 from queuectl.spool import layout
 from queuectl.spool.store import Spool
 
@@ -56,8 +56,9 @@ def note(text: str) -> None:
 
 
 def show_error(error: QueuectlError) -> int:
-    """Print an error in at most three lines; its exit code."""
-    lines = [printable(line) for line in (error.what, error.why, error.hint) if line]
+    """Print an error in at most three lines, or one for each problem of a job body; its exit code."""
+    reasons = error.problems if isinstance(error, InvalidJobError) else (error.why,)
+    lines = [printable(line) for line in (error.what, *reasons, error.hint) if line]
     say("queuectl: " + "\n  ".join(lines), err=True)
     return error.exit_code
 

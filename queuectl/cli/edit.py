@@ -11,18 +11,14 @@ import click
 
 from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
 from queuectl.cli.context import json_option, note, open_spool, show_error
-from queuectl.core.body import FIELDS
 from queuectl.core.job import Job
 from queuectl.core.result import State
-from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 from queuectl.spool.clock import now
 from queuectl.spool.edit import Draft
 from queuectl.spool.store import Spool
 
 _SET = Verb("set", "changed", (State.PENDING,), "pending")
-_CAN_BE_SET = [name.replace("_", "-") for name in FIELDS if name not in ("id", "env")]
-_NOTHING = ("", "none")
 
 
 @click.command("set")
@@ -30,8 +26,9 @@ _NOTHING = ("", "none")
 def set_(ids: tuple[str, ...], **given: Any) -> None:
     """Change fields of waiting jobs, as KEY=VALUE.
 
-    Keys: command, priority, run_at, timeout, max_retries, backoff_base, backoff_max, cwd and env.NAME;
-    KEY=none takes a field away. A job that has been started meanwhile is left as it is.
+    Keys: command, priority, run_at, timeout, max_retries, backoff_base, backoff_max, backoff_jitter,
+    retry_on, no_retry_on, on_lost, max_log, on_max_log, cwd and env.NAME; KEY=none takes a field away.
+    A job that has been started meanwhile is left as it is.
 
     \b
     Example:
@@ -47,36 +44,18 @@ def set_(ids: tuple[str, ...], **given: Any) -> None:
 
 
 def _parse_assignments(words: list[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+    from queuectl.fields import parse
+
+    found: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
         if key.startswith("env."):
-            fields.setdefault("env", {})[key.removeprefix("env.")] = text
-        else:
-            name = key.replace("-", "_")
-            fields[name] = _parse_value(name, text)
-    return fields
-
-
-def _parse_value(name: str, text: str) -> Any:
-    """A field's value as people type it; None takes it away."""
-    if name.replace("_", "-") not in _CAN_BE_SET:
-        raise UsageError(f"{name!r} cannot be set", hint=f"keys: {' '.join(_CAN_BE_SET)} env.NAME")
-    if name == "command":
-        return text
-    if text.lower() in _NOTHING:
-        return None
-    if name == "run_at":
-        return parse_when(text, now())
-    if name == "cwd":
-        return os.path.abspath(text)
-    if name in ("timeout", "backoff_max"):
-        seconds = parse_duration(text)
-        return int(seconds) if seconds.is_integer() else seconds
-    try:
-        return float(text) if name == "backoff_base" else int(text)
-    except ValueError:
-        raise UsageError(f"not a number: {name}={text}") from None
+            found.setdefault("env", {})[key.removeprefix("env.")] = text
+            continue
+        name = key.replace("-", "_")
+        value = parse(name, text, now())
+        found[name] = os.path.abspath(value) if name == "cwd" and value is not None else value
+    return found
 
 
 @click.command()

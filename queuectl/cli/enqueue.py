@@ -124,7 +124,7 @@ def enqueue(
 
 
 @click.command(cls=_Enqueue)
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[JSON | -- CMD...]")
 @_job_options
 @click.option("-q", "--quiet", is_flag=True, help="Print what the command prints and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON once it has ended, instead of its output.")
@@ -141,8 +141,12 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     """
     from queuectl.cli.run import follow
 
-    found = {"command": words[0] if len(words) == 1 else list(words)}
-    checked = _checked(body.merge(found, _fields_of(**options)), "this")
+    if words == ("-",) and not is_command:
+        raise UsageError("run takes one job, and none from stdin", hint="for many: queuectl enqueue --wait -")
+    (where, found), *others = _read_jobs(words, (), is_command)
+    if others:
+        raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
+    checked = _checked(body.merge(found, _fields_of(**options)), where)
     spool = open_spool(create=True)
     outcome = next(iter(spool.enqueue_many([checked])))
     if isinstance(outcome, QueuectlError):

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import Any
+
 import click
 
 from queuectl import config
-from queuectl.cli.acting import ids_argument, read_ids
-from queuectl.cli.context import json_option, open_spool, print_json, show_error, shown
+from queuectl.cli.acting import ids_argument, is_selection, read_ids
+from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
+from queuectl.cli.filters import filter_options, make_filter
 from queuectl.core.text import format_count, format_instant, format_when
 from queuectl.errors import QueuectlError
 from queuectl.spool.clock import now
 from queuectl.spool.explain import Explanation
+from queuectl.spool.select import select
 from queuectl.spool.store import Spool
 
 
 @click.command()
-@ids_argument()
+@ids_argument(metavar="[ID... | -]")
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="Of a selection the first N; 20.")
 @json_option
-def explain(ids: tuple[str, ...], as_json: bool) -> None:
+def explain(limit: int, as_json: bool, **given: Any) -> None:
     """Say why jobs are not running, and when they will.
 
-    Takes ids, and names of files in pending/ that are no jobs yet. The time is an estimate from how
-    long the last jobs took.
+    Takes ids, and names of files in pending/ that are no jobs yet; or filters. The time is an estimate
+    from how long the last jobs took.
 
     \b
     Example:
       queuectl explain report
+      queuectl explain --state ready --limit 3
     """
     spool = open_spool()
     code = 0
     found: list[Explanation] = []
-    for id in read_ids(ids):
+    for id in _select(spool, given, limit) if is_selection(given) else read_ids(given["ids"]):
         try:
             found.append(_explain(spool, id))
         except QueuectlError as error:
@@ -42,6 +50,16 @@ def explain(ids: tuple[str, ...], as_json: bool) -> None:
         for explanation in found:
             _print(explanation)
     click.get_current_context().exit(code)
+
+
+def _select(spool: Spool, given: dict[str, Any], limit: int) -> list[str]:
+    """The first ids that the filters select."""
+    ids = [job.id for job in islice(select(spool.layout, make_filter(given), limit + 1), limit + 1)]
+    if not ids:
+        note("no such jobs")
+    if len(ids) > limit:
+        note(f"there are more than {limit}; see --limit")
+    return ids[:limit]
 
 
 def _explain(spool: Spool, id: str) -> Explanation:

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
-from queuectl.cli.context import json_option, open_spool
+from queuectl.cli.acting import Verb, act
+from queuectl.cli.context import open_spool
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.when import parse_when
 from queuectl.spool.clock import now
 
 _HOLD = Verb("hold", "held", (State.PENDING,), "pending")
+_FIRST = Verb("put first", "first in line", (State.PENDING,), "pending")
 _RELEASE = Verb("release", "released", (State.PENDING,), "held")
 
 
@@ -32,7 +33,7 @@ def hold(**given: Any) -> None:
 
 
 @click.command()
-@click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", +5m, ISO 8601.')
+@click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", 5m, ISO 8601.')
 @_RELEASE.options()
 def release(at: str | None, **given: Any) -> None:
     """Let held jobs go.
@@ -51,17 +52,17 @@ def release(at: str | None, **given: Any) -> None:
 
 
 @click.command()
-@ids_argument("pending")
-@json_option
-def first(ids: tuple[str, ...], as_json: bool) -> None:
+@_FIRST.options()
+def first(**given: Any) -> None:
     """Put waiting jobs first in line, in the order given.
 
-    Each gets the priority of the job that was first, unless its own is better, and a time before it. A
-    held or scheduled job is due then.
+    Those that filters select keep their order. Each gets the priority of the job that was first, unless
+    its own is better, and a time before it. A held or scheduled job is due then.
 
     \b
     Example:
       queuectl first report
+      queuectl first --match '^deploy' --yes
     """
     spool = open_spool()
     before: Job | None = None
@@ -71,4 +72,4 @@ def first(ids: tuple[str, ...], as_json: bool) -> None:
         before = spool.first(id, ahead_of=before)
         return before
 
-    run(spool, read_ids(ids)[::-1], put_first, "first in line", as_json)
+    act(spool, _FIRST, given, put_first, is_backwards=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,8 +16,10 @@ from queuectl.cli.filters import filter_options, make_filter
 from queuectl.core.job import Job
 from queuectl.core.text import format_age, format_seconds
 from queuectl.errors import UsageError
+from queuectl.spool import query
 from queuectl.spool.clock import now
-from queuectl.spool.select import select, time_of
+from queuectl.spool.layout import Layout
+from queuectl.spool.select import Filter, select, select_names, time_of
 
 
 def _when(job: Job) -> str:
@@ -89,8 +91,8 @@ def list_(limit: int, sort: str | None, columns: str | None, template: str | Non
     shown_columns = _choose_columns(columns)
     spool, wanted = open_spool(), make_filter(given)
     limit = limit or UNLIMITED
-    found: Iterable[Job] = select(spool.layout, wanted, None if sort else limit + 1)
-    jobs = list(islice(_sort(found, sort) if sort else found, limit + 1))
+    found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, limit + 1)
+    jobs = list(islice(found, limit + 1))
     if template is None:
         print_jobs(jobs, limit, as_json, columns=shown_columns, empty="no such jobs")
         return
@@ -108,11 +110,24 @@ def _choose_columns(text: str | None) -> list[str]:
     return names
 
 
-def _sort(jobs: Iterable[Job], key: str) -> list[Job]:
+def _sorted(layout: Layout, wanted: Filter, key: str) -> Iterator[Job]:
+    """The jobs that are meant, by that key. Bodies are read as the iterator goes on, unless the key is in them."""
     name = key.removeprefix("-")
     if name not in _SORTS:
         raise UsageError(f"cannot sort by {name!r}", hint=f"keys: {' '.join(_SORTS)}")
-    return sorted(jobs, key=_SORTS[name], reverse=key.startswith("-"))
+    is_in_body = name == "command"
+    jobs = select(layout, wanted) if is_in_body else _without_bodies(layout, wanted)
+    for job in sorted(jobs, key=_SORTS[name], reverse=key.startswith("-")):
+        read = job if is_in_body else query.load(layout, job.state, str(job.name))
+        if read is not None:  # else it has moved on meanwhile
+            yield read
+
+
+def _without_bodies(layout: Layout, wanted: Filter) -> Iterator[Job]:
+    for state, text in select_names(layout, wanted):
+        name = query.parse_name(state, text)
+        if name is not None:
+            yield Job(state, name, layout.job(state, text))
 
 
 def _fill(template: str, job: Job) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import click
@@ -16,12 +16,11 @@ from queuectl.cli.context import note, open_spool, show_error
 from queuectl.cli.tail import Filter, Output, entries_of
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
-from queuectl.errors import QueuectlError, SpoolError, UsageError
+from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.spool import files
 from queuectl.spool.logs import open_reading
 from queuectl.spool.store import Spool
-
-_LOOK = 0.1
+from queuectl.spool.waiting import Watch
 
 
 @click.command()
@@ -56,6 +55,7 @@ def logs(
       queuectl logs -f report backup
       queuectl logs report --attempt 2 > output
       queuectl logs report --tail 20 --grep 'error|warning'
+      queuectl list --state running --format '{id}' | queuectl logs -f -
     """
     wanted = Filter.of(attempt=attempt, since=since, grep=grep, head=head, tail=tail)
     if raw and (as_json or not wanted.is_empty):
@@ -64,9 +64,8 @@ def logs(
     jobs, codes = _find(spool, read_ids(ids))
     output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1)
 
-    def show(job: Job) -> None:
-        with _open(spool, job, follow) as file:
-            wait = _until_ended(spool, job.id) if follow else None
+    def show(job: Job, wait: Callable[[], bool] | None) -> None:
+        with open_reading(spool.layout.log(job.id), job.id) as file:
             if raw:
                 _copy(file, wait)
                 return
@@ -74,8 +73,8 @@ def logs(
             if os.fstat(file.fileno()).st_size == 0:
                 note(f"nothing yet: {job.id} is {job.state}")
 
-    if follow and len(jobs) > 1:
-        codes += _follow_all(jobs, show)
+    if follow:
+        codes += _follow(spool, jobs, show)
     else:
         codes += [error.exit_code for job in jobs if (error := _try(show, job))]
     if codes:
@@ -96,59 +95,113 @@ def _find(spool: Spool, ids: list[str]) -> tuple[list[Job], list[int]]:
     return list(jobs.values()), codes
 
 
-def _try(show: Callable[[Job], None], job: Job) -> QueuectlError | None:
+def _try(show: Callable[[Job, None], None], job: Job) -> QueuectlError | None:
     """Show a log; what was wrong is reported, so that the others are still shown."""
     try:
-        show(job)
+        show(job, None)
     except QueuectlError as error:
         show_error(error)
         return error
     return None
 
 
-def _open(spool: Spool, job: Job, follow: bool) -> BinaryIO:
-    """A job's log; to follow one that has none yet, wait for it."""
-    path = spool.layout.log(job.id)
-    while follow and files.is_gone(path) and not isinstance(spool.get(job.id).name, FinishedName):
-        time.sleep(_LOOK)
-    return open_reading(path, job.id)
-
-
-def _follow_all(jobs: list[Job], show: Callable[[Job], None]) -> list[int]:
-    """Each in a thread of its own; the exit codes of those that failed, once all have ended."""
+def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], bool]], None]) -> list[int]:
+    """Several each in a thread of its own; the exit codes of those that failed, once all have ended."""
     codes: list[int] = []
+
+    def follow(job: Job) -> None:
+        wait = follower.waiter(job)
+        while files.is_gone(spool.layout.log(job.id)) and wait():  # a job that was dropped has none at first
+            pass
+        show(job, wait)
 
     def run(job: Job) -> None:
         try:
-            show(job)
+            follow(job)
         except QueuectlError as error:
             codes.append(show_error(error))
         except OSError as error:  # nobody reads any more, say
             codes.append(SpoolError(f"{error}").exit_code)
 
-    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with _Follower.of(spool, jobs) as follower:
+        if len(jobs) == 1:
+            follow(jobs[0])
+            return codes
+        threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     return codes
 
 
-def _until_ended(spool: Spool, id: str) -> Callable[[], bool]:
-    """Asked at the end of the log: wait a moment; False once the job had ended before the last look."""
-    ended = False
+class _Follower:
+    """Lets threads that have read their logs to the end sleep until there may be more, by one watch for all of them."""
 
-    def wait() -> bool:
-        nonlocal ended
-        if ended:
-            return False
-        ended = isinstance(spool.get(id).name, FinishedName)
-        if not ended:
+    def __init__(self, watch: Watch, jobs: list[Job]) -> None:
+        self._watch = watch
+        self._followed = {job.id for job in jobs}
+        self._ended: set[str] = {job.id for job in jobs if isinstance(job.name, FinishedName)}
+        self._gone: set[str] = set()
+        self._rings = 0
+        self._is_over = False
+        self._problem: Exception | None = None
+        self._changed = threading.Condition()
+
+    @classmethod
+    @contextmanager
+    def of(cls, spool: Spool, jobs: list[Job]) -> Iterator[_Follower]:
+        with spool.watch(jobs, logs=[spool.layout.log(job.id) for job in jobs]) as watch:
+            follower = cls(watch, jobs)
+            thread = threading.Thread(target=follower._run, daemon=True)
+            thread.start()
+            try:
+                yield follower
+            finally:
+                follower._is_over = True
+                watch.wake()
+                thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._tell()
+        except (QueuectlError, OSError) as error:
+            with self._changed:
+                self._problem = error
+                self._changed.notify_all()
+
+    def _tell(self) -> None:
+        while self._watch.open and not self._is_over:
+            ended = {outcome.id for outcome in self._watch.wait() if isinstance(outcome, Job)}
+            with self._changed:
+                self._ended |= ended
+                self._gone = self._followed - self._ended - self._watch.open.keys()
+                self._rings += 1
+                self._changed.notify_all()
+
+    def waiter(self, job: Job) -> Callable[[], bool]:
+        """Asked at the end of the log: sleep until it may go on; False once the job had ended before the last look.
+
+        Raises NotFoundError if the job was deleted.
+        """
+        heard = 0
+        has_ended = False
+
+        def wait() -> bool:
+            nonlocal heard, has_ended
+            if has_ended:
+                return False
             sys.stdout.flush()
-            time.sleep(_LOOK)
-        return True
+            with self._changed:
+                self._changed.wait_for(lambda: self._rings > heard or job.id in self._ended or self._problem)
+                if self._problem is not None:
+                    raise self._problem
+                heard, has_ended = self._rings, job.id in self._ended
+                if job.id in self._gone:
+                    raise NotFoundError(f"job {job.id} is gone", "it was removed while its log was followed")
+            return True
 
-    return wait
+        return wait
 
 
 def _copy(file: BinaryIO, wait: Callable[[], bool] | None) -> None:

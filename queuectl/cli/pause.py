@@ -16,7 +16,7 @@ from queuectl.spool.pause import Pause
 from queuectl.spool.query import locate
 from queuectl.spool.store import Spool
 
-_until_option = click.option("--until", metavar="TIME", help='When to go on by itself: +30m, "18:30", ISO 8601.')
+_until_option = click.option("--until", metavar="TIME", help='When to go on by itself: 30m, "18:30", ISO 8601.')
 
 
 def describe_pause(pause: Pause) -> str:
@@ -36,7 +36,7 @@ def pause(reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
     \b
     Example:
       queuectl pause moving the database
-      queuectl pause --until +30m
+      queuectl pause --until 30m
     """
     spool = open_spool(create=True)
     _pause(spool, " ".join(reason), until)
@@ -48,7 +48,7 @@ def pause(reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
 def _pause(spool: Spool, reason: str, until: str | None) -> None:
     at: datetime | None = parse_when(until, now()) if until is not None else None
     if at is not None and at <= now():
-        raise UsageError(f"that time is over: {until!r}", hint="try: --until +30m")
+        raise UsageError(f"that time is over: {until!r}", hint="try: --until 30m")
     spool.pause(reason, at)
 
 

@@ -43,7 +43,7 @@ def follow(spool: Spool, job: Job, *, quiet: bool, as_json: bool) -> int:
 def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
     """Copy the output to stdout; the job as it ended. Raises NotFoundError if it is deleted."""
     path = spool.layout.log(job.id)
-    with spool.watch([job], log=None if as_json else path) as watch, _interrupts(watch) as interrupts:
+    with spool.watch([job], logs=[] if as_json else [path]) as watch, _interrupts(watch) as interrupts:
         ended = _Ending(spool, watch, interrupts, quiet)
         if as_json:
             while ended.is_awaited():

@@ -93,7 +93,8 @@ def _show(spool: Spool, as_json: bool) -> None:
         click.echo(f"workers    {'none':<8} {hint}".rstrip())
     for worker in alive:
         slots = format_count(worker.get("slots", 0), "slot")
-        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}")
+        stops = ", stopping" if worker["state"] == "stopping" else ""
+        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}{stops}")
     lost = sum(len(worker["runs"]) for worker in workers if not worker["alive"])
     if lost:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import click
 
-from queuectl.cli.context import note, open_spool, say, spool_to_complete
+from queuectl.cli.acting import read_ids
+from queuectl.cli.context import json_option, note, open_spool, print_json, say, spool_to_complete
 from queuectl.errors import AmbiguousIdError, NotFoundError, UsageError, WaitTimeoutError
 from queuectl.spool import lease, processes
 from queuectl.spool.layout import Layout
@@ -27,12 +28,13 @@ def _complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 @click.command("stop")
-@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=_complete_worker)
+@click.argument("ids", nargs=-1, metavar="[ID... | -]", shell_complete=_complete_worker)
 @click.option("--now", is_flag=True, help="End the running jobs too, and put them back.")
 @click.option("--detach", is_flag=True, help="Stop at once; running jobs go on, and the next worker takes them over.")
 @click.option("--wait", is_flag=True, help="Return once they have stopped.")
 @click.option("--timeout", metavar="TIME", help="The longest to wait, with --wait: 90, 5m; then exit with 5.")
-def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str | None) -> None:
+@json_option
+def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str | None, as_json: bool) -> None:
     """Tell workers on this host to stop.
 
     Those named, or all. Running jobs finish first. The names of the workers told are printed. To
@@ -54,19 +56,23 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
     deadline = None if timeout is None else time.monotonic() + parse_duration(timeout)
     spool = open_spool()
     layout, found = spool.layout, _select(spool, ids)
-    if not found:
+    if not found and not as_json:
         note("no worker runs on this host")
     number, how = signal.SIGTERM, "stops once its jobs have finished"
     if now:
         number, how = signal.SIGQUIT, "ends its jobs and stops"
     elif detach:
         number, how = signal.SIGUSR1, "stops at once; its jobs go on"
-    for name, pid in found.items():
-        if _tell(layout, name, pid, number):
-            say(name)
-            note(f"{name} {how}")
-    if wait:
-        _wait(layout, found, deadline, timeout)
+    told = [name for name, pid in found.items() if _tell(layout, name, pid, number)]
+    for name in () if as_json else told:
+        say(name)
+        note(f"{name} {how}")
+    try:
+        if wait:
+            _wait(layout, found, deadline, timeout)
+    finally:
+        if as_json:
+            print_json([{"worker": name, "stopped": not lease.is_worker_alive(layout, name)} for name in told])
 
 
 @contextmanager
@@ -132,6 +138,7 @@ def _select(spool: Spool, ids: tuple[str, ...]) -> dict[str, int]:
     }
     if not ids:
         return alive
+    ids = tuple(read_ids(ids))
     found: dict[str, int] = {}
     for id in ids:
         names = [name for name in alive if name == id] or [name for name in alive if name.startswith(id)]

@@ -206,7 +206,9 @@ def _ended(job: Job, at: datetime) -> tuple[str, ...]:
 
 def _worker(worker: dict[str, Any], at: datetime) -> tuple[str, ...]:
     started_at = shapes.worker_started_at(worker)
-    up = "gone" if not worker["alive"] else format_age(started_at, at).removesuffix(" ago") if started_at else "?"
+    up = format_age(started_at, at).removesuffix(" ago") if started_at else "?"
+    if worker["state"] in ("gone", "stopping"):
+        up = worker["state"]
     return (
         worker["worker"],
         f"{worker.get('slots', '?')}",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from queuectl.cli.acting import ids_argument, read_ids
-from queuectl.cli.context import json_option, open_spool, print_json, show_error, shown
+from queuectl.cli.acting import ids_argument, is_selection, read_ids
+from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
+from queuectl.cli.filters import filter_options, make_filter
 from queuectl.core.job import Job
+from queuectl.core.result import State
 from queuectl.core.text import format_seconds
 from queuectl.errors import QueuectlError, WaitTimeoutError
+from queuectl.spool.select import select
 from queuectl.spool.store import Spool
 
 TIMED_OUT = 124
@@ -16,31 +21,46 @@ TIMED_OUT = 124
 
 
 @click.command()
-@ids_argument()
+@ids_argument(metavar="[ID... | -]")
+@click.option("--all", "every", is_flag=True, help="Every job that runs or waits now, but for held ones.")
+@filter_options
 @click.option("--any", "any_one", is_flag=True, help="Only until the first of them has ended.")
 @click.option("--timeout", metavar="TIME", help="The longest to wait: 90, 5m, 1h30m. Then the exit code is 5.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 @json_option
-def wait(ids: tuple[str, ...], any_one: bool, timeout: str | None, quiet: bool, as_json: bool) -> None:
+def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Wait until jobs are done or dead, and exit with their code.
 
     For one job, or with --any, the code is the job's: that of its command, 124 if it ran out of
     time, 128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0
-    if all have succeeded, else 1. Prints each job as it ends.
+    if all have succeeded, else 1. Prints each job as it ends. Filters select among the jobs that run or
+    wait now; held ones only with --state held.
 
     \b
     Example:
       queuectl wait report && echo "it is there"
       queuectl wait --any --timeout 1h one two
+      queuectl wait --match '^resize-'
     """
     spool = open_spool()
-    jobs = list({job.id: job for job in spool.get_all(read_ids(ids))}.values())
+    jobs = _select(spool, given) if is_selection(given) else [*spool.get_all(read_ids(given["ids"]))]
+    jobs = list({job.id: job for job in jobs}.values())
     if not jobs:
         if as_json and not quiet:
             print_json([])
         click.get_current_context().exit(0)
     code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
     click.get_current_context().exit(code)
+
+
+def _select(spool: Spool, given: dict[str, Any]) -> list[Job]:
+    """The jobs that the filters select, without held ones unless those are asked for."""
+    wanted = make_filter(given, (State.RUNNING, State.PENDING))
+    has_held = "held" in ",".join(given["state"]).split(",")
+    jobs = [job for job in select(spool.layout, wanted) if has_held or not job.is_held]
+    if not jobs:
+        note("no such jobs")
+    return jobs
 
 
 def _seconds(text: str | None) -> float | None:

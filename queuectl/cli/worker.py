@@ -109,8 +109,9 @@ def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any])
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
 
-    HOST is told where some run on another host than this. SINCE is when a worker started. One that
-    is gone has left jobs, which the next worker of its host takes over.
+    STATE is working, idle, paused (idle, while the queue is), stopping (told to; its jobs may finish)
+    or gone: it has left jobs, which the next worker of its host takes over. HOST is told where some run
+    on another host than this. SINCE is when a worker started.
 
     \b
     Example:
@@ -134,7 +135,7 @@ def _row(worker: dict[str, Any], *, has_host: bool) -> tuple[str, ...]:
     started_at = shapes.worker_started_at(worker)
     return (
         worker["worker"],
-        "alive" if worker["alive"] else "gone",
+        worker["state"],
         f"{worker.get('slots', '?')}",
         format_age(started_at, clock.now()) if started_at else "?",
         f"{worker.get('version', '?')}",

@@ -37,26 +37,36 @@ def parse_duration(text: str) -> float:
 def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
     """The instant, in UTC, that `text` means at `now`.
 
-    Takes ISO 8601, `now`, `+5m` or `in 5m`, a time of day (`18:30`, `9pm`: the next one), and a day
-    (`today`, `tomorrow`, `monday`, `2026-11-25`) with or without a time of day. What has no zone is
-    in `zone`, by default the local one.
+    Takes ISO 8601, `now`, `5m`, `+5m` or `in 5m`, a time of day (`18:30`, `at 9pm`: the next one), and a day
+    (`today`, `tomorrow`, `monday`, `2026-11-25`) with or without a time of day. A bare number is refused: it could
+    be seconds or an hour. What has no zone is in `zone`, by default the local one.
     """
-    words = text.strip().lower()
+    typed = text.strip()
+    typed = typed[3:].lstrip() if typed[:3].lower() == "at " else typed
+    words = typed.lower()
     try:
         if words == "now":
             return now
-        if words.startswith(("+", "in ")):
+        if words.startswith(("+", "in ")) or _is_duration(words):
             return now + timedelta(seconds=parse_duration(words.removeprefix("in ")))
         here = now.astimezone(zone).replace(tzinfo=None)
         local = _parse_calendar(words, here)
         if local is None:
-            return parse_instant(text.strip())
+            return parse_instant(typed)
         first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
         return first if first > now else max(first, second)  # when clocks go back, a time comes twice
     except (ValueError, OverflowError, UsageError):
         raise UsageError(
-            f"not a time: {text!r}", hint='try "+5m", "18:30", "tomorrow 09:00" or "2026-11-25T09:00:00Z"'
+            f"not a time: {text!r}", hint='try 5m, "18:30", "tomorrow 09:00" or "2026-11-25T09:00:00Z"'
         ) from None
+
+
+def _is_duration(words: str) -> bool:
+    """Whether it is a duration with a unit."""
+    try:
+        return words[-1:].isalpha() and parse_duration(words) >= 0
+    except UsageError:
+        return False
 
 
 def parse_past(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:

@@ -11,7 +11,7 @@ import bottle
 from queuectl.core.job import Job
 from queuectl.core.names import MAX_PRIORITY, format_time, is_valid_id
 from queuectl.dashboard import markup, table
-from queuectl.dashboard.actions import VERBS, Verb
+from queuectl.dashboard.actions import SIGNALS, VERBS, How, Verb
 from queuectl.dashboard.security import cookie, is_local_path
 from queuectl.dashboard.site import Request, Site, common, problem
 from queuectl.dashboard.table import Filter
@@ -25,11 +25,13 @@ def act(site: Site, name: str) -> Any:
     verb = VERBS.get(name)
     if verb is None:
         return problem(404, "No such action", name, request)
-    priority = request.field("priority")
+    priority, signal = request.field("priority"), request.field("signal")
     if name == "reprioritise" and not (
         priority.isascii() and priority.isdecimal() and int(priority[:9]) <= MAX_PRIORITY
     ):
         return problem(400, "That is no priority", f"A priority is a whole number from 0 to {MAX_PRIORITY}.", request)
+    if name == "kill" and signal not in SIGNALS:
+        return problem(400, "That is no signal", f"One of these can be sent: {' '.join(SIGNALS)}.", request)
     is_all = bool(request.field("all"))
     chosen = [request.field("one")] if request.field("one") else request.form.get("id", [])
     ids = [id for id in dict.fromkeys(chosen) if is_valid_id(id)]
@@ -38,11 +40,9 @@ def act(site: Site, name: str) -> Any:
     if (verb.is_final or is_all) and not request.field("confirmed"):
         return _confirm(request, verb, ids, is_all=is_all)
     jobs = _matching(request, verb) if is_all else _named(site, ids)
-    total = None if is_all else len(ids)
-    site.deeds.carry_out(
-        request.session, verb, jobs, total=total, priority=int(priority) if priority.isdecimal() else None
-    )
-    return _back(request)
+    how = How(int(priority) if name == "reprioritise" else None, SIGNALS.get(signal, SIGNALS["TERM"]))
+    site.deeds.carry_out(request.session, verb, jobs, total=None if is_all else len(ids), how=how)
+    return go_back(request)
 
 
 def _named(site: Site, ids: list[str]) -> Iterator[Job]:
@@ -71,7 +71,7 @@ def _confirm(request: Request, verb: Verb, ids: list[str], *, is_all: bool) -> A
         count, shown = len(jobs), jobs[:_NAMED]
     kept = [
         (key, value)
-        for key in ("all", "state", "q", "result", "age", "priority")
+        for key in ("all", "state", "q", "result", "age", "priority", "signal")
         for value in request.form.get(key, [])
     ]
     kept += [("id", id) for id in ids if not is_all]
@@ -96,24 +96,24 @@ def undo(site: Site) -> Any:
     request = Request.of(site)
     if site.deeds.undo(request.session, request.field("receipt")) is None:
         return problem(409, "Nothing to undo", "It was undone already, or is too long ago.", request)
-    return _back(request)
+    return go_back(request)
 
 
 def dismiss(site: Site) -> Any:
     request = Request.of(site)
     site.deeds.dismiss(request.session, request.field("receipt"))
-    return _back(request)
+    return go_back(request)
 
 
 def _origin(request: Request) -> str:
-    back = request.field("back")
-    return back if is_local_path(back) else "/"
+    path = request.field("back")
+    return path if is_local_path(path) else "/"
 
 
-def _back(request: Request) -> Any:
-    """Go back to the page that the form was on, once the snapshot shows what was done."""
+def go_back(request: Request, path: str = "") -> Any:
+    """Go to that page, or back to the one that the form was on, once the snapshot shows what was done."""
     request.site.snapshot.view(patience=0.5, anew=True)
-    target = request.site.policy.prefix + _origin(request)
+    target = request.site.policy.prefix + (path or _origin(request))
     return bottle.HTTPResponse(status=303, headers={"Location": target})
 
 

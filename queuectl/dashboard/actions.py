@@ -7,11 +7,12 @@ tells how far it is, what it did, what failed and why, and remembers what undoin
 from __future__ import annotations
 
 import secrets
+import signal
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from queuectl.core.job import Job
@@ -60,10 +61,27 @@ VERBS = {
         Verb("first", "First in line", "Put first in line", "first", (State.PENDING,), "reschedule"),
         Verb("hold", "Hold", "Held", "held", (State.PENDING,), "reschedule", held=False),
         Verb("reprioritise", "Set priority", "Gave another priority to", "sort", (State.PENDING,), "reschedule"),
+        Verb("kill", "Send a signal", "Signalled", "signal", (State.RUNNING,)),
         Verb("cancel", "Cancel", "Cancelled", "cancel", (State.PENDING, State.RUNNING), "restore"),
         Verb("drop", "Drop", "Dropped", "trash", (State.DEAD,), is_final=True),
     )
 }
+SET = Verb("set", "Change", "Changed", "edit", (State.PENDING,), "reschedule")
+EDIT = Verb("edit", "Edit", "Changed", "edit", (State.PENDING, State.DEAD, State.DONE))
+"""What has a page of its own: see `change`."""
+SIGNALS = {
+    name: signal.Signals[f"SIG{name}"]
+    for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT", "KILL")
+}
+"""Those that a page offers for `kill`."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What some deeds need besides their jobs: `priority` to set one, `signal` to send it."""
+
+    priority: int | None = None
+    signal: signal.Signals = signal.SIGTERM
 
 
 @dataclass(slots=True)
@@ -123,17 +141,25 @@ class Deeds:
                 del self._receipts[id]
 
     def carry_out(
-        self, session: str, verb: Verb, jobs: Iterable[Job], *, total: int | None = None, priority: int | None = None
+        self, session: str, verb: Verb, jobs: Iterable[Job], *, total: int | None = None, how: How | None = None
     ) -> Receipt:
         """Do it to each job, in a thread of its own; returns when that is over, or soon after it began."""
-        receipt = Receipt(secrets.token_hex(8), session, verb, total=total)
+        given = how or How()
+        told = replace(verb, past=f"Sent {given.signal.name} to") if verb.name == "kill" else verb
+        receipt = Receipt(secrets.token_hex(8), session, told, total=total)
         at = now()
 
         def act(job: Job) -> Job:
-            return _act(self._spool, verb, job, at, priority)
+            return _act(self._spool, verb, job, at, given)
 
         self._start(receipt, jobs, act)
         return receipt
+
+    def note(self, session: str, verb: Verb, before: Job, after: Job, *, can_undo: bool = False) -> None:
+        """Leave a receipt for what was done to one job already."""
+        receipt = Receipt(secrets.token_hex(8), session, verb, done=1, total=1, ids=[after.id], is_over=True)
+        receipt.undo = [(before, after)] if can_undo else []
+        self._keep(receipt)
 
     def undo(self, session: str, id: str) -> Receipt | None:
         """Take a deed back, job by job, as far as the jobs have not moved on; None if it cannot be."""
@@ -152,11 +178,14 @@ class Deeds:
         self._start(receipt, [after for _, after in old.undo], act)
         return receipt
 
-    def _start(self, receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> None:
+    def _keep(self, receipt: Receipt) -> None:
         with self._lock:
             self._receipts[receipt.id] = receipt
             while len(self._receipts) > _KEPT:
                 self._receipts.popitem(last=False)
+
+    def _start(self, receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> None:
+        self._keep(receipt)
         threading.Thread(target=_work, args=(receipt, jobs, act), name="deed", daemon=True).start()
         receipt.finished.wait(_PATIENCE)
 
@@ -185,7 +214,7 @@ def _work(receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> N
         receipt.finished.set()
 
 
-def _act(spool: Spool, verb: Verb, job: Job, at: datetime, priority: int | None) -> Job:
+def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
     if verb.name == "retry":
         return spool.retry(job)
     if verb.name == "run":
@@ -197,7 +226,9 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, priority: int | None)
     if verb.name == "hold":
         return spool.hold(job)
     if verb.name == "reprioritise":
-        return spool.reschedule(job, priority=priority)
+        return spool.reschedule(job, priority=how.priority)
+    if verb.name == "kill":
+        return spool.kill(job, how.signal)
     if verb.name == "cancel":
         return spool.cancel(job, grace=_GRACE)
     return spool.drop(job)

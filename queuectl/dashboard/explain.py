@@ -47,11 +47,15 @@ def result(text: str) -> str:
 
 
 def waiting(job: Job, view: View, now: datetime) -> str:
-    """Why a pending job does not run now; empty if it is not pending."""
+    """Why a pending job does not run now, or that a running one has no worker any more; else empty."""
+    if job.state is State.RUNNING and job.worker not in {worker["worker"] for worker in view.alive}:
+        return "Its worker is gone; the next worker of its host takes it over."
     if job.is_held:
         return "It does not start until somebody releases it."
     if job.state is not State.PENDING or job.run_at is None:
         return ""
+    if job.problem is not None:
+        return "It is no runnable job: a worker will refuse it."
     if job.run_at > now:
         again = f" after {format_count(job.attempts, 'failed attempt')}" if job.attempts else ""
         return f"Waits for its time{again}: it is due in {brief((job.run_at - now).total_seconds())}."
@@ -112,9 +116,13 @@ def commands(job: Job, layout: Layout, now: datetime) -> list[tuple[str, str]]:
     found = [("Look", f"queuectl show {job.id}"), ("Log", f"queuectl logs {job.id}")]
     if job.state in (State.PENDING, State.RUNNING):
         found[1] = ("Follow the log", f"queuectl logs -f {job.id}")
+        found.append(("Why it waits" if job.state is State.PENDING else "Explain", f"queuectl explain {job.id}"))
+    if job.state is State.RUNNING:
+        found.append(("Signal", f"queuectl kill -s HUP {job.id}"))
     if job.state is State.PENDING:
         found.append(("Release", f"queuectl release {job.id}") if job.is_held else ("Hold", f"queuectl hold {job.id}"))
         found.append(("First in line", f"queuectl first {job.id}"))
+        found.append(("Change", f"queuectl set {job.id} priority=1"))
         found.append(("Cancel", f"rm {shlex.quote(job.path)}"))
     if job.state is State.DEAD:
         found += [("Retry", f"queuectl dlq retry {job.id}"), ("Drop", f"queuectl dlq drop {job.id}")]

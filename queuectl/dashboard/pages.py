@@ -16,6 +16,7 @@ from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_size
 from queuectl.dashboard import charts, explain, joblog, markup, table, timeline
+from queuectl.dashboard.actions import SIGNALS
 from queuectl.dashboard.index import AGAIN, FIRST
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
@@ -149,6 +150,7 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
             "commands": explain.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
+            "signals": SIGNALS,
             "log": _log(request, found, fd, history) if fd is not None else None,
             "format_size": format_size,
             "refusal": _refusal(site, found) if found.problem else None,
@@ -159,11 +161,11 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
 
 
 def _verbs_of(found: Job) -> list[Any]:
-    """What can be done to this job; a file that is no job can only be dropped."""
+    """What a button does to this job; a file that is no job can only be dropped. Its priority has a page (`change`)."""
     return [
         verb
         for verb in verbs_for(found.state, is_held=found.is_held)
-        if found.problem is None or verb.name in ("drop", "cancel")
+        if verb.name != "reprioritise" and (found.problem is None or verb.name in ("drop", "cancel"))
     ]
 
 

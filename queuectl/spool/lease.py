@@ -17,11 +17,12 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import IO, Any
 
-from queuectl.core.names import format_worker, parse_worker
+from queuectl.core.names import format_time, format_worker, parse_worker
 from queuectl.spool import files
 from queuectl.spool.layout import Layout
 
@@ -85,7 +86,8 @@ class WorkerLease:
                 self._file.close()
                 files.remove(temporary)
                 raise
-            json.dump({"worker": self.name, "host": host, "pid": os.getpid(), **info}, self._file)
+            self._info = {"worker": self.name, "host": host, "pid": os.getpid(), **info}
+            json.dump(self._info, self._file)
             self._file.write("\n")
             self._file.flush()
             try:
@@ -104,6 +106,16 @@ class WorkerLease:
         if kind is None and not self.is_kept:
             self.release()
         self._file.close()
+
+    def say_stopping(self, at: datetime) -> None:
+        """Add to the file, once, since when the worker takes no job any more; nothing where that cannot be written.
+
+        CRASH: a file torn by it says nothing, as `read_worker` has it; its lock still tells of the worker's life.
+        """
+        if "stopping_at" not in self._info:
+            self._info["stopping_at"] = format_time(at)
+            with suppress(OSError):  # written over itself: another file would not be the locked one
+                os.pwrite(self._file.fileno(), f"{json.dumps(self._info)}\n".encode(), 0)
 
     def release(self) -> None:
         """Remove the file, then let go of it."""
@@ -126,6 +138,18 @@ def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return info if isinstance(info, dict) else {}
+
+
+def state_of(info: Mapping[str, Any], *, is_alive: bool, is_busy: bool, is_paused: bool) -> str:
+    """What a worker does: `working`, `idle`, `paused` (idle, in a paused spool), `stopping`, or `gone`.
+
+    `info` is what its file says; one that stops may still run jobs, one that works may have free slots.
+    """
+    if not is_alive:
+        return "gone"
+    if info.get("stopping_at"):
+        return "stopping"
+    return "working" if is_busy else "paused" if is_paused else "idle"
 
 
 def boot_id() -> str:

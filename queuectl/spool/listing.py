@@ -15,8 +15,9 @@ _PIECE = 1 << 18  # bytes; more do not fit the cache of a core
 def read_names(directory: str) -> Iterator[bytes]:
     """The names in a directory, in no order, in pieces of some thousands.
 
-    In a piece a name stands between a byte 0 or 8 and a byte 0, as in the kernel's records (getdents64(2), where 8
-    means a regular file); what else lies between names is no text. While one piece is looked at the next is read.
+    In a piece a name stands between a byte up to 14 and a byte 0, as in the kernel's records (getdents64(2), where
+    that byte is the kind of file); what else lies between names is no text. While one piece is looked at the next
+    one is read.
     """
     read: SimpleQueue[bytes | OSError] = SimpleQueue()
     room: SimpleQueue[bool] = SimpleQueue()  # False: nobody wants more

@@ -20,7 +20,7 @@ from queuectl.spool.store import Spool
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Bytes of a log above which it is not searched for earlier attempts."""
-WORKER = ("worker", "alive", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
+WORKER = ("worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
 
 
 def status(

@@ -141,7 +141,8 @@ class Spool:
         return metrics.measure(self.layout, now())
 
     def workers(self) -> Iterator[dict[str, Any]]:
-        """What each worker said of itself when it started, `alive`, and the ids it `runs`."""
+        """What each worker said of itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`."""
+        is_paused = self.is_paused()
         runs: dict[str, list[str]] = {}
         for text in query.list_names(self.layout, State.RUNNING):
             name = RunningName.parse(text)
@@ -150,10 +151,12 @@ class Spool:
         known = {entry.removesuffix(".json") for entry in os.listdir(self.layout.workers) if entry.endswith(".json")}
         for worker in sorted(known | runs.keys()):
             info = lease.read_worker(self.layout, worker)
+            alive, is_busy = lease.is_worker_alive(self.layout, worker), worker in runs
             yield {
                 **info,
                 "worker": worker,
-                "alive": lease.is_worker_alive(self.layout, worker),
+                "alive": alive,
+                "state": lease.state_of(info, is_alive=alive, is_busy=is_busy, is_paused=is_paused),
                 "runs": sorted(runs.get(worker, [])),
             }
 
@@ -279,9 +282,9 @@ class Spool:
         """Until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds."""
         waiting.wait_until_idle(self.layout, timeout)
 
-    def watch(self, jobs: Iterable[Job], *, log: str | None = None) -> waiting.Watch:
-        """Watches jobs until they end, and a log for growth; for those who do something else in between."""
-        return waiting.Watch(self.layout, jobs, log=log)
+    def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
+        """Watches jobs until they end, and logs for growth; for those who do something else in between."""
+        return waiting.Watch(self.layout, jobs, logs=logs)
 
 
 def _missing(root: str) -> SpoolError:

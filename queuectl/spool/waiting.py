@@ -60,12 +60,14 @@ class _Bell:
 class Watch:
     """Watches some jobs until they have ended; close it, or use it in a `with`.
 
-    `log` is a file whose growth ends a `wait` as well.
+    `logs` are files whose growth ends a `wait` as well, or their beginning where they are not there yet. That may be
+    for nothing: whoever reads them looks again.
     """
 
-    def __init__(self, layout: Layout, jobs: Iterable[Job], *, log: str | None = None) -> None:
+    def __init__(self, layout: Layout, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> None:
         self._layout = layout
-        self._log = log
+        self._logs = frozenset(logs)
+        self._unmade: set[str] = set()
         self._states = {layout.directory(state): state for state in (State.PENDING, State.DONE, State.DEAD)}
         self._rung: deque[str | None] = deque()
         self._bell = _Bell()
@@ -83,9 +85,13 @@ class Watch:
         self.close()
 
     def close(self) -> None:
-        if self._trigger is not None:
-            self._trigger.close()
+        self._close_trigger()
         self._bell.close()
+
+    def _close_trigger(self) -> None:
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            trigger.close()
 
     def wake(self) -> None:
         """Let the wait under way end, or the next one; for signal handlers."""
@@ -95,7 +101,7 @@ class Watch:
     def wait(self, timeout: float | None = None) -> list[Ended]:
         """Those that have ended since.
 
-        None if `timeout` seconds have passed, the log has grown, or `wake` was called.
+        None if `timeout` seconds have passed, a log may have grown, or `wake` was called.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         ended = self._look()
@@ -114,17 +120,22 @@ class Watch:
                 break
             if time.monotonic() >= self._look_at:
                 ended = self._look()
+                if self._logs:
+                    break  # a bell may have been lost
         return ended
 
     def _start(self) -> None:
+        """Have the bell rung for the jobs and for each log; for one that is not there yet, when it is made."""
         from queuectl.spool.trigger import Trigger
 
-        places = [*self._states] + ([self._log] if self._log else [])
+        self._unmade = {log for log in self._logs if files.is_gone(log)}
+        parents = {os.path.dirname(log) for log in self._unmade}
+        places = [*self._states, *parents, *(self._logs - self._unmade)]
         self._trigger = Trigger(self._layout, self._ring, places)
 
     def _ring(self, path: str | None) -> None:
         """Called from another thread. Of a busy spool most rings are about other jobs."""
-        if path is not None and path != self._log:
+        if path is not None and path not in self._logs:
             directory, _, name = path.rpartition("/")
             state = self._states.get(directory)
             if state is None or query.id_in(state, name) not in self.open:
@@ -138,7 +149,7 @@ class Watch:
         has_grown = False
         while self._rung:
             path = self._rung.popleft()
-            has_grown |= path is not None and path == self._log
+            has_grown |= path in self._logs
             directory, _, name = (path or "").rpartition("/")
             state = self._states.get(directory)
             if path is None or state is State.PENDING:
@@ -150,6 +161,10 @@ class Watch:
 
     def _look(self) -> list[Ended]:
         """Look at every job: at its file alone, unless that has moved."""
+        if not all(map(files.is_gone, self._unmade)):
+            self._unmade.clear()
+            self._close_trigger()  # the next one is told of its growth too
+            self._beat = _FIRST_BEAT
         blind = self._trigger is not None and self._trigger.problem is not None
         self._beat = min(self._beat * 2, _BLIND_BEAT if blind else _BEAT)
         ended: list[Ended] = [job for job in self.open.values() if isinstance(job.name, FinishedName)]

@@ -100,6 +100,7 @@ class Worker:
         with lease.WorkerLease(self.layout, host, info) as own:
             self._host = lease.host_of(own.name)
             self.name = self.context.report.worker = own.name
+            self._lease = own
             own.is_kept = self._run() > 0
 
     def _run(self) -> int:
@@ -255,6 +256,8 @@ class Worker:
         """Everything the main thread does each time it wakes."""
         now = time.monotonic()
         self._notifier.beat()
+        if self.context.stopping:
+            self._lease.say_stopping(self.context.now())
         if self.context.stopping == 1 and not self._is_detaching:
             running = self._slots.busy + len(self._adopted)
             text = f"{format_count(running, 'running job')} may finish; stop again to put back" if running else ""

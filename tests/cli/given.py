@@ -117,3 +117,20 @@ def put_foreign(layout: Layout) -> None:
         for name in FOREIGN:
             Path(os.fsdecode(os.path.join(os.fsencode(layout.directory(state)), name))).write_text("{}")
         os.mkdir(f"{layout.directory(state)}/directory")
+
+
+def run_audited(spool: Path, events: Sequence[str], *words: str, report: Path) -> list[str]:
+    """Run `queuectl` to its end, with 0; the argument of each of those audit events, as text."""
+    with subprocess.Popen(audited(spool, events, *words, report=report), stdout=subprocess.DEVNULL) as process:
+        assert process.wait(60) == 0
+    return report.read_text().splitlines()
+
+
+def audited(spool: Path, events: Sequence[str], *words: str, report: Path) -> list[str]:
+    """The words that run `queuectl` so that its end leaves those audit events (see sys.addaudithook) in a report."""
+    code = (
+        "import sys; from queuectl.cli.main import main; seen = []\n"
+        f"sys.addaudithook(lambda event, found: event in {tuple(events)} and seen.append(str(found[0])))\n"
+        f"try: main()\nfinally: print(*seen, sep='\\n', file=open({str(report)!r}, 'w'))"
+    )
+    return [sys.executable, "-c", code, "--spool", str(spool), *words]

@@ -107,7 +107,7 @@ def test_cwd_is_absolute(cli: CommandLine, spool: Spool, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("options", "least", "most"),
-    [(["--in", "5m"], 299, 301), (["--in", "90"], 89, 91), (["--at", "+1h"], 3599, 3601),
+    [(["--in", "5m"], 299, 301), (["--in", "90"], 89, 91), (["--at", "+1h"], 3599, 3601), (["--at", "1h"], 3599, 3601),
      (["--at", "in 2d"], 172799, 172801)],
 )  # fmt: skip
 def test_a_wait_is_echoed_as_an_instant(
@@ -226,7 +226,7 @@ def test_a_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
         (["--timeout", "0", "--", "x"], ["this is not a runnable job", '"timeout" must be a number above 0']),
         (["--timeout", "soon", "--", "x"], ["not a duration: 'soon'", "try 90, 5m, 1h30m or 2d"]),
         (["--in", "soon", "--", "x"], ["not a duration: 'soon'", "try 90, 5m, 1h30m or 2d"]),
-        (["--at", "soon", "--", "x"], ["not a time: 'soon'", 'try "+5m"']),
+        (["--at", "soon", "--", "x"], ["not a time: 'soon'", 'try 5m']),
         (["--at", "9:00", "--in", "5m", "--", "x"], ["both --at and --in", "use one of them"]),
         (["--env", "NOT_THERE", "--", "x"], ["--env NOT_THERE: there is no such variable here", "give it a value"]),
         (["--env", "=x", "--", "x"], ["this is not a runnable job", '"env" has a bad variable name']),
@@ -364,3 +364,22 @@ def test_a_terminal_as_input_is_told(cli: CommandLine, tmp_path: Path) -> None:
     assert code == 0
     assert screen.splitlines()[0] == "reading jobs, one JSON object a line; end with Ctrl-D"
     assert screen.splitlines()[-1] == "queued 1"
+
+
+MANY = '{"command": "", "timeout": -1, "priority": 1000, "max_retries": "x", "env": 3, "run_at": "x"}'
+
+
+def test_each_of_several_problems_has_a_line(cli: CommandLine) -> None:
+    """So that no line is wider than a terminal, whatever is wrong with a job."""
+    done = cli.run("enqueue", MANY)
+    assert (done.returncode, done.stdout) == (2, "")
+    head, *problems = done.stderr.splitlines()
+    assert head == "queuectl: this is not a runnable job"
+    assert sorted(re.findall(r'^  "(\w+)"', "\n".join(problems), re.MULTILINE)) == [
+        "command", "env", "max_retries", "priority", "run_at", "timeout",
+    ]  # fmt: skip
+    assert max(map(len, done.stderr.splitlines())) <= 80
+    done = cli.run("enqueue", "-", stdin=f"{MANY}\n")
+    *lines, last = done.stderr.splitlines()
+    assert (done.returncode, len(lines), last) == (1, 6, "queued 0, refused 1")
+    assert all(line.startswith('line 1: "') and len(line) <= 80 for line in lines)

@@ -11,7 +11,7 @@ import pytest
 from queuectl import Spool
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
-from tests.cli.given import JOB_KEYS, RFC3339, put_foreign, put_one_of_each, run_on_terminal
+from tests.cli.given import JOB_KEYS, RFC3339, put_foreign, put_one_of_each, run_audited, run_on_terminal
 from tests.spool.given import NOW, put, put_finished, running_name
 from tests.support import CommandLine, names, workers
 
@@ -88,6 +88,15 @@ def test_limit(cli: CommandLine, spool: Spool) -> None:
     assert cli.run("list", "--limit", "22").stderr == ""
     done = cli.run("list", "--limit", "0", "--json")
     assert (len(json.loads(done.stdout)), done.stderr) == (22, "")
+
+
+@pytest.mark.parametrize(("key", "read"), [("-took", 3), ("id", 3), ("result", 3), ("command", 30)])
+def test_a_body_is_read_where_it_is_needed(spool: Spool, tmp_path: Path, key: str, read: int) -> None:
+    """To sort by what is in the names takes the bodies of the jobs that are shown, and of one more."""
+    for number in range(30):
+        put_finished(spool.layout, f"job-{number}")
+    opened = run_audited(spool.path, ["open"], "list", "--limit", "2", "--sort", key, report=tmp_path / "report")
+    assert sum("/dead/" in path for path in opened) == read
 
 
 def test_match(cli: CommandLine, spool: Spool) -> None:

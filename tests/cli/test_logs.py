@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from queuectl import Spool
-from tests.cli.given import run_on_terminal
-from tests.spool.given import pending_name, put, put_finished
+from queuectl import Spool, State
+from tests.cli.given import audited, run_on_terminal
+from tests.spool.given import pending_name, put, put_finished, running_name
 from tests.support import CommandLine, environment, wait_for, workers
 
 LOG = b"""\
@@ -207,6 +207,41 @@ def test_follow_several(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
         go.touch()
         assert process.wait(30) == 0
     assert sorted(seen.read_text().splitlines()) == ["a | one", "a | two", "b | one", "b | two"]
+
+
+def test_following_lists_no_directory_again(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """However often the log grows, only that file is read: the bell tells of it, and of the end."""
+    running = put(spool.layout, running_name("a"), state=State.RUNNING)
+    log, seen, report = spool.log_path("a"), tmp_path / "seen", tmp_path / "report"
+    log.touch()
+    argv = audited(spool.path, ["os.listdir", "os.scandir"], "logs", "-f", "a", report=report)
+    with seen.open("wb") as stdout:
+        process = subprocess.Popen(argv, stdout=stdout, stderr=subprocess.DEVNULL)
+    for number in range(20):
+        with log.open("a") as file:
+            file.write(f"line {number}\n")
+        wait_for(lambda: len(seen.read_bytes().splitlines()) > number, "the line")  # noqa: B023 - called at once
+    running.rename(spool.path / "done" / "20261124T034300.000Z-010-1-exit0-1.500s-a.json")
+    assert process.wait(30) == 0
+    assert 0 < len(report.read_text().splitlines()) < 20
+
+
+def test_logs_of_ids_from_stdin(cli: CommandLine, job: str) -> None:
+    """`-` takes the first word of each line."""
+    done = cli.run("logs", "--head", "2", "-", stdin=f"{job} exit7\n")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "second")
+
+
+def test_a_job_that_goes_while_it_is_followed(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """Its end is told, with the code for a job that is not there."""
+    running = put(spool.layout, running_name("a"), state=State.RUNNING)
+    spool.log_path("a").write_text("line\n")
+    process = subprocess.Popen(cli.argv("logs", "-f", "a"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"line\n"
+    running.unlink()
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr.splitlines()[0]) == (3, b"queuectl: job a is gone")
 
 
 def test_follow_from_the_tail(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ STATUS_KEYS = {
     "free_bytes",
     "free_inodes",
 }
-WORKER_KEYS = {"worker", "alive", "host", "pid", "slots", "started_at", "uptime", "version", "runs"}
+WORKER_KEYS = {"worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs"}
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
     "last_hour", "last_day", "per_minute",
@@ -130,7 +130,7 @@ def test_a_living_worker(cli: CommandLine, spool: Spool) -> None:
         assert table(cli.ok("status"))["worker"] == [worker["worker"], "3", "slots,", "runs", "0"]
         header, row = cli.ok("worker", "list").splitlines()
     assert header.split() == ["WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "RUNS"]
-    assert row.split()[:3] == [worker["worker"], "alive", "3"]
+    assert row.split()[:3] == [worker["worker"], "idle", "3"]
     assert row.split()[4:] == ["ago", __version__, "-"]
 
 

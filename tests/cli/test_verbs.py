@@ -19,6 +19,7 @@ from queuectl.cli.acting import Verb, act
 from queuectl.cli.filters import NAMES
 from queuectl.core.names import PendingName, RunningName
 from queuectl.spool import query
+from queuectl.spool.clock import now
 from queuectl.spool.layout import Layout
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
 from tests.spool.given import NOW, WORKER, put, put_finished
@@ -59,6 +60,7 @@ def full(spool: Spool) -> Spool:
         (["hold", "--state", "scheduled"], {"scheduled"}),
         (["release", "--all"], {"held"}),
         (["kill", "--all"], {"running"}),
+        (["first", "--match", "^echo [rs]", "--state", "pending"], {"ready", "scheduled", "retrying"}),
         (["set", "priority=1", "--match", "echo sched"], {"scheduled"}),
         (["dlq", "retry", "--match", "true"], {"failed"}),
         (["dlq", "drop", "--result", "failed"], {"failed"}),
@@ -128,11 +130,19 @@ def test_a_terminal_is_asked(
         (["set", "ready", "colour=red"], "'colour' cannot be set"),
         (["set", "ready", "priority=high"], "not a number: priority=high"),
         (["set", "ready", "timeout=soon"], "not a duration: 'soon'"),
+        (["set", "ready", "retry_on=x"], "not exit codes from 1 to 255: 'x'"),
+        (["set", "ready", "max-log=huge"], "not a size: 'huge'"),
         (["pause", "--until", "2020-01-01T00:00:00Z"], "that time is over: '2020-01-01T00:00:00Z'"),
         (["list", "--sort", "x"], "cannot sort by 'x'"),
         (["list", "--columns", "id,x"], "no column 'x'"),
         (["list", "--format", "{x}"], "no field 'x'"),
-        (["first"], "missing argument 'ID... | -'"),
+        (["first"], "name the jobs, or select them"),
+        (["first", "--state", "running"], "this is not for running jobs"),
+        (["wait"], "name the jobs, or select them"),
+        (["wait", "ready", "--all"], "both ids and a selection"),
+        (["wait", "--state", "done"], "this is not for done jobs"),
+        (["explain"], "name the jobs, or select them"),
+        (["explain", "ready", "--match", "x"], "both ids and a selection"),
     ],
 )
 def test_usage(cli: CommandLine, full: Spool, words: list[str], said: str) -> None:
@@ -312,6 +322,10 @@ def test_hold_release_first_set(cli: CommandLine, full: Spool) -> None:
         "cwd": "/",
     }  # fmt: skip
     assert job.priority == 7
+    cli.ok("set", "ready", "retry-on=75,110-111", "on-lost=dead", "max-log=64K", "on_max_log=kill")
+    assert (full.get("ready").fields or {}).items() >= {
+        "retry_on": [75, 110, 111], "on_lost": "dead", "max_log": 65536, "on_max_log": "kill",
+    }.items()  # fmt: skip
     cli.ok("set", "ready", "timeout=none", "command=echo = here", "run_at=+1h")
     fields = full.get("ready").fields
     assert fields is not None
@@ -380,12 +394,46 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     assert "alone" not in cli.run("pause", "repor").stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["pause", "--until", "1h"], ["release", "held", "--at", "1h"], ["set", "ready", "run_at=1h"],
+     ["drain", "--until", "1h"]],
+)  # fmt: skip
+def test_a_duration_is_a_time_to_come(cli: CommandLine, full: Spool, words: list[str]) -> None:
+    """Wherever a time to come is asked for, `1h` is in an hour; no sign is needed."""
+    (full.path / "running" / names(full.path / "running")[0]).unlink()
+    cli.ok(*words)
+    paused = full.paused()
+    times = [paused.until if paused else None, full.get("held").run_at, full.get("ready").run_at]
+    assert any(at is not None and 3590 < (at - now()).total_seconds() <= 3601 for at in times)
+
+
 def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
     """The code is 5, and the pause stays; jobs of dead workers are told."""
     done = cli.run("drain", "--timeout", "10ms")
     assert done.returncode == 5
     assert "1 job of dead workers: only a worker can settle them" in done.stderr
     assert full.is_paused()
+
+
+def test_explain_a_selection(cli: CommandLine, full: Spool) -> None:
+    """Filters select what is explained, up to a limit; that there is more is told."""
+    assert {each["id"] for each in cli.json("explain", "--state", "pending")} == {
+        "ready", "scheduled", "retrying", "held",
+    }  # fmt: skip
+    done = cli.run("explain", "--state", "pending", "--limit", "1")
+    assert (done.returncode, done.stdout.count(" is pending")) == (0, 1)
+    assert done.stderr == "there are more than 1; see --limit\n"
+    done = cli.run("explain", "--match", "nothing like it")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+
+
+def test_first_keeps_the_order_of_a_selection(cli: CommandLine, full: Spool) -> None:
+    """What stood before the other still does, in front of all the rest."""
+    put(full.layout, PendingName(1, NOW, 0, "urgent"), "true")
+    before = [job["id"] for job in cli.json("list", "--state", "pending", "--match", "^(re|sch)")]
+    cli.ok("first", "--match", "^(re|sch)", "--yes")
+    assert [job["id"] for job in cli.json("list", "--state", "pending")][:4] == [*before, "urgent"]
 
 
 def test_explain(cli: CommandLine, full: Spool) -> None:

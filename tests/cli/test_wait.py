@@ -59,6 +59,32 @@ def test_any(cli: CommandLine, spool: Spool) -> None:
     assert (done.returncode, [job["id"] for job in json.loads(done.stdout)]) == (7, ["bad"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--match", "^one-"], "2 jobs go on"),
+        (["--state", "running"], "job one-1 is still running"),
+        (["--all"], "3 jobs go on"),
+        (["--state", "held"], "job held is still pending"),
+    ],
+)
+def test_a_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) -> None:
+    """Filters select among the jobs that run or wait; held ones are waited for only if that is said."""
+    put_finished(spool.layout, "one-old", "exit1")
+    put(spool.layout, running_name("one-1"), state=State.RUNNING)
+    for id in ("one-2", "two", "held"):
+        spool.enqueue("true", id=id)
+    spool.hold("held")
+    done = cli.run("wait", *words, "--timeout", "10ms")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (5, f"queuectl: {said}")
+
+
+def test_nothing_selected(cli: CommandLine) -> None:
+    """There is nothing to wait for, which is no error."""
+    done = cli.run("wait", "--all", "--json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no such jobs\n")
+
+
 def test_its_own_timeout(cli: CommandLine, spool: Spool) -> None:
     """The code is 5, and JSON holds those that had ended by then."""
     put(spool.layout, running_name("runs"), state=State.RUNNING)
@@ -99,6 +125,19 @@ def test_run(cli: CommandLine, worker: WorkerProcess) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, "a\n\n#queuectl \nb", "")
     done = cli.run("run", "--id", "x", "--", "echo", "a b")
     assert (done.returncode, done.stdout, done.stderr) == (0, "a b\n", "x is queued\n")
+    assert worker.process.poll() is None
+
+
+def test_run_of_a_job_as_json(cli: CommandLine, spool: Spool, worker: WorkerProcess) -> None:
+    """One JSON object is one job, as for `enqueue`; several, and `-`, are refused before anything is queued."""
+    done = cli.run("run", "-q", "--max-retries", "0", '{"command": "echo $X; exit 3", "id": "x", "env": {"X": "one"}}')
+    assert (done.returncode, done.stdout) == (3, "one\n")
+    for words in (["-"], ["{}", "{}"], ['{"command": ""}']):
+        done = cli.run("run", *words, stdin='{"command": "true"}\n')
+        assert (done.returncode, done.stdout) == (2, "")
+    assert "for many: queuectl enqueue --wait -" in cli.run("run", "-").stderr
+    assert spool.counts().done + spool.counts().pending == 0
+    assert cli.run("run", "-q", "--max-retries", "0", "--", "-").returncode == 127
     assert worker.process.poll() is None
 
 

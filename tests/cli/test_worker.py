@@ -67,8 +67,8 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     row = cli.ok("worker", "list").splitlines()[1].split()
     assert row == [WORKER, "gone", "?", "?", "?", "a", "b"]
     assert cli.json("worker", "list") == [
-        {"worker": WORKER, "alive": False, "host": None, "pid": None, "slots": None, "started_at": None,
-         "uptime": None, "version": None, "runs": ["a", "b"]},
+        {"worker": WORKER, "alive": False, "state": "gone", "host": None, "pid": None, "slots": None,
+         "started_at": None, "uptime": None, "version": None, "runs": ["a", "b"]},
     ]  # fmt: skip
 
 
@@ -88,7 +88,30 @@ def test_list_of_a_living_worker(cli: CommandLine, spool: Spool) -> None:
         row = cli.ok("worker", "list").splitlines()[1].split()
     assert (found["alive"], found["slots"], found["version"], found["runs"]) == (True, 3, __version__, ["x"])
     assert 0 <= found["uptime"] < 600
-    assert row[1:3] + row[-3:] == ["alive", "3", "ago", __version__, "x"]
+    assert row[1:3] + row[-3:] == ["working", "3", "ago", __version__, "x"]
+
+
+def test_list_tells_what_a_worker_does(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """Idle, paused with the queue, working, and stopping while its last job finishes."""
+
+    def is_told(state: str) -> bool:
+        states = [cli.json("worker", "list")[0]["state"], cli.ok("worker", "list").splitlines()[1].split()[1]]
+        return states == [state, state]
+
+    with workers(spool.path) as (worker,):
+        wait_for(lambda: is_told("idle"), "the worker")
+        spool.pause()
+        assert is_told("paused")
+        spool.resume()
+        spool.enqueue(f"while ! [ -e {tmp_path}/go ]; do sleep 0.01; done", id="x")
+        wait_for(lambda: is_told("working"), "the job")
+        spool.enqueue("true", id="next")
+        cli.ok("worker", "stop")
+        wait_for(lambda: is_told("stopping"), "the news")
+        assert cli.ok("status").count(", runs 1, stopping") == 1
+        (tmp_path / "go").touch()
+        assert worker.wait_exit() == 0
+    assert cli.json("worker", "list") == []
 
 
 def test_stop_none(cli: CommandLine) -> None:
@@ -174,6 +197,19 @@ def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:
         assert cli.ok("worker", "stop", name[:-1]) == name
         assert both[0].wait_exit() == 0
         assert both[1].process.poll() is None
+
+
+def test_stop_for_programs(cli: CommandLine, spool: Spool) -> None:
+    """Names may come on stdin, of which none is no name for all; --json says who was told, and who is gone."""
+    with workers(spool.path, 2) as both:
+        names_ = [worker["worker"] for worker in cli.json("worker", "list")]
+        done = cli.run("worker", "stop", "-", stdin="\n")
+        assert (done.returncode, done.stdout) == (0, "")
+        done = cli.run("worker", "stop", "-", "--wait", "--json", stdin=f"{names_[0]} idle\n")
+        assert json.loads(done.stdout) == [{"worker": names_[0], "stopped": True}]
+        assert cli.json("worker", "stop", "--wait") == [{"worker": names_[1], "stopped": True}]
+        assert [worker.wait_exit() for worker in both] == [0, 0]
+        assert cli.json("worker", "stop") == []
 
 
 def test_a_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:

@@ -217,7 +217,7 @@ def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], for
     theirs = [text for text in foreign if FinishedName.parse(text) is None]
     mixed = [os.fsencode(text) for text in sorted([*map(str, ours), *theirs])]
     times = sorted(names.format_time(name.finished_at)[:-1].encode() for name in ours)
-    for mark in (b"\0", b"\x08"):
+    for mark in (b"\0", b"\x08", b"\x0a"):
         text = b"".join(b"?Z-%b%b\0" % (mark, name) for name in mixed)
         tally = names.tally_finished(text)
         assert names.count_finished(text) == len(ours)

@@ -60,6 +60,8 @@ def berlin(day: int, hour: int = 0, minute: int = 0, second: int = 0, month: int
     ("text", "at"),
     [
         ("now", TUESDAY), ("NOW", TUESDAY), ("+5m", TUESDAY + timedelta(minutes=5)),
+        ("5m", TUESDAY + timedelta(minutes=5)), ("1h30m", TUESDAY + timedelta(minutes=90)),
+        ("2 days", TUESDAY.astimezone(UTC) + timedelta(days=2)), ("90 Sec", TUESDAY + timedelta(seconds=90)),
         ("in 5m", TUESDAY + timedelta(minutes=5)),
         ("in 1 hour 30 min", TUESDAY + timedelta(minutes=90)), ("+90", TUESDAY + timedelta(seconds=90)),
         # a time of day: the next one
@@ -67,6 +69,7 @@ def berlin(day: int, hour: int = 0, minute: int = 0, second: int = 0, month: int
         ("12:30:16", berlin(24, 12, 30, 16)), ("12:30:15", berlin(25, 12, 30, 15)), ("9:05", berlin(25, 9, 5)),
         ("09:05", berlin(25, 9, 5)), ("0:00", berlin(25)), ("23:59", berlin(24, 23, 59)),
         ("9pm", berlin(24, 21)), ("9 PM", berlin(24, 21)), ("9:30pm", berlin(24, 21, 30)), ("9am", berlin(25, 9)),
+        ("at 18:30", berlin(24, 18, 30)), ("at  9am", berlin(25, 9)), ("At tomorrow 9am", berlin(25, 9)),
         ("12am", berlin(25)), ("12pm", berlin(25, 12)), ("noon", berlin(25, 12)), ("midnight", berlin(25)),
         # a day
         ("today", berlin(24)), ("tomorrow", berlin(25)), ("today 18:00", berlin(24, 18)), ("today 9am", berlin(24, 9)),
@@ -78,6 +81,7 @@ def berlin(day: int, hour: int = 0, minute: int = 0, second: int = 0, month: int
         # ISO 8601
         ("2026-11-25T09:00:00Z", datetime(2026, 11, 25, 9, tzinfo=UTC)),
         ("2026-11-25T09:00Z", datetime(2026, 11, 25, 9, tzinfo=UTC)),
+        ("at 2026-11-25T09:00Z", datetime(2026, 11, 25, 9, tzinfo=UTC)),
         ("2026-11-25T09:00:00+02:00", datetime(2026, 11, 25, 7, tzinfo=UTC)),
         ("2026-11-25 09:00:00+02:00", datetime(2026, 11, 25, 7, tzinfo=UTC)),
         ("2025-11-08T14:00:00Z", datetime(2025, 11, 8, 14, tzinfo=UTC)),
@@ -94,7 +98,8 @@ def test_times(text: str, at: datetime) -> None:
     "text",
     ["", " ", "yesterday", "soon", "9", "24:00", "12:60", "12:30:60", "13pm", "0am", "9:5", "9xm", "tomorrow 25:00",
      "tomorrow morning", "tomorrow at", "tu", "mo 9:00", "notaday 9:00", "2026-11-31", "2026-13-01T00:00:00Z",
-     "2026-02-29T12:00:00Z", "20261125", "5m", "+", "in", "in ", "in soon", "+9" + "9" * 400,
+     "2026-02-29T12:00:00Z", "20261125", "5", "1.5", "-5m", "5x", "at", "at ", "at 5",
+     "+", "in", "in ", "in soon", "+9" + "9" * 400,
      "9999-12-31T23:59:59-14:00",
      "0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9:00 9:00", "at 9:00\0"],
 )  # fmt: skip

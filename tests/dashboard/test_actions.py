@@ -6,10 +6,10 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.dashboard import table
-from queuectl.dashboard.security import Policy
+from queuectl.dashboard.security import SESSION, Policy
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import Serve
-from tests.spool.given import put_finished
+from tests.spool.given import put_finished, read_log
 from tests.support import wait_for, workers
 
 
@@ -135,7 +135,7 @@ def test_deeds_over_a_filter_leave_held_jobs_held(spool: Spool, client: Client) 
 
 def offered(page: str) -> list[str]:
     """The deeds that a job's page has buttons for."""
-    return re.findall(r'data-verb="(\w+)"', page)
+    return re.findall(r'data-verb="([\w ]+)"', page)
 
 
 def test_a_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
@@ -144,31 +144,41 @@ def test_a_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
     spool.enqueue("true", id="held")
     spool.hold("held")
     put_finished(spool.layout, "gone")
+    put_finished(spool.layout, "good", "exit0", State.DONE)
+    put_finished(spool.layout, "broken", "invalid").write_text("{")
     client = serve()
-    assert offered(client.open("/jobs/free").text) == ["run", "first", "hold", "cancel"]
-    assert offered(client.open("/jobs/held").text) == ["release", "first", "cancel"]
-    assert offered(client.open("/jobs/gone").text) == ["retry", "drop"]
+    assert offered(client.open("/jobs/free").text) == ["run", "first", "hold", "change", "cancel"]
+    assert offered(client.open("/jobs/held").text) == ["release", "release at", "first", "change", "cancel"]
+    assert offered(client.open("/jobs/gone").text) == ["retry", "change", "drop"]
+    assert offered(client.open("/jobs/good").text) == ["retry", "change"]
+    assert offered(client.open("/jobs/broken").text) == ["change", "drop"]
     reader = serve(Policy(may_act=False))
     assert offered(reader.get("/jobs/free").text) == []
 
 
-@pytest.mark.parametrize("verb", ["hold", "release", "first"])
+@pytest.mark.parametrize("verb", ["hold", "release", "first", "set", "edit", "pause", "resume", "kill"])
 def test_the_safeguards_hold_for_each(spool: Spool, serve: Serve, verb: str) -> None:
-    """No GET, no foreign page, no forged token and no read-only dashboard moves a job."""
+    """No GET, no foreign page, no forged token and no read-only dashboard moves a job, or the queue."""
     before = spool.enqueue("true", id="x", run_at=LATER)
     if verb == "release":
         before = spool.hold("x")
     client = serve()
     client.open("/jobs/x")
-    path, form = f"/actions/{verb}", {"id": "x", "back": "/"}
+    if verb == "resume":
+        spool.pause()
+    was_paused = spool.is_paused()
+    given = {"set": {"priority": "3", "was_priority": "10"}, "edit": {"text": '{"command": "false"}'}}
+    path, form = f"/actions/{verb}", {"id": "x", "back": "/", "signal": "HUP", **given.get(verb, {})}
     assert client.get(f"{path}?id=x").status in (404, 405)
     assert client.post(path, form, Origin="http://evil.example").status == 403
     assert client.post(path, form, Host="evil.example").status in (400, 403, 421)
     assert client.post(path, {**form, "csrf": "0" * 32}).status == 403
-    reader = serve(Policy(may_act=False))
+    policy = Policy(may_act=False)
+    reader = serve(policy)
     reader.get("/jobs/x")
-    assert reader.post(path, {**form, "csrf": "0" * 32}).status == 403
-    assert spool.get("x").name == before.name
+    assert reader.post(path, {**form, "csrf": policy.csrf(reader.cookies[SESSION])}).status == 403
+    assert (spool.get("x").name, spool.get("x").fields) == (before.name, before.fields)
+    assert spool.is_paused() == was_paused
 
 
 @pytest.mark.parametrize("priority", ["", "-1", "1000", "x", "1.5", "9" * 30])
@@ -245,6 +255,22 @@ def test_cancel_ends_a_running_job(spool: Spool, client: Client) -> None:
         wait_for(lambda: spool.get("x").state is State.RUNNING, "the start")
         assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
         assert str(spool.get("x").result) == "cancelled"
+
+
+def test_a_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:
+    """The one that was chosen is sent to its processes; a job that waits has none, and `15` is no choice."""
+    spool.enqueue("trap 'echo caught; exit 3' USR1; echo ready; sleep 60 & wait", id="x", max_retries=0)
+    spool.enqueue("true", id="waits", run_at=LATER)
+    with workers(spool.path):
+        wait_for(lambda: "ready\n" in read_log(spool.layout, "x"), "the trap")
+        assert offered(client.open("/jobs/x").text) == ["kill", "cancel"]
+        for signal in ("", "NOPE", "15", "SIGUSR1"):
+            assert client.post("/actions/kill", {"id": "x", "signal": signal}).status == 400
+        assert "only a running job" in act(client, "/jobs/waits", "kill", id="waits", signal="USR1")
+        assert act(client, "/jobs/x", "kill", id="x", signal="USR1").startswith("Sent SIGUSR1 to x.")
+        wait_for(lambda: spool.get("x").state is State.DEAD, "the end")
+    assert str(spool.get("x").result) == "exit3"
+    assert "caught" in read_log(spool.layout, "x")
 
 
 def test_receipts_belong_to_who_acted(spool: Spool, client: Client) -> None:

@@ -357,3 +357,36 @@ def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> N
     wait_for(lambda: spool.counts().dead == 6, "the drop")
     window.go(client.address("/jobs/failed-1"))
     window.wait("#lines", "red output")
+
+
+def test_a_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client: Client, window: Browser) -> None:
+    """From the job's page to the form; a mistake stands beside what was typed; mended, it leads back to the job."""
+    spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
+    window.go(client.address("/jobs/x"))
+    window.wait(".deeds a", "Change").click()
+    window.wait("#f-timeout").type("long")
+    window.wait("#f-set_env").type("RATE=slow")
+    window.wait("button.primary", "Save").click()
+    window.wait("#wrong-timeout", "not a duration")
+    assert window.run("return document.getElementById('f-set_env').value") == "RATE=slow"
+    timeout = window.wait("#f-timeout")
+    assert timeout("return e.value") == "long"
+    timeout("e.value = ''")
+    timeout.type(f"5m{ENTER}")
+    window.wait("#receipts", "Changed x.")
+    assert window.address == client.address("/jobs/x")
+    assert (spool.get("x").fields or {}).items() >= {"timeout": 300, "env": {"RATE": "slow"}}.items()
+
+
+def test_the_queue_is_paused_and_goes_on(spool: Spool, client: Client, window: Browser) -> None:
+    """Two clicks pause it, one lets it go on without leaving the page."""
+    window.go(client.address())
+    window.wait("a.button", "Pause the queue").click()
+    window.wait("#f-reason").type(f"new disks{ENTER}")
+    window.wait(".alert.warn", "new disks")
+    assert spool.is_paused()
+    remember(window)
+    window.wait(".alert button", "Resume").click()
+    wait_for(lambda: not window.find(".alert.warn"), "the end of the pause")
+    assert not spool.is_paused()
+    assert is_same(window)

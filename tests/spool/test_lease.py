@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import portalocker
@@ -20,7 +21,7 @@ import pytest
 from queuectl.core.names import parse_worker
 from queuectl.spool import files, lease
 from queuectl.spool.layout import Layout
-from tests.spool.given import PROCESSES, locked_log
+from tests.spool.given import NOW, PROCESSES, locked_log
 from tests.support import environment, names, wait_for
 
 HOLDER = """
@@ -155,6 +156,42 @@ def test_what_a_worker_says_of_itself(layout: Layout) -> None:
         assert lease.is_worker_alive(layout, held.name)
     assert not lease.is_worker_alive(layout, held.name)
     assert names(Path(layout.workers)) == []
+
+
+def test_a_worker_says_once_that_it_stops(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file, still locked, says the rest and since when; where it cannot be written nothing happens."""
+    with lease.WorkerLease(layout, "web1", {"slots": 2}) as held:
+        before, status = lease.read_worker(layout, held.name), os.stat(layout.worker(held.name))
+        held.say_stopping(NOW)
+        held.say_stopping(NOW + timedelta(seconds=1))
+        assert lease.read_worker(layout, held.name) == {**before, "stopping_at": "20261124T034300.000Z"}
+        assert os.stat(layout.worker(held.name)).st_ino == status.st_ino
+        assert lease.is_worker_alive(layout, held.name)
+    with lease.WorkerLease(layout, "web1", {}) as held:
+        monkeypatch.setattr(os, "pwrite", full_disk)
+        held.say_stopping(NOW)
+        assert lease.is_worker_alive(layout, held.name)
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "no space")
+
+
+@pytest.mark.parametrize(
+    ("is_alive", "info", "is_busy", "is_paused", "state"),
+    [
+        (True, {}, True, False, "working"),
+        (True, {}, True, True, "working"),
+        (True, {}, False, False, "idle"),
+        (True, {}, False, True, "paused"),
+        (True, {"stopping_at": "20261124T034300.000Z"}, True, True, "stopping"),
+        (True, {"stopping_at": "20261124T034300.000Z"}, False, False, "stopping"),
+        (False, {"stopping_at": "20261124T034300.000Z"}, True, True, "gone"),
+    ],
+)
+def test_what_a_worker_does(is_alive: bool, info: dict[str, str], is_busy: bool, is_paused: bool, state: str) -> None:
+    """One word, the one that matters most."""
+    assert lease.state_of(info, is_alive=is_alive, is_busy=is_busy, is_paused=is_paused) == state
 
 
 def test_a_worker_that_failed_leaves_its_file(layout: Layout) -> None:

@@ -148,7 +148,7 @@ def test_workers_are_told(spool: Spool) -> None:
         put(spool.layout, running_name("a", worker=living.name), state=State.RUNNING)
         told = {info["worker"]: info for info in spool.workers()}
     assert (told[living.name]["alive"], told[living.name]["runs"], told[living.name]["slots"]) == (True, ["a", "b"], 2)
-    assert told["web1.1.gone"] == {"worker": "web1.1.gone", "alive": False, "runs": ["c"]}
+    assert told["web1.1.gone"] == {"worker": "web1.1.gone", "alive": False, "state": "gone", "runs": ["c"]}
 
 
 # --- acting

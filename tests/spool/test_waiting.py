@@ -84,7 +84,7 @@ def test_the_growth_of_a_log_ends_the_wait(spool: Spool, layout: Layout) -> None
     put(layout, running_name("x"), state=State.RUNNING)
     log = Path(layout.log("x"))
     log.touch()
-    with spool.watch([spool.get("x")], log=str(log)) as watch:
+    with spool.watch([spool.get("x")], logs=[str(log)]) as watch:
         started = Waiting(watch)
 
         def write() -> bool:
@@ -145,6 +145,21 @@ def test_without_events(spool: Spool, layout: Layout, monkeypatch: pytest.Monkey
         wait_for(lambda: watch._trigger is not None, "the attempt")
         path.rename(layout.job(State.DEAD, "20261124T034300.000Z-010-1-exit1-1.500s-x.json"))
         assert len(started.result()) == 1
+
+
+def test_a_log_is_looked_at_where_there_are_no_events(
+    spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait ends now and then, for whoever follows the log to look."""
+    import queuectl.spool.trigger as trigger
+
+    def refuse(*_: object) -> None:
+        raise OSError("no inotify")
+
+    monkeypatch.setattr(trigger, "_start_observer", refuse)
+    put(layout, running_name("x"), state=State.RUNNING)
+    with spool.watch([spool.get("x")], logs=[layout.log("x")]) as watch:
+        assert Waiting(watch).result() == []
 
 
 def test_several_that_time_out(spool: Spool, layout: Layout) -> None:

@@ -1,0 +1,55 @@
+"""The fields of a job as people type and read them: for `queuectl set`, and for the dashboard's form."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from queuectl.config import parse_exit_codes, parse_size
+from queuectl.core.body import FIELDS
+from queuectl.core.when import parse_duration, parse_when
+from queuectl.errors import UsageError
+
+CAN_BE_SET = tuple(name for name in FIELDS if name not in ("id", "env"))
+"""What `parse` knows. The variables of `env` are set one by one; an id never changes."""
+_NOTHING = ("", "none")
+
+
+def parse(name: str, text: str, now: datetime) -> Any:
+    """A field's value for `Spool.set_fields`; None takes it away. Raises UsageError.
+
+    What is no number, or out of its range, is for the job body's own check to say.
+    """
+    if name not in CAN_BE_SET:
+        keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)
+        raise UsageError(f"{name!r} cannot be set", hint=f"keys: {keys} env.NAME")
+    if name == "command":
+        return text
+    if text.strip().lower() in _NOTHING:
+        return None
+    if name == "run_at":
+        return parse_when(text, now)
+    if name in ("timeout", "backoff_max"):
+        seconds = parse_duration(text)
+        return int(seconds) if seconds.is_integer() else seconds
+    if name in ("retry_on", "no_retry_on"):
+        return list(parse_exit_codes(text))
+    if name == "max_log":
+        return parse_size(text)
+    if name in ("on_lost", "on_max_log"):
+        return text.strip().lower()
+    return text if name == "cwd" else _parse_number(name, text)
+
+
+def _parse_number(name: str, text: str) -> float:
+    try:
+        return float(text) if name.startswith("backoff_") else int(text)
+    except ValueError:
+        raise UsageError(f"not a number: {name}={text}") from None
+
+
+def shown(value: Any) -> str:
+    """A field's value as `parse` takes it; empty for none."""
+    if isinstance(value, list):
+        return ",".join(f"{item}" for item in value)
+    return "" if value is None else f"{value}"
