@@ -257,31 +257,36 @@ def looks_finished(name: str) -> bool:
 
 
 class Tally(NamedTuple):
-    """Of names of done/ and dead/: how often each (attempts, result, duration in milliseconds) occurs, and when."""
+    """Of names of done/ and dead/: how often each (attempts, result, duration in milliseconds) occurs.
+
+    `recent` are the times that were asked for, each finished_at without its Z, in no order.
+    """
 
     counts: Counter[tuple[int, Result, int]]
-    times: list[bytes]  # finished_at without its Z
+    recent: list[bytes]
 
 
-def tally_finished(text: bytes) -> Tally:
-    """Tally the names of done/ or dead/ in a text; foreign ones are left out.
+def tally_finished(text: bytes, since: datetime) -> Tally:
+    """Tally the names of done/ or dead/ in a text, with the times from `since` on; foreign ones are left out.
 
     In the text a byte up to 14 stands before each name and a byte 0 behind it. A few patterns over all of it are
     several times as fast as parsing each.
     """
     found = re.findall(_FINISHED_LOOSE, text)
-    times = [piece[1 - _TIME_LENGTH :] for piece in text.split(b"Z-")[:-1]]
-    if len(times) != len(found):  # what lies between the names can hold these letters too, or an id
-        times = [time for time in times if time[8:9] == b"T" and time[15:16] == b"."]
+    since_text = format_time(since).encode()[:-1]
+    pieces = text.split(b"Z-")[:-1]
+    if len(pieces) != len(found):  # an id, or what lies between the names, can hold these letters too
+        pieces = [piece for piece in pieces if piece[-11:-10] == b"T" and piece[-4:-3] == b"."]
+    recent = [time for piece in pieces if (time := piece[1 - _TIME_LENGTH :]) >= since_text]
     tally: Counter[tuple[int, Result, int]] = Counter()
     try:
-        if not len(found) == len(times) == text.count(b".json\0"):
+        if not len(found) == len(pieces) == text.count(b".json\0"):
             raise ValueError("there are foreign names among them")
         for fields, number in Counter(found).items():
             tally[_parse_fields(fields)] += number
     except ValueError:
-        return _tally_each(re.findall(_FINISHED_WHOLE, text))
-    return Tally(tally, times)
+        return _tally_each(re.findall(_FINISHED_WHOLE, text), since_text)
+    return Tally(tally, recent)
 
 
 def _parse_fields(fields: bytes) -> tuple[int, Result, int]:
@@ -291,9 +296,9 @@ def _parse_fields(fields: bytes) -> tuple[int, Result, int]:
     return int(attempts), Result.parse(result), int(duration[:-1].replace(".", ""))
 
 
-def _tally_each(names: Sequence[bytes]) -> Tally:
+def _tally_each(names: Sequence[bytes], since: bytes) -> Tally:
     fields = [b"-".join(name.split(b"-", 5)[2:5]) for name in names]
-    return Tally(Counter(map(_parse_fields, fields)), [name[: _TIME_LENGTH - 1] for name in names])
+    return Tally(Counter(map(_parse_fields, fields)), [name[: _TIME_LENGTH - 1] for name in names if name >= since])
 
 
 def count_finished(text: bytes) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
-_PIECE = 1 << 18  # bytes; more do not fit the cache of a core
+_PIECE = 1 << 21  # bytes: enough for the reader to need the interpreter but seldom
 
 
 def read_names(directory: str) -> Iterator[bytes]:
@@ -21,6 +21,7 @@ def read_names(directory: str) -> Iterator[bytes]:
     """
     read: SimpleQueue[bytes | OSError] = SimpleQueue()
     room: SimpleQueue[bool] = SimpleQueue()  # False: nobody wants more
+    room.put(True)
 
     def read_ahead() -> None:
         try:

@@ -49,7 +49,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
     tallies: dict[State, Counter[tuple[int, Result, int]]] = {state: Counter() for state in texts}
     for state, pieces in texts.items():
         for piece in pieces:
-            counts, times = tally_finished(piece)
+            counts, times = tally_finished(piece, recent.since)
             tallies[state].update(counts)
             recent.add(times)
     tally = tallies[State.DONE] + tallies[State.DEAD]
@@ -85,11 +85,14 @@ class _Recent:
 
     def __init__(self, now: datetime) -> None:
         self._now = now
+        self.since = now - timedelta(days=1)
         self.counts = {86400: 0, 3600: 0, 60: 0}
         self._first: bytes | None = None
 
     def add(self, times: list[bytes]) -> None:
-        for seconds in self.counts:
+        """Count these, all from `since` on."""
+        self.counts[86400] += len(times)
+        for seconds in (3600, 60):
             since = format_time(self._now - timedelta(seconds=seconds)).encode()[:-1]
             times = [time for time in times if time >= since]
             self.counts[seconds] += len(times)

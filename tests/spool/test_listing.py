@@ -26,6 +26,7 @@ def test_every_name_is_there(tmp_path: Path, number: int, has_getdents: bool, mo
     expected = {b"%05d.json" % count for count in range(number)}
     for name in expected:
         (tmp_path / os.fsdecode(name)).touch()
+    monkeypatch.setattr(listing, "_PIECE", 1 << 16)
     if not has_getdents:
         monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     pieces = list(listing.read_names(str(tmp_path)))
@@ -55,8 +56,9 @@ def test_an_error_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         list(listing.read_names(str(tmp_path)))
 
 
-def test_who_stops_early_leaves_no_thread(tmp_path: Path) -> None:
+def test_who_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader ends when nobody wants more."""
+    monkeypatch.setattr(listing, "_PIECE", 1 << 12)
     for count in range(9000):
         (tmp_path / f"{count:05d}.json").touch()
     pieces = listing.read_names(str(tmp_path))
