@@ -72,7 +72,7 @@ def _start_observer(places: Sequence[str], ring: Ring, overflow: Callable[[], No
                 return
             ring(None if event.is_directory else os.fsdecode(event.src_path))
 
-    observer = _make_observer(overflow)
+    observer = _make_observer(ring, overflow)
     for place in places:
         observer.schedule(Handler(), place)
     try:
@@ -83,12 +83,14 @@ def _start_observer(places: Sequence[str], ring: Ring, overflow: Callable[[], No
     return observer
 
 
-def _make_observer(overflow: Callable[[], None]) -> BaseObserver:
+def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
     """An observer that rings at once, even right after a job was claimed.
 
     Stock watchdog 7.1.0 keeps an IN_MOVED_FROM (every claim is one) for 0.5 s in the hope of its
     IN_MOVED_TO, and everything behind it; so that event is not asked for here
-    (tests/spool/test_trigger.py). `overflow` is called when the kernel's queue of events was full.
+    (tests/spool/test_trigger.py). And it hands each event through two more threads, which would be most of the
+    time until a job starts: here the thread that reads events rings. `overflow` is called when the kernel's queue
+    of events was full.
     """
     import sys
 
@@ -98,7 +100,7 @@ def _make_observer(overflow: Callable[[], None]) -> BaseObserver:
         return Observer()
     from watchdog.observers.api import BaseObserver
     from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-    from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
+    from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
 
     events = Mask(
         InotifyConstants.IN_MOVED_TO
@@ -111,6 +113,13 @@ def _make_observer(overflow: Callable[[], None]) -> BaseObserver:
     growth = Mask(InotifyConstants.IN_MODIFY | InotifyConstants.IN_DELETE_SELF)
 
     class Group(InotifyWatchGroup):
+        def on_event(self, event: InotifyEvent) -> None:
+            if event.is_delete_self:
+                super().on_event(event)  # with which the emitter ends
+            else:
+                path = os.path.join(self.path, event.name) if event.name else self.path
+                ring(None if event.is_directory else os.fsdecode(path))
+
         def on_queue_overflow(self) -> None:
             super().on_queue_overflow()
             overflow()
