@@ -10,10 +10,14 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core.body import MAX_BODY
 from queuectl.errors import DurabilityError
+
+if TYPE_CHECKING:
+    import ctypes
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_REPLACE, _EXCHANGE = 1, 2
@@ -145,14 +149,10 @@ def exchange(one: str, other: str) -> bool:
 
 def _renameat2(source: str, target: str, flag: int = _NO_REPLACE) -> int:
     """renameat2(2) with one flag; 0 or the error's number."""
-    import ctypes  # only where foreign files are taken in, and jobs edited
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
+    if not hasattr(_libc(), "renameat2"):
         return errno.ENOSYS
     at_cwd = -100
-    done = libc.renameat2(at_cwd, os.fsencode(source), at_cwd, os.fsencode(target), flag)
-    return 0 if done == 0 else ctypes.get_errno()
+    return _errno_of(_libc().renameat2(at_cwd, os.fsencode(source), at_cwd, os.fsencode(target), flag))
 
 
 def replace(path: str, data: bytes) -> None:
@@ -220,18 +220,27 @@ def sync_files(directory: str, paths: Sequence[str]) -> None:
 
 
 def _syncfs(directory: str) -> bool:
-    import ctypes  # only for bulk submits
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "syncfs"):
+    if not hasattr(_libc(), "syncfs"):
         return False
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if libc.syncfs(fd) == 0:
-            return True
-        code = ctypes.get_errno()
-        if code == errno.ENOSYS:
-            return False
-        raise OSError(code, os.strerror(code), directory)
+        code = _errno_of(_libc().syncfs(fd))
     finally:
         os.close(fd)
+    if code not in (0, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), directory)
+    return code == 0
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes  # only where foreign files are taken in, jobs edited, or many submitted
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _errno_of(result: int) -> int:
+    """0 or the error's number of the call that has just returned this."""
+    import ctypes
+
+    return 0 if result == 0 else ctypes.get_errno()
