@@ -159,9 +159,9 @@ def validate(obj: Mapping[str, Any]) -> Body:
 
 
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A job body with other fields laid over it; their variables join those of the body."""
+    """A job body with other fields laid over it; their variables join those of the body (None: there are none)."""
     merged = {**fields, **given}
-    if "env" in given and isinstance(fields.get("env"), dict):
+    if given.get("env") is not None and isinstance(fields.get("env"), dict):
         merged["env"] = {**fields["env"], **given["env"]}
     return merged
 

@@ -59,6 +59,8 @@ def test_set_what_the_body_says(spool: Spool) -> None:
     assert Path(job.path).stat().st_mode & 0o777 == 0o640
     assert names(spool.path / "tmp") == []
     assert 'fields="env,max_retries,timeout"' in read_log(spool.layout, "x")
+    spool.set_fields("x", env=None)
+    assert "env" not in body_of(spool)
 
 
 @pytest.mark.parametrize("changes", [{"timeout": -1}, {"priority": 1000}, {"command": ""}, {"run_at": "soon"}])
