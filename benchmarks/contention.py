@@ -1,9 +1,9 @@
 """Several workers of one slot each on one queue: what do they lose when another was first?
 
-`contend-N`: the CPU time that N workers spend in claims that come to nothing, in percent of all that they and
-their jobs spend. Each worker is the real command, with a stopwatch around the function that claims; the wall
-clock cannot tell it, as more workers than cores gain and lose for other reasons. How the rate grows with N is in
-`workers_x`.
+`contend-N`: the CPU time that N workers spend in claims that come to nothing, and in looks at names that are
+gone, in percent of all that they and their jobs spend. Each worker is the real command, with a stopwatch around
+the functions that do that; the wall clock cannot tell it, as more workers than cores gain and lose for other
+reasons. How the rate grows with N is in `workers_x`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,28 +95,30 @@ def _run(queue: Queue, workers: int) -> list[dict[str, float]]:
 
 
 def _worker(report: str, spool: str) -> None:
-    """In a process of its own: `queuectl worker start --drain` with a stopwatch around each claim."""
+    """In a process of its own: `queuectl worker start --drain` with a stopwatch around what finds a job gone."""
     from queuectl.cli.main import main
-    from queuectl.spool import claims
+    from queuectl.spool import claims, files
 
-    real = claims.claim
-    lost, seconds = [], []
+    seconds: list[float] = []
 
-    def claim(*arguments: Any, **named: Any) -> Any:
-        begun = time.thread_time()
-        found = real(*arguments, **named)
-        if found is None:
-            lost.append(1)
-            seconds.append(time.thread_time() - begun)
-        return found
+    def timed(function: Callable[..., Any], is_lost: Callable[[Any], bool]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            begun = time.thread_time()
+            found = function(*arguments)
+            if is_lost(found):
+                seconds.append(time.thread_time() - begun)
+            return found
 
-    claims.claim = claim
+        return call
+
+    claims.claim = timed(claims.claim, lambda found: found is None)
+    files.is_gone = timed(files.is_gone, bool)  # asked of names that other workers may have taken
     sys.argv = ["queuectl", "--spool", spool, "worker", "start", "--drain"]
     try:
         main()
     finally:
         with open(report, "w", encoding="ascii") as file:
-            json.dump({"lost": len(lost), "seconds": sum(seconds)}, file)
+            json.dump({"lost": len(seconds), "seconds": sum(seconds)}, file)
 
 
 if __name__ == "__main__":

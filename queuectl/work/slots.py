@@ -28,6 +28,7 @@ from queuectl.work.schedule import Schedule
 from queuectl.work.settle import Context, finish, reason_of, release, tell_passed, tell_refused
 
 _LOOK_AGAIN = 0.02  # seconds for which a look at the pause and the free space holds good
+_MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
 
 
@@ -58,6 +59,7 @@ class Slots:
         self.active_at = time.monotonic()  # when a slot last had a job
         self.has_worked = False  # since the main thread last looked
         self.failure: BaseException | None = None
+        self._has_rivals = False  # whether other workers have just been seen to take the same names
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._others = others
         self._wake = wake
@@ -188,6 +190,8 @@ class Slots:
                     claim = self._claim(name)
                     if claim is not None:
                         self._attempt(claim)
+                    else:
+                        self._has_rivals = True
                 finally:
                     self.active_at, self.has_worked = time.monotonic(), True
                     with self._lock:
@@ -222,7 +226,11 @@ class Slots:
         """
         busy: list[str] = []
         found = None
+        gone = 0
         while found is None and (text := self._schedule.take(now)) is not None:
+            if self._has_rivals and gone < _MOST_SKIPPED and files.is_gone(self.layout.job(State.PENDING, text)):
+                gone += 1  # for a quarter of what a claim costs that comes to nothing
+                continue
             name = PendingName.parse(text)
             if name is None:  # a dropped file that only looked like one of ours in a listing
                 self.suspects.append(text)
@@ -231,6 +239,7 @@ class Slots:
                 busy.append(text)
             else:
                 found = name
+        self._has_rivals = gone > 0
         for text in busy:
             self._schedule.offer(text, now)
         if found is not None:

@@ -8,12 +8,14 @@ import re
 import signal
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from queuectl import Spool, config
+from queuectl import Job, Spool, config
 from queuectl.core.names import FinishedName, PendingName, RunningName
-from queuectl.spool import clock, processes
+from queuectl.spool import claims, clock, processes
+from queuectl.spool.layout import Layout
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker
 
@@ -228,6 +230,27 @@ def test_a_job_that_obeys_term_has_the_grace_to_clean_up(spool: Spool, cli: Comm
     drain(spool)
     assert result(spool, "x") == "timeout"
     assert "cleaned" in output(spool, cli, "x")
+
+
+def test_after_a_lost_race_names_that_are_gone_are_not_claimed(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that finds one job taken looks whether the next are still there, and misses none that are."""
+    ids = sorted(job.id for job in spool.enqueue_many({"command": "true"} for _ in range(20)) if isinstance(job, Job))
+    claim = claims.claim
+    tried: list[str] = []
+
+    def lost_at_first(layout: Layout, name: PendingName, *others: Any) -> Any:
+        if not tried:
+            for path in sorted((spool.path / "pending").iterdir())[:15]:
+                path.unlink()
+        tried.append(name.id)
+        return claim(layout, name, *others)
+
+    monkeypatch.setattr(claims, "claim", lost_at_first)
+    with in_process(drain=True) as running:
+        wait_for(lambda: running.has("done", ids[-1]), "the last job")
+    assert tried == [ids[0], *ids[15:]]
 
 
 def test_a_daemon_left_behind_keeps_no_job_from_ending(spool: Spool, tmp_path: Path) -> None:
