@@ -23,7 +23,7 @@ from queuectl.core.names import (
     is_ignored,
     looks_pending,
 )
-from queuectl.core.result import State
+from queuectl.core.result import Result, State
 from queuectl.core.text import format_count, format_instant, format_seconds, format_size, format_when
 from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError, SpoolError
 from queuectl.spool import claims, files, lease, logs, pause, processes, query
@@ -121,7 +121,7 @@ def _of_job(layout: Layout, job: Job, name: PendingName, max_retries: int, at: d
         yield Reason("held", f"it is held; to let it go: queuectl release {name.id}")
     elif name.run_at > at and name.attempts:
         limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
-        last = _last_result(layout, name.id)
+        last = _last_result(layout, name)
         text = f"retry {name.attempts} of {limit} {format_when(name.run_at, at)}" + (f", after {last}" if last else "")
         yield Reason("retry", text, name.run_at)
     elif name.run_at > at:
@@ -129,17 +129,16 @@ def _of_job(layout: Layout, job: Job, name: PendingName, max_retries: int, at: d
         yield Reason("scheduled", text, name.run_at)
 
 
-def _last_result(layout: Layout, id: str) -> str | None:
-    """How its last attempt ended, by the last line of its log."""
+def _last_result(layout: Layout, name: PendingName) -> Result | None:
+    """How its last attempt ended, as far as its log tells."""
     try:
-        fd = os.open(layout.log(id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(layout.log(name.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        event, fields = logs.last_line(fd)
+        return logs.outcome_of(fd, name.attempts)
     finally:
         os.close(fd)
-    return str(logs.parse_outcome(fields) or "") or None if event == "end" else None
 
 
 def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) -> Iterator[Reason]:

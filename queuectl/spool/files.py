@@ -162,7 +162,11 @@ def replace(path: str, data: bytes) -> None:
     write_new(temporary, data)
     with contextlib.suppress(OSError):
         os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-    os.rename(temporary, path)
+    try:
+        os.rename(temporary, path)
+    except OSError:  # a directory lies there, say
+        remove(temporary)
+        raise
     sync_directory(os.path.dirname(path))
 
 

@@ -151,6 +151,14 @@ def last_line(fd: int) -> tuple[str, dict[str, str]]:
     return (match[1].decode(), _fields(match[2])) if match else ("", {})
 
 
+def outcome_of(fd: int, attempt: int) -> Result | None:
+    """How that attempt ended, if it is the last that an end line tells of."""
+    end = _rfind(fd, b"\n#queuectl end attempt=")
+    line = b"" if end is None else _line_at(fd, end + 1)
+    fields = _fields(line)
+    return parse_outcome(fields) if line.endswith(b"\n") and fields.get("attempt") == str(attempt) else None
+
+
 def is_last_attempt_open(fd: int) -> bool:
     """Whether the last attempt that began in this log has no end line."""
     start = _rfind(fd, b"#queuectl start attempt=")

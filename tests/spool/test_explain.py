@@ -55,7 +55,8 @@ def test_scheduled_retrying_held(spool: Spool, worker: str) -> None:
     put(spool.layout, PendingName(10, later, 0, "later"))
     put(spool.layout, PendingName(10, again, 2, "again"), max_retries=5)
     put(spool.layout, PendingName(10, HELD_AT, 0, "held"))
-    Path(spool.layout.log("again")).write_text("x\n\n#queuectl end attempt=2 started_at=x exit=7\n")
+    note = "#queuectl note attempt=2 ended_at=20261124T034312.420Z duration=0.532\n"  # which follows in a worker's log
+    Path(spool.layout.log("again")).write_text(f"x\n\n#queuectl end attempt=2 started_at=x exit=7\n{note}")
     scheduled, *_ = spool.explain("later").reasons
     assert (scheduled.reason, scheduled.until) == ("scheduled", later)
     (retry,) = spool.explain("again").reasons
