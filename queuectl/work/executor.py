@@ -31,7 +31,7 @@ from queuectl.core.result import TIMEOUT, Result
 from queuectl.spool import logs, processes
 from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim
-from queuectl.work.spawn import Spawner
+from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
 _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
@@ -101,7 +101,7 @@ class Executor:
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
         self._inherited = {key: value for key, value in os.environb.items() if key not in (*self._own, *_OF_ATTEMPT)}
-        self._common = _assign({**self._inherited, **self._own})  # what jobs have that set no variable themselves
+        self._common = strings(_assign({**self._inherited, **self._own}))  # of jobs that set no variable themselves
         self._null = _open_null()
         self._spawner = Spawner()
         self._trap_survives_signals = _runs_exit_trap_on_signal(self._spawner, self._null)
@@ -127,13 +127,13 @@ class Executor:
     def _must_wrap(self, command: str | tuple[str, ...]) -> bool:
         return isinstance(command, tuple) or self._trap_survives_signals or _LOSES_TRAP.search(command) is not None
 
-    def _environment_of(self, claim: Claim) -> list[bytes]:
+    def _environment_of(self, claim: Claim) -> Strings:
         values = (claim.name.id.encode(), b"%d" % claim.name.attempt, claim.token.encode())
         attempt = dict(zip(_OF_ATTEMPT, values, strict=True))
         if not claim.body.env:
-            return self._common + _assign(attempt)
+            return strings(_assign(attempt), self._common)
         wanted = {key.encode(): value.encode() for key, value in claim.body.env.items()}
-        return _assign({**self._inherited, **wanted, **self._own, **attempt})
+        return strings(_assign({**self._inherited, **wanted, **self._own, **attempt}))
 
 
 def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:
@@ -182,7 +182,7 @@ def _runs_exit_trap_on_signal(spawner: Spawner, null: int) -> bool:
     with open(output, "rb") as reader:
         try:
             words = [b"sh", b"-c", b"trap 'echo ran' 0;kill -15 $$;sleep 1"]
-            pid = spawner.spawn(SHELL.encode(), words, _assign(os.environb), {0: null, 1: its_output, 2: null})
+            pid = spawner.spawn(SHELL.encode(), words, strings(_assign(os.environb)), {0: null, 1: its_output, 2: null})
         finally:
             os.close(its_output)
         os.waitpid(pid, 0)
