@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -256,37 +255,44 @@ def looks_finished(name: str) -> bool:
     return name[19:21] == "Z-" and name[:8].isdigit() and name[4:8] < "1232" and name.endswith(SUFFIX)
 
 
-class Tally(NamedTuple):
-    """Of names of done/ and dead/: how often each (attempts, result, duration in milliseconds) occurs.
+class FinishedTally:
+    """How often each (attempts, result, milliseconds) occurs among names of done/ or dead/, and when the latest ended.
 
-    `recent` are the times that were asked for, each finished_at without its Z, in no order.
+    In a text a byte up to 14 stands before each name and a byte 0 behind it. A few patterns over all of it are
+    several times as fast as parsing each. Foreign names are left out.
     """
 
-    counts: Counter[tuple[int, Result, int]]
-    recent: list[bytes]
+    def __init__(self, since: datetime) -> None:
+        self._since = format_time(since).encode()[:-1]
+        self._numbers: Counter[bytes] = Counter()
+        self._values: dict[bytes, tuple[int, Result, int]] = {}
 
+    @property
+    def counts(self) -> Counter[tuple[int, Result, int]]:
+        return Counter({self._values[fields]: number for fields, number in self._numbers.items()})
 
-def tally_finished(text: bytes, since: datetime) -> Tally:
-    """Tally the names of done/ or dead/ in a text, with the times from `since` on; foreign ones are left out.
+    def add(self, text: bytes) -> list[bytes]:
+        """Tally the names in one text; when those finished that did at `since` or later, without the Z, in no order."""
+        found = re.findall(_FINISHED_LOOSE, text)
+        pieces = text.split(b"Z-")[:-1]
+        if len(pieces) != len(found):  # an id, or what lies between the names, can hold these letters too
+            pieces = [piece for piece in pieces if piece[-11:-10] == b"T" and piece[-4:-3] == b"."]
+        if len(found) == len(pieces) == text.count(b".json\0") and self._understand(found):
+            self._numbers.update(found)
+            return [time for piece in pieces if (time := piece[1 - _TIME_LENGTH :]) >= self._since]
+        names = re.findall(_FINISHED_WHOLE, text)
+        found = [b"-".join(name.split(b"-", 5)[2:5]) for name in names]
+        self._understand(found)
+        self._numbers.update(found)
+        return [name[: _TIME_LENGTH - 1] for name in names if name >= self._since]
 
-    In the text a byte up to 14 stands before each name and a byte 0 behind it. A few patterns over all of it are
-    several times as fast as parsing each.
-    """
-    found = re.findall(_FINISHED_LOOSE, text)
-    since_text = format_time(since).encode()[:-1]
-    pieces = text.split(b"Z-")[:-1]
-    if len(pieces) != len(found):  # an id, or what lies between the names, can hold these letters too
-        pieces = [piece for piece in pieces if piece[-11:-10] == b"T" and piece[-4:-3] == b"."]
-    recent = [time for piece in pieces if (time := piece[1 - _TIME_LENGTH :]) >= since_text]
-    tally: Counter[tuple[int, Result, int]] = Counter()
-    try:
-        if not len(found) == len(pieces) == text.count(b".json\0"):
-            raise ValueError("there are foreign names among them")
-        for fields, number in Counter(found).items():
-            tally[_parse_fields(fields)] += number
-    except ValueError:
-        return _tally_each(re.findall(_FINISHED_WHOLE, text), since_text)
-    return Tally(tally, recent)
+    def _understand(self, found: list[bytes]) -> bool:
+        """Learn what these fields mean; whether all mean something."""
+        try:
+            self._values |= {fields: _parse_fields(fields) for fields in set(found).difference(self._values)}
+        except ValueError:
+            return False
+        return True
 
 
 def _parse_fields(fields: bytes) -> tuple[int, Result, int]:
@@ -294,11 +300,6 @@ def _parse_fields(fields: bytes) -> tuple[int, Result, int]:
     if not re.fullmatch(rf"({_COUNT})-{_DURATION}", f"{attempts}-{duration}"):
         raise ValueError(f"not the fields of a name: {fields!r}")
     return int(attempts), Result.parse(result), int(duration[:-1].replace(".", ""))
-
-
-def _tally_each(names: Sequence[bytes], since: bytes) -> Tally:
-    fields = [b"-".join(name.split(b"-", 5)[2:5]) for name in names]
-    return Tally(Counter(map(_parse_fields, fields)), [name[: _TIME_LENGTH - 1] for name in names if name >= since])
 
 
 def count_finished(text: bytes) -> int:

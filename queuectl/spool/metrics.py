@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from queuectl.core.names import format_time, parse_time, tally_finished
-from queuectl.core.result import CANCELLED, INVALID, Result, State
+from queuectl.core.names import FinishedTally, format_time, parse_time
+from queuectl.core.result import CANCELLED, INVALID, State
 from queuectl.spool.layout import Layout
 from queuectl.spool.listing import read_names
 
@@ -46,12 +46,12 @@ def measure(layout: Layout, now: datetime) -> Metrics:
 def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metrics:
     """The same, of the names in done/ and dead/ in pieces of text as `read_names` has them."""
     recent = _Recent(now)
-    tallies: dict[State, Counter[tuple[int, Result, int]]] = {state: Counter() for state in texts}
+    tallies = {}
     for state, pieces in texts.items():
+        found = FinishedTally(recent.since)
         for piece in pieces:
-            counts, times = tally_finished(piece, recent.since)
-            tallies[state].update(counts)
-            recent.add(times)
+            recent.add(found.add(piece))
+        tallies[state] = found.counts
     tally = tallies[State.DONE] + tallies[State.DEAD]
     finished = tally.total()
     results: Counter[str] = Counter()

@@ -219,9 +219,9 @@ def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], for
     times = sorted(names.format_time(name.finished_at)[:-1].encode() for name in ours)
     for mark in (b"\0", b"\x08", b"\x0a"):
         text = b"".join(b"?Z-%b%b\0" % (mark, name) for name in mixed)
-        tally = names.tally_finished(text, names.parse_time("00010101T000000.000Z"))
+        tally = names.FinishedTally(names.parse_time("00010101T000000.000Z"))
         assert names.count_finished(text) == len(ours)
-        assert (tally.counts, sorted(tally.recent)) == (expected, times)
+        assert (sorted(tally.add(text)), tally.counts) == (times, expected)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,9 @@ def test_what_only_resembles_a_finished_job_is_not_counted(foreign: str) -> None
     assert names.count_finished(text) == 3
     counts = Counter({(1, Result.exit(0), 1): 3})
     for since, number in (("20261124T034300.120Z", 3), ("20261124T034300.121Z", 0)):
-        assert names.tally_finished(text, names.parse_time(since)) == (counts, [b"20261124T034300.120"] * number)
+        tally = names.FinishedTally(names.parse_time(since))
+        assert [tally.add(text), tally.add(ours)] == [[b"20261124T034300.120"] * number] * 2
+        assert tally.counts == counts + counts
 
 
 @pytest.mark.parametrize(
