@@ -50,9 +50,9 @@ def test_a_shell_that_would_call_a_signal_death_success_is_wrapped(
     """With bash as /bin/sh, killing everything leaves no end line that says exit=0."""
     need("bash")
     monkeypatch.setattr(executor, "SHELL", "/bin/bash")
-    claim = claim_of(spool, "sleep 600")
+    claim = claim_of(spool, "echo ready; sleep 600")
     run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
-    wait_for(lambda: logs.find_attempt(claim.log, claim.name))
+    wait_for(lambda: b"ready" in spool.log_path("x").read_bytes())  # a bash about to fork may hold the signal back
     os.killpg(run.pid, signal.SIGTERM)
     assert str(run.wait()) == "signal15"
     attempt = logs.find_attempt(claim.log, claim.name)
