@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
@@ -11,6 +10,7 @@ import click
 
 from queuectl import __version__
 from queuectl.cli.context import show_error
+from queuectl.cli.groups import LazyGroup
 from queuectl.errors import QueuectlError, SpoolError, UsageError
 
 _COMMANDS = {
@@ -57,36 +57,26 @@ Completion in bash, job ids too (zsh and fish likewise):
 """
 
 
-class LazyGroup(click.Group):
-    """Imports the module of a command only when that command is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
+class App(LazyGroup):
+    """The commands, and what somebody may have meant who asked for another."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in self.places and not args[0].startswith("-"):
             from difflib import get_close_matches
 
             from queuectl.cli.elsewhere import command_here
 
-            meant = command_here(args[0]) or next(iter(get_close_matches(args[0], _COMMANDS, n=1)), None)
+            meant = command_here(args[0]) or next(iter(get_close_matches(args[0], self.places, n=1)), None)
             hint = f"did you mean: queuectl {meant}" if meant else "see: queuectl --help"
             raise UsageError(f"no command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=App,
+    places=_COMMANDS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

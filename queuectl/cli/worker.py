@@ -1,4 +1,4 @@
-"""`queuectl worker`: start and list; stop is in its own module"""
+"""`queuectl worker`: start and list; stop is in a module of its own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, show_error
-from queuectl.cli.stop import stop
+from queuectl.cli.groups import LazyGroup
 from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
-from queuectl.spool import clock, shapes
+from queuectl.spool import clock
 from queuectl.spool.store import Spool
 
+_COMMANDS = {
+    "start": "queuectl.cli.worker:start",
+    "list": "queuectl.cli.worker:list_",
+    "stop": "queuectl.cli.stop:stop",
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, places=_COMMANDS)
 def worker() -> None:
     """Start, list and stop workers.
 
@@ -26,7 +32,7 @@ def worker() -> None:
     """
 
 
-@worker.command("start")
+@click.command("start")
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="Jobs to run at a time; 1 if not given."
 )
@@ -104,7 +110,7 @@ def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any])
     return os.EX_OK
 
 
-@worker.command("list")
+@click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
@@ -118,6 +124,8 @@ def list_(as_json: bool) -> None:
       queuectl worker list
       queuectl worker list --json | jq -r '.[] | select(.alive) | .worker'
     """
+    from queuectl.spool import shapes
+
     workers = list(open_spool().workers())
     if as_json:
         print_json([shapes.worker(worker) for worker in workers])
@@ -132,7 +140,9 @@ def list_(as_json: bool) -> None:
 
 
 def _row(worker: dict[str, Any], *, has_host: bool) -> tuple[str, ...]:
-    started_at = shapes.worker_started_at(worker)
+    from queuectl.spool.shapes import worker_started_at
+
+    started_at = worker_started_at(worker)
     return (
         worker["worker"],
         worker["state"],
@@ -142,6 +152,3 @@ def _row(worker: dict[str, Any], *, has_host: bool) -> tuple[str, ...]:
         f"{worker.get('host', '?')}" if has_host else "",
         " ".join(worker["runs"]) or "-",
     )
-
-
-worker.add_command(stop)
