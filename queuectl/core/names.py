@@ -54,14 +54,16 @@ _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION
 # The same among many names in one text, where a byte up to 14 stands before each and a byte 0 behind it. In bytes:
 # decoding millions would cost a quarter as much as listing them. A pattern that begins with its rarest letters is
 # the fastest: the ones that look back find nearly all names, `_FINISHED_WHOLE` finds them for certain.
-_DATE_TIME = r"\d{4}(?:0\d|1[0-2])[0-3]\dT\d{6}\.\d{3}Z-"
+_DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
 _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
-_FINISHED_LOOSE = _FINISHED_HEAD + rb"(\d+-\w+-[\d.]+s)-"
+_FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{19}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
+_TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
 _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-".encode()
 _FINISHED_WHOLE = (
     rf"[\0-\x0e]({_DATE_TIME}\d{{3}}-(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-[^\0]+\.json)(?=\0)"
 ).encode()
 _TIME_LENGTH = len("20261124T034300.120Z")
+_DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
 
 
 _compiled = cache(re.compile)
@@ -273,13 +275,12 @@ class FinishedTally:
 
     def add(self, text: bytes) -> list[bytes]:
         """Tally the names in one text; when those finished that did at `since` or later, without the Z, in no order."""
-        found = re.findall(_FINISHED_LOOSE, text)
-        pieces = text.split(b"Z-")[:-1]
-        if len(pieces) != len(found):  # an id, or what lies between the names, can hold these letters too
-            pieces = [piece for piece in pieces if piece[-11:-10] == b"T" and piece[-4:-3] == b"."]
-        if len(found) == len(pieces) == text.count(b".json\0") and self._understand(found):
+        found, times = re.findall(_FINISHED_LOOSE, text), re.findall(_TIME_LOOSE, text)
+        if len(times) != len(found):  # an id, or what lies between the names, can hold these letters too
+            times = [time for time in times if time[8:9] == b"T" and time[15:16] == b"."]
+        if len(found) == len(times) == text.count(b".json\0") and _are_times(times) and self._understand(found):
             self._numbers.update(found)
-            return [time for piece in pieces if (time := piece[1 - _TIME_LENGTH :]) >= self._since]
+            return [time for time in times if time >= self._since]
         names = re.findall(_FINISHED_WHOLE, text)
         found = [b"-".join(name.split(b"-", 5)[2:5]) for name in names]
         self._understand(found)
@@ -293,6 +294,14 @@ class FinishedTally:
         except ValueError:
             return False
         return True
+
+
+def _are_times(texts: list[bytes]) -> bool:
+    """Whether all of these look like times without the Z, as `_DATE_TIME` has them: column by column, in no time."""
+    text, length = b"".join(texts), _TIME_LENGTH - 1
+    if text.translate(_DIGITS_AS_0) != b"00000000T000000.000" * len(texts):
+        return False
+    return not text[4::length].strip(b"01") and not text[6::length].strip(b"0123")
 
 
 def _parse_fields(fields: bytes) -> tuple[int, Result, int]:

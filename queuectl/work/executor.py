@@ -40,6 +40,18 @@ CANNOT_RUN = 126
 _OF_ATTEMPT = (b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode())
 
 
+class _Environment(threading.local):
+    """An array of variables for each thread: those of an attempt, which change, stand before the others."""
+
+    def __init__(self, others: list[bytes]) -> None:
+        self.array = strings([b""] * len(_OF_ATTEMPT) + others)
+
+    def of(self, attempt: Mapping[bytes, bytes]) -> Strings:
+        """The array, which is this thread's until it asks again."""
+        self.array[: len(_OF_ATTEMPT)] = [b"%b=%b" % variable for variable in attempt.items()]
+        return self.array
+
+
 @dataclass(slots=True, eq=False)
 class Execution:
     """A command under way. `stop` ends it; `reason` is then why: `timeout`, `release`, `cancelled` or `max-log`."""
@@ -101,7 +113,7 @@ class Executor:
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
         self._inherited = {key: value for key, value in os.environb.items() if key not in (*self._own, *_OF_ATTEMPT)}
-        self._common = strings(_assign({**self._inherited, **self._own}))  # of jobs that set no variable themselves
+        self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
         self._trap_survives_signals = _runs_exit_trap_on_signal(self._spawner, self._null)
@@ -131,7 +143,7 @@ class Executor:
         values = (claim.name.id.encode(), b"%d" % claim.name.attempt, claim.token.encode())
         attempt = dict(zip(_OF_ATTEMPT, values, strict=True))
         if not claim.body.env:
-            return strings(_assign(attempt), self._common)
+            return self._common.of(attempt)
         wanted = {key.encode(): value.encode() for key, value in claim.body.env.items()}
         return strings(_assign({**self._inherited, **wanted, **self._own, **attempt}))
 

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from functools import lru_cache
 from typing import Any, TextIO
 
 from queuectl.core.names import format_rfc3339
@@ -13,6 +14,12 @@ from queuectl.core.text import printable
 from queuectl.spool import clock
 
 _PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
+
+
+@lru_cache(maxsize=1)
+def _time_of_day(second: int) -> str:
+    """Local time, of seconds since 1970."""
+    return time.strftime("%H:%M:%S", time.localtime(second))
 
 
 class Report:
@@ -26,6 +33,7 @@ class Report:
         self._style = style
         self._is_labelled = is_labelled
         self._stream = stream or sys.stderr
+        self._must_flush = not getattr(self._stream, "line_buffering", False)
         self._lock = threading.Lock()
         self._said: set[str] = set()
 
@@ -37,12 +45,15 @@ class Report:
             head = {"at": format_rfc3339(clock.now()), "worker": self.worker, "event": event, "job": job}
             line = json.dumps({**head, **fields, "message": text})
         else:
-            at = time.strftime("%H:%M:%S") + (f"  {self.worker or '-':<13}" if self._is_labelled else "")
-            line = printable(" ".join(f"{at}  {event:<8} {job or '':<14} {text}".split("\n"))).rstrip()
+            label = f"  {self.worker or '-':<13}" if self._is_labelled else ""
+            line = f"{_time_of_day(int(time.time()))}{label}  {event:<8} {job or '':<14} {text}".rstrip()
+            if not line.isprintable():
+                line = printable(" ".join(line.split("\n")))
         with self._lock:
             try:
                 self._stream.write(line + "\n")
-                self._stream.flush()
+                if self._must_flush:
+                    self._stream.flush()
             except (OSError, ValueError):
                 pass  # nobody listens any more; the jobs matter more
 

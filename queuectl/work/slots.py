@@ -59,7 +59,7 @@ class Slots:
         self.active_at = time.monotonic()  # when a slot last had a job
         self.has_worked = False  # since the main thread last looked
         self.failure: BaseException | None = None
-        self._has_rivals = False  # whether other workers have just been seen to take the same names
+        self._has_rivals = False  # whether a claim or a look has just found nothing: others may take the same names
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._others = others
         self._wake = wake

@@ -24,19 +24,9 @@ def _check(code: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def strings(items: Sequence[bytes], after: Strings | None = None) -> Strings:
-    """An array of C strings with NULL at its end, as arguments and environments are.
-
-    Those of the array `after` stand before them; it must live as long as this one, for only its pointers are
-    copied, which takes a fraction of the time.
-    """
-    number = len(after) - 1 if after is not None else 0
-    array = (ctypes.c_char_p * (number + len(items) + 1))()
-    if after is not None:
-        ctypes.memmove(array, after, number * ctypes.sizeof(ctypes.c_char_p))
-    for index, item in enumerate(items, number):
-        array[index] = item
-    return array
+def strings(items: Sequence[bytes]) -> Strings:
+    """An array of C strings with NULL at its end, as arguments and environments are."""
+    return (ctypes.c_char_p * (len(items) + 1))(*items)
 
 
 class Spawner:
