@@ -18,7 +18,7 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
-        if isinstance(end.code, int) and _is_written():
+        if isinstance(end.code, int) and (_is_written() or end.code):  # a failure has been told, and keeps its code
             os._exit(end.code)
         raise
 

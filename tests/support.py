@@ -45,8 +45,9 @@ def need(*programs: str) -> None:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This environment without any setting of queuectl."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("QUEUECTL_")}
+    """This environment without any setting of queuectl, and with the buffers that Python gives to users."""
+    theirs = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    clean = {key: value for key, value in theirs.items() if not key.startswith("QUEUECTL_")}
     return {**clean, **extra}
 
 

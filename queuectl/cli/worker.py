@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import Any
 
 import click
@@ -133,16 +134,13 @@ def list_(as_json: bool) -> None:
         import socket
 
         hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
-        rows = [_row(worker, has_host=bool(hosts)) for worker in workers]
+        rows = [_row(worker, shapes.worker_started_at(worker), has_host=bool(hosts)) for worker in workers]
         print_table(("WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "HOST", "RUNS"), rows)
     else:
         note("no workers; start one: queuectl worker start")
 
 
-def _row(worker: dict[str, Any], *, has_host: bool) -> tuple[str, ...]:
-    from queuectl.spool.shapes import worker_started_at
-
-    started_at = worker_started_at(worker)
+def _row(worker: dict[str, Any], started_at: datetime | None, *, has_host: bool) -> tuple[str, ...]:
     return (
         worker["worker"],
         worker["state"],

@@ -56,8 +56,8 @@ _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION
 # the fastest: the ones that look back find nearly all names, `_FINISHED_WHOLE` finds them for certain.
 _DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
 _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
-_FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{19}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
+_FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{8}T.{6}\..{3}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
 _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-".encode()
 _FINISHED_WHOLE = (
     rf"[\0-\x0e]({_DATE_TIME}\d{{3}}-(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-[^\0]+\.json)(?=\0)"
@@ -278,6 +278,7 @@ class FinishedTally:
         found, times = re.findall(_FINISHED_LOOSE, text), re.findall(_TIME_LOOSE, text)
         if len(times) != len(found):  # an id, or what lies between the names, can hold these letters too
             times = [time for time in times if time[8:9] == b"T" and time[15:16] == b"."]
+        # Now every time of what was found is among them, so equal numbers mean that there are no others.
         if len(found) == len(times) == text.count(b".json\0") and _are_times(times) and self._understand(found):
             self._numbers.update(found)
             return [time for time in times if time >= self._since]
@@ -297,7 +298,7 @@ class FinishedTally:
 
 
 def _are_times(texts: list[bytes]) -> bool:
-    """Whether all of these look like times without the Z, as `_DATE_TIME` has them: column by column, in no time."""
+    """Whether all of these look like times without the Z, as `_DATE_TIME` has them; column by column."""
     text, length = b"".join(texts), _TIME_LENGTH - 1
     if text.translate(_DIGITS_AS_0) != b"00000000T000000.000" * len(texts):
         return False

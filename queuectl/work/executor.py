@@ -48,7 +48,8 @@ class _Environment(threading.local):
 
     def of(self, attempt: Mapping[bytes, bytes]) -> Strings:
         """The array, which is this thread's until it asks again."""
-        self.array[: len(_OF_ATTEMPT)] = [b"%b=%b" % variable for variable in attempt.items()]
+        for index, variable in enumerate(_assign(attempt)):
+            self.array[index] = variable
         return self.array
 
 

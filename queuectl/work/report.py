@@ -33,7 +33,6 @@ class Report:
         self._style = style
         self._is_labelled = is_labelled
         self._stream = stream or sys.stderr
-        self._must_flush = not getattr(self._stream, "line_buffering", False)
         self._lock = threading.Lock()
         self._said: set[str] = set()
 
@@ -48,12 +47,11 @@ class Report:
             label = f"  {self.worker or '-':<13}" if self._is_labelled else ""
             line = f"{_time_of_day(int(time.time()))}{label}  {event:<8} {job or '':<14} {text}".rstrip()
             if not line.isprintable():
-                line = printable(" ".join(line.split("\n")))
+                line = printable(line.replace("\n", " "))
         with self._lock:
             try:
                 self._stream.write(line + "\n")
-                if self._must_flush:
-                    self._stream.flush()
+                self._stream.flush()
             except (OSError, ValueError):
                 pass  # nobody listens any more; the jobs matter more
 

@@ -225,6 +225,25 @@ def test_the_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
     assert first.splitlines()[:7] == second.splitlines()[:7]
 
 
+@pytest.mark.parametrize(
+    ("target", "code", "expected"),
+    [("/dev/stdout", 0, 0), ("/dev/stdout", 3, 3), ("/dev/full", 0, 120), ("/dev/full", 3, 3)],
+)
+def test_the_process_ends_at_once_but_not_before_all_is_written(
+    tmp_path: Path, target: str, code: int, expected: int
+) -> None:
+    """What a command left unflushed gets to its reader; an output that is full is no success, and hides no failure."""
+    script = (
+        "import atexit, sys; from queuectl import __main__; from queuectl.cli import main\n"
+        "atexit.register(print, 'taken apart', file=sys.stderr)\n"
+        f"main.main = lambda: (sys.stdout.write('unflushed'), sys.exit({code}))\n"
+        "__main__.run()"
+    )
+    done = run_shell(f'{sys.executable} -c "{script}" >{target}', tmp_path)
+    assert (done.returncode, done.stdout) == (expected, "unflushed" if target == "/dev/stdout" else "")
+    assert ("taken apart" in done.stderr) == (expected == 120)
+
+
 def test_interrupt(spool: Spool, cli: CommandLine) -> None:
     """Ctrl-C ends a command with 130 and not a word."""
     reading, writing = os.pipe()

@@ -230,6 +230,8 @@ def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], for
         "99999999T999999.999Z-010-1-exit0-1.000s-x.json", "20261124T034300.120Z-010-1-exit999-1.000s-x.json",
         "20261124T034300.120Z-010-01-exit0-1.000s-x.json", "x20261124T034300.120Z-010-1-exit0-1.000s-x.json",
         "20261124T034300.120Z-010-1-exit0-1.000s-x.json~", "notes.json", "Z-.json",
+        "abcdefghijklmnopqrsZ-010-1-exit0-1.000s-20261124T034300.120Z-x.json",
+        "abcdefghTijklmn.opqZ-010-1-exit0-1.000s-x.json",
     ],
 )  # fmt: skip
 def test_what_only_resembles_a_finished_job_is_not_counted(foreign: str) -> None:
