@@ -37,9 +37,6 @@ HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 HELD_FROM = "9999"
 """How the run_at of every held job begins, and no other."""
 
-PENDING_MARK = slice(23, 25)
-"""Where every name of ours in pending/ has `Z-`, and hardly any other."""
-
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # no 24:00, which newer Pythons would take for the next day
 _COUNT = r"0|[1-9]\d{0,5}"
@@ -57,6 +54,8 @@ _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION
 _DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
 _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
+PENDING_AMONG = r"\x08(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
+"""Names that look like ours in pending/, in a text where a byte 8, quickly found, stands before each and a 0 behind."""
 _FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{8}T.{6}\..{3}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
 _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-".encode()
 _FINISHED_WHOLE = (
@@ -246,10 +245,14 @@ def _is_day(text: str) -> bool:
     return True
 
 
-def split_pending(names: list[str]) -> tuple[list[str], list[str]]:
-    """Those that look like names of pending/ at first sight, and the others; `looks_pending` has the last word."""
-    ours = [name for name in names if name[PENDING_MARK] == "Z-"]
-    return ours, [] if len(ours) == len(names) else [name for name in names if name[PENDING_MARK] != "Z-"]
+def are_pending(names: list[bytes]) -> bool:
+    """Whether `is_pending` holds for all of these, which `PENDING_AMONG` has found: much faster than asking of each."""
+    return (
+        all(_is_day(day.decode()) for day in {name[4:12] for name in names})
+        and max({name[13:15] for name in names}, default=b"") < b"24"
+        and max({name[15:17] for name in names}, default=b"") < b"60"
+        and max({name[17:19] for name in names}, default=b"") < b"60"
+    )
 
 
 def looks_finished(name: str) -> bool:

@@ -1,15 +1,21 @@
-"""The names in a directory of millions as text: an object for each would cost more than the kernel's own work."""
+"""The names in a directory of millions, by patterns over the kernel's records: one by one they cost far more."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+import re
+import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
 _PIECE = 1 << 21  # bytes: enough for the reader to need the interpreter but seldom
+_HEAD = struct.Struct("=QqHB")  # of a record: inode, offset, length of the record, kind; the name and a byte 0 follow
+_DOTS = 48  # bytes of the records of `.` and `..`
+_REGULAR = 8  # the kind of a regular file, where a file system tells
 
 
 def read_names(directory: str) -> Iterator[bytes]:
@@ -44,6 +50,27 @@ def read_names(directory: str) -> Iterator[bytes]:
         room.put(False)
 
 
+def read_split(directory: str, pattern: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The names in a directory, in no order, in pieces of some thousands: those of a kind, and all others.
+
+    `pattern` has one group, the name; a byte 8 stands before it (a regular file, in a record) and a byte 0 behind it.
+    """
+    compiled = re.compile(pattern.encode())
+    for piece in read_names(directory):
+        found = compiled.findall(piece)
+        others: list[bytes] = []
+        if not _is_all(piece, found):
+            names = _walk(piece)
+            found = [name for name in names if compiled.fullmatch(b"\b%b\0" % name)]
+            others = list(set(names).difference(found, (b".", b"..")))
+        yield found, others
+
+
+def decode(names: list[bytes]) -> list[str]:
+    """Many names as `os.fsdecode` has each of them."""
+    return os.fsdecode(b"\0".join(names)).split("\0") if names else []
+
+
 def as_text(names: Iterable[bytes]) -> bytes:
     """Names that were listed otherwise, in one piece."""
     return b"\0%b\0" % b"\0".join(names)
@@ -52,7 +79,7 @@ def as_text(names: Iterable[bytes]) -> bytes:
 def _records(directory: str) -> Iterator[bytes]:
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "getdents64"):  # glibc before 2.30
-        yield as_text(os.listdir(os.fsencode(directory)))
+        yield b"".join(map(_record, os.listdir(os.fsencode(directory))))
         return
     buffer = ctypes.create_string_buffer(_PIECE)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -65,3 +92,32 @@ def _records(directory: str) -> Iterator[bytes]:
                 raise OSError(code, os.strerror(code), directory)
     finally:
         os.close(fd)
+
+
+def _record_length(length: int) -> int:
+    """Bytes of the record of a name that long: the kernel fills them up to a multiple of 8, on every file system."""
+    return (_HEAD.size + length + 1 + 7) // 8 * 8
+
+
+def _record(name: bytes) -> bytes:
+    """A record as the kernel makes them."""
+    length = _record_length(len(name))
+    return (_HEAD.pack(0, 0, length, _REGULAR) + name).ljust(length, b"\0")
+
+
+def _is_all(piece: bytes, names: list[bytes]) -> bool:
+    """Whether a piece of records holds nothing but these, by their lengths; and `.` and `..`, which come first."""
+    dots = _DOTS if piece.startswith(b".\0", _HEAD.size) else 0
+    return dots + sum(_record_length(size) * number for size, number in Counter(map(len, names)).items()) == len(piece)
+
+
+def _walk(piece: bytes) -> list[bytes]:
+    """The names in records, one by one."""
+    names = []
+    at = 0
+    while at < len(piece):
+        _, _, length, _ = _HEAD.unpack_from(piece, at)
+        start = at + _HEAD.size
+        names.append(piece[start : piece.index(b"\0", start)])
+        at += length
+    return names

@@ -16,6 +16,7 @@ from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import (
     HELD_FROM,
+    PENDING_AMONG,
     SUFFIX,
     FinishedName,
     Name,
@@ -33,7 +34,7 @@ from queuectl.core.result import State
 from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool import files
 from queuectl.spool.layout import STATES, Layout
-from queuectl.spool.listing import read_names
+from queuectl.spool.listing import read_names, read_split
 
 _PARSERS = {
     State.PENDING: PendingName.parse,
@@ -66,6 +67,11 @@ def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator
     with os.scandir(layout.directory(state)) as entries:
         while names := [entry.name for entry in islice(entries, piece)]:
             yield names
+
+
+def iterate_pending(layout: Layout) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The names in pending/, in pieces of some thousands: those that look like ours, and all others."""
+    return read_split(layout.directory(State.PENDING), PENDING_AMONG)
 
 
 class Counts(NamedTuple):

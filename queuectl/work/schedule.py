@@ -7,16 +7,19 @@ there may be more than the window shows, so that the caller lists the directory 
 from __future__ import annotations
 
 import heapq
+import os
 from bisect import insort
 from collections.abc import Iterable
+from operator import itemgetter
 
-from queuectl.core.names import HELD_FROM, PENDING_MARK, is_pending, split_pending
+from queuectl.core.names import HELD_FROM, are_pending, is_pending
+from queuectl.spool.listing import decode
 
 WINDOW = 30_000
 """Names kept: at about 110 bytes each, 3 MB."""
 
 _RUN_AT = slice(4, 24)
-_BEHIND_ALL = "\U0010ffff"  # in text order
+_BEHIND_ALL = b"\xff"  # in the order of names as bytes
 
 
 class Schedule:
@@ -46,50 +49,46 @@ class Schedule:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def refill(self, listing: Iterable[list[str]], now: str) -> list[str]:
-        """Start anew from a whole listing, in pieces and in any order. Returns what proved to be no name of ours.
+    def refill(self, listing: Iterable[list[bytes]], now: str) -> list[str]:
+        """Start anew from a whole listing of what looks like ours, in pieces and in any order.
 
-        Of a million names nearly all are dropped after three comparisons; only what is kept is looked at closely.
+        Returns what proved to be no name of ours. Of a million names nearly all are dropped after two comparisons;
+        only what is kept is looked at closely.
         """
-        window = self._window
-        ready: list[str] = []
-        later: list[tuple[str, str]] = []
-        foreign: list[str] = []
+        window, moment, held_from = self._window, now.encode(), HELD_FROM.encode()
+        ready: list[bytes] = []
+        later: list[bytes] = []
+        foreign: list[bytes] = []
         limit = horizon = _BEHIND_ALL
         for names in listing:
-            edge = min(horizon, HELD_FROM)
-            few = [name for name in names if name < limit or name[_RUN_AT] > now or name[PENDING_MARK] != "Z-"]
-            ours, others = split_pending(few)
-            foreign += others
-            foreign += [name for name in ours if name[_RUN_AT] >= HELD_FROM and not is_pending(name)]
-            ready += [name for name in ours if name < limit and name[_RUN_AT] <= now]
-            later += [(name[_RUN_AT], name) for name in ours if now < name[_RUN_AT] < edge]
+            beyond = [name for name in names if name[_RUN_AT] > moment]
+            due = [name for name in names if name[_RUN_AT] <= moment] if beyond else names
+            ready += [name for name in due if name < limit]
+            edge = min(horizon, held_from)
+            later += [name for name in beyond if name[_RUN_AT] < edge]
+            _drop_foreign([name for name in beyond if name[_RUN_AT] >= held_from], foreign)
             if len(ready) >= 2 * window:
                 ready.sort()
                 del ready[window:]
                 limit = ready[-1]
             if len(later) >= 2 * window:  # by names of ours alone: a time that does not exist never comes
-                foreign += [name for _, name in later if not is_pending(name)]
-                later = heapq.nsmallest(window, [item for item in later if is_pending(item[1])])
-                horizon = later[-1][0] if len(later) == window else _BEHIND_ALL
-        foreign += [name for name in (*ready, *(name for _, name in later)) if not is_pending(name)]
-        if foreign:
-            ready = [name for name in ready if is_pending(name)]
-            later = [item for item in later if is_pending(item[1])]
+                later = _soonest(window, _drop_foreign(later, foreign))
+                horizon = later[-1][_RUN_AT] if len(later) == window else _BEHIND_ALL
+        ready, later = _drop_foreign(ready, foreign), _drop_foreign(later, foreign)
         ready.sort()
-        self._last_ready = None
-        if limit != _BEHIND_ALL or len(ready) > window:
-            del ready[window:]
-            self._last_ready = ready[-1] if ready else limit
-        ready.reverse()
+        is_cut = limit != _BEHIND_ALL or len(ready) > window
+        del ready[window:]
+        self._last_ready = os.fsdecode(ready[-1] if ready else limit) if is_cut else None
         if len(later) > window:
-            later = heapq.nsmallest(window, later)
-            horizon = later[-1][0]
-        self._last_later = horizon if horizon != _BEHIND_ALL else None
-        heapq.heapify(later)
-        self._ready, self._later = ready, later
-        self._known = {*ready, *(name for _, name in later)}
-        return foreign
+            later = _soonest(window, later)
+            horizon = later[-1][_RUN_AT]
+        self._last_later = horizon.decode() if horizon != _BEHIND_ALL else None
+        self._ready = decode(ready)
+        self._ready.reverse()
+        self._later = [(name[_RUN_AT], name) for name in decode(later)]
+        heapq.heapify(self._later)
+        self._known = {*self._ready, *(name for _, name in self._later)}
+        return decode(foreign)
 
     def offer(self, name: str, now: str) -> None:
         """Add one name that has appeared, unless it lies beyond the window or its job is held."""
@@ -133,6 +132,20 @@ class Schedule:
     def _is_beyond_horizon(self, now: str) -> bool:
         """Whether jobs are due by now that the heap of later ones had no room for."""
         return self._last_later is not None and self._last_later <= now
+
+
+def _drop_foreign(names: list[bytes], foreign: list[bytes]) -> list[bytes]:
+    """Those that are names of ours; what only looks like one is added to `foreign`."""
+    if are_pending(names):
+        return names
+    ours = {name for name in names if is_pending(os.fsdecode(name))}
+    foreign += [name for name in names if name not in ours]
+    return [name for name in names if name in ours]
+
+
+def _soonest(number: int, names: list[bytes]) -> list[bytes]:
+    """The first of these in the order of their times."""
+    return sorted(names, key=itemgetter(_RUN_AT))[:number]
 
 
 class _Descending(str):

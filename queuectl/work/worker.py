@@ -21,6 +21,7 @@ from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
 from queuectl.spool import claims, lease, processes, query, rescue, trust
+from queuectl.spool.listing import decode
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
@@ -352,8 +353,8 @@ class Worker:
         self._slots.must_list = False
         foreign: list[str] = []
         fresh = Schedule()
-        lookalikes = fresh.refill(self._claimable(foreign), format_time(self.context.now()))
-        foreign += [name for name in lookalikes if not is_ignored(name)]
+        foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+        foreign = [name for name in foreign if not is_ignored(name)]
         self._dropbox.keep_only(set(foreign))
         drops = [name for name in foreign if name not in self._dropbox]
         for name in self._look_at_drops(drops[:_BATCH]):
@@ -361,12 +362,13 @@ class Worker:
         self._slots.install(fresh)
         return drops[_BATCH:]
 
-    def _claimable(self, foreign: list[str]) -> Iterator[list[str]]:
-        """The names in pending/; those of files that are waited for are added to `foreign` instead."""
-        waiting = set(self._dropbox)
-        for names in query.iterate_names(self.layout, State.PENDING):
+    def _claimable(self, foreign: list[str]) -> Iterator[list[bytes]]:
+        """What looks like ours in pending/; all others, and the names of files that are waited for, go to `foreign`."""
+        waiting = set(map(os.fsencode, self._dropbox))
+        for names, others in query.iterate_pending(self.layout):
+            foreign += decode(others)
             if waiting:
-                foreign += [name for name in names if name in waiting]
+                foreign += decode([name for name in names if name in waiting])
                 names = [name for name in names if name not in waiting]  # noqa: PLW2901 - what is left of them
             yield names
 

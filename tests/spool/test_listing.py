@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from queuectl.core.names import PENDING_AMONG
 from queuectl.spool import listing
 
 
@@ -34,6 +35,37 @@ def test_every_name_is_there(tmp_path: Path, number: int, has_getdents: bool, mo
     assert sum(piece.count(b".json\0") for piece in pieces) == number
     if has_getdents and number > 1:
         assert len(pieces) > 1
+
+
+@pytest.mark.parametrize("has_getdents", [True, False])
+def test_names_of_a_kind_and_all_others(tmp_path: Path, has_getdents: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name is told once, on the right side, whatever its length, its kind of file or the bytes in it."""
+    ours = {b"%03d-20261124T034300.120Z-0-%b.json" % (n % 1000, b"x" * (n % 100 + 1)) for n in range(5000)}
+    others = {b"%b.txt" % (b"y" * length) for length in range(1, 252)}
+    others |= {
+        b".hidden",
+        b"\xff.json",
+        b"a\nb.json",
+        b"x\b010-20261124T034300.120Z-0-y.json",
+        b"010-20261124T034300.120Z-0-y",
+    }
+    for name in (ours | others) - {min(ours), max(ours)}:
+        open(os.path.join(os.fsencode(tmp_path), name), "wb").close()
+    os.mkdir(os.path.join(os.fsencode(tmp_path), min(ours)))
+    os.symlink("nowhere", os.path.join(os.fsencode(tmp_path), max(ours)))
+    monkeypatch.setattr(listing, "_PIECE", 1 << 16)
+    if not has_getdents:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    pieces = list(listing.read_split(str(tmp_path), PENDING_AMONG))
+    assert sorted(name for found, _ in pieces for name in found) == sorted(ours)
+    assert sorted(name for _, rest in pieces for name in rest) == sorted(others)
+
+
+def test_names_of_a_kind_alone(tmp_path: Path) -> None:
+    """So it is with no other name between them, and with none at all."""
+    assert [pair for pair in listing.read_split(str(tmp_path), PENDING_AMONG) if any(pair)] == []
+    (tmp_path / "010-20261124T034300.120Z-0-y.json").touch()
+    assert list(listing.read_split(str(tmp_path), PENDING_AMONG)) == [([b"010-20261124T034300.120Z-0-y.json"], [])]
 
 
 def test_a_directory_that_is_gone(tmp_path: Path) -> None:

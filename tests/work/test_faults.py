@@ -115,7 +115,7 @@ def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million jobs for tomorrow cost an idle worker next to nothing; a change is found although nothing rings."""
-    list_names, may_change = query.iterate_names, Worker._may_have_changed
+    list_names, may_change = query.iterate_pending, Worker._may_have_changed
     beats: list[None] = []
     listings: list[None] = []
 
@@ -127,7 +127,7 @@ def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
         beats.append(None)
         return may_change(worker)
 
-    monkeypatch.setattr(query, "iterate_names", counted)
+    monkeypatch.setattr(query, "iterate_pending", counted)
     monkeypatch.setattr(Worker, "_may_have_changed", asked)
     monkeypatch.setattr(inotify_c.InotifyFD, "_parse_event_buffer", staticmethod(lambda _: iter([])))
     spool.enqueue("true", run_at=clock.now() + timedelta(days=1))
