@@ -159,9 +159,14 @@ def validate(obj: Mapping[str, Any]) -> Body:
     problems: list[str] = []
     if obj.get("command") is None:
         problems.append('"command" is missing')
-    given = {key: value for key in FIELDS if (value := obj.get(key)) is not None}
-    checked = {key: _CHECKS[key](problems, key, value) for key, value in given.items()}
-    warnings = () if obj.keys() <= _CHECKS.keys() else _misspelt(obj)
+    checked: dict[str, Any] = {}
+    is_known = True
+    for key, value in obj.items():
+        if key not in _CHECKS:
+            is_known = False
+        elif value is not None:
+            checked[key] = _CHECKS[key](problems, key, value)
+    warnings = () if is_known else _misspelt(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))
     return Body(**checked, warnings=warnings)

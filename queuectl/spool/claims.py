@@ -114,7 +114,7 @@ def _begin(
     """Open and lock the log. None if the job was cancelled or replaced meanwhile, or its last attempt still runs."""
     log = logs.open_log(layout.log(running.id))
     try:
-        is_locked = _lock_patiently(log)
+        is_locked = lease.try_lock(log) or _lock_patiently(log)
         # RACE: who cancels the job from here on sees the lock, and waits for it (tests/spool/test_act.py).
         # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
         if files.identify(os.lstat(path)) != content.identity:
@@ -122,7 +122,7 @@ def _begin(
             release(layout, running, pending.run_at)
             return None
         size = os.fstat(log).st_size
-        if is_locked and _is_expected(log, pending, size):
+        if is_locked and (size == 0 or _is_expected(log, pending)):
             return Claim(running, pending.run_at, job, log, size)
         holder = query.locate(layout, running.id, besides=path)
         if holder:
@@ -146,7 +146,7 @@ def _begin(
 
 
 def _lock_patiently(log: int) -> bool:
-    """Lock the log. Who submits or inspects the job holds the lock for microseconds: wait that out."""
+    """Lock the log that somebody holds: who submits or inspects the job does for microseconds. Waits that out."""
     deadline = time.monotonic() + _LOCK_WAIT
     while not lease.try_lock(log):
         if time.monotonic() > deadline:
@@ -155,10 +155,8 @@ def _lock_patiently(log: int) -> bool:
     return True
 
 
-def _is_expected(log: int, name: PendingName, size: int) -> bool:
-    """Whether the log ends the way this job's should, so that no other file holds its id."""
-    if size == 0:
-        return True
+def _is_expected(log: int, name: PendingName) -> bool:
+    """Whether the log, which is not empty, ends the way this job's should, so that no other file holds its id."""
     event, fields = logs.last_line(log)
     if event == "end" or (event == "note" and "ended_at" in fields):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)

@@ -27,30 +27,25 @@ from dataclasses import dataclass, field
 
 from queuectl.core.body import Body
 from queuectl.core.names import RunningName
-from queuectl.core.result import TIMEOUT, Result
+from queuectl.core.result import SUCCESS, TIMEOUT, Result
 from queuectl.spool import logs, processes
 from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
+_SHELL = SHELL.encode()
 _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
 _LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
 CANNOT_RUN = 126
-_OF_ATTEMPT = (b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode())
+_ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 
 
 class _Environment(threading.local):
-    """An array of variables for each thread: those of an attempt, which change, stand before the others."""
+    """An array of variables for each thread: the three of an attempt, which change, stand before the others."""
 
     def __init__(self, others: list[bytes]) -> None:
-        self.array = strings([b""] * len(_OF_ATTEMPT) + others)
-
-    def of(self, attempt: Mapping[bytes, bytes]) -> Strings:
-        """The array, which is this thread's until it asks again."""
-        for index, variable in enumerate(_assign(attempt)):
-            self.array[index] = variable
-        return self.array
+        self.array = strings([b"", b"", b"", *others])
 
 
 @dataclass(slots=True, eq=False)
@@ -92,8 +87,7 @@ class Execution:
         if self._ender is not None:
             self._ender.join()  # before the pid is freed: it names the process group to end
         _, status = os.waitpid(self.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        result = self._result_of(code)
+        result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
         if self._ender is None and result.kind == "signal":
             # A shell that was killed may have left its command running, which must not meet the next attempt.
             # SIGTERM was most likely meant for all of them, by a cancel or a kill: it is not sent twice.
@@ -113,7 +107,8 @@ class Executor:
 
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
-        self._inherited = {key: value for key, value in os.environb.items() if key not in (*self._own, *_OF_ATTEMPT)}
+        own = (*self._own, _ID, _ATTEMPT, _TOKEN)
+        self._inherited = {key: value for key, value in os.environb.items() if key not in own}
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
@@ -126,14 +121,14 @@ class Executor:
         prelude = _prelude(name, body, is_wrapped)
         if is_wrapped:
             words = body.command if isinstance(body.command, tuple) else (SHELL, "-c", body.command)
-            arguments = ["sh", "-c", f'{prelude}"$@" {_LOG}>&-;s=$?;exit $s', "sh", *words]
+            script, rest = f'{prelude}"$@" {_LOG}>&-;s=$?;exit $s', [b"sh", *(word.encode() for word in words)]
         else:
-            arguments = ["sh", "-c", f"{prelude}{body.command}"]
+            script, rest = f"{prelude}{body.command}", []
         pid = self._spawner.spawn(
-            SHELL.encode(),
-            [word.encode() for word in arguments],
+            _SHELL,
+            [b"sh", b"-c", script.encode(), *rest],
             self._environment_of(claim),
-            {0: self._null, 1: claim.log, 2: claim.log, _LOG: claim.log},
+            ((0, self._null), (1, claim.log), (2, claim.log), (_LOG, claim.log)),
         )
         return Execution(claim, pid, is_wrapped)
 
@@ -141,12 +136,15 @@ class Executor:
         return isinstance(command, tuple) or self._trap_survives_signals or _LOSES_TRAP.search(command) is not None
 
     def _environment_of(self, claim: Claim) -> Strings:
-        values = (claim.name.id.encode(), b"%d" % claim.name.attempt, claim.token.encode())
-        attempt = dict(zip(_OF_ATTEMPT, values, strict=True))
-        if not claim.body.env:
-            return self._common.of(attempt)
-        wanted = {key.encode(): value.encode() for key, value in claim.body.env.items()}
-        return strings(_assign({**self._inherited, **wanted, **self._own, **attempt}))
+        """An array that is this thread's until it asks again."""
+        name, env = claim.name, claim.body.env
+        attempt = {_ID: name.id.encode(), _ATTEMPT: b"%d" % name.attempt, _TOKEN: claim.token.encode()}
+        if env:
+            wanted = {key.encode(): value.encode() for key, value in env.items()}
+            return strings(_assign({**self._inherited, **wanted, **self._own, **attempt}))
+        array = self._common.array
+        array[0], array[1], array[2] = _assign(attempt)
+        return array
 
 
 def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:
@@ -195,7 +193,8 @@ def _runs_exit_trap_on_signal(spawner: Spawner, null: int) -> bool:
     with open(output, "rb") as reader:
         try:
             words = [b"sh", b"-c", b"trap 'echo ran' 0;kill -15 $$;sleep 1"]
-            pid = spawner.spawn(SHELL.encode(), words, strings(_assign(os.environb)), {0: null, 1: its_output, 2: null})
+            descriptors = ((0, null), (1, its_output), (2, null))
+            pid = spawner.spawn(_SHELL, words, strings(_assign(os.environb)), descriptors)
         finally:
             os.close(its_output)
         os.waitpid(pid, 0)

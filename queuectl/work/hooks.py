@@ -83,7 +83,7 @@ class Hooks:
 
     def tell(self, event: str, state: State | None = None, name: Name | None = None, **facts: Any) -> None:
         """Something has happened; `state` and `name` are where the job lies now."""
-        if not self.is_told(event):
+        if event not in self._with_script and event not in self._with_webhook:
             return
         news = _News(event, format_rfc3339(self._context.now()), state, name, facts)
         if event in self._with_script:

@@ -8,20 +8,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from queuectl.config import Settings
 from queuectl.core import lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import PendingName, RunningName
-from queuectl.core.result import LOST, Result
+from queuectl.core.result import LOST, SUCCESS, Result
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool import claims, clock, query, trust
 from queuectl.spool.caps import LogCap, Step
+from queuectl.spool.layout import Layout
 from queuectl.spool.store import Spool
 from queuectl.work.hooks import Hooks
 from queuectl.work.report import Report
 
+_Target = TypeVar("_Target")
 _TRY_AGAIN = 1.0
 
 
@@ -52,15 +55,16 @@ class Context:
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
     """Settle an attempt that has ended, by its result, and say what comes next."""
-    took = f"{result} in {format_seconds(duration)}"
-    if result.is_success:
+    word = str(result)
+    took = f"{word} in {format_seconds(duration)}"
+    if result == SUCCESS:
         move, event, text = lifecycle.succeed(name, result, duration, context.now()), "done", took
     else:
-        move, event, text = _fail(context, name, body, result, duration)
-    settled = _patiently(context, name, lambda: claims.settle(context.spool.layout, name, move))
+        move, event, text = _fail(context, name, body, result, duration, took)
+    settled = _patiently(claims.settle, context, name, move)
     if settled is None:
         return
-    facts = {"attempt": name.attempt, "result": str(result), "duration": round(duration, 3)}
+    facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
     if not settled:
         context.report.event("gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts)
         return
@@ -69,14 +73,13 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
 
 
 def _fail(
-    context: Context, name: RunningName, body: Body | None, result: Result, duration: float
+    context: Context, name: RunningName, body: Body | None, result: Result, duration: float, took: str
 ) -> tuple[lifecycle.Move, str, str]:
     """Where a failed attempt leads, what that is called, and what is said of it."""
     now, policy = context.now(), context.settings.policy
     if body is not None:
         policy = body.policy(policy)
     move = lifecycle.fail(name, result, duration, policy, now, context.rng)
-    took = f"{result} in {format_seconds(duration)}"
     if isinstance(move.name, PendingName):
         claims.note_end(context.spool.layout, name, now, duration)
         wait = max(0.0, (move.name.run_at - now).total_seconds())
@@ -107,19 +110,25 @@ def tell_passed(context: Context, id: str, cap: LogCap, step: Step) -> None:
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:
     """Give a claim back; the attempt does not count, and with `run_at` it stands where it stood."""
-    if _patiently(context, name, lambda: claims.release(context.spool.layout, name, run_at)):
+    if _patiently(claims.release, context, name, run_at):
         context.report.event("released", name.id, f"{why}; back to pending, the attempt does not count")
 
 
-def _patiently(context: Context, name: RunningName, settle: Callable[[], bool]) -> bool | None:
+def _patiently(
+    settle: Callable[[Layout, RunningName, _Target], bool], context: Context, name: RunningName, target: _Target
+) -> bool | None:
     """Settle, however long the disk stays full; None from a worker that is to stop, which leaves it to the next one."""
+    has_failed = False
     while True:
         try:
-            settled = settle()
-            context.report.over("settle", "jobs can be settled again")
-            return settled
+            settled = settle(context.spool.layout, name, target)
         except SpoolError as error:
+            has_failed = True
             context.report.once("settle", "error", f"{name.id} has ended and cannot be settled: {error}")
             if context.stopping:
                 return None
             time.sleep(_TRY_AGAIN)
+            continue
+        if has_failed:
+            context.report.over("settle", "jobs can be settled again")
+        return settled

@@ -12,7 +12,7 @@ import shlex
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
 
 from queuectl.core.body import OnMaxLog
@@ -35,7 +35,7 @@ _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refu
 class Slots:
     """`number` threads that run the jobs which `offer` and `install` make known.
 
-    `others` says how many jobs besides theirs count against the number; `wake` makes the main thread look now,
+    `others` are jobs besides theirs that count against the number; `wake` makes the main thread look now,
     `look_soon` in a moment.
     """
 
@@ -45,7 +45,7 @@ class Slots:
         worker: str,
         number: int,
         *,
-        others: Callable[[], int],
+        others: Sized,
         wake: Callable[[], None],
         look_soon: Callable[[], None],
     ) -> None:
@@ -206,8 +206,9 @@ class Slots:
         has_told = False
         with self._lock:
             while not self.context.stopping:
+                may_start = len(self._taken) + len(self._others) < self.number and self._may_start()
                 now = format_time(self.context.now())
-                if self.busy + self._others() < self.number and self._may_start():
+                if may_start:
                     name = self._take(now)
                     if name is not None:
                         return name
@@ -360,12 +361,14 @@ class Slots:
             outcome = f"result={logs.RELEASED}"
         elif run.reason == "cancelled":
             outcome = logs.format_outcome(CANCELLED)
-        with suppress(OSError):  # a full disk: the name will tell the result
+        try:
             reason = ""
             if run.cap is not None:
                 run.cap.drop(run.claim.log)
                 reason = reason_of(run.cap) if run.reason == "max-log" else ""
             record_end(run.claim, run.pid, outcome, reason)
+        except OSError:
+            pass  # a full disk: the name will tell the result
         if run.reason == "release":
             release(self.context, name, "stopped with its worker", run.claim.run_at)
         else:

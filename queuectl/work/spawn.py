@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 _ROOM = 1024  # bytes; more than an attribute object, file actions or a signal set takes in any C library
@@ -17,6 +17,7 @@ _ROOM = 1024  # bytes; more than an attribute object, file actions or a signal s
 _libc = ctypes.CDLL(None)
 
 Strings = ctypes.Array[ctypes.c_char_p]
+_Descriptors = tuple[tuple[int, int], ...]
 
 
 def _check(code: int) -> None:
@@ -43,28 +44,29 @@ class Spawner:
         _check(_libc.posix_spawnattr_setsigdefault(self._attributes, defaults))
         flags = ctypes.c_short(_SETSIGDEF | _SETSIGMASK | _SETSID)
         _check(_libc.posix_spawnattr_setflags(self._attributes, flags))
-        self._actions: dict[tuple[tuple[int, int], ...], ctypes.Array[ctypes.c_char]] = {}
+        self._actions: dict[_Descriptors, ctypes.Array[ctypes.c_char]] = {}
 
-    def spawn(
-        self, program: bytes, arguments: Sequence[bytes], environment: Strings, descriptors: Mapping[int, int]
-    ) -> int:
+    def spawn(self, program: bytes, arguments: Sequence[bytes], environment: Strings, descriptors: _Descriptors) -> int:
         """The pid of the started program; raises OSError if it cannot be started.
 
-        `environment` holds NAME=VALUE, made by `strings`. `descriptors` says which of the caller's descriptors the
-        program has under which number; it inherits no others that are closed on exec.
+        `environment` holds NAME=VALUE, made by `strings`. `descriptors` says under which number the program has which
+        of the caller's descriptors; it inherits no others that are closed on exec.
         """
+        actions = self._actions.get(descriptors)
+        if actions is None:  # made once for each set: the same few numbers come again and again
+            actions = self._actions[descriptors] = _duplicate(descriptors)
         pid = ctypes.c_int()
-        actions = self._actions_for(tuple(descriptors.items()))
         argv = strings(arguments)
-        _check(_libc.posix_spawn(ctypes.byref(pid), program, actions, self._attributes, argv, environment))
+        code = _libc.posix_spawn(ctypes.byref(pid), program, actions, self._attributes, argv, environment)
+        if code:
+            raise OSError(code, os.strerror(code))
         return pid.value
 
-    def _actions_for(self, pairs: tuple[tuple[int, int], ...]) -> ctypes.Array[ctypes.c_char]:
-        """Made once for each set: the same few numbers come again and again."""
-        if pairs not in self._actions:
-            actions = ctypes.create_string_buffer(_ROOM)
-            _check(_libc.posix_spawn_file_actions_init(actions))
-            for target, source in pairs:
-                _check(_libc.posix_spawn_file_actions_adddup2(actions, source, target))
-            self._actions[pairs] = actions
-        return self._actions[pairs]
+
+def _duplicate(descriptors: _Descriptors) -> ctypes.Array[ctypes.c_char]:
+    """File actions for posix_spawn."""
+    actions = ctypes.create_string_buffer(_ROOM)
+    _check(_libc.posix_spawn_file_actions_init(actions))
+    for number, source in descriptors:
+        _check(_libc.posix_spawn_file_actions_adddup2(actions, source, number))
+    return actions

@@ -118,7 +118,7 @@ class Worker:
                 self.context,
                 self.name,
                 self.slots,
-                others=lambda: len(self._adopted),
+                others=self._adopted,
                 wake=self._wake,
                 look_soon=self._look_soon,
             )

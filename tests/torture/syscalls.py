@@ -127,7 +127,7 @@ def attempt(scene: Scene) -> Act:
     """From the claim to the settled job, as a slot does it."""
     scene.submit()
     own = scene.lease()
-    slots = Slots(scene.context(), own.name, 1, others=lambda: 0, wake=lambda: None, look_soon=lambda: None)
+    slots = Slots(scene.context(), own.name, 1, others=(), wake=lambda: None, look_soon=lambda: None)
     (text,) = os.listdir(scene.spool.layout.pending)
 
     def act() -> None:
