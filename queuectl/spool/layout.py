@@ -45,39 +45,11 @@ class Layout:
 
     def __init__(self, root: str) -> None:
         self.root = root
-
-    @property
-    def pending(self) -> str:
-        return f"{self.root}/pending"
-
-    @property
-    def running(self) -> str:
-        return f"{self.root}/running"
-
-    @property
-    def tmp(self) -> str:
-        return f"{self.root}/tmp"
-
-    @property
-    def logs(self) -> str:
-        return f"{self.root}/logs"
-
-    @property
-    def workers(self) -> str:
-        return f"{self.root}/workers"
-
-    @property
-    def config(self) -> str:
-        return f"{self.root}/config.toml"
-
-    @property
-    def paused(self) -> str:
-        return f"{self.root}/paused"
-
-    @property
-    def ballast(self) -> str:
+        self.pending, self.running = f"{root}/pending", f"{root}/running"
+        self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
+        self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.ballast = f"{root}/tmp/ballast"
         """A file of no meaning that is given up when a full disk keeps a job from being settled."""
-        return f"{self.root}/tmp/ballast"
 
     def hook(self, event: str) -> str:
         """The executable that is told of such an event, if there is one."""

@@ -24,6 +24,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from queuectl.core.body import Body
 from queuectl.core.names import RunningName
@@ -39,6 +40,7 @@ _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
 _LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
 CANNOT_RUN = 126
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
+_quote = lru_cache(maxsize=64)(shlex.quote)  # most jobs of a queue share a directory
 
 
 class _Environment(threading.local):
@@ -112,18 +114,19 @@ class Executor:
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
-        self._trap_survives_signals = _runs_exit_trap_on_signal(self._spawner, self._null)
+        self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._null)
 
     def start(self, claim: Claim) -> Execution:
         """Start the claim's command in a session of its own; raises OSError if that is impossible."""
         body, name = claim.body, claim.name
-        is_wrapped = self._must_wrap(body.command)
+        command = body.command
+        is_wrapped = self._must_wrap or isinstance(command, tuple) or _LOSES_TRAP.search(command) is not None
         prelude = _prelude(name, body, is_wrapped)
         if is_wrapped:
-            words = body.command if isinstance(body.command, tuple) else (SHELL, "-c", body.command)
+            words = command if isinstance(command, tuple) else (SHELL, "-c", command)
             script, rest = f'{prelude}"$@" {_LOG}>&-;s=$?;exit $s', [b"sh", *(word.encode() for word in words)]
         else:
-            script, rest = f"{prelude}{body.command}", []
+            script, rest = f"{prelude}{command}", []
         pid = self._spawner.spawn(
             _SHELL,
             [b"sh", b"-c", script.encode(), *rest],
@@ -132,18 +135,16 @@ class Executor:
         )
         return Execution(claim, pid, is_wrapped)
 
-    def _must_wrap(self, command: str | tuple[str, ...]) -> bool:
-        return isinstance(command, tuple) or self._trap_survives_signals or _LOSES_TRAP.search(command) is not None
-
     def _environment_of(self, claim: Claim) -> Strings:
         """An array that is this thread's until it asks again."""
         name, env = claim.name, claim.body.env
-        attempt = {_ID: name.id.encode(), _ATTEMPT: b"%d" % name.attempt, _TOKEN: claim.token.encode()}
+        id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
         if env:
             wanted = {key.encode(): value.encode() for key, value in env.items()}
-            return strings(_assign({**self._inherited, **wanted, **self._own, **attempt}))
+            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
+            return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array
-        array[0], array[1], array[2] = _assign(attempt)
+        array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
         return array
 
 
@@ -170,7 +171,7 @@ def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:
 def _prelude(name: RunningName, body: Body, is_wrapped: bool) -> str:
     status, value = ("status=%s", '"$s"') if is_wrapped else ("exit=%d", "$?")
     end = logs.format_end(name, status)
-    enter = f"cd {shlex.quote(body.cwd)}||exit {CANNOT_RUN};" if body.cwd else ""
+    enter = f"cd {_quote(body.cwd)}||exit {CANNOT_RUN};" if body.cwd else ""
     return (
         f"{'s=;' if is_wrapped else ''}trap 'printf \"\\n{end}\\n\" {value}>&{_LOG}' 0;"
         f'echo "{logs.format_start(name, "$$")}";{enter}'

@@ -60,6 +60,7 @@ class Slots:
         self.has_worked = False  # since the main thread last looked
         self.failure: BaseException | None = None
         self._has_rivals = False  # whether a claim or a look has just found nothing: others may take the same names
+        self._cannot_claim = False  # since a claim failed that should not
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._others = others
         self._wake = wake
@@ -206,7 +207,9 @@ class Slots:
         has_told = False
         with self._lock:
             while not self.context.stopping:
-                may_start = len(self._taken) + len(self._others) < self.number and self._may_start()
+                may_start = len(self._taken) + len(self._others) < self.number and (
+                    time.monotonic() < self._looked_at + _LOOK_AGAIN or self._may_start()
+                )
                 now = format_time(self.context.now())
                 if may_start:
                     name = self._take(now)
@@ -248,15 +251,7 @@ class Slots:
         return found
 
     def _may_start(self) -> bool:
-        """Whether the queue is not paused, and there is room to record how a job ends: by a look that is hardly old."""
-        if time.monotonic() < self._looked_at + _LOOK_AGAIN:
-            return True
-        if not self._is_allowed():
-            return False
-        self._looked_at = time.monotonic()
-        return True
-
-    def _is_allowed(self) -> bool:
+        """Whether the queue is not paused, and there is room to record how a job ends."""
         report = self.context.report
         found = pause.read(self.layout, self.context.now)
         if found is not None:
@@ -278,6 +273,7 @@ class Slots:
             self._look_soon()
             return False
         report.over("room", "there is room again")
+        self._looked_at = time.monotonic()
         return True
 
     def _claim(self, name: PendingName) -> Claim | None:
@@ -292,11 +288,14 @@ class Slots:
             report.event("refused", error.id, f"pending/{name} is no job: {error.why}", file=str(name))
             tell_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
+            self._cannot_claim = True
             report.once("claim", "error", f"jobs cannot be started: {error}")
             self._hold_on()
             self.must_list = True  # to find the job again, also if it has been left in running/
         if claim is not None:
-            report.over("claim", "jobs can be started again")
+            if self._cannot_claim:
+                self._cannot_claim = False
+                report.over("claim", "jobs can be started again")
             # RACE: the queue was paused between the look and the claim (tests/work/test_pause.py). So once a pause
             # is there and running/ is empty, nothing runs and nothing will start.
             if pause.read(self.layout, self.context.now) is not None:
