@@ -56,6 +56,8 @@ _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
 PENDING_AMONG = r"\x08(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
 """Names that look like ours in pending/, in a text where a byte 8, quickly found, stands before each and a 0 behind."""
+FINISHED_AMONG = r"\x08(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
+"""The same in done/ and dead/."""
 _FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{8}T.{6}\..{3}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
 _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-".encode()
 _FINISHED_WHOLE = (

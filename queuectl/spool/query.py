@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import (
+    FINISHED_AMONG,
     HELD_FROM,
     PENDING_AMONG,
     SUFFIX,
@@ -34,7 +36,7 @@ from queuectl.core.result import State
 from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool import files
 from queuectl.spool.layout import STATES, Layout
-from queuectl.spool.listing import read_names, read_split
+from queuectl.spool.listing import decode, read_names, read_split
 
 _PARSERS = {
     State.PENDING: PendingName.parse,
@@ -48,6 +50,8 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
     State.DONE: looks_finished,
     State.DEAD: looks_finished,
 }
+_AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
+_RUN_AT = slice(4, 24)
 _PIECE = 10_000
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
@@ -71,7 +75,7 @@ def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator
 
 def iterate_pending(layout: Layout) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The names in pending/, in pieces of some thousands: those that look like ours, and all others."""
-    return read_split(layout.directory(State.PENDING), PENDING_AMONG)
+    return read_split(layout.directory(State.PENDING), _AMONG[State.PENDING])
 
 
 class Counts(NamedTuple):
@@ -100,31 +104,29 @@ class Counts(NamedTuple):
 def count(layout: Layout, now: datetime) -> Counts:
     """Counts from names alone: one listing of each directory."""
     ready = scheduled = retrying = held = dropped = 0
-    oldest, soonest = "~", "~"
-    text_now = format_time(now)
-    for name in list_names(layout, State.PENDING):
-        run_at = name[4:24]
-        if not looks_pending(name):
-            dropped += not is_ignored(name)
-        elif run_at <= text_now:
-            ready += 1
-            oldest = min(oldest, run_at)
-        elif run_at >= HELD_FROM:
-            held += 1
-        else:
-            is_first = name[25:27] == "0-"
-            scheduled += is_first
-            retrying += not is_first
-            soonest = min(soonest, run_at)
+    oldest, soonest = b"~", b"~"
+    moment, held_from = format_time(now).encode(), HELD_FROM.encode()
+    for names, others in iterate_pending(layout):
+        dropped += sum(not is_ignored(name) for name in decode(others))
+        beyond = [name for name in names if name[_RUN_AT] > moment]
+        due = [name for name in names if name[_RUN_AT] <= moment] if beyond else names
+        later = [name for name in beyond if name[_RUN_AT] < held_from]
+        first = sum(name[25:27] == b"0-" for name in later)
+        ready += len(due)
+        held += len(beyond) - len(later)
+        scheduled += first
+        retrying += len(later) - first
+        oldest = min(oldest, min(map(itemgetter(_RUN_AT), due), default=oldest))
+        soonest = min(soonest, min(map(itemgetter(_RUN_AT), later), default=soonest))
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
     done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
     times = _parse_optional(oldest), _parse_optional(soonest)
     return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
 
 
-def _parse_optional(text: str) -> datetime | None:
+def _parse_optional(text: bytes) -> datetime | None:
     try:
-        return None if text == "~" else parse_time(text)
+        return None if text == b"~" else parse_time(text.decode())
     except ValueError:  # a foreign name that only looked like one of ours
         return None
 
@@ -280,13 +282,21 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
 
 def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
     """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
-    names = list_names(layout, state)
     newest_first = state in (State.DONE, State.DEAD)
-    if limit is not None and limit < len(names) // 20:
-        import heapq
-
-        first = heapq.nlargest(limit, names) if newest_first else heapq.nsmallest(limit, names)
+    if limit and state in _AMONG:
+        first = _first_names(layout, state, limit, newest_first)
         if all(parse_name(state, name) for name in first):
             return iter(first)
-    names = sorted(filter(_LOOKS[state], names), reverse=newest_first)
+    names = sorted(filter(_LOOKS[state], list_names(layout, state)), reverse=newest_first)
     return (name for name in names if parse_name(state, name))
+
+
+def _first_names(layout: Layout, state: State, limit: int, newest_first: bool) -> list[str]:
+    """The first of the names that look like ours, in flat memory."""
+    first: list[bytes] = []
+    for names, _ in read_split(layout.directory(state), _AMONG[state]):
+        if len(first) == limit:
+            last = first[-1]
+            names = [name for name in names if (name > last if newest_first else name < last)]  # noqa: PLW2901 - the few
+        first = sorted(first + names, reverse=newest_first)[:limit]
+    return decode(first)
