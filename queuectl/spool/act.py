@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import time
 from datetime import datetime
-from itertools import chain
 
 from queuectl.core import lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339, format_time, looks_pending
+from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, WrongStateError
 from queuectl.spool import files, lease, logs, query
@@ -175,8 +174,4 @@ def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
     job, name = find_pending(layout, id, "first in line")
     if ahead_of is not None and isinstance(ahead_of.name, PendingName) and ahead_of.id != job.id:
         return move(layout, job, lifecycle.first(name, ahead_of.name, now()))
-    due = format_time(now())
-    listing = chain.from_iterable(query.iterate_names(layout, State.PENDING))
-    names = (text for text in listing if looks_pending(text) and text[4:24] <= due)
-    front = min((text for text in names if PendingName.parse(text) not in (None, name)), default=None)
-    return move(layout, job, lifecycle.first(name, PendingName.parse(front) if front else None, now()))
+    return move(layout, job, lifecycle.first(name, query.front(layout, now(), besides=name), now()))

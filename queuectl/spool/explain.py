@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 from queuectl.core import body
@@ -21,7 +20,6 @@ from queuectl.core.names import (
     format_rfc3339,
     format_time,
     is_ignored,
-    looks_pending,
 )
 from queuectl.core.result import Result, State
 from queuectl.core.text import format_count, format_instant, format_seconds, format_size, format_when
@@ -185,9 +183,8 @@ def _count_workers(layout: Layout) -> _Workers:
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
     """The jobs that will be due by the time this one is, and stand before it: by their names alone."""
-    mine, due = str(name), format_time(max(at, name.run_at))
-    names = chain.from_iterable(query.iterate_names(layout, State.PENDING))
-    return sum(text < mine and text[4:24] <= due and looks_pending(text) for text in names)
+    mine, due = str(name).encode(), format_time(max(at, name.run_at)).encode()
+    return sum(text < mine and text[4:24] <= due for names, _ in query.iterate_pending(layout) for text in names)
 
 
 def _estimate(

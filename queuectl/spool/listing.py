@@ -50,13 +50,16 @@ def read_names(directory: str) -> Iterator[bytes]:
         room.put(False)
 
 
-def read_split(directory: str, pattern: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def read_split(directory: str, pattern: str, with_text: bytes = b"") -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The names in a directory, in no order, in pieces of some thousands: those of a kind, and all others.
 
     `pattern` has one group, the name; a byte 8 stands before it (a regular file, in a record) and a byte 0 behind it.
+    Pieces in which `with_text` does not occur are left out.
     """
     compiled = re.compile(pattern.encode())
     for piece in read_names(directory):
+        if with_text not in piece:
+            continue
         found = compiled.findall(piece)
         others: list[bytes] = []
         if not _is_all(piece, found):

@@ -124,11 +124,33 @@ def count(layout: Layout, now: datetime) -> Counts:
     return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
 
 
+def front(layout: Layout, now: datetime, *, besides: PendingName) -> PendingName | None:
+    """Of the waiting jobs that are due, the one that is first in line; None if there is no other."""
+    due, mine = format_time(now).encode(), str(besides).encode()
+    first, limit = None, b"\xff"
+    for names, _ in iterate_pending(layout):
+        for name in sorted(name for name in names if name < limit and name[_RUN_AT] <= due and name != mine):
+            parsed = PendingName.parse(os.fsdecode(name))
+            if parsed is not None:
+                first, limit = parsed, name
+                break
+    return first
+
+
 def _parse_optional(text: bytes) -> datetime | None:
     try:
         return None if text == b"~" else parse_time(text.decode())
     except ValueError:  # a foreign name that only looked like one of ours
         return None
+
+
+def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
+    """Those names of a state that look like ours and may hold that text."""
+    if state not in _AMONG:
+        yield from list_names(layout, state)
+        return
+    for names, _ in read_split(layout.directory(state), _AMONG[state], os.fsencode(text)):
+        yield from decode(names)
 
 
 def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
@@ -140,7 +162,7 @@ def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[Stat
     for _ in range(2):
         found = None
         for state in STATES:
-            for name in list_names(layout, state):
+            for name in _names_with(layout, state, f"-{id}.json"):
                 if not name.endswith(f"-{id}.json") or layout.job(state, name) == besides:
                     continue
                 parsed = parse_name(state, name)
@@ -191,7 +213,7 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
     found = {}
     for state in states:
         skip = _FIELDS_BEFORE_ID[state]
-        for name in list_names(layout, state):
+        for name in _names_with(layout, state, f"-{prefix}"):
             fields = name.split("-", skip)
             if len(fields) > skip and fields[skip].startswith(prefix) and (parsed := parse_name(state, name)):
                 found[parsed.id] = state, name

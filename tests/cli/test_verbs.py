@@ -8,7 +8,7 @@ import pty
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -25,7 +25,7 @@ from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
 from tests.spool.given import NOW, WORKER, put, put_finished
 from tests.support import CommandLine, environment, names, wait_for, workers
 
-ITERATE = query.iterate_names
+FRONT = query.front
 
 
 @pytest.fixture
@@ -247,14 +247,14 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     assert len(list(spool.enqueue_many({"command": "true", "id": id} for id in ids))) == 3000
     spool.enqueue("true", id="urgent", priority=1)
     wanted = ids[::-1]
-    listings: list[State] = []
+    listings: list[PendingName] = []
 
-    def count(layout: Layout, state: State, *args: int) -> Iterator[list[str]]:
-        listings.append(state)
-        return ITERATE(layout, state, *args)
+    def count(layout: Layout, at: datetime, *, besides: PendingName) -> PendingName | None:
+        listings.append(besides)
+        return FRONT(layout, at, besides=besides)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(query, "iterate_names", count)
+        patch.setattr(query, "front", count)
         before = None
         for id in ids[:20]:
             before = spool.first(id, ahead_of=before)

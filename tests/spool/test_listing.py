@@ -68,6 +68,17 @@ def test_names_of_a_kind_alone(tmp_path: Path) -> None:
     assert list(listing.read_split(str(tmp_path), PENDING_AMONG)) == [([b"010-20261124T034300.120Z-0-y.json"], [])]
 
 
+def test_pieces_without_a_text_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long listing only the piece that holds a name is looked at, and that name is told."""
+    monkeypatch.setattr(listing, "_PIECE", 1 << 16)
+    for count in range(9000):
+        (tmp_path / f"010-20261124T034300.120Z-0-n{count:05d}.json").touch()
+    pieces = list(listing.read_split(str(tmp_path), PENDING_AMONG, b"-n04321.json"))
+    assert len(pieces) == 1
+    assert b"010-20261124T034300.120Z-0-n04321.json" in pieces[0][0]
+    assert len(pieces[0][0]) < 9000
+
+
 def test_a_directory_that_is_gone(tmp_path: Path) -> None:
     """The error is that of the system, with the path."""
     with pytest.raises(FileNotFoundError, match="nowhere"):

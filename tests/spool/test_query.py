@@ -12,7 +12,7 @@ import pytest
 from queuectl import AmbiguousIdError, NotFoundError, Spool
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
-from queuectl.spool import query
+from queuectl.spool import listing, query
 from queuectl.spool.layout import STATES, Layout
 from tests.spool.given import NOW, pending_name, put, put_finished, running_name
 
@@ -128,6 +128,34 @@ def test_a_limit_of_many_names_takes_the_first(spool: Spool) -> None:
         put(spool.layout, PendingName(index * 7 % 90, NOW, 0, f"j{index}"))
     everything = [job.id for job in spool.list((State.PENDING,))]
     assert [job.id for job in spool.list((State.PENDING,), limit=3)] == everything[:3]
+
+
+def test_front_is_the_first_of_the_due_jobs(full: Layout) -> None:
+    """Not one that comes later, nor the job that asks, nor a name that only looks like ours."""
+    put(full, PendingName(0, NOW + timedelta(hours=1), 0, "later"))
+    put(full, "000-20260230T000000.000Z-0-never.json")
+    urgent, ready = PendingName(1, NOW - timedelta(hours=1), 0, "urgent"), pending_name("ready")
+    assert query.front(full, NOW, besides=ready) == urgent
+    assert query.front(full, NOW, besides=urgent) == min(
+        (ready, PendingName(10, NOW - timedelta(minutes=1), 2, "retry-due")), key=str
+    )
+    assert query.front(full, NOW - timedelta(hours=2), besides=ready) is None
+
+
+def test_a_long_directory_is_counted_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In however many pieces its names come."""
+    monkeypatch.setattr(listing, "_PIECE", 1 << 12)
+    for number in range(300):
+        put(layout, PendingName(10, NOW + timedelta(minutes=number - 100), number % 2, f"j{number}"))
+        Path(layout.job(State.PENDING, f"dropped{number}.json")).write_text("{}")
+    counts = query.count(layout, NOW)
+    assert (counts.ready, counts.scheduled, counts.retrying, counts.dropped) == (101, 99, 100, 300)
+    assert (counts.oldest_ready, counts.next_run_at) == (NOW - timedelta(minutes=100), NOW + timedelta(minutes=1))
+    assert query.locate(layout, "j222") == (
+        State.PENDING,
+        str(PendingName(10, NOW + timedelta(minutes=122), 0, "j222")),
+    )
+    assert query.locate(layout, "j2220") is None
 
 
 def test_match_looks_at_id_and_command(spool: Spool) -> None:
