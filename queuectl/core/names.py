@@ -56,6 +56,9 @@ _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
 PENDING_AMONG = r"\x08(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
 """Names that look like ours in pending/, in a text where a byte 8, quickly found, stands before each and a 0 behind."""
+PENDING_LOOSE = r"\x08([^\0]{23}Z-[^\0]+)\0"
+"""The same at first sight, for who looks closer at what he keeps: a quarter faster."""
+_PENDING_STRICT = rb"\0()\d{3}-\d{8}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{3}Z-[^\0]+\.json(?=\0)"
 FINISHED_AMONG = r"\x08(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
 """The same in done/ and dead/."""
 _FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{8}T.{6}\..{3}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
@@ -248,13 +251,9 @@ def _is_day(text: str) -> bool:
 
 
 def are_pending(names: list[bytes]) -> bool:
-    """Whether `is_pending` holds for all of these, which `PENDING_AMONG` has found: much faster than asking of each."""
-    return (
-        all(_is_day(day.decode()) for day in {name[4:12] for name in names})
-        and max({name[13:15] for name in names}, default=b"") < b"24"
-        and max({name[15:17] for name in names}, default=b"") < b"60"
-        and max({name[17:19] for name in names}, default=b"") < b"60"
-    )
+    """Whether `is_pending` holds for all of these: much faster than asking of each."""
+    found = re.findall(_PENDING_STRICT, b"\0%b\0" % b"\0".join(names))
+    return len(found) == len(names) and all(_is_day(day.decode()) for day in {name[4:12] for name in names})
 
 
 def looks_finished(name: str) -> bool:

@@ -73,9 +73,9 @@ def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator
             yield names
 
 
-def iterate_pending(layout: Layout) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def iterate_pending(layout: Layout, pattern: str = PENDING_AMONG) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The names in pending/, in pieces of some thousands: those that look like ours, and all others."""
-    return read_split(layout.directory(State.PENDING), _AMONG[State.PENDING])
+    return read_split(layout.directory(State.PENDING), pattern)
 
 
 class Counts(NamedTuple):

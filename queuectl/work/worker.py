@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from queuectl import __version__, config
-from queuectl.core.names import PendingName, RunningName, format_time, is_ignored, looks_held, parse_time
+from queuectl.core.names import PENDING_LOOSE, PendingName, RunningName, format_time, is_ignored, looks_held, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
@@ -365,7 +365,7 @@ class Worker:
     def _claimable(self, foreign: list[str]) -> Iterator[list[bytes]]:
         """What looks like ours in pending/; all others, and the names of files that are waited for, go to `foreign`."""
         waiting = set(map(os.fsencode, self._dropbox))
-        for names, others in query.iterate_pending(self.layout):
+        for names, others in query.iterate_pending(self.layout, PENDING_LOOSE):
             foreign += decode(others)
             if waiting:
                 foreign += decode([name for name in names if name in waiting])

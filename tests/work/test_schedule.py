@@ -116,6 +116,8 @@ def test_what_only_looks_like_a_name_of_ours_is_given_back() -> None:
         "000-20261124T000060.000Z-0-d.json",
         "000-20281324T000000.000Z-0-e.json",
         "000-99999999T999999.999Z-0-f.json",
+        "000-20261124T000000.000Z-0-g.json.part",
+        "0x0-20261124T000000.000Z-0-h.json",
     ]
     for lookalike in lookalikes:
         assert refill(schedule, [name(10, 0, "a"), lookalike], at(1)) == [lookalike]
