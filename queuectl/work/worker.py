@@ -26,7 +26,7 @@ from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.notify import Notifier
-from queuectl.work.schedule import Schedule
+from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
 from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
 from queuectl.work.tidy import Tidy
@@ -352,7 +352,7 @@ class Worker:
         self._changed_at, self._unlisted = changed_at if is_past else None, 0
         self._slots.must_list = False
         foreign: list[str] = []
-        fresh = Schedule()
+        fresh = Schedule(FIRST_WINDOW if self._listed_at < 0 else WINDOW)
         foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()))
         foreign = [name for name in foreign if not is_ignored(name)]
         self._dropbox.keep_only(set(foreign))

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from queuectl.spool import listing
+
 _CALLS = ("stat", "lstat", "open", "rename", "link", "unlink", "listdir", "scandir")
 
 
@@ -41,6 +43,16 @@ class Count:
             return _Scan(scan(*arguments), self)
 
         os.listdir, os.scandir = listdir, scandir  # type: ignore[assignment]
+
+    def counting(self, records: Callable[[str], Iterator[bytes]]) -> Callable[[str], Iterator[bytes]]:
+        """The kernel's records of a directory, their names counted."""
+
+        def counted(directory: str) -> Iterator[bytes]:
+            for piece in records(directory):
+                self.names += len(listing._walk(piece))
+                yield piece
+
+        return counted
 
     def _counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -84,11 +96,13 @@ def main() -> None:
     count = Count()
     atexit.register(count.write, report)
     from queuectl.cli.main import main
-    from queuectl.work.schedule import Schedule
+    from queuectl.work import schedule
 
     if window:
-        Schedule.__init__.__defaults__ = (window,)
+        schedule.WINDOW = schedule.FIRST_WINDOW = window  # before the worker takes them
+        schedule.Schedule.__init__.__defaults__ = (window,)
     count.install()
+    listing._records = count.counting(listing._records)  # type: ignore[assignment]
     main()
 
 
