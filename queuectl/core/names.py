@@ -54,18 +54,19 @@ _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION
 _DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
 _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
-PENDING_AMONG = r"\x08(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
-"""Names that look like ours in pending/, in a text where a byte 8, quickly found, stands before each and a 0 behind."""
-PENDING_LOOSE = r"\x08([^\0]{23}Z-[^\0]+)\0"
-"""The same at first sight, for who looks closer at what he keeps: a quarter faster."""
-_PENDING_STRICT = rb"\0()\d{3}-\d{8}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{3}Z-[^\0]+\.json(?=\0)"
-FINISHED_AMONG = r"\x08(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
-"""The same in done/ and dead/."""
 _FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{8}T.{6}\..{3}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
 _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-".encode()
 _FINISHED_WHOLE = (
     rf"[\0-\x0e]({_DATE_TIME}\d{{3}}-(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-[^\0]+\.json)(?=\0)"
 ).encode()
+PENDING_AMONG = r"\x08(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
+"""Names that look like ours in pending/, in a text where a byte 8, quickly found, stands before each and a 0 behind."""
+FINISHED_AMONG = r"\x08(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
+"""The same in done/ and dead/."""
+PENDING_LOOSE = r"\x08([^\0]{23}Z-[^\0]+)\0"
+"""What may look so, for who looks closer at what he keeps: a quarter faster than `PENDING_AMONG`."""
+_PENDING_STRICT = rb"\0()\d{3}-\d{8}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{3}Z-[^\0]+\.json(?=\0)"
+
 _TIME_LENGTH = len("20261124T034300.120Z")
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
 
