@@ -123,8 +123,7 @@ def _run_some(stock: Backlog, window: int) -> Take:
 
 def _run_once(stock: Backlog, jobs: int) -> Take:
     stock.top_up()
-    ended = stock.queue.reported()
-    with Meter() as meter:
+    with stock.queue.reported() as ended, Meter() as meter:
         worker = stock.queue.start_worker("--count", "2")
         try:
             wait_for(lambda: ended() >= jobs or worker.poll() is not None, 0.1)

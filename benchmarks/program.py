@@ -85,12 +85,11 @@ class Queue:
                 stderr=report,
             )
 
-    def reported(self) -> Callable[[], int]:
+    @contextmanager
+    def reported(self) -> Iterator[Callable[[], int]]:
         """Counts the jobs that workers say are done from now on: to list done/ all the time would take theirs."""
         path = self.path.parent / "report"
         path.touch()
-        report = path.open("rb")
-        report.seek(0, os.SEEK_END)
         found, rest = 0, b""
 
         def count() -> int:
@@ -99,7 +98,9 @@ class Queue:
             found += sum(b"  done     " in line for line in lines)
             return found
 
-        return count
+        with path.open("rb") as report:
+            report.seek(0, os.SEEK_END)
+            yield count
 
     def run_worker(self, *words: str) -> int:
         """A worker that ends by itself; its exit code."""
