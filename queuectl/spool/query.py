@@ -53,6 +53,7 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
 _AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
 _RUN_AT = slice(4, 24)
 _PIECE = 10_000
+_LOOKS_FOR_ONE = 4  # a job that is tried again at once, and again, moves backwards between two listings more than once
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
 
@@ -227,7 +228,7 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
     """
     if not is_valid_id(text):
         raise NotFoundError(f"no job {text!r}", "that is not an id")
-    for _ in range(2):
+    for _ in range(_LOOKS_FOR_ONE):
         found = match_ids(layout, text, states)
         if text in found:
             return found[text]
