@@ -13,7 +13,7 @@ from tests.support import CommandLine, WorkerProcess, names, wait_for
 
 def alive(spool: Spool) -> list[int]:
     """The pids of the workers that live."""
-    return [worker["pid"] for worker in spool.workers() if worker["alive"]]
+    return [worker["pid"] for worker in spool.workers() if worker["alive"] and "pid" in worker]
 
 
 def start(spool: Spool, *words: str, number: int = 2) -> WorkerProcess:
