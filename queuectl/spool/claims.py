@@ -125,7 +125,7 @@ def _begin(
         if is_locked and (size == 0 or _is_expected(log, pending)):
             return Claim(running, pending.run_at, job, log, size)
         holder = query.locate(layout, running.id, besides=path)
-        if holder:
+        if holder and not (is_locked and _is_left_behind(layout, path, *holder)):
             id = refuse(
                 layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
                 running.priority, running=running,
@@ -153,6 +153,14 @@ def _lock_patiently(log: int) -> bool:
             return False  # a process that an earlier attempt left behind, or a twin of this job
         time.sleep(0.001)
     return True
+
+
+def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
+    """Whether that is the claimed file's own old name, of an attempt that nobody holds: see rescue.drop_second_name.
+
+    An attempt under way holds the log's lock. Any other file of the id, and any other name given with `ln`, is a twin.
+    """
+    return state is State.RUNNING and files.is_same(path, layout.job(state, text))
 
 
 def _is_expected(log: int, name: PendingName) -> bool:

@@ -170,6 +170,22 @@ def replace(path: str, data: bytes) -> None:
     sync_directory(os.path.dirname(path))
 
 
+def has_more_names(path: str) -> bool:
+    """Whether a file has hard links besides that one; False if it is gone."""
+    try:
+        return os.lstat(path).st_nlink > 1
+    except FileNotFoundError:
+        return False
+
+
+def is_same(path: str, other: str) -> bool:
+    """Whether two names are of one file; False if one is gone."""
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(other))
+    except FileNotFoundError:
+        return False
+
+
 def remove(path: str) -> bool:
     """Unlink; whether it was there."""
     try:

@@ -53,7 +53,7 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
 _AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
 _RUN_AT = slice(4, 24)
 _PIECE = 10_000
-_LOOKS_FOR_ONE = 4  # a job that is tried again at once, and again, moves backwards between two listings more than once
+_PATIENCE = 4  # looks: a job that is tried again at once, and again, may move backwards between the listings of each
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
 
@@ -228,7 +228,7 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
     """
     if not is_valid_id(text):
         raise NotFoundError(f"no job {text!r}", "that is not an id")
-    for _ in range(_LOOKS_FOR_ONE):
+    for _ in range(_PATIENCE):
         found = match_ids(layout, text, states)
         if text in found:
             return found[text]
@@ -255,7 +255,7 @@ def find(layout: Layout, id: str | Job, states: tuple[State, ...] = STATES) -> J
             return job  # else it moved between the listing and the read: look again
 
 
-def locate_all(layout: Layout, ids: Collection[str], patience: int = 4) -> dict[str, tuple[State, str]]:
+def locate_all(layout: Layout, ids: Collection[str], patience: int = _PATIENCE) -> dict[str, tuple[State, str]]:
     """Where the jobs of exactly these ids lie; those that the spool does not hold are missing.
 
     One listing of each directory for all of them, and more, `patience` in all, if some were not found: a job that

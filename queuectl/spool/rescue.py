@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from queuectl.core.names import RunningName, is_worker, parse_worker
 from queuectl.core.result import LOST, Result, State
-from queuectl.spool import clock, lease, logs, processes, query
+from queuectl.spool import clock, files, lease, logs, processes, query
 from queuectl.spool.layout import Layout
 
 _START_WAIT = 0.5
@@ -93,6 +93,18 @@ def forget_dead_workers(layout: Layout, host: str) -> None:
         busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
         for worker in set(dead) - busy:
             lease.forget(layout, worker)
+
+
+def drop_second_name(layout: Layout, name: RunningName) -> bool:
+    """Remove an orphan's name in running/ if its file has another of its id: half of a rename that a power cut undid.
+
+    btrfs leaves that where the directory was synced to which the file had gone. False if there is no other name.
+    """
+    path = layout.job(State.RUNNING, name)
+    if not files.has_more_names(path):
+        return False
+    found = query.locate(layout, name.id, besides=path)
+    return found is not None and files.is_same(path, layout.job(*found)) and files.remove(path)
 
 
 def examine(layout: Layout, name: RunningName) -> Verdict:

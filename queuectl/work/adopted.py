@@ -68,7 +68,10 @@ class Adopted:
             return False
         if verdict.fate is Fate.ALIVE:
             return self._adopt(name, verdict)
-        if verdict.fate is Fate.NEVER_STARTED:
+        if rescue.drop_second_name(self._layout, name):
+            text = "its file stood in running/ as well, as half of its move had been undone; that name is removed"
+            self._context.report.event("info", name.id, text)
+        elif verdict.fate is Fate.NEVER_STARTED:
             release(self._context, name, f"its worker {name.worker} died before it began")
         else:
             self._settle(name, self._read_body(name), verdict)

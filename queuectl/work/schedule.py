@@ -116,7 +116,7 @@ class Schedule:
 
     def take(self, now: str) -> str | None:
         """Remove and return the first name that is due; None if none is, or if only a listing can tell."""
-        if self._last_later is not None and self._last_later <= now:
+        if self._is_beyond_horizon(now):
             return None
         if self._later:
             self.advance(now)
@@ -130,7 +130,11 @@ class Schedule:
 
     def needs_listing(self, now: str) -> bool:
         """Whether only a new listing can tell what is due now."""
-        return self.is_short or (self._last_later is not None and self._last_later <= now)
+        return self.is_short or self._is_beyond_horizon(now)
+
+    def _is_beyond_horizon(self, now: str) -> bool:
+        """Whether jobs are due by now that the heap of later ones had no room for."""
+        return self._last_later is not None and self._last_later <= now
 
 
 def _drop_foreign(names: list[bytes], foreign: list[bytes]) -> list[bytes]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.core.names import FinishedName, RunningName, format_worker
-from queuectl.spool import clock, processes
+from queuectl.core.names import FinishedName, PendingName, RunningName, format_worker
+from queuectl.core.result import State
+from queuectl.spool import clock, logs, processes
 from tests.support import WorkerProcess, names, wait_for
 
 
@@ -145,6 +146,21 @@ def test_a_claim_that_never_began_does_not_count(spool: Spool) -> None:
     os.rename(spool.path / "pending" / pending, spool.path / "running" / str(running))
     finish(spool)
     assert (f"{spool.get('x').state}", spool.get("x").attempts) == ("done", 1)
+
+
+@pytest.mark.parametrize("log", ["", "{start}\n", "{start}\n\n{end}\n", "{start}\noutput"])
+def test_a_move_of_which_a_power_cut_undid_half(spool: Spool, log: str) -> None:
+    """A job that was to be tried again and has its old name in running/ as well is one job still."""
+    job = spool.enqueue("true", id="x")
+    dead = format_worker(socket.gethostname(), 999_999, "aaaa")
+    running = RunningName(clock.now(), 10, 1, dead, "x")
+    os.rename(job.path, spool.path / "pending" / str(PendingName(10, clock.now(), 1, "x")))
+    os.link(spool.path / "pending" / names(spool.path / "pending")[0], spool.path / "running" / str(running))
+    start, end = logs.format_start(running, "999999"), logs.format_end(running, "exit=3")
+    spool.log_path("x").write_text(log.format(start=start, end=end))
+    finish(spool)
+    assert [len(names(spool.path / state)) for state in State] == [0, 0, 1, 0]
+    assert (spool.get("x").state, spool.get("x").attempts) == ("done", 2)
 
 
 def test_the_jobs_of_another_host_are_left_alone(spool: Spool) -> None:

@@ -236,8 +236,8 @@ def test_after_a_lost_race_names_that_are_gone_are_not_claimed(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that finds one job taken looks whether the next are still there, and misses none that are."""
-    names = sorted(str(job.name) for job in spool.enqueue_many([{"command": "true"}] * 20) if isinstance(job, Job))
-    ids = [name[27:].removesuffix(".json") for name in names]
+    jobs = [job for job in spool.enqueue_many([{"command": "true"}] * 20) if isinstance(job, Job)]
+    ids = [job.id for job in sorted(jobs, key=lambda job: str(job.name))]
     claim = claims.claim
     tried: list[str] = []
 
