@@ -106,7 +106,7 @@ def _loop_device(files: int) -> Iterator[Path]:
         os.mkdir(mounted)
         inodes = files + 20_000
         with open(image, "wb") as file:
-            file.truncate(inodes * 5_000 + (192 << 20))
+            file.truncate(inodes * 6_500 + (256 << 20))  # a block, an inode, a name; and what mkfs reserves
         make = ["mkfs.ext4", "-q", "-F", "-N", str(inodes), "-E", "lazy_itable_init=0,lazy_journal_init=0", image]
         for argv in (make, ["mount", "-o", "loop", image, mounted]):
             done = subprocess.run(argv, check=False, capture_output=True, text=True)

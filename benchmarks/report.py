@@ -67,14 +67,17 @@ def newest(directory: Path = RESULTS) -> Path | None:
 
 def text(rows: Sequence[Row]) -> str:
     """One table of everything but the system calls, of which it has the sums, and how many rows reach what."""
-    lines = [_HEAD, *(_cells(row) for row in rows if not _is_detail(row))]
+    shortened = (replace(row, skipped="see below") if row.skipped else row for row in rows if not _is_detail(row))
+    lines = [_HEAD, *map(_cells, shortened)]
     kept = [column for column in range(len(_HEAD)) if any(line[column] for line in lines[1:])]
     widths = {column: max(len(line[column]) for line in lines) for column in kept}
     shown = ["  ".join(line[column].ljust(widths[column]) for column in kept).rstrip() for line in lines]
     verdicts = Counter(row.verdict for row in rows)
     words = {"goal": "reach the goal", "bar": "reach the bar", "MISS": "miss the bar", "skip": "were skipped"}
     sums = ", ".join(f"{verdicts[key]} {text}" for key, text in words.items())
-    return "\n".join([shown[0], "-" * (sum(widths.values()) + 2 * len(kept) - 2), *shown[1:], "", sums])
+    skipped = [f"skipped: {row.what}: {row.skipped}" for row in rows if row.skipped]
+    rule = "-" * (sum(widths.values()) + 2 * len(kept) - 2)
+    return "\n".join([shown[0], rule, *shown[1:], "", *skipped, sums])
 
 
 def _is_detail(row: Row) -> bool:
