@@ -78,7 +78,7 @@ _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
 def list_(limit: int, sort: str | None, columns: str | None, template: str | None, as_json: bool, **given: Any) -> None:
     """List jobs, with what they are and how they ended.
 
-    Running and pending ones come in their order, finished ones newest first. TRY is the number of
+    Running and pending ones come in their order, then dead and then done ones, newest first. TRY is the number of
     attempts; WHEN is when a job starts, started or ended, and what --since and --until go by.
 
     \b

@@ -63,10 +63,13 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
         number, how = signal.SIGQUIT, "ends its jobs and stops"
     elif detach:
         number, how = signal.SIGUSR1, "stops at once; its jobs go on"
-    told = [name for name, pid in found.items() if _tell(layout, name, pid, number)]
+    # A second SIGTERM would end the jobs, which only --now asks for.
+    is_polite = number == signal.SIGTERM
+    stopping = {worker["worker"] for worker in spool.workers() if is_polite and worker["state"] == "stopping"}
+    told = [name for name, pid in found.items() if name in stopping or _tell(layout, name, pid, number)]
     for name in () if as_json else told:
         say(name)
-        note(f"{name} {how}")
+        note(f"{name} {'is stopping already; --now ends its jobs' if name in stopping else how}")
     try:
         if wait:
             _wait(layout, found, deadline, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -64,15 +65,30 @@ def top(interval: float) -> None:
     spool = open_spool()
     import curses
 
+    _require_cursor()
     curses.wrapper(lambda screen: _run(screen, spool, interval))
+
+
+def _require_cursor() -> None:
+    """Raises UsageError unless the terminal is a known one that can move its cursor."""
+    import curses
+
+    with suppress(curses.error):
+        curses.setupterm()
+        if curses.tigetstr("cup"):
+            return
+    term = os.environ.get("TERM", "")
+    hint = "set TERM to what the terminal is; on any: queuectl status --watch"
+    raise UsageError(f"top cannot draw on a terminal of the kind {term!r}", hint=hint)
 
 
 def _run(screen: window, spool: Spool, interval: float) -> None:
     """Look and draw until q is pressed; a resize draws anew what was last seen."""
     import curses
 
-    curses.use_default_colors()
-    with suppress(curses.error):  # a terminal that cannot hide its cursor
+    with suppress(curses.error):  # a terminal without colours
+        curses.use_default_colors()
+    with suppress(curses.error):  # or that cannot hide its cursor
         curses.curs_set(0)
     while True:
         begun = time.monotonic()

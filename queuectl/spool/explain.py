@@ -73,11 +73,12 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class _Workers:
-    """Living workers: how many, their slots, and the jobs in those."""
+    """Workers that take jobs: how many, their slots, and the jobs in those; and how many live, but are stopping."""
 
     number: int
     slots: int
     busy: int
+    stopping: int
 
 
 def explain(layout: Layout, id: str, *, min_free: int, max_retries: int) -> Explanation:
@@ -147,7 +148,7 @@ def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) ->
         why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"
         yield Reason("paused", f"the queue is paused since {format_instant(paused.since)}{until}{why}", paused.until)
     if not workers.number:
-        yield Reason("no-worker", "no worker is alive; to start one: queuectl worker start")
+        yield _no_worker(workers)
     elif workers.busy >= workers.slots:
         yield Reason(
             "busy", f"all {format_count(workers.slots, 'slot')} of {format_count(workers.number, 'worker')} busy"
@@ -162,8 +163,13 @@ def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) ->
         yield Reason("full", f"the disk is full: {format_size(free)}{left} free, min-free is {format_size(min_free)}")
 
 
+def _no_worker(workers: _Workers) -> Reason:
+    why = "all workers are stopping" if workers.stopping else "no worker is alive"
+    return Reason("no-worker", f"{why}; to start one: queuectl worker start")
+
+
 def _count_workers(layout: Layout) -> _Workers:
-    number = slots = busy = 0
+    number = slots = busy = stopping = 0
     runs: dict[str, int] = {}
     for text in query.list_names(layout, State.RUNNING):
         if name := RunningName.parse(text):
@@ -174,11 +180,14 @@ def _count_workers(layout: Layout) -> _Workers:
             is_alive = lease.is_worker_alive(layout, worker)
         except OSError:
             is_alive = True
-        if is_alive:
-            told = lease.read_worker(layout, worker).get("slots")
+        info = lease.read_worker(layout, worker)
+        if is_alive and info.get("stopping_at"):
+            stopping += 1
+        elif is_alive:
+            told = info.get("slots")
             number, slots = number + 1, slots + (told if isinstance(told, int) else 1)
             busy += runs.get(worker, 0)
-    return _Workers(number, slots, busy)
+    return _Workers(number, slots, busy, stopping)
 
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
@@ -257,8 +266,9 @@ def _of_dropped(layout: Layout, path: str, name: str) -> Iterator[Reason]:
     if is_ignored(name):
         yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is left alone")
         return
-    if not _count_workers(layout).number:
-        yield Reason("no-worker", "no worker is alive; to start one: queuectl worker start")
+    workers = _count_workers(layout)
+    if not workers.number:
+        yield _no_worker(workers)
     try:
         found = body.parse(files.read(path).data)
     except NotJsonError as error:

@@ -169,8 +169,11 @@ class Slots:
         with self._lock:
             executions = list(self._executions)
         for run in executions:
-            if files.is_gone(self.layout.job(State.RUNNING, run.claim.name)):
+            if self._is_disowned(run):
                 run.stop("cancelled", self.context.settings.grace)
+
+    def _is_disowned(self, run: Execution) -> bool:
+        return files.is_gone(self.layout.job(State.RUNNING, run.claim.name))
 
     def find_forgotten(self, names: Iterable[RunningName]) -> list[RunningName]:
         """Those that no slot runs although they are this worker's: a claim or its undoing broke off half way."""
@@ -358,7 +361,7 @@ class Slots:
         outcome = logs.format_outcome(result)
         if run.reason == "release":
             outcome = f"result={logs.RELEASED}"
-        elif run.reason == "cancelled":
+        elif run.reason == "cancelled" or (result.kind == "signal" and self._is_disowned(run)):
             outcome = logs.format_outcome(CANCELLED)
         try:
             reason = ""

@@ -30,10 +30,10 @@ ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
 class Terminal:
     """A program on a terminal, and what it has been shown so far."""
 
-    def __init__(self, argv: list[str], cwd: Path) -> None:
+    def __init__(self, argv: list[str], cwd: Path, kind: str = "xterm") -> None:
         self._end, inside = pty.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        clean = {key: value for key, value in environment(TERM="xterm").items() if key not in ("COLUMNS", "LINES")}
+        clean = {key: value for key, value in environment(TERM=kind).items() if key not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             argv, stdin=inside, stdout=inside, stderr=inside, cwd=cwd, env=clean, start_new_session=True
         )
@@ -76,8 +76,8 @@ class Terminal:
 
 
 @contextmanager
-def terminal(cli: CommandLine, *words: str) -> Iterator[Terminal]:
-    running = Terminal(cli.argv(*words), cli.cwd)
+def terminal(cli: CommandLine, *words: str, kind: str = "xterm") -> Iterator[Terminal]:
+    running = Terminal(cli.argv(*words), cli.cwd, kind)
     try:
         yield running
     finally:
@@ -98,6 +98,24 @@ def test_it_shows_jobs_as_they_come_and_go(cli: CommandLine, spool: Spool, tmp_p
             screen.wait_for("ENDED")
         screen.press("q")
         assert screen.wait_exit() == 0
+    assert "Traceback" not in screen.shown
+
+
+def test_it_needs_no_colours(cli: CommandLine) -> None:
+    """A terminal without colours shows it as well."""
+    with terminal(cli, "top", kind="vt100") as screen:
+        screen.wait_for("running 0 of 0 slots")
+        screen.press("q")
+        assert screen.wait_exit() == 0
+    assert "Traceback" not in screen.shown
+
+
+@pytest.mark.parametrize("kind", ["", "no-such-terminal", "dumb"])
+def test_a_terminal_that_it_cannot_draw_on(cli: CommandLine, kind: str) -> None:
+    """The error says so, and what to do."""
+    with terminal(cli, "top", kind=kind) as screen:
+        assert screen.wait_exit() == 2
+        assert f"top cannot draw on a terminal of the kind {kind!r}" in screen.read()
     assert "Traceback" not in screen.shown
 
 

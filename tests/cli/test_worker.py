@@ -138,6 +138,30 @@ def test_stop_lets_jobs_finish(cli: CommandLine, spool: Spool, tmp_path: Path) -
     assert names(spool.path / "workers") == []
 
 
+def test_stop_again_is_no_harder(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """A second `worker stop` says that the worker is stopping, and leaves its job alone; --now still ends it."""
+    go = tmp_path / "go"
+    spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="a")
+    with workers(spool.path) as (worker,):
+        wait_for(lambda: worker.has("start", "a"), "the start of the job")
+        name = cli.ok("worker", "stop").strip()
+        wait_for(lambda: cli.json("worker", "list")[0]["state"] == "stopping", "the news")
+        for words in ([], [name]):
+            done = cli.run("worker", "stop", *words)
+            assert (done.stdout, done.stderr) == (f"{name}\n", f"{name} is stopping already; --now ends its jobs\n")
+        go.touch()
+        assert worker.wait_exit() == 0
+    assert f"{spool.get('a').result}" == "exit0"
+    spool.enqueue("sleep 300", id="b")
+    with workers(spool.path) as (worker,):
+        wait_for(lambda: worker.has("start", "b"), "the start of the job")
+        cli.ok("worker", "stop")
+        wait_for(lambda: cli.json("worker", "list")[0]["state"] == "stopping", "the news")
+        cli.ok("worker", "stop", "--now")
+        worker.wait_exit()
+    assert spool.get("b").state == State.PENDING
+
+
 def test_stop_now(cli: CommandLine, spool: Spool) -> None:
     """`worker stop --now` ends the running job as well and puts it back, the attempt uncounted."""
     spool.enqueue("sleep 300", id="a")

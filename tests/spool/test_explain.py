@@ -48,6 +48,17 @@ def test_without_a_worker(spool: Spool) -> None:
     assert (words(found), found.starts_at) == (["no-worker"], None)
 
 
+def test_a_stopping_worker_takes_no_job(spool: Spool) -> None:
+    """It counts for nothing, whatever slots it has; another worker beside it does."""
+    put(spool.layout, PendingName(10, NOW, 0, "x"))
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 2}) as stopping:
+        stopping.say_stopping(NOW)
+        (reason,) = spool.explain("x").reasons
+        assert reason.text == "all workers are stopping; to start one: queuectl worker start"
+        with lease.WorkerLease(spool.layout, "web1", {"slots": 1}):
+            assert words(spool.explain("x")) == ["due"]
+
+
 def test_scheduled_retrying_held(spool: Spool, worker: str) -> None:
     """Its own time comes first, with how often it was tried and how that ended."""
     assert worker

@@ -352,6 +352,7 @@ def test_a_job_cancelled_elsewhere_is_accepted(spool: Spool) -> None:
         spool.wait("y", timeout=20)
         wait_for(lambda: worker.has("gone", "x"))
     assert spool.get("x").state == "dead"
+    assert "result=cancelled" in spool.log_path("x").read_text()
     assert not _carriers(spool)
 
 
