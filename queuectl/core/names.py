@@ -59,13 +59,17 @@ _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURAT
 _FINISHED_WHOLE = (
     rf"[\0-\x0e]({_DATE_TIME}\d{{3}}-(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-[^\0]+\.json)(?=\0)"
 ).encode()
-PENDING_AMONG = r"\x08(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
-"""Names that look like ours in pending/, in a text where a byte 8, quickly found, stands before each and a 0 behind."""
-FINISHED_AMONG = r"\x08(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
+_BEGIN = r"\x08(?<=[^\0]\0\x08)"
+"""Before a name in a record of less than 256 bytes: the length, in two bytes, of which a name can hold none that is 0,
+and an 8 for a regular file."""
+PENDING_AMONG = _BEGIN + r"(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
+"""Names that look like ours in pending/, in the kernel's records: a byte 0 stands behind each."""
+FINISHED_AMONG = _BEGIN + r"(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
 """The same in done/ and dead/."""
-PENDING_LOOSE = r"\x08([^\0]{23}Z-[^\0]+)\0"
+PENDING_LOOSE = _BEGIN + r"([^\0]{23}Z-[^\0]+)\0"
 """What may look so, for who looks closer at what he keeps: a quarter faster than `PENDING_AMONG`."""
-_PENDING_STRICT = rb"\0()\d{3}-\d{8}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{3}Z-[^\0]+\.json(?=\0)"
+_PENDING_NAME = rf"\d{{3}}-\d{{8}}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{{3}}Z-(?:{_COUNT})-{ID_PATTERN}\.json"
+_PENDING_STRICT = rf"\0(){_PENDING_NAME}(?=\0)".encode()
 
 _TIME_LENGTH = len("20261124T034300.120Z")
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
@@ -238,8 +242,8 @@ def looks_held(name: str) -> bool:
 
 
 def is_pending(name: str) -> bool:
-    """Whether `PendingName.parse` would take that name for its time, priority and ending: several times as fast."""
-    return looks_pending(name) and _is_day(name[4:12]) and name[13:15] < "24" and name[15:17] < "60" > name[17:19]
+    """Whether `PendingName.parse` takes that name: twice as fast, as no value is made."""
+    return _compiled(rf"(?a){_PENDING_NAME}").fullmatch(name) is not None and _is_day(name[4:12])
 
 
 @lru_cache(maxsize=1024)
@@ -312,7 +316,7 @@ def _are_times(texts: list[bytes]) -> bool:
 
 def _parse_fields(fields: bytes) -> tuple[int, Result, int]:
     attempts, result, duration = fields.decode().split("-")
-    if not re.fullmatch(rf"({_COUNT})-{_DURATION}", f"{attempts}-{duration}"):
+    if not re.fullmatch(rf"(?a)({_COUNT})-{_DURATION}", f"{attempts}-{duration}"):
         raise ValueError(f"not the fields of a name: {fields!r}")
     return int(attempts), Result.parse(result), int(duration[:-1].replace(".", ""))
 

@@ -141,6 +141,10 @@ def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Itera
     order = (State.RUNNING, State.DONE, State.DEAD, State.PENDING)
     (state, first), *others = sorted(there, key=lambda file: (order.index(file[0]), file[1]))
     for twin in others:
+        if state is State.RUNNING and files.is_same(spool.job(state, first), spool.job(*twin)):
+            what = f"a second name of {state}/{first}: half of a move, which a power cut can leave"
+            yield Finding(Weight.NOTE, spool.job(*twin), what, "the next worker removes one of the two")
+            continue
         mend = _refuse(spool, id, twin[1]) if twin[0] is State.PENDING else None
         yield Finding(
             Weight.PROBLEM,

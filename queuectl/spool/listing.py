@@ -15,7 +15,11 @@ from threading import Thread
 _PIECE = 1 << 21  # bytes: enough for the reader to need the interpreter but seldom
 _HEAD = struct.Struct("=QqHB")  # of a record: inode, offset, length of the record, kind; the name and a byte 0 follow
 _DOTS = 48  # bytes of the records of `.` and `..`
+_LONG = 230  # bytes of a name whose record is longer than 255, so that its length may be taken for a kind
 _REGULAR = 8  # the kind of a regular file, where a file system tells
+
+
+_BEFORE = b"\x18\0\b"  # what stands before a regular file's name: the length of its record, its kind
 
 
 def read_names(directory: str) -> Iterator[bytes]:
@@ -25,7 +29,7 @@ def read_names(directory: str) -> Iterator[bytes]:
     that byte is the kind of file); what else lies between names is no text. While one piece is looked at the next
     one is read.
     """
-    read: SimpleQueue[bytes | OSError] = SimpleQueue()
+    read: SimpleQueue[bytes | BaseException] = SimpleQueue()
     room: SimpleQueue[bool] = SimpleQueue()  # False: nobody wants more
     room.put(True)
 
@@ -36,13 +40,17 @@ def read_names(directory: str) -> Iterator[bytes]:
                 if not room.get():
                     return
             read.put(b"")
-        except OSError as error:
+        except BaseException as error:  # which is the reader's
             read.put(error)
 
-    Thread(target=read_ahead, name="listing", daemon=True).start()
+    try:
+        Thread(target=read_ahead, name="listing", daemon=True).start()
+    except RuntimeError:  # as many threads as this user, or the container, may have
+        yield from _records(directory)
+        return
     try:
         while piece := read.get():
-            if isinstance(piece, OSError):
+            if isinstance(piece, BaseException):
                 raise piece
             room.put(True)
             yield piece
@@ -53,8 +61,8 @@ def read_names(directory: str) -> Iterator[bytes]:
 def read_split(directory: str, pattern: str, with_text: bytes = b"") -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The names in a directory, in no order, in pieces of some thousands: those of a kind, and all others.
 
-    `pattern` has one group, the name; a byte 8 stands before it (a regular file, in a record) and a byte 0 behind it.
-    Pieces in which `with_text` does not occur are left out.
+    `pattern` begins with the three bytes before a name in its record (names.PENDING_AMONG), has one group, the name,
+    and ends with a byte 0. Pieces in which `with_text` does not occur are left out.
     """
     compiled = re.compile(pattern.encode())
     for piece in read_names(directory):
@@ -62,9 +70,9 @@ def read_split(directory: str, pattern: str, with_text: bytes = b"") -> Iterator
             continue
         found = compiled.findall(piece)
         others: list[bytes] = []
-        if not _is_all(piece, found):
+        if not _is_all(piece, found) or any(len(name) > _LONG for name in found):
             names = _walk(piece)
-            found = [name for name in names if compiled.fullmatch(b"\b%b\0" % name)]
+            found = [name for name in names if compiled.fullmatch(b"%b%b\0" % (_BEFORE, name), len(_BEFORE) - 1)]
             others = list(set(names).difference(found, (b".", b"..")))
         yield found, others
 
@@ -90,6 +98,7 @@ def _records(directory: str) -> Iterator[bytes]:
         while (size := libc.getdents64(fd, buffer, _PIECE)) != 0:
             if size > 0:
                 yield ctypes.string_at(buffer, size)
+                ctypes.memset(buffer, 0, size)  # the kernel leaves the gaps between records as they are
             elif ctypes.get_errno() != errno.EINTR:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), directory)

@@ -103,7 +103,10 @@ class _Recent:
         """An hour, or since the first of all the `finished` jobs if that is less; a second at least."""
         if self._first is None or self.counts[3600] < finished:
             return 60.0
-        first = parse_time(f"{self._first.decode()}Z")
+        try:
+            first = parse_time(f"{self._first.decode()}Z")
+        except ValueError:  # some other's file: there is no such day
+            return 60.0
         return max(1.0, min(3600.0, (self._now - first).total_seconds())) / 60
 
 

@@ -7,6 +7,7 @@ outcome read from the end line that the shell wrote.
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import threading
@@ -42,7 +43,11 @@ class _Job:
 
 
 class Adopted:
-    """For the main thread only. `selector` tells of a pidfd whose process has ended; then call `end`."""
+    """For the main thread only. `selector` tells of a descriptor of a job that has ended; then call `end`.
+
+    That is the pidfd of the job's shell; or, once the job is being ended, an eventfd that tells when its last process
+    is gone: what its shell leaves behind in its grace must not meet the next attempt.
+    """
 
     def __init__(self, context: Context, worker: str, selector: selectors.BaseSelector) -> None:
         self._context = context
@@ -56,6 +61,11 @@ class Adopted:
 
     def __contains__(self, name: RunningName) -> bool:
         return any(job.name == name for job in self._jobs.values())
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether some job is being ended, which it takes this process to finish."""
+        return any(job.reason is not None for job in self._jobs.values())
 
     def deadlines(self) -> list[float]:
         times = [job.deadline for job in self._jobs.values() if job.deadline is not None]
@@ -101,8 +111,7 @@ class Adopted:
         assert isinstance(move.name, RunningName)
         job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body, verdict.pid))
         self._cap(job)
-        self._jobs[descriptor] = job
-        self._selector.register(descriptor, selectors.EVENT_READ)
+        self._await(descriptor, job)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
         self._context.report.event("adopted", name.id, text, attempt=name.attempt)
         return True
@@ -122,12 +131,12 @@ class Adopted:
         except OSError:
             job.close()
 
-    def _check_log(self, job: _Job, cap: LogCap, now: float) -> None:
+    def _check_log(self, descriptor: int, job: _Job, cap: LogCap, now: float) -> None:
         if cap.check_at > now:
             return
         was_told, step = cap.has_passed, cap.check(job.log, now)
         if step is Step.MUST_END and job.reason is None:
-            self._stop(job, "max-log")
+            self._stop(descriptor, job, "max-log")
         if step is not Step.NOTHING and not was_told:
             tell_passed(self._context, job.name.id, cap, step)
 
@@ -148,34 +157,55 @@ class Adopted:
     def expire(self) -> None:
         """End the jobs whose time is up, and keep the output of all of them within its limit."""
         now = time.monotonic()
-        for job in self._jobs.values():
-            if job.cap is not None:
-                self._check_log(job, job.cap, now)
+        for descriptor, job in list(self._jobs.items()):
             if job.deadline is not None and job.deadline <= now:
-                self._stop(job, "timeout")
+                self._stop(descriptor, job, "timeout")
+            if job.cap is not None:
+                self._check_log(descriptor, job, job.cap, now)
 
     def end_all(self, reason: str) -> None:
         """End them all; `reason` is `release`."""
-        for job in self._jobs.values():
+        for descriptor, job in list(self._jobs.items()):
             if job.reason is None:
-                self._stop(job, reason)
+                self._stop(descriptor, job, reason)
 
     def end_disowned(self) -> None:
         """End the jobs whose files somebody has moved away."""
-        for job in self._jobs.values():
+        for descriptor, job in list(self._jobs.items()):
             if job.reason is None and files.is_gone(self._layout.job(State.RUNNING, job.name)):
-                self._stop(job, "cancelled")
+                self._stop(descriptor, job, "cancelled")
 
-    def _stop(self, job: _Job, reason: str) -> None:
-        job.reason, job.deadline = reason, None
-        arguments = (job.token, job.pid, self._context.settings.grace)
-        threading.Thread(target=processes.terminate, args=arguments, name="end", daemon=True).start()
+    def _stop(self, descriptor: int, job: _Job, reason: str) -> None:
+        """End every process of a job, without waiting for it; nothing if its shell has ended: that result counts."""
+        job.deadline = None
+        if _has_ended(descriptor):
+            return
+        job.reason = reason
+        all_gone = os.eventfd(0, os.EFD_CLOEXEC)
+        grace = self._context.settings.grace
 
-    def end(self, descriptor: int) -> bool:
-        """Settle the job whose shell has ended; False if that must wait until its log can be read."""
+        def end() -> None:
+            try:
+                processes.terminate(job.token, job.pid, grace)
+            finally:
+                os.eventfd_write(all_gone, 1)
+
+        threading.Thread(target=end, name="end", daemon=True).start()
+        self._forget(descriptor)
+        self._await(all_gone, job)
+
+    def _await(self, descriptor: int, job: _Job) -> None:
+        self._jobs[descriptor] = job
+        self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def _forget(self, descriptor: int) -> _Job:
         self._selector.unregister(descriptor)
         os.close(descriptor)
-        job = self._jobs.pop(descriptor)
+        return self._jobs.pop(descriptor)
+
+    def end(self, descriptor: int) -> bool:
+        """Settle the job that has ended; False if that must wait until its log can be read."""
+        job = self._forget(descriptor)
         if job.cap is not None:
             job.cap.drop(job.log)
         job.close()
@@ -224,6 +254,13 @@ def _open_process(pid: int, token: str) -> int | None:
             return descriptor
     os.close(descriptor)
     return None
+
+
+def _has_ended(descriptor: int) -> bool:
+    """Whether the process of a pidfd has."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _note_end(path: str, name: RunningName, outcome: str, reason: str = "") -> None:

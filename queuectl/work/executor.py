@@ -39,6 +39,7 @@ _SHELL = SHELL.encode()
 _LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
 _LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
 CANNOT_RUN = 126
+_ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _quote = lru_cache(maxsize=64)(shlex.quote)  # most jobs of a queue share a directory
 
@@ -64,15 +65,15 @@ class Execution:
     _ender: threading.Thread | None = None
 
     def stop(self, reason: str, grace: float) -> None:
-        """End every process of the job, without waiting for it; nothing if its shell has ended."""
+        """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts."""
         with self._lock:
-            if self._is_over or self._ender is not None:
+            if self._is_over or self._ender is not None or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
                 return
-            self.reason = reason
-            self._ender = threading.Thread(
+            ender = threading.Thread(
                 target=processes.terminate, args=(self.claim.token, self.pid, grace), name="end", daemon=True
             )
-        self._ender.start()
+            ender.start()
+            self.reason, self._ender = reason, ender
 
     def check_log(self, now: float) -> Step:
         """Enforce the limit of its output, if it has one and is still under way."""
@@ -83,7 +84,7 @@ class Execution:
 
     def wait(self, grace: float = 0.0) -> Result:
         """Block until the shell has ended (and, if it was stopped or killed, all it left); how it ended."""
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, _ENDED)
         with self._lock:
             self._is_over = True
         if self._ender is not None:

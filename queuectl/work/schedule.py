@@ -21,7 +21,7 @@ FIRST_WINDOW = 15_000
 """Names kept of a first listing, for which the first job waits: fewer are sorted sooner."""
 
 _RUN_AT = slice(4, 24)
-_BEHIND_ALL = b"\xff"  # in the order of names as bytes
+_BEHIND_ALL = b"\xff" * 256  # in the order of names as bytes, of which none is that long
 
 
 class Schedule:
@@ -70,9 +70,10 @@ class Schedule:
             later += [name for name in beyond if name[_RUN_AT] < edge]
             _drop_foreign([name for name in beyond if name[_RUN_AT] >= held_from], foreign)
             if len(ready) >= 2 * window:
-                ready.sort()
-                del ready[window:]
-                limit = ready[-1]
+                ready = sorted(_drop_foreign(ready, foreign))  # else they would take the places of jobs
+                if len(ready) > window:
+                    del ready[window:]
+                    limit = ready[-1]
             if len(later) >= 2 * window:  # by names of ours alone: a time that does not exist never comes
                 later = _soonest(window, _drop_foreign(later, foreign))
                 horizon = later[-1][_RUN_AT] if len(later) == window else _BEHIND_ALL
@@ -116,7 +117,7 @@ class Schedule:
 
     def take(self, now: str) -> str | None:
         """Remove and return the first name that is due; None if none is, or if only a listing can tell."""
-        if self._is_beyond_horizon(now):
+        if self.is_beyond_horizon(now):
             return None
         if self._later:
             self.advance(now)
@@ -130,9 +131,9 @@ class Schedule:
 
     def needs_listing(self, now: str) -> bool:
         """Whether only a new listing can tell what is due now."""
-        return self.is_short or self._is_beyond_horizon(now)
+        return self.is_short or self.is_beyond_horizon(now)
 
-    def _is_beyond_horizon(self, now: str) -> bool:
+    def is_beyond_horizon(self, now: str) -> bool:
         """Whether jobs are due by now that the heap of later ones had no room for."""
         return self._last_later is not None and self._last_later <= now
 

@@ -99,9 +99,9 @@ class Slots:
 
     @property
     def in_between(self) -> int:
-        """How many are claiming, starting or settling a job, and not just waiting for its end."""
+        """How many are claiming, starting, ending or settling a job, and not just waiting for its end."""
         with self._lock:
-            return len(self._taken) - len(self._executions)
+            return len(self._taken) - sum(run.reason is None for run in self._executions)
 
     @property
     def has_ready(self) -> bool:
@@ -126,8 +126,11 @@ class Slots:
 
     def advance(self) -> None:
         """Let the threads see what is due by now."""
+        now = format_time(self.context.now())
         with self._lock:
-            self._schedule.advance(format_time(self.context.now()))
+            self._schedule.advance(now)
+            if self._schedule.is_beyond_horizon(now):
+                self.must_list = True
             if self.has_ready or self.context.stopping:
                 self._changed.notify_all()
 

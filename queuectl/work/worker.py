@@ -188,7 +188,8 @@ class Worker:
                     os.read(self._wake_r, 65536)
             elif key.fd == self._leash:
                 selector.unregister(self._leash)
-                self.stop()
+                if not self.context.stopping:  # else that would be the second time
+                    self.stop()
             elif self._adopted.end(key.fd):
                 self._slots.active_at, self._slots.has_worked = time.monotonic(), True
             else:
@@ -232,7 +233,7 @@ class Worker:
 
     def _is_finished(self) -> bool:
         if self._is_detaching:
-            return self._slots.in_between == 0
+            return self._slots.in_between == 0 and not self._adopted.is_ending
         if self._slots.busy or len(self._adopted):
             return False
         if self.context.stopping:

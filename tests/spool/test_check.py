@@ -85,6 +85,15 @@ def test_a_twin_goes_to_the_dead_letters(layout: Layout, cli: CommandLine) -> No
     assert cli.json("fsck")["sound"] is True
 
 
+def test_half_a_move_is_the_next_workers(layout: Layout, cli: CommandLine) -> None:
+    """One file with a name in running/ and in pending/ is one job, which a repair leaves as it is."""
+    running = put(layout, running_name("x", worker="db2.1.aaaa"), state=State.RUNNING)
+    os.link(running, layout.job(State.PENDING, pending_name("x")))
+    assert {finding.weight for finding in findings(layout)} == {Weight.NOTE}
+    cli.ok("fsck", "--repair")
+    assert names(Path(layout.directory(State.DEAD))) == []
+
+
 def test_leftovers_of_broken_submits_go(layout: Layout, cli: CommandLine) -> None:
     """Old files in tmp/, empty unlocked logs without a job and files of dead workers are swept up; all else stays."""
     stale = Path(layout.tmp, "x.abc.json")

@@ -47,6 +47,8 @@ def test_names_of_a_kind_and_all_others(tmp_path: Path, has_getdents: bool, monk
         b"\xff.json",
         b"a\nb.json",
         b"x\b010-20261124T034300.120Z-0-y.json",
+        b"\b010-20261124T034300.120Z-0-y.json",
+        b"a" * 21 + b"Z-" + b"b" * 212 + b".json",  # a record of 0x108 bytes
         b"010-20261124T034300.120Z-0-y",
     }
     for name in (ours | others) - {min(ours), max(ours)}:
@@ -97,6 +99,28 @@ def test_an_error_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Broken)
     with pytest.raises(OSError, match="Input/output error"):
         list(listing.read_names(str(tmp_path)))
+
+
+def test_any_failure_of_the_reader_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a piece that will not come."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ctypes, "create_string_buffer", fail)
+    with pytest.raises(MemoryError):
+        list(listing.read_names(str(tmp_path)))
+
+
+def test_without_a_thread_it_reads_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started, the names come a little later."""
+
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    (tmp_path / "a.json").touch()
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert named(list(listing.read_names(str(tmp_path))), {b"a.json"}) == {b"a.json"}
 
 
 def test_who_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,12 @@ def finish(layout: Layout, result: str, age: timedelta, seconds: float, attempts
 def test_an_empty_spool(layout: Layout) -> None:
     """Of nothing there is no rate, no mean and no percentile."""
     assert measure(layout, NOW) == Metrics(0, 0, 0, None, 0, {}, None, None, None, None, 0, 0, 0, 0.0)
+
+
+def test_a_day_that_does_not_exist(layout: Layout) -> None:
+    """A file of another's making, newer than all others, makes no rate impossible."""
+    Path(layout.directory(State.DONE), "20261131T101010.101Z-010-1-exit0-1.000s-a.json").touch()
+    assert measure(layout, NOW).per_minute == pytest.approx(1 / 60)
 
 
 def test_numbers_from_names(layout: Layout) -> None:

@@ -118,11 +118,33 @@ def test_what_only_looks_like_a_name_of_ours_is_given_back() -> None:
         "000-99999999T999999.999Z-0-f.json",
         "000-20261124T000000.000Z-0-g.json.part",
         "0x0-20261124T000000.000Z-0-h.json",
+        "000-20991124-000000.000Z-0-i.json",
+        "000-20991124T      .000Z-0-j.json",
+        "000-20991124T000000.000Z-later.json",
+        "000-99991231T235959.999Z-held.json",
+        "000-20991124T000000.000Z-01-k.json",
+        "\udcff00-20261124T000000.000Z-0-l.json",
+        "000-2099112\udcff000000.000Z-0-m.json",
     ]
     for lookalike in lookalikes:
         assert refill(schedule, [name(10, 0, "a"), lookalike], at(1)) == [lookalike]
     assert sorted(refill(schedule, [*lookalikes, name(10, 0, "a")], at(1))) == sorted(lookalikes)
     assert [schedule.take(at(1)), schedule.take(at(1)), schedule.next_run_at] == [name(10, 0, "a"), None, None]
+
+
+def test_files_that_are_no_jobs_take_no_job_its_place() -> None:
+    """However many backups stand before it, a due job is found."""
+    schedule = Schedule(2)
+    backups = [f"{name(10, 0, f'j{number}')}~" for number in range(9)]
+    assert refill(schedule, [*backups, name(10, 1, "a")], at(1), piece=4) == backups
+    assert (schedule.take(at(1)), schedule.needs_listing(at(1))) == (name(10, 1, "a"), False)
+
+
+def test_a_horizon_that_has_passed_asks_for_a_listing() -> None:
+    """Beyond the later jobs that are known, only a listing can tell what is due."""
+    schedule = Schedule(2)
+    refill(schedule, [name(10, 30, f"j{number}") for number in range(9)], at(1))
+    assert [schedule.is_beyond_horizon(at(second)) for second in (29, 30)] == [False, True]
 
 
 def test_a_name_offered_twice_is_taken_once() -> None:
