@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import selectors
+import signal
 import subprocess
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,7 @@ from queuectl.work.adopted import Adopted
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from tests.spool.given import put, running_name
-from tests.support import names
+from tests.support import CommandLine, names, wait_for, workers
 
 
 @pytest.fixture
@@ -43,3 +45,33 @@ def test_a_number_that_goes_to_another_process_meanwhile_is_not_awaited(
             assert names(spool.path / "running") == [str(name)]
         finally:
             stranger.kill()
+
+
+@pytest.mark.parametrize("how", ["timeout", "release"])
+def test_what_the_shell_leaves_is_gone_before_the_next_attempt(
+    spool: Spool, cli: CommandLine, tmp_path: Path, how: str
+) -> None:
+    """An adopted job of which something ignores SIGTERM is settled when its grace is over and nothing of it lives."""
+    cli.ok("config", "set", "grace", "0.5")
+    timeout = 1 if how == "timeout" else None
+    stubborn = f"(trap '' TERM; echo $$ >{tmp_path}/pid; exec 9>&-; while :; do sleep 0.05; done); exit 1"
+    spool.enqueue(stubborn, id="x", timeout=timeout, max_retries=0)
+    with workers(spool.path) as (first,):
+        wait_for((tmp_path / "pid").exists, "the job")
+        first.kill()
+    with workers(spool.path) as (second,):
+        wait_for(lambda: second.has("adopted", "x"), "the adoption")
+        (name,) = names(spool.path / "running")
+        running = RunningName.parse(name)
+        assert running is not None
+        attempt = logs.read_attempt(spool.layout.log("x"), running)[0]
+        assert attempt is not None
+        token = processes.token_of(running, attempt.worker)
+        assert processes.find(token)
+        if how == "release":
+            second.process.send_signal(signal.SIGQUIT)
+            assert second.wait_exit() == 0
+        else:
+            wait_for(lambda: second.has("dead", "x"), "the end")
+        assert not processes.find(token)
+    assert str(spool.get("x").result) == ("timeout" if how == "timeout" else "None")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from queuectl.work import executor
 from tests.support import need, wait_for
 
 
-def claim_of(spool: Spool, command: str | tuple[str, ...]) -> claims.Claim:
-    name = RunningName(clock.now(), 10, 1, "host.1.aaaa", "x")
-    log = logs.open_log(spool.layout.log("x"))
+def claim_of(spool: Spool, command: str | tuple[str, ...], id: str = "x") -> claims.Claim:
+    name = RunningName(clock.now(), 10, 1, "host.1.aaaa", id)
+    log = logs.open_log(spool.layout.log(id))
     assert lease.try_lock(log)
     return claims.Claim(name, name.started_at, Body(command), log, 0)
 
@@ -59,6 +60,28 @@ def test_a_shell_that_would_call_a_signal_death_success_is_wrapped(
     os.close(claim.log)
     assert attempt is not None
     assert attempt.result is None
+
+
+def test_who_has_ended_is_not_stopped(spool: Spool) -> None:
+    """A stop that comes when the shell has ended, but nobody has waited for it yet, changes no result."""
+    claim = claim_of(spool, "exit 3")
+    run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
+    os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOWAIT)
+    run.stop("timeout", 5)
+    assert (run.reason, str(run.wait())) == (None, "exit3")
+    os.close(claim.log)
+
+
+def test_stops_in_the_instant_of_the_end(spool: Spool) -> None:
+    """However a stop and the end of a job meet, waiting raises nothing, and the result is what it was or the stop."""
+    for number in range(100):
+        claim = claim_of(spool, "exit 3", id=f"x{number}")
+        run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
+        stopping = threading.Thread(target=run.stop, args=("timeout", 5))
+        stopping.start()
+        assert str(run.wait()) == ("timeout" if run.reason else "exit3")
+        stopping.join()
+        os.close(claim.log)
 
 
 def test_the_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path) -> None:

@@ -98,6 +98,21 @@ def test_a_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_p
     assert f"{spool.get('x').result}" == "exit0"
 
 
+def test_a_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_path: Path) -> None:
+    """Its end is no second order to stop."""
+    go = tmp_path / "go"
+    supervisor = start(spool)
+    spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="x")
+    wait_for(lambda: supervisor.has("start", "x"))
+    supervisor.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: len(alive(spool)) == 1, "the end of the idle worker")
+    supervisor.kill()
+    supervisor.wait_exit()
+    (tmp_path / "go").touch()
+    wait_for(lambda: alive(spool) == [], "the end of the other one")
+    assert f"{spool.get('x').result}" == "exit0"
+
+
 def test_it_detaches(cli: CommandLine, spool: Spool) -> None:
     """Told to detach, all of them leave their jobs running."""
     supervisor = start(spool)
