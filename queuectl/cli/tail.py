@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO
 
 import click
@@ -18,7 +18,7 @@ import click
 from queuectl.cli.context import note
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_instant, printable, printable_output
-from queuectl.core.when import parse_duration, parse_when
+from queuectl.core.when import parse_past
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.clock import now
 from queuectl.spool.logs import Mark, parse_outcome, read_entries
@@ -60,7 +60,7 @@ class Filter:
             pattern = None if grep is None else re.compile(os.fsencode(grep))
         except re.error as error:
             raise UsageError(f"not a regular expression: {grep!r}", f"{error}") from None
-        return cls(attempt, None if since is None else _instant(since), pattern, head, tail)
+        return cls(attempt, None if since is None else parse_past(since, now()), pattern, head, tail)
 
     @property
     def is_empty(self) -> bool:
@@ -73,14 +73,6 @@ class Filter:
     @property
     def is_tail_alone(self) -> bool:
         return self.tail is not None and (self.attempt, self.since, self.grep) == (None, None, None)
-
-
-def _instant(text: str) -> datetime:
-    """`1h` is an hour ago; anything else a time."""
-    try:
-        return now() - timedelta(seconds=parse_duration(text))
-    except UsageError:
-        return parse_when(text, now() - timedelta(days=1))  # a time of day is the last one
 
 
 def entries_of(file: BinaryIO, wait: Callable[[], bool] | None, wanted: Filter) -> Iterator[Entry]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.names import format_time
+from queuectl.spool import clock
 from tests.cli.given import audited, run_on_terminal
 from tests.spool.given import pending_name, put, put_finished, running_name
 from tests.support import CommandLine, environment, wait_for, workers
@@ -139,6 +141,18 @@ def test_follow_a_job_that_has_ended(cli: CommandLine, job: str) -> None:
 def test_parts(cli: CommandLine, job: str, words: list[str], expected: bytes) -> None:
     """--head, --tail, --grep and --since leave the lines that are asked for."""
     assert output(cli, job, *words)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [("1h", b"line\n"), ("in 1h", b""), ("+1h", b""), ("tomorrow", b""), ("tomorrow 9:00", b"")],
+)
+def test_since(cli: CommandLine, spool: Spool, since: str, expected: bytes) -> None:
+    """Of an attempt that has just begun nothing is shown if what is wanted begins at a time to come."""
+    put_finished(spool.layout, "new")
+    start = f"#queuectl start attempt=1 started_at={format_time(clock.now())} worker=w pid=1\nline\n"
+    spool.log_path("new").write_text(start)
+    assert output(cli, "new", "--since", since)[0] == expected
 
 
 @pytest.mark.parametrize(
