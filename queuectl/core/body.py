@@ -99,7 +99,8 @@ def decode(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise NotJsonError("not valid UTF-8", f"{error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        why = f"{error.msg} at line {error.lineno} column {error.colno}" if data.strip() else "it is empty"
+        place = f"at line {error.lineno} column {error.colno}"
+        why = f"{error.msg.removesuffix(' at')} {place}" if data.strip() else "it is empty"
         raise NotJsonError("not valid JSON", why) from None
     except RecursionError:
         raise NotJsonError("not valid JSON for a job", "nested too deep") from None
