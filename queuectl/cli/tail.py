@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
-import click
-
 from queuectl.cli.context import note
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_instant, printable, printable_output
@@ -206,7 +204,10 @@ def _started_at(mark: Mark) -> datetime | None:
 
 
 class Output:
-    """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries."""
+    """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries.
+
+    What was written to stdout may be seen only once all entries are, or whoever waits for more has flushed it.
+    """
 
     def __init__(self, *, as_json: bool, is_labelled: bool) -> None:
         """`is_labelled` lines begin with the id of their job."""
@@ -225,14 +226,12 @@ class Output:
         for entry in entries:
             with self._lock:
                 if self._as_json:
-                    click.echo(json.dumps(_to_json(id, entry)))
+                    sys.stdout.buffer.write(json.dumps(_to_json(id, entry)).encode() + b"\n")
                 elif isinstance(entry, Mark):
                     sys.stdout.flush()
                     note(f"-- {id}: {_describe(entry)}" if self._is_labelled else f"-- {_describe(entry)}")
                 else:
                     self._print(id, entry.data)
-                if self.needs_lines:
-                    sys.stdout.flush()
         sys.stdout.flush()
 
     def _print(self, id: str, data: bytes) -> None:
