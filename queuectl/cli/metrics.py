@@ -7,6 +7,8 @@ import click
 from queuectl.cli.context import json_option, open_spool, print_json
 from queuectl.core.text import format_seconds
 
+_KINDS = 8
+
 
 @click.command()
 @json_option
@@ -27,13 +29,12 @@ def metrics(as_json: bool) -> None:
         print_json(shapes.metrics(found))
         return
     rate = "" if found.success_rate is None else f"{found.success_rate:.1%}"
-    results = ", ".join(f"{number} {result}" for result, number in list(found.results.items())[:8])
     rows = (
         ("finished", f"{found.finished}"),
         ("done", f"{found.done}"),
         ("dead", f"{found.dead}"),
         ("success", rate or "-"),
-        ("results", results or "-"),
+        ("results", _results(found.results) or "-"),
         ("attempts", f"{found.attempts}"),
         ("mean", _seconds(found.mean)),
         ("p50", _seconds(found.p50)),
@@ -44,6 +45,15 @@ def metrics(as_json: bool) -> None:
     )
     for name, value in rows:
         click.echo(f"{name:<11} {value}")
+
+
+def _results(found: dict[str, int]) -> str:
+    """How many ended how: the most frequent kinds, and what they leave."""
+    shown = [f"{number} {result}" for result, number in found.items()]
+    if len(shown) <= _KINDS + 1:
+        return ", ".join(shown)
+    rest = list(found.values())[_KINDS:]
+    return ", ".join((*shown[:_KINDS], f"and {sum(rest)} of {len(rest)} other kinds"))
 
 
 def _seconds(value: float | None) -> str:

@@ -53,7 +53,8 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
         raise UsageError("both --now and --detach", hint="use one of them")
     if timeout is not None and not wait:
         raise UsageError("--timeout is for --wait", hint="give both of them")
-    deadline = None if timeout is None else time.monotonic() + parse_duration(timeout)
+    longest = None if timeout is None else parse_duration(timeout)
+    deadline = None if longest is None else time.monotonic() + longest
     spool = open_spool()
     layout, found = spool.layout, _select(spool, ids)
     if not found and not as_json:
@@ -72,7 +73,7 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
         note(f"{name} {'is stopping already; --now ends its jobs' if name in stopping else how}")
     try:
         if wait:
-            _wait(layout, found, deadline, timeout)
+            _wait(layout, found, deadline, longest)
     finally:
         if as_json:
             print_json([{"worker": name, "stopped": not lease.is_worker_alive(layout, name)} for name in told])
@@ -110,7 +111,7 @@ def _tell(layout: Layout, name: str, pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def _wait(layout: Layout, found: dict[str, int], deadline: float | None, timeout: str | None) -> None:
+def _wait(layout: Layout, found: dict[str, int], deadline: float | None, longest: float | None) -> None:
     """Return when all have stopped; raises WaitTimeoutError."""
     for name, pid in found.items():
         has_ended = False
@@ -119,7 +120,7 @@ def _wait(layout: Layout, found: dict[str, int], deadline: float | None, timeout
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     hint = "it stops when its jobs have ended; see: --now, --detach"
-                    raise WaitTimeoutError(f"{name} still runs", f"waited {timeout}", hint)
+                    raise WaitTimeoutError(f"{name} still runs", f"waited {longest:g} s", hint)
                 if process is None or has_ended:  # its lock goes with it, in a moment
                     time.sleep(_LOOK if left is None else min(_LOOK, left))
                 else:

@@ -10,15 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO
-
-import click
 
 from queuectl.cli.context import note
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.text import format_instant, printable, printable_output
-from queuectl.core.when import parse_duration, parse_when
+from queuectl.core.when import parse_past
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.clock import now
 from queuectl.spool.logs import Mark, parse_outcome, read_entries
@@ -60,7 +58,7 @@ class Filter:
             pattern = None if grep is None else re.compile(os.fsencode(grep))
         except re.error as error:
             raise UsageError(f"not a regular expression: {grep!r}", f"{error}") from None
-        return cls(attempt, None if since is None else _instant(since), pattern, head, tail)
+        return cls(attempt, None if since is None else parse_past(since, now()), pattern, head, tail)
 
     @property
     def is_empty(self) -> bool:
@@ -73,14 +71,6 @@ class Filter:
     @property
     def is_tail_alone(self) -> bool:
         return self.tail is not None and (self.attempt, self.since, self.grep) == (None, None, None)
-
-
-def _instant(text: str) -> datetime:
-    """`1h` is an hour ago; anything else a time."""
-    try:
-        return now() - timedelta(seconds=parse_duration(text))
-    except UsageError:
-        return parse_when(text, now() - timedelta(days=1))  # a time of day is the last one
 
 
 def entries_of(file: BinaryIO, wait: Callable[[], bool] | None, wanted: Filter) -> Iterator[Entry]:
@@ -214,7 +204,10 @@ def _started_at(mark: Mark) -> datetime | None:
 
 
 class Output:
-    """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries."""
+    """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries.
+
+    What was written to stdout may be seen only once all entries are, or whoever waits for more has flushed it.
+    """
 
     def __init__(self, *, as_json: bool, is_labelled: bool) -> None:
         """`is_labelled` lines begin with the id of their job."""
@@ -233,14 +226,12 @@ class Output:
         for entry in entries:
             with self._lock:
                 if self._as_json:
-                    click.echo(json.dumps(_to_json(id, entry)))
+                    sys.stdout.buffer.write(json.dumps(_to_json(id, entry)).encode() + b"\n")
                 elif isinstance(entry, Mark):
                     sys.stdout.flush()
                     note(f"-- {id}: {_describe(entry)}" if self._is_labelled else f"-- {_describe(entry)}")
                 else:
                     self._print(id, entry.data)
-                if self.needs_lines:
-                    sys.stdout.flush()
         sys.stdout.flush()
 
     def _print(self, id: str, data: bytes) -> None:

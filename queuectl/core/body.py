@@ -9,12 +9,12 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id
+from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, to_utc
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.errors import InvalidJobError, NotJsonError
 
@@ -99,7 +99,8 @@ def decode(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise NotJsonError("not valid UTF-8", f"{error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        why = f"{error.msg} at line {error.lineno} column {error.colno}" if data.strip() else "it is empty"
+        place = f"at line {error.lineno} column {error.colno}"
+        why = f"{error.msg.removesuffix(' at')} {place}" if data.strip() else "it is empty"
         raise NotJsonError("not valid JSON", why) from None
     except RecursionError:
         raise NotJsonError("not valid JSON for a job", "nested too deep") from None
@@ -184,7 +185,7 @@ def parse_instant(text: str) -> datetime:
     """ISO 8601 -> UTC. A time without a zone is local time. Raises ValueError or OverflowError."""
     if not isinstance(text, str) or len(text) < len("2026-11-25T09:00"):
         raise ValueError(f"not a date and time: {text!r}")
-    at = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    at = to_utc(datetime.fromisoformat(text.upper()))
     if not 1970 <= at.year <= 9998:
         raise ValueError(f"out of range: {text!r}")
     return at

@@ -103,6 +103,17 @@ def format_rfc3339(at: datetime | None) -> str | None:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
 
 
+def to_utc(at: datetime) -> datetime:
+    """The instant, in UTC; a time without a zone is local time. Raises ValueError or OverflowError.
+
+    Where clocks skip from 02:00 to 03:00, 02:30 is 03:30, with fold=1 01:30 (PEP 495). `datetime.astimezone` has
+    that the other way round for local time (CPython 3.11.7), `timestamp` does not.
+    """
+    if at.tzinfo is not None:
+        return at.astimezone(UTC)
+    return datetime.fromtimestamp(at.replace(microsecond=0).timestamp(), UTC).replace(microsecond=at.microsecond)
+
+
 def ceil_to_millisecond(at: datetime) -> datetime:
     """The first instant at or after `at` that a name can carry, so that no job starts early."""
     rest = at.microsecond % 1000

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from queuectl.core.body import parse_instant
+from queuectl.core.names import to_utc
 from queuectl.errors import UsageError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -53,7 +54,7 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         local = _parse_calendar(words, here)
         if local is None:
             return parse_instant(typed)
-        first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        first, second = (to_utc(local.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
         return first if first > now else max(first, second)  # when clocks go back, a time comes twice
     except (ValueError, OverflowError, UsageError):
         raise UsageError(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import bottle
 
+from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
 from queuectl.dashboard import joblog, table, timeline
 from queuectl.dashboard.pages import log_range
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
+from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.spool import shapes
 from queuectl.spool.query import Counts
 
 _MOST = 1000
+_NUMBER = re.compile(r"[1-9]\d*", re.ASCII)
 _STATES = ("ready", "scheduled", "retrying", "held", "running", "done", "dead")
 
 
@@ -29,6 +33,12 @@ def _json(value: Any, status: int = 200) -> Any:
 
 def _missing(id: str) -> Any:
     return _json({"error": f"no job {printable(id)[:120]}"}, 404)
+
+
+def _refusal(error: QueuectlError) -> Any:
+    """What was asked for, however long it is, and why it cannot be had."""
+    status = 400 if isinstance(error, UsageError) else 404 if isinstance(error, NotFoundError) else 503
+    return _json({"error": f"{printable(error.what)[:120]}: {error.why}"}, status)
 
 
 def status(site: Site) -> Any:
@@ -46,16 +56,24 @@ def metrics(site: Site) -> Any:
 
 
 def jobs(site: Site, *, only_dead: bool = False) -> Any:
-    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`."""
+    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`; 400 for what makes no sense."""
     request = Request.of(site)
     asked = request.query
-    wanted = Filter.parse(
-        {**asked, "q": asked.get("match", asked.get("q", ""))} | ({"state": "dead"} if only_dead else {})
-    )
-    limit = asked.get("limit", "")
-    rows = min(int(limit), _MOST) if limit.isdecimal() and 0 < len(limit) < 7 else table.ROWS
+    given = {**asked, "q": asked.get("match", asked.get("q", ""))} | ({"state": "dead"} if only_dead else {})
+    try:
+        wanted, rows = Filter.parse_strictly(given), _limit(asked.get("limit", ""))
+    except UsageError as error:
+        return _refusal(error)
     found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows)
     return _json([job.to_json() for job in found.jobs])
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return table.ROWS
+    if not _NUMBER.fullmatch(text):
+        raise UsageError(f"no such limit: {text!r}", "it is a number of jobs, 1 or more")
+    return min(int(text[:7]), _MOST)
 
 
 def job(site: Site, id: str) -> Any:
@@ -84,13 +102,17 @@ def _offset(text: str, size: int) -> int | None:
 
 
 def raw_log(site: Site, id: str) -> Any:
-    """The bytes of a log, or of one attempt of it; never anything a browser would run."""
+    """The bytes of a log, or of one attempt of it, if that is there; never anything a browser would run."""
     found = site.find(id) if is_valid_id(id) else None
     fd = site.logs.open(id) if found else None
     if found is None or fd is None:
         return _missing(id)
     asked = Request.of(site).query
-    start, end = log_range(asked.get("attempt", ""), timeline.build(found, site.logs.marks(id, fd).found))
+    try:
+        start, end = _range(asked.get("attempt", ""), found, site.logs.marks(id, fd))
+    except QueuectlError as error:
+        os.close(fd)
+        return _refusal(error)
     size = os.fstat(fd).st_size
     stop = size if end is None else min(end, size)
     headers = {
@@ -101,6 +123,22 @@ def raw_log(site: Site, id: str) -> Any:
     if "download" in asked:
         headers["Content-Disposition"] = f'attachment; filename="{id}.log"'
     return bottle.HTTPResponse(_pieces(fd, start, stop), headers=headers)
+
+
+def _range(attempt: str, job: Job, marks: joblog.Marks) -> tuple[int, int | None]:
+    """Where an attempt lies in the log, or all of it; raises UsageError, NotFoundError or, for now, SpoolError."""
+    if not attempt:
+        return 0, None
+    if not _NUMBER.fullmatch(attempt):
+        raise UsageError(f"no such attempt: {attempt!r}", "it is a number, 1 or more")
+    if not marks.is_complete:
+        raise SpoolError("the log is still searched for attempts", "it is long; ask again")
+    history = timeline.build(job, marks.found)
+    found = log_range(attempt, history)
+    if found is None:
+        known = dict.fromkeys(f"{entry.number}" for entry in history if isinstance(entry, timeline.Attempt))
+        raise NotFoundError(f"no attempt {attempt} in this log", f"it has {', '.join(known) or 'none'}")
+    return found
 
 
 class _pieces(Iterator[bytes]):  # noqa: N801 - a function in all but that it must close its file

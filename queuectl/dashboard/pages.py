@@ -172,7 +172,7 @@ def _verbs_of(found: Job) -> list[Any]:
 def _log(request: Request, found: Job, fd: int, history: list[Any]) -> dict[str, Any]:
     """The part of the log that the address asks for: its end, an attempt, a place, or the lines with a text."""
     asked = request.query
-    start, end = log_range(asked.get("attempt", ""), history)
+    start, end = log_range(asked.get("attempt", ""), history) or (0, None)
     text = asked.get("find", "").strip()[:200]
     at = int(asked["at"]) if asked.get("at", "").isdecimal() and len(asked["at"]) < 16 else None
     shown: dict[str, Any] = {"attempt": asked.get("attempt", ""), "find": text, "at": at, "first": start, "end": end}
@@ -187,12 +187,12 @@ def _log(request: Request, found: Job, fd: int, history: list[Any]) -> dict[str,
     return {**shown, "found": None, "piece": piece, "follows": follows}
 
 
-def log_range(attempt: str, history: list[Any]) -> tuple[int, int | None]:
-    """Where the output of an attempt begins and ends in the log; the whole of it for none."""
+def log_range(attempt: str, history: list[Any]) -> tuple[int, int | None] | None:
+    """Where the output of an attempt begins and ends in the log; None if it is not there."""
     for entry in reversed(history):
         if isinstance(entry, timeline.Attempt) and str(entry.number) == attempt:
             return entry.start, entry.stop
-    return 0, None
+    return None
 
 
 def workers(site: Site) -> Any:

@@ -15,6 +15,7 @@ from queuectl.core.names import format_time
 from queuectl.core.result import RESULT_PATTERN, State
 from queuectl.dashboard.index import AGAIN, FIRST, Selection
 from queuectl.dashboard.snapshot import View
+from queuectl.errors import UsageError
 from queuectl.spool import query
 from queuectl.spool.layout import Layout
 
@@ -24,6 +25,7 @@ AGES = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 604800}
 _SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
 _MAX_TEXT = 200
+_START = re.compile(r"\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,23 @@ class Filter:
             query.get("q", "").strip()[:_MAX_TEXT],
             result if re.fullmatch(RESULT_PATTERN, result, re.ASCII) else "",
             query.get("age", "") if query.get("age", "") in AGES else "",
-            int(start) if re.fullmatch(r"\d{1,9}", start, re.ASCII) else 0,
+            int(start) if _START.fullmatch(start) else 0,
         )
+
+    @classmethod
+    def parse_strictly(cls, query: Mapping[str, str]) -> Filter:
+        """The filter of an address; raises UsageError for what makes no sense. What is empty is left out."""
+        found = cls.parse(query)
+        for name, taken, choices in (
+            ("state", found.state, ", ".join((*WORDS, "pending"))),
+            ("result", found.result, "exitN, signalN, timeout, lost, cancelled, invalid"),
+            ("age", found.age, ", ".join(AGES)),
+        ):
+            if query.get(name) and query[name] != taken:
+                raise UsageError(f"no such {name}: {query[name]!r}", f"it is one of {choices}")
+        if query.get("start") and not _START.fullmatch(query["start"]):
+            raise UsageError(f"no such start: {query['start']!r}", "it is how many jobs to skip")
+        return found
 
     def address(self, **changes: object) -> str:
         """The query of this filter with some parts changed; empty ones are left out."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339
+from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339, to_utc
 from queuectl.core.result import State
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
@@ -297,7 +297,7 @@ def _complete(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A body with its time as text, and the current directory where it names none."""
     whole = {key: value for key, value in fields.items() if value is not None}
     if isinstance(whole.get("run_at"), datetime):
-        whole["run_at"] = format_rfc3339(ceil_to_millisecond(whole["run_at"].astimezone(UTC)))
+        whole["run_at"] = format_rfc3339(ceil_to_millisecond(to_utc(whole["run_at"])))
     cwd = whole.get("cwd", "")
     if isinstance(cwd, str) and not cwd.startswith("/"):
         whole["cwd"] = os.path.normpath(os.path.join(os.getcwd(), cwd))

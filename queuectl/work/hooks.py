@@ -22,6 +22,7 @@ from queuectl.config import HOOK_EVENTS
 from queuectl.core.job import Job
 from queuectl.core.names import Name, format_rfc3339
 from queuectl.core.result import State
+from queuectl.core.text import format_count
 from queuectl.spool import query
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class _Lane:
             left = len(self._waiting)
             self._waiting.clear()
         if left:
-            text = f"{left} calls of a {self._kind} were dropped"
+            text = f"dropped {format_count(left, 'call')} of a {self._kind}"
             self._context.report.event("warning", None, text)
 
     def _run(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.names import format_time
+from queuectl.spool import clock
 from tests.cli.given import audited, run_on_terminal
 from tests.spool.given import pending_name, put, put_finished, running_name
 from tests.support import CommandLine, environment, wait_for, workers
@@ -142,6 +145,18 @@ def test_parts(cli: CommandLine, job: str, words: list[str], expected: bytes) ->
 
 
 @pytest.mark.parametrize(
+    ("since", "expected"),
+    [("1h", b"line\n"), ("in 1h", b""), ("+1h", b""), ("tomorrow", b""), ("tomorrow 9:00", b"")],
+)
+def test_since(cli: CommandLine, spool: Spool, since: str, expected: bytes) -> None:
+    """Of an attempt that has just begun nothing is shown if what is wanted begins at a time to come."""
+    put_finished(spool.layout, "new")
+    start = f"#queuectl start attempt=1 started_at={format_time(clock.now())} worker=w pid=1\nline\n"
+    spool.log_path("new").write_text(start)
+    assert output(cli, "new", "--since", since)[0] == expected
+
+
+@pytest.mark.parametrize(
     "words",
     [["--head", "1", "--tail", "1"], ["--raw", "--tail", "1"], ["--raw", "--json"], ["--grep", "("], ["--since", "x"]],
 )
@@ -157,6 +172,25 @@ def test_the_end_of_a_long_log_is_found_from_its_end(cli: CommandLine, spool: Sp
     spool.log_path("long").write_bytes(LOG + LOG[:86] + lines)
     for number in (1, 10, 1000, 19_999):
         assert output(cli, "long", "--tail", f"{number}")[0] == b"".join(lines.splitlines(keepends=True)[-number:])
+
+
+@pytest.mark.parametrize(
+    "words", [["long"], ["long", "--grep", "1"], ["long", "--json"], ["long", "other"], ["-f", "long", "other"]]
+)
+def test_a_line_is_no_write(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """Lines are written many at a time, however they are shown: nobody looks at what is there already line by line."""
+    for id in ("long", "other"):
+        put_finished(spool.layout, id)
+        spool.log_path(id).write_text("".join(f"line {number}\n" for number in range(1000, 3000)))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps writes apart
+    with ours, theirs:
+        process = subprocess.Popen(cli.argv("logs", *words), stdout=theirs.fileno(), env=environment())
+        theirs.close()
+        writes = list(iter(lambda: ours.recv(1 << 20), b""))
+        assert process.wait(30) == 0
+    lines = b"".join(writes).splitlines()
+    assert len(lines) >= 1000
+    assert len(writes) < len(lines) / 20
 
 
 def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:

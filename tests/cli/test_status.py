@@ -170,6 +170,22 @@ def test_metrics(cli: CommandLine, finished: Spool) -> None:
     assert found["throughput"][1:] == ["a", "minute"]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (8, "8 exit1, 7 exit2, 6 exit3, 5 exit4, 4 exit5, 3 exit6, 2 exit7, 1 exit8"),
+        (9, "9 exit1, 8 exit2, 7 exit3, 6 exit4, 5 exit5, 4 exit6, 3 exit7, 2 exit8, 1 exit9"),
+        (10, "10 exit1, 9 exit2, 8 exit3, 7 exit4, 6 exit5, 5 exit6, 4 exit7, 3 exit8, and 3 of 2 other kinds"),
+    ],
+)
+def test_metrics_of_many_kinds(cli: CommandLine, spool: Spool, kinds: int, expected: str) -> None:
+    """No result is left out in silence: those seldom seen are counted together."""
+    for code in range(1, kinds + 1):
+        for number in range(code, kinds + 1):
+            put_finished(spool.layout, f"j{code}x{number}", f"exit{code}")
+    assert " ".join(table(cli.ok("metrics"))["results"]) == expected
+
+
 def test_metrics_of_an_empty_spool(cli: CommandLine) -> None:
     """Before the first job has ended there is no rate and no duration."""
     found = cli.json("metrics")

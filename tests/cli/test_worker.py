@@ -182,7 +182,7 @@ def test_stop_and_wait(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
         wait_for(lambda: worker.has("start", "a"), "the start of the job")
         done = cli.run("worker", "stop", "--wait", "--timeout", "0.1")
         assert done.returncode == 5
-        assert "still runs" in done.stderr
+        assert "still runs\n  waited 0.1 s\n  it stops when" in done.stderr
         go.touch()
         wait_for(lambda: worker.process.poll() is not None, "its end")
         assert cli.ok("worker", "stop", "--wait") == ""

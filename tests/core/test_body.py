@@ -212,6 +212,21 @@ def test_what_may_still_become_a_job(data: bytes) -> None:
         body.parse(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"command": "x', "Unterminated string starting at line 1 column 13"),
+        (b'{"command":\n"\n"}', "Invalid control character at line 2 column 2"),
+        (b'{"command": "x"', "Expecting ',' delimiter at line 1 column 16"),
+    ],
+)
+def test_what_is_not_json_is_told_by_its_place(data: bytes, why: str) -> None:
+    """In a sentence, by line and column."""
+    with pytest.raises(NotJsonError) as caught:
+        body.parse(data)
+    assert caught.value.why == why
+
+
 @pytest.mark.parametrize("data", INVALID.values(), ids=INVALID.keys())
 def test_what_can_never_be_a_job(data: bytes) -> None:
     """A complete object that cannot run is InvalidJobError, with at least one problem."""

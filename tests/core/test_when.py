@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from queuectl.core.names import to_utc
 from queuectl.core.when import parse_duration, parse_past, parse_when
 from queuectl.errors import UsageError
 
@@ -141,6 +144,36 @@ def test_the_zone_is_the_local_one_by_default() -> None:
     local = datetime(2026, 11, 25, 9).astimezone(UTC)
     assert parse_when("2026-11-25 09:00", TUESDAY, None) == local
     assert parse_when("2026-11-25T09:00:00", TUESDAY, None) == local
+
+
+@pytest.fixture
+def local_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process is in New York."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("local_new_york")
+@pytest.mark.parametrize("day", ["2025-03-09", "2026-03-08", "2027-03-14", "2050-03-13"])
+def test_a_time_that_clocks_skip(day: str) -> None:
+    """It is as long after they go forward, in the past as to come, however it is written, and as in a named zone."""
+    at = datetime.fromisoformat(f"{day}T03:30-04:00")
+    for text in (f"{day} 02:30", f"{day}T02:30", f"{day}T02:30:00", f"{day} 02:30:00"):
+        assert parse_when(text, TUESDAY) == at
+    assert parse_when(f"{day} 02:30", TUESDAY, NEW_YORK) == at
+
+
+@pytest.mark.usefixtures("local_new_york")
+@given(
+    st.datetimes(datetime(1971, 1, 1), datetime(2037, 12, 31))
+    | st.datetimes(datetime(2027, 3, 14), datetime(2027, 3, 15))
+)
+def test_the_local_zone_is_as_one_that_is_named(at: datetime) -> None:
+    """To the microsecond, also where clocks change."""
+    assert to_utc(at) == to_utc(at.replace(tzinfo=NEW_YORK))
 
 
 @given(st.integers(0, 23), st.integers(0, 59), st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))

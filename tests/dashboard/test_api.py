@@ -4,7 +4,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from queuectl import Spool, State
+from queuectl.dashboard import joblog
 from tests.dashboard.client import Client
 from tests.spool.given import put_finished
 from tests.support import CommandLine, wait_for, workers
@@ -70,6 +73,75 @@ def test_unknown_jobs_are_404(client: Client) -> None:
     """In JSON, as everything below /api."""
     answer = client.get("/api/jobs/none")
     assert (answer.status, answer.json) == (404, {"error": "no job none"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("state=bogus", "no such state: 'bogus': it is one of all, ready,"), ("state=DEAD", "no such state"),
+        ("result=bogus", "no such result: 'bogus': it is one of exitN,"), ("result=exit256", "no such result"),
+        ("age=99d", "no such age: '99d': it is one of 15m, 1h, 24h, 7d"), ("start=-1", "no such start: '-1'"),
+        ("limit=many", "no such limit: 'many'"), ("limit=0", "no such limit"), ("limit=%D9%A3", "no such limit"),
+        ("state=done&age=" + "9" * 5000, "no such age: '999"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_400(spool: Spool, client: Client, asked: str, why: str) -> None:
+    """With the reason, and short; never jobs that were not asked for."""
+    answer = client.get(f"/api/jobs?{asked}")
+    assert answer.status == 400
+    assert answer.json["error"].startswith(why)
+    assert len(answer.body) < 300
+
+
+def test_the_dead_letters_are_of_one_state(spool: Spool, client: Client) -> None:
+    """A state in the question is passed over, all else is as for other jobs."""
+    fill(spool)
+    wait_for(lambda: len(client.get("/api/dead").json) == 1, "the dead letter")
+    assert [job["id"] for job in client.get("/api/dead?state=bogus").json] == ["gone"]
+    assert client.get("/api/dead?result=bogus").status == 400
+
+
+def test_what_is_empty_or_unknown_is_not_asked(spool: Spool, client: Client) -> None:
+    """As a form sends it whose fields are not filled in; a limit over the highest is the highest."""
+    fill(spool)
+    wait_for(lambda: len(client.get("/api/jobs").json) == 4, "the jobs")
+    everything = client.get("/api/jobs").json
+    assert client.get("/api/jobs?state=&match=&result=&age=&start=&limit=&other=x").json == everything
+    assert client.get("/api/jobs?state=all&limit=" + "9" * 5000).json == everything
+    assert [job["id"] for job in client.get("/api/jobs?state=pending&start=0").json] == ["waiting", "later"]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status", "expected"),
+    [
+        ("", 200, None), ("1", 200, b"one\n"), ("2", 200, b"two\n"), ("3", 404, b"attempt 3 in this log: it has 1, 2"),
+        ("x", 400, b"no such attempt: 'x'"), ("0", 400, b"no such attempt"), ("-1", 400, b"no such attempt"),
+    ],
+)  # fmt: skip
+def test_the_log_of_an_attempt(spool: Spool, client: Client, attempt: str, status: int, expected: bytes | None) -> None:
+    """Its bytes alone; an attempt that is not there is 404, what is no number 400, never the whole log."""
+    log = b"".join(
+        b"#queuectl start attempt=%d started_at=20261124T03430%d.000Z worker=w pid=1\n%s\n" % (number, number, text)
+        for number, text in ((1, b"one"), (2, b"two"))
+    )
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_bytes(log)
+    for path in ("/api/jobs/x/log", "/jobs/x/log"):
+        answer = client.get(f"{path}?attempt={attempt}")
+        assert answer.status == status
+        assert (expected or log) in answer.body
+        assert expected is None or len(answer.body) < len(log)
+
+
+def test_an_attempt_is_not_given_up_before_the_whole_log_is_searched(
+    spool: Spool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a log that takes longer than one question may, 503 says to ask again; all of it is to be had at once."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_bytes(b"one\n")
+    monkeypatch.setattr(joblog, "_SCAN_TIME", -1)
+    assert client.get("/api/jobs/x/log?attempt=1").status == 503
+    assert client.get("/api/jobs/x/log").body == b"one\n"
 
 
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
