@@ -253,31 +253,64 @@ def as_text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+class Found(NamedTuple):
+    """What is set, and what is wrong with it.
+
+    `values`: every key with its value and where that comes from: `default`, `config.toml` or a variable. `wrong`:
+    why a value, or all of config.toml, cannot be; the default stands in for it.
+    """
+
+    values: dict[str, tuple[Any, str]]
+    wrong: tuple[ConfigError, ...] = ()
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(**{Key.field(name): value for name, (value, _) in self.values.items()})
+
+
 def load(layout: Layout, flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force; `flags` are fields that were given on the command line.
 
     Raises ConfigError for a value that cannot be, naming where it stands.
     """
-    values: dict[str, Any] = {}
-    for name, (value, _) in explain(layout).items():
-        values[Key.field(name)] = value
-    return Settings(**{**values, **{key: value for key, value in (flags or {}).items() if value is not None}})
+    return checked(examine(layout)).settings._replace(
+        **{key: value for key, value in (flags or {}).items() if value is not None}
+    )
 
 
 def explain(layout: Layout) -> dict[str, tuple[Any, str]]:
-    """Every key with its value and where that comes from: `default`, `config.toml` or a variable."""
-    stored = read_file(layout)
-    defaults = Settings._field_defaults
-    found: dict[str, tuple[Any, str]] = {}
-    for name in KEYS:
-        variable = "QUEUECTL_" + Key.field(name).upper()
-        if variable in os.environ:
-            found[name] = _parse(name, os.environ[variable], variable), variable
-        elif name in stored:
-            found[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
-        else:
-            found[name] = defaults[Key.field(name)], "default"
+    """Every key with its value and where that comes from. Raises ConfigError as `load` does."""
+    return checked(examine(layout)).values
+
+
+def checked(found: Found) -> Found:
+    """The same, if nothing is wrong with it; raises the first ConfigError."""
+    if found.wrong:
+        raise found.wrong[0]
     return found
+
+
+def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found:
+    """All that is set, however much of it is wrong. `variables` are those of the environment, if not given."""
+    variables = os.environ if variables is None else variables
+    wrong: list[ConfigError] = []
+    stored: dict[str, Any] = {}
+    try:
+        stored = read_file(layout)
+    except ConfigError as error:
+        wrong.append(error)
+    values: dict[str, tuple[Any, str]] = {}
+    for name in KEYS:
+        values[name] = Settings._field_defaults[Key.field(name)], "default"
+        variable = "QUEUECTL_" + Key.field(name).upper()
+        try:
+            if variable in variables:
+                values[name] = _parse(name, variables[variable], variable), variable
+            elif name in stored:
+                values[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
+        except ConfigError as error:
+            wrong.append(error)
+    return Found(values, tuple(wrong))
 
 
 def _parse(name: str, text: str, where: str) -> Any:
