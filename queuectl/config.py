@@ -257,11 +257,13 @@ class Found(NamedTuple):
     """What is set, and what is wrong with it.
 
     `values`: every key with its value and where that comes from: `default`, `config.toml` or a variable. `wrong`:
-    why a value, or all of config.toml, cannot be; the default stands in for it.
+    why a value, or all of config.toml, cannot be; the default stands in for it. `unknown`: keys of config.toml that
+    this version does not know, and what may be meant by them; they stop nothing.
     """
 
     values: dict[str, tuple[Any, str]]
-    wrong: tuple[ConfigError, ...] = ()
+    wrong: tuple[ConfigError, ...]
+    unknown: tuple[ConfigError, ...]
 
     @property
     def settings(self) -> Settings:
@@ -310,7 +312,20 @@ def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found
                 values[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
         except ConfigError as error:
             wrong.append(error)
-    return Found(values, tuple(wrong))
+    return Found(values, tuple(wrong), tuple(_unknown(name) for name in stored if name not in KEYS))
+
+
+def _unknown(name: str) -> ConfigError:
+    close = _nearest(name)
+    hint = f"did you mean {close}?" if close else "remove it, unless a newer version knows it"
+    return ConfigError(f"config.toml: unknown setting {name!r} is ignored", hint=hint)
+
+
+def _nearest(name: str) -> str | None:
+    """The key that may be meant by a name that is none."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name[:40].lower().replace("_", "-"), KEYS, n=1)), None)
 
 
 def _parse(name: str, text: str, where: str) -> Any:
@@ -324,16 +339,14 @@ def key_of(name: str) -> Key:
     """The key of that name; raises ConfigError with the nearest one."""
     known = KEYS.get(name.replace("_", "-"))
     if known is None:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, KEYS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"keys: {' '.join(KEYS)}"
+        close = _nearest(name)
+        hint = f"did you mean {close}?" if close else f"keys: {' '.join(KEYS)}"
         raise ConfigError(f"no setting {name!r}", hint=hint)
     return known
 
 
 def read_file(layout: Layout) -> dict[str, Any]:
-    """What config.toml sets; keys that this version does not know are left alone."""
+    """What config.toml sets; keys that this version does not know, which may be those of a newer one, are no error."""
     try:
         text = files.read(layout.config).data.decode()
         if all(line.startswith("#") or not line for line in text.split("\n")):

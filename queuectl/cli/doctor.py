@@ -42,12 +42,14 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _check_settings(found: Found) -> Iterator[Check]:
-    """A line for each that cannot be, whether in config.toml or in the environment."""
+    """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
     from queuectl.cli.settings import NO_WORKER, describe
     from queuectl.spool.doctor import Check, Health
 
     for error in found.wrong:
         yield Check(Health.BAD, "settings", describe(error), NO_WORKER)
-    if not found.wrong:
+    for error in found.unknown:
+        yield Check(Health.WARN, "settings", error.what, error.hint)
+    if not found.wrong and not found.unknown:
         number = sum(source != "default" for _, source in found.values.values())
         yield Check(Health.OK, "settings", f"{number} of {len(found.values)} set")

@@ -57,5 +57,8 @@ def _check_settings(layout: Layout) -> Iterator[Finding]:
     from queuectl.cli.settings import NO_WORKER, describe
     from queuectl.spool.check import Finding, Weight
 
-    for error in config.examine(layout, {}).wrong:
+    found = config.examine(layout, {})
+    for error in found.wrong:
         yield Finding(Weight.PROBLEM, layout.config, describe(error), NO_WORKER)
+    for error in found.unknown:
+        yield Finding(Weight.NOTE, layout.config, error.what, error.hint)

@@ -164,6 +164,28 @@ def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | 
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", f"{warning}1 job cancelled\n")
 
 
+def test_unknown_keys_are_told(cli: CommandLine, spool: Spool) -> None:
+    """A key that config.toml cannot have is warned about with the nearest one, and stops nothing."""
+    path = spool.path / "config.toml"
+    path.write_text("max_retries = 9\nmax-retrys = 8\ngrace = 1\n[Zebra]\nx = 1\n")
+    told = [
+        ("config.toml: unknown setting 'max_retries' is ignored", "did you mean max-retries?"),
+        ("config.toml: unknown setting 'max-retrys' is ignored", "did you mean max-retries?"),
+        ("config.toml: unknown setting 'Zebra' is ignored", "remove it, unless a newer version knows it"),
+    ]
+    for words in (["config", "list"], ["config", "list", "--json"]):
+        done = cli.run(*words)
+        assert (done.returncode, done.stderr.splitlines()) == (0, [f"warning: {what}; {hint}" for what, hint in told])
+    assert json.loads(done.stdout)["grace"] == {"value": 1.0, "source": "config.toml"}
+    checks = [check for check in cli.json("doctor")["checks"] if check["subject"] == "settings"]
+    assert [(check["health"], check["found"], check["advice"]) for check in checks] == [("warn", *one) for one in told]
+    found = cli.json("fsck")
+    assert found["sound"]
+    assert [(each["weight"], each["path"], each["what"], each["remedy"]) for each in found["findings"]] == [
+        ("note", str(path), *one) for one in told
+    ]
+
+
 def test_a_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
     """`doctor` tells of the environment too; the spool is sound, and the other settings are in force."""
     cli.ok("config", "set", "min-free", "1000T")

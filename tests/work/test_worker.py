@@ -308,6 +308,25 @@ def test_settings_change_while_it_works(spool: Spool, cli: CommandLine) -> None:
         assert spool.wait("x", timeout=20).attempts == 1
 
 
+def test_unknown_settings_are_told(spool: Spool) -> None:
+    """A worker warns once about a key that it does not know when it starts, and again when the file changes."""
+    path = spool.path / "config.toml"
+    path.write_text("max_retries = 0\nrescan = 0.1\n")
+    with workers(spool.path) as (worker,):
+
+        def told() -> list[str]:
+            return [event["message"] for event in worker.events() if event["event"] == "warning"]
+
+        wait_for(told, "the warning")
+        assert spool.wait(spool.enqueue("sleep 0.3", id="x").id, timeout=20).result is not None
+        first = "config.toml: unknown setting 'max_retries' is ignored; did you mean max-retries?"
+        assert told() == [first]
+        (spool.path / "tmp/new").write_text("rescan = 0.1\ngrase = 1\n")
+        (spool.path / "tmp/new").rename(path)
+        wait_for(lambda: told()[1:], "the second warning")
+    assert told()[1:] == ["config.toml: unknown setting 'grase' is ignored; did you mean grace?"]
+
+
 def test_sigterm_lets_running_jobs_finish(spool: Spool, tmp_path: Path) -> None:
     """After the first SIGTERM no job starts, and those that run end as if nothing were."""
     go = tmp_path / "go"
