@@ -216,7 +216,7 @@ class Spool:
         return act.reschedule(self.layout, id, priority, run_at)
 
     def set_fields(self, id: str | Job, **fields: Any) -> Job:
-        """Give a waiting job other fields of the job body; None takes one away, its id stays.
+        """Give a waiting job other fields of the job body; None takes one away, or a variable of `env`; its id stays.
 
         All but `priority` and `run_at` swap the job's file for another one, in one step: a worker starts the old
         job or the new one. Raises InvalidJobError, or WrongStateError if the job has been started.
