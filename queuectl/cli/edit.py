@@ -119,6 +119,8 @@ def _apply(spool: Spool, draft: Draft, text: str) -> Job:
         raise _kept(draft, text, error) from None
     if text == draft.text:
         note(f"{job.id}: nothing changed")
+    for warning in job.body.warnings if job.body else ():
+        note(f"warning: {warning}")
     return job
 
 

@@ -380,6 +380,17 @@ def test_edit(cli: CommandLine, full: Spool) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: there is no terminal to edit on")
 
 
+def test_edit_warns_about_misspelt_fields(cli: CommandLine, full: Spool) -> None:
+    """A field that is left and looks like a misspelt one is told as `enqueue` tells it."""
+    warning = 'warning: unknown field "prioritty" is ignored; did you mean "priority"?\n'
+    done = cli.run("edit", "ready", env={"EDITOR": """sed -i 's/"command"/"prioritty": 1, "command"/'"""})
+    assert (done.returncode, done.stderr) == (0, f"{warning}1 job as it should be\n")
+    done = cli.run("edit", "ready", env={"EDITOR": "true"})
+    assert done.stderr == f"ready: nothing changed\n{warning}1 job as it should be\n"
+    done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/prioritty/mine/"})
+    assert done.stderr == "1 job as it should be\n"
+
+
 def test_edit_of_ids_from_stdin(cli: CommandLine, full: Spool, tmp_path: Path) -> None:
     """The editor gets the terminal, not what is left of the ids."""
     editor = tmp_path / "editor"
