@@ -253,31 +253,79 @@ def as_text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+class Found(NamedTuple):
+    """What is set, and what is wrong with it.
+
+    `values`: every key with its value and where that comes from: `default`, `config.toml` or a variable. `wrong`:
+    why a value, or all of config.toml, cannot be; the default stands in for it. `unknown`: keys of config.toml that
+    this version does not know, and what may be meant by them; they stop nothing.
+    """
+
+    values: dict[str, tuple[Any, str]]
+    wrong: tuple[ConfigError, ...]
+    unknown: tuple[ConfigError, ...]
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(**{Key.field(name): value for name, (value, _) in self.values.items()})
+
+
 def load(layout: Layout, flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force; `flags` are fields that were given on the command line.
 
     Raises ConfigError for a value that cannot be, naming where it stands.
     """
-    values: dict[str, Any] = {}
-    for name, (value, _) in explain(layout).items():
-        values[Key.field(name)] = value
-    return Settings(**{**values, **{key: value for key, value in (flags or {}).items() if value is not None}})
+    return checked(examine(layout)).settings._replace(
+        **{key: value for key, value in (flags or {}).items() if value is not None}
+    )
 
 
 def explain(layout: Layout) -> dict[str, tuple[Any, str]]:
-    """Every key with its value and where that comes from: `default`, `config.toml` or a variable."""
-    stored = read_file(layout)
-    defaults = Settings._field_defaults
-    found: dict[str, tuple[Any, str]] = {}
-    for name in KEYS:
-        variable = "QUEUECTL_" + Key.field(name).upper()
-        if variable in os.environ:
-            found[name] = _parse(name, os.environ[variable], variable), variable
-        elif name in stored:
-            found[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
-        else:
-            found[name] = defaults[Key.field(name)], "default"
+    """Every key with its value and where that comes from. Raises ConfigError as `load` does."""
+    return checked(examine(layout)).values
+
+
+def checked(found: Found) -> Found:
+    """The same, if nothing is wrong with it; raises the first ConfigError."""
+    if found.wrong:
+        raise found.wrong[0]
     return found
+
+
+def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found:
+    """All that is set, however much of it is wrong. `variables` are those of the environment, if not given."""
+    variables = os.environ if variables is None else variables
+    wrong: list[ConfigError] = []
+    stored: dict[str, Any] = {}
+    try:
+        stored = read_file(layout)
+    except ConfigError as error:
+        wrong.append(error)
+    values: dict[str, tuple[Any, str]] = {}
+    for name in KEYS:
+        values[name] = Settings._field_defaults[Key.field(name)], "default"
+        variable = "QUEUECTL_" + Key.field(name).upper()
+        try:
+            if variable in variables:
+                values[name] = _parse(name, variables[variable], variable), variable
+            elif name in stored:
+                values[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
+        except ConfigError as error:
+            wrong.append(error)
+    return Found(values, tuple(wrong), tuple(_unknown(name) for name in stored if name not in KEYS))
+
+
+def _unknown(name: str) -> ConfigError:
+    close = _nearest(name)
+    hint = f"did you mean {close}?" if close else "remove it, unless a newer version knows it"
+    return ConfigError(f"config.toml: unknown setting {name!r} is ignored", hint=hint)
+
+
+def _nearest(name: str) -> str | None:
+    """The key that may be meant by a name that is none."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name[:40].lower().replace("_", "-"), KEYS, n=1)), None)
 
 
 def _parse(name: str, text: str, where: str) -> Any:
@@ -291,16 +339,14 @@ def key_of(name: str) -> Key:
     """The key of that name; raises ConfigError with the nearest one."""
     known = KEYS.get(name.replace("_", "-"))
     if known is None:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, KEYS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"keys: {' '.join(KEYS)}"
+        close = _nearest(name)
+        hint = f"did you mean {close}?" if close else f"keys: {' '.join(KEYS)}"
         raise ConfigError(f"no setting {name!r}", hint=hint)
     return known
 
 
 def read_file(layout: Layout) -> dict[str, Any]:
-    """What config.toml sets; keys that this version does not know are left alone."""
+    """What config.toml sets; keys that this version does not know, which may be those of a newer one, are no error."""
     try:
         text = files.read(layout.config).data.decode()
         if all(line.startswith("#") or not line for line in text.split("\n")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +26,7 @@ def parse(name: str, text: str, now: datetime) -> Any:
         keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)
         raise UsageError(f"{name!r} cannot be set", hint=f"keys: {keys} env.NAME")
     if name == "command":
-        return text
+        return _parse_command(text)
     if text.strip().lower() in _NOTHING:
         return None
     if name == "run_at":
@@ -39,6 +41,23 @@ def parse(name: str, text: str, now: datetime) -> Any:
     if name in ("on_lost", "on_max_log"):
         return text.strip().lower()
     return text if name == "cwd" else _parse_number(name, text)
+
+
+def parse_variable(name: str, text: str) -> str | None:
+    """A variable's value for the `env` of `Spool.set_fields`; None takes it away. Raises UsageError."""
+    if not name:
+        raise UsageError("a variable has no name", hint="give env.NAME=VALUE")
+    return None if text.strip().lower() == "none" else text
+
+
+def _parse_command(text: str) -> Any:
+    """The command line, or the array of strings that it is in JSON."""
+    if text.strip().lower() == "none":
+        raise UsageError("a job needs a command", hint="to take the job away: queuectl cancel")
+    if text.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return text
 
 
 def _parse_number(name: str, text: str) -> float:

@@ -50,9 +50,9 @@ def _grace(layout: Any, text: str | None) -> float:
         from queuectl.core.when import parse_duration
 
         return parse_duration(text)
-    from queuectl import config
+    from queuectl.cli.settings import load_anyway
 
-    return config.load(layout).grace
+    return load_anyway(layout).grace
 
 
 class _Kill(click.Command):

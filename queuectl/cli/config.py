@@ -40,7 +40,10 @@ def list_(as_json: bool) -> None:
     Example:
       queuectl config list
     """
-    found = settings.explain(open_spool().layout)
+    read = settings.checked(settings.examine(open_spool().layout))
+    for unknown in read.unknown:
+        note(f"warning: {unknown.what}; {unknown.hint}")
+    found = read.values
     if as_json:
         print_json({name: {"value": value, "source": source} for name, (value, source) in found.items()})
         return

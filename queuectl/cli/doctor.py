@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
+
+if TYPE_CHECKING:
+    from queuectl.config import Found
+    from queuectl.spool.doctor import Check
 
 
 @click.command()
@@ -21,7 +28,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     from queuectl.spool.doctor import Health, examine
 
     spool = open_spool()
-    checks = list(examine(spool.layout, config.load(spool.layout).min_free))
+    found = config.examine(spool.layout)
+    checks = [*_check_settings(found), *examine(spool.layout, found.settings.min_free)]
     if as_json:
         print_json({"spool": str(spool.path), "checks": [check.to_json() for check in checks]})
     else:
@@ -31,3 +39,17 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
                 click.echo(shown(f"      {'':<18} {check.advice}"))
     if any(check.health is Health.BAD for check in checks):
         ctx.exit(1)
+
+
+def _check_settings(found: Found) -> Iterator[Check]:
+    """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
+    from queuectl.cli.settings import NO_WORKER, describe
+    from queuectl.spool.doctor import Check, Health
+
+    for error in found.wrong:
+        yield Check(Health.BAD, "settings", describe(error), NO_WORKER)
+    for error in found.unknown:
+        yield Check(Health.WARN, "settings", error.what, error.hint)
+    if not found.wrong and not found.unknown:
+        number = sum(source != "default" for _, source in found.values.values())
+        yield Check(Health.OK, "settings", f"{number} of {len(found.values)} set")

@@ -27,7 +27,8 @@ def set_(ids: tuple[str, ...], **given: Any) -> None:
     """Change fields of waiting jobs, as KEY=VALUE.
 
     Keys: command, priority, run_at, timeout, max_retries, backoff_base, backoff_max, backoff_jitter,
-    retry_on, no_retry_on, on_lost, max_log, on_max_log, cwd and env.NAME; KEY=none takes a field away.
+    retry_on, no_retry_on, on_lost, max_log, on_max_log, cwd and env.NAME; KEY=none takes a field or a variable
+    away. A command may be a JSON array of strings, which runs without a shell.
     A job that has been started meanwhile is left as it is.
 
     \b
@@ -44,13 +45,14 @@ def set_(ids: tuple[str, ...], **given: Any) -> None:
 
 
 def _parse_assignments(words: list[str]) -> dict[str, Any]:
-    from queuectl.fields import parse
+    from queuectl.fields import parse, parse_variable
 
     found: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
         if key.startswith("env."):
-            found.setdefault("env", {})[key.removeprefix("env.")] = text
+            variable = key.removeprefix("env.")
+            found.setdefault("env", {})[variable] = parse_variable(variable, text)
             continue
         name = key.replace("-", "_")
         value = parse(name, text, now())
@@ -117,6 +119,8 @@ def _apply(spool: Spool, draft: Draft, text: str) -> Job:
         raise _kept(draft, text, error) from None
     if text == draft.text:
         note(f"{job.id}: nothing changed")
+    for warning in job.body.warnings if job.body else ():
+        note(f"warning: {warning}")
     return job
 
 

@@ -11,6 +11,7 @@ from queuectl import config
 from queuectl.cli.acting import ids_argument, is_selection, read_ids
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
 from queuectl.cli.filters import filter_options, make_filter
+from queuectl.cli.settings import describe, load_anyway
 from queuectl.core.text import format_count, format_instant, format_when
 from queuectl.errors import QueuectlError
 from queuectl.spool.clock import now
@@ -36,6 +37,7 @@ def explain(limit: int, as_json: bool, **given: Any) -> None:
       queuectl explain --state ready --limit 3
     """
     spool = open_spool()
+    load_anyway(spool.layout)
     code = 0
     found: list[Explanation] = []
     for id in _select(spool, given, limit) if is_selection(given) else read_ids(given["ids"]):
@@ -63,8 +65,9 @@ def _select(spool: Spool, given: dict[str, Any], limit: int) -> list[str]:
 
 
 def _explain(spool: Spool, id: str) -> Explanation:
-    settings = config.load(spool.layout)
-    return spool.explain(id, min_free=settings.min_free, max_retries=settings.max_retries)
+    found = config.examine(spool.layout)
+    settings, wrong = found.settings, "; ".join(map(describe, found.wrong))
+    return spool.explain(id, min_free=settings.min_free, max_retries=settings.max_retries, wrong_settings=wrong)
 
 
 def why(spool: Spool, id: str) -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, shown
 from queuectl.core.text import format_count
+
+if TYPE_CHECKING:
+    from queuectl.spool.check import Finding
+    from queuectl.spool.layout import Layout
 
 
 @click.command()
@@ -29,7 +36,7 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
 
     spool = open_spool()
     host = parse_worker(format_worker(socket.gethostname(), 1, "aaaa"))[0]
-    found = list(check(spool.layout, host))
+    found = [*_check_settings(spool.layout), *check(spool.layout, host)]
     mended = [bool(repair and finding.mend and finding.mend()) for finding in found]
     left = sum(f.weight is Weight.PROBLEM and not done for f, done in zip(found, mended, strict=True))
     if as_json:
@@ -42,3 +49,16 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
         note(f"{format_count(left, 'problem')}, {format_count(len(found) - left, 'note')}" if found else "sound")
     if left:
         ctx.exit(1)
+
+
+def _check_settings(layout: Layout) -> Iterator[Finding]:
+    """What is wrong with config.toml, whatever the environment holds."""
+    from queuectl import config
+    from queuectl.cli.settings import NO_WORKER, describe
+    from queuectl.spool.check import Finding, Weight
+
+    found = config.examine(layout, {})
+    for error in found.wrong:
+        yield Finding(Weight.PROBLEM, layout.config, describe(error), NO_WORKER)
+    for error in found.unknown:
+        yield Finding(Weight.NOTE, layout.config, error.what, error.hint)

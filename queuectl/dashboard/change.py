@@ -53,7 +53,7 @@ _FIELDS = (
     Field("timeout", "Timeout", "90, 5m, 1h30m; empty is none"),
     Field("max_retries", "Retries", "after the first attempt"),
     Field("cwd", "Directory", "/srv/app"),
-    Field("set_env", "Set variables", "RATE=slow; one a line, the others stay"),
+    Field("set_env", "Set variables", "RATE=slow, or RATE=none to remove it; one a line, the others stay"),
     Field("backoff_base", "Backoff base", "2"),
     Field("backoff_max", "Longest backoff", "1h"),
     Field("backoff_jitter", "Backoff jitter", "0.1"),
@@ -142,12 +142,13 @@ def _parse(changed: list[Field], request: Request) -> tuple[dict[str, Any], dict
     return values, wrong
 
 
-def _parse_variables(text: str) -> dict[str, str]:
+def _parse_variables(text: str) -> dict[str, str | None]:
     lines = [line for line in text.split("\n") if line.strip()]
     bad = next((line for line in lines if not line.partition("=")[0].strip() or "=" not in line), None)
     if bad is not None:
         raise UsageError(f"not NAME=VALUE: {bad!r}")
-    return {name.strip(): value for name, _, value in (line.partition("=") for line in lines)}
+    pairs = ((name.strip(), value) for name, _, value in (line.partition("=") for line in lines))
+    return {name: fields.parse_variable(name, value) for name, value in pairs}
 
 
 def _mark(typed: list[Field], wrong: Mapping[str, str]) -> list[Field]:

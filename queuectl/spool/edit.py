@@ -47,7 +47,7 @@ class Draft(NamedTuple):
 
 def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job:
     """Give a waiting job other fields; None takes one away. `run_at` may be an aware datetime; of `env`, the
-    variables given join those that are there.
+    variables given join those that are there, and None takes one away.
 
     Priority and time are in its name, so they cost one rename; anything else swaps the body. Its id cannot change.
     Raises InvalidJobError if the outcome were no runnable job, WrongStateError if it has been started.
@@ -58,7 +58,7 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
     if others:
         content = _read(layout, job)
-        merged = body.merge(body.decode(content.data), others)
+        merged = _merge(body.decode(content.data), others)
         fields = {key: value for key, value in merged.items() if value is not None}
         job = _rewrite(layout, job, fields, content.identity, sorted(others))
     if not asked.keys() & set(BY_NAME):
@@ -67,6 +67,16 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     priority = valid.priority if "priority" in asked else None
     target = lifecycle.reschedule(name, priority=priority, run_at=run_at)
     return _rename(layout, job, target) if others else act.move(layout, job, target)
+
+
+def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The body with the fields given, without the variables that are None, nor an `env` of which nothing is left."""
+    merged = body.merge(fields, given)
+    variables = given.get("env")
+    if isinstance(variables, dict):
+        gone = {name for name, text in variables.items() if text is None}
+        merged["env"] = {name: text for name, text in merged["env"].items() if name not in gone} or None
+    return merged
 
 
 def _rename(layout: Layout, job: Job, target: lifecycle.Move) -> Job:

@@ -81,8 +81,9 @@ class _Workers:
     stopping: int
 
 
-def explain(layout: Layout, id: str, *, min_free: int, max_retries: int) -> Explanation:
-    """Why that job, or that dropped file, is not running. The two settings are those in force.
+def explain(layout: Layout, id: str, min_free: int, max_retries: int, wrong_settings: str) -> Explanation:
+    """Why that job, or that dropped file, is not running. The two settings are those in force; `wrong_settings` is
+    why no worker could start with what is set, or empty.
 
     Raises NotFoundError or AmbiguousIdError.
     """
@@ -92,18 +93,20 @@ def explain(layout: Layout, id: str, *, min_free: int, max_retries: int) -> Expl
         name = _find_dropped(layout, id)
         if name is None:
             raise
-        return _explain_dropped(layout, name)
+        return _explain_dropped(layout, name, wrong_settings)
     if isinstance(job.name, PendingName):
-        return _explain_pending(layout, job, job.name, min_free, max_retries)
+        return _explain_pending(layout, job, job.name, min_free, max_retries, wrong_settings)
     reasons = _of_running(layout, job, job.name, max_retries) if isinstance(job.name, RunningName) else _of_ended(job)
     return Explanation(job.id, str(job.state), job.path, tuple(reasons))
 
 
-def _explain_pending(layout: Layout, job: Job, name: PendingName, min_free: int, max_retries: int) -> Explanation:
+def _explain_pending(
+    layout: Layout, job: Job, name: PendingName, min_free: int, max_retries: int, wrong_settings: str
+) -> Explanation:
     at = now()
     workers = _count_workers(layout)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
-    reasons = [*_of_job(layout, job, name, max_retries, at), *_of_queue(layout, workers, min_free, at)]
+    reasons = [*_of_job(layout, job, name, max_retries, at), *_of_queue(layout, workers, min_free, wrong_settings, at)]
     if ahead:
         reasons.append(Reason("behind", f"{format_count(ahead, 'job')} before it"))
     if not reasons:
@@ -140,7 +143,7 @@ def _last_result(layout: Layout, name: PendingName) -> Result | None:
         os.close(fd)
 
 
-def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) -> Iterator[Reason]:
+def _of_queue(layout: Layout, workers: _Workers, min_free: int, wrong_settings: str, at: datetime) -> Iterator[Reason]:
     """What keeps any job from starting."""
     paused = pause.read(layout, lambda: at)
     if paused is not None:
@@ -148,7 +151,7 @@ def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) ->
         why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"
         yield Reason("paused", f"the queue is paused since {format_instant(paused.since)}{until}{why}", paused.until)
     if not workers.number:
-        yield _no_worker(workers)
+        yield from _of_no_worker(workers, wrong_settings)
     elif workers.busy >= workers.slots:
         yield Reason(
             "busy", f"all {format_count(workers.slots, 'slot')} of {format_count(workers.number, 'worker')} busy"
@@ -163,9 +166,11 @@ def _of_queue(layout: Layout, workers: _Workers, min_free: int, at: datetime) ->
         yield Reason("full", f"the disk is full: {format_size(free)}{left} free, min-free is {format_size(min_free)}")
 
 
-def _no_worker(workers: _Workers) -> Reason:
+def _of_no_worker(workers: _Workers, wrong_settings: str) -> Iterator[Reason]:
+    if wrong_settings:  # with which workers that live go on as they were
+        yield Reason("settings", f"no worker can start: {wrong_settings}")
     why = "all workers are stopping" if workers.stopping else "no worker is alive"
-    return Reason("no-worker", f"{why}; to start one: queuectl worker start")
+    yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
 
 
 def _count_workers(layout: Layout) -> _Workers:
@@ -256,19 +261,20 @@ def _find_dropped(layout: Layout, text: str) -> str | None:
     return found[0] if len(found) == 1 or exact else None
 
 
-def _explain_dropped(layout: Layout, name: str) -> Explanation:
+def _explain_dropped(layout: Layout, name: str, wrong_settings: str) -> Explanation:
     path = layout.job(State.PENDING, name)
-    reasons = [Reason("dropped", "it is a file that no worker has taken in yet"), *_of_dropped(layout, path, name)]
+    dropped = Reason("dropped", "it is a file that no worker has taken in yet")
+    reasons = [dropped, *_of_dropped(layout, path, name, wrong_settings)]
     return Explanation(name, "dropped", path, tuple(reasons))
 
 
-def _of_dropped(layout: Layout, path: str, name: str) -> Iterator[Reason]:
+def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> Iterator[Reason]:
     if is_ignored(name):
         yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is left alone")
         return
     workers = _count_workers(layout)
     if not workers.number:
-        yield _no_worker(workers)
+        yield from _of_no_worker(workers, wrong_settings)
     try:
         found = body.parse(files.read(path).data)
     except NotJsonError as error:

@@ -160,12 +160,13 @@ class Spool:
                 "runs": sorted(runs.get(worker, [])),
             }
 
-    def explain(self, id: str, *, min_free: int = 0, max_retries: int = 3) -> Explanation:
+    def explain(self, id: str, *, min_free: int = 0, max_retries: int = 3, wrong_settings: str = "") -> Explanation:
         """Why a job is not running, and when it will; also for a file in pending/ that is no job yet.
 
-        `min_free` and `max_retries` are the settings of those names.
+        `min_free` and `max_retries` are the settings of those names, `wrong_settings` why no worker could start
+        with the others.
         """
-        return explain.explain(self.layout, id, min_free=min_free, max_retries=max_retries)
+        return explain.explain(self.layout, id, min_free, max_retries, wrong_settings)
 
     def log_path(self, id: str) -> Path:
         return self.path / f"logs/{id}.log"
@@ -215,7 +216,7 @@ class Spool:
         return act.reschedule(self.layout, id, priority, run_at)
 
     def set_fields(self, id: str | Job, **fields: Any) -> Job:
-        """Give a waiting job other fields of the job body; None takes one away, its id stays.
+        """Give a waiting job other fields of the job body; None takes one away, or a variable of `env`; its id stays.
 
         All but `priority` and `run_at` swap the job's file for another one, in one step: a worker starts the old
         job or the new one. Raises InvalidJobError, or WrongStateError if the job has been started.

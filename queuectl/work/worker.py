@@ -386,6 +386,8 @@ class Worker:
             self.context.settings = config.load(self.layout, self._flags)
             self.context.hooks.refresh()
             self.context.report.over("config", "config.toml is well again")
+            for unknown in config.examine(self.layout).unknown:
+                self._say("warning", f"{unknown.what}; {unknown.hint}")
         except ConfigError as error:
             self.context.report.once("config", "warning", f"the settings stay as they were: {error}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -131,3 +132,66 @@ def test_a_broken_file(cli: CommandLine, spool: Spool) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert str(path) in done.stderr
     assert path.read_text() == "max-retries = \n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[[broken\n", "config.toml cannot be read ("),
+        ("grace = 'soon'\n", "grace: not a duration: 'soon' ("),
+        (b"\xff", "config.toml cannot be read ("),
+    ],
+)
+def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | bytes, told: str) -> None:
+    """`doctor` and `fsck` count it as a problem, `explain` as a reason, and `cancel` goes on with the default."""
+    spool.enqueue("true", id="x")
+    path = spool.path / "config.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = cli.run("doctor", "--json")
+    (bad,) = [check for check in json.loads(done.stdout)["checks"] if check["subject"] == "settings"]
+    assert (done.returncode, bad["health"], done.stderr) == (1, "bad", "")
+    done = cli.run("fsck", "--json")
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (done.returncode, finding["weight"], finding["path"]) == (1, "problem", str(path))
+    done = cli.run("explain", "x", "--json")
+    reason, absence = json.loads(done.stdout)[0]["reasons"]
+    assert (done.returncode, reason["reason"], absence["reason"]) == (0, "settings", "no-worker")
+    warning = done.stderr
+    for each in (bad["found"], finding["what"], reason["text"].removeprefix("no worker can start: ")):
+        assert each.startswith(told)
+        assert warning == f"warning: {each}; going on without it\n"
+    done = cli.run("cancel", "x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", f"{warning}1 job cancelled\n")
+
+
+def test_unknown_keys_are_told(cli: CommandLine, spool: Spool) -> None:
+    """A key that config.toml cannot have is warned about with the nearest one, and stops nothing."""
+    path = spool.path / "config.toml"
+    path.write_text("max_retries = 9\nmax-retrys = 8\ngrace = 1\n[Zebra]\nx = 1\n")
+    told = [
+        ("config.toml: unknown setting 'max_retries' is ignored", "did you mean max-retries?"),
+        ("config.toml: unknown setting 'max-retrys' is ignored", "did you mean max-retries?"),
+        ("config.toml: unknown setting 'Zebra' is ignored", "remove it, unless a newer version knows it"),
+    ]
+    for words in (["config", "list"], ["config", "list", "--json"]):
+        done = cli.run(*words)
+        assert (done.returncode, done.stderr.splitlines()) == (0, [f"warning: {what}; {hint}" for what, hint in told])
+    assert json.loads(done.stdout)["grace"] == {"value": 1.0, "source": "config.toml"}
+    checks = [check for check in cli.json("doctor")["checks"] if check["subject"] == "settings"]
+    assert [(check["health"], check["found"], check["advice"]) for check in checks] == [("warn", *one) for one in told]
+    found = cli.json("fsck")
+    assert found["sound"]
+    assert [(each["weight"], each["path"], each["what"], each["remedy"]) for each in found["findings"]] == [
+        ("note", str(path), *one) for one in told
+    ]
+
+
+def test_a_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
+    """`doctor` tells of the environment too; the spool is sound, and the other settings are in force."""
+    cli.ok("config", "set", "min-free", "1000T")
+    done = cli.run("doctor", env={"QUEUECTL_GRACE": "soon"})
+    assert done.returncode == 1
+    assert "bad   settings           grace: not a duration: 'soon' (in QUEUECTL_GRACE)\n" in done.stdout
+    assert "no job starts below 1000.0 TiB" in done.stdout
+    assert cli.run("fsck", env={"QUEUECTL_GRACE": "soon"}).stderr == "sound\n"
+    assert f"ok    settings           1 of {len(config.KEYS)} set\n" in cli.run("doctor").stdout

@@ -332,6 +332,33 @@ def test_hold_release_first_set(cli: CommandLine, full: Spool) -> None:
     assert ("timeout" in fields, fields["command"]) == (False, "echo = here")
 
 
+def test_set_a_variable_to_none(cli: CommandLine, full: Spool) -> None:
+    """`none` takes a variable away, and the last one takes `env` with it; an empty variable is one."""
+    cli.ok("set", "ready", "env.A=1", "env.B=none of it", "env.C=")
+    cli.ok("set", "ready", "env.A=none", "env.D=none")
+    assert (full.get("ready").fields or {})["env"] == {"B": "none of it", "C": ""}
+    cli.ok("set", "ready", "env.B=None", "env.C=none")
+    assert full.get("ready").fields == {"command": "echo ready"}
+    done = cli.run("set", "ready", "env.=x")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: a variable has no name")
+
+
+def test_set_a_command(cli: CommandLine, full: Spool) -> None:
+    """A JSON array is stored as one, and refused if it is no command; other text is for the shell, but no `none`."""
+    cli.ok("set", "ready", 'command=["echo","a b"]')
+    assert full.get("ready").command == ("echo", "a b")
+    cli.ok("set", "ready", "command=[ -e x ] && echo x")
+    assert full.get("ready").command == "[ -e x ] && echo x"
+    for text, told in (
+        ("none", "queuectl: a job needs a command"),
+        ("[]", '  "command" must be a string, or an array of strings that is not empty'),
+        ("[1]", '  "command" must be a string, or an array of strings that is not empty'),
+    ):
+        done = cli.run("set", "ready", f"command={text}")
+        assert (done.returncode, told in done.stderr.splitlines()) == (2, True)
+    assert full.get("ready").command == "[ -e x ] && echo x"
+
+
 def test_edit(cli: CommandLine, full: Spool) -> None:
     """$EDITOR gets a copy; what it saves is the job, what is no job is kept elsewhere."""
     done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/ready/edited/"})
@@ -351,6 +378,17 @@ def test_edit(cli: CommandLine, full: Spool) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor left no text")
     done = cli.run("edit", "ready", env={"EDITOR": "", "VISUAL": ""})
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: there is no terminal to edit on")
+
+
+def test_edit_warns_about_misspelt_fields(cli: CommandLine, full: Spool) -> None:
+    """A field that is left and looks like a misspelt one is told as `enqueue` tells it."""
+    warning = 'warning: unknown field "prioritty" is ignored; did you mean "priority"?\n'
+    done = cli.run("edit", "ready", env={"EDITOR": """sed -i 's/"command"/"prioritty": 1, "command"/'"""})
+    assert (done.returncode, done.stderr) == (0, f"{warning}1 job as it should be\n")
+    done = cli.run("edit", "ready", env={"EDITOR": "true"})
+    assert done.stderr == f"ready: nothing changed\n{warning}1 job as it should be\n"
+    done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/prioritty/mine/"})
+    assert done.stderr == "1 job as it should be\n"
 
 
 def test_edit_of_ids_from_stdin(cli: CommandLine, full: Spool, tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ def test_each_field_can_be_changed(spool: Spool, client: Client) -> None:
     assert job.run_at is not None
     assert job.run_at.year == 2100
     assert receipt(client) == "Changed x."
+    send(client, "x", "set", {"set_env": "B=none\nC=", "command": '["echo", "a b"]'})
+    assert (spool.get("x").fields or {})["env"] == {"A": "1", "C": ""}
+    assert spool.get("x").command == ("echo", "a b")
+    job = spool.get("x")
     untouched = send(client, "x", "set", {})
     assert untouched.status == 303
     assert (spool.get("x").name, spool.get("x").fields) == (job.name, job.fields)

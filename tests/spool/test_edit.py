@@ -59,6 +59,11 @@ def test_set_what_the_body_says(spool: Spool) -> None:
     assert Path(job.path).stat().st_mode & 0o777 == 0o640
     assert names(spool.path / "tmp") == []
     assert 'fields="env,max_retries,timeout"' in read_log(spool.layout, "x")
+    spool.set_fields("x", env={"A": None, "C": None})
+    assert body_of(spool)["env"] == {"B": "2"}
+    spool.set_fields("x", env={"B": None})
+    assert "env" not in body_of(spool)
+    spool.set_fields("x", env={"A": "1"})
     spool.set_fields("x", env=None)
     assert "env" not in body_of(spool)
 

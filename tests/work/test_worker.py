@@ -308,6 +308,38 @@ def test_settings_change_while_it_works(spool: Spool, cli: CommandLine) -> None:
         assert spool.wait("x", timeout=20).attempts == 1
 
 
+def test_misspelt_fields_are_told(spool: Spool) -> None:
+    """A worker warns about the fields of a dropped file that look misspelt: once, when the job starts."""
+    body = {"command": "false", "prioritty": 1, "max-retries": 9, "mine": 1, "max_retries": 1, "backoff_base": 0}
+    (spool.path / "pending/x.json").write_text(json.dumps(body))
+    told = [event for event in drain(spool).events() if event["event"] in ("start", "warning")]
+    assert [event["event"] for event in told] == ["start", "warning", "start"]
+    assert told[1]["job"] == told[0]["job"]
+    assert told[1]["message"] == (
+        'unknown field "prioritty" is ignored; did you mean "priority"?; '
+        'unknown field "max-retries" is ignored; did you mean "max_retries"?'
+    )
+
+
+def test_unknown_settings_are_told(spool: Spool) -> None:
+    """A worker warns once about a key that it does not know when it starts, and again when the file changes."""
+    path = spool.path / "config.toml"
+    path.write_text("max_retries = 0\nrescan = 0.1\n")
+    with workers(spool.path) as (worker,):
+
+        def told() -> list[str]:
+            return [event["message"] for event in worker.events() if event["event"] == "warning"]
+
+        wait_for(told, "the warning")
+        assert spool.wait(spool.enqueue("sleep 0.3", id="x").id, timeout=20).result is not None
+        first = "config.toml: unknown setting 'max_retries' is ignored; did you mean max-retries?"
+        assert told() == [first]
+        (spool.path / "tmp/new").write_text("rescan = 0.1\ngrase = 1\n")
+        (spool.path / "tmp/new").rename(path)
+        wait_for(lambda: told()[1:], "the second warning")
+    assert told()[1:] == ["config.toml: unknown setting 'grase' is ignored; did you mean grace?"]
+
+
 def test_sigterm_lets_running_jobs_finish(spool: Spool, tmp_path: Path) -> None:
     """After the first SIGTERM no job starts, and those that run end as if nothing were."""
     go = tmp_path / "go"
