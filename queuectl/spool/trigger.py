@@ -126,8 +126,9 @@ def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
 
     class Emitter(InotifyEmitter):
         def on_thread_start(self) -> None:
-            wanted = events if os.path.isdir(self.watch.path) else growth
-            self._inotify = Group(self._inotify_fd, os.fsencode(self.watch.path), event_mask=wanted)
+            path = self.watch.raw_path
+            wanted = events if os.path.isdir(path) else growth
+            self._inotify = Group(self._inotify_fd, os.fsencode(path), event_mask=wanted)
 
     inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and started anew
     os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 leaves it to be inherited by every job

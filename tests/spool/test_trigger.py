@@ -124,6 +124,24 @@ def test_rings_when_a_file_is_written_again(layout: Layout, bell: Bell) -> None:
     wait_for(lambda: bell.heard(path), "the second ring")
 
 
+def test_rings_as_a_file_grows(layout: Layout, bell: Bell) -> None:
+    """Of a file each write is heard, while it is open; this is what `logs -f` waits for."""
+    path = Path(layout.logs, "x.log")
+    path.touch()
+    trigger = Trigger(layout, bell, [str(path)])
+    try:
+        with path.open("a") as file:
+
+            def write() -> bool:
+                file.write("line\n")
+                file.flush()
+                return bell.heard(path)
+
+            wait_for(write, "a ring")
+    finally:
+        trigger.close()
+
+
 @pytest.mark.usefixtures("trigger")
 def test_rings_for_the_pause(layout: Layout, bell: Bell) -> None:
     """`touch paused` and `rm paused` are both heard."""
