@@ -70,7 +70,7 @@ def read_split(directory: str, pattern: str, with_text: bytes = b"") -> Iterator
             continue
         found = compiled.findall(piece)
         others: list[bytes] = []
-        if not _is_all(piece, found) or any(len(name) > _LONG for name in found):
+        if not _is_all(piece, found) or max(map(len, found), default=0) > _LONG:
             names = _walk(piece)
             found = [name for name in names if compiled.fullmatch(b"%b%b\0" % (_BEFORE, name), len(_BEFORE) - 1)]
             others = list(set(names).difference(found, (b".", b"..")))
@@ -98,7 +98,6 @@ def _records(directory: str) -> Iterator[bytes]:
         while (size := libc.getdents64(fd, buffer, _PIECE)) != 0:
             if size > 0:
                 yield ctypes.string_at(buffer, size)
-                ctypes.memset(buffer, 0, size)  # the kernel leaves the gaps between records as they are
             elif ctypes.get_errno() != errno.EINTR:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), directory)

@@ -30,9 +30,10 @@ class _Job:
     name: RunningName
     body: Body | None
     token: str
-    pid: int
-    deadline: float | None
-    reason: str | None = None
+    pid: int | None = None  # of its shell, while that may live
+    deadline: float | None = None
+    reason: str | None = None  # why it is being ended; `lost` if its shell is gone, and what that has left is
+    verdict: Verdict | None = None  # of a lost one
     cap: LogCap | None = None
     log: int = -1  # open while there is a cap
 
@@ -73,6 +74,8 @@ class Adopted:
 
     def rescue(self, name: RunningName) -> bool:
         """Do what an orphan's fate calls for; False if that is not clear yet."""
+        if name in self:
+            return True  # what it has left is being ended
         verdict = self._examine(name)
         if verdict.fate is Fate.UNCLEAR:
             return False
@@ -181,6 +184,11 @@ class Adopted:
         if _has_ended(descriptor):
             return
         job.reason = reason
+        self._forget(descriptor)
+        self._terminate(job)
+
+    def _terminate(self, job: _Job) -> None:
+        """End every process of a job in a thread, and await the last."""
         all_gone = os.eventfd(0, os.EFD_CLOEXEC)
         grace = self._context.settings.grace
 
@@ -190,9 +198,8 @@ class Adopted:
             finally:
                 os.eventfd_write(all_gone, 1)
 
-        threading.Thread(target=end, name="end", daemon=True).start()
-        self._forget(descriptor)
         self._await(all_gone, job)
+        threading.Thread(target=end, name="end", daemon=True).start()
 
     def _await(self, descriptor: int, job: _Job) -> None:
         self._jobs[descriptor] = job
@@ -209,6 +216,9 @@ class Adopted:
         if job.cap is not None:
             job.cap.drop(job.log)
         job.close()
+        if job.verdict is not None:
+            self._settle_lost(job.name, job.body, job.verdict)
+            return True
         if job.reason == "release":
             _note_end(self._layout.log(job.name.id), job.name, f"result={logs.RELEASED}")
             release(self._context, job.name, "stopped with its worker")
@@ -228,10 +238,15 @@ class Adopted:
         return True
 
     def _settle(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
-        if verdict.result == LOST:
-            # What is left of the lost attempt must not meet the next one.
-            processes.terminate(verdict.token, None, self._context.settings.grace)
-            _note_end(self._layout.log(name.id), name, logs.format_outcome(LOST))
+        if verdict.result != LOST:
+            self._finish(name, body, verdict)
+        elif _has_left(verdict.token):  # what must not meet the next attempt
+            self._terminate(_Job(name, body, verdict.token, reason="lost", verdict=verdict))
+        else:
+            self._settle_lost(name, body, verdict)
+
+    def _settle_lost(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
+        _note_end(self._layout.log(name.id), name, logs.format_outcome(LOST))
         self._finish(name, body, verdict)
 
     def _finish(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
@@ -261,6 +276,14 @@ def _has_ended(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _has_left(token: str) -> bool:
+    """Whether processes of an attempt may live."""
+    try:
+        return bool(processes.find(token))
+    except OSError:  # out of descriptors: not known
+        return True
 
 
 def _note_end(path: str, name: RunningName, outcome: str, reason: str = "") -> None:

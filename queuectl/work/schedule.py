@@ -32,6 +32,7 @@ class Schedule:
         self._ready: list[str] = []  # descending, so that the next is popped off the end
         self._later: list[tuple[str, str]] = []  # heap of (run_at, name)
         self._known: set[str] = set()
+        self.is_crowded = False
         self._last_ready: str | None = None  # beyond this name there may be due jobs outside the window
         self._last_later: str | None = None  # beyond this time there may be later jobs outside the heap
 
@@ -51,11 +52,12 @@ class Schedule:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def refill(self, listing: Iterable[list[bytes]], now: str) -> list[str]:
+    def refill(self, listing: Iterable[list[bytes]], now: str, *, is_strict: bool = False) -> list[str]:
         """Start anew from a whole listing of what looks like ours, in pieces and in any order.
 
         Returns what proved to be no name of ours. Of a million names nearly all are dropped after two comparisons;
-        only what is kept is looked at closely.
+        only what is kept is looked at closely: afterwards `is_crowded` says whether others took the place of jobs,
+        which they never do if `is_strict`, for twice the time.
         """
         window, moment, held_from = self._window, now.encode(), HELD_FROM.encode()
         ready: list[bytes] = []
@@ -70,17 +72,18 @@ class Schedule:
             later += [name for name in beyond if name[_RUN_AT] < edge]
             _drop_foreign([name for name in beyond if name[_RUN_AT] >= held_from], foreign)
             if len(ready) >= 2 * window:
-                ready = sorted(_drop_foreign(ready, foreign))  # else they would take the places of jobs
+                ready = sorted(_drop_foreign(ready, foreign) if is_strict else ready)
                 if len(ready) > window:
                     del ready[window:]
                     limit = ready[-1]
             if len(later) >= 2 * window:  # by names of ours alone: a time that does not exist never comes
                 later = _soonest(window, _drop_foreign(later, foreign))
                 horizon = later[-1][_RUN_AT] if len(later) == window else _BEHIND_ALL
-        ready, later = _drop_foreign(ready, foreign), _drop_foreign(later, foreign)
-        ready.sort()
+        ready = sorted(_drop_foreign(ready, foreign) if is_strict else ready)
         is_cut = limit != _BEHIND_ALL or len(ready) > window
         del ready[window:]
+        ready, later = _drop_foreign(ready, foreign), _drop_foreign(later, foreign)
+        self.is_crowded = is_cut and len(ready) < window
         self._last_ready = os.fsdecode(ready[-1] if ready else limit) if is_cut else None
         if len(later) > window:
             later = _soonest(window, later)

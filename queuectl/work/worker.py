@@ -355,6 +355,9 @@ class Worker:
         foreign: list[str] = []
         fresh = Schedule(FIRST_WINDOW if self._listed_at < 0 else WINDOW)
         foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+        if fresh.is_crowded:
+            foreign = []
+            foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()), is_strict=True)
         foreign = [name for name in foreign if not is_ignored(name)]
         self._dropbox.keep_only(set(foreign))
         drops = [name for name in foreign if name not in self._dropbox]

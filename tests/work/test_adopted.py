@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import subprocess
@@ -75,3 +76,26 @@ def test_what_the_shell_leaves_is_gone_before_the_next_attempt(
             wait_for(lambda: second.has("dead", "x"), "the end")
         assert not processes.find(token)
     assert str(spool.get("x").result) == ("timeout" if how == "timeout" else "None")
+
+
+def test_what_a_lost_attempt_has_left_keeps_nobody_waiting(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
+    """While its processes have their grace, other jobs start; it is settled when they are gone."""
+    cli.ok("config", "set", "grace", "3")
+    stubborn = f"(trap '' TERM; echo $$ >{tmp_path}/pid; exec 9>&-; while :; do sleep 0.05; done); exit 1"
+    spool.enqueue(stubborn, id="x", max_retries=0)
+    with workers(spool.path) as (first,):
+        wait_for((tmp_path / "pid").exists, "the job")
+        first.kill()
+    running = RunningName.parse(names(spool.path / "running")[0])
+    assert running is not None
+    attempt = logs.read_attempt(spool.layout.log("x"), running)[0]
+    assert attempt is not None
+    assert attempt.pid is not None
+    os.kill(attempt.pid, signal.SIGKILL)
+    spool.enqueue("true", id="y")
+    with workers(spool.path, 1, "--count", "2") as (second,):
+        wait_for(lambda: second.has("dead", "x"), "the end")
+        assert not processes.find(processes.token_of(running, attempt.worker))
+        ends = [event["job"] for event in second.events() if event["event"] in ("done", "dead")]
+    assert ends == ["y", "x"]
+    assert str(spool.get("x").result) == "lost"

@@ -23,10 +23,13 @@ def at(second: int) -> str:
     return format_time(EPOCH + timedelta(seconds=second))
 
 
-def refill(schedule: Schedule, names: Iterable[str], now: str, piece: int = 1000) -> list[str]:
+def refill(
+    schedule: Schedule, names: Iterable[str], now: str, piece: int = 1000, *, is_strict: bool = False
+) -> list[str]:
     """As from a listing, in pieces."""
     listing = [os.fsencode(name) for name in names]
-    return schedule.refill([listing[start : start + piece] for start in range(0, len(listing), piece)], now)
+    pieces = [listing[start : start + piece] for start in range(0, len(listing), piece)]
+    return schedule.refill(pieces, now, is_strict=is_strict)
 
 
 jobs = st.lists(
@@ -136,7 +139,10 @@ def test_files_that_are_no_jobs_take_no_job_its_place() -> None:
     """However many backups stand before it, a due job is found."""
     schedule = Schedule(2)
     backups = [f"{name(10, 0, f'j{number}')}~" for number in range(9)]
-    assert refill(schedule, [*backups, name(10, 1, "a")], at(1), piece=4) == backups
+    refill(schedule, [*backups, name(10, 1, "a")], at(1), piece=4)
+    assert schedule.is_crowded
+    assert refill(schedule, [*backups, name(10, 1, "a")], at(1), piece=4, is_strict=True) == backups
+    assert not schedule.is_crowded
     assert (schedule.take(at(1)), schedule.needs_listing(at(1))) == (name(10, 1, "a"), False)
 
 

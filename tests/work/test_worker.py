@@ -16,6 +16,7 @@ from queuectl import Job, Spool, config
 from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.spool import claims, clock, processes
 from queuectl.spool.layout import Layout
+from queuectl.work import worker
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker
 
@@ -471,3 +472,15 @@ def test_a_retry_at_once_is_not_missed(spool: Spool, in_process: StartWorker) ->
     job = spool.enqueue("exit 1", max_retries=40, backoff_base=0)
     with in_process(slots=4, rescan=3600.0):
         assert spool.wait(job.id, timeout=30).attempts == 41
+
+
+def test_backups_of_jobs_hide_no_job(spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files with such names stand before a job, it is found in a window of a few names."""
+    for window in ("FIRST_WINDOW", "WINDOW"):
+        monkeypatch.setattr(worker, window, 10)
+    for number in range(50):
+        (spool.path / f"pending/010-20261124T034300.000Z-0-{number:05d}.json~").touch()
+    spool.enqueue("true", id="good", priority=500)
+    with in_process(drain=True) as running:
+        running.thread.join(30)
+        assert running.has("done", "good")
