@@ -108,11 +108,13 @@ def _is_of_job(pid: int, id: str) -> bool:
     return any(text.startswith(f"{TOKEN}=".encode()) and text.endswith(f":{id}".encode()) for text in variables)
 
 
-def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False) -> None:
+def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False) -> bool:
     """End every process of an attempt: SIGTERM unless they had it, up to `grace` seconds, SIGKILL until none is left.
 
-    `group` must be the attempt's own: its leader is alive, or not yet waited for.
+    `group` must be the attempt's own: its leader is alive, or not yet waited for. Returns whether that leader, the
+    attempt's shell, was alive when the signals came; else it has ended by itself, and what it recorded is true.
     """
+    was_alive = False
     number = signal.SIGKILL if is_told else signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
@@ -120,8 +122,9 @@ def terminate(token: str, group: int | None, grace: float, *, is_told: bool = Fa
         with suppress(OSError):  # out of descriptors: whether any is left is not known
             left = find(token, group)
             if not left:
-                return
+                return was_alive
             if number == signal.SIGTERM or time.monotonic() >= deadline:
+                was_alive = was_alive or group in left
                 _send(left, group, number)
                 number = signal.SIGKILL
         time.sleep(pause)

@@ -33,6 +33,7 @@ class _Job:
     pid: int | None = None  # of its shell, while that may live
     deadline: float | None = None
     reason: str | None = None  # why it is being ended; `lost` if its shell is gone, and what that has left is
+    was_alive: bool = False  # its shell, when it was ended; else its result is its own
     verdict: Verdict | None = None  # of a lost one
     cap: LogCap | None = None
     log: int = -1  # open while there is a cap
@@ -194,7 +195,7 @@ class Adopted:
 
         def end() -> None:
             try:
-                processes.terminate(job.token, job.pid, grace)
+                job.was_alive = processes.terminate(job.token, job.pid, grace)
             finally:
                 os.eventfd_write(all_gone, 1)
 
@@ -219,13 +220,14 @@ class Adopted:
         if job.verdict is not None:
             self._settle_lost(job.name, job.body, job.verdict)
             return True
-        if job.reason == "release":
+        reason = job.reason if job.was_alive else None
+        if reason == "release":
             _note_end(self._layout.log(job.name.id), job.name, f"result={logs.RELEASED}")
             release(self._context, job.name, "stopped with its worker")
             return True
-        if job.reason in ("timeout", "max-log"):
-            result = TIMEOUT if job.reason == "timeout" else Result.signal(signal.SIGTERM)
-            why = reason_of(job.cap) if job.cap is not None and job.reason == "max-log" else ""
+        if reason in ("timeout", "max-log"):
+            result = TIMEOUT if reason == "timeout" else Result.signal(signal.SIGTERM)
+            why = reason_of(job.cap) if job.cap is not None and reason == "max-log" else ""
             _note_end(self._layout.log(job.name.id), job.name, logs.format_outcome(result), why)
             self._finish(job.name, job.body, Verdict(Fate.ENDED, result=result))
             return True

@@ -69,11 +69,14 @@ class Execution:
         with self._lock:
             if self._is_over or self._ender is not None or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
                 return
-            ender = threading.Thread(
-                target=processes.terminate, args=(self.claim.token, self.pid, grace), name="end", daemon=True
-            )
+            ender = threading.Thread(target=self._end, args=(reason, grace), name="end", daemon=True)
             ender.start()
-            self.reason, self._ender = reason, ender
+            self._ender = ender
+
+    def _end(self, reason: str, grace: float) -> None:
+        self.reason = reason
+        if not processes.terminate(self.claim.token, self.pid, grace):
+            self.reason = None
 
     def check_log(self, now: float) -> Step:
         """Enforce the limit of its output, if it has one and is still under way."""
