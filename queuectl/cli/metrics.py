@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json
-from queuectl.core.text import format_seconds
+from queuectl.core.text import format_count, format_seconds
 
 _KINDS = 8
 
@@ -53,7 +53,7 @@ def _results(found: dict[str, int]) -> str:
     if len(shown) <= _KINDS + 1:
         return ", ".join(shown)
     rest = list(found.values())[_KINDS:]
-    return ", ".join((*shown[:_KINDS], f"and {sum(rest)} of {len(rest)} other kinds"))
+    return ", ".join((*shown[:_KINDS], f"and {format_count(sum(rest), 'job')} of {len(rest)} other kinds"))
 
 
 def _seconds(value: float | None) -> str:

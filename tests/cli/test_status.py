@@ -175,7 +175,7 @@ def test_metrics(cli: CommandLine, finished: Spool) -> None:
     [
         (8, "8 exit1, 7 exit2, 6 exit3, 5 exit4, 4 exit5, 3 exit6, 2 exit7, 1 exit8"),
         (9, "9 exit1, 8 exit2, 7 exit3, 6 exit4, 5 exit5, 4 exit6, 3 exit7, 2 exit8, 1 exit9"),
-        (10, "10 exit1, 9 exit2, 8 exit3, 7 exit4, 6 exit5, 5 exit6, 4 exit7, 3 exit8, and 3 of 2 other kinds"),
+        (10, "10 exit1, 9 exit2, 8 exit3, 7 exit4, 6 exit5, 5 exit6, 4 exit7, 3 exit8, and 3 jobs of 2 other kinds"),
     ],
 )
 def test_metrics_of_many_kinds(cli: CommandLine, spool: Spool, kinds: int, expected: str) -> None:
