@@ -63,20 +63,19 @@ class Execution:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_over: bool = False
     _ender: threading.Thread | None = None
+    _was_alive: bool = False  # its shell, when it was to be ended
 
     def stop(self, reason: str, grace: float) -> None:
         """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts."""
         with self._lock:
             if self._is_over or self._ender is not None or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
                 return
-            ender = threading.Thread(target=self._end, args=(reason, grace), name="end", daemon=True)
+            ender = threading.Thread(target=self._end, args=(grace,), name="end", daemon=True)
             ender.start()
-            self._ender = ender
+            self.reason, self._ender = reason, ender
 
-    def _end(self, reason: str, grace: float) -> None:
-        self.reason = reason
-        if not processes.terminate(self.claim.token, self.pid, grace):
-            self.reason = None
+    def _end(self, grace: float) -> None:
+        self._was_alive = processes.terminate(self.claim.token, self.pid, grace)
 
     def check_log(self, now: float) -> Step:
         """Enforce the limit of its output, if it has one and is still under way."""
@@ -92,6 +91,8 @@ class Execution:
             self._is_over = True
         if self._ender is not None:
             self._ender.join()  # before the pid is freed: it names the process group to end
+            if not self._was_alive:
+                self.reason = None  # its shell had ended by itself
         _, status = os.waitpid(self.pid, 0)
         result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
         if self._ender is None and result.kind == "signal":
