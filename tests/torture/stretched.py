@@ -7,20 +7,32 @@ On reaching POINT it makes the file HOME/POINT.reached, and goes on once HOME/PO
     spawn   a worker has claimed a job, has its log, and is about to start the command
     find    a worker, or whoever ends a job, is about to look through the process table
     shell   the shell of a job has been executed, with all that it inherits, and has not written a word
+
+With the POINT `anywhere` it waits for nobody, but rests now and then, for a moment or for longer than workers take to
+look again, before and after what it does to files, logs, locks and processes; so do the shells of its jobs.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from queuectl.spool import processes
+from queuectl.spool import files, lease, logs, processes
 from queuectl.work import executor
 
 _PATIENCE = 60.0
+_STEPS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (files, ("move", "move_new", "exchange", "publish", "remove", "is_gone", "read")),
+    (logs, ("open_log", "append_note", "append_end", "append_start", "find_attempt", "read_attempt")),
+    (processes, ("find", "terminate", "send", "carries_token")),
+    (executor.Executor, ("start",)),
+    (executor.Execution, ("stop", "wait")),
+)
+"""What is stretched at random, as far as it is there."""
 
 
 def command(home: Path, point: str) -> Sequence[str]:
@@ -58,19 +70,52 @@ def _before(home: Path, point: str, real: Callable[..., Any]) -> Callable[..., A
     return stretched
 
 
+def _rarely(rng: random.Random, real: Callable[..., Any]) -> Callable[..., Any]:
+    def rested(*arguments: Any, **words: Any) -> Any:
+        _rest(rng)
+        try:
+            return real(*arguments, **words)
+        finally:
+            _rest(rng)
+
+    return rested
+
+
+def _rest(rng: random.Random) -> None:
+    if rng.random() < 0.02:
+        time.sleep(rng.choice((0.001, 0.01, 0.05, 0.1, 0.7)))
+
+
+def stretch_anywhere(home: Path) -> None:
+    rng = random.Random()
+    for place, names in _STEPS:
+        for name in names:
+            if hasattr(place, name):
+                setattr(place, name, _rarely(rng, getattr(place, name)))
+    locks = [name for name in dir(lease) if "lock" in name and not name.startswith("_") and name != "locked_settings"]
+    for name in locks:
+        if getattr(getattr(lease, name), "__module__", "") == lease.__name__:
+            setattr(lease, name, _rarely(rng, getattr(lease, name)))
+    _use_shell(home, "case $$ in *[05]) sleep 0.02;; *13|*57|*94) sleep 0.8;; esac 9>&- 2>&- >&-")
+
+
+def _use_shell(home: Path, before: str) -> None:
+    script = home / f"shell-{time.monotonic_ns()}"
+    script.write_text(f'#!/bin/sh\n[ -z "$QUEUECTL_TOKEN" ] || {{ {before}; }}\nexec /bin/sh "$@"\n')
+    script.chmod(0o700)
+    executor._SHELL = str(script).encode()
+
+
 def _stretch(home: Path, point: str) -> None:
-    if point == "spawn":
+    if point == "anywhere":
+        stretch_anywhere(home)
+    elif point == "spawn":
         executor.Executor.start = _before(home, point, executor.Executor.start)  # type: ignore[method-assign]
     elif point == "find":
         processes.find = _before(home, point, processes.find)
     else:
-        script = home / "slow-shell"
-        wait = f"while [ -n \"$QUEUECTL_TOKEN\" ] && ! [ -e '{home}/shell.go' ];do sleep 0.01 9>&- 2>&- >&-;done"
-        script.write_text(
-            f'#!/bin/sh\n[ -z "$QUEUECTL_TOKEN" ]||: >\'{home}/shell.reached\'\n{wait}\nexec /bin/sh "$@"\n'
-        )
-        script.chmod(0o700)
-        executor._SHELL = str(script).encode()
+        wait = f"while ! [ -e '{home}/shell.go' ];do sleep 0.01 9>&- 2>&- >&-;done"
+        _use_shell(home, f": >'{home}/shell.reached';{wait}")
 
 
 def main() -> None:

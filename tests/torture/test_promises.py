@@ -21,9 +21,10 @@ import pytest
 from queuectl import Spool
 from queuectl.spool import clock
 from tests.support import environment, names, need, wait_for
-from tests.torture import checker, containers, stretched, witness
-from tests.torture.containers import Container, Worker
+from tests.torture import checker, namespaces, stretched, witness
+from tests.torture.namespaces import Container, Worker
 
+LIMITS: dict[str, dict[str, object]] = {"timeout": {"timeout": 1}, "max-log": {"max_log": 10_000, "on_max_log": "kill"}}
 STOPS_AFTER_ITS_END_LINE = 'printf(){ command printf "$@";kill -STOP $$;};'
 
 
@@ -109,7 +110,7 @@ def story(tmp_path: Path) -> Story:
 def container() -> Iterator[Callable[[], Container]]:
     """Makes containers, and ends them."""
     need("unshare", "nsenter")
-    if reason := containers.missing():
+    if reason := namespaces.missing():
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     made: list[Container] = []
 
@@ -293,9 +294,8 @@ def test_a_shell_that_has_written_its_end_line(story: Story, what: str, is_adopt
     """Whatever ends it before it exits, its own line is what counts: the job is done, and does not run again."""
     fill = "head -c 100000 /dev/zero;" if what == "max-log" else ""
     before = STOPS_AFTER_ITS_END_LINE.replace("kill", f"{fill}kill")
-    limits: dict[str, object] = {"timeout": {"timeout": 1}, "max-log": {"max_log": 10_000, "on_max_log": "kill"}}.get(what, {})
     pause = story.until("go") if is_adopted else ":"
-    story.enqueue(before, pause, **limits)
+    story.enqueue(before, pause, **LIMITS.get(what, {}))
     worker = Worker(story.path)
     if is_adopted:
         story.wait_for_start()
