@@ -25,8 +25,6 @@ def _do(spool: Spool, verb: str, id: str, given: dict[str, Any]) -> None:
         spool.set_fields(id, **given)
     elif verb == "cancel":
         spool.cancel(id, grace=0.2)
-        if spool.is_alive(id):
-            raise QueuectlError("something of it still runs")
     else:
         getattr(spool, verb)(id)
 

@@ -196,15 +196,20 @@ def _detail(spool: Path, story: Story, id: str) -> str:
 
 
 def _ends(log: Path) -> dict[str, list[str]]:
-    """started_at -> the outcomes that its end lines say, in order."""
+    """started_at -> the outcomes that its end lines say, in order.
+
+    Not what a shell has written after the note that it is being ended: a job may take SIGTERM and exit with 0.
+    """
     found: dict[str, list[str]] = defaultdict(list)
-    if log.exists():
-        for line in log.read_bytes().split(b"\n"):
-            if line.startswith(b"#queuectl end "):
-                words = line.decode("utf-8", "replace").split()
-                fields = dict(word.split("=", 1) for word in words[2:] if "=" in word)
-                if "started_at" in fields:
-                    found[fields["started_at"]].append(checker._outcome(fields))
+    ending = set()
+    for line in log.read_bytes().split(b"\n") if log.exists() else ():
+        words = line.decode("utf-8", "replace").split()
+        fields = dict(word.split("=", 1) for word in words[2:] if "=" in word)
+        at = fields.get("started_at")
+        if at and words[:3] == ["#queuectl", "note", "ending"]:
+            ending.add(at)
+        elif at and words[:2] == ["#queuectl", "end"] and (at not in ending or fields.keys() & {"result", "bytes"}):
+            found[at].append(checker._outcome(fields))
     return found
 
 

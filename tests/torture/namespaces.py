@@ -37,7 +37,8 @@ class Container:
         words = ["unshare", "-pf", "--kill-child", "--mount-proc", sys.executable, "-S", "-c", _INIT]
         self._outer = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self._outer.stdout is not None
-        assert self._outer.stdout.readline(), "the container has not started"
+        with self._outer.stdout as output:
+            assert output.readline(), "the container has not started"
         self._init = _child_of(self._outer.pid)
         self.entered: list[subprocess.Popen[bytes]] = []
 

@@ -28,7 +28,8 @@ _PATIENCE = 60.0
 _STEPS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (files, ("move", "move_new", "exchange", "publish", "remove", "is_gone", "read")),
     (logs, ("open_log", "append_note", "append_end", "append_start", "find_attempt", "read_attempt")),
-    (processes, ("find", "terminate", "send", "carries_token")),
+    (processes, ("find", "terminate", "send", "carries_token", "stop", "resume")),
+    (lease, ("try_lock", "lock_id", "lock_attempt", "lock_whole", "is_locked", "is_attempt_held", "running_attempts")),
     (executor.Executor, ("start",)),
     (executor.Execution, ("stop", "wait")),
 )
@@ -92,10 +93,6 @@ def stretch_anywhere(home: Path) -> None:
         for name in names:
             if hasattr(place, name):
                 setattr(place, name, _rarely(rng, getattr(place, name)))
-    locks = [name for name in dir(lease) if "lock" in name and not name.startswith("_") and name != "locked_settings"]
-    for name in locks:
-        if getattr(getattr(lease, name), "__module__", "") == lease.__name__:
-            setattr(lease, name, _rarely(rng, getattr(lease, name)))
     _use_shell(home, "case $$ in *[05]) sleep 0.02;; *13|*57|*94) sleep 0.8;; esac 9>&- 2>&- >&-")
 
 

@@ -24,7 +24,13 @@ def test_a_storm_over_three_pid_namespaces(tmp_path: Path) -> None:
 
 
 ONE, TWO = "web1.1.aaaa:20261124T034300.000Z:x", "web1.1.aaaa:20261124T034310.000Z:x"
-START, END = "#queuectl start attempt=1 started_at={}", "#queuectl end attempt=1 started_at={} exit={}"
+LINES = {
+    "0": "#queuectl end attempt=1 started_at={} exit=0",
+    "3": "#queuectl end attempt=1 started_at={} exit=3",
+    "t": "#queuectl note ending attempt=1 started_at={} reason=timeout",
+    "T": "#queuectl end attempt=1 started_at={} result=timeout bytes=7",
+}
+"""What a log says of an attempt; after a `/` come those of the next one."""
 AT = 1795491770
 """20261124T034250."""
 ENQUEUED = [f"> 1 enqueue x {AT}", f"< 1 ok {AT}"]
@@ -44,11 +50,14 @@ CANCELLED = "dead/20261124T034312.420Z-010-1-cancelled-12.300s-x.json"
         (RAN, "0", [CANCELLED], "is cancelled though"),
         (RAN, "0", [CANCELLED.replace("cancelled", "lost")], "is lost though"),
         (RAN[:1], "0", [DONE], "never said so"),
+        (RAN, "t0T", [CANCELLED.replace("cancelled", "timeout")], None),
+        (RAN, "0T", [CANCELLED.replace("cancelled", "timeout")], "is timeout though"),
+        (RAN, "t0", [DONE], "its log says"),
         (RAN, "3", [DONE], "its log says"),
         ([*RAN, f"O x 1 {TWO}"], "0", [DONE], "two attempts at once"),
         ([*RAN, RAN[0]], "0", [DONE], "began 2 times"),
-        ([*RAN, f"S x 2 {TWO} 0 0 0", f"E x 2 {TWO} 0"], "00", [DONE], "ran again"),
-        ([*RAN, f"> 2 retry x {AT}", "< 2 ? 0", f"S x 1 {TWO} 0 0 0", f"E x 1 {TWO} 0"], "00", [DONE], None),
+        ([*RAN, f"S x 2 {TWO} 0 0 0", f"E x 2 {TWO} 0"], "0/0", [DONE], "ran again"),
+        ([*RAN, f"> 2 retry x {AT}", "< 2 ? 0", f"S x 1 {TWO} 0 0 0", f"E x 1 {TWO} 0"], "0/0", [DONE], None),
         ([f"> 2 cancel x {AT}", f"< 2 ok {AT}", *RAN], "0", [DONE], "after the cancel"),
         ([f"> 2 cancel x {AT}", f"< 2 no {AT}", *RAN], "0", [DONE], None),
         ([f"> 2 cancel x {AT}", f"> 3 retry x {AT}", f"< 3 ok {AT}", f"< 2 ok {AT}", *RAN], "0", [DONE], None),
@@ -62,13 +71,9 @@ def test_the_judge(tmp_path: Path, lines: list[str], ends: str, files: list[str]
         (tmp_path / directory).mkdir()
     for name in files:
         (tmp_path / name).write_text(json.dumps({"command": "true"}))
-    log = [text for token, code in zip((ONE, TWO), ends, strict=False) for text in _attempt(token, code)]
+    parts = zip((ONE, TWO), ends.split("/"), strict=False)
+    log = [LINES[sign].format(token.split(":")[1]) for token, signs in parts for sign in signs]
     (tmp_path / "logs" / "x.log").write_text("\n".join([*log, ""]))
     (tmp_path / "ledger").write_text("\n".join([*ENQUEUED, *lines, ""]))
     problems = ledger.judge(tmp_path, tmp_path / "ledger").problems
     assert any(problem in text for text in problems) if problem else problems == []
-
-
-def _attempt(token: str, code: str) -> tuple[str, str]:
-    at = token.split(":")[1]
-    return START.format(at), END.format(at, code)
