@@ -39,8 +39,8 @@ class Protocol(NamedTuple):
     """The claim asks for locks of other attempts. Else: it does not."""
     claim_reads_their_ends: bool = True
     """What holds such a lock is ignored if that attempt's end is on record. Else: the claim waits for it."""
-    claim_continues_others: bool = True
-    """A claim that waits sends SIGCONT to the shell that it waits for, which a cancel that died may have stopped."""
+    claim_ends_others: bool = True
+    """A claim that waits ends the attempt that it waits for, if that is in no file any more. Else: it just waits."""
     claim_knows_log: bool = True
     """After the lock the claim looks whether its log still has a name. Else: it may be one that was deleted."""
     claim_knows_its_time: bool = True
@@ -53,8 +53,6 @@ class Protocol(NamedTuple):
     """A start line that was not there at the first look: it looks again. Else: that attempt is lost."""
     rescue_ends_own_only: bool = True
     """Rescue ends what a killed shell has left only in its own PID namespace. Else: whatever it sees."""
-    rescue_continues_silent: bool = True
-    """An orphan with its lock held and no start line gets SIGCONT. Else: one that was stopped there stays stopped."""
     adoption_continues: bool = True
     """Adopting a job sends SIGCONT to its shell. Else: a shell that was stopped for a look stays stopped."""
     adoption_carries_out: bool = True
@@ -68,9 +66,11 @@ class Protocol(NamedTuple):
     continues_disowned: bool = True
     """The shell of a disowned job whose end is on record gets SIGCONT at each look: who cancelled it may have died."""
     kills_silent: bool = True
-    """A shell stopped before its start line is killed at once: its command has not begun. Else: like any other."""
+    """A shell that has not written its start line is killed at once. Else: it is stopped, as any other."""
     notes_ending: bool = True
-    """Before SIGTERM a line in the log says why. Else: nobody can tell an end line before it from one after."""
+    """Before SIGTERM a note in the log says why. Else: nobody can tell an end line before it from one after."""
+    ending_needs_last_word: bool = True
+    """With that note, an attempt is over when one who saw all of it gone has said so. Else: when its shell says so."""
     cancel_looks_first: bool = True
     """A cancel first reads the log. Else: it renames at once."""
     cancel_looks_last: bool = True
@@ -112,6 +112,6 @@ class Scene(NamedTuple):
     leaves_daemon: bool = False
     daemon_ends: bool = True
     catches_sigterm: bool = False
-    """The job ends with exit 0 when it gets SIGTERM."""
+    """The job ends with exit 0 when it gets SIGTERM, and some process of it may ignore that."""
     closes_log: bool = False
     """The job has closed all its descriptors: it holds no lock and writes no line."""

@@ -57,13 +57,8 @@ def look_closer(rules: Rules, state: State, me: int, look: Look) -> Steps:
     assert look.name
     own_only = rules.protocol.rescue_ends_own_only
     has_left = rules.seen(state, rules.home(me), look.name.at, own_only=own_only)
-    if look.has_start and not state.attempt(look.name.at).end and has_left:
+    if look.has_start and not state.attempt(look.name.at).verdict and has_left:
         yield "logs.read_attempt: no end line still", state.put_look(me, look._replace(step="end_rest"))
-    elif not look.has_start and has_left and rules.protocol.rescue_continues_silent:
-        after = state
-        for shell in rules.seen(state, rules.home(me), look.name.at):
-            after = after.put_shell(shell, is_stopped=False)
-        yield "rescue.examine: SIGCONT to a shell that has not spoken; unclear", after.put_look(me, Look())
     else:
         yield "rescue.examine: unclear", state.put_look(me, Look())
 

@@ -27,6 +27,8 @@ def steps(rules: Rules, state: State, shell: Shell) -> Steps:
         yield "exit", state.put_shell(shell, stage="")
         if state.left.leaves_daemon:
             yield "exit, and leave a daemon", state.put_shell(shell, stage="daemon")
+        if shell.is_told:
+            yield "exit, and leave what ignores SIGTERM", state.put_shell(shell, stage="children")
     elif shell.stage == "children":
         yield "the command ends", state.put_shell(shell, stage="")
     elif shell.stage == "daemon" and state.left.daemon_ends:
@@ -39,7 +41,8 @@ def _end(rules: Rules, state: State, shell: Shell) -> Steps:
         yield "end without a line", state.put_shell(shell, stage="")
         return
     for result in ("exit0",) if shell.is_told else ("exit0", "exit1"):
-        after = state.append_end(shell.at, result)
+        is_last_word = not (attempt.noted and rules.protocol.ending_needs_last_word)
+        after = state.append_end(shell.at, result) if is_last_word else state
         if not shell.is_told:
             after = after.put_attempt(after.attempt(shell.at)._replace(said=result))
         if attempt.end:

@@ -59,7 +59,7 @@ def open_log(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
 
 def lock(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     assert slot.name
-    step = "others" if rules.protocol.claim_sees_others else _after_others(rules)
+    step = "lstat" if rules.protocol.claim_locks_before_lstat else _after_lstat(rules)
     if slot.is_stale or not rules.is_held(state, slot.name.at):
         after = state.put_slot(me, slot._replace(step=step, holds=True))
         is_old = rules.protocol.claim_knows_its_time and state.attempt(slot.name.at).has_start
@@ -72,18 +72,20 @@ def lock(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
         yield "lease.try_lock: no, and on without", state.put_slot(me, slot._replace(step=step))
 
 
-def _after_others(rules: Rules) -> str:
-    return "lstat" if rules.protocol.claim_locks_before_lstat else "fork"
+def _after_lstat(rules: Rules) -> str:
+    return "others" if rules.protocol.claim_sees_others else _start(rules)
+
+
+def _start(rules: Rules) -> str:
+    return "duplicate" if rules.scene.twins else "fork"
 
 
 def others(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     assert slot.name
     found = () if slot.is_stale else tuple(sorted(state.held() - {slot.name.at}))
-    step = _after_others(rules)
-    if found and not rules.protocol.byte_per_attempt:
-        found = ()
-    if found and step == "fork":
-        step = "ended"
+    if not rules.protocol.byte_per_attempt:
+        found = ()  # its own lock is the only one there is
+    step = "ended" if found else _start(rules)
     yield f"lease.others: {found or 'none'}", state.put_slot(me, slot._replace(step=step, others=found))
 
 
@@ -96,8 +98,7 @@ def lstat(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
         back = slot._replace(step="give_back", has_log=False, holds=False)
         yield "claims._begin: lstat, it is another file", state.put_slot(me, back)
     else:
-        step = "ended" if slot.others else "duplicate" if rules.scene.twins else "fork"
-        step = step if rules.protocol.claim_locks_before_lstat else "lock"
+        step = _after_lstat(rules) if rules.protocol.claim_locks_before_lstat else "lock"
         yield "claims._begin: lstat, it is there", state.put_slot(me, slot._replace(step=step))
 
 
@@ -107,21 +108,10 @@ def ended(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     if not rules.protocol.claim_reads_their_ends:
         live = slot.others
     if live:
-        step = "continue_others" if rules.protocol.claim_continues_others else "put_back"
-        back = slot._replace(step=step, others=live, has_log=False, holds=False)
-        yield f"logs.find_attempt: {live} may live", state.put_slot(me, back)
+        back = slot._replace(step="put_back", others=live, has_log=False, holds=False)
+        yield f"logs.has_end: {live} may live", state.put_slot(me, back)
     else:
-        step = "duplicate" if rules.scene.twins else "fork"
-        yield "logs.find_attempt: they have ended", state.put_slot(me, slot._replace(step=step, others=()))
-
-
-def continue_others(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
-    """Somebody may have stopped it for a look, and died."""
-    after = state
-    for at in slot.others:
-        for shell in rules.seen(after, rules.home(me), at):
-            after = after.put_shell(shell, is_stopped=False)
-    yield "SIGCONT to the shells", after.put_slot(me, slot._replace(step="put_back", others=()))
+        yield "logs.has_end: they have ended", state.put_slot(me, slot._replace(step=_start(rules), others=()))
 
 
 def duplicate(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
@@ -140,7 +130,21 @@ def refuse(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
 def put_back(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     assert slot.name
     after = state.rename(slot.name, Name("pending", state.now(), slot.name.attempts - 1))
-    yield "claims.put_back: rename to pending/, for later", (after or state).put_slot(me, Slot())
+    following = Slot()
+    others = [at for at in slot.others if state.attempt(at).has_start]
+    if after and others and rules.protocol.claim_ends_others:
+        following = Slot("find_others", name=slot.name._replace(at=others[0]))
+    yield "claims._begin: rename to pending/, for later", (after or state).put_slot(me, following)
+
+
+def find_others(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
+    """Processes of the attempt that it waits for, of which no file is in running/: it has been disowned."""
+    assert slot.name
+    if rules.seen(state, rules.home(me), slot.name.at) and not state.names("running"):
+        following = slot._replace(step=ending.first(rules), result="other")
+        yield "ending.end_disowned: it has been disowned", state.put_slot(me, following)
+    else:
+        yield "ending.end_disowned: no", state.put_slot(me, Slot())
 
 
 def give_back(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
@@ -191,17 +195,20 @@ def _begun(rules: Rules, state: State, me: int, slot: Slot, why: str, label: str
 def end(rules: Rules, state: State, me: int, slot: Slot, who: str = "Execution.stop") -> Steps:
     """Each phase of it."""
     assert slot.name
-    phases = ending.phases(rules, state, rules.home(me), slot.name.at, slot.step, slot.result)
-    for label, after, phase in phases:
+    is_other = slot.result == "other"
+    why = CANCELLED if is_other else slot.result
+    for label, after, phase in ending.phases(rules, state, rules.home(me), slot.name.at, slot.step, why):
         following = slot._replace(step={"resumed": "waitid", "ended": "record_end"}.get(phase, phase))
         if phase == "resumed":
             following = following._replace(result="own")
+        if is_other and phase in ("resumed", "ended"):
+            following = Slot()
         yield f"{who}: {label}", after.put_slot(me, following)
 
 
 def terminate(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     assert slot.name
-    after = ending.killed(rules, state, rules.home(me), slot.name.at)
+    after = ending.killed(rules, state, rules.home(me), slot.name.at, "signal")
     yield "processes.terminate: end what is left", after.put_slot(me, slot._replace(step="record_end"))
 
 
@@ -262,7 +269,7 @@ STEPS = {
     "others": others,
     "lstat": lstat,
     "ended": ended,
-    "continue_others": continue_others,
+    "find_others": find_others,
     "duplicate": duplicate,
     "refuse": refuse,
     "put_back": put_back,

@@ -66,7 +66,7 @@ def _to_cancel(rules: Rules, state: State, name: Name) -> User:
 
 def cancel_look(rules: Rules, state: State, me: int, user: User) -> Steps:
     assert user.name
-    verdict = state.attempt(user.name.at).verdict
+    verdict = state.attempt(user.name.at).own_end
     if verdict:
         yield f"act.cancel: {verdict} is on record", state.put_user(me, user._replace(step=f"record_{verdict}"))
     else:
