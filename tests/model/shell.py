@@ -6,36 +6,28 @@ from tests.model.state import Rules, Shell, State, Steps
 
 
 def steps(rules: Rules, state: State, shell: Shell) -> Steps:
-    at, attempt = shell.at, state.attempt(shell.at)
-    if shell.is_stopped:
-        return
-    if shell.stage == "forked":
-        yield "execve", state.put_shell(shell, stage="executed")
-    elif shell.stage == "executed":
-        after = state.put_attempt(attempt._replace(has_start=True, has_begun=True))
-        if at in state.cancelled:
-            after = after._replace(broken="I3")
-        if shell.is_stale:
-            after = after._replace(broken="I11")
-        if any(other.stage in ("running", "children") for other in state.shells):
-            after = after._replace(broken="I1")
-        holds = shell.holds and not rules.scene.closes_log
-        yield "write the start line, run the command", after.put_shell(shell, stage="running", holds=holds)
-    elif shell.stage == "running":
-        yield from _end(rules, state, shell)
-    elif shell.stage == "said":
-        yield "exit", state.put_shell(shell, stage="")
-        if state.left.leaves_daemon:
-            yield "exit, and leave a daemon", state.put_shell(shell, stage="daemon")
-        if shell.is_told:
-            yield "exit, and leave what ignores SIGTERM", state.put_shell(shell, stage="children")
-    elif shell.stage == "children":
-        yield "the command ends", state.put_shell(shell, stage="")
-    elif shell.stage == "daemon" and state.left.daemon_ends:
-        yield "the daemon ends", state.put_shell(shell, stage="")
+    if not shell.is_stopped:
+        yield from STEPS[shell.stage](rules, state, shell)
 
 
-def _end(rules: Rules, state: State, shell: Shell) -> Steps:
+def forked(rules: Rules, state: State, shell: Shell) -> Steps:
+    yield "execve", state.put_shell(shell, stage="executed")
+
+
+def executed(rules: Rules, state: State, shell: Shell) -> Steps:
+    attempt = state.attempt(shell.at)
+    after = state.put_attempt(attempt._replace(has_start=True, has_begun=True))
+    if shell.at in state.cancelled:
+        after = after._replace(broken="I3")
+    if shell.is_stale:
+        after = after._replace(broken="I11")
+    if any(other.stage in ("running", "children") for other in state.shells):
+        after = after._replace(broken="I1")
+    holds = shell.holds and not rules.scene.closes_log
+    yield "write the start line, run the command", after.put_shell(shell, stage="running", holds=holds)
+
+
+def running(rules: Rules, state: State, shell: Shell) -> Steps:
     attempt = state.attempt(shell.at)
     if rules.scene.closes_log:
         yield "end without a line", state.put_shell(shell, stage="")
@@ -48,6 +40,39 @@ def _end(rules: Rules, state: State, shell: Shell) -> Steps:
         if attempt.end:
             after = after._replace(broken="I5")
         yield f"write the end line, {result}", after.put_shell(shell, stage="said")
+
+
+def said(rules: Rules, state: State, shell: Shell) -> Steps:
+    yield "exit", state.put_shell(shell, stage="")
+    if state.left.leaves_daemon:
+        yield "exit, and leave a daemon", state.put_shell(shell, stage="daemon")
+    if shell.is_told:
+        yield "exit, and leave what ignores SIGTERM", state.put_shell(shell, stage="children")
+
+
+def children(rules: Rules, state: State, shell: Shell) -> Steps:
+    yield "the command ends", state.put_shell(shell, stage="")
+
+
+def daemon(rules: Rules, state: State, shell: Shell) -> Steps:
+    if state.left.daemon_ends:
+        yield "the daemon ends", state.put_shell(shell, stage="")
+
+
+def killed(rules: Rules, state: State, shell: Shell) -> Steps:
+    """A zombie: its worker waits for it."""
+    yield from ()
+
+
+STEPS = {
+    "forked": forked,
+    "executed": executed,
+    "running": running,
+    "said": said,
+    "children": children,
+    "daemon": daemon,
+    "killed": killed,
+}
 
 
 def stages_after_kill(state: State, shell: Shell) -> tuple[str, ...]:
