@@ -60,7 +60,7 @@ class Job(Rules):
         if state.left.shell_kills:
             for process in state.shells:
                 for stage in shell.stages_after_kill(state, process):
-                    after = state.spend("shell_kills").put_shell(process, stage=stage, is_stopped=False)
+                    after = shell.killed_by_others(state, process, stage).spend("shell_kills")
                     yield f"kill -9 the shell of {process.at}, leaving {stage or 'nothing'}", after
         if state.left.user_kills:
             for me, person in enumerate(state.users):

@@ -21,7 +21,7 @@ INVARIANTS = {
     "I7": "a rescue does not end a job whose shell lives",
     "I8": "no cancel puts `cancelled` over a result that was on record when it began or when it is acknowledged",
     "I9": "an attempt that was ended is settled by why: `timeout`, released or `cancelled`, whatever it says then",
-    "I10": "an attempt whose command has begun counts, unless it was being ended to be released",
+    "I10": "an attempt whose command has begun counts, unless it was ended",
     "I11": "no command runs with a log that has been deleted",
 }
 

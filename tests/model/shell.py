@@ -75,6 +75,14 @@ STEPS = {
 }
 
 
+def killed_by_others(state: State, shell: Shell, stage: str) -> State:
+    """After kill -9 by somebody who has nothing to do with the queue."""
+    attempt = state.attempt(shell.at)
+    if shell.stage == "running" and not attempt.ended:
+        state = state.put_attempt(attempt._replace(ended="kill"))
+    return state.put_shell(shell, stage=stage, is_stopped=False)
+
+
 def stages_after_kill(state: State, shell: Shell) -> tuple[str, ...]:
     if shell.stage == "running":
         return "", "children"

@@ -254,7 +254,7 @@ def checked(after: State | None, name: Name, result: str) -> State | None:
     attempt = after.attempt(name.at)
     if attempt.said and attempt.said != result:
         return after._replace(broken="I5")
-    if result == RELEASED and attempt.has_begun and RELEASED not in (attempt.noted, attempt.ended):
+    if result == RELEASED and attempt.has_begun and not attempt.ended and attempt.noted != RELEASED:
         return after._replace(broken="I10")
     if attempt.ended in (RELEASED, TIMEOUT, CANCELLED) and result not in (attempt.ended, LOST):
         return after._replace(broken="I9")

@@ -43,9 +43,9 @@ class Attempt(NamedTuple):
     """The lines of one attempt in the log, and what is true of it whoever wrote that down.
 
     `noted` is why it was being ended, if no end line was there before that note; `end` is then the last word of one who
-    saw all of it gone, and not what its shell says. `said` is the end of a shell that
-    nobody had sent a SIGTERM; `ended` is why one was sent, if it was before its end line; `has_begun` is whether its
-    command ever ran, also if its lines are lost.
+    saw all of it gone, and not what its shell says. What is true: `said` is the end of a shell that nobody had sent a
+    SIGTERM; `ended` is why it got that, or another signal from anybody, if it was before its end line; `has_begun` is
+    whether its command ever ran, also if its lines are lost.
     """
 
     at: int
