@@ -140,6 +140,7 @@ def _is_over_for_good(state: State) -> bool:
         left.retries
         or left.moves
         or left.twins
+        or left.deletes
         or state.shells
         or any(worker.slot.name for worker in state.workers)
         or any(person.step != "rest" for person in state.users)

@@ -31,7 +31,7 @@ LARGE = {
     "cancel, shell killed": Scene(("A", "B"), users=("B",), worker_kills=1, shell_kills=1, cancels=1, retries=1),
     "cancel killed": Scene(("A", "A"), worker_kills=1, cancels=1, retries=1, user_kills=1),
     "cancel and timeout": Scene(("A", "B"), cancels=1, retries=1, timeouts=1, catches_sigterm=True),
-    "daemon": Scene(("A", "B"), users=("B",), cancels=1, retries=1, leaves_daemon=True),
+    "daemon": Scene(("A", "B"), users=("B",), cancels=1, leaves_daemon=True, daemon_ends=False),
     "closed log, cancel": Scene(("A", "A"), worker_kills=1, closes_log=True, cancels=1),
     "moved by hand": Scene(("A", "A"), worker_kills=1, moves=1),
     "moved and removed by hand": Scene(("A", "B"), worker_kills=1, moves=1, removes=1),
