@@ -146,7 +146,7 @@ def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: flo
     has_rung = False
     while True:
         token, shell = _processes_of(layout, name)
-        end_attempt_at(path, name, token, shell, "cancelled", grace)
+        end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
         # RACE: a worker that holds the lock may start the command only now: look until it has let go.
         is_held = _is_held(path, name)
         # RACE: it may have ended by itself since the look before the rename (tests/spool/test_act.py).

@@ -4,8 +4,11 @@ A shell that has written its end line and not exited yet has ended by itself, an
 it is stopped it cannot write one; a note is put into the log then, of why it is being ended, and what the shell writes
 after that (a job may take SIGTERM and exit with 0) is not the attempt's own end.
 
+A cancelled job's shell is not stopped: the rename out of running/ has decided already, and in the log the order of note
+and end line says which was first.
+
 CRASH: before the note the shell is stopped, and continued by the worker that adopts the job; from the note on
-whoever finds it carries the ending out (tests/work/test_ending.py).
+who finds it carries the ending out (tests/spool/test_ending.py). Nobody would continue a cancelled one.
 """
 
 from __future__ import annotations
@@ -29,10 +32,11 @@ def end_attempt(log: int, name: RunningName, token: str, shell: int | None, reas
     attempt = _read(log, name)
     if attempt is None:
         return _end_unstarted(log, name, token, shell)
-    was_alive = shell is not None and processes.stop(shell)
+    is_stopped = shell is not None and reason != logs.ENDING_CANCELLED and processes.stop(shell)
+    was_alive = is_stopped or (shell is not None and processes.is_alive(shell))
     attempt = _read(log, name) or attempt
     if attempt.has_ended_itself:
-        if shell is not None and was_alive:
+        if shell is not None and is_stopped:
             processes.resume(shell)
         return False
     # Who carries out what another has begun keeps that one's reason.
@@ -78,7 +82,7 @@ def end_disowned(layout: Layout, name: RunningName, grace: float) -> bool:
         return False
     attempt, _ = logs.read_attempt(path, name)
     shell = attempt.pid if attempt is not None and attempt.pid in left else None
-    end_attempt_at(path, name, token, shell, "cancelled", grace)
+    end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
     return True
 
 

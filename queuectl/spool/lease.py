@@ -98,8 +98,8 @@ def running_attempts(log: int) -> list[datetime]:
 
 
 def may_be_running(log: int) -> bool:
-    """Whether an attempt other than this descriptor's may be under way: `running_attempts`, or one of a version before
-    0.2, which locks the whole log."""
+    """Whether an attempt other than this descriptor's may be under way: `running_attempts`, or one of an earlier
+    version, which locks the whole log."""
     return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked(log))
 
 
@@ -173,7 +173,7 @@ def _find_lock(fd: int, start: int, length: int) -> _Held | None:
 
 
 def _is_flocked(fd: int) -> bool:
-    """Whether another process has a flock on the file: a worker on its own, a version before 0.2 on a log."""
+    """Whether another process has a flock on the file: a worker on its own file, an earlier version on a log."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -36,8 +36,8 @@ from queuectl.spool import holes
 
 RELEASED = "released"
 """The result word of an attempt that does not count: its worker gave the job back."""
-ENDING_RELEASE = "release"
-"""Why an attempt is ended whose job is given back; others are `timeout`, `cancelled`, `max-log`."""
+ENDING_RELEASE, ENDING_CANCELLED = "release", "cancelled"
+"""Why an attempt is ended whose job is given back, or was taken away; others are `timeout` and `max-log`."""
 PREFIX = b"#queuectl "
 _LINE = rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?"
 _FIELD = rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)'
@@ -159,7 +159,7 @@ def find_attempt(fd: int, name: RunningName) -> Attempt | None:
     ending = _rfind(fd, f"#queuectl note ending {which}".encode(), start, end)
     result = parse_outcome(ended)
     if ending is None:
-        is_released = ended.get("result") == RELEASED  # as versions before 0.2 leave it
+        is_released = ended.get("result") == RELEASED  # as an earlier version leaves it
         return attempt._replace(
             result=result, is_over=result is not None or is_released, ending=ENDING_RELEASE if is_released else None
         )

@@ -113,6 +113,12 @@ def stop(pid: int) -> bool:
     return False
 
 
+def is_alive(pid: int) -> bool:
+    """Whether that process has not ended."""
+    status = _status_of(pid)
+    return status is not None and status.state not in _DEAD
+
+
 def resume(pid: int) -> None:
     """Let a stopped process continue."""
     with suppress(ProcessLookupError, PermissionError):

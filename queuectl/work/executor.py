@@ -67,13 +67,9 @@ class Execution:
     _was_ended: bool = False  # and did not end by itself before that
 
     def stop(self, reason: str, grace: float) -> None:
-        """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts.
-
-        Where its end was on record it may be asked again: a canceller that died may have left its shell stopped.
-        """
+        """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts."""
         with self._lock:
-            is_ending = self._ender is not None and (self._ender.is_alive() or self._was_ended)
-            if self._is_over or is_ending or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
+            if self._is_over or self._ender is not None or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
                 return
             ender = threading.Thread(target=self._end, args=(reason, grace), name="end", daemon=True)
             ender.start()

@@ -102,6 +102,8 @@ TABLE = (
         FinishedName(NOW, 10, 2, CANCELLED, 0, "a")),
     Row("cancel", THIRD, lambda: lifecycle.cancel(THIRD, NOW), State.DEAD,
         FinishedName(NOW, 10, 3, CANCELLED, 90_000, "a")),
+    Row("cancel, its end on record", THIRD, lambda: lifecycle.give_up(THIRD, Result.exit(1), 1.5, NOW), State.DEAD,
+        FinishedName(NOW, 10, 3, Result.exit(1), 1500, "a")),
     Row("refuse", None, lambda: lifecycle.refuse("a", NOW), State.DEAD, FinishedName(NOW, 10, 0, INVALID, 0, "a")),
     Row("refuse", WAITING, lambda: lifecycle.refuse("a", NOW, 5), State.DEAD, FinishedName(NOW, 5, 0, INVALID, 0, "a")),
 )  # fmt: skip

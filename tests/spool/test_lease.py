@@ -140,7 +140,7 @@ def test_every_attempt_that_runs_is_found(layout: Layout, number: int) -> None:
 
 
 def test_an_attempt_of_an_older_version_is_seen(layout: Layout) -> None:
-    """Versions before 0.2 lock the whole log with flock: their attempts are not taken for dead."""
+    """An earlier version locks the whole log with flock: its attempts are not taken for dead."""
     log = logs.open_log(layout.log("x"))
     logs.append_start(log, running_name("x"), 1)
     other = logs.open_log(layout.log("x"))

@@ -175,8 +175,9 @@ def _probe(spool: Path, rng: random.Random) -> list[str]:
                 return [f"{id}: runs under {name}, and there is no worker {worker}"]
         with (spool / "logs" / f"{id}.log").open("rb") as log:
             asked = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1, 0, 0)
-            kind, *_ = struct.unpack("@hhqqi4x", fcntl.fcntl(log, fcntl.F_OFD_GETLK, asked))
-            if kind == fcntl.F_UNLCK and _is_alive(descriptor):
+            kind, *_, owner = struct.unpack("@hhqqi4x", fcntl.fcntl(log, fcntl.F_OFD_GETLK, asked))
+            is_inherited = kind != fcntl.F_UNLCK and owner == -1  # a lock of one process alone has its pid
+            if not is_inherited and _is_alive(descriptor):
                 return [f"{id}: nobody holds the lock of attempt {attempt}, and its shell {pid} lives"]
     except OSError:
         return []
