@@ -1,4 +1,4 @@
-"""The worker's side of dropped files: adopt what is complete, wait for the rest, refuse what stays broken."""
+"""The worker's side of files dropped into pending/: adopt what is complete, wait for the rest, refuse what stays broken."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool import drops, files, query
-from queuectl.work.inbox import Inbox
+from queuectl.work.incomplete import Incomplete
 from queuectl.work.settle import Context, tell_refused
 
 
-class Dropbox:
+class Drops:
     """For the main thread only. A name in it is not to be claimed."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._layout = context.spool.layout
-        self._inbox = Inbox()
+        self._incomplete = Incomplete()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._inbox
+        return name in self._incomplete
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._inbox)
+        return iter(self._incomplete)
 
     def due(self) -> list[str]:
         """The names to look at again now."""
-        return self._inbox.due(time.monotonic())
+        return self._incomplete.due(time.monotonic())
 
     def next_look(self) -> float | None:
         """When the next is due, in monotonic seconds."""
-        return self._inbox.next_look()
+        return self._incomplete.next_look()
 
     def keep_only(self, names: set[str]) -> None:
         """Forget files that a listing did not find."""
-        self._inbox.keep_only(names)
+        self._incomplete.keep_only(names)
 
     def look_at(self, names: list[str]) -> list[str]:
         """`look` at several; the canonical names of those that can be claimed."""
@@ -63,7 +63,7 @@ class Dropbox:
         except OSError as error:
             self._wait(name, f"it cannot be read: {error.strerror}")
             return None
-        self._inbox.forget(name)
+        self._incomplete.forget(name)
         if adopted is None:
             return None
         if str(adopted) != name:
@@ -83,18 +83,18 @@ class Dropbox:
     def _wait(self, name: str, reason: str) -> None:
         path = self._layout.job(State.PENDING, name)
         settle = self._context.settings.settle
-        if not self._inbox.wait(name, path, time.monotonic(), settle):
+        if not self._incomplete.wait(name, path, time.monotonic(), settle):
             self._refuse(name, f"{reason}; unchanged for {settle:g} s")
 
     def _refuse(self, name: str, reason: str) -> None:
         try:
             id = drops.refuse(self._layout, name, reason, self._context.now())
         except OSError as error:
-            self._inbox.shelve(name, time.monotonic())
+            self._incomplete.shelve(name, time.monotonic())
             text = f"ignored pending/{name}: {reason}; it cannot be moved: {error.strerror}"
             self._context.report.once(f"refuse {name}", "warning", text)
             return
-        self._inbox.forget(name)
+        self._incomplete.forget(name)
         if id is not None:
             self._context.report.event("refused", id, f"pending/{name} is no job: {reason}", file=name)
             tell_refused(self._context, id)
