@@ -128,6 +128,7 @@ class Transition(NamedTuple):
 TRANSITIONS = (
     Transition("enqueue", (None,), State.PENDING, "enqueue"),
     Transition("adopt", (State.PENDING,), State.PENDING, "enqueue"),
+    Transition("take", (None,), State.PENDING, "enqueue"),
     Transition("claim", (State.PENDING,), State.RUNNING, "claim"),
     Transition("succeed", (State.RUNNING,), State.DONE, "succeed"),
     Transition("fail, retries left", (State.RUNNING,), State.PENDING, "fail"),
@@ -142,5 +143,5 @@ TRANSITIONS = (
     Transition("let go", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
-    Transition("refuse", (State.PENDING,), State.DEAD, "refuse"),
+    Transition("refuse", (State.PENDING, None), State.DEAD, "refuse"),
 )

@@ -26,7 +26,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339
 from queuectl.errors import InvalidJobError, UsageError, WrongStateError
-from queuectl.spool import act, files, lease, logs, query, submit
+from queuectl.spool import act, files, lease, logs, query, submit, trust
 from queuectl.spool.clock import now
 from queuectl.spool.layout import Layout, unusable
 
@@ -130,7 +130,7 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
         return edited.job
     fields = body.decode(text.encode("utf-8", "surrogateescape"))
     asked = body.validate(fields)
-    if asked.id not in (None, edited.job.id):
+    if asked.id not in (None, edited.job.id, (edited.job.fields or {}).get("id")):
         raise UsageError(f"the id {edited.job.id!r} cannot be changed", hint="submit another job instead")
     job = query.find(layout, edited.job.id)
     if isinstance(job.name, RunningName):
@@ -151,6 +151,7 @@ def _rewrite(
 ) -> Job:
     """Swap the body of a job for these fields, if its file still is the one of that identity."""
     content = body.validate(fields)
+    trust.require_own(layout, job.path, job.id)  # or the new file, the caller's own, would run as his
     data = submit.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])

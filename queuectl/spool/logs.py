@@ -73,6 +73,11 @@ def append_note(fd: int, event: str, text: str) -> None:
     _append(fd, f"#queuectl {event} {text}\n")
 
 
+def append(fd: int, data: bytes) -> None:
+    """Write whole lines of another log."""
+    os.write(fd, data)
+
+
 def format_ended(attempt: int, at: datetime, duration: float) -> str:
     """The fields that tell when an attempt ended, which its own shell cannot."""
     return f"attempt={attempt} ended_at={format_time(at)} duration={duration:.3f}"

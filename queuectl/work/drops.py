@@ -1,4 +1,4 @@
-"""The worker's side of files dropped into pending/: adopt what is complete, wait for the rest, refuse what stays broken."""
+"""The worker's side of files dropped into pending/: adopt what is whole, wait for the rest, refuse what is broken."""
 
 from __future__ import annotations
 

@@ -31,6 +31,9 @@ class Incomplete:
     def __contains__(self, name: str) -> bool:
         return name in self._waiting
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._waiting)
 

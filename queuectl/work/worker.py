@@ -24,6 +24,7 @@ from queuectl.spool import claims, lease, processes, query, rescue, trust
 from queuectl.spool.listing import decode
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
+from queuectl.work.dropbox import Dropbox
 from queuectl.work.drops import Drops
 from queuectl.work.notify import Notifier
 from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
@@ -82,6 +83,7 @@ class Worker:
         self._unlisted = 0
         self._look_again_at: float | None = None
         self._drops = Drops(context)
+        self._dropbox = Dropbox(context, self._ring, self._wake)
         self._tidy = Tidy(context)
 
     # --- life
@@ -132,6 +134,7 @@ class Worker:
             finally:
                 self._notifier.stopping()
                 self._trigger.close()
+                self._dropbox.close()
                 self._slots.stop()
         left = self._slots.busy + len(self._adopted) if self._is_detaching else 0
         if not left:
@@ -241,7 +244,7 @@ class Worker:
         idle_until = self._idle_until()
         if idle_until is not None and time.monotonic() >= idle_until:
             return True
-        if not self._drain or self._slots.has_ready or self._slots.must_list:
+        if not self._drain or self._slots.has_ready or self._slots.must_list or not self._dropbox.is_first_look_over:
             return False
         return self._is_spool_empty()
 
@@ -332,6 +335,7 @@ class Worker:
             self._slots.end_disowned()
             self._adopted.end_disowned()
             self._tidy.tidy()
+            self._dropbox.look()
         except FileNotFoundError as error:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
