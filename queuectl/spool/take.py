@@ -165,9 +165,20 @@ def _require_fit(status: os.stat_result, allows: Allows) -> None:
 
 
 def give_back(layout: Layout, id: str) -> None:
-    """Put what is not the file that was looked at back into inbox/, to be judged anew, if it can be moved."""
+    """Put what is not the file that was looked at back into inbox/, to be judged anew, if it can be moved.
+
+    RACE: another worker may be making a job of it. So this is done under the id's reservation, as that is; else the
+    file would become a job there, and another one from inbox/ (tests/model/inbox.py).
+    """
+    try:
+        reservation = reserve(layout, id)
+    except AlreadyExistsError:
+        return
+    except OSError as error:
+        raise unusable(layout.root, error) from error
     with suppress(OSError):
         files.move_new(layout.taken_file(id), f"{layout.inbox}/{id}{SUFFIX}")
+    reservation.give_up()
 
 
 # --- finishing

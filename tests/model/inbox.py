@@ -1,6 +1,6 @@
 """The drop box: a stranger's file becomes one job, or one dead letter, in spite of crashes, other workers and prune.
 
-    inbox/F     a file; `:dir` behind its name: something else that its owner has put in its place
+    inbox/F     a file; its owner may have put something else in its place, another file `:new`, or a `:dir`
     taken/ID    what a worker took away, the id of its job already in the name
     log/ID      reserves the id while held/ID=WORKER is there, which is gone when that worker dies
     job/ID, dead/ID=WORKER    what it became; the name of a dead letter holds a time, so two do not meet
@@ -33,6 +33,7 @@ class Rules(NamedTuple):
     refuses_reserved: bool = True  # a dead letter is made under a reservation as a job is
     compares: bool = True  # what was renamed with what was looked at
     judges: bool = True  # whoever finishes looks at what it is, too
+    gives_back_reserved: bool = True  # what is put back into inbox/ is under a reservation, so nobody makes a job of it
 
 
 def worker(rules: Rules, me: str) -> Program:
@@ -52,21 +53,30 @@ def _see(files: Files) -> list[tuple[Files, str]]:
 
 
 def take(rules: Rules, found: str, me: str) -> Asks[None]:
-    name = f"taken/{found[6:]}.{me}"
+    """Look at the file, rename whatever has its name by then, and see whether that is the same."""
+    name = f"taken/{_file_of(found)}.{me}"
     moved = yield do(f"rename {found} -> {name}", lambda files: _move(files, found, name))
-    if moved == "other" and rules.compares:
-        yield do(f"give back {name}:dir", lambda files: (files - {f"{name}:dir"} | {f"{found}:dir"}, None))
+    if moved and moved != found and rules.compares:
+        yield from give_back(rules, name + _kind_of(moved), me)
     elif moved:
-        yield from finish(rules, name if moved == "same" else f"{name}:dir", me)
+        yield from finish(rules, name + _kind_of(moved), me)
 
 
 def _move(files: Files, found: str, name: str) -> tuple[Files, str]:
-    """The rename takes whatever has the name by now."""
-    if found in files:
-        return files - {found} | {name}, "same"
-    if f"{found}:dir" in files:
-        return files - {f"{found}:dir"} | {f"{name}:dir"}, "other"
-    return files, ""
+    place = found.partition(":")[0]
+    there = next((other for other in (place, f"{place}:new", f"{place}:dir") if other in files), "")
+    return (files - {there} | {name + _kind_of(there)} if there else files), there
+
+
+def give_back(rules: Rules, name: str, me: str) -> Asks[None]:
+    id, back = name[6:], f"inbox/{_file_of(name)}{_kind_of(name)}"
+    if not rules.gives_back_reserved:
+        yield rename(name, back)
+        return
+    answer = yield do(f"reserve log/{id}", lambda files: _reserve(files, id, me))
+    if answer == "ours":
+        yield rename(name, back)
+        yield do(f"give up log/{id}", lambda files: (files - {f"log/{id}", f"held/{id}={me}"}, None))
 
 
 def finish(rules: Rules, name: str, me: str) -> Asks[None]:
@@ -74,8 +84,7 @@ def finish(rules: Rules, name: str, me: str) -> Asks[None]:
     if not data:
         return
     if name.endswith(":dir") and rules.judges:
-        back = f"inbox/{_file_of(name)}:dir"
-        yield rename(name, back)
+        yield from give_back(rules, name, me)
         return
     id = name[6:] if rules.id == "taken" else f"{_file_of(name)}.{me}2"
     if _file_of(name) == BAD and not rules.refuses_reserved:
@@ -97,7 +106,11 @@ def finish(rules: Rules, name: str, me: str) -> Asks[None]:
 
 
 def _file_of(name: str) -> str:
-    return name.partition("/")[2].split(".")[0].split(":")[0]
+    return name.partition("/")[2].partition(".")[0].partition(":")[0]
+
+
+def _kind_of(name: str) -> str:
+    return "".join(name.partition(":")[1:])
 
 
 def _reserve(files: Files, id: str, me: str) -> tuple[Files, str]:
@@ -135,13 +148,9 @@ def clear_tmp() -> Program:
     yield Step("clear what is a day old", lambda files: [(files - {n}, None) for n in files if n.startswith("taken/")])
 
 
-def stranger(file: str) -> Program:
+def stranger(file: str, kind: str) -> Program:
     """Puts something else in the place of the file that he has handed in, if it is still there."""
-    yield do("swap", lambda files: _swap(files, f"inbox/{file}"))
-
-
-def _swap(files: Files, name: str) -> tuple[Files, bool]:
-    return (files - {name} | {f"{name}:dir"}, True) if name in files else (files, False)
+    yield rename(f"inbox/{file}", f"inbox/{file}:{kind}")
 
 
 def never(files: Files) -> str | None:
@@ -159,15 +168,13 @@ def is_over(files: Files) -> bool:
     return any(n.startswith(("was/", "inbox/")) for n in files) and not any(n.startswith("taken/") for n in files)
 
 
-def model(
-    name: str, rules: Rules, workers: str = "V", *, file: str = "F", crashes: int = 1, swaps: bool = False
-) -> Model:
+def model(name: str, rules: Rules, workers: str = "V", *, file: str = "F", crashes: int = 1, swap: str = "") -> Model:
     actors = [Actor(w, lambda w=w: worker(rules, w)) for w in workers]  # type: ignore[misc]
     actors += [Actor("R", lambda: worker(rules, "R"), may_crash=False), Actor("prune", lambda: prune(rules))]
     if rules.place == "tmp":
         actors.append(Actor("tidy", clear_tmp))
-    if swaps:
-        actors.append(Actor("stranger", lambda: stranger(file)))
+    if swap:
+        actors.append(Actor("stranger", lambda: stranger(file, swap)))
     return Model(name, (f"inbox/{file}",), tuple(actors), never, is_over, crashes)
 
 
@@ -180,14 +187,16 @@ BROKEN = (
     model("the taken file of an id that another has reserved goes", Rules(leaves_reserved=False)),
     model("prune looks at no taken file of a dead letter", Rules(prune_looks=False), file=BAD),
     model("a dead letter without a reservation", Rules(refuses_reserved=False), file=BAD, crashes=0),
-    model("nobody compares or judges what was renamed", Rules(compares=False, judges=False), swaps=True, crashes=0),
-    model("only the worker that takes looks at what it is", Rules(judges=False), swaps=True),
+    model("nobody compares or judges what was renamed", Rules(compares=False, judges=False), swap="dir", crashes=0),
+    model("only the worker that takes looks at what it is", Rules(judges=False), swap="dir"),
+    model("a file is given back without a reservation", Rules(gives_back_reserved=False), swap="new", crashes=0),
 )
 SOUND = (
     model("two workers, a crash", Rules()),
     model("three workers, two crashes", Rules(), "VW", crashes=2),
     model("a file that is no job, three workers, two crashes", Rules(), "VW", file=BAD, crashes=2),
-    model("a file that is swapped, two workers, a crash", Rules(), swaps=True),
-    model("a file that is swapped, three workers, two crashes", Rules(), "VW", swaps=True, crashes=2),
-    model("only whoever finishes judges what was renamed", Rules(compares=False), swaps=True),
+    model("a file that is swapped, two workers, a crash", Rules(), swap="dir"),
+    model("a file that is swapped, three workers, two crashes", Rules(), "VW", swap="dir", crashes=2),
+    model("another file in its place, three workers, two crashes", Rules(), "VW", swap="new", crashes=2),
+    model("only whoever finishes judges what was renamed", Rules(compares=False), swap="dir"),
 )
