@@ -48,9 +48,9 @@ class UnfitError(QueuectlError):
     """A file of inbox/ that is not taken as it is; it may be put right by its owner."""
 
 
-def user_of(uid: int) -> str:
+def user_of(name: str) -> str:
     """What the ids of a user's jobs begin with: his name, as far as an id can hold it."""
-    text = re.sub(r"[^A-Za-z0-9_-]", "_", submitter_of(uid))
+    text = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     return (text if re.match(r"[A-Za-z0-9]", text) else f"u{text}")[:_LONGEST_USER]
 
 
@@ -63,7 +63,7 @@ def submitter_of(uid: int) -> str:
 
 
 def new_id(uid: int) -> str:
-    return f"{user_of(uid)}.{lease.random_text(_RANDOM)}"
+    return f"{user_of(submitter_of(uid))}.{lease.random_text(_RANDOM)}"
 
 
 def list_taken(layout: Layout, most: int) -> list[str]:
@@ -251,8 +251,7 @@ def _read(layout: Layout, id: str) -> files.Content | None:
 def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
     """The body of the job: what the file says, under our id and from whom it is, as bytes that parse again."""
     fields = body.decode(content.data)
-    whole = {key: value for key, value in fields.items() if key not in ("id", "group", "submitted_by")}
-    whole.update(id=id, submitted_by=_submitter(id, content.owner))
+    whole = _ours(fields, id, _submitter(id, content.owner))
     body.validate(whole)
     try:
         body.decode(encode(whole))  # 1e999 is a number in JSON, and none once it is read
@@ -261,10 +260,16 @@ def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
     return whole
 
 
+def _ours(fields: dict[str, Any], id: str, submitter: str) -> dict[str, Any]:
+    """What a stranger may not say of his job is said by us."""
+    kept = {key: value for key, value in fields.items() if key not in ("id", "group", "submitted_by")}
+    return {**kept, "id": id, "submitted_by": submitter}
+
+
 def _submitter(id: str, owner: int | None) -> str:
     """The user by the name in taken/, who was asked for when it was taken; in full where that is still known."""
-    user = id.rpartition(".")[0]
-    return submitter_of(owner) if owner is not None and user_of(owner) == user else user
+    user, name = id.rpartition(".")[0], "" if owner is None else submitter_of(owner)
+    return name if name and user_of(name) == user else user
 
 
 def _settle(layout: Layout, id: str, outcome: QueuectlError) -> None:
@@ -316,7 +321,7 @@ def _for_the_dead(id: str, submitter: str, data: bytes) -> bytes:
     """The bytes, untouched; but an object names who handed it in, or it could name somebody else."""
     try:
         fields = body.decode(data)
-        text = encode({**fields, "id": id, "submitted_by": submitter})
+        text = encode(_ours(fields, id, submitter))
         body.decode(text)
     except (NotJsonError, InvalidJobError, RecursionError, ValueError):
         return data
