@@ -1,10 +1,10 @@
 """The worker's side of the drop box: a thread of its own takes what lies in inbox/, and finishes what was taken.
 
 Nothing that a stranger puts there reaches the main thread or keeps a slot waiting: this thread alone opens such
-files, writes durably and waits for disks. Its work is bounded: so many names at a look, a twentieth of a CPU in all,
-so many files of each user remembered and reported. Its events come from a watch of its own, which is closed for a
-while when they come too fast; so a flood costs a steady little, and a file among it is found by the listing, which
-continues where the last look stopped.
+files, writes durably and waits for disks. Its work is bounded: so many names at a look, a twentieth of a CPU (a
+quarter for what becomes jobs), so many files of each user remembered and reported. Its events come from a watch of
+its own, which is closed for a while when they come too fast; so a flood costs a steady little, and a file among it is
+found by the listing, which continues where the last look stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from queuectl.work.settle import Context, tell_refused
 _MOST = 500  # names at a look, of them
 _MOST_RUNG = 300  # from events
 _GROUP = 100  # files made durable together
-_SHARE = 20  # of a CPU, this takes a twentieth at most
+_SHARE = 20  # of a CPU, looking takes a twentieth at most
+_SHARE_OF_WORK = 4  # and a quarter what makes jobs of all that it looks at
 _LONGEST_REST = 60.0
 _MOST_EVENTS = 2_000  # between two looks; beyond that the watch is closed for so many seconds:
 _FLOOD = 10.0
@@ -87,6 +88,7 @@ class Dropbox:
         self._has_listed = False  # all of it, once
         self._seen: set[str] = set()  # the remembered ones that were looked at since the listing under way began
         self._users: dict[int, _User] = {}
+        self._looked_at = self._made = 0  # files by the last look, and what has come of them
 
     # --- for the main thread
 
@@ -150,10 +152,15 @@ class Dropbox:
                     report.once("inbox", "warning", f"nothing is taken from inbox/: {error}")
                     self._listing, self._must_list = None, True
                     self._rest(_TRY_AGAIN)
-                self._rest(min((time.thread_time() - begun) * _SHARE, _LONGEST_REST))
+                self._rest(min((time.thread_time() - begun) * self._share(), _LONGEST_REST))
         finally:
             if self._trigger is not None:
                 self._trigger.close()
+
+    def _share(self) -> float:
+        """How many times as long as the last look has worked it rests, by how much has come of it."""
+        idle = 1 - min(1.0, self._made / max(1, self._looked_at))
+        return _SHARE_OF_WORK + idle * (_SHARE - _SHARE_OF_WORK)
 
     def _rest(self, seconds: float) -> None:
         self._rest_until = max(self._rest_until, time.monotonic() + seconds)
@@ -208,7 +215,9 @@ class Dropbox:
     def _look(self) -> None:
         """Look at some of the files that are known to be there, and make jobs of them."""
         self._allowed = trust.find_users(self._context.settings.allow_users or "")
+        self._made = 0
         names = self._next_names()
+        self._looked_at = len(names)
         from_: dict[str, str] = {}
         for number, name in enumerate(names, 1):
             if self._context.stopping:
@@ -257,6 +266,7 @@ class Dropbox:
         """Make jobs of what was taken; from where, if that is known."""
         for done in take.finish(self._layout, list(from_), self._context.now()) if from_ else ():
             place = f"inbox/{from_[done.id]}".rstrip("/")
+            self._made += 1
             if done.job is not None:
                 text = f"from {place}, handed in by {done.job.submitted_by}"
                 self._context.report.event("taken", done.id, text, file=from_[done.id] or None)
