@@ -120,7 +120,7 @@ def hand_in(spool: Layout, fields: Mapping[str, Any]) -> str:
     """Put a job into inbox/, for a worker to take; the name of the file. It survives a power cut from here on.
 
     It is written under a name that no worker looks at and gets its own in one step. CRASH: a file that ends in
-    `.part`, which means nothing (tests/cli/test_handin.py).
+    `.part`, which means nothing (tests/work/test_dropbox_attack.py).
     """
     from queuectl.spool.submit import encode
 
