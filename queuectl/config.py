@@ -239,7 +239,9 @@ KEYS = {
     "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),
     "on-max-log": Key("drop or kill: beyond that, the middle of the output goes, or the job ends", _one_of(OnMaxLog)),
     "min-free": Key("free disk space below which no job is started", parse_size),
-    "settle": Key("how long an unreadable file in pending/ or inbox/ must lie unchanged before it is refused", _positive_seconds),
+    "settle": Key(
+        "how long an unreadable file in pending/ or inbox/ must lie unchanged before it is refused", _positive_seconds
+    ),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
     "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),

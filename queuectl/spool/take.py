@@ -41,6 +41,7 @@ Allows = Callable[[int], bool]
 """Whether the files of the user with that uid are taken."""
 
 _RANDOM = 12
+_DEEPEST = 100  # levels of arrays and objects in a body: what reads and writes it again needs as many frames, and more
 _LONGEST_USER = 100 - 1 - _RANDOM
 
 
@@ -252,11 +253,23 @@ def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
     """The body of the job: what the file says, under our id and from whom it is, as bytes that parse again."""
     fields = body.decode(content.data)
     whole = _ours(fields, id, _submitter(id, content.owner))
+    if _is_deeper(whole, _DEEPEST):
+        raise InvalidJobError([f"nested deeper than {_DEEPEST}"])
     try:
         body.decode(encode(whole))  # 1e999 is a number in JSON, and none once it is read
-    except (NotJsonError, RecursionError, ValueError) as error:
+    except (NotJsonError, ValueError) as error:
         raise InvalidJobError([f"it cannot be written again: {error}"]) from None
     return whole
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        inner = [each for each in level if isinstance(each, dict | list) and each]
+        if not inner:
+            return False
+        level = [item for each in inner for item in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _ours(fields: dict[str, Any], id: str, submitter: str) -> dict[str, Any]:

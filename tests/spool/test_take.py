@@ -161,6 +161,15 @@ def test_what_does_not_parse_waits_or_is_refused(box: Layout) -> None:
     assert names(Path(box.taken)) == []
 
 
+@pytest.mark.parametrize("depth", [100, 500, 900, 940, 960, 970, 975, 980, 985, 990, 995, 1000, 100_000])
+def test_a_body_that_is_nested_deeply_is_refused(box: Layout, depth: int) -> None:
+    """Whatever it overflows, what reads it or what writes it again, it keeps no other file from being taken."""
+    drop(box, b'{"command": "true", "x": ' + b"[" * depth + b"]" * depth + b"}")
+    (done,) = finish(box, taken(box, is_whole=False))
+    assert done.reason
+    assert names(Path(box.taken)) == []
+
+
 @pytest.mark.parametrize(
     "data",
     [{"comand": "x"}, b'{"command": "x", "y": 1e999}', {"command": "x", "timeout": -1}, {"command": "x" * 200_000}],
