@@ -1,12 +1,17 @@
 """Changing what a job asks for: the only way in which the bytes of a job ever change.
 
-The new body is written to tmp/ and made durable, then it and the job's file swap their names in one step
-(`exchange`, renameat2(2) with RENAME_EXCHANGE). So at each instant exactly one whole file has the job's name; a
-worker claims the old body or the new one, and if the job has just been claimed there is nothing to swap with.
+Who changes a job locks its file (flock), and only then reads it, so of two at once the second waits, and changes what
+the first has made of it. The new body is written to tmp/, made durable and locked in the same way; then it and the
+job's file swap their names in one step (`exchange`, renameat2(2) with RENAME_EXCHANGE). So at each instant exactly one
+whole file has the job's name; a worker claims the old body or the new one, and if the job has just been claimed there
+is nothing to swap with. **Nothing is ever swapped back**: what has had the job's name may be running.
 
-CRASH, each tested by a kill at that step (tests/spool/test_edit.py):
-before the swap the job is what it was, and tmp/ holds a file that means nothing; after it the job is
-what was asked for, and tmp/ holds the old body, which means nothing either.
+Workers never ask for these locks. A claim that has read the old body sees that it moved another file than it read, and
+gives the job back (`claims`). So what was acknowledged is what runs.
+
+CRASH, each tested by a kill at that step (tests/spool/test_edit.py): a lock goes with its holder. Before the swap the
+job is what it was, and tmp/ holds a file that means nothing; after it the job is what was asked for, and tmp/ holds
+the old body, which means nothing either.
 
 Where the file system cannot swap, the job is held first (out of reach of workers, in sight of people), then its
 file replaced by one rename, then the hold undone. A crash there leaves the job held, whole, old or new.
@@ -14,24 +19,32 @@ file replaced by one rename, then the hold undone. A crash there leaves the job 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339
-from queuectl.errors import InvalidJobError, UsageError, WrongStateError
+from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339, id_from_file_name
+from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
 from queuectl.spool import act, files, lease, logs, query, submit, trust
 from queuectl.spool.clock import now
 from queuectl.spool.layout import Layout, unusable
 
 BY_NAME = ("priority", "run_at")
 """Fields that the name of a waiting job decides."""
+_PATIENCE = 10.0
+"""Seconds for which a change waits for others of the same job."""
+_LOOK_AGAIN = 0.005
+
+Identity = tuple[int, int, int, int]
 
 
 class Draft(NamedTuple):
@@ -42,7 +55,7 @@ class Draft(NamedTuple):
 
     job: Job
     text: str
-    identity: tuple[int, int, int, int]
+    identity: Identity
 
 
 def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job:
@@ -50,23 +63,32 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     variables given join those that are there, and None takes one away.
 
     Priority and time are in its name, so they cost one rename; anything else swaps the body. Its id cannot change.
-    Raises InvalidJobError if the outcome were no runnable job, WrongStateError if it has been started.
+    Of several at once all hold, one after the other: each follows the job while it waits.
+    Raises InvalidJobError if the outcome were no runnable job, WrongStateError if it has been started,
+    WaitTimeoutError if others are changing it all the time.
     """
     job, name = act.find_pending(layout, id, "changed")
     asked = {key: _text_of(value) for key, value in changes.items()}
     valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
-    if others:
-        content = _read(layout, job)
-        merged = _merge(body.decode(content.data), others)
-        fields = {key: value for key, value in merged.items() if value is not None}
-        job = _rewrite(layout, job, fields, content.identity, sorted(others))
-    if not asked.keys() & set(BY_NAME):
-        return job
     run_at = (valid.run_at or now()) if "run_at" in asked else None
     priority = valid.priority if "priority" in asked else None
-    target = lifecycle.reschedule(name, priority=priority, run_at=run_at)
-    return _rename(layout, job, target) if others else act.move(layout, job, target)
+
+    def merged(content: files.Content) -> dict[str, Any]:
+        fields = _merge(body.decode(content.data), others)
+        return {key: value for key, value in fields.items() if value is not None}
+
+    def renamed(name: PendingName) -> lifecycle.Move:
+        return lifecycle.reschedule(name, priority=priority, run_at=run_at)
+
+    if others:
+        change = _Change(merged, renamed if asked.keys() & set(BY_NAME) else None, sorted(others))
+        return _change(layout, job, change, lambda id: act.find_pending(layout, id, "changed")[0])
+    while True:
+        moved = act.try_move(layout, job, renamed(name))
+        if moved is not None:
+            return moved
+        job, name = act.find_pending(layout, job.id, "changed")  # it has another name by now, or is not pending
 
 
 def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -77,11 +99,6 @@ def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         gone = {name for name, text in variables.items() if text is None}
         merged["env"] = {name: text for name, text in merged["env"].items() if name not in gone} or None
     return merged
-
-
-def _rename(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
-    """Give a job whose body was swapped its name. A worker that claims it in between runs what was asked for."""
-    return act.try_move(layout, job, target) or query.find(layout, job.id)
 
 
 def _text_of(value: Any) -> Any:
@@ -132,78 +149,216 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
     asked = body.validate(fields)
     if asked.id not in (None, edited.job.id, (edited.job.fields or {}).get("id")):
         raise UsageError(f"the id {edited.job.id!r} cannot be changed", hint="submit another job instead")
-    job = query.find(layout, edited.job.id)
-    if isinstance(job.name, RunningName):
-        raise WrongStateError(f"job {job.id} has been started meanwhile", "what runs cannot be changed")
-    job = _rewrite(layout, job, fields, edited.identity, ["by hand"])
-    name = job.name
-    if not isinstance(name, PendingName):
+    shown_run_at = _in_force(edited.job).get("run_at")
+
+    def replaced(content: files.Content) -> dict[str, Any]:
+        if content.identity != edited.identity:
+            raise _overtaken(edited.job)
+        return fields
+
+    def renamed(name: PendingName) -> lifecycle.Move:
+        is_moved = not name.is_held and fields.get("run_at") != shown_run_at
+        return lifecycle.reschedule(name, priority=asked.priority, run_at=asked.run_at or now() if is_moved else None)
+
+    def find(id: str) -> Job:
+        job = query.find(layout, id)
+        if isinstance(job.name, RunningName):
+            raise WrongStateError(f"job {job.id} has been started meanwhile", "what runs cannot be changed")
         return job
-    run_at = None
-    if not name.is_held and fields.get("run_at") != _in_force(edited.job).get("run_at"):
-        run_at = asked.run_at or now()
-    moved = lifecycle.reschedule(name, priority=asked.priority, run_at=run_at)
-    return job if moved.name == name else _rename(layout, job, moved)
+
+    return _change(layout, find(edited.job.id), _Change(replaced, renamed, ["by hand"]), find)
 
 
-def _rewrite(
-    layout: Layout, job: Job, fields: dict[str, Any], identity: tuple[int, int, int, int], what: list[str]
-) -> Job:
-    """Swap the body of a job for these fields, if its file still is the one of that identity."""
+class _Change(NamedTuple):
+    """The fields that come of a body, the name that comes of a waiting job's, and what the log says was changed."""
+
+    fields: Callable[[files.Content], dict[str, Any]]
+    rename: Callable[[PendingName], lifecycle.Move] | None
+    what: list[str]
+
+
+def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job]) -> Job:
+    """Make a change for which nobody else's gets lost. `find` looks for a job that has moved, or raises."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with _locked(job, deadline) as old:
+                changed = None if old is None else _rewrite(layout, job, old, change)
+        except OSError as error:
+            raise unusable(layout.root, error) from error
+        if changed is not None:
+            return changed
+        if time.monotonic() > deadline:
+            raise _overtaken(job)
+        job = find(job.id)
+
+
+@contextmanager
+def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
+    """The job's file as it is, locked until the end of the `with`; None if it does not have that name any more."""
+    try:
+        fd = _open(job.path)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        while not _try_lock(fd):
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(
+                    f"job {job.id} cannot be changed", f"another program keeps {job.path} locked", "try again later"
+                )
+            time.sleep(_LOOK_AGAIN)
+        # RACE: who had the lock before may have put another file there (tests/spool/test_edit.py).
+        content = files.read_descriptor(fd, job.path)
+        yield content if _is(job.path, content.identity) else None
+    finally:
+        _unlock(fd)
+
+
+def _open(path: str) -> int:
+    """For writing if possible: NFS emulates flock(2) by locks of ranges, which need that."""
+    try:
+        return files.open_file(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    return files.open_file(path)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unlock(fd: int) -> None:
+    """Not by close alone: a child that another thread has just forked has this descriptor as well."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> Job | None:
+    """Make the change of a job whose file is locked, and `old`; None if the job has moved."""
+    fields = change.fields(old)
     content = body.validate(fields)
-    trust.require_own(layout, job.path, job.id)  # or the new file, the caller's own, would run as his
+    trust.require_own(layout, old.owner, job.id)  # or the new file, the caller's own, would run as his
     data = submit.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
-    temporary = f"{layout.tmp}/{job.id}.{lease.random_text(8)}.json"
-    try:
-        files.write_new(temporary, data)
-        with suppress(OSError):
-            os.chmod(temporary, stat.S_IMODE(os.lstat(job.path).st_mode))
-        try:
-            _swap(layout, job, temporary, identity)
-        finally:
-            files.remove(temporary)
+    with _written(layout, job, old, data) as temporary:
+        if not _swap(job, temporary, old.identity):
+            return None
+        job = Job(job.state, job.name, job.path, content, fields)
+        _put_aside(layout, job, temporary, old.identity)
         files.sync_directory(os.path.dirname(job.path))
         with suppress(OSError), os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
-            changed = logs.quote(",".join(what))
+            changed = logs.quote(",".join(change.what))
             logs.append_note(log.fileno(), "note", f"edited at={format_rfc3339(now())} fields={changed}")
-    except OSError as error:
-        raise unusable(layout.root, error) from error
-    return Job(job.state, job.name, job.path, content, fields)
+        return _rename(layout, job, change.rename)
 
 
-def _swap(layout: Layout, job: Job, temporary: str, identity: tuple[int, int, int, int]) -> None:
-    """Put the file in tmp/ in the place of the job's; raises WrongStateError if that is not the one expected."""
-    if not _is(job.path, identity):
-        raise _overtaken(job)
+@contextmanager
+def _written(layout: Layout, job: Job, old: files.Content, data: bytes) -> Iterator[str]:
+    """A file in tmp/ that is ready to take the place of the job's, locked until the end of the `with`."""
+    temporary = f"{layout.tmp}/{job.id}.{lease.random_text(8)}.json"
+    files.write_new(temporary, data)
+    mine = None
     try:
-        if not files.exchange(temporary, job.path):
-            raise _overtaken(job)
+        fd = _open(temporary)
+        try:
+            _try_lock(fd)  # nobody else knows it
+            with suppress(OSError):
+                os.chmod(temporary, stat.S_IMODE(os.lstat(job.path).st_mode))
+            status = os.fstat(fd)
+            if status.st_mtime_ns <= old.identity[3]:
+                # A claim tells bodies by inode, size and time. The inode may be that of one before the last.
+                os.utime(temporary, ns=(status.st_atime_ns, old.identity[3] + 1))
+            mine = files.identify(os.fstat(fd))
+            yield temporary
+        finally:
+            _unlock(fd)
+    finally:
+        with suppress(OSError):
+            if mine is None or _is(temporary, mine) or _is(temporary, old.identity):
+                files.remove(temporary)
+
+
+def _swap(job: Job, temporary: str, identity: Identity) -> bool:
+    """Let the file in tmp/ have the job's name, and the job's file its; False if the job has moved."""
+    try:
+        return files.exchange(temporary, job.path)
     except files.CannotExchangeError:
-        _replace_while_held(layout, job, temporary, identity)
+        return _replace_while_held(job, temporary, identity)
+
+
+def _put_aside(layout: Layout, job: Job, temporary: str, identity: Identity) -> None:
+    """Keep what came out of the swap if it is not the body that was read, and raise WrongStateError.
+
+    RACE: a program that takes no lock has replaced the job's file, or written into it, in the instant before the swap
+    (tests/spool/test_edit.py). Its file goes to the dead letters, as a second one of that id always does.
+    CRASH: before that it lies in tmp/ for a day.
+    """
+    if files.is_gone(temporary) or _is(temporary, identity):
         return
-    # RACE: somebody may have swapped between the look and the exchange (tests/spool/test_edit.py): swap back.
-    if not _is(temporary, identity) and files.exchange(temporary, job.path):
-        raise _overtaken(job)
+    while True:
+        with suppress(AlreadyExistsError):
+            id = id_from_file_name(os.path.basename(job.path), lease.random_text(6))
+            reservation = submit.reserve(layout, id)
+            break
+    reason = f"{job.id} was changed at the same instant: this is what it was before"
+    logs.append_note(reservation.fd, "refused", f"file={logs.quote(str(job.name))} reason={logs.quote(reason)}")
+    path = layout.job(*lifecycle.refuse(id, now()))
+    files.move(temporary, path)
+    reservation.keep()
+    raise WrongStateError(
+        f"job {job.id} is changed, but another program changed it in the same instant",
+        f"what that one wrote is in {path}",
+        f"look at both: queuectl show {job.id} {id}",
+    )
 
 
-def _replace_while_held(layout: Layout, job: Job, temporary: str, identity: tuple[int, int, int, int]) -> None:
-    """Without an exchange: hold the job, replace its file, let it go. An instant is left in which a tool that moves
-    held files by hand could lose that move."""
+def _replace_while_held(job: Job, temporary: str, identity: Identity) -> bool:
+    """`_swap` without an exchange: hold the job, replace its file, let it go; False if it has moved.
+
+    An instant is left in which somebody who releases held jobs, or moves them by hand, could move the old file away;
+    then the new one goes, and the change is made to where the job is now.
+    """
     path = job.path
     if isinstance(job.name, PendingName):
-        path = layout.job(*lifecycle.hold(job.name))
+        path = f"{os.path.dirname(job.path)}/{lifecycle.hold(job.name).name}"
         if not files.move(job.path, path):
-            raise _overtaken(job)
-    is_expected = _is(path, identity)
-    if is_expected:
-        files.move(temporary, path)
-    if not (files.move(path, job.path) and is_expected):
-        raise _overtaken(job)
+            return False
+    is_replaced = False
+    if _is(path, identity):
+        fd = files.open_file(path)
+        try:
+            links = os.fstat(fd).st_nlink
+            files.move(temporary, path)
+            is_replaced = os.fstat(fd).st_nlink < links
+        finally:
+            os.close(fd)
+        if not is_replaced:
+            files.remove(path)
+            return False
+    files.move(path, job.path)
+    return is_replaced
 
 
-def _is(path: str, identity: tuple[int, int, int, int]) -> bool:
+def _rename(layout: Layout, job: Job, rename: Callable[[PendingName], lifecycle.Move] | None) -> Job:
+    """Give a job whose body is in force its name. A worker that claims it in between runs what was asked for."""
+    while rename is not None and isinstance(job.name, PendingName):
+        target = rename(job.name)
+        moved = job if target.name == job.name else act.try_move(layout, job, target)
+        if moved is not None:
+            return moved
+        job = query.find(layout, job.id)
+    return job
+
+
+def _is(path: str, identity: Identity) -> bool:
     try:
         return files.identify(os.lstat(path)) == identity
     except FileNotFoundError:

@@ -44,16 +44,21 @@ def read(path: str) -> Content:
 
     Raises FileNotFoundError, NotRegularError or another OSError.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
-            raise NotRegularError(error.errno, "not a regular file", path) from None
-        raise
+    fd = open_file(path)
     try:
         return read_descriptor(fd, path)
     finally:
         os.close(fd)
+
+
+def open_file(path: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a file that exists, never following a link or blocking on a pipe. Raises as `read` does."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+            raise NotRegularError(error.errno, "not a regular file", path) from None
+        raise
 
 
 def read_descriptor(fd: int, path: str) -> Content:
@@ -219,6 +224,13 @@ def remove(path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def ring(path: str) -> None:
+    """Make whoever watches a directory look, by a file there that comes and goes; nothing where that is impossible."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        remove(path)
 
 
 def is_gone(path: str) -> bool:

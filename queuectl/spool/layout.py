@@ -50,6 +50,8 @@ class Layout:
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.bell = f"{root}/pending/.bell"
+        """A file that comes and goes to make workers look whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
         """A file of no meaning that is given up when a full disk keeps a job from being settled."""
 

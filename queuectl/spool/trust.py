@@ -129,16 +129,14 @@ def is_trusted(spool: Layout, uid: int) -> bool:
     return uid in (0, os.geteuid()) or uid == os.stat(spool.root).st_uid
 
 
-def require_own(spool: Layout, path: str, id: str) -> None:
-    """Raise WrongStateError for a job's file that is another user's: it is never made the caller's own."""
-    with suppress(FileNotFoundError):
-        uid = os.lstat(path).st_uid
-        if not is_trusted(spool, uid):
-            raise WrongStateError(
-                f"job {id} is a file of {name_of(uid)}",
-                "it was not handed in through inbox/, and is neither run nor made yours",
-                f"look at it, then submit what you want of it yourself: queuectl show {id}",
-            )
+def require_own(spool: Layout, owner: int, id: str) -> None:
+    """Raise WrongStateError for a job whose file is another user's: it is never made the caller's own."""
+    if not is_trusted(spool, owner):
+        raise WrongStateError(
+            f"job {id} is a file of {name_of(owner)}",
+            "it was not handed in through inbox/, and is neither run nor made yours",
+            f"look at it, then submit what you want of it yourself: queuectl show {id}",
+        )
 
 
 class Users(NamedTuple):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import random
+import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +19,10 @@ import pytest
 
 from queuectl import InvalidJobError, Spool, State, UsageError, WrongStateError
 from queuectl.core.names import HELD_AT, PendingName
-from queuectl.errors import NotJsonError
-from queuectl.spool import claims, clock, files, lease, logs, trust
+from queuectl.errors import NotFoundError, NotJsonError, WaitTimeoutError
+from queuectl.spool import claims, clock, edit, files, lease, logs, trust
 from tests.spool.given import (
+    PROCESSES,
     die,
     parsed,
     pending_name,
@@ -27,7 +33,7 @@ from tests.spool.given import (
     run_to_death,
     running_name,
 )
-from tests.support import WorkerProcess, names, need_root
+from tests.support import WorkerProcess, names, need_root, wait_for
 
 
 def body_of(spool: Spool, id: str = "x") -> dict[str, Any]:
@@ -172,22 +178,57 @@ def test_two_edits_at_once(spool: Spool) -> None:
     assert names(spool.path / "tmp") == []
 
 
-def test_an_edit_between_the_look_and_the_swap(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What came out of the swap is looked at; if it is not what was edited, it goes back."""
+@pytest.mark.parametrize("is_written_in_place", [False, True])
+def test_a_program_without_locks_between_the_look_and_the_swap(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, is_written_in_place: bool
+) -> None:
+    """The edit is in force, nothing is swapped back, and what the other wrote is kept: the error says where."""
     path = put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
     exchange = files.exchange
 
     def overtaken(one: str, other: str) -> bool:
         monkeypatch.setattr(files, "exchange", exchange)
-        path.unlink()
+        if not is_written_in_place:
+            path.unlink()
         put(spool.layout, pending_name("x"), "another's")
         return exchange(one, other)
 
     monkeypatch.setattr(files, "exchange", overtaken)
-    with pytest.raises(WrongStateError):
+    with pytest.raises(WrongStateError, match="in the same instant") as caught:
         spool.apply(draft, '{"command": "mine"}')
-    assert body_of(spool) == {"command": "another's"}
+    assert body_of(spool) == {"command": "mine"}
+    (kept,) = names(spool.path / "dead")
+    assert str(spool.path / "dead" / kept) in caught.value.why
+    assert json.loads((spool.path / "dead" / kept).read_text()) == {"command": "another's"}
+    (job,) = spool.list((State.DEAD,))
+    assert "what it was before" in read_log(spool.layout, job.id)
+    assert names(spool.path / "tmp") == []
+
+
+def test_a_file_that_stays_locked_is_not_waited_for_long(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that keeps the job's file locked delays a change by some seconds; then the error says which file."""
+    path = put(spool.layout, pending_name("x"))
+    monkeypatch.setattr(edit, "_PATIENCE", 0.1)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(WaitTimeoutError, match=re.escape(str(path))):
+            spool.set_fields("x", timeout=1)
+        assert spool.set_fields("x", priority=1).priority == 1
+    spool.set_fields("x", timeout=1)
+    assert body_of(spool)["timeout"] == 1
+
+
+def test_the_bodies_of_a_job_never_look_alike(spool: Spool) -> None:
+    """Each is later than the one before, by its file's own time, or a claim could take the third for the first."""
+    path = put(spool.layout, pending_name("x"), timeout=1)
+    ahead = clock.now().timestamp() + 3600
+    os.utime(path, (ahead, ahead))
+    times = [path.stat().st_mtime_ns]
+    for timeout in (2, 3):
+        spool.set_fields("x", timeout=timeout)
+        times.append(path.stat().st_mtime_ns)
+    assert times == sorted(set(times))
 
 
 def test_a_dead_file_that_is_no_job_can_be_mended(spool: Spool) -> None:
@@ -235,6 +276,125 @@ def test_changes_and_claims_at_once(spool: Spool) -> None:
     assert names(spool.path / "tmp") == []
 
 
+def _set_own(root: str) -> str | None:
+    """Set a variable that nobody else sets, and once the priority; the variable, if that was acknowledged."""
+    spool, variable = Spool(root), f"V{os.getpid()}"
+    spool.set_fields("x", env={variable: "1"}, priority=os.getpid() % 1000)
+    spool.set_fields("x", env={variable: "2"})
+    return variable
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_changes_at_once_all_hold(spool: Spool, monkeypatch: pytest.MonkeyPatch, can_exchange: bool) -> None:
+    """Each of many who set different fields of one job waits for the one before, reads again, and loses nobody's."""
+    put(spool.layout, pending_name("x"))
+    told = run_at_once(6, _set_own if can_exchange else _set_own_without_exchange, str(spool.path))
+    assert body_of(spool)["env"] == dict.fromkeys(told, "2")
+    assert len(names(spool.path / "pending")) == 1
+    assert names(spool.path / "tmp") == []
+
+
+def _set_own_without_exchange(root: str) -> str | None:
+    files.exchange = _no_exchange
+    return _set_own(root)
+
+
+def _set_after(root: str, word: str, *, then_die: bool) -> None:
+    """Set a field, but let another command come in right before the exchange, if it can; and die after it, or let a
+    worker claim the job. `word` is the file in tmp/ that says that the other is through."""
+    exchange, spool = files.exchange, Path(root)
+
+    def overtaken(one: str, other: str) -> bool:
+        (spool / "tmp" / "reached").touch()
+        deadline = time.monotonic() + 1
+        while not (spool / "tmp" / word).exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        done = exchange(one, other)
+        if then_die:
+            die()
+        (path,) = (spool / "pending").iterdir()
+        claim = claims.claim(Spool(root).layout, parsed(path.name), "web1.1.aaaa", clock.now)
+        if claim is not None:
+            (spool / "tmp" / "ran").write_text(json.dumps(dict(claim.body.env or {})))
+        return done
+
+    files.exchange = overtaken
+    with suppress(WrongStateError):
+        Spool(root).set_fields("x", env={"FIRST": "1"})
+
+
+@pytest.mark.parametrize("then_die", [True, False], ids=["killed", "claimed"])
+def test_what_was_acknowledged_is_what_runs(spool: Spool, then_die: bool) -> None:
+    """A change that came in between another's look and its exchange is kept, if that is killed or a worker claims."""
+    put(spool.layout, pending_name("x"))
+    first = PROCESSES.Process(target=_set_after, args=(str(spool.path), "second"), kwargs={"then_die": then_die})
+    first.start()
+    wait_for((spool.path / "tmp" / "reached").exists)
+    acknowledged = True
+    try:
+        spool.set_fields("x", env={"SECOND": "2"})
+    except WrongStateError:
+        acknowledged = False  # a worker was first
+    (spool.path / "tmp" / "second").touch()
+    first.join(30)
+    ran = spool.path / "tmp" / "ran"
+    variables = json.loads(ran.read_text()) if ran.exists() else body_of(spool).get("env", {})
+    assert acknowledged or not then_die
+    assert variables.get("SECOND") == ("2" if acknowledged else None)
+    assert sum(len(names(spool.path / state)) for state in State) == 1
+
+
+def _set_for_ever(root: str, said: str, seed: int) -> None:
+    """Give jobs variables of one's own, one after the other, slowly, and write down each that was acknowledged."""
+    spool, rng, number, exchange = Spool(root), random.Random(seed), 0, files.exchange
+
+    def stretched(one: str, other: str) -> bool:
+        time.sleep(rng.random() * 0.003)
+        done = exchange(one, other)
+        time.sleep(rng.random() * 0.003)
+        return done
+
+    files.exchange = stretched
+    while jobs := names(spool.path / "pending"):
+        id = jobs[0].rsplit("-", 1)[1].removesuffix(".json")
+        variable = f"V{seed}_{number}"
+        number += 1
+        with suppress(WrongStateError, NotFoundError, NotJsonError):
+            spool.set_fields(id, env={variable: "1"})
+            with open(said, "a") as file:
+                file.write(f"{id} {variable}\n")
+
+
+def test_acknowledged_changes_run_whoever_is_killed(spool: Spool, tmp_path: Path) -> None:
+    """While many set variables of many jobs, are killed, and workers take the jobs, each runs with all of its own."""
+    jobs = [f"j{number}" for number in range(60)]
+    list(spool.enqueue_many({"id": id, "command": "echo ran; sleep 0.01; env | grep ^V || :"} for id in jobs))
+    rng, said = random.Random(1), [tmp_path / f"said{number}" for number in range(4)]
+
+    def start(seed: int) -> Any:
+        process = PROCESSES.Process(target=_set_for_ever, args=(str(spool.path), str(said[seed % 4]), seed))
+        process.start()
+        return process
+
+    setters = [start(seed) for seed in range(4)]
+    wait_for(lambda: all(path.exists() for path in said), "changes")
+    worker = WorkerProcess(spool.path, "--drain", "--count", "2")
+    for seed in range(4, 24):
+        at = spool.counts().pending - rng.randrange(3)
+        wait_for(lambda at=at: spool.counts().pending <= at or not spool.counts().pending)  # type: ignore[misc]
+        setters[seed % 4].kill()
+        setters[seed % 4].join()
+        setters[seed % 4] = start(seed)
+    assert worker.wait_exit(60) == 0
+    for setter in setters:
+        setter.join(30)
+    acknowledged = [line.split() for path in said for line in path.read_text().splitlines()]
+    for id, variable in acknowledged:
+        assert f"\n{variable}=1\n" in read_log(spool.layout, id)
+    assert len(acknowledged) >= 10
+    assert [read_log(spool.layout, id).count("\nran\n") for id in jobs] == [1] * len(jobs)
+
+
 def _after(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function after whose work the process dies."""
 
@@ -268,6 +428,8 @@ def _die_at(root: str, step: str) -> None:
     steps: dict[str, tuple[Any, str, Any]] = {
         "before the write": (files, "write_new", die),
         "after the write": (files, "write_new", _after(files.write_new)),
+        "before the read": (files, "read_descriptor", die),
+        "after the read": (files, "read_descriptor", _after(files.read_descriptor)),
         "before the exchange": (files, "exchange", die),
         "after the exchange": (files, "exchange", _after(files.exchange)),
         "before the sync": (files, "sync_directory", die),
@@ -284,6 +446,8 @@ OLD, NEW = {"command": "old", "mine": 1}, {"command": "new", "mine": 1, "timeout
 @pytest.mark.parametrize(
     ("step", "expected", "is_held"),
     [
+        ("before the read", OLD, False),
+        ("after the read", OLD, False),
         ("before the write", OLD, False),
         ("after the write", OLD, False),
         ("before the exchange", OLD, False),

@@ -19,8 +19,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.model.__main__ import judge
 from tests.support import environment
-from tests.torture import crowd, events, fulldisk, litter, powercut, recipe, storm, variants, volumes
+from tests.torture import (
+    containers,
+    crowd,
+    events,
+    fulldisk,
+    litter,
+    namespaces,
+    powercut,
+    recipe,
+    storm,
+    variants,
+    volumes,
+)
 from tests.torture.syscalls import OPERATIONS
 
 Outcome = tuple[str, list[str]]
@@ -55,6 +68,20 @@ def _storm(shells: bool, variant: str = "") -> Callable[[Path, bool], Outcome]:
         return text + f"{figures['attempts']} attempts, {figures['overlaps']} overlaps", outcome.verdict.problems
 
     return run
+
+
+def _containers(home: Path, short: bool) -> Outcome:
+    outcome = containers.rage(home, seconds=15 if short else 600, seed=int(time.time()), each=1 if short else 2)
+    figures = outcome.verdict.figures
+    text = f"{figures['acts']} acts of {sum(count > 0 for kind, count in figures.items() if kind not in _SUMS)} kinds, "
+    text += f"{figures['killed']} of them killed, {sum(figures[f'worker-{way}'] for way in containers.WAYS)} workers "
+    text += (
+        f"and {sum(figures[f'shell-{way}'] for way in containers.SHOTS)} shells struck, {figures['attempts']} attempts"
+    )
+    return text, outcome.verdict.problems
+
+
+_SUMS = ("acts", "attempts", "killed", "acknowledged")
 
 
 def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
@@ -157,6 +184,13 @@ def _suite(*words: str) -> Callable[[Path, bool], Outcome]:
 CASES = (
     Case("workers killed", _storm(shells=False), ("flock",)),
     Case("workers and job shells killed", _storm(shells=True), ("flock",)),
+    Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),
+    Case(
+        "promises that were broken",
+        _suite("tests/torture/test_promises.py"),
+        ("flock", "strace"),
+        obstacle=namespaces.missing,
+    ),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
     Case("every error at every call", _syscalls("error"), ("strace", "flock")),
     Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),
@@ -176,6 +210,7 @@ CASES = (
     Case("a million pending, a million done", _crowd, (), "tmpfs"),
     Case("clock steps, suspend, dead watch", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
     Case("no inotify, a queue of 64", _suite("tests/torture/test_events.py"), ("unshare",), obstacle=events.missing),
+    Case("every order of one job's life", lambda _, short: judge(short)),
     Case("planted faults are caught", _variants, ("strace", "flock")),
 )
 

@@ -7,7 +7,9 @@ design's text alone, so that a mistake in the product's own parser cannot hide i
 
 EVIDENCE is a directory with three kinds of files of lines, each line one `write` on an O_APPEND descriptor:
 
-    journal*   {"intent": ID, "body": {…}} before a producer submits, {"ack": ID} once it was told that it is in
+    journal*   {"intent": ID, "body": {…}} before a producer submits, {"ack": ID} once it was told that it is in;
+               {"change": ID, "body": {…}} and {"changed": ID} around a change of that job, {"cancel": ID} and
+               {"cancelled": ID} around the end of it
     ledger     `S ID ATTEMPT PID` when a job begins, `E ID ATTEMPT CODE` before it ends, and `O ID ATTEMPT` when
                the job's own mutex was held by somebody else: an overlap, seen by the job itself
     kills      `ID ATTEMPT` before the shell of that attempt is killed
@@ -53,6 +55,8 @@ class Evidence:
 
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
+    proposed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cancelled: dict[str, bool] = field(default_factory=dict)
     starts: Counter[tuple[str, int]] = field(default_factory=Counter)
     ends: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(list))
     order: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -169,6 +173,12 @@ def read_evidence(directory: Path) -> Evidence:
             entry = json.loads(line)
             if "intent" in entry:
                 found.bodies[entry["intent"]] = entry["body"]
+            elif "change" in entry:
+                found.proposed[entry["change"]] = entry["body"]
+            elif "changed" in entry:
+                found.bodies[entry["changed"]] = found.proposed.pop(entry["changed"])
+            elif "cancel" in entry or "cancelled" in entry:
+                found.cancelled[entry.get("cancel") or entry["cancelled"]] = "cancelled" in entry
             else:
                 found.acknowledged.add(entry["ack"])
     ledger = directory / "ledger"
@@ -262,9 +272,12 @@ def check(
         problems.append(f"{id}: acknowledged, and lost")
     for id, held in by_id.items():
         if id in told.bodies:
-            problems += _check_body(held[0], told.bodies[id])
+            is_changed = id in told.proposed and not [*_check_body(held[0], told.proposed[id])]
+            problems += [] if is_changed else _check_body(held[0], told.bodies[id])
             logs = root / "logs" if trust_logs else None
             problems += _check_attempts(logs, held[0], told, may_run_again=may_run_again)
+        if told.cancelled.get(id) and held[0].result != "cancelled":
+            problems.append(f"{id}: its cancel was acknowledged, and it ended as {held[0].result}")
         if is_settled and held[0].state in ("pending", "running"):
             problems.append(f"{id}: still {held[0].state}")
     for id, attempt in told.starts:
@@ -310,7 +323,7 @@ def _check_attempts(logs: Path | None, entry: Entry, told: Evidence, *, may_run_
         if count > 1:
             yield f"{id}: attempt {attempt} ran {count} times"
     yield from _check_order(id, told)
-    if entry.state not in ("done", "dead"):
+    if entry.state not in ("done", "dead") or (id in told.cancelled and entry.result == "cancelled"):
         return
     if set(starts) - set(range(1, entry.attempts + 1)):
         yield f"{id}: ran attempts {sorted(starts)}, but its name counts {entry.attempts}"

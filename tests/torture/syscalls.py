@@ -36,13 +36,17 @@ from typing import NoReturn
 import portalocker  # noqa: F401
 import watchdog.observers.inotify  # noqa: F401
 
+import queuectl.spool.act
+import queuectl.spool.edit
+import queuectl.spool.processes  # noqa: F401
 from queuectl import Spool, config
 from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
-from queuectl.core.result import SUCCESS
+from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool import claims, clock, dropbox, drops, lease, logs, take
 from queuectl.work.adopted import Adopted
+from queuectl.work.executor import Executor
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
@@ -71,6 +75,8 @@ class Scene:
     home: Path
     spool: Spool
     evidence: witness.Evidence
+    shells: list[int] = field(default_factory=list)
+    """Of jobs that run; children of this process."""
 
     @classmethod
     def make(cls) -> Scene:
@@ -81,8 +87,8 @@ class Scene:
     def journal(self) -> Path:
         return self.evidence.directory / "journal"
 
-    def body(self, id: str = "x", code: int = 0, **more: object) -> dict[str, object]:
-        body = {"id": id, "command": self.evidence.script(code), "max_retries": 1, "backoff_base": 0, **more}
+    def body(self, id: str = "x", code: int = 0, pause: str = ":", **more: object) -> dict[str, object]:
+        body = {"id": id, "command": self.evidence.script(code, pause), "max_retries": 1, "backoff_base": 0, **more}
         return {**body, "torture_code": code}
 
     def submit(self, **body: object) -> None:
@@ -169,6 +175,51 @@ def retry(scene: Scene) -> Act:
     witness.append(scene.journal, json.dumps({"intent": "x", "body": body}))
     witness.append(scene.journal, json.dumps({"ack": "x"}))
     return lambda: _ignore(scene.spool.retry("x"))
+
+
+def set_(scene: Scene) -> Act:
+    """A change of the body and of the name."""
+    scene.submit()
+
+    def act() -> None:
+        witness.append(scene.journal, json.dumps({"change": "x", "body": scene.body(timeout=60)}))
+        scene.spool.set_fields("x", timeout=60, priority=3)
+        witness.append(scene.journal, json.dumps({"changed": "x"}))
+
+    return act
+
+
+def hold(scene: Scene) -> Act:
+    scene.submit()
+
+    def act() -> None:
+        scene.spool.hold("x")
+        scene.spool.release("x")
+
+    return act
+
+
+def cancel(scene: Scene) -> Act:
+    scene.submit()
+    return lambda: _cancel(scene)
+
+
+def cancel_running(scene: Scene) -> Act:
+    """Of a job that has outlived its worker."""
+    scene.submit(pause="sleep 0.3")
+    dead = scene.lease()
+    held = scene.claim(dead.name)
+    assert held is not None
+    scene.shells.append(Executor(str(scene.spool.path), dead.name).start(held).pid)
+    os.close(held.log)
+    dead._file.close()
+    return lambda: _cancel(scene)
+
+
+def _cancel(scene: Scene) -> None:
+    witness.append(scene.journal, json.dumps({"cancel": "x"}))
+    scene.spool.cancel("x", grace=1)
+    witness.append(scene.journal, json.dumps({"cancelled": "x"}))
 
 
 def adopt(scene: Scene, id: str = "x") -> Act:
@@ -270,6 +321,10 @@ OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "worker": worker,
     "settle": settle,
     "retry": retry,
+    "set": set_,
+    "hold": hold,
+    "cancel": cancel,
+    "cancel-running": cancel_running,
     "adopt": adopt,
     "take": take_and_finish,
     "finish-taken": finish_taken,
@@ -342,8 +397,7 @@ def _in_child(act: Act, said: Path, strace: list[str], trace: Path) -> int:
     os.write(gate_w, b"g")
     os.close(gate_w)
     _, status = os.waitpid(pid, 0)
-    tracer.stderr.read()
-    tracer.wait()
+    tracer.communicate()
     return os.waitstatus_to_exitcode(status)
 
 
@@ -375,6 +429,9 @@ def _mend(scene: Scene) -> list[str]:
     """What a worker that starts afterwards leaves wrong."""
     problems = [f"before mending: {text}" for text in _check_files(scene)]
     said = scene.home / "mend"
+    for job in scene.spool.list((State.PENDING,)):
+        if job.is_held:
+            scene.spool.release(job)
     pid = os.fork()
     if pid == 0:
         _die_with_parent()
@@ -382,6 +439,8 @@ def _mend(scene: Scene) -> list[str]:
     _, status = os.waitpid(pid, 0)
     if status:
         problems.append(f"the worker that was to mend it: {said.read_text() if said.exists() else status}")
+    for shell in scene.shells:
+        os.waitpid(shell, 0)
     problems += checker.check(scene.spool.path, scene.evidence.directory).problems
     for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
         if os.path.isdir(path) and os.listdir(path):
