@@ -78,10 +78,14 @@ class Settings(NamedTuple):
 
 
 class Key(NamedTuple):
-    """One setting as the command line names it: what it means, and how its text becomes a value."""
+    """One setting as the command line names it: what it means, and how its text becomes a value.
+
+    `check` raises ConfigError for what can be read, but is not to be set as things are.
+    """
 
     help: str
     parse: Callable[[str], Any]
+    check: Callable[[str], None] | None = None
 
     @staticmethod
     def field(name: str) -> str:
@@ -207,13 +211,15 @@ HOOK_EVENTS = ("done", "retry", "dead", "idle")
 
 
 def _users(text: str) -> str | None:
-    if text.lower() in ("none", ""):
-        return None
+    """Names and numbers in one spelling; a user who is gone since it was set is no mistake of config.toml."""
+    return None if text.lower() in ("none", "") else " ".join(text.replace(",", " ").split())
+
+
+def _require_users(text: str) -> None:
     try:
-        trust.parse_users(text)
+        trust.require_users(text if text.lower() != "none" else "")
     except UsageError as error:
         raise ConfigError(error.what, error.why, error.hint) from None
-    return " ".join(text.replace(",", " ").split())
 
 
 KEYS = {
@@ -233,12 +239,14 @@ KEYS = {
     "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),
     "on-max-log": Key("drop or kill: beyond that, the middle of the output goes, or the job ends", _one_of(OnMaxLog)),
     "min-free": Key("free disk space below which no job is started", parse_size),
-    "settle": Key("how long an unreadable file in pending/ must lie unchanged before it is refused", _positive_seconds),
+    "settle": Key(
+        "how long an unreadable file in pending/ or inbox/ must lie unchanged before it is refused", _positive_seconds
+    ),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
     "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
-    "allow-users": Key("other users whose files in pending/ are run; * for all", _users),
+    "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users, _require_users),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
     "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
     "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
@@ -367,7 +375,10 @@ def read_file(layout: Layout) -> dict[str, Any]:
 def store(layout: Layout, name: str, text: str | None) -> Any:
     """Set a key (or unset it, with None) in config.toml, leaving every other line as it is; the new value."""
     name = name.replace("_", "-")
-    value = key_of(name).parse(text) if text is not None else None
+    key = key_of(name)
+    value = key.parse(text) if text is not None else None
+    if text is not None and key.check is not None:
+        key.check(text)
     with locked_settings(layout):
         read_file(layout)
         try:

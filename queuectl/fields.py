@@ -12,8 +12,8 @@ from queuectl.core.body import FIELDS
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
 
-CAN_BE_SET = tuple(name for name in FIELDS if name not in ("id", "env"))
-"""What `parse` knows. The variables of `env` are set one by one; an id never changes."""
+CAN_BE_SET = tuple(name for name in FIELDS if name not in ("id", "env", "submitted_by"))
+"""What `parse` knows. The variables of `env` are set one by one; an id never changes, nor who submitted it."""
 _NOTHING = ("", "none")
 
 

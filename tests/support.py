@@ -44,6 +44,14 @@ def need(*programs: str) -> None:
         pytest.skip(text)
 
 
+def need_root() -> None:
+    """Skip a test that gives files to other users, or acts as one; under CI=true, fail it."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("needs root")
+        pytest.skip("needs root")
+
+
 def environment(**extra: str) -> dict[str, str]:
     """This environment without any setting of queuectl, and with the buffers that Python gives to users."""
     theirs = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}

@@ -35,6 +35,17 @@ def open_spool(*, create: bool = False) -> Spool:
     return _say_created(Spool(home, create=not layout.is_spool(home)))
 
 
+def existing_spool() -> layout.Layout | None:
+    """The spool that this command line means, if it is there."""
+    path = named_spool() or layout.discover() or layout.state_home_spool()
+    return layout.Layout(os.path.abspath(path)) if layout.is_spool(path) else None
+
+
+def is_handed_in(spool: layout.Layout) -> bool:
+    """Whether this user can only hand in jobs there, through inbox/: may add to it, and not to pending/."""
+    return not os.access(spool.pending, os.W_OK) and os.access(spool.inbox, os.W_OK | os.X_OK)
+
+
 def _say_created(spool: Spool) -> Spool:
     if spool.created:
         note(f"created the spool {spool.path}")

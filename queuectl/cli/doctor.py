@@ -29,7 +29,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     spool = open_spool()
     found = config.examine(spool.layout)
-    checks = [*_check_settings(found), *examine(spool.layout, found.settings.min_free)]
+    checks = [
+        *_check_settings(found),
+        *examine(spool.layout, found.settings.min_free, found.settings.allow_users or ""),
+    ]
     if as_json:
         print_json({"spool": str(spool.path), "checks": [check.to_json() for check in checks]})
     else:
@@ -44,12 +47,15 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _check_settings(found: Found) -> Iterator[Check]:
     """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
     from queuectl.cli.settings import NO_WORKER, describe
+    from queuectl.spool import trust
     from queuectl.spool.doctor import Check, Health
 
     for error in found.wrong:
         yield Check(Health.BAD, "settings", describe(error), NO_WORKER)
     for error in found.unknown:
         yield Check(Health.WARN, "settings", error.what, error.hint)
+    for name in trust.find_users(found.settings.allow_users or "").unknown:
+        yield Check(Health.WARN, "settings", f"allow-users: no such user: {name}", "queuectl config set allow-users")
     if not found.wrong and not found.unknown:
         number = sum(source != "default" for _, source in found.values.values())
         yield Check(Health.OK, "settings", f"{number} of {len(found.values)} set")

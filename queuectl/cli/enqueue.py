@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import note, open_spool, say, show_error
+from queuectl.cli.context import existing_spool, is_handed_in, note, open_spool, say, show_error
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -107,6 +107,12 @@ def enqueue(
     """
     given = _fields_of(**options)
     is_bulk = words == ("-",) and not is_command
+    spool = existing_spool()
+    if spool is not None and is_handed_in(spool):
+        from queuectl.cli.handin import hand_in
+
+        found = None if is_bulk else [body.merge(each, given) for _, each in _read_jobs(words, paths, is_command)]
+        click.get_current_context().exit(hand_in(spool, found, given, quiet=quiet, is_awaited=is_awaited))
     if paths and (is_bulk or is_command):
         raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
     if is_bulk:
@@ -147,6 +153,9 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
     checked = _checked(body.merge(found, _fields_of(**options)), where)
+    there = existing_spool()
+    if there is not None and is_handed_in(there):
+        raise UsageError("you may hand jobs in here, and not see what becomes of them", hint="try: queuectl enqueue")
     spool = open_spool(create=True)
     outcome = next(iter(spool.enqueue_many([checked])))
     if isinstance(outcome, QueuectlError):

@@ -44,11 +44,13 @@ _COLUMNS: dict[str, Callable[[Job], str]] = {
     "WHEN": _when,
     "RESULT": lambda job: f"{job.result or ''}",
     "TOOK": _took,
+    "BY": lambda job: job.submitted_by or "",
+    "OWNER": lambda job: job.owner or "",
     "COMMAND": command_text,
     "WORKER": lambda job: job.worker or "",
     "CWD": lambda job: (job.body and job.body.cwd) or "",
 }
-_SHOWN = list(_COLUMNS)[:8]
+_SHOWN = list(_COLUMNS)[:10]
 UNLIMITED = sys.maxsize - 1
 """What --limit 0 stands for."""
 _SORTS: dict[str, Callable[[Job], Any]] = {
@@ -61,7 +63,7 @@ _SORTS: dict[str, Callable[[Job], Any]] = {
     "took": lambda job: job.duration or 0.0,
     "command": command_text,
 }
-_OTHER_NAMES = {"PRIORITY": "PRI", "ATTEMPTS": "TRY", "DURATION": "TOOK"}
+_OTHER_NAMES = {"PRIORITY": "PRI", "ATTEMPTS": "TRY", "DURATION": "TOOK", "SUBMITTED_BY": "BY"}
 """Columns by the names that --sort and --json have for them."""
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
 
@@ -79,7 +81,8 @@ def list_(limit: int, sort: str | None, columns: str | None, template: str | Non
     """List jobs, with what they are and how they ended.
 
     Running and pending ones come in their order, then dead and then done ones, newest first. TRY is the number of
-    attempts; WHEN is when a job starts, started or ended, and what --since and --until go by.
+    attempts; WHEN is when a job starts, started or ended, and what --since and --until go by. BY is the user who
+    handed a job in through inbox/, OWNER whose file it is, if not the spool owner's.
 
     \b
     Example:

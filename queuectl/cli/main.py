@@ -80,7 +80,7 @@ class App(LazyGroup):
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--spool", metavar="DIR", type=click.Path(), help="The spool's directory.")
+@click.option("--spool", metavar="DIR", type=click.Path(readable=False), help="The spool's directory.")
 @click.version_option(__version__, prog_name="queuectl")
 def app(spool: str | None) -> None:
     """Run shell commands from a queue that is a directory.

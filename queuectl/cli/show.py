@@ -44,7 +44,11 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
     yield "id", job.id
     remark = "held" if job.is_held else job.result
     yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
+    if job.owner is not None:
+        yield "owner", f"{job.owner}, not the spool's owner"
     yield "command", command_text(job)
+    if job.submitted_by is not None:
+        yield "submitted-by", job.submitted_by
     yield "priority", f"{job.priority}"
     for name, at in (("starts", job.run_at), ("started", job.started_at), ("finished", job.finished_at)):
         if at is not None:

@@ -25,6 +25,9 @@ MAX_ARGUMENT = 120_000
 MAX_SECONDS = 10 * 366 * 86400
 """The longest timeout or backoff."""
 
+MAX_SUBMITTER = 256
+"""Characters of the longest `submitted_by`, which the worker writes that takes a file out of inbox/."""
+
 POLICY_FIELDS = (
     "max_retries", "backoff_base", "backoff_max", "backoff_jitter", "retry_on", "no_retry_on", "on_lost",
 )  # fmt: skip
@@ -66,6 +69,7 @@ class Body(NamedTuple):
     on_max_log: OnMaxLog | None = None
     cwd: str | None = None
     env: Mapping[str, str] = MappingProxyType({})
+    submitted_by: str | None = None
     warnings: tuple[str, ...] = ()
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
@@ -294,6 +298,14 @@ def _env(problems: list[str], key: str, value: Any) -> Mapping[str, str]:
     return value
 
 
+def _submitter(problems: list[str], key: str, value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBMITTER:
+        problems.append(f'"submitted_by" must be a name of up to {MAX_SUBMITTER} characters')
+        return ""
+    _check_text(problems, key, value)
+    return value
+
+
 def _check_text(problems: list[str], key: str, text: str) -> None:
     """Refuse what an argument or variable of a process cannot hold."""
     try:
@@ -324,6 +336,7 @@ _CHECKS: dict[str, _Check] = {
     "on_max_log": _word(OnMaxLog),
     "cwd": _cwd,
     "env": _env,
+    "submitted_by": _submitter,
 }
 FIELDS = tuple(_CHECKS)
 """The known fields of a body."""

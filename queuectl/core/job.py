@@ -13,7 +13,8 @@ from queuectl.core.result import Result, State
 class Job(NamedTuple):
     """What the file's name says, and its body (None if it was not read or is no job's).
 
-    `path` is where the file lay when it was looked at; a worker may have moved it since.
+    `path` is where the file lay when it was looked at; a worker may have moved it since. `owner` is the user whose
+    file it is, if that was looked at and is not the spool's owner.
     """
 
     state: State
@@ -22,6 +23,7 @@ class Job(NamedTuple):
     body: Body | None = None
     fields: dict[str, Any] | None = None
     problem: str | None = None
+    owner: str | None = None
 
     @property
     def id(self) -> str:
@@ -30,6 +32,14 @@ class Job(NamedTuple):
     @property
     def command(self) -> str | tuple[str, ...] | None:
         return self.body.command if self.body else None
+
+    @property
+    def submitted_by(self) -> str | None:
+        """The user who handed it in through inbox/; None for one of the spool's own."""
+        if self.body is not None:
+            return self.body.submitted_by
+        told = (self.fields or {}).get("submitted_by")  # a refused one's
+        return told if isinstance(told, str) else None
 
     @property
     def priority(self) -> int:
@@ -88,6 +98,8 @@ class Job(NamedTuple):
             "result": str(result) if result else None,
             "exit_code": result.code if result and result.kind == "exit" else None,
             "duration": self.duration,
+            "submitted_by": self.submitted_by,
+            "owner": self.owner,
             "path": self.path,
             "body": self.fields,
             "problem": self.problem,

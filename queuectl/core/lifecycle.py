@@ -133,6 +133,7 @@ class Transition(NamedTuple):
 TRANSITIONS = (
     Transition("enqueue", (None,), State.PENDING, "enqueue"),
     Transition("adopt", (State.PENDING,), State.PENDING, "enqueue"),
+    Transition("take", (None,), State.PENDING, "enqueue"),
     Transition("claim", (State.PENDING,), State.RUNNING, "claim"),
     Transition("succeed", (State.RUNNING,), State.DONE, "succeed"),
     Transition("fail, retries left", (State.RUNNING,), State.PENDING, "fail"),
@@ -148,5 +149,5 @@ TRANSITIONS = (
     Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
     Transition("cancel, its end on record", (State.RUNNING,), State.DEAD, "give_up"),
-    Transition("refuse", (State.PENDING,), State.DEAD, "refuse"),
+    Transition("refuse", (State.PENDING, None), State.DEAD, "refuse"),
 )

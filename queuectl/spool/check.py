@@ -24,6 +24,7 @@ from queuectl.spool.layout import STATES, Layout
 
 _STALE = 3600.0
 """Seconds after which a file in tmp/ is nobody's any more."""
+_MOST_OF_INBOX = 100
 _OWN_TMP = ("ballast", "config.lock", "prune.lock")
 
 
@@ -71,6 +72,8 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
         yield from _check_twins(spool, id, held)
     yield from _check_orphans(spool, host)
     yield from _check_logs(spool, known)
+    yield from _check_inbox(spool)
+    yield from _check_taken(spool)
     yield from _check_leftovers(spool)
     yield from _check_workers(spool, host)
 
@@ -213,6 +216,42 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
             os.close(log)
 
     return mend
+
+
+def _check_inbox(spool: Layout) -> Iterator[Finding]:
+    """What lies in the drop box, up to a hundred of it: others can fill it as they like."""
+    if not os.path.isdir(spool.inbox):
+        return
+    if not os.path.isdir(spool.taken):
+        remedy = "make it: queuectl init --drop-box GROUP"
+        yield Finding(Weight.PROBLEM, spool.taken, "the directory is missing, so nothing is taken from inbox/", remedy)
+    with os.scandir(spool.inbox) as entries:
+        for number, entry in enumerate(entries):
+            if number == _MOST_OF_INBOX:
+                what = f"more than {_MOST_OF_INBOX} files; the others are not shown"
+                yield Finding(Weight.NOTE, spool.inbox, what, "a worker takes, refuses or reports them")
+                return
+            is_file = entry.is_file(follow_symlinks=False) and not is_ignored(entry.name)
+            if is_file:
+                yield Finding(Weight.NOTE, entry.path, "handed in, and not taken yet", "a worker takes or reports it")
+            else:
+                what = "never taken: it is no file, or its name does not end in .json"
+                yield Finding(Weight.NOTE, entry.path, what, "remove it if nobody needs it")
+
+
+def _check_taken(spool: Layout) -> Iterator[Finding]:
+    for entry in sorted(os.listdir(spool.taken)) if os.path.isdir(spool.taken) else ():
+        path = spool.taken_file(entry)
+        try:
+            is_file = stat.S_ISREG(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            continue
+        if not is_valid_id(entry) or not is_file:
+            yield Finding(Weight.PROBLEM, path, "nothing that a worker has taken", "remove it if nobody needs it")
+        elif query.locate(spool, entry):
+            yield Finding(Weight.NOTE, path, "its job is there already", "the next worker removes it")
+        else:
+            yield Finding(Weight.NOTE, path, "taken from inbox/, and no job yet", "the next worker makes one of it")
 
 
 def _check_leftovers(spool: Layout) -> Iterator[Finding]:

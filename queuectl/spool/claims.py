@@ -18,7 +18,7 @@ from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError
 from queuectl.spool import files, lease, logs, processes, query
-from queuectl.spool.drops import Trusts, refuse, require_trusted
+from queuectl.spool.drops import Trusts, refuse, require_own_id, require_trusted
 from queuectl.spool.layout import Layout, unusable
 
 MIN_FREE_INODES = 64
@@ -81,6 +81,8 @@ def claim(
         content = files.read(pending)
         require_trusted(content.owner, trusts)
         job = body.parse(content.data)
+        if job.id not in (None, name.id):
+            require_own_id(name.id, content.data)
     except FileNotFoundError:
         return None
     except InvalidJobError as error:

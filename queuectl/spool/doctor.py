@@ -18,18 +18,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 
-from queuectl.core.names import FinishedName
+from queuectl.core.names import FinishedName, is_ignored
 from queuectl.core.result import State
-from queuectl.core.text import format_seconds, format_size
+from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import QueuectlError
-from queuectl.spool import claims, clock, files, lease, query, trigger
+from queuectl.spool import claims, clock, files, lease, query, take, trigger, trust
 from queuectl.spool.layout import Layout
 
 _NETWORK = re.compile(r"nfs.*|cifs|smb.*|fuse\..*|9p|ceph|glusterfs|afs|virtiofs")
 _VOLATILE = ("tmpfs", "ramfs")
 _LEAST_FILES = 256
+_MOST_OF_INBOX = 1000
 _SKEW = timedelta(seconds=2)
 
 
@@ -54,11 +56,12 @@ class Check:
         return {"health": str(self.health), "subject": self.subject, "found": self.found, "advice": self.advice}
 
 
-def examine(spool: Layout, min_free: int) -> Iterator[Check]:
-    """Every check, in the order in which things go wrong."""
+def examine(spool: Layout, min_free: int, allow_users: str = "") -> Iterator[Check]:
+    """Every check, in the order in which things go wrong. `min_free` and `allow_users` are the settings."""
     yield _check_file_system(spool)
     yield _check_mount_options(spool)
     yield _check_permissions(spool)
+    yield _check_drop_box(spool, allow_users)
     for subject, attempt, advice in _TRIES:
         yield _try(spool, subject, attempt, advice)
     yield _check_inotify(spool)
@@ -143,6 +146,36 @@ def _check_permissions(spool: Layout) -> Check:
     return _ok(
         "permissions", f"mode {stat.S_IMODE(os.stat(spool.root).st_mode):04o}, owner {os.stat(spool.root).st_uid}"
     )
+
+
+def _check_drop_box(spool: Layout, allow_users: str) -> Check:
+    """Whether others can hand in jobs, and what they have put there that is not taken."""
+    try:
+        mode = stat.S_IMODE(os.stat(spool.inbox).st_mode)
+    except FileNotFoundError:
+        return _ok("drop box", "none; to make one: queuectl init --drop-box GROUP")
+    make = "make it anew: queuectl init --drop-box GROUP"
+    if not os.path.isdir(spool.taken):
+        return Check(Health.WARN, "drop box", f"{spool.taken} is missing", make)
+    if not mode & stat.S_ISVTX or os.stat(spool.pending).st_mode & 0o022:
+        return Check(Health.BAD, "drop box", "others can replace files that are not theirs", make)
+    users = trust.find_users(allow_users)
+    left = [reason for reason in _reasons_left(spool, users) if reason]
+    if left:
+        found = f"{format_count(len(left), 'file')} in inbox/ that no worker takes: {left[0]}"
+        return Check(Health.WARN, "drop box", found, "remove them, or have them put right and wait")
+    if users.uids == frozenset():
+        return Check(Health.WARN, "drop box", "nobody's files are taken", "say whose: queuectl config set allow-users")
+    return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}")
+
+
+def _reasons_left(spool: Layout, users: trust.Users) -> Iterator[str]:
+    """Why each of the first thousand files in inbox/ is not taken; empty for one that will be."""
+    with os.scandir(spool.inbox) as entries:
+        for entry in islice(entries, _MOST_OF_INBOX):
+            if not is_ignored(entry.name):
+                why = take.why_unfit(spool, entry.name, lambda uid: trust.is_trusted(spool, uid) or users.allows(uid))
+                yield f"{entry.name}: {why}" if why else ""
 
 
 # --- what it can do

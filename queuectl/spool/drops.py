@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from queuectl.core import body, lifecycle
 from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
@@ -30,7 +31,24 @@ def require_trusted(owner: int, trusts: Trusts) -> None:
     """Raise InvalidJobError for a file of a user whose commands are not to be run."""
     if not trusts(owner):
         who = trust.name_of(owner)
-        raise InvalidJobError([f"it belongs to {who}, who is not allowed: queuectl config set allow-users {who}"])
+        raise InvalidJobError(
+            [f"it belongs to {who}: other users hand in jobs through inbox/ (queuectl init --drop-box)"]
+        )
+
+
+def require_own_id(id: str, data: bytes) -> None:
+    """Raise InvalidJobError for a file whose name has another id than its body, `data`: a copy that some tool made."""
+    fields = body.decode(data)
+    if not has_own_id(id, fields):
+        raise InvalidJobError(
+            [f"duplicate: its name says {id!r}, its body {fields['id']!r}: a copy that some tool made"]
+        )
+
+
+def has_own_id(id: str, fields: Mapping[str, Any]) -> bool:
+    """Whether a job of these fields may have that id: it asks for none, for this one, or for this one in a group."""
+    asked = fields.get("id")
+    return asked in (None, id) or f"{fields.get('group')}.{asked}" == id
 
 
 def locate_returned(texts: Iterable[str]) -> query.Locate:
@@ -88,6 +106,12 @@ def _adopt(
         return None
     job = body.parse(content.data)
     returned = _parse_returned(text)
+    if (
+        returned is not None
+        and job.id not in (None, returned.id)
+        and not has_own_id(returned.id, body.decode(content.data))
+    ):
+        returned = None  # it was refused under another id, or is a copy that some tool made: it asks for its own
     try:
         if returned is not None:
             reservation = reserve(layout, returned.id, returned=path, locate=locate)

@@ -34,7 +34,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339, id_from_file_name
 from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
-from queuectl.spool import act, files, lease, logs, query, submit
+from queuectl.spool import act, files, lease, logs, query, submit, trust
 from queuectl.spool.clock import now
 from queuectl.spool.layout import Layout, unusable
 
@@ -147,7 +147,7 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
         return edited.job
     fields = body.decode(text.encode("utf-8", "surrogateescape"))
     asked = body.validate(fields)
-    if asked.id not in (None, edited.job.id):
+    if asked.id not in (None, edited.job.id, (edited.job.fields or {}).get("id")):
         raise UsageError(f"the id {edited.job.id!r} cannot be changed", hint="submit another job instead")
     shown_run_at = _in_force(edited.job).get("run_at")
 
@@ -244,6 +244,7 @@ def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> J
     """Make the change of a job whose file is locked, and `old`; None if the job has moved."""
     fields = change.fields(old)
     content = body.validate(fields)
+    trust.require_own(layout, old.owner, job.id)  # or the new file, the caller's own, would run as his
     data = submit.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])

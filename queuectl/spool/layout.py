@@ -24,6 +24,7 @@ lies in is its state.
   logs/      output           one file per job, ID.log
   workers/   one file per worker, locked by it while it lives
   tmp/       files being written
+  inbox/     files that other users hand in, taken/ those being read; only with --drop-box
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours that are told, if you make them
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
@@ -47,6 +48,7 @@ class Layout:
         self.root = root
         self.pending, self.running = f"{root}/pending", f"{root}/running"
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
+        self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.bell = f"{root}/pending/.bell"
         """A file that comes and goes to make workers look whether jobs of theirs have been taken away."""
@@ -62,6 +64,10 @@ class Layout:
 
     def job(self, state: State, name: object) -> str:
         return f"{self.root}/{state}/{name}"
+
+    def taken_file(self, id: str) -> str:
+        """What was taken from inbox/ to become the job of that id."""
+        return f"{self.root}/taken/{id}"
 
     def log(self, id: str) -> str:
         return f"{self.root}/logs/{id}.log"

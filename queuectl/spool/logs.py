@@ -89,6 +89,11 @@ def append_note(fd: int, event: str, text: str) -> None:
     _append(fd, f"#queuectl {event} {text}\n")
 
 
+def append(fd: int, data: bytes) -> None:
+    """Write whole lines of another log."""
+    os.write(fd, data)
+
+
 def append_ending(fd: int, name: RunningName, reason: str) -> None:
     """Say why an attempt is about to be ended, while its shell is stopped: what it writes later is not its own end."""
     at = format_time(name.started_at)

@@ -71,12 +71,13 @@ def prune(layout: Layout, state: State, rule: Rule, *, dry_run: bool = False) ->
 
 
 def delete(layout: Layout, state: State, name: FinishedName) -> bool:
-    """Delete a finished job and its log; False if it has moved on, or a process of it still lives."""
+    """Delete a finished job and its log; False if it has moved on, a process of it still lives, or it came through
+    inbox/ and its taken file is still there: whoever finishes that must find the id taken (`take`)."""
     path = layout.log(name.id)
     log, is_new = _open(path)
     try:
         is_ours = lease.lock_whole(log)
-        is_gone = is_ours and files.remove(layout.job(state, name))
+        is_gone = is_ours and files.is_gone(layout.taken_file(name.id)) and files.remove(layout.job(state, name))
         # RACE: of two that prune, the second may find the log gone and make one (tests/spool/test_prune.py).
         if is_gone or (is_ours and is_new):
             files.remove(path)

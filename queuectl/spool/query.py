@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
@@ -288,19 +289,32 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
     if parsed is None:
         return None
     path = layout.job(state, name)
-    fields = content = None
+    fields = content = owner = None
     try:
-        fields = body.decode(files.read(path).data)
+        found = files.read(path)
+        owner = _owner_besides(layout, found.owner)
+        fields = body.decode(found.data)
         content, problem = body.validate(fields), None
     except FileNotFoundError:
         return None
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
+        with suppress(OSError):
+            owner = _owner_besides(layout, os.lstat(path).st_uid)
     except InvalidJobError as error:
         problem = error.why
     except NotJsonError as error:
         problem = ": ".join(part for part in (error.what, error.why) if part)
-    return Job(state, parsed, path, content, fields, problem)
+    return Job(state, parsed, path, content, fields, problem, owner)
+
+
+def _owner_besides(layout: Layout, uid: int) -> str | None:
+    """The name of a file's owner, if that is not the spool's."""
+    if uid == os.stat(layout.root).st_uid:
+        return None
+    from queuectl.spool import trust  # which loads the tables of users and groups
+
+    return trust.name_of(uid)
 
 
 def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:

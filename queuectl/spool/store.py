@@ -88,7 +88,7 @@ class Spool:
         """
         group: list[Mapping[str, Any]] = []
         for fields in jobs:
-            group.append(_complete(fields))
+            group.append(with_directory(fields))
             if len(group) == submit.GROUP:
                 yield from submit.submit(self.layout, group, now())
                 group = []
@@ -297,7 +297,7 @@ def _missing(root: str) -> SpoolError:
     return SpoolError(f"there is no spool at {root}", hint=f"make one: queuectl init {root}")
 
 
-def _complete(fields: Mapping[str, Any]) -> dict[str, Any]:
+def with_directory(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A body with its time as text, and the current directory where it names none."""
     whole = {key: value for key, value in fields.items() if value is not None}
     if isinstance(whole.get("run_at"), datetime):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +34,10 @@ _FSYNC_EACH = 8
 
 class IdInFlightError(AlreadyExistsError):
     """Someone is submitting a job of this id right now, or runs it."""
+
+
+class UnwantedError(AlreadyExistsError):
+    """The job of this id was submitted by somebody else before the id was reserved."""
 
 
 class Reservation(NamedTuple):
@@ -125,8 +129,16 @@ class _Item(NamedTuple):
         self.reservation.give_up()
 
 
-def submit(layout: Layout, requests: Sequence[Mapping[str, Any]], now: datetime) -> list[Job | QueuectlError]:
+def submit(
+    layout: Layout,
+    requests: Sequence[Mapping[str, Any]],
+    now: datetime,
+    *,
+    is_wanted: Callable[[str], bool] = lambda _: True,
+) -> list[Job | QueuectlError]:
     """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
+
+    `is_wanted` is asked with each id once it is reserved; if not, it is given up again (UnwantedError).
 
     Raises SpoolError when the spool cannot take the group: then none of it was queued. When the disk fills up
     between two files, those that were kept out have a SpoolError for an outcome. After a DurabilityError it is
@@ -139,7 +151,7 @@ def submit(layout: Layout, requests: Sequence[Mapping[str, Any]], now: datetime)
             fresh = sorted(new_id() for _ in requests)  # so that equals start in the order given
             for index, fields in enumerate(requests):
                 try:
-                    items[index] = _prepare(layout, fields, fresh[index], now)
+                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted)
                 except QueuectlError as error:
                     outcomes[index] = error
             for item in items.values():
@@ -162,7 +174,9 @@ def submit(layout: Layout, requests: Sequence[Mapping[str, Any]], now: datetime)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _prepare(layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: datetime) -> _Item:
+def _prepare(
+    layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: datetime, is_wanted: Callable[[str], bool]
+) -> _Item:
     content = body.validate(fields)
     id = content.id or fresh_id
     whole = {**fields, "id": id}
@@ -170,7 +184,20 @@ def _prepare(layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: date
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     move = lifecycle.enqueue(id, content.priority, content.run_at, now)
-    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reserve(layout, id))
+    reservation = _reserve_wanted(layout, id, is_wanted)
+    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation)
+
+
+def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
+    reservation = reserve(layout, id)
+    try:
+        if is_wanted(id):
+            return reservation
+    except OSError:
+        reservation.give_up()
+        raise
+    reservation.give_up()
+    raise UnwantedError(f"the id {id!r} was taken", "its job has been submitted by somebody else")
 
 
 def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:

@@ -42,6 +42,7 @@ _LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
 CANNOT_RUN = 126
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
+_SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
 _quote = lru_cache(maxsize=64)(shlex.quote)  # most jobs of a queue share a directory
 
 
@@ -126,7 +127,7 @@ class Executor:
 
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
-        own = (*self._own, _ID, _ATTEMPT, _TOKEN)
+        own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER)
         self._inherited = {key: value for key, value in os.environb.items() if key not in own}
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
@@ -154,11 +155,13 @@ class Executor:
 
     def _environment_of(self, claim: Claim) -> Strings:
         """An array that is this thread's until it asks again."""
-        name, env = claim.name, claim.body.env
+        name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env:
+        if env or submitter:
             wanted = {key.encode(): value.encode() for key, value in env.items()}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
+            if submitter:
+                own[_SUBMITTER] = submitter.encode()
             return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token

@@ -50,7 +50,7 @@ class Context:
 
     def trusts(self, uid: int) -> bool:
         """Whether that user's files in pending/ are run."""
-        return uid == self.own_uid or trust.is_allowed(self.spool.layout, uid, self.settings.allow_users or "")
+        return uid == self.own_uid or trust.is_trusted(self.spool.layout, uid)
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> bool:

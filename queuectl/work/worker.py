@@ -25,6 +25,7 @@ from queuectl.spool.listing import decode
 from queuectl.spool.trigger import Trigger
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
+from queuectl.work.drops import Drops
 from queuectl.work.notify import Notifier
 from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
 from queuectl.work.settle import Context
@@ -81,7 +82,8 @@ class Worker:
         self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that tells of changes
         self._unlisted = 0
         self._look_again_at: float | None = None
-        self._dropbox = Dropbox(context)
+        self._drops = Drops(context)
+        self._dropbox = Dropbox(context, self._ring, self._wake)
         self._tidy = Tidy(context)
 
     # --- life
@@ -132,6 +134,7 @@ class Worker:
             finally:
                 self._notifier.stopping()
                 self._trigger.close()
+                self._dropbox.close()
                 self._slots.stop()
         left = self._slots.busy + len(self._adopted) if self._is_detaching else 0
         if not left:
@@ -200,7 +203,7 @@ class Worker:
         now = time.monotonic()
         self._slots.sleeps_until = now  # whatever begins meanwhile wakes this thread
         times = [self._next_listing(), *self._adopted.deadlines()]
-        others = (self._look_again_at, self._dropbox.next_look(), self._idle_until(), self._notifier.next_beat)
+        others = (self._look_again_at, self._drops.next_look(), self._idle_until(), self._notifier.next_beat)
         times += [at for at in others if at is not None]
         if not self.context.stopping:
             if self._slots.must_list:
@@ -241,7 +244,7 @@ class Worker:
         idle_until = self._idle_until()
         if idle_until is not None and time.monotonic() >= idle_until:
             return True
-        if not self._drain or self._slots.has_ready or self._slots.must_list:
+        if not self._drain or self._slots.has_ready or self._slots.must_list or not self._dropbox.is_first_look_over:
             return False
         return self._is_spool_empty()
 
@@ -274,7 +277,7 @@ class Worker:
         elif self._look_again_at is not None and now >= self._look_again_at:
             self._look_again_at = None
             self._rescue()
-        self._adopt_drops(self._dropbox.due())
+        self._adopt_drops(self._drops.due())
         self._slots.advance()
         self._note_idleness()
 
@@ -304,7 +307,7 @@ class Worker:
                 must_end = True
             elif directory != self.layout.pending or is_ignored(name):
                 continue
-            elif PendingName.parse(name) is None or name in self._dropbox:
+            elif PendingName.parse(name) is None or name in self._drops:
                 drops.append(name)
             else:
                 offers.append(name)
@@ -321,7 +324,7 @@ class Worker:
 
     def _look_at_drops(self, names: list[str]) -> list[str]:
         """The canonical names of those that can be claimed now."""
-        return [] if self.context.stopping else self._dropbox.look_at(names)
+        return [] if self.context.stopping else self._drops.look_at(names)
 
     def _list_everything(self) -> None:
         """The slow beat: look at the whole spool, the watch and the settings, whatever was or was not heard."""
@@ -336,6 +339,7 @@ class Worker:
             self._rescue()
             self._end_disowned()
             self._tidy.tidy()
+            self._dropbox.look()
         except FileNotFoundError as error:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
@@ -368,8 +372,8 @@ class Worker:
             foreign = []
             foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()), is_strict=True)
         foreign = [name for name in foreign if not is_ignored(name)]
-        self._dropbox.keep_only(set(foreign))
-        drops = [name for name in foreign if name not in self._dropbox]
+        self._drops.keep_only(set(foreign))
+        drops = [name for name in foreign if name not in self._drops]
         for name in self._look_at_drops(drops[:_BATCH]):
             fresh.offer(name, format_time(self.context.now()))
         self._slots.install(fresh)
@@ -377,7 +381,7 @@ class Worker:
 
     def _claimable(self, foreign: list[str]) -> Iterator[list[bytes]]:
         """What looks like ours in pending/; all others, and the names of files that are waited for, go to `foreign`."""
-        waiting = set(map(os.fsencode, self._dropbox))
+        waiting = set(map(os.fsencode, self._drops))
         for names, others in query.iterate_pending(self.layout, PENDING_LOOSE):
             foreign += decode(others)
             if waiting:

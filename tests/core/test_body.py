@@ -144,7 +144,7 @@ def test_every_problem_at_once() -> None:
     wrong = {
         "command": 5, "id": "-", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
-        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5,
+        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "submitted_by": "",
     }  # fmt: skip
     assert set(wrong) == set(body.FIELDS)
     with pytest.raises(InvalidJobError) as caught:

@@ -62,6 +62,8 @@ TABLE = (
     Row("enqueue", None, lambda: lifecycle.enqueue("a", 1, LATER, NOW), State.PENDING, PendingName(1, LATER, 0, "a")),
     Row("adopt", None, lambda: lifecycle.enqueue("a", 10, EARLIER, NOW), State.PENDING,
         PendingName(10, EARLIER, 0, "a")),
+    Row("take", None, lambda: lifecycle.enqueue("a", 10, None, NOW), State.PENDING,
+        PendingName(10, NOW, 0, "a")),
     Row("claim", WAITING, lambda: lifecycle.claim(WAITING, ME, NOW), State.RUNNING, RunningName(NOW, 10, 1, ME, "a")),
     Row("claim", WAITING_AGAIN, lambda: lifecycle.claim(WAITING_AGAIN, ME, NOW), State.RUNNING,
         RunningName(NOW, 10, 3, ME, "a")),

@@ -198,3 +198,12 @@ def test_every_address_answers_head(client: Client) -> None:
         answer = client.ask("HEAD", path.replace("<id>", "x"))
         assert answer.status in (200, 404)
         assert answer.body == b""
+
+
+def test_who_handed_a_job_in_is_shown(spool: Spool, client: Client) -> None:
+    """Its page names the submitter; a job of the spool's own has no such line."""
+    spool.enqueue("true", id="ann.x", submitted_by="ann<b>")
+    spool.enqueue("true", id="own")
+    wait_for(lambda: client.get("/jobs/own").status == 200)
+    assert "<dt>Submitted by</dt><dd>ann&lt;b&gt;</dd>" in client.get("/jobs/ann.x").text
+    assert "Submitted by" not in client.get("/jobs/own").text

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl import Spool, State, WrongStateError
+from queuectl import AlreadyExistsError, Spool, State, WrongStateError
 from queuectl.core.names import HELD_AT, PendingName, RunningName
 from queuectl.spool import claims, clock, files, lease, logs, processes
 from queuectl.spool.layout import Layout
@@ -315,3 +315,30 @@ def test_reschedule_keeps_the_rest(spool: Spool) -> None:
     assert spool.reschedule(job, run_at=NOW + timedelta(hours=1)).run_at == NOW + timedelta(hours=1)
     with pytest.raises(WrongStateError, match="just moved on"):
         spool.cancel(job)
+
+
+def test_a_refused_job_is_retried_under_its_own_id(spool: Spool) -> None:
+    """What was refused as a duplicate asks for its body's id: refused while that is taken, then queued under it."""
+    layout = spool.layout
+    dead = put_finished(layout, "drop-abcdef", result="invalid", id="x")
+    Path(layout.log("drop-abcdef")).write_text("#queuectl refused file=drop.json reason=duplicate\n")
+    spool.enqueue("true", id="x")
+    with pytest.raises(AlreadyExistsError):
+        spool.retry("drop-abcdef")
+    assert dead.exists()
+    os.unlink(spool.get("x").path)
+    os.unlink(layout.log("x"))
+    retried = spool.retry("drop-abcdef")
+    assert (retried.id, retried.state) == ("x", State.PENDING)
+    assert Path(layout.log("x")).read_text().splitlines()[0] == "#queuectl refused file=drop.json reason=duplicate"
+    assert not os.path.exists(layout.log("drop-abcdef"))
+
+
+def test_a_retry_under_another_id_that_breaks_off_frees_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails before the rename, the job stays dead, and the id can be had again."""
+    put_finished(spool.layout, "drop-abcdef", result="invalid", id="x")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "move", lambda *_: False)
+        with pytest.raises(WrongStateError):
+            spool.retry("drop-abcdef")
+    assert spool.retry("drop-abcdef").id == "x"

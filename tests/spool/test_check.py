@@ -13,6 +13,7 @@ import pytest
 from queuectl import Spool
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
+from queuectl.spool import dropbox
 from queuectl.spool.check import Finding, Weight, check
 from queuectl.spool.layout import Layout
 from tests.spool.given import locked_log, pending_name, put, put_finished, running_name
@@ -171,3 +172,39 @@ def test_a_log_whose_job_comes_meanwhile_is_not_told(layout: Layout, monkeypatch
 
     monkeypatch.setattr(os, "listdir", submit_before_logs)
     assert findings(layout) == []
+
+
+def test_what_lies_in_a_drop_box_is_told(layout: Layout) -> None:
+    """Files to be taken or finished are notes; what nobody has put there by the rules of taken/ is a problem."""
+    dropbox.make(layout, os.getegid())
+    assert findings(layout) == []
+    Path(layout.inbox, "new.json").touch()
+    Path(layout.inbox, "x.json").mkdir()
+    Path(layout.taken_file("ann.aaaaaaaaaaaa")).touch()
+    put_finished(layout, "ann.bbbbbbbbbbbb")
+    Path(layout.log("ann.bbbbbbbbbbbb")).touch()
+    Path(layout.taken_file("ann.bbbbbbbbbbbb")).touch()
+    Path(layout.taken_file("-odd")).touch()
+    found = {Path(finding.path).name: finding for finding in findings(layout)}
+    whats = {name: finding.what for name, finding in found.items()}
+    assert "not taken yet" in whats["new.json"]
+    assert "never taken" in whats["x.json"]
+    assert "no job yet" in whats["ann.aaaaaaaaaaaa"]
+    assert "there already" in whats["ann.bbbbbbbbbbbb"]
+    assert [name for name, finding in found.items() if finding.weight is Weight.PROBLEM] == ["-odd"]
+
+
+def test_a_drop_box_that_others_fill_is_not_told_file_by_file(layout: Layout) -> None:
+    """A hundred files are enough."""
+    dropbox.make(layout, os.getegid())
+    for number in range(150):
+        Path(layout.inbox, f"{number}.json").touch()
+    assert len(findings(layout)) == 101
+
+
+def test_half_a_drop_box_is_a_problem(layout: Layout) -> None:
+    """Without taken/ nothing can be taken."""
+    dropbox.make(layout, os.getegid())
+    os.rmdir(layout.taken)
+    (found,) = findings(layout)
+    assert (found.weight, found.path) == (Weight.PROBLEM, layout.taken)

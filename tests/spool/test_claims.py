@@ -347,3 +347,17 @@ def test_room_is_told(layout: Layout) -> None:
     free, inodes = claims.room(layout)
     assert 0 < free <= shutil.disk_usage(layout.root).total
     assert inodes is None or inodes > 0
+
+
+def test_a_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
+    """A sync tool's conflict copy, whose name has another id than its body, is refused; the original runs."""
+    put(layout, pending_name("x"), id="x")
+    copy = put(layout, pending_name("x.sync-conflict-20301001"), id="x")
+    with pytest.raises(claims.RefusedError, match="duplicate"):
+        claim(layout, copy)
+    os.close(taken(layout, pending_name("x")).log)
+
+
+def test_an_id_in_a_group_is_its_own(layout: Layout) -> None:
+    """A body whose `group` and `id` make the id of its name is that job."""
+    os.close(taken(layout, put(layout, pending_name("night.x"), id="x", group="night")).log)

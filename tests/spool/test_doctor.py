@@ -12,7 +12,7 @@ from watchdog.observers.inotify_c import InotifyFD
 
 from queuectl import Spool
 from queuectl.core.result import State
-from queuectl.spool import doctor, files
+from queuectl.spool import doctor, dropbox, files
 from queuectl.spool.doctor import Check, Health
 from queuectl.spool.layout import Layout
 from tests.spool.given import put_finished
@@ -152,3 +152,31 @@ def test_a_risky_mount_is_told(monkeypatch: pytest.MonkeyPatch, path: str, subje
     monkeypatch.setattr(doctor, "find_mount", lambda root: real(root, TABLE))
     check = {"file system": doctor._check_file_system, "mount options": doctor._check_mount_options}[subject]
     assert check(Layout(path)).health is not Health.OK
+
+
+def drop_box(layout: Layout, allow_users: str = "") -> Check:
+    checks = {check.subject: check for check in doctor.examine(layout, MIN_FREE, allow_users)}
+    return checks["drop box"]
+
+
+def test_a_drop_box(layout: Layout) -> None:
+    """None is well; one whose files nobody's are taken from, or which holds what is not taken, is told."""
+    assert drop_box(layout).health is Health.OK
+    dropbox.make(layout, os.getegid())
+    assert "nobody" in drop_box(layout).found
+    assert drop_box(layout, "root").health is Health.OK
+    os.mkdir(f"{layout.inbox}/x.json")
+    told = drop_box(layout, "root")
+    assert (told.health, "x.json: it is not a regular file" in told.found) == (Health.WARN, True)
+
+
+def test_a_drop_box_that_others_can_tamper_with(layout: Layout) -> None:
+    """Without its sticky bit, or beside a pending/ that others write to, it is none."""
+    dropbox.make(layout, os.getegid())
+    os.chmod(layout.inbox, 0o730)
+    assert drop_box(layout, "root").health is Health.BAD
+    os.chmod(layout.inbox, dropbox.MODE)
+    os.chmod(layout.pending, 0o1770)
+    assert drop_box(layout, "root").health is Health.BAD
+    os.rmdir(layout.taken)
+    assert "missing" in drop_box(layout, "root").found

@@ -142,13 +142,26 @@ def test_a_byte_order_mark_is_no_obstacle(layout: Layout) -> None:
 @pytest.mark.parametrize("state", [State.DEAD, State.DONE])
 def test_moving_a_finished_job_back_retries_it(layout: Layout, state: State) -> None:
     """`mv dead/X pending/` brings the job back under its own id and priority, with no attempts made."""
-    path = put_finished(layout, "x", state=state, id="another", priority=1)
+    path = put_finished(layout, "x", state=state, id="x", priority=1)
     Path(layout.log("x")).write_text("#queuectl end attempt=1\n")
     data = path.read_bytes()
     name = adopt(layout, path.rename(Path(layout.pending, path.name)))
     assert name == PendingName(10, NOW, 0, "x")
     assert Path(layout.job(State.PENDING, name)).read_bytes() == data
     assert read_log(layout, "x").splitlines()[1].startswith("#queuectl retry by hand")
+
+
+def test_a_refused_file_that_comes_back_asks_for_its_own_id(layout: Layout) -> None:
+    """What was refused as a duplicate gets the id of its body when it is moved back, once that is free."""
+    path = put_finished(layout, "drop-abcdef", result="invalid", id="x", priority=1)
+    back = path.rename(Path(layout.pending, path.name))
+    assert adopt(layout, back) == PendingName(1, NOW, 0, "x")
+
+
+def test_a_file_that_comes_back_under_an_id_in_its_group_keeps_it(layout: Layout) -> None:
+    """GROUP.ID is the id of a body that names its group and its id apart."""
+    path = put_finished(layout, "night.x", id="x", group="night")
+    assert adopt(layout, path.rename(Path(layout.pending, path.name))).id == "night.x"
 
 
 def test_moving_a_running_job_back_waits_for_it(layout: Layout) -> None:

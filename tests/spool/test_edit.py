@@ -20,7 +20,7 @@ import pytest
 from queuectl import InvalidJobError, Spool, State, UsageError, WrongStateError
 from queuectl.core.names import HELD_AT, PendingName
 from queuectl.errors import NotFoundError, NotJsonError, WaitTimeoutError
-from queuectl.spool import claims, clock, edit, files, lease, logs
+from queuectl.spool import claims, clock, edit, files, lease, logs, trust
 from tests.spool.given import (
     PROCESSES,
     die,
@@ -33,7 +33,7 @@ from tests.spool.given import (
     run_to_death,
     running_name,
 )
-from tests.support import WorkerProcess, names, wait_for
+from tests.support import WorkerProcess, names, need_root, wait_for
 
 
 def body_of(spool: Spool, id: str = "x") -> dict[str, Any]:
@@ -506,3 +506,25 @@ def test_a_job_that_starts_between_the_swap_and_the_rename(spool: Spool, monkeyp
     job = spool.set_fields("x", timeout=5, priority=1)
     assert (job.state, body_of(spool)) == (State.RUNNING, {"command": "true", "timeout": 5})
     assert sum(len(names(spool.path / state)) for state in State) == 1
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.DEAD])
+def test_a_file_of_another_user_is_never_made_ones_own(spool: Spool, state: State) -> None:
+    """`set`, `edit` and `retry` refuse it: a body rewritten by the caller would run as the caller's."""
+    need_root()
+    layout = spool.layout
+    path = put_finished(layout, "x") if state is State.DEAD else put(layout, pending_name("x"))
+    os.chown(path, 65_534, -1)
+    draft = spool.edit("x")
+    with pytest.raises(WrongStateError, match="a file of"):
+        spool.apply(draft, '{"command": "false"}')
+    if state is State.DEAD:
+        with pytest.raises(WrongStateError, match="a file of"):
+            spool.retry("x")
+    else:
+        with pytest.raises(WrongStateError, match="a file of"):
+            spool.set_fields("x", timeout=10)
+    assert (os.stat(path).st_uid, path.read_text()) == (65_534, '{"command": "true"}')
+    assert spool.get("x").owner == trust.name_of(65_534)
+    os.chown(path, 0, -1)
+    assert spool.get("x").owner is None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 from pathlib import Path
 
 import pytest
@@ -13,17 +11,9 @@ from queuectl import Spool
 from queuectl.errors import SpoolError, UsageError
 from queuectl.spool import trust
 from queuectl.spool.layout import Layout
-from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
+from tests.support import CommandLine, WorkerProcess, names, need_root, wait_for, workers
 
 STRANGER = 65_534
-
-
-def need_root() -> None:
-    """These tests give files to other users."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("needs root")
-        pytest.skip("needs root")
 
 
 def dangers(layout: Layout) -> str:
@@ -59,12 +49,64 @@ def test_a_directory_above_counts(layout: Layout) -> None:
     above.chmod(0o700)
 
 
-def test_sticky_is_enough_for_pending_alone(layout: Layout) -> None:
-    """Files that others add to a sticky pending/ are looked at one by one; elsewhere nobody may add any."""
-    os.chmod(layout.pending, 0o1777)
+def test_sticky_is_enough_for_inbox_alone(layout: Layout) -> None:
+    """Files that others add to a sticky inbox/ are looked at one by one; elsewhere nobody may add any."""
+    os.mkdir(layout.inbox)
+    os.chmod(layout.inbox, 0o1733)
     assert dangers(layout) == ""
-    os.chmod(layout.running, 0o1777)
-    assert layout.running in dangers(layout)
+    os.chmod(layout.inbox, 0o733)
+    assert layout.inbox in dangers(layout)
+    os.chmod(layout.inbox, 0o1733)
+    for path in (layout.running, layout.pending):
+        os.chmod(path, 0o1777)
+        assert path in dangers(layout)
+
+
+def test_a_drop_box_of_an_older_version_is_told_the_way_out(layout: Layout) -> None:
+    """A pending/ to which others may add files is refused, with the command that makes it an inbox/."""
+    os.chmod(layout.pending, 0o1777)
+    with pytest.raises(SpoolError) as caught:
+        trust.require_safe(layout)
+    assert f"queuectl init {layout.root} --drop-box GROUP" in str(caught.value)
+
+
+def test_what_was_taken_is_private(layout: Layout) -> None:
+    """taken/ counts as the other directories of the spool do."""
+    os.mkdir(layout.taken)
+    os.chmod(layout.taken, 0o1777)
+    assert layout.taken in dangers(layout)
+
+
+def test_a_link_that_leads_to_the_spool_counts(layout: Layout, tmp_path: Path) -> None:
+    """A directory in which somebody could replace a link of the spool's path is as bad as one above the spool."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "link").symlink_to(Path(layout.root).parent)
+    assert f"{shared}" in dangers(Layout(f"{shared}/link/spool"))
+    shared.chmod(0o1777)
+    assert dangers(Layout(f"{shared}/link/spool")) == ""
+    (tmp_path / "second").symlink_to("shared/link")
+    shared.chmod(0o777)
+    assert f"{shared}" in dangers(Layout(f"{tmp_path}/second/spool"))
+
+
+def test_a_link_of_another_user_counts(layout: Layout, tmp_path: Path) -> None:
+    """In a sticky directory the owner of a link can replace it."""
+    need_root()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "link").symlink_to(layout.root)
+    os.chown(shared / "link", STRANGER, -1, follow_symlinks=False)
+    assert f"{shared}/link belongs to" in dangers(Layout(f"{shared}/link"))
+
+
+def test_links_that_lead_in_a_circle_are_no_trap(tmp_path: Path) -> None:
+    """A path without an end is given up, as the kernel does."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert f"{tmp_path}/b" in [*trust._ways_to(f"{tmp_path}/a/spool")]
 
 
 def test_a_link_out_of_the_spool(layout: Layout, tmp_path: Path) -> None:
@@ -96,49 +138,50 @@ def test_a_worker_refuses_an_unsafe_spool_unless_told_otherwise(spool: Spool, cl
 
 
 @pytest.mark.parametrize("name", ["any.json", "010-20261124T034300.000Z-0-theirs.json"])
-def test_files_of_other_users_are_refused_unless_they_are_allowed(spool: Spool, cli: CommandLine, name: str) -> None:
-    """A stranger's file goes to the dead letters with the reason; once the user is allowed, such files run."""
+def test_a_file_of_another_user_in_pending_is_refused(spool: Spool, cli: CommandLine, name: str) -> None:
+    """It goes to the dead letters, allowed or not: what others hand in comes through inbox/, as the reason says."""
     need_root()
-
-    def drop(id: str) -> None:
+    cli.ok("config", "set", "allow-users", str(STRANGER))
+    with workers(spool.path) as (worker,):
         file = spool.path / "tmp" / name
-        file.write_text(f'{{"command": "true", "id": "{id}"}}')
+        file.write_text('{"command": "true", "id": "theirs"}')
         os.chown(file, STRANGER, -1)
-        file.rename(spool.path / "pending" / name.replace("theirs", id))
-
-    with workers(spool.path) as (worker,):
-        drop("theirs")
+        file.rename(spool.path / "pending" / name)
         wait_for(lambda: worker.has("refused"))
-        (dead,) = names(spool.path / "dead")
-        assert "-invalid-" in dead
-        user = pwd.getpwuid(STRANGER).pw_name
-        assert f"config set allow-users {user}" in next(
-            e["message"] for e in worker.events() if e["event"] == "refused"
-        )
-        cli.ok("config", "set", "allow-users", user)
-    with workers(spool.path) as (worker,):
-        drop("trusted")
-        wait_for(lambda: worker.has("done", "trusted"))
-    assert f"{spool.get('trusted').result}" == "exit0"
+        assert "inbox/" in next(e["message"] for e in worker.events() if e["event"] == "refused")
+    (dead,) = names(spool.path / "dead")
+    assert "-invalid-" in dead
 
 
-def test_a_drop_box(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
-    """`init --drop-box` lets a group add files to pending/ and nothing more, and a worker takes the spool."""
+def test_who_is_trusted_where_the_spool_is_another_users(layout: Layout) -> None:
+    """Files of the worker's user, of root and of the spool's owner are run, and of nobody else."""
     need_root()
-    group = grp.getgrgid(STRANGER).gr_name
-    cli.ok("init", str(spool.path), "--drop-box", group)
-    modes = {path.name: oct(path.stat().st_mode & 0o7777) for path in spool.path.iterdir() if path.is_dir()}
-    assert modes.pop("pending") == "0o1770"
-    assert set(modes.values()) == {"0o700"}
-    assert (spool.path.stat().st_mode & 0o7777, spool.path.stat().st_gid) == (0o710, STRANGER)
-    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
-    assert cli.run("init", str(tmp_path / "other"), "--drop-box", "no-such-group").returncode == 2
+    os.chown(layout.root, STRANGER, -1)
+    trusted = [uid for uid in (0, STRANGER, 1, 2) if trust.is_trusted(layout, uid)]
+    assert trusted == [0, STRANGER]
+    os.chown(layout.root, 0, -1)
+    os.seteuid(STRANGER)
+    try:
+        assert [uid for uid in (0, STRANGER, 1, 2) if trust.is_trusted(Layout("/"), uid)] == [0, STRANGER]
+    finally:
+        os.seteuid(0)
 
 
 def test_who_is_allowed_is_read_as_names_and_numbers() -> None:
-    """Between commas or spaces; a star is everyone; a name that does not exist is an error."""
-    assert trust.parse_users("root, 1000") == frozenset({0, 1000})
-    assert trust.parse_users("") == frozenset()
-    assert trust.parse_users("*") is None
-    with pytest.raises(UsageError):
-        trust.parse_users("no-such-user-anywhere")
+    """Between commas or spaces, each for itself; a star is everyone; a name of nobody is kept apart."""
+    assert trust.find_users("root, 1000") == (frozenset({0, 1000}), ())
+    assert trust.find_users("") == (frozenset(), ())
+    assert trust.find_users("*").allows(7)
+    assert not trust.find_users("8").allows(7)
+    assert trust.find_users("gone-for-good root") == (frozenset({0}), ("gone-for-good",))
+    with pytest.raises(UsageError, match="no such user"):
+        trust.require_users("root gone-for-good")
+
+
+def test_a_user_who_is_gone_locks_nobody_out(spool: Spool, cli: CommandLine) -> None:
+    """`config set` refuses the name of nobody; in config.toml it stops no worker, and doctor tells of it."""
+    assert cli.run("config", "set", "allow-users", "gone-for-good").returncode == 2
+    (spool.path / "config.toml").write_text('allow-users = "root gone-for-good"\n')
+    assert cli.ok("config", "get", "allow-users") == "root gone-for-good"
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert "gone-for-good" in cli.run("doctor").stdout

@@ -44,7 +44,7 @@ from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
 from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
-from queuectl.spool import claims, clock, drops, lease, logs
+from queuectl.spool import claims, clock, dropbox, drops, lease, logs, take
 from queuectl.work.adopted import Adopted
 from queuectl.work.executor import Executor
 from queuectl.work.report import Report
@@ -230,6 +230,55 @@ def adopt(scene: Scene, id: str = "x") -> Act:
     return lambda: _ignore(drops.adopt(scene.spool.layout, "any.json", clock.now()))
 
 
+def take_and_finish(scene: Scene) -> Act:
+    _hand_in(scene, scene.body(_TAKEN))
+
+    def act() -> None:
+        id = take.take(scene.spool.layout, "any.json", lambda _: True)
+        take.finish(scene.spool.layout, [id] if id else [], clock.now())
+
+    return act
+
+
+def finish_taken(scene: Scene) -> Act:
+    """What another worker has taken before it died."""
+    _hand_in(scene, scene.body(_TAKEN))
+    take.take(scene.spool.layout, "any.json", lambda _: True)
+    return lambda: _ignore(take.finish(scene.spool.layout, [_TAKEN], clock.now()))
+
+
+def finish_finished(scene: Scene) -> Act:
+    """The same, when its job is there already."""
+    _hand_in(scene, scene.body(_TAKEN))
+    take.take(scene.spool.layout, "any.json", lambda _: True)
+    os.link(scene.spool.layout.taken_file(_TAKEN), f"{scene.home}/again")
+    take.finish(scene.spool.layout, [_TAKEN], clock.now())
+    os.rename(f"{scene.home}/again", scene.spool.layout.taken_file(_TAKEN))
+    return lambda: _ignore(take.finish(scene.spool.layout, [_TAKEN], clock.now()))
+
+
+def refuse_taken(scene: Scene) -> Act:
+    _hand_in(scene, {"comand": "true"})
+    take.take(scene.spool.layout, "any.json", lambda _: True)
+    return lambda: _ignore(take.finish(scene.spool.layout, [_TAKEN], clock.now()))
+
+
+_TAKEN = "root.aaaaaaaaaaaa"
+
+
+def _hand_in(scene: Scene, body: dict[str, object]) -> None:
+    """A file in a drop box, whose job will have a known id; as what it becomes in the journal."""
+    take.new_id = lambda uid: _TAKEN
+    layout, user = scene.spool.layout, take.submitter_of(os.geteuid())
+    dropbox.make(layout, os.getegid())
+    whole = {**body, "id": _TAKEN, "submitted_by": user}
+    witness.append(scene.journal, json.dumps({"intent": _TAKEN, "body": whole}))
+    witness.append(scene.journal, json.dumps({"ack": _TAKEN}))
+    path = Path(layout.inbox, "any.json")
+    path.write_text(json.dumps({**body, "id": "forged", "submitted_by": "forged", "group": "forged"}))
+    path.chmod(0o644)
+
+
 def rescue_never_started(scene: Scene) -> Act:
     return _rescue(scene, [])
 
@@ -277,6 +326,10 @@ OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "cancel": cancel,
     "cancel-running": cancel_running,
     "adopt": adopt,
+    "take": take_and_finish,
+    "finish-taken": finish_taken,
+    "finish-finished": finish_finished,
+    "refuse-taken": refuse_taken,
     "rescue-never-started": rescue_never_started,
     "rescue-ended": rescue_ended,
     "rescue-lost": rescue_lost,
@@ -389,8 +442,9 @@ def _mend(scene: Scene) -> list[str]:
     for shell in scene.shells:
         os.waitpid(shell, 0)
     problems += checker.check(scene.spool.path, scene.evidence.directory).problems
-    if os.listdir(scene.spool.layout.workers):
-        problems.append("workers/ is not empty")
+    for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
+        if os.path.isdir(path) and os.listdir(path):
+            problems.append(f"{path} is not empty")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Foreign files in pending/ and how long each has been waited for.
+"""Dropped files that do not parse yet, and how long each has been waited for.
 
 A file that does not parse is looked at again on the next event about it and after a pause that
 doubles; once it has lain unchanged for the settle time it is refused. Time is monotonic seconds.
@@ -22,7 +22,7 @@ class _Waiting:
     pause: float
 
 
-class Inbox:
+class Incomplete:
     """Not thread-safe."""
 
     def __init__(self) -> None:
@@ -30,6 +30,9 @@ class Inbox:
 
     def __contains__(self, name: str) -> bool:
         return name in self._waiting
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._waiting)

@@ -1,0 +1,100 @@
+"""The worker's side of files dropped into pending/: adopt what is whole, wait for the rest, refuse what is broken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from queuectl.core import body
+from queuectl.core.names import PendingName
+from queuectl.core.result import State
+from queuectl.errors import InvalidJobError, NotJsonError
+from queuectl.spool import drops, files, query
+from queuectl.work.incomplete import Incomplete
+from queuectl.work.settle import Context, tell_refused
+
+
+class Drops:
+    """For the main thread only. A name in it is not to be claimed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._layout = context.spool.layout
+        self._incomplete = Incomplete()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._incomplete
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._incomplete)
+
+    def due(self) -> list[str]:
+        """The names to look at again now."""
+        return self._incomplete.due(time.monotonic())
+
+    def next_look(self) -> float | None:
+        """When the next is due, in monotonic seconds."""
+        return self._incomplete.next_look()
+
+    def keep_only(self, names: set[str]) -> None:
+        """Forget files that a listing did not find."""
+        self._incomplete.keep_only(names)
+
+    def look_at(self, names: list[str]) -> list[str]:
+        """`look` at several; the canonical names of those that can be claimed."""
+        locate = drops.locate_returned(names)
+        return [canonical for name in names if (canonical := self.look(name, locate)) is not None]
+
+    def look(self, name: str, locate: query.Locate = query.locate) -> str | None:
+        """Adopt, refuse or go on waiting for one file; its canonical name once it can be claimed."""
+        now = self._context.now()
+        try:
+            adopted = (
+                self._check(name)
+                if PendingName.parse(name)
+                else drops.adopt(self._layout, name, now, self._context.trusts, locate)
+            )
+        except NotJsonError as error:
+            self._wait(name, ": ".join(part for part in (error.what, error.why) if part))
+            return None
+        except InvalidJobError as error:
+            self._refuse(name, error.why)
+            return None
+        except OSError as error:
+            self._wait(name, f"it cannot be read: {error.strerror}")
+            return None
+        self._incomplete.forget(name)
+        if adopted is None:
+            return None
+        if str(adopted) != name:
+            self._context.report.event("adopted", adopted.id, f"from {name}", file=name)
+        return str(adopted)
+
+    def _check(self, name: str) -> PendingName | None:
+        """A file with a canonical name that was once incomplete."""
+        try:
+            body.parse(files.read(self._layout.job(State.PENDING, name)).data)
+        except FileNotFoundError:
+            return None
+        except files.NotRegularError as error:
+            raise InvalidJobError([str(error.strerror)]) from None
+        return PendingName.parse(name)
+
+    def _wait(self, name: str, reason: str) -> None:
+        path = self._layout.job(State.PENDING, name)
+        settle = self._context.settings.settle
+        if not self._incomplete.wait(name, path, time.monotonic(), settle):
+            self._refuse(name, f"{reason}; unchanged for {settle:g} s")
+
+    def _refuse(self, name: str, reason: str) -> None:
+        try:
+            id = drops.refuse(self._layout, name, reason, self._context.now())
+        except OSError as error:
+            self._incomplete.shelve(name, time.monotonic())
+            text = f"ignored pending/{name}: {reason}; it cannot be moved: {error.strerror}"
+            self._context.report.once(f"refuse {name}", "warning", text)
+            return
+        self._incomplete.forget(name)
+        if id is not None:
+            self._context.report.event("refused", id, f"pending/{name} is no job: {reason}", file=name)
+            tell_refused(self._context, id)

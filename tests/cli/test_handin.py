@@ -1,0 +1,65 @@
+"""`queuectl enqueue` of a user who may hand in jobs through inbox/, and do nothing else with the spool."""
+
+from __future__ import annotations
+
+import json
+import os
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuectl import Spool
+from queuectl.cli import handin
+from queuectl.errors import UsageError
+from queuectl.spool import dropbox
+from tests.support import names
+
+
+@pytest.fixture
+def inbox(spool: Spool) -> Path:
+    """That of a spool with a drop box."""
+    dropbox.make(spool.layout, os.getegid())
+    return spool.path / "inbox"
+
+
+def hand_in(spool: Spool, jobs: list[dict[str, Any]] | None, *, is_awaited: bool = False) -> int:
+    return handin.hand_in(spool.layout, jobs, {"priority": 5}, quiet=False, is_awaited=is_awaited)
+
+
+def test_a_job_is_handed_in_whole(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a file of its own in inbox/, with the directory it was typed in; no id is printed, as there is none yet."""
+    assert hand_in(spool, [{"command": "true"}]) == 0
+    (name,) = names(inbox)
+    assert json.loads((inbox / name).read_text()) == {"command": "true", "cwd": os.getcwd()}
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"handed in as inbox/{name}; a worker will take it\n")
+
+
+def test_an_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that asks for one is not handed in, as it would not get it."""
+    assert hand_in(spool, [{"command": "true", "id": "x"}]) == 2
+    assert names(inbox) == []
+    assert "gets its id from the worker" in capsys.readouterr().err
+
+
+def test_what_is_handed_in_cannot_be_awaited(spool: Spool, inbox: Path) -> None:
+    """Its end is not for this user to see."""
+    with pytest.raises(UsageError, match="not wait"):
+        hand_in(spool, [{"command": "true"}], is_awaited=True)
+    with pytest.raises(UsageError, match="nothing"):
+        hand_in(spool, [])
+    assert names(inbox) == []
+
+
+def test_lines_are_handed_in_one_by_one(
+    spool: Spool, inbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bad ones are reported by their numbers, and the exit code is 1."""
+    lines = b'{"command": "true"}\n\n{"comand": "true"}\n{x\n{"command": "false"}\n'
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(lines)))
+    assert hand_in(spool, None) == 1
+    assert sorted(json.loads((inbox / name).read_text())["command"] for name in names(inbox)) == ["false", "true"]
+    said = capsys.readouterr().err
+    assert ("line 3:" in said, "line 4:" in said, "handed in 2" in said) == (True, True, True)

@@ -1,0 +1,32 @@
+"""The protocol of the drop box, in every order in which its steps can come, with crashes between any two."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.model import inbox
+from tests.model.interleavings import Model, search, show
+
+
+@pytest.mark.parametrize("case", inbox.SOUND, ids=lambda case: case.name)
+def test_the_protocol_is_sound(case: Model) -> None:
+    """No file is lost, none becomes two, nothing unseen becomes a job, and from everywhere the end can be reached."""
+    report = search(case)
+    assert report.fault is None, show(report)
+    assert report.states > 20
+
+
+@pytest.mark.parametrize("case", inbox.BROKEN, ids=lambda case: case.name)
+def test_every_broken_reading_is_caught(case: Model) -> None:
+    """Each part of the protocol is needed: without it the search finds a trace to what must not be."""
+    report = search(case)
+    assert report.fault is not None
+    assert not report.fault.startswith("unfinished")
+    assert report.trace
+
+
+def test_merging_states_hides_nothing() -> None:
+    """Telling actors by their place and variables finds what telling them by all that they have seen does."""
+    for case in (*inbox.BROKEN[:4], inbox.BROKEN[7]):
+        merged, whole = search(case), search(case, merge=False, most=300_000)
+        assert (merged.fault, len(merged.trace)) == (whole.fault, len(whole.trace))
