@@ -98,7 +98,7 @@ class Storm:
         line, book = "$QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $QUEUECTL_TOKEN", self.home / "ledger"
         work = rng.choice(
             (
-                *(":", "sleep 0.05", "sleep 0.3", "sleep 1", "sleep 2.5"),
+                *(":", "sleep 0.05", "sleep 0.3", "sleep 1", "sleep 2.5", "sleep 4", "sleep 6"),
                 "(sleep 1.5 8>&-)& sleep 0.1",
                 "setsid sleep 2 8>&- & sleep 0.2",
                 "(exec sleep 1 8>&- 9>&- >/dev/null 2>&1)& sleep 0.1",
@@ -108,6 +108,9 @@ class Storm:
         trap = rng.choice(
             ("", "", "", "", "trap '' TERM;", "trap : TERM;", f"trap 'echo E {line} 0>>{book};exit 0' TERM;")
         )
+        if rng.random() < 0.3:  # the first attempt fails and leaves something, the second is long
+            fail = f"(sleep {rng.choice((0.5, 1, 3))} 8>&-)& echo E {line} 3 >>{book};exit 3"
+            work = f"if [ $QUEUECTL_ATTEMPT = 1 ];then {fail};fi;sleep {rng.choice((1.5, 3, 5))}"
         values = " ".join(f"${{V{number}:-0}}" for number in range(ledger.SETTERS))
         script = (
             f"{trap}{{ flock -n -E 77 8;[ $? = 77 ]&&echo O {line}>>{book};echo S {line} {values}>>{book};{work};"
