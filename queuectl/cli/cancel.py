@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from queuectl.cli.acting import Verb, act
-from queuectl.cli.context import note, open_spool
-from queuectl.core.job import Job
+from queuectl.cli.context import open_spool
 from queuectl.core.result import State
+from queuectl.core.when import parse_duration
 from queuectl.errors import UsageError
 
 _CANCEL = Verb("cancel", "cancelled", (State.PENDING, State.RUNNING))
@@ -26,33 +26,20 @@ def cancel(grace: str | None, **given: Any) -> None:
     """Take waiting jobs out of the queue, and end running ones.
 
     A running job's processes all get SIGTERM, and SIGKILL after the grace. The jobs go to the dead
-    letters as `cancelled`; `retry` brings them back.
+    letters as `cancelled`; `retry` brings them back. Exit code 5: it is not known yet whether one has
+    ended, as its processes are in another container and its worker has not answered.
 
     \b
     Example:
       queuectl cancel report
       queuectl cancel --state running --match rsync
     """
-    spool = open_spool()
-    seconds = _grace(spool.layout, grace)
-
-    def end(id: str | Job) -> Job:
-        job = spool.cancel(id, grace=seconds)
-        if job.attempts and spool.is_alive(job.id):
-            note(f"{job.id}: something of it still runs that cannot be ended from here; its worker will look")
-        return job
-
-    act(spool, _CANCEL, given, end)
-
-
-def _grace(layout: Any, text: str | None) -> float:
-    if text is not None:
-        from queuectl.core.when import parse_duration
-
-        return parse_duration(text)
     from queuectl.cli.settings import load_anyway
 
-    return load_anyway(layout).grace
+    spool = open_spool()
+    settings = load_anyway(spool.layout)
+    seconds = settings.grace if grace is None else parse_duration(grace)
+    act(spool, _CANCEL, given, lambda id: spool.cancel(id, grace=seconds, policy=settings.policy))
 
 
 class _Kill(click.Command):

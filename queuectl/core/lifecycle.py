@@ -52,10 +52,15 @@ def succeed(name: RunningName, result: Result, duration: float, now: datetime) -
 
 def fail(name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: Random) -> Move:
     """Back to pending after the backoff while retries are left and may help, else to the dead letters."""
-    if policy.is_exhausted(name.attempt) or policy.is_permanent(result):
-        return Move(State.DEAD, _finished(name, result, duration, now))
+    if policy.is_over(name.attempt, result):
+        return give_up(name, result, duration, now)
     run_at = ceil_to_millisecond(now + timedelta(seconds=policy.backoff(name.attempt, rng)))
     return Move(State.PENDING, PendingName(name.priority, run_at, name.attempt, name.id))
+
+
+def give_up(name: RunningName, result: Result, duration: float, now: datetime) -> Move:
+    """To the dead letters with the result of its last attempt, however many retries are left."""
+    return Move(State.DEAD, _finished(name, result, duration, now))
 
 
 def release(name: RunningName, run_at: datetime | None = None) -> Move:
@@ -142,5 +147,6 @@ TRANSITIONS = (
     Transition("let go", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
+    Transition("cancel, its end on record", (State.RUNNING,), State.DEAD, "give_up"),
     Transition("refuse", (State.PENDING,), State.DEAD, "refuse"),
 )

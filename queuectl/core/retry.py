@@ -47,6 +47,10 @@ class RetryPolicy(NamedTuple):
         """Whether `attempts` failed attempts (from 1) were the last."""
         return attempts > self.max_retries
 
+    def is_over(self, attempts: int, result: Result) -> bool:
+        """Whether a job is not tried again whose attempt of that number failed so."""
+        return self.is_exhausted(attempts) or self.is_permanent(result)
+
     def is_permanent(self, result: Result) -> bool:
         """Whether a failure is final however many retries are left."""
         if result == LOST:

@@ -13,8 +13,9 @@ from datetime import datetime
 from queuectl.core import lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
-from queuectl.core.result import State
-from queuectl.errors import InvalidJobError, WrongStateError
+from queuectl.core.result import CANCELLED, State
+from queuectl.core.retry import RetryPolicy
+from queuectl.errors import InvalidJobError, WaitTimeoutError, WrongStateError
 from queuectl.spool import files, lease, logs, query
 from queuectl.spool.clock import now
 from queuectl.spool.layout import Layout, unusable
@@ -81,58 +82,114 @@ def drop(layout: Layout, id: str | Job) -> Job:
     return job
 
 
-def cancel(layout: Layout, id: str | Job, grace: float) -> Job:
+def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> Job:
     """Take a waiting job out of the queue, or end a running one with all its processes.
 
-    The rename comes first and settles it as `cancelled`. Its processes, if they are on this host, then get SIGTERM
-    and after `grace` seconds SIGKILL, until nothing carries its token and its log's lock is free: then no process
-    of it lives and none will start (`is_alive` tells whether that came true).
+    The rename comes first and settles it as `cancelled`. Its processes, if they can be seen from here, then get SIGTERM
+    and after `grace` seconds SIGKILL. It is answered when the attempt's lock has been seen free: then no process of it
+    lives and none will start. Raises WaitTimeoutError if that does not come about in time, as when its worker is in
+    another container: the job is cancelled, and it is not known yet whether it has ended.
+    A result that is on record is not overruled: such a job is settled by it, and WrongStateError says that it has ended
+    already; unless it would be tried again (the settings' `policy` says so, or its body), which is what is cancelled.
 
     RACE: between the look and the rename a worker may claim the job or settle it; then look again
-    (tests/spool/test_act.py). CRASH: after the rename the processes go on until the job's worker looks.
+    (tests/spool/test_act.py). CRASH: after the rename the processes live on until the job's worker looks.
     """
     while True:
         job = query.find(layout, id)
         if isinstance(job.name, FinishedName):
-            raise WrongStateError(f"job {job.id} has ended already", f"{job.state}, {job.result}")
-        cancelled = try_move(layout, job, lifecycle.cancel(job.name, now()))
+            raise _ended_already(job)
+        recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
+        cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
         if cancelled is not None:
-            if isinstance(job.name, RunningName):
-                _end_processes(layout, job.name, grace)
-            return cancelled
+            if isinstance(job.name, RunningName) and recorded is None:
+                return _end_processes(layout, cancelled, job.name, grace, policy)
+            return _require_cancelled(cancelled)
         if isinstance(id, Job):
             raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first")
         id = job.id
 
 
-def _end_processes(layout: Layout, name: RunningName, grace: float) -> None:
-    """End what the attempt has started, and what its worker was about to start."""
-    from queuectl.spool import processes
+def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPolicy) -> lifecycle.Move | None:
+    """Where a job goes that was running under that name and has ended by itself; None if that is not on record."""
+    try:
+        attempt, ended_at = logs.read_attempt(layout.log(name.id), name)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    if attempt is None or not attempt.has_ended_itself or attempt.result is None or ended_at is None:
+        return None
+    duration = (ended_at - name.started_at).total_seconds()
+    if attempt.result.is_success:
+        return lifecycle.succeed(name, attempt.result, duration, now())
+    if (job.body.policy(policy) if job.body else policy).is_over(name.attempt, attempt.result):
+        return lifecycle.give_up(name, attempt.result, duration, now())
+    return lifecycle.cancel(name, now())
 
+
+def _require_cancelled(job: Job) -> Job:
+    """The job; raises WrongStateError for one that had ended by itself."""
+    if job.result != CANCELLED:
+        raise _ended_already(job)
+    return job
+
+
+def _ended_already(job: Job) -> WrongStateError:
+    return WrongStateError(f"job {job.id} has ended already", f"{job.state}, {job.result}")
+
+
+def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: float, policy: RetryPolicy) -> Job:
+    """End what the attempt has started, and what its worker was about to start; the job as it is then."""
+    from queuectl.spool.ending import end_attempt_at
+
+    path = layout.log(name.id)
     deadline = time.monotonic() + grace + _LAST_HOLDER
+    has_rung = False
     while True:
-        token, group = _processes_of(layout, name)
-        processes.terminate(token, group, grace)
+        token, shell = _processes_of(layout, name)
+        end_attempt_at(path, name, token, shell, "cancelled", grace)
         # RACE: a worker that holds the lock may start the command only now: look until it has let go.
-        if not is_alive(layout, name.id) or time.monotonic() > deadline:
-            return
+        is_held = _is_held(path, name)
+        # RACE: it may have ended by itself since the look before the rename (tests/spool/test_act.py).
+        recorded = _find_recorded(layout, cancelled, name, policy)
+        moved = try_move(layout, cancelled, recorded) if recorded else None
+        if moved is not None:
+            return _require_cancelled(moved)
+        if not is_held:
+            return cancelled
+        if not has_rung:
+            has_rung = True
+            files.ring(layout.bell)  # its worker may be in another container
+        if time.monotonic() > deadline:
+            raise WaitTimeoutError(
+                f"job {name.id} is cancelled, and it is not known yet whether it has ended",
+                f"its lock is held, by what cannot be seen or ended from here; its worker is {name.worker}",
+                "that worker, if it lives, ends it as soon as it looks",
+            )
         time.sleep(0.01)
 
 
 def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
-    """The token that the attempt's processes carry, and their process group while its leader lives."""
-    from queuectl.spool import processes
+    """The token that the attempt's processes carry, and its shell, which leads their group, while that is seen."""
+    from queuectl.spool import processes, rescue
 
     attempt = logs.read_attempt(layout.log(name.id), name)[0]
     token = processes.token_of(name, attempt.worker if attempt else name.worker)
-    is_there = attempt is not None and attempt.pid is not None and processes.carries_token(attempt.pid, token)
+    is_there = attempt is not None and attempt.pid is not None and rescue.is_shell(attempt.pid, token)
     return token, attempt.pid if attempt and is_there else None
 
 
-def is_alive(layout: Layout, id: str) -> bool:
-    """Whether a worker or a process of the job holds its log, or that cannot be told."""
+def _is_held(path: str, name: RunningName) -> bool:
+    """Whether the attempt's lock is held, or that cannot be found out."""
     try:
-        return lease.is_locked(layout.log(id))
+        return lease.is_attempt_held(path, name.started_at)
+    except OSError:
+        return True
+
+
+def is_alive(layout: Layout, id: str) -> bool:
+    """Whether a worker or a process of the job holds a lock in its log, or that cannot be found out."""
+    try:
+        return lease.is_in_use(layout.log(id))
     except OSError:
         return True
 

@@ -186,7 +186,7 @@ def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
         path = spool.log(id)
         with suppress(FileNotFoundError):
             is_empty = os.lstat(path).st_size == 0
-            if not lease.is_locked(path):
+            if not lease.is_in_use(path):
                 suspects[id] = is_empty
     for _ in range(2):  # as a job that moves backwards may be missed once
         for id in query.find_files(spool, suspects):
@@ -206,7 +206,7 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
     def mend() -> bool:
         log = logs.open_log(spool.log(id))
         try:
-            if not lease.try_lock(log) or os.fstat(log).st_size or query.locate(spool, id):
+            if not lease.lock_whole(log) or os.fstat(log).st_size or query.locate(spool, id):
                 return False
             return files.remove(spool.log(id))
         finally:

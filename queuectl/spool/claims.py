@@ -7,7 +7,6 @@ the attempt is over. Whoever wins the rename out of running/ has settled the job
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -24,7 +23,6 @@ from queuectl.spool.layout import Layout, unusable
 
 MIN_FREE_INODES = 64
 """Free inodes below which no job is started."""
-_LOCK_WAIT = 0.05
 _PUT_BACK = timedelta(seconds=2)
 
 
@@ -54,6 +52,15 @@ class RefusedError(InvalidJobError):
         self.id = id
 
 
+class StillRunningError(Exception):
+    """The job waits for attempts of it that are still under way, though its file has left them: it was cancelled and
+    retried, or moved back by hand. `attempts` are the names that they had in running/."""
+
+    def __init__(self, attempts: list[RunningName]) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+
 def claim(
     layout: Layout, name: PendingName, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
 ) -> Claim | None:
@@ -63,7 +70,8 @@ def claim(
 
     The body is read before the rename, so a file that is still being written is never moved
     (NotJsonError), and it is checked after it that this very file was moved, so that what runs is
-    what lies there. Raises RefusedError for a job that can never run, or whose owner is not trusted.
+    what lies there. Raises RefusedError for a job that can never run, or whose owner is not trusted, and
+    StillRunningError for one that was put back to wait, so that no two attempts of it run at once.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
@@ -111,54 +119,64 @@ def _begin(
     job: Body,
     now: Callable[[], datetime],
 ) -> Claim | None:
-    """Open and lock the log. None if the job was cancelled or replaced meanwhile, or its last attempt still runs."""
+    """Open the log and lock the attempt. None if the job was cancelled or replaced in the meantime, or must wait.
+
+    No attempt starts without its lock, and none while another attempt of the job may still run.
+    """
     log = logs.open_log(layout.log(running.id))
     try:
-        is_locked = lease.try_lock(log) or _lock_patiently(log)
+        is_locked = lease.lock_attempt(log, running.started_at)
         # RACE: who cancels the job from here on sees the lock, and waits for it (tests/spool/test_act.py).
         # RACE: the file may have been replaced between the read and the rename (tests/spool/test_claims.py).
         if files.identify(os.lstat(path)) != content.identity:
             os.close(log)
             release(layout, running, pending.run_at)
             return None
-        size = os.fstat(log).st_size
-        if is_locked and (size == 0 or _is_expected(log, pending)):
-            return Claim(running, pending.run_at, job, log, size)
-        holder = query.locate(layout, running.id, besides=path)
-        if holder and not (is_locked and _is_left_behind(layout, path, *holder)):
-            id = refuse(
-                layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
-                running.priority, running=running,
-            )  # fmt: skip
-            os.close(log)
-            if id is not None:
-                raise RefusedError(id, (f"duplicate of {running.id}",))
-            return None
-        if not is_locked and logs.is_last_attempt_open(log):
-            # Its file was moved here by hand while it runs: its worker will notice, and end it.
-            settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
-            os.close(log)
-            return None
-        return Claim(running, pending.run_at, job, log, size)
+        status = os.fstat(log)
+        must_wait = (
+            not is_locked or not status.st_nlink or _is_repeated(log, status, running) or lease.may_be_running(log)
+        )
+        running_on = _name_attempts(log, running) if must_wait else []
+        if must_wait or (status.st_size and not _is_expected(log, pending)):
+            holder = query.locate(layout, running.id, besides=path)
+            if holder and (must_wait or not _is_left_behind(layout, path, *holder)):
+                id = refuse(
+                    layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
+                    running.priority, running=running,
+                )  # fmt: skip
+                os.close(log)
+                if id is not None:
+                    raise RefusedError(id, (f"duplicate of {running.id}",))
+                return None
     except OSError:
         os.close(log)
         raise
+    if not must_wait:
+        return Claim(running, pending.run_at, job, log, status.st_size)
+    # It was cancelled and retried, or its file was moved here by hand, while an attempt ran; or it is being deleted.
+    os.close(log)  # first, or the next claim would find this one
+    settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
+    if running_on:
+        raise StillRunningError(running_on)
+    return None
 
 
-def _lock_patiently(log: int) -> bool:
-    """Lock the log that somebody holds: who submits or inspects the job does for microseconds. Waits that out."""
-    deadline = time.monotonic() + _LOCK_WAIT
-    while not lease.try_lock(log):
-        if time.monotonic() > deadline:
-            return False  # a process that an earlier attempt left behind, or a twin of this job
-        time.sleep(0.001)
-    return True
+def _name_attempts(log: int, name: RunningName) -> list[RunningName]:
+    """What attempts of a job that may be under way were called when they began, as far as they have said so."""
+    starts = ((at, logs.find_start(log, at)) for at in lease.running_attempts(log))
+    return [name._replace(started_at=at, attempt=start.attempt, worker=start.worker) for at, start in starts if start]
+
+
+def _is_repeated(log: int, status: os.stat_result, name: RunningName) -> bool:
+    """Whether an attempt of this very time is in the log, as after the clock was set back: its end is another's."""
+    was_written_later = status.st_size > 0 and status.st_mtime >= name.started_at.timestamp()
+    return was_written_later and logs.find_attempt(log, name) is not None
 
 
 def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
-    """Whether that is the claimed file's own old name, of an attempt that nobody holds: see rescue.drop_second_name.
+    """Whether that is the claimed file's own old name, of an attempt that has ended: see rescue.drop_second_name.
 
-    An attempt under way holds the log's lock. Any other file of the id, and any other name given with `ln`, is a twin.
+    An attempt under way holds its lock. Any other file of the id, and any other name given with `ln`, is a twin.
     """
     return state is State.RUNNING and files.is_same(path, layout.job(state, text))
 
@@ -192,7 +210,7 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
 def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:
     """Tell in the log when an attempt ended whose job will be tried again. Its loss loses no more than that."""
     with suppress(OSError):
-        log = logs.open_log(layout.log(name.id))
+        log = logs.open_existing(layout.log(name.id))
         try:
             logs.append_note(log, "note", logs.format_ended(name.attempt, at, duration))
         finally:

@@ -190,6 +190,23 @@ def _try_lock(path: str) -> str:
     return "flock excludes"
 
 
+def _try_attempt_lock(path: str) -> str:
+    """As an attempt has it: another cannot have it, and a copy of the descriptor keeps it, as a child's is one."""
+    at = clock.now()
+    first, second = os.open(path, os.O_RDWR | os.O_APPEND), os.open(path, os.O_RDWR | os.O_APPEND)
+    copy = os.dup(first)
+    try:
+        if not lease.lock_attempt(first, at) or lease.lock_attempt(second, at):
+            raise OSError(errno.ENOLCK, "two had the same lock")
+        os.close(first)
+        if not lease.is_attempt_held(path, at):
+            raise OSError(errno.ENOLCK, "a copy does not keep the lock of a closed descriptor")
+    finally:
+        os.close(copy)
+        os.close(second)
+    return "locks of open files are kept by their copies"
+
+
 def _try_sync(path: str) -> str:
     files.sync_directory(os.path.dirname(path))
     return "fsync of files and directories"
@@ -199,6 +216,7 @@ _TRIES: tuple[tuple[str, Callable[[str], str], str], ...] = (
     ("hard links", _try_links, "queuectl falls back on a rename; two tools could choose one name in an instant"),
     ("no-replace rename", _try_no_replace, "queuectl looks before it renames; an instant is left between the two"),
     ("locks", _try_lock, "!whether a worker lives cannot be told here: use another file system"),
+    ("attempt locks", _try_attempt_lock, "!whether a job lives cannot be told here: use another file system"),
     ("durability", _try_sync, "!acknowledged jobs may not survive a power cut here: use another file system"),
 )
 

@@ -119,6 +119,9 @@ def _of_job(layout: Layout, job: Job, name: PendingName, max_retries: int, at: d
     """What its own name and bytes say."""
     if job.problem is not None:
         yield Reason("invalid", f"it is no runnable job and will be refused: {job.problem}")
+    if _waits_for_itself(layout, name):
+        text = "an attempt of it that was cancelled, or whose file was moved, may still be running: it holds its lock"
+        yield Reason("running", text)
     if name.is_held:
         yield Reason("held", f"it is held; to let it go: queuectl release {name.id}")
     elif name.run_at > at and name.attempts:
@@ -129,6 +132,13 @@ def _of_job(layout: Layout, job: Job, name: PendingName, max_retries: int, at: d
     elif name.run_at > at:
         text = f"scheduled for {format_instant(name.run_at)} ({format_when(name.run_at, at)})"
         yield Reason("scheduled", text, name.run_at)
+
+
+def _waits_for_itself(layout: Layout, name: PendingName) -> bool:
+    try:
+        return lease.is_running(layout.log(name.id))
+    except OSError:
+        return False
 
 
 def _last_result(layout: Layout, name: PendingName) -> Result | None:

@@ -48,6 +48,8 @@ class Layout:
         self.pending, self.running = f"{root}/pending", f"{root}/running"
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.bell = f"{root}/pending/.bell"
+        """A file that comes and goes to make workers look whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
         """A file of no meaning that is given up when a full disk keeps a job from being settled."""
 

@@ -12,6 +12,11 @@ means signal N. The newline before an end line belongs to it, so the output is k
 and the job's name will not tell how it was, a note does, and so does a retry by hand:
 
     #queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532
+
+Before an attempt is ended, and while its shell is stopped, a note says why (`release`, `timeout`, `cancelled` or
+`max-log`). An end line in front of that is the attempt's own; whatever comes after it, that is how it ended:
+
+    #queuectl note ending attempt=1 started_at=20261124T034300.120Z reason=timeout
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import BinaryIO, NamedTuple
@@ -30,16 +36,26 @@ from queuectl.spool import holes
 
 RELEASED = "released"
 """The result word of an attempt that does not count: its worker gave the job back."""
+ENDING_RELEASE = "release"
+"""Why an attempt is ended whose job is given back; others are `timeout`, `cancelled`, `max-log`."""
 PREFIX = b"#queuectl "
 _LINE = rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?"
 _FIELD = rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)'
 _BLOCK = 1 << 16
+_LONGEST_EVENT = 40  # bytes of a line of queuectl's before its time
+
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_log(path: str, *, exclusive: bool = False) -> int:
     """A descriptor for appending and reading, 0600, created if missing (or only then, if `exclusive`)."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags | (os.O_EXCL if exclusive else 0), 0o600)
+    return os.open(path, _FLAGS | os.O_CREAT | (os.O_EXCL if exclusive else 0), 0o600)
+
+
+def open_existing(path: str) -> int:
+    """`open_log` of a log that is there: a job that was deleted in the meantime gets none. Raises OSError."""
+    return os.open(path, _FLAGS)
 
 
 def format_start(name: RunningName, pid: str) -> str:
@@ -73,6 +89,14 @@ def append_note(fd: int, event: str, text: str) -> None:
     _append(fd, f"#queuectl {event} {text}\n")
 
 
+def append_ending(fd: int, name: RunningName, reason: str) -> None:
+    """Say why an attempt is about to be ended, while its shell is stopped: what it writes later is not its own end."""
+    at = format_time(name.started_at)
+    size = os.fstat(fd).st_size
+    newline = "" if not size or os.pread(fd, 1, size - 1) == b"\n" else "\n"
+    _append(fd, f"{newline}#queuectl note ending attempt={name.attempt} started_at={at} reason={reason}\n")
+
+
 def format_ended(attempt: int, at: datetime, duration: float) -> str:
     """The fields that tell when an attempt ended, which its own shell cannot."""
     return f"attempt={attempt} ended_at={format_time(at)} duration={duration:.3f}"
@@ -88,34 +112,86 @@ def quote(text: str) -> str:
 
 
 class Attempt(NamedTuple):
-    """What a log tells of one attempt: who claimed it, its shell's pid, and its result once it ended.
+    """What a log says of one attempt: who claimed it, its shell's pid, and how it ended.
 
-    `output_at` is the offset behind its start line.
+    `output_at` is the offset behind its start line. `is_over`: its end is on record. `ending` is why it was being
+    ended, if it had not ended by itself before that: then `result` follows from that, also while it is not over yet,
+    and is None for one whose job is given back.
     """
 
     output_at: int
     worker: str
     pid: int | None
-    result: Result | None
+    result: Result | None = None
+    is_over: bool = False
+    ending: str | None = None
+
+    @property
+    def has_ended_itself(self) -> bool:
+        return self.is_over and self.ending is None
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it was ended so that its worker could give the job back."""
+        return self.ending == ENDING_RELEASE
+
+
+class Start(NamedTuple):
+    """What a start line says: the number of the attempt, who claimed it, and its shell's pid."""
+
+    attempt: int
+    worker: str
+    pid: int
 
 
 def find_attempt(fd: int, name: RunningName) -> Attempt | None:
     """The attempt that a running name stands for; None if its start was never logged."""
-    mark = f"#queuectl start attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
-    start = _rfind(fd, mark)
+    which = f"attempt={name.attempt} started_at={format_time(name.started_at)} "
+    start = _rfind(fd, f"#queuectl start {which}".encode())
     if start is None:
         return None
     first = _line_at(fd, start)
     fields = _fields(first)
-    end = _rfind(
-        fd, f"\n#queuectl end attempt={name.attempt} started_at={format_time(name.started_at)} ".encode(), start
-    )
-    result = None
-    if end is not None:
-        line = _line_at(fd, end + 1)
-        result = parse_outcome(_fields(line)) if line.endswith(b"\n") else None
     pid = fields.get("pid", "")
-    return Attempt(start + len(first), fields.get("worker", ""), int(pid) if pid.isdecimal() else None, result)
+    attempt = Attempt(start + len(first), fields.get("worker", ""), int(pid) if pid.isdecimal() else None)
+    end = _rfind(fd, f"\n#queuectl end {which}".encode(), start)
+    ended = _fields_at(fd, end + 1) if end is not None else {}
+    ending = _rfind(fd, f"#queuectl note ending {which}".encode(), start, end)
+    result = parse_outcome(ended)
+    if ending is None:
+        is_released = ended.get("result") == RELEASED  # as versions before 0.2 leave it
+        return attempt._replace(
+            result=result, is_over=result is not None or is_released, ending=ENDING_RELEASE if is_released else None
+        )
+    reason = _fields_at(fd, ending).get("reason", "")
+    return attempt._replace(result=_result_of_ending(reason, result), is_over=_is_last_word(ended), ending=reason)
+
+
+def find_start(fd: int, started_at: datetime) -> Start | None:
+    """Who began the attempt that was claimed at that time; None if its start was never logged."""
+    mark = f" started_at={format_time(started_at)} worker=".encode()
+    at = _rfind(fd, mark)
+    start = _rfind(fd, b"#queuectl start attempt=", max(0, at - _LONGEST_EVENT), at) if at is not None else None
+    fields = _fields_at(fd, start) if start is not None else {}
+    attempt, pid = fields.get("attempt", ""), fields.get("pid", "")
+    if not (attempt.isdecimal() and pid.isdecimal()):
+        return None
+    return Start(int(attempt), fields.get("worker", ""), int(pid))
+
+
+def _is_last_word(ended: dict[str, str]) -> bool:
+    """Whether an end line is a worker's, who had waited for every process, and not a shell's, which says no more than
+    a number."""
+    return bool(ended.keys() & {"result", "bytes", "reason"})
+
+
+def _result_of_ending(reason: str, said: Result | None) -> Result | None:
+    """The result of an attempt that was ended, whatever its shell has said since; None of one that is given back."""
+    if reason == ENDING_RELEASE:
+        return None
+    if reason == "max-log":
+        return said if said is not None and not said.is_success else Result.signal(signal.SIGTERM)
+    return parse_outcome({"result": reason}) or said
 
 
 def parse_outcome(fields: dict[str, str]) -> Result | None:
@@ -159,15 +235,41 @@ def outcome_of(fd: int, attempt: int) -> Result | None:
     return parse_outcome(fields) if line.endswith(b"\n") and fields.get("attempt") == str(attempt) else None
 
 
+def has_end(fd: int, started_at: datetime) -> bool:
+    """Whether the end of the attempt that was claimed at that time is on record, so that what holds its lock was left
+    behind; the shell of one that is being ended does not have the last word."""
+    mark = f" started_at={format_time(started_at)} "
+    at = _rfind(fd, mark.encode())
+    while at is not None:
+        start = max(0, at - _LONGEST_EVENT)
+        event = re.search(rb"#queuectl (start|end) attempt=\d+\Z", os.pread(fd, at - start, start))
+        if event is None:  # a note
+            at = _rfind(fd, mark.encode(), 0, at)
+        elif event[1] == b"start":
+            return False
+        else:
+            ended = _fields_at(fd, start + event.start())
+            return _is_last_word(ended) or _rfind(fd, f"{mark}reason=".encode(), 0, at) is None
+    return False
+
+
+def is_last_attempt(fd: int, name: RunningName) -> bool:
+    """Whether no other attempt has begun in this log since that one."""
+    start = _rfind(fd, b"#queuectl start attempt=")
+    return start is None or _line_at(fd, start).startswith(
+        f"#queuectl start attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
+    )
+
+
 def is_last_attempt_open(fd: int) -> bool:
     """Whether the last attempt that began in this log has no end line."""
     start = _rfind(fd, b"#queuectl start attempt=")
     return start is not None and _rfind(fd, b"\n#queuectl end attempt=", start) is None
 
 
-def _rfind(fd: int, needle: bytes, least: int = 0) -> int | None:
-    """The last offset of `needle` at or after `least`, reading backwards in blocks."""
-    end = os.fstat(fd).st_size
+def _rfind(fd: int, needle: bytes, least: int = 0, most: int | None = None) -> int | None:
+    """The last offset of `needle` at or after `least`, and wholly before `most`, reading backwards in blocks."""
+    end = os.fstat(fd).st_size if most is None else most
     after = b""
     while end > least:
         step = _BLOCK
@@ -187,6 +289,12 @@ def _line_at(fd: int, offset: int) -> bytes:
     """The line at `offset`, with its newline if it is whole."""
     data = os.pread(fd, 4096, offset)
     return data[: data.index(b"\n") + 1] if b"\n" in data else data
+
+
+def _fields_at(fd: int, offset: int) -> dict[str, str]:
+    """The fields of the line there; none of one that is torn."""
+    line = _line_at(fd, offset)
+    return _fields(line) if line.endswith(b"\n") else {}
 
 
 def _fields(line: bytes) -> dict[str, str]:

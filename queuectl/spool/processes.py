@@ -11,14 +11,16 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from queuectl.core.names import RunningName, format_time
-from queuectl.spool import lease
 
 TOKEN = "QUEUECTL_TOKEN"
 _FOR_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 _NEWS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+_DEAD, _STOPPED = (b"Z", b"X"), (b"T", b"t")
+_STOP_WAIT = 1.0
 
 
 def token_of(name: RunningName, worker: str) -> str:
@@ -48,35 +50,84 @@ def age(pid: int) -> float | None:
         return None
 
 
-def find(token: str, group: int | None = None) -> list[int]:
+def is_own(pid: int) -> bool:
+    """Whether that process is of the caller's own PID namespace, and not of a container that the caller looks into.
+
+    False if it is gone. Raises OSError when that cannot be found out.
+    """
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino == pid_namespace()
+    except _GONE:
+        return False
+
+
+def find(token: str, group: int | None = None, *, is_ours: bool = False) -> list[int]:
     """Live processes that carry the token or belong to the group, but never the caller.
 
-    Raises OSError when that cannot be found out.
+    With `is_ours` only those of the caller's own PID namespace. Raises OSError when that cannot be found out.
     """
     found = []
     for pid in _processes():
         if pid == os.getpid():
             continue
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                state, _, pgrp, *_ = file.read().rpartition(b")")[2].split()
-        except (*_GONE, ValueError):
+        status = _status_of(pid)
+        if status is None or status.state in _DEAD:
             continue
-        if state not in (b"Z", b"X") and ((group is not None and int(pgrp) == group) or carries_token(pid, token)):
+        is_one = (group is not None and status.group == group) or carries_token(pid, token)
+        if is_one and (not is_ours or is_own(pid)):
             found.append(pid)
     return found
 
 
-def has_strange_holder(path: str, id: str) -> bool:
-    """Whether that log is locked, and open in a process that no earlier attempt of the job left behind.
+class _Status(NamedTuple):
+    """What the kernel says of a process: its state, as one letter, and its process group."""
 
-    A shell that has been made and not yet executed has its worker's environment: no token tells of it.
-    Raises OSError when that cannot be found out.
+    state: bytes
+    group: int
+
+
+def _status_of(pid: int) -> _Status | None:
+    """None if it is gone, or another user's and hidden."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, _, group, *_ = file.read().rpartition(b")")[2].split()
+        return _Status(state, int(group))
+    except (*_GONE, ValueError):
+        return None
+
+
+def stop(pid: int) -> bool:
+    """Stop a process by SIGSTOP and wait until it is: then it writes nothing any more. False if it has ended.
+
+    A process that the kernel does not let go (state D, of a hanging file system) is waited for no longer than a second.
     """
-    if not lease.is_locked(path):
+    deadline = time.monotonic() + _STOP_WAIT
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except (ProcessLookupError, PermissionError):
         return False
-    status = os.stat(path)
-    return any(not _is_of_job(pid, id) for pid in _processes() if pid != os.getpid() and _has_open(pid, status))
+    while (status := _status_of(pid)) is not None and status.state not in _DEAD:
+        if status.state in _STOPPED or time.monotonic() > deadline:
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def resume(pid: int) -> None:
+    """Let a stopped process continue."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def resume_shell(shell: int, token: str) -> None:
+    """Let an attempt's shell continue whose worker died while it was about to end the attempt.
+
+    Also if it is not stopped yet: a SIGSTOP may be on its way. If others of its processes are stopped, somebody has
+    stopped the job on purpose, and it stays so.
+    """
+    others = (_status_of(pid) for pid in find(token) if pid != shell)
+    if not any(other is not None and other.state in _STOPPED for other in others):
+        resume(shell)
 
 
 def _processes() -> Iterator[int]:
@@ -87,45 +138,24 @@ def _processes() -> Iterator[int]:
     return (int(entry) for entry in entries if entry.isdecimal())
 
 
-def _has_open(pid: int, status: os.stat_result) -> bool:
-    try:
-        descriptors = os.listdir(f"/proc/{pid}/fd")
-    except _GONE:
-        return False
-    for descriptor in descriptors:
-        with suppress(*_GONE):
-            if os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), status):
-                return True
-    return False
-
-
-def _is_of_job(pid: int, id: str) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            variables = file.read().split(b"\0")
-    except _GONE:
-        return False
-    return any(text.startswith(f"{TOKEN}=".encode()) and text.endswith(f":{id}".encode()) for text in variables)
-
-
-def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False) -> bool:
+def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False, is_ours: bool = False) -> None:
     """End every process of an attempt: SIGTERM unless they had it, up to `grace` seconds, SIGKILL until none is left.
 
-    `group` must be the attempt's own: its leader is alive, or not yet waited for. Returns whether that leader, the
-    attempt's shell, was alive when the signals came; else it has ended by itself, and what it recorded is true.
+    Those that are stopped continue, so that they can clean up. `group` must be the attempt's own: its leader is alive,
+    or not yet waited for. `is_ours` as for `find`.
     """
-    was_alive = False
     number = signal.SIGKILL if is_told else signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
     while True:
         with suppress(OSError):  # out of descriptors: whether any is left is not known
-            left = find(token, group)
+            left = find(token, group, is_ours=is_ours)
             if not left:
-                return was_alive
+                return
             if number == signal.SIGTERM or time.monotonic() >= deadline:
-                was_alive = was_alive or group in left
                 _send(left, group, number)
+                if number == signal.SIGTERM:
+                    _send(left, group, signal.SIGCONT)
                 number = signal.SIGKILL
         time.sleep(pause)
         pause = min(pause * 2, 0.1)

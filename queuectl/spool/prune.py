@@ -75,7 +75,7 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
     path = layout.log(name.id)
     log, is_new = _open(path)
     try:
-        is_ours = lease.try_lock(log)
+        is_ours = lease.lock_whole(log)
         is_gone = is_ours and files.remove(layout.job(state, name))
         # RACE: of two that prune, the second may find the log gone and make one (tests/spool/test_prune.py).
         if is_gone or (is_ours and is_new):

@@ -7,7 +7,6 @@ between two rescuers. Workers of other hosts are left to those hosts: a lock can
 from __future__ import annotations
 
 import os
-import time
 from datetime import datetime
 from enum import Enum, auto
 from typing import NamedTuple
@@ -17,26 +16,32 @@ from queuectl.core.result import LOST, Result, State
 from queuectl.spool import clock, files, lease, logs, processes, query
 from queuectl.spool.layout import Layout
 
-_START_WAIT = 0.5
-
 
 class Fate(Enum):
     """What became of an attempt whose worker is gone."""
 
     ENDED = auto()  # its end is on record, or it cannot have one any more
     ALIVE = auto()  # its shell still runs: adopt it
+    RELEASED = auto()  # its worker died while it gave the job back: the attempt does not count
     NEVER_STARTED = auto()  # the worker died before the command began: the attempt does not count
-    UNCLEAR = auto()  # something holds its lock that cannot be seen from here: look again later
+    HEADLESS = auto()  # its shell was killed, and what that has left holds its lock: end these, then look again
+    UNCLEAR = auto()  # its lock is held and its shell is not seen: it may live, so look again later
 
 
 class Verdict(NamedTuple):
-    """A fate with what belongs to it: the result and when it ended, or the shell's pid and the token."""
+    """A fate with what belongs to it: the result and when it ended, or the shell's pid and the token.
+
+    `ending` is why its worker was ending it. `is_recorded`: its end is on record; else what carries the token must not
+    meet the next attempt.
+    """
 
     fate: Fate
     token: str = ""
     pid: int | None = None
     result: Result | None = None
     ended_at: datetime | None = None
+    ending: str | None = None
+    is_recorded: bool = False
 
 
 def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
@@ -108,42 +113,59 @@ def drop_second_name(layout: Layout, name: RunningName) -> bool:
 
 
 def examine(layout: Layout, name: RunningName) -> Verdict:
-    """What became of an orphan.
+    """What became of an orphan, whose worker's lock has been seen free.
 
-    The end line is believed first: a process that the job left behind may hold its lock for ever.
+    The end line is believed first: a process that the job left behind may hold its lock for ever. Then a lock that is
+    held means alive, also where none of its processes can be seen. Only when the lock has been seen free is the
+    attempt over, and the log is read after that: whatever its shell wrote is there.
     Raises OSError where the evidence cannot be read: then nothing is known.
     """
     path = layout.log(name.id)
-    attempt, ended_at = logs.read_attempt(path, name)
-    if attempt and attempt.result:
-        return Verdict(Fate.ENDED, result=attempt.result, ended_at=ended_at)
+    attempt, _ = logs.read_attempt(path, name)
+    if attempt and attempt.is_over:
+        return conclude(layout, name)
     token = processes.token_of(name, attempt.worker if attempt else name.worker)
-    if attempt and attempt.pid and processes.carries_token(attempt.pid, token):
-        return Verdict(Fate.ALIVE, token, attempt.pid)
-    if lease.is_locked(path) and not _sees_processes_of(layout, token):
-        return Verdict(Fate.UNCLEAR, token)
-    if attempt is None:
-        attempt, ended_at = _await_start(path, name)
-        if attempt is not None:
-            return Verdict(Fate.UNCLEAR, token)  # it has just begun: the next look will find its shell
-        if not processes.find(token):
-            return _without_a_start(layout, name, token)
-    # RACE: the shell may have ended between the two looks; its line was written before (tests/spool/test_rescue.py).
-    attempt, ended_at = logs.read_attempt(path, name)
-    return Verdict(Fate.ENDED, token, result=(attempt and attempt.result) or LOST, ended_at=ended_at)
+    if attempt and attempt.pid and is_shell(attempt.pid, token):
+        return Verdict(Fate.ALIVE, token, attempt.pid, ending=attempt.ending)
+    if lease.is_attempt_held(path, name.started_at):
+        return _examine_held(path, name, token)
+    if attempt is None and logs.read_attempt(path, name)[0] is not None:
+        return Verdict(Fate.UNCLEAR, token)  # it has begun since the first look, which asked for no shell
+    return conclude(layout, name)
 
 
-def _without_a_start(layout: Layout, name: RunningName, token: str) -> Verdict:
-    """The fate of an attempt that has left neither a start line nor a process.
+def is_shell(pid: int, token: str) -> bool:
+    """Whether the shell of that attempt lives under that number: in another PID namespace it would mean another."""
+    return processes.carries_token(pid, token) and processes.is_own(pid)
 
-    After a power cut a missing line proves nothing, for the log is not made durable. A lock that is still held
-    may be that of a shell which has not executed yet, on a machine that is very slow.
+
+def _examine_held(path: str, name: RunningName, token: str) -> Verdict:
+    """The fate of an attempt whose lock is held, and whose shell was not seen.
+
+    It lives in another PID namespace, or its shell is about to write its start line. Or its shell was killed: then
+    what it has left is seen from here, but not the shell. Once that has been ended, the lock says what became of it.
     """
-    if _was_before_this_boot(layout, name):
-        return Verdict(Fate.ENDED, token, result=LOST)
-    if processes.has_strange_holder(layout.log(name.id), name.id):
+    left = processes.find(token, is_ours=True)
+    # RACE: the shell may have begun or ended between the looks (tests/spool/test_rescue.py).
+    attempt, _ = logs.read_attempt(path, name)
+    if not left or attempt is None or attempt.is_over or not attempt.pid or attempt.pid in left:
         return Verdict(Fate.UNCLEAR, token)
-    return Verdict(Fate.NEVER_STARTED)
+    return Verdict(Fate.HEADLESS, token)
+
+
+def conclude(layout: Layout, name: RunningName) -> Verdict:
+    """What became of an attempt that is over: its lock has been seen free, its shell has been seen to end, or its end
+    is on record."""
+    attempt, ended_at = logs.read_attempt(layout.log(name.id), name)
+    token = processes.token_of(name, attempt.worker if attempt else name.worker)
+    if attempt is None:
+        if _was_before_this_boot(layout, name) or processes.find(token, is_ours=True):
+            # after a power cut a missing line proves nothing, as logs are not made durable
+            return Verdict(Fate.ENDED, token, result=LOST, ended_at=ended_at)
+        return Verdict(Fate.NEVER_STARTED)
+    if attempt.is_released:
+        return Verdict(Fate.RELEASED, token, is_recorded=attempt.is_over)
+    return Verdict(Fate.ENDED, token, result=attempt.result or LOST, ended_at=ended_at, is_recorded=attempt.is_over)
 
 
 def _was_before_this_boot(layout: Layout, name: RunningName) -> bool:
@@ -152,23 +174,3 @@ def _was_before_this_boot(layout: Layout, name: RunningName) -> bool:
     if recorded and lease.boot_id():
         return bool(recorded != lease.boot_id())
     return name.started_at < clock.booted_at()
-
-
-def _await_start(path: str, name: RunningName) -> tuple[logs.Attempt | None, datetime | None]:
-    """The attempt whose shell may have been made an instant before its worker died, and be about to speak.
-
-    Until it has executed, such a shell is known by nothing but the lock.
-    """
-    deadline = time.monotonic() + _START_WAIT
-    while True:
-        is_locked = lease.is_locked(path)
-        attempt, at = logs.read_attempt(path, name)
-        if attempt or not is_locked or time.monotonic() > deadline:
-            return attempt, at
-        time.sleep(0.02)
-
-
-def _sees_processes_of(layout: Layout, token: str) -> bool:
-    """Whether the worker that made the token ran in this process's PID namespace, as far as is known."""
-    namespace = lease.read_worker(layout, token.split(":", maxsplit=1)[0]).get("pid_namespace")
-    return namespace is None or namespace == processes.pid_namespace()

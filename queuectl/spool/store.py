@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339, to_utc
 from queuectl.core.result import State
+from queuectl.core.retry import RetryPolicy
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
 from queuectl.spool import layout
@@ -180,13 +181,15 @@ class Spool:
         """
         return act.retry(self.layout, id, run_at)
 
-    def cancel(self, id: str | Job, *, grace: float = _GRACE) -> Job:
+    def cancel(self, id: str | Job, *, grace: float = _GRACE, policy: RetryPolicy | None = None) -> Job:
         """Take a waiting job out of the queue, or end a running one with all its processes.
 
-        A running job is settled as `cancelled` first; then its processes, if they are on this host,
-        get SIGTERM and after `grace` seconds SIGKILL. Another host's worker ends them at its next look.
+        A running job is settled as `cancelled` first; then its processes, if they can be seen from here, get SIGTERM
+        and after `grace` seconds SIGKILL. Raises WaitTimeoutError if it is not known in time whether all of it has
+        ended, and WrongStateError for a job that has ended by itself (and is not to be tried again by the settings'
+        `policy` or its own).
         """
-        return act.cancel(self.layout, id, grace)
+        return act.cancel(self.layout, id, grace, policy or RetryPolicy())
 
     def kill(self, id: str | Job, number: int = 15) -> Job:
         """Send a signal to every process of a running job; what comes of it is for the job and its worker to tell."""

@@ -72,7 +72,7 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
             is_new = False
             fd = logs.open_log(path)
         try:
-            is_ours = lease.try_lock(fd)
+            is_ours = lease.lock_id(fd) and (is_new or not lease.may_be_running(fd))
             status = os.fstat(fd)
             if status.st_nlink and not (is_new and is_ours and returned is None):
                 find = locate or query.locate

@@ -12,6 +12,7 @@ import selectors
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,8 +20,10 @@ from queuectl.core import lifecycle
 from queuectl.core.body import Body, OnMaxLog
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, TIMEOUT, Result, State
-from queuectl.spool import claims, files, logs, processes, query, rescue
+from queuectl.spool import claims, files, lease, logs, processes, query, rescue
 from queuectl.spool.caps import LogCap, Step
+from queuectl.spool.ending import end_attempt_at
+from queuectl.spool.layout import Layout
 from queuectl.spool.rescue import Fate, Verdict
 from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
 
@@ -32,11 +35,16 @@ class _Job:
     token: str
     pid: int | None = None  # of its shell, while that may live
     deadline: float | None = None
-    reason: str | None = None  # why it is being ended; `lost` if its shell is gone, and what that has left is
-    was_alive: bool = False  # its shell, when it was ended; else its result is its own
-    verdict: Verdict | None = None  # of a lost one
+    reason: str | None = None  # why it is being ended
+    was_ended: bool = False  # and did not end by itself before that, which would make its result its own
+    is_cleared: bool = False  # its shell has ended, and what that has left is being ended
+    verdict: Verdict | None = None  # of one that is cleared, if there is one already
     cap: LogCap | None = None
     log: int = -1  # open while there is a cap
+
+    @property
+    def is_being_ended(self) -> bool:
+        return self.reason is not None or self.is_cleared
 
     def close(self) -> None:
         if self.log >= 0:
@@ -67,7 +75,7 @@ class Adopted:
     @property
     def is_ending(self) -> bool:
         """Whether some job is being ended, which it takes this process to finish."""
-        return any(job.reason is not None for job in self._jobs.values())
+        return any(job.is_being_ended for job in self._jobs.values())
 
     def deadlines(self) -> list[float]:
         times = [job.deadline for job in self._jobs.values() if job.deadline is not None]
@@ -82,20 +90,29 @@ class Adopted:
             return False
         if verdict.fate is Fate.ALIVE:
             return self._adopt(name, verdict)
+        if verdict.fate is Fate.HEADLESS:
+            self._clear(_Job(name, self._read_body(name), verdict.token), is_ours=True)
+            return True
         if rescue.drop_second_name(self._layout, name):
             text = "its file stood in running/ as well, as half of its move had been undone; that name is removed"
             self._context.report.event("info", name.id, text)
         elif verdict.fate is Fate.NEVER_STARTED:
             release(self._context, name, f"its worker {name.worker} died before it began")
         else:
-            self._settle(name, self._read_body(name), verdict)
+            self._settle(name, self._read_body(name), verdict, is_ours=True)
         return True
 
     def _examine(self, name: RunningName) -> Verdict:
+        return self._look_into(rescue.examine, name)
+
+    def _conclude(self, name: RunningName) -> Verdict:
+        return self._look_into(rescue.conclude, name)
+
+    def _look_into(self, look: Callable[[Layout, RunningName], Verdict], name: RunningName) -> Verdict:
         """What became of it. Evidence that cannot be read leaves that unclear."""
         report = self._context.report
         try:
-            verdict = rescue.examine(self._layout, name)
+            verdict = look(self._layout, name)
         except OSError as error:
             report.once("rescue", "warning", f"cannot tell what became of {name.id}: {error}; looking again")
             return Verdict(Fate.UNCLEAR)
@@ -116,6 +133,11 @@ class Adopted:
         job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body, verdict.pid))
         self._cap(job)
         self._await(descriptor, job)
+        if verdict.ending is None:
+            with suppress(OSError):  # out of descriptors: it stays stopped until somebody looks
+                processes.resume_shell(verdict.pid, verdict.token)
+        else:
+            self._stop(descriptor, job, verdict.ending)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
         self._context.report.event("adopted", name.id, text, attempt=name.attempt)
         return True
@@ -139,7 +161,7 @@ class Adopted:
         if cap.check_at > now:
             return
         was_told, step = cap.has_passed, cap.check(job.log, now)
-        if step is Step.MUST_END and job.reason is None:
+        if step is Step.MUST_END and not job.is_being_ended:
             self._stop(descriptor, job, "max-log")
         if step is not Step.NOTHING and not was_told:
             tell_passed(self._context, job.name.id, cap, step)
@@ -170,13 +192,13 @@ class Adopted:
     def end_all(self, reason: str) -> None:
         """End them all; `reason` is `release`."""
         for descriptor, job in list(self._jobs.items()):
-            if job.reason is None:
+            if not job.is_being_ended:
                 self._stop(descriptor, job, reason)
 
     def end_disowned(self) -> None:
         """End the jobs whose files somebody has moved away."""
         for descriptor, job in list(self._jobs.items()):
-            if job.reason is None and files.is_gone(self._layout.job(State.RUNNING, job.name)):
+            if not job.is_being_ended and files.is_gone(self._layout.job(State.RUNNING, job.name)):
                 self._stop(descriptor, job, "cancelled")
 
     def _stop(self, descriptor: int, job: _Job, reason: str) -> None:
@@ -190,17 +212,33 @@ class Adopted:
 
     def _terminate(self, job: _Job) -> None:
         """End every process of a job in a thread, and await the last."""
+        pid, reason, path = job.pid, job.reason or "", self._layout.log(job.name.id)
+
+        def end(grace: float) -> None:
+            job.was_ended = end_attempt_at(path, job.name, job.token, pid, reason, grace)
+
+        self._in_thread(job, end)
+
+    def _clear(self, job: _Job, *, is_ours: bool) -> None:
+        """End what the shell of a job has left in a thread, and await the last.
+
+        `is_ours` spares those of other PID namespaces, where the shell may live.
+        """
+        job.is_cleared = True
+        self._in_thread(job, lambda grace: processes.terminate(job.token, None, grace, is_ours=is_ours))
+
+    def _in_thread(self, job: _Job, end: Callable[[float], None]) -> None:
         all_gone = os.eventfd(0, os.EFD_CLOEXEC)
         grace = self._context.settings.grace
 
-        def end() -> None:
+        def work() -> None:
             try:
-                job.was_alive = processes.terminate(job.token, job.pid, grace)
+                end(grace)
             finally:
                 os.eventfd_write(all_gone, 1)
 
         self._await(all_gone, job)
-        threading.Thread(target=end, name="end", daemon=True).start()
+        threading.Thread(target=work, name="end", daemon=True).start()
 
     def _await(self, descriptor: int, job: _Job) -> None:
         self._jobs[descriptor] = job
@@ -217,44 +255,61 @@ class Adopted:
         if job.cap is not None:
             job.cap.drop(job.log)
         job.close()
-        if job.verdict is not None:
-            self._settle_lost(job.name, job.body, job.verdict)
+        if job.is_cleared:
+            if job.verdict is None:
+                return self.rescue(job.name)
+            self._close(job.name, job.body, job.verdict)
             return True
-        reason = job.reason if job.was_alive else None
-        if reason == "release":
-            _note_end(self._layout.log(job.name.id), job.name, f"result={logs.RELEASED}")
-            release(self._context, job.name, "stopped with its worker")
-            return True
+        reason = job.reason if job.was_ended else None
+        verdict = Verdict(Fate.RELEASED, job.token)
         if reason in ("timeout", "max-log"):
             result = TIMEOUT if reason == "timeout" else Result.signal(signal.SIGTERM)
-            why = reason_of(job.cap) if job.cap is not None and reason == "max-log" else ""
-            _note_end(self._layout.log(job.name.id), job.name, logs.format_outcome(result), why)
-            self._finish(job.name, job.body, Verdict(Fate.ENDED, result=result))
-            return True
-        verdict = self._examine(job.name)
+            verdict = Verdict(Fate.ENDED, job.token, result=result)
+        elif reason != logs.ENDING_RELEASE:
+            verdict = self._conclude(job.name)
         if verdict.fate is Fate.UNCLEAR:
             return False
-        if verdict.fate is not Fate.ENDED:  # its log is gone
+        if verdict.fate is Fate.NEVER_STARTED:  # its log is gone
             verdict = Verdict(Fate.ENDED, job.token, result=LOST)
-        self._settle(job.name, job.body, verdict)
+        why = reason_of(job.cap) if job.cap is not None and reason == "max-log" else ""
+        self._settle(job.name, job.body, verdict, why=why)
         return True
 
-    def _settle(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
-        if verdict.result != LOST:
-            self._finish(name, body, verdict)
-        elif _has_left(verdict.token):  # what must not meet the next attempt
-            self._terminate(_Job(name, body, verdict.token, reason="lost", verdict=verdict))
+    def _settle(
+        self, name: RunningName, body: Body | None, verdict: Verdict, *, is_ours: bool = False, why: str = ""
+    ) -> None:
+        """Settle an attempt that is over, once what it has left is gone, which must not meet the next one."""
+        if not verdict.is_recorded and _has_left(verdict.token, is_ours=is_ours):
+            self._clear(_Job(name, body, verdict.token, verdict=verdict), is_ours=is_ours)
         else:
-            self._settle_lost(name, body, verdict)
+            self._close(name, body, verdict, why)
 
-    def _settle_lost(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
-        _note_end(self._layout.log(name.id), name, logs.format_outcome(LOST))
-        self._finish(name, body, verdict)
-
-    def _finish(self, name: RunningName, body: Body | None, verdict: Verdict) -> None:
+    def _close(self, name: RunningName, body: Body | None, verdict: Verdict, why: str = "") -> None:
+        """Put its end on record, if it is not, and settle it."""
+        result = verdict.result or LOST
+        is_released = verdict.fate is Fate.RELEASED
+        if not verdict.is_recorded:
+            self._note_end(name, f"result={logs.RELEASED}" if is_released else logs.format_outcome(result), why)
+        if is_released:
+            release(self._context, name, "stopped with its worker")
+            return
         ended_at = verdict.ended_at or self._context.now()
         duration = max(0.0, (ended_at - name.started_at).total_seconds())
-        finish(self._context, name, body, verdict.result or LOST, duration)
+        finish(self._context, name, body, result, duration)
+
+    def _note_end(self, name: RunningName, outcome: str, reason: str = "") -> None:
+        """Write the end line of an attempt that is over, unless its job was settled and the next attempt has begun.
+
+        It is written under the attempt's lock, which is free but for what the attempt may have left behind.
+        """
+        with suppress(OSError):
+            log = logs.open_existing(self._layout.log(name.id))
+            try:
+                lease.lock_attempt(log, name.started_at)
+                if logs.is_last_attempt(log, name):
+                    logs.append_end(log, name, outcome, reason)
+            finally:
+                os.close(log)
 
 
 def _open_process(pid: int, token: str) -> int | None:
@@ -267,7 +322,7 @@ def _open_process(pid: int, token: str) -> int | None:
     except (OSError, AttributeError):
         return None
     with suppress(OSError):
-        if processes.carries_token(pid, token):
+        if rescue.is_shell(pid, token):
             return descriptor
     os.close(descriptor)
     return None
@@ -280,19 +335,9 @@ def _has_ended(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _has_left(token: str) -> bool:
+def _has_left(token: str, *, is_ours: bool) -> bool:
     """Whether processes of an attempt may live."""
     try:
-        return bool(processes.find(token))
+        return bool(processes.find(token, is_ours=is_ours))
     except OSError:  # out of descriptors: not known
         return True
-
-
-def _note_end(path: str, name: RunningName, outcome: str, reason: str = "") -> None:
-    """Write an end line into the log of a job that this worker did not start."""
-    with suppress(OSError):
-        log = logs.open_log(path)
-        try:
-            logs.append_end(log, name, outcome, reason)
-        finally:
-            os.close(log)

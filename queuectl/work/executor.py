@@ -28,10 +28,11 @@ from functools import lru_cache
 
 from queuectl.core.body import Body
 from queuectl.core.names import RunningName
-from queuectl.core.result import SUCCESS, TIMEOUT, Result
+from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool import logs, processes
 from queuectl.spool.caps import LogCap, Step
 from queuectl.spool.claims import Claim
+from queuectl.spool.ending import end_attempt
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
@@ -63,19 +64,24 @@ class Execution:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_over: bool = False
     _ender: threading.Thread | None = None
-    _was_alive: bool = False  # its shell, when it was to be ended
+    _was_ended: bool = False  # and did not end by itself before that
 
     def stop(self, reason: str, grace: float) -> None:
-        """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts."""
+        """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts.
+
+        Where its end was on record it may be asked again: a canceller that died may have left its shell stopped.
+        """
         with self._lock:
-            if self._is_over or self._ender is not None or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
+            is_ending = self._ender is not None and (self._ender.is_alive() or self._was_ended)
+            if self._is_over or is_ending or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
                 return
-            ender = threading.Thread(target=self._end, args=(grace,), name="end", daemon=True)
+            ender = threading.Thread(target=self._end, args=(reason, grace), name="end", daemon=True)
             ender.start()
             self.reason, self._ender = reason, ender
 
-    def _end(self, grace: float) -> None:
-        self._was_alive = processes.terminate(self.claim.token, self.pid, grace)
+    def _end(self, reason: str, grace: float) -> None:
+        claim = self.claim
+        self._was_ended = end_attempt(claim.log, claim.name, claim.token, self.pid, reason, grace)
 
     def check_log(self, now: float) -> Step:
         """Enforce the limit of its output, if it has one and is still under way."""
@@ -91,10 +97,12 @@ class Execution:
             self._is_over = True
         if self._ender is not None:
             self._ender.join()  # before the pid is freed: it names the process group to end
-            if not self._was_alive:
-                self.reason = None  # its shell had ended by itself
+            if not self._was_ended:
+                self.reason = None  # it had ended by itself
         _, status = os.waitpid(self.pid, 0)
         result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
+        if self.reason is None and os.WIFSIGNALED(status):
+            result = self._result_on_record() or result
         if self._ender is None and result.kind == "signal":
             # A shell that was killed may have left its command running, which must not meet the next attempt.
             # SIGTERM was most likely meant for all of them, by a cancel or a kill: it is not sent twice.
@@ -102,6 +110,14 @@ class Execution:
         if self.reason == "max-log" and result.is_success:
             return Result.signal(signal.SIGTERM)  # that it took well
         return TIMEOUT if self.reason == "timeout" else result
+
+    def _result_on_record(self) -> Result | None:
+        """What the shell has written of its end, if it was killed after that."""
+        try:
+            attempt = logs.find_attempt(self.claim.log, self.claim.name)
+        except OSError:
+            return None
+        return attempt.result if attempt is not None and attempt.has_ended_itself else None
 
     def _result_of(self, code: int) -> Result:
         if code < 0:
@@ -165,12 +181,20 @@ def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:
     if logs.ends_with(claim.log, logs.format_end(claim.name, outcome) + "\n"):
         return
     attempt = logs.find_attempt(claim.log, claim.name)
-    if attempt is not None and attempt.result is not None and logs.format_outcome(attempt.result) == outcome:
+    if attempt is not None and attempt.is_over and attempt.result and logs.format_outcome(attempt.result) == outcome:
         return
     size = os.fstat(claim.log).st_size - (attempt.output_at if attempt else claim.offset)
     if attempt is None:
         logs.append_start(claim.log, claim.name, pid)
     logs.append_end(claim.log, claim.name, f"{outcome} bytes={max(0, size)}", reason)
+
+
+def record_last_word(claim: Claim) -> None:
+    """Put on record that an attempt is over whose job was cancelled, if its shell had a last word: by now nothing of it
+    is left but what holds its lock without being one of its processes."""
+    attempt = logs.find_attempt(claim.log, claim.name)
+    if attempt is not None and not attempt.is_over:
+        logs.append_end(claim.log, claim.name, logs.format_outcome(CANCELLED))
 
 
 def _prelude(name: RunningName, body: Body, is_wrapped: bool) -> str:

@@ -53,8 +53,8 @@ class Context:
         return uid == self.own_uid or trust.is_allowed(self.spool.layout, uid, self.settings.allow_users or "")
 
 
-def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> None:
-    """Settle an attempt that has ended, by its result, and say what comes next."""
+def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> bool:
+    """Settle an attempt that has ended, by its result, and say what comes next; False if it was settled by others."""
     word = str(result)
     took = f"{word} in {format_seconds(duration)}"
     if result == SUCCESS:
@@ -63,13 +63,14 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         move, event, text = _fail(context, name, body, result, duration, took)
     settled = _patiently(claims.settle, context, name, move)
     if settled is None:
-        return
+        return True
     facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
     if not settled:
         context.report.event("gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts)
-        return
+        return False
     context.report.event(event, name.id, text, **facts)
     context.hooks.tell("retry" if event == "lost" else event, move.state, move.name, **facts)
+    return True
 
 
 def _fail(

@@ -22,8 +22,9 @@ from queuectl.core.text import format_instant
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool import claims, files, logs, pause
 from queuectl.spool.caps import LogCap, Step
-from queuectl.spool.claims import Claim, RefusedError
-from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end
+from queuectl.spool.claims import Claim, RefusedError, StillRunningError
+from queuectl.spool.ending import end_disowned
+from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import Context, finish, reason_of, release, tell_passed, tell_refused
 
@@ -70,6 +71,7 @@ class Slots:
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule()
         self._executions: dict[Execution, float | None] = {}  # with the deadline, in monotonic seconds
+        self._ending: set[RunningName] = set()  # attempts that are being ended whose files have left them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
         self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
 
@@ -290,6 +292,8 @@ class Slots:
         except (NotJsonError, PermissionError):
             self.suspects.append(str(name))  # still being written, in place, under a canonical name
             self._wake()
+        except StillRunningError as error:
+            self._end_others(error.attempts)
         except RefusedError as error:
             report.event("refused", error.id, f"pending/{name} is no job: {error.why}", file=str(name))
             tell_refused(self.context, error.id)
@@ -309,11 +313,31 @@ class Slots:
                 return None
         return claim
 
+    def _end_others(self, attempts: Iterable[RunningName]) -> None:
+        """End attempts of a job whose file has left them, which keep it from starting, in a thread: no slot waits."""
+        for name in attempts:
+            text = f"waits until attempt {name.attempt}, which {name.worker} started, has ended"
+            self.context.report.once(f"waits {name}", "waits", f"{name.id} {text}")
+            with self._lock:
+                is_ending = name in self._ending
+                self._ending.add(name)
+            if is_ending:
+                continue
+            threading.Thread(target=self._end_other, args=(name,), name="end", daemon=True).start()
+
+    def _end_other(self, name: RunningName) -> None:
+        try:
+            with suppress(OSError):  # out of descriptors, say: it is looked at again when the job is claimed again
+                end_disowned(self.layout, name, self.context.settings.grace)
+        finally:
+            with self._lock:
+                self._ending.discard(name)
+
     def _give_back(self, claim: Claim, name: PendingName) -> None:
         """Undo a claim, and keep its job in mind."""
         self._looked_at = float("-inf")
+        os.close(claim.log)  # first, or the next claim would find this one
         release(self.context, claim.name, "the queue is paused", claim.run_at)
-        os.close(claim.log)
         self.offer([str(name)])
 
     def _hold_on(self) -> None:
@@ -331,15 +355,15 @@ class Slots:
             self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
         try:
-            try:
-                run = self._executor.start(claim)
-                most = body.max_log if body.max_log is not None else settings.max_log
-                if most is not None:
-                    kills = (body.on_max_log or settings.on_max_log) is OnMaxLog.KILL
-                    run.cap = LogCap(most, kills, claim.offset, begun)
-            except OSError as error:
-                self._settle_unstarted(claim, error)
-                return
+            run = self._executor.start(claim)
+        except OSError as error:
+            self._settle_unstarted(claim, error)
+            return
+        try:
+            most = body.max_log if body.max_log is not None else settings.max_log
+            if most is not None:
+                kills = (body.on_max_log or settings.on_max_log) is OnMaxLog.KILL
+                run.cap = LogCap(most, kills, claim.offset, begun)
             timeout = body.timeout if body.timeout is not None else settings.timeout
             self._watch(run, None if timeout is None else begun + timeout)
             result = run.wait(settings.grace)
@@ -378,15 +402,19 @@ class Slots:
             pass  # a full disk: the name will tell the result
         if run.reason == "release":
             release(self.context, name, "stopped with its worker", run.claim.run_at)
-        else:
-            finish(self.context, name, run.claim.body, result, duration)
+        elif not finish(self.context, name, run.claim.body, result, duration):
+            with suppress(OSError):
+                record_last_word(run.claim)
 
     def _settle_unstarted(self, claim: Claim, error: OSError) -> None:
         """The command could not be started: the job's fault if it is too large, else the machine's."""
-        if error.errno in (errno.E2BIG, errno.EINVAL, errno.ENOEXEC):
-            result = Result.exit(CANNOT_RUN)
+        is_its_fault = error.errno in (errno.E2BIG, errno.EINVAL, errno.ENOEXEC)
+        result = Result.exit(CANNOT_RUN)
+        if is_its_fault:
             with suppress(OSError):
                 record_end(claim, os.getpid(), logs.format_outcome(result), f"cannot be run: {error.strerror}")
+        os.close(claim.log)  # first, or the next claim would find this one
+        if is_its_fault:
             finish(self.context, claim.name, claim.body, result, 0.0)
             return
         release(self.context, claim.name, f"cannot start a process: {error.strerror}", claim.run_at)

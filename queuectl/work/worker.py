@@ -290,6 +290,7 @@ class Worker:
         """Take in what the bell and the slots told."""
         drops: list[str] = []
         offers: list[str] = []
+        must_end = False
         while self._slots.suspects:
             drops.append(self._slots.suspects.popleft())
         while self._rung:
@@ -299,6 +300,8 @@ class Worker:
                 self._slots.must_list = True
             elif path == self.layout.config:
                 self._reload_settings()
+            elif path == self.layout.bell:
+                must_end = True
             elif directory != self.layout.pending or is_ignored(name):
                 continue
             elif PendingName.parse(name) is None or name in self._dropbox:
@@ -307,6 +310,8 @@ class Worker:
                 offers.append(name)
         self._slots.offer(offers)
         self._adopt_drops(drops)
+        if must_end:
+            self._end_disowned()
 
     def _adopt_drops(self, names: list[str]) -> None:
         """Adopt in batches, so that of files that lie there together the most urgent starts first."""
@@ -329,14 +334,18 @@ class Worker:
             if self._slots.must_list or self._may_have_changed():
                 drops = self._list_pending()
             self._rescue()
-            self._slots.end_disowned()
-            self._adopted.end_disowned()
+            self._end_disowned()
             self._tidy.tidy()
         except FileNotFoundError as error:
             raise SpoolError(f"the spool {self.layout.root} is gone", f"{error.filename} does not exist") from error
         self._listed_at = time.monotonic()
         self._listing_took = self._listed_at - begun
         self._adopt_drops(drops)
+
+    def _end_disowned(self) -> None:
+        """End the jobs whose files somebody has taken out of running/: that has settled them."""
+        self._slots.end_disowned()
+        self._adopted.end_disowned()
 
     def _may_have_changed(self) -> bool:
         """Whether a name may have come to pending/ or gone since it was listed, as its own mtime tells.

@@ -95,11 +95,11 @@ def read_log(layout: Layout, id: str) -> str:
 
 
 @contextmanager
-def locked_log(layout: Layout, id: str) -> Iterator[int]:
-    """The log of a job, created if need be and locked as a living process of the job locks it."""
+def locked_log(layout: Layout, id: str, at: datetime = NOW) -> Iterator[int]:
+    """The log of a job, created if need be and locked as a living process locks it of the attempt claimed then."""
     log = logs.open_log(layout.log(id))
     try:
-        assert lease.try_lock(log)
+        assert lease.lock_attempt(log, at)
         yield log
     finally:
         os.close(log)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,15 +16,15 @@ from queuectl import Spool, SpoolError
 from queuectl.core import lifecycle
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import SUCCESS, State
-from queuectl.errors import NotJsonError
+from queuectl.errors import NotJsonError, WaitTimeoutError
 from queuectl.spool import claims, clock, files, lease, logs
 from queuectl.spool.layout import Layout
 from tests.spool.given import NOW, WORKER, locked_log, parsed, pending_name, put, read_log, run_at_once, running_name
 from tests.support import names
 
 
-def claim(layout: Layout, path: Path | PendingName, worker: str = WORKER) -> claims.Claim | None:
-    return claims.claim(layout, parsed(path.name) if isinstance(path, Path) else path, worker, lambda: NOW)
+def claim(layout: Layout, path: Path | PendingName, worker: str = WORKER, now: datetime = NOW) -> claims.Claim | None:
+    return claims.claim(layout, parsed(path.name) if isinstance(path, Path) else path, worker, lambda: now)
 
 
 def taken(layout: Layout, path: Path | PendingName, worker: str = WORKER) -> claims.Claim:
@@ -39,9 +39,9 @@ def test_a_claim_takes_the_job(layout: Layout) -> None:
     assert names(Path(layout.running)) == ["20261124T034300.000Z-005-3-web1.4242.k7f3-x.json"]
     assert names(Path(layout.pending)) == []
     assert (held.body.command, held.name.attempt) == ("echo hi", 3)
-    assert lease.is_locked(layout.log("x"))
+    assert lease.is_in_use(layout.log("x"))
     os.close(held.log)
-    assert not lease.is_locked(layout.log("x"))
+    assert not lease.is_in_use(layout.log("x"))
 
 
 def test_no_claim_of_what_is_not_there(layout: Layout) -> None:
@@ -205,8 +205,12 @@ def test_a_leftover_of_an_earlier_attempt_is_no_obstacle(layout: Layout) -> None
         logs.append_end(log, running_name("x"), "exit=1")
         daemon = subprocess.Popen(["sleep", "300"], pass_fds=[log])
     try:
-        assert lease.is_locked(layout.log("x"))
-        assert taken(layout, put(layout, pending_name("x", attempts=1))).name.attempt == 2
+        assert lease.is_in_use(layout.log("x"))
+        held = claim(layout, put(layout, pending_name("x", attempts=1)), now=NOW + timedelta(seconds=1))
+        assert held is not None
+        assert held.name.attempt == 2
+        assert lease.is_attempt_held(layout.log("x"), held.name.started_at)
+        os.close(held.log)
     finally:
         daemon.kill()
         daemon.wait()
@@ -214,11 +218,54 @@ def test_a_leftover_of_an_earlier_attempt_is_no_obstacle(layout: Layout) -> None
 
 def test_a_job_that_still_runs_is_not_started_again(layout: Layout) -> None:
     """A running job's file moved back to pending by hand has to wait until that attempt is over."""
+    later = NOW + timedelta(seconds=1)
+    with locked_log(layout, "x") as log:
+        assert claim(layout, put(layout, pending_name("x")), now=later) is None  # about to begin, and named by nothing
+        logs.append_start(log, running_name("x"), 1)
+        with pytest.raises(claims.StillRunningError) as caught:
+            claim(layout, Path(layout.pending, *names(Path(layout.pending))), now=later)
+    assert caught.value.attempts == [running_name("x")]
+    assert names(Path(layout.running)) == []
+    assert names(Path(layout.pending)) == ["010-20261124T034303.000Z-0-x.json"]
+
+
+def test_no_attempt_starts_without_its_lock(layout: Layout) -> None:
+    """A claim of the very time of another (the clock was set back), or of a log that is being deleted, goes back."""
+    path = put(layout, pending_name("x"))
+    with locked_log(layout, "x"):
+        assert claim(layout, path) is None
+    log = logs.open_log(layout.log("x"))
+    assert lease.lock_whole(log)
+    path = Path(layout.pending, *names(Path(layout.pending)))
+    assert claim(layout, path) is None
+    os.close(log)
+    assert (names(Path(layout.running)), len(names(Path(layout.pending)))) == ([], 1)
+
+
+def test_an_attempt_of_the_same_time_is_not_taken_for_this_one(layout: Layout) -> None:
+    """When the clock was set back to the millisecond of an attempt that has ended, its end is not that of the next."""
     with locked_log(layout, "x") as log:
         logs.append_start(log, running_name("x"), 1)
+        logs.append_end(log, running_name("x"), "exit=0")
+    assert claim(layout, put(layout, pending_name("x"))) is None
+    (name,) = names(Path(layout.pending))
+    held = claim(layout, Path(layout.pending, name), now=NOW + timedelta(milliseconds=1))
+    assert held is not None
+    os.close(held.log)
+
+
+def test_a_log_that_goes_under_the_claim_is_not_used(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock on a log that was deleted after it was opened would be seen by nobody: the job goes back."""
+    real = lease.lock_attempt
+
+    def delete_first(log: int, at: datetime) -> bool:
+        os.unlink(layout.log("x"))
+        return real(log, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "lock_attempt", delete_first)
         assert claim(layout, put(layout, pending_name("x"))) is None
-    assert names(Path(layout.running)) == []
-    assert names(Path(layout.pending)) == ["010-20261124T034302.000Z-0-x.json"]
+    assert (names(Path(layout.running)), len(names(Path(layout.pending)))) == ([], 1)
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
@@ -264,7 +311,8 @@ def test_a_settle_that_fails_may_be_tried_again(layout: Layout, monkeypatch: pyt
 def test_whoever_moves_the_file_has_settled_it(spool: Spool, layout: Layout) -> None:
     """A worker whose job was cancelled from elsewhere learns that it is settled, and puts nothing back."""
     held = taken(layout, put(layout, pending_name("x")))
-    spool.cancel("x", grace=0)
+    with pytest.raises(WaitTimeoutError, match="not known yet"):  # as that worker holds the lock of its attempt
+        spool.cancel("x", grace=0)
     assert not claims.settle(layout, held.name, lifecycle.succeed(held.name, SUCCESS, 0.5, NOW))
     assert not claims.release(layout, held.name, held.run_at)
     assert (names(Path(layout.pending)), names(Path(layout.root, "done"))) == ([], [])

@@ -48,6 +48,11 @@ def locks_that_do_not_exclude(layout: Layout, patch: pytest.MonkeyPatch) -> str:
     return "locks"
 
 
+def no_locks_of_open_files(layout: Layout, patch: pytest.MonkeyPatch) -> str:
+    patch.setattr(fcntl, "fcntl", refuse)
+    return "attempt locks"
+
+
 def no_directory_fsync(layout: Layout, patch: pytest.MonkeyPatch) -> str:
     patch.setattr(files, "sync_directory", refuse)
     return "durability"
@@ -84,6 +89,7 @@ def a_clock_set_back(layout: Layout, patch: pytest.MonkeyPatch) -> str:
     [
         (no_locks, Health.BAD),
         (locks_that_do_not_exclude, Health.BAD),
+        (no_locks_of_open_files, Health.BAD),
         (no_directory_fsync, Health.BAD),
         (a_rename_that_replaces, Health.WARN),
         (no_inotify, Health.WARN),

@@ -35,7 +35,7 @@ def adopt(layout: Layout, path: Path) -> PendingName:
     name = drops.adopt(layout, path.name, NOW)
     assert name is not None
     assert names(Path(layout.pending)) == [str(name)]
-    assert not lease.is_locked(layout.log(name.id))
+    assert not lease.is_in_use(layout.log(name.id))
     return name
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,16 +19,17 @@ import portalocker
 import pytest
 
 from queuectl.core.names import parse_worker
-from queuectl.spool import files, lease
+from queuectl.spool import files, lease, logs
 from queuectl.spool.layout import Layout
-from tests.spool.given import NOW, PROCESSES, locked_log
+from tests.spool.given import NOW, PROCESSES, locked_log, running_name
 from tests.support import environment, names, wait_for
 
 HOLDER = """
 import os, subprocess, sys, time
+from datetime import datetime
 from queuectl.spool import lease, logs
 fd = logs.open_log(sys.argv[1])
-assert lease.try_lock(fd)
+assert lease.lock_attempt(fd, datetime.fromisoformat("2026-11-24T03:43:00+00:00"))
 child = subprocess.Popen(["sleep", "300"], pass_fds=[fd]) if sys.argv[2] == "child" else None
 print(child.pid if child else 0, flush=True)
 time.sleep(300)
@@ -62,12 +63,12 @@ def end(pid: int) -> None:
 def test_the_lock_dies_with_its_process(layout: Layout) -> None:
     """A log is locked for as long as the process lives that locked it, and not an instant longer than kill -9."""
     path = layout.log("x")
-    assert not lease.is_locked(path)
+    assert not lease.is_in_use(path)
     with holder(path) as (process, _):
-        assert lease.is_locked(path)
+        assert lease.is_in_use(path)
         process.kill()
         process.wait()
-        assert not lease.is_locked(path)
+        assert not lease.is_in_use(path)
 
 
 def test_a_child_keeps_the_lock(layout: Layout) -> None:
@@ -76,9 +77,9 @@ def test_a_child_keeps_the_lock(layout: Layout) -> None:
     with holder(path, "child") as (process, pid):
         process.kill()
         process.wait()
-        assert lease.is_locked(path)
+        assert lease.is_in_use(path)
         end(pid)
-        wait_for(lambda: not lease.is_locked(path), "the end of the lock")
+        wait_for(lambda: not lease.is_in_use(path), "the end of the lock")
 
 
 def test_closing_a_copy_keeps_the_childs_lock(layout: Layout) -> None:
@@ -87,22 +88,83 @@ def test_closing_a_copy_keeps_the_childs_lock(layout: Layout) -> None:
     with locked_log(layout, "x") as log:
         child = subprocess.Popen(["sleep", "300"], pass_fds=[log])
     try:
-        assert lease.is_locked(path)
+        assert lease.is_in_use(path)
     finally:
         child.kill()
         child.wait()
-    assert not lease.is_locked(path)
+    assert not lease.is_in_use(path)
 
 
 def test_one_holds_the_lock(layout: Layout) -> None:
     """A second descriptor cannot have the lock, and asking does not take it away."""
     with locked_log(layout, "x"):
         second = os.open(layout.log("x"), os.O_RDWR)
-        assert not lease.try_lock(second)
-        assert lease.is_locked(layout.log("x"))
-        assert lease.is_locked(layout.log("x"))
+        assert not lease.lock_attempt(second, NOW)
+        assert not lease.lock_whole(second)
+        assert lease.is_in_use(layout.log("x"))
+        assert lease.is_in_use(layout.log("x"))
         os.close(second)
-    assert not lease.is_locked(layout.log("x"))
+    assert not lease.is_in_use(layout.log("x"))
+
+
+def test_each_attempt_has_a_lock_of_its_own(layout: Layout) -> None:
+    """What an attempt has left holds its own lock, and no other; the id has one besides."""
+    path, later = layout.log("x"), NOW + timedelta(milliseconds=1)
+    with locked_log(layout, "x") as first, locked_log(layout, "x", later) as second:
+        assert lease.lock_id(second)
+        assert lease.is_attempt_held(path, NOW)
+        assert lease.is_attempt_held(path, later)
+        assert not lease.is_attempt_held(path, NOW - timedelta(milliseconds=1))
+        assert not lease.is_attempt_held(path, NOW + timedelta(milliseconds=2))
+        assert lease.running_attempts(first) == [later]
+        assert lease.running_attempts(second) == [NOW]
+        assert not lease.lock_id(first)
+    assert not lease.is_in_use(path)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 7])
+def test_every_attempt_that_runs_is_found(layout: Layout, number: int) -> None:
+    """However many attempts hold their locks, those are found whose end is not on record."""
+    times = [NOW + timedelta(milliseconds=100 * index) for index in range(number)]
+    with ExitStack() as stack:
+        for index, at in enumerate(times):
+            log = stack.enter_context(locked_log(layout, "x", at))
+            name = running_name("x")._replace(started_at=at)
+            logs.append_start(log, name, 1)
+            if index % 2:
+                logs.append_end(log, name, "exit=1")
+        own = stack.enter_context(locked_log(layout, "x", NOW - timedelta(days=1)))
+        assert sorted(lease.running_attempts(own)) == times[::2]
+        assert lease.may_be_running(own) == bool(times)
+        assert lease.is_running(layout.log("x"))
+
+
+def test_an_attempt_of_an_older_version_is_seen(layout: Layout) -> None:
+    """Versions before 0.2 lock the whole log with flock: their attempts are not taken for dead."""
+    log = logs.open_log(layout.log("x"))
+    logs.append_start(log, running_name("x"), 1)
+    other = logs.open_log(layout.log("x"))
+    fcntl.flock(log, fcntl.LOCK_EX)
+    try:
+        assert lease.is_attempt_held(layout.log("x"), NOW)
+        assert lease.may_be_running(other)
+        assert not lease.lock_whole(other)
+        logs.append_end(log, running_name("x"), "exit=1")
+        assert not lease.may_be_running(other)
+    finally:
+        os.close(log)
+        os.close(other)
+
+
+def _is_flocked(path: str) -> bool:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def test_asking_does_not_disturb_those_who_ask(layout: Layout) -> None:
@@ -110,7 +172,7 @@ def test_asking_does_not_disturb_those_who_ask(layout: Layout) -> None:
     path = layout.log("x")
     Path(path).touch()
     told: list[bool] = []
-    askers = [threading.Thread(target=lambda: told.extend(lease.is_locked(path) for _ in range(300))) for _ in range(4)]
+    askers = [threading.Thread(target=lambda: told.extend(lease.is_in_use(path) for _ in range(300))) for _ in range(4)]
     for asker in askers:
         asker.start()
     for asker in askers:
@@ -123,7 +185,7 @@ def test_nothing_to_lock(layout: Layout, kind: str) -> None:
     """A log that is missing, or is a link, is not locked."""
     if kind == "link":
         os.symlink("/dev/null", layout.log("x"))
-    assert not lease.is_locked(layout.log("x"))
+    assert not lease.is_in_use(layout.log("x"))
 
 
 def test_a_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +195,7 @@ def test_a_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytes
 
     def publish(source: str, target: str) -> None:
         assert names(Path(layout.workers)) == []
-        assert lease.is_locked(source)
+        assert _is_flocked(source)
         assert Path(source).read_text().endswith("}\n")
         published.append(target)
         real(source, target)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from queuectl import Result, SpoolError
 from queuectl.core.names import RunningName
-from queuectl.core.result import LOST, TIMEOUT
+from queuectl.core.result import CANCELLED, LOST, TIMEOUT
 from queuectl.spool import logs
 from tests.spool.given import NOW, WORKER, running_name
 
@@ -137,6 +137,52 @@ def test_the_last_line(log: int, content: bytes, event: str) -> None:
     assert logs.last_line(log)[0] == event
 
 
+def test_an_ending_decides_what_the_shell_says_afterwards(log: int) -> None:
+    """What a shell writes after its attempt began to be ended is not its own end; what it wrote before is."""
+    logs.append_start(log, NAME, 77)
+    os.write(log, b"half a line")
+    logs.append_ending(log, NAME, "timeout")
+    attempt = logs.find_attempt(log, NAME)
+    assert attempt == logs.Attempt(len(START), WORKER, 77, TIMEOUT, ending="timeout")
+    logs.append_end(log, NAME, "exit=0")
+    assert logs.find_attempt(log, NAME) == attempt
+    assert not logs.has_end(log, NAME.started_at)
+    logs.append_end(log, NAME, "result=timeout bytes=3")
+    assert logs.find_attempt(log, NAME) == attempt._replace(is_over=True)
+    assert logs.has_end(log, NAME.started_at)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "result"),
+    [
+        ("timeout", "exit=3", TIMEOUT),
+        ("cancelled", "exit=0", CANCELLED),
+        ("max-log", "exit=0", Result.signal(15)),
+        ("max-log", "exit=3", Result.exit(3)),
+        ("release", "exit=0", None),
+    ],
+)
+def test_the_result_of_what_was_ended(log: int, reason: str, said: str, result: Result | None) -> None:
+    """An attempt that was ended has the result of that, whatever its shell says in its grace."""
+    logs.append_start(log, NAME, 77)
+    logs.append_ending(log, NAME, reason)
+    logs.append_end(log, NAME, said)
+    attempt = logs.find_attempt(log, NAME)
+    assert attempt is not None
+    assert (attempt.result, attempt.ending, attempt.is_released) == (result, reason, reason == "release")
+
+
+def test_an_end_before_an_ending_is_its_own(log: int) -> None:
+    """Who ends an attempt that has just ended by itself changes nothing of its result."""
+    logs.append_start(log, NAME, 77)
+    logs.append_end(log, NAME, "exit=0")
+    logs.append_ending(log, NAME, "cancelled")
+    attempt = logs.find_attempt(log, NAME)
+    assert attempt is not None
+    assert (attempt.result, attempt.has_ended_itself) == (Result.exit(0), True)
+    assert logs.has_end(log, NAME.started_at)
+
+
 def test_an_open_attempt(log: int) -> None:
     """An attempt is open from its start line to its end line."""
     assert not logs.is_last_attempt_open(log)
@@ -152,7 +198,7 @@ def test_an_open_attempt(log: int) -> None:
 def test_find_attempt(log: int, output: bytes) -> None:
     """An attempt is found with its pid, its result and where its output begins, however long that is."""
     attempt = find(log, START + output + END)
-    assert attempt == logs.Attempt(len(START), WORKER, 77, Result.exit(3))
+    assert attempt == logs.Attempt(len(START), WORKER, 77, Result.exit(3), is_over=True)
     assert find(log, START + output) == logs.Attempt(len(START), WORKER, 77, None)
     assert find(log, output) is None
 
@@ -174,7 +220,7 @@ def test_find_attempt_among_others(log: int, other: RunningName, filler: bytes) 
     content = fake + filler + b"\n" + START + fake + filler + b"\n"
     expected = logs.Attempt(start + len(START), WORKER, 77, None)
     assert find(log, content + fake) == expected
-    ended = logs.Attempt(start + len(START), WORKER, 77, Result.exit(3))
+    ended = logs.Attempt(start + len(START), WORKER, 77, Result.exit(3), is_over=True)
     assert find(log, content + END + fake + filler) == ended
     assert find(log, fake + filler) is None
 

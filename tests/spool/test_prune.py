@@ -211,7 +211,7 @@ def test_the_id_cannot_be_taken_while_its_log_goes(spool: Spool, monkeypatch: py
         removed = remove(path)
         if path.endswith(".json"):
             log = logs.open_log(spool.layout.log("x"))
-            seen.append(lease.try_lock(log))
+            seen.append(lease.lock_id(log))
             os.close(log)
         return removed
 

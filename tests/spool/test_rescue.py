@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def test_an_end_line_tells_the_result(layout: Layout, orphans: Orphans, then: st
     assert verdict.result == result
     assert verdict.ended_at is not None
     assert verdict.ended_at >= name.started_at
-    assert lease.is_locked(layout.log("x")) == ("&" in then)
+    assert lease.is_in_use(layout.log("x")) == ("&" in then)
 
 
 def test_a_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) -> None:
@@ -148,34 +148,40 @@ def test_a_pid_alone_is_never_trusted(layout: Layout) -> None:
     assert (verdict.fate, verdict.result) == (Fate.ENDED, LOST)
 
 
-def test_a_lock_of_another_pid_namespace_is_unclear(layout: Layout) -> None:
-    """While a job is locked by processes of a container that cannot be seen from here, nothing is decided."""
+def test_a_held_lock_means_alive(layout: Layout) -> None:
+    """While its lock is held by processes that cannot be seen from here, as in another container, nothing is decided,
+    whatever is known of its worker."""
     name = running_name("x")
     put(layout, name, state=State.RUNNING)
-    Path(layout.worker(name.worker)).write_text('{"pid_namespace": 1}')
     with locked_log(layout, "x") as log:
+        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
         logs.append_start(log, name, 1)
         assert rescue.examine(layout, name).fate is Fate.UNCLEAR
         logs.append_end(log, name, "exit=0")
         assert rescue.examine(layout, name).fate is Fate.ENDED
 
 
-def test_a_shell_about_to_speak_is_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell that was made an instant before its worker died is not taken for one that never started."""
-    name = running_name("x")
-    put(layout, name, state=State.RUNNING)
-    real = lease.is_locked
-    looks: list[str] = []
-    with locked_log(layout, "x") as log:
+def test_a_shell_of_another_pid_namespace_is_not_adopted(
+    layout: Layout, orphans: Orphans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that sees the processes of a container under other numbers leaves them alone."""
+    name = orphans.make()
+    monkeypatch.setattr(processes, "pid_namespace", lambda: 1)
+    assert rescue.examine(layout, name).fate is Fate.UNCLEAR
 
-        def speak_at_the_third_look(path: str) -> bool:
-            looks.append(path)
-            if len(looks) == 3:
-                logs.append_start(log, name, 1)
-            return real(path)
 
-        monkeypatch.setattr(lease, "is_locked", speak_at_the_third_look)
-        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+def test_what_a_killed_shell_has_left_is_no_shell(layout: Layout, orphans: Orphans) -> None:
+    """Processes that hold the lock and carry the token, without their shell, are to be ended before a verdict."""
+    name = orphans.make("echo last; sleep 300")
+    pid = orphans.shell_of(name)
+    orphans.release()
+    wait_for(lambda: "last" in Path(layout.log("x")).read_text().splitlines(), "the last command")
+    wait_for(lambda: len(processes.find(processes.token_of(name, name.worker))) == 2, "its process")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: rescue.examine(layout, name).fate is Fate.HEADLESS, "the end of the shell")
+    processes.terminate(processes.token_of(name, name.worker), None, 0, is_ours=True)
+    verdict = rescue.examine(layout, name)
+    assert (verdict.fate, verdict.result) == (Fate.ENDED, LOST)
 
 
 def test_a_shell_that_ends_between_two_looks(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +197,8 @@ def test_a_shell_that_ends_between_two_looks(layout: Layout, monkeypatch: pytest
             return real(pid, token)
 
         monkeypatch.setattr(processes, "carries_token", end_meanwhile)
-        assert rescue.examine(layout, name).result == Result.exit(0)
+        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+    assert rescue.examine(layout, name).result == Result.exit(0)
 
 
 # --- who is an orphan
@@ -279,7 +286,7 @@ def test_nothing_is_concluded_from_what_cannot_be_read(
             refuse(path)
         return io.open(path, *arguments, **keywords)  # noqa: UP020 - the one that is not replaced
 
-    if what in ("lock", "processes"):  # looked at only where no start line tells of a shell
+    if what in ("lock", "processes"):  # looked at only where no start line says of a shell
         Path(layout.log("x")).write_text("")
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", open_file)
@@ -308,11 +315,11 @@ def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(
 # --- no start line
 
 
-def test_a_shell_that_has_not_executed_yet_is_waited_for(layout: Layout) -> None:
-    """A lock that outlives its worker, held by a process without any token, may be a shell about to begin."""
+def test_a_shell_that_is_slow_to_speak_is_waited_for(layout: Layout) -> None:
+    """A lock that outlives its worker may be held by a shell that is about to begin, however long that takes."""
     name = running_name("x")._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
-    with locked_log(layout, "x") as log:
+    with locked_log(layout, "x", name.started_at) as log:
         child = subprocess.Popen(["sleep", "600"], pass_fds=[log])
     try:
         assert rescue.examine(layout, name).fate is Fate.UNCLEAR
@@ -322,18 +329,59 @@ def test_a_shell_that_has_not_executed_yet_is_waited_for(layout: Layout) -> None
     assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
 
 
+def test_a_shell_that_spoke_while_the_lock_was_looked_at_is_not_started_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that began and ended between two looks has its result: the log is read after the lock was seen free."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    real = lease.is_attempt_held
+
+    def speak_first(path: str, started_at: datetime) -> bool:
+        with locked_log(layout, "x") as log:
+            logs.append_start(log, name, 1)
+            logs.append_end(log, name, "exit=0")
+        return real(path, started_at)
+
+    monkeypatch.setattr(lease, "is_attempt_held", speak_first)
+    assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+    assert rescue.examine(layout, name).result == Result.exit(0)
+
+
 def test_a_daemon_of_an_earlier_attempt_hides_no_claim_that_never_began(layout: Layout) -> None:
     """A lock held by what an earlier attempt left behind says nothing about this claim."""
     name = running_name("x", attempt=2)._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
-    earlier = processes.token_of(running_name("x"), running_name("x").worker)
     with locked_log(layout, "x") as log:
-        child = subprocess.Popen(["sleep", "600"], pass_fds=[log], env={**os.environ, processes.TOKEN: earlier})
+        child = subprocess.Popen(["sleep", "600"], pass_fds=[log])
     try:
         assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize(
+    ("reason", "fate", "result"),
+    [
+        ("timeout", Fate.ENDED, Result("timeout")),
+        ("release", Fate.RELEASED, None),
+        ("max-log", Fate.ENDED, Result.signal(15)),
+    ],
+)
+@pytest.mark.parametrize("said", ["", "exit=0"])
+def test_an_ending_whose_worker_died(layout: Layout, reason: str, fate: Fate, result: Result | None, said: str) -> None:
+    """An attempt that was being ended when its worker died has the result of that, whatever its shell said then."""
+    name = running_name("x")
+    put(layout, name, state=State.RUNNING)
+    with locked_log(layout, "x") as log:
+        logs.append_start(log, name, 1 << 22)
+        logs.append_ending(log, name, reason)
+        if said:
+            logs.append_end(log, name, said)
+        assert rescue.examine(layout, name).fate is Fate.UNCLEAR
+    verdict = rescue.examine(layout, name)
+    assert (verdict.fate, verdict.result, verdict.is_recorded) == (fate, result, False)
 
 
 @pytest.mark.parametrize(

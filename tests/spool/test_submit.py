@@ -37,7 +37,7 @@ def test_the_file_of_a_job(layout: Layout) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (job.path, job.name, job.command) == (str(path), PendingName(7, NOW, 0, "report"), "echo ä")
     assert names(Path(layout.tmp)) == []
-    assert (os.path.getsize(layout.log("report")), lease.is_locked(layout.log("report"))) == (0, False)
+    assert (os.path.getsize(layout.log("report")), lease.is_in_use(layout.log("report"))) == (0, False)
 
 
 @pytest.mark.parametrize("value", ["text", 1.5, None, [1, {"a": []}], {"b": True}, "half \ud800 of one", "\x00"])
@@ -143,7 +143,7 @@ def test_of_two_that_meet_between_creation_and_lock_one_gets_the_id(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever created a log, but locked it only after another had queued a job under it, does not get the id."""
-    real = lease.try_lock
+    real = lease.lock_id
     turns: list[Callable[[], object]] = [lambda: one(layout, id="x")]
 
     def be_late(fd: int) -> bool:
@@ -151,7 +151,7 @@ def test_of_two_that_meet_between_creation_and_lock_one_gets_the_id(
             turns.pop()()
         return real(fd)
 
-    monkeypatch.setattr(lease, "try_lock", be_late)
+    monkeypatch.setattr(lease, "lock_id", be_late)
     with pytest.raises(AlreadyExistsError):
         submit.reserve(layout, "x")
     assert len(names(Path(layout.pending))) == 1
@@ -170,7 +170,7 @@ def test_a_reservation_under_way_holds_the_id(layout: Layout) -> None:
 def test_giving_up_does_not_let_two_hold_an_id(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opened the log of a reservation that is given up that instant does not hold a log that is gone."""
     first = submit.reserve(layout, "x")
-    real = lease.try_lock
+    real = lease.lock_id
     turns: list[Callable[[], None]] = [first.give_up]
 
     def give_up_before(fd: int) -> bool:
@@ -178,7 +178,7 @@ def test_giving_up_does_not_let_two_hold_an_id(layout: Layout, monkeypatch: pyte
             turns.pop()()
         return real(fd)
 
-    monkeypatch.setattr(lease, "try_lock", give_up_before)
+    monkeypatch.setattr(lease, "lock_id", give_up_before)
     try:
         second = submit.reserve(layout, "x")
     except submit.IdInFlightError:
@@ -267,7 +267,7 @@ def test_a_failed_fsync_of_the_directory_is_unknown(layout: Layout, monkeypatch:
     with pytest.raises(DurabilityError, match="not known"):
         one(layout, id="x")
     assert len(names(Path(layout.pending))) == 1
-    assert not lease.is_locked(layout.log("x"))
+    assert not lease.is_in_use(layout.log("x"))
 
 
 def test_an_id_is_taken_while_its_job_runs(layout: Layout) -> None:
@@ -276,7 +276,7 @@ def test_an_id_is_taken_while_its_job_runs(layout: Layout) -> None:
         one(layout, id="x")
 
 
-@pytest.mark.parametrize("call", ["fstat", "flock"])
+@pytest.mark.parametrize("call", ["fstat", "fcntl"])
 def test_a_reservation_that_fails_is_not_held(layout: Layout, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """When the system refuses a look at the log, the id does not stay reserved by this process."""
 
@@ -284,8 +284,8 @@ def test_a_reservation_that_fails_is_not_held(layout: Layout, monkeypatch: pytes
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr({"fstat": os, "flock": fcntl}[call], call, refuse)
+        patch.setattr({"fstat": os, "fcntl": fcntl}[call], call, refuse)
         with pytest.raises(OSError, match="Input/output error"):
             submit.reserve(layout, "x")
-    assert not lease.is_locked(layout.log("x"))
+    assert not lease.is_in_use(layout.log("x"))
     submit.reserve(layout, "x").keep()

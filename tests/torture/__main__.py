@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.model.__main__ import judge
 from tests.support import environment
 from tests.torture import (
     containers,
@@ -209,6 +210,7 @@ CASES = (
     Case("a million pending, a million done", _crowd, (), "tmpfs"),
     Case("clock steps, suspend, dead watch", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
     Case("no inotify, a queue of 64", _suite("tests/torture/test_events.py"), ("unshare",), obstacle=events.missing),
+    Case("every order of one job's life", lambda _, short: judge(short)),
     Case("planted faults are caught", _variants, ("strace", "flock")),
 )
 

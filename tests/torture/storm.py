@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Sequence
@@ -173,11 +174,12 @@ def _probe(spool: Path, rng: random.Random) -> list[str]:
             if not is_known and (spool / "running" / name).exists() and _is_alive(descriptor):
                 return [f"{id}: runs under {name}, and there is no worker {worker}"]
         with (spool / "logs" / f"{id}.log").open("rb") as log:
-            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if _is_alive(descriptor):
+            asked = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1, 0, 0)
+            kind, *_ = struct.unpack("@hhqqi4x", fcntl.fcntl(log, fcntl.F_OFD_GETLK, asked))
+            if kind == fcntl.F_UNLCK and _is_alive(descriptor):
                 return [f"{id}: nobody holds the lock of attempt {attempt}, and its shell {pid} lives"]
     except OSError:
-        return []  # locked, as it must be
+        return []
     finally:
         os.close(descriptor)
     return []

@@ -344,8 +344,7 @@ def _in_child(act: Act, said: Path, strace: list[str], trace: Path) -> int:
     os.write(gate_w, b"g")
     os.close(gate_w)
     _, status = os.waitpid(pid, 0)
-    tracer.stderr.read()
-    tracer.wait()
+    tracer.communicate()
     return os.waitstatus_to_exitcode(status)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -61,23 +62,23 @@ def explicit_unlock() -> None:
 
     def start(self: executor.Executor, claim: Any) -> executor.Execution:
         execution = real(self, claim)
-        fcntl.flock(claim.log, fcntl.LOCK_UN)
+        fcntl.fcntl(claim.log, fcntl.F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
         return execution
 
     executor.Executor.start = start  # type: ignore[method-assign]
 
 
-def lockf_instead_of_flock() -> None:
-    """The log is locked with a POSIX lock, which no child inherits."""
+def posix_locks() -> None:
+    """An attempt is locked with a POSIX lock, which no child inherits."""
 
-    def try_lock(fd: int) -> bool:
+    def lock(fd: int, start: int, length: int) -> bool:
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
         except (BlockingIOError, PermissionError):
             return False
         return True
 
-    lease.try_lock = try_lock
+    lease._lock = lock
 
 
 NONE = "none"
@@ -87,14 +88,14 @@ VARIANTS: dict[str, Callable[[], None]] = {
     "fixed-claim-name": fixed_claim_name,
     "liveness-by-pid": liveness_by_pid,
     "explicit-unlock": explicit_unlock,
-    "lockf-instead-of-flock": lockf_instead_of_flock,
+    "posix-locks": posix_locks,
 }
 
 SYMPTOMS = {
     "fixed-claim-name": "there is no worker",
     "liveness-by-pid": "recycled: still running",
     "explicit-unlock": "nobody holds the lock of attempt",
-    "lockf-instead-of-flock": "nobody holds the lock of attempt",
+    "posix-locks": "nobody holds the lock of attempt",
 }
 """What a storm must say of each of these: a worker that did not even start would be found faulty too."""
 

@@ -20,7 +20,7 @@ from tests.support import need, wait_for
 def claim_of(spool: Spool, command: str | tuple[str, ...], id: str = "x") -> claims.Claim:
     name = RunningName(clock.now(), 10, 1, "host.1.aaaa", id)
     log = logs.open_log(spool.layout.log(id))
-    assert lease.try_lock(log)
+    assert lease.lock_attempt(log, name.started_at)
     return claims.Claim(name, name.started_at, Body(command), log, 0)
 
 
@@ -90,7 +90,7 @@ def test_the_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path)
     claim = claim_of(spool, f"while [ ! -e {go} ]; do sleep 0.01; done")
     run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
     os.close(claim.log)
-    assert lease.is_locked(spool.layout.log("x"))
+    assert lease.is_in_use(spool.layout.log("x"))
     go.touch()
     run.wait()
-    assert not lease.is_locked(spool.layout.log("x"))
+    assert not lease.is_in_use(spool.layout.log("x"))
