@@ -96,22 +96,36 @@ class Storm:
         """Short and long, good and bad ones; some leave daemons, some catch SIGTERM or take no notice of it."""
         code = rng.choice((0, 0, 0, 3))
         line, book = "$QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $QUEUECTL_TOKEN", self.home / "ledger"
+        # What is left behind is made before the mutex is taken: until it executes, a process has all of its parent's.
+        leave = rng.choice(
+            (
+                *("", "", "", "", "(sleep 1.5)&", "setsid sleep 2 &"),
+                "(exec sleep 1 9>&- >/dev/null 2>&1)&",
+            )
+        )
         work = rng.choice(
             (
-                *(":", "sleep 0.05", "sleep 0.3", "sleep 1", "sleep 2.5"),
-                "(sleep 1.5 8>&-)& sleep 0.1",
-                "setsid sleep 2 8>&- & sleep 0.2",
-                "(exec sleep 1 8>&- 9>&- >/dev/null 2>&1)& sleep 0.1",
+                ":",
+                "sleep 0.05",
+                "sleep 0.3",
+                "sleep 1",
+                "sleep 2.5",
+                "sleep 4",
+                "sleep 6",
                 "sleep 0.4 9>&- >/dev/null 2>&1",
             )
         )
         trap = rng.choice(
             ("", "", "", "", "trap '' TERM;", "trap : TERM;", f"trap 'echo E {line} 0>>{book};exit 0' TERM;")
         )
+        if rng.random() < 0.3:  # the first attempt fails and leaves something, the second is long
+            leave = f"if [ $QUEUECTL_ATTEMPT = 1 ];then (sleep {rng.choice((0.5, 1, 3))})& fi;"
+            fail = f"echo E {line} 3 >>{book};exit 3"
+            work = f"if [ $QUEUECTL_ATTEMPT = 1 ];then {fail};fi;sleep {rng.choice((1.5, 3, 5))}"
         values = " ".join(f"${{V{number}:-0}}" for number in range(ledger.SETTERS))
         script = (
-            f"{trap}{{ flock -n -E 77 8;[ $? = 77 ]&&echo O {line}>>{book};echo S {line} {values}>>{book};{work};"
-            f'echo E {line} {code} >>{book};exit {code};}} 8>>"{self.home}/mutex/$QUEUECTL_JOB_ID"'
+            f"{trap}{leave}{{ flock -n -E 77 8;[ $? = 77 ]&&echo O {line}>>{book};echo S {line} {values}>>{book};"
+            f'{work};echo E {line} {code} >>{book};exit {code};}} 8>>"{self.home}/mutex/$QUEUECTL_JOB_ID"'
         )
         return ["sh", "-c", script] if rng.random() < 0.15 else script
 
@@ -162,11 +176,11 @@ class Hand:
         assert self._process.stdout is not None
         killer = threading.Timer(self._rng.random() * 0.05, self._kill_children) if self._rng.random() < 0.06 else None
         answer = ""
+        if killer:
+            killer.start()
         with suppress(OSError):
             self._process.stdin.write(json.dumps([verb, id, given or {}]) + "\n")
             self._process.stdin.flush()
-            if killer:
-                killer.start()
             answer = self._process.stdout.readline()
         if killer:
             killer.join()
@@ -194,7 +208,8 @@ class Hand:
             self._kill_children()
             self._process = None
             process.kill()
-            process.wait()
+            with suppress(OSError):  # what was not written any more
+                process.communicate()
 
     def _enqueue(self) -> None:
         storm = self._storm

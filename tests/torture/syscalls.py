@@ -440,6 +440,7 @@ def _mend(scene: Scene) -> list[str]:
     if status:
         problems.append(f"the worker that was to mend it: {said.read_text() if said.exists() else status}")
     for shell in scene.shells:
+        os.kill(shell, signal.SIGCONT)  # a cancel that is killed may have stopped it, and it has no worker
         os.waitpid(shell, 0)
     problems += checker.check(scene.spool.path, scene.evidence.directory).problems
     for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
