@@ -121,9 +121,7 @@ def claim_waits(stage: Stage) -> Act:
 
     def act() -> None:
         assert slots._claim(name) is None
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join()
+        _join_threads()
 
     return act
 
@@ -171,6 +169,27 @@ def rescue_lost(stage: Stage) -> Act:
     name, _ = stage.leave("true")
     _write(stage, name)
     return _rescued(stage, name)
+
+
+def rescue_headless(stage: Stage) -> Act:
+    """Its shell was killed, and left its command."""
+    name, pid = stage.leave("sleep 60; true", starts=True)
+    wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), "a command")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: b") Z " in Path(f"/proc/{pid}/stat").read_bytes(), "the end of the shell")
+    adopted = _rescued(stage, name)
+
+    def act() -> None:
+        adopted()
+        _join_threads()
+
+    return act
+
+
+def _join_threads() -> None:
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join()
 
 
 def rescue_never_started(stage: Stage) -> Act:
@@ -243,6 +262,11 @@ PATHS: dict[Callable[[Stage], Act], tuple[Scene, str, tuple[str, ...], tuple[str
         *(_TWO._replace(shell_kills=1), "worker 2, main"),
         (*_SUBMIT, *_claim(1), *_RUN, "leaving nothing", "kill -9 worker 1", "find_orphans"),
         ("no end line", "token: no", "is_locked: no", "no end line", "lost", "_note_end", "settle.finish"),
+    ),
+    rescue_headless: (
+        *(_TWO._replace(shell_kills=1), "worker 2, main"),
+        (*_SUBMIT, *_claim(1), *_RUN, "leaving children", "kill -9 worker 1", "find_orphans"),
+        ("no end line", "token: no", "is_locked: yes", "no end line still", "end what is left"),
     ),
     rescue_never_started: (
         *(_TWO, "worker 2, main", (*_UNSTARTED, "find_orphans")),
