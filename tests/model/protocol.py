@@ -109,6 +109,7 @@ class Scene(NamedTuple):
     deletes: int = 0
     equal_times: int = 0
     """Claims at the very moment of another one."""
+    max_retries: int = 1
     leaves_daemon: bool = False
     daemon_ends: bool = True
     catches_sigterm: bool = False

@@ -18,15 +18,13 @@ from tests.model.state import (
     Steps,
 )
 
-MAX_RETRIES = 1
-
 
 def read(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     if state.workers[me].life != "alive":
         return
     for name in state.names("pending"):
         slot = Slot("rename", name, body=state.body(name))
-        if rules.scene.sets or rules.scene.twins:
+        if rules.scene.sets:
             yield "claims.claim: read the body", state.put_slot(me, slot)
         else:  # what was read stays true until the rename
             yield from rename(rules, state, me, slot)
@@ -237,7 +235,7 @@ def settled(state: State, name: Name, result: str) -> tuple[str, State]:
     """settle.finish: done/, or back to pending/ while retries are left, or dead/."""
     if result == SUCCESS:
         target = Name("done", name.at)
-    elif name.attempts > MAX_RETRIES:
+    elif name.attempts > state.left.max_retries:
         target = Name("dead", name.at)
     else:
         target = Name("pending", state.now(), name.attempts)
