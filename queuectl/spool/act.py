@@ -18,7 +18,7 @@ from queuectl.core.names import FinishedName, PendingName, RunningName, format_r
 from queuectl.core.result import CANCELLED, State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import InvalidJobError, WaitTimeoutError, WrongStateError
-from queuectl.spool import files, lease, logs, query
+from queuectl.spool import ending, files, lease, logs, query
 from queuectl.spool.clock import now
 from queuectl.spool.layout import Layout, unusable
 
@@ -131,6 +131,7 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
     and after `grace` seconds SIGKILL. It is answered when the attempt's lock has been seen free: then no process of it
     lives and none will start. Raises WaitTimeoutError if that does not come about in time, as when its worker is in
     another container: the job is cancelled, and it is not known yet whether it has ended.
+    Asked again, it ends what is left of a cancelled job, as after that error or a cancel that broke off.
     A result that is on record is not overruled: such a job is settled by it, and WrongStateError says that it has ended
     already; unless it would be tried again (the settings' `policy` says so, or its body), which is what is cancelled.
 
@@ -140,7 +141,7 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
     while True:
         job = query.find(layout, id)
         if isinstance(job.name, FinishedName):
-            raise _ended_already(job)
+            return _cancel_again(layout, job, grace, policy)
         recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
         cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
         if cancelled is not None:
@@ -150,6 +151,16 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
         if isinstance(id, Job):
             raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first")
         id = job.id
+
+
+def _cancel_again(layout: Layout, job: Job, grace: float, policy: RetryPolicy) -> Job:
+    """End the attempts of a cancelled job that are still under way; raises WrongStateError if there are none."""
+    running = ending.find_running(layout, job.id) if job.result == CANCELLED else []
+    for name in running:
+        job = _end_processes(layout, job, name, grace, policy)
+    if not running:
+        raise _ended_already(job)
+    return job
 
 
 def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPolicy) -> lifecycle.Move | None:
@@ -181,14 +192,12 @@ def _ended_already(job: Job) -> WrongStateError:
 
 def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: float, policy: RetryPolicy) -> Job:
     """End what the attempt has started, and what its worker was about to start; the job as it is then."""
-    from queuectl.spool.ending import end_attempt_at
-
     path = layout.log(name.id)
     deadline = time.monotonic() + grace + _LAST_HOLDER
     has_rung = False
     while True:
         token, shell = _processes_of(layout, name)
-        end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
+        ending.end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
         # RACE: a worker that holds the lock may start the command only now: look until it has let go.
         is_held = _is_held(path, name)
         # RACE: it may have ended by itself since the look before the rename (tests/spool/test_act.py).

@@ -19,6 +19,7 @@ from queuectl.core.result import State
 from queuectl.errors import InvalidJobError
 from queuectl.spool import files, lease, logs, processes, query
 from queuectl.spool.drops import Trusts, refuse, require_own_id, require_trusted
+from queuectl.spool.ending import name_attempts
 from queuectl.spool.layout import Layout, unusable
 
 MIN_FREE_INODES = 64
@@ -138,7 +139,7 @@ def _begin(
         must_wait = (
             not is_locked or not status.st_nlink or _is_repeated(log, status, running) or lease.may_be_running(log)
         )
-        running_on = _name_attempts(log, running) if must_wait else []
+        running_on = name_attempts(log, running.id) if must_wait else []
         if must_wait or (status.st_size and not _is_expected(log, pending)):
             holder = query.locate(layout, running.id, besides=path)
             if holder and (must_wait or not _is_left_behind(layout, path, *holder)):
@@ -161,12 +162,6 @@ def _begin(
     if running_on:
         raise StillRunningError(running_on)
     return None
-
-
-def _name_attempts(log: int, name: RunningName) -> list[RunningName]:
-    """What attempts of a job that may be under way were called when they began, as far as they have said so."""
-    starts = ((at, logs.find_start(log, at)) for at in lease.running_attempts(log))
-    return [name._replace(started_at=at, attempt=start.attempt, worker=start.worker) for at, start in starts if start]
 
 
 def _is_repeated(log: int, status: os.stat_result, name: RunningName) -> bool:

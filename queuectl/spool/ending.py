@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from queuectl.core.names import RunningName
+from queuectl.core.names import DEFAULT_PRIORITY, RunningName
 from queuectl.core.result import State
-from queuectl.spool import logs, processes, query
+from queuectl.spool import lease, logs, processes, query
 from queuectl.spool.layout import Layout
 from queuectl.spool.logs import Attempt
 
@@ -68,6 +68,23 @@ def end_attempt_at(path: str, name: RunningName, token: str, shell: int | None, 
         return end_attempt(log, name, token, shell, reason, grace)
     finally:
         os.close(log)
+
+
+def find_running(layout: Layout, id: str) -> list[RunningName]:
+    """The attempts of a job that may be under way, as `name_attempts`; none where its log cannot be read."""
+    with suppress(OSError):
+        log = logs.open_existing(layout.log(id))
+        try:
+            return name_attempts(log, id)
+        finally:
+            os.close(log)
+    return []
+
+
+def name_attempts(log: int, id: str) -> list[RunningName]:
+    """What attempts that may be under way were called when they began, as far as their start is logged."""
+    starts = ((at, logs.find_start(log, at)) for at in lease.running_attempts(log))
+    return [RunningName(at, DEFAULT_PRIORITY, start.attempt, start.worker, id) for at, start in starts if start]
 
 
 def end_disowned(layout: Layout, name: RunningName, grace: float) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
+from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
 from queuectl.core.result import CANCELLED, TIMEOUT, Result, State
 from queuectl.errors import WaitTimeoutError, WrongStateError
@@ -165,6 +166,22 @@ def test_cancel_wakes_the_worker_that_cannot_be_seen(spool: Spool, monkeypatch: 
         monkeypatch.setattr(processes, "find", lambda *_, **__: [])
         monkeypatch.setattr(processes, "is_own", lambda _: False)
         assert spool.cancel("x", grace=5).result == CANCELLED
+
+
+def test_cancelling_again_ends_what_a_cancel_that_broke_off_has_left(spool: Spool) -> None:
+    """A cancel that died after its rename can be given again, also where no worker lives."""
+    spool.enqueue("echo ready; sleep 300", id="x")
+    with workers(spool.path) as (first,):
+        wait_for(lambda: "ready" in spool.log_path("x").read_text().splitlines(), "the job")
+        first.kill()
+    name = RunningName.parse(names(spool.path / "running")[0])
+    assert name is not None
+    move = lifecycle.cancel(name, clock.now())
+    (spool.path / "running" / str(name)).rename(spool.layout.job(*move))
+    assert spool.cancel("x", grace=1).result == CANCELLED
+    assert not spool.is_alive("x")
+    with pytest.raises(WrongStateError, match="has ended already"):
+        spool.cancel("x", grace=1)
 
 
 def test_a_job_that_is_cancelled_and_retried_waits_for_the_attempt_that_is_left(spool: Spool, tmp_path: Path) -> None:
