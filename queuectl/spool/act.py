@@ -165,6 +165,8 @@ def _cancel_again(layout: Layout, job: Job, grace: float, policy: RetryPolicy) -
 
 def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPolicy) -> lifecycle.Move | None:
     """Where a job goes that was running under that name and has ended by itself; None if that is not on record."""
+    from queuectl.spool import processes, rescue
+
     try:
         attempt, ended_at = logs.read_attempt(layout.log(name.id), name)
     except OSError as error:
@@ -172,6 +174,9 @@ def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPol
     if attempt is None or not attempt.has_ended_itself or attempt.result is None or ended_at is None:
         return None
     duration = (ended_at - name.started_at).total_seconds()
+    if attempt.pid is not None:
+        with suppress(OSError):
+            rescue.continue_shell(attempt.pid, processes.token_of(name, attempt.worker))
     if attempt.result.is_success:
         return lifecycle.succeed(name, attempt.result, duration, now())
     if (job.body.policy(policy) if job.body else policy).is_over(name.attempt, attempt.result):

@@ -1,6 +1,6 @@
 """What dead workers left in running/: who is an orphan, and what became of it.
 
-Reads only; the worker that looks then adopts, settles or releases, each by one rename that decides
+The worker that looks then adopts, settles or releases, each by one rename that decides
 between two rescuers. Workers of other hosts are left to those hosts: a lock cannot be seen from here.
 """
 
@@ -139,6 +139,15 @@ def is_shell(pid: int, token: str) -> bool:
     return processes.carries_token(pid, token) and processes.is_own(pid)
 
 
+def continue_shell(pid: int, token: str) -> None:
+    """Continue a shell that was stopped for a look at its log by a worker that has died since.
+
+    Raises OSError where that cannot be found out.
+    """
+    if is_shell(pid, token):
+        processes.resume_shell(pid, token)
+
+
 def _examine_held(path: str, name: RunningName, token: str) -> Verdict:
     """The fate of an attempt whose lock is held, and whose shell was not seen.
 
@@ -164,8 +173,9 @@ def conclude(layout: Layout, name: RunningName) -> Verdict:
             return Verdict(Fate.ENDED, token, result=LOST, ended_at=ended_at)
         return Verdict(Fate.NEVER_STARTED)
     if attempt.is_released:
-        return Verdict(Fate.RELEASED, token, is_recorded=attempt.is_over)
-    return Verdict(Fate.ENDED, token, result=attempt.result or LOST, ended_at=ended_at, is_recorded=attempt.is_over)
+        return Verdict(Fate.RELEASED, token, attempt.pid, is_recorded=attempt.is_over)
+    result = attempt.result or LOST
+    return Verdict(Fate.ENDED, token, attempt.pid, result, ended_at, is_recorded=attempt.is_over)
 
 
 def _was_before_this_boot(layout: Layout, name: RunningName) -> bool:

@@ -135,7 +135,7 @@ class Adopted:
         self._await(descriptor, job)
         if verdict.ending is None:
             with suppress(OSError):  # out of descriptors: it stays stopped until somebody looks
-                processes.resume_shell(verdict.pid, verdict.token)
+                rescue.continue_shell(verdict.pid, verdict.token)
         else:
             self._stop(descriptor, job, verdict.ending)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
@@ -279,6 +279,9 @@ class Adopted:
         self, name: RunningName, body: Body | None, verdict: Verdict, *, is_ours: bool = False, why: str = ""
     ) -> None:
         """Settle an attempt that is over, once what it has left is gone, which must not meet the next one."""
+        if verdict.is_recorded and verdict.pid is not None:
+            with suppress(OSError):
+                rescue.continue_shell(verdict.pid, verdict.token)
         if not verdict.is_recorded and _has_left(verdict.token, is_ours=is_ours):
             self._clear(_Job(name, body, verdict.token, verdict=verdict), is_ours=is_ours)
         else:

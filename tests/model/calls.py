@@ -54,6 +54,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "slot.close": (),
     "rescue.find_orphans": (),
     "rescue.read_attempt": ("read log",),
+    "rescue.continue_ended": ("continue",),
     "rescue.carries_token": ("look into /proc",),
     "rescue.is_locked": ("ask attempt",),
     "rescue.look_closer": ("look into /proc", "read log"),
@@ -129,7 +130,7 @@ def _step_of(state: State, after: State, actor: str) -> str:
     """The step that the actor makes between two states; who waits and begins to end something makes the first phase."""
     who, step = _standing(state, actor)
     following = _standing(after, actor)[1]
-    return f"{who}.peek" if step in ("wait", "waitid", "adopted") and following == "halt" else f"{who}.{step}"
+    return f"{who}.peek" if step in ("wait", "waitid", "adopted") and following in ("halt", "look") else f"{who}.{step}"
 
 
 def _standing(state: State, actor: str) -> tuple[str, str]:

@@ -1,23 +1,27 @@
 """Ending a job's processes: a slot does it, the main thread for an adopted job, a cancel, and a claim that waits.
 
-`peek` (has it begun? else `kill`), `halt` (SIGSTOP to the shell), `look` (is its end on record?), then `resume`
-(SIGCONT) or `note` (why, into the log), `term` (SIGTERM and SIGCONT to all) and `kill` (SIGKILL until none is left).
-A kill -9 may come between any two (queuectl/spool/ending.py, queuectl/spool/processes.py).
+`peek` (has it begun? else `kill`), `halt` (SIGSTOP to the shell, but not to cancel), `look` (is its end on record?),
+then `resume` (SIGCONT) or `note` (why, in the log), `term` (SIGTERM and SIGCONT to all) and `kill` (SIGKILL until none
+is left). A kill -9 may come between any two (queuectl/spool/ending.py, queuectl/spool/processes.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.model.state import Rules, State
+from tests.model.state import CANCELLED, Rules, State
 
 PHASES = ("peek", "halt", "look", "resume", "note", "term", "kill")
 
 
-def first(rules: Rules) -> str:
+def first(rules: Rules, why: str) -> str:
     if not rules.protocol.looks_before_kill:
         return "note" if rules.protocol.notes_ending else "term"
-    return "peek" if rules.protocol.kills_silent else "halt"
+    return "peek" if rules.protocol.kills_silent else _second(rules, why)
+
+
+def _second(rules: Rules, why: str) -> str:
+    return "look" if why == CANCELLED and rules.protocol.stops_to_settle else "halt"
 
 
 def phases(rules: Rules, state: State, viewer: str, at: int, phase: str, why: str) -> Iterator[tuple[str, State, str]]:
@@ -25,16 +29,18 @@ def phases(rules: Rules, state: State, viewer: str, at: int, phase: str, why: st
     attempt = state.attempt(at)
     if phase == "peek":
         has_start = attempt.has_start
-        yield f"logs.find_attempt: {'a' if has_start else 'no'} start line", state, "halt" if has_start else "kill"
+        following = _second(rules, why) if has_start else "kill"
+        yield f"logs.find_attempt: {'a' if has_start else 'no'} start line", state, following
     elif phase == "halt":
-        yield "SIGSTOP to the shell", _stopped(rules, state, viewer, at, is_stopped=True), "look"
+        yield "SIGSTOP to the shell", stopped(rules, state, viewer, at, is_stopped=True), "look"
     elif phase == "look":
         if attempt.verdict:
-            yield f"logs.find_attempt: {attempt.verdict}", state, "resume"
+            following = "resume" if _second(rules, why) == "halt" else "resumed"
+            yield f"logs.find_attempt: {attempt.verdict}", state, following
         else:
             yield "logs.find_attempt: no end line", state, "note" if rules.protocol.notes_ending else "term"
     elif phase == "resume":
-        yield "SIGCONT to the shell", _stopped(rules, state, viewer, at, is_stopped=False), "resumed"
+        yield "SIGCONT to the shell", stopped(rules, state, viewer, at, is_stopped=False), "resumed"
     elif phase == "note":
         after = state
         if not attempt.verdict and not attempt.noted:
@@ -47,11 +53,15 @@ def phases(rules: Rules, state: State, viewer: str, at: int, phase: str, why: st
         yield f"SIGKILL until none of {at} is left", after, "ended"
 
 
-def _stopped(rules: Rules, state: State, viewer: str, at: int, *, is_stopped: bool) -> State:
+def stopped(rules: Rules, state: State, viewer: str, at: int, *, is_stopped: bool) -> State:
     for shell in rules.seen(state, viewer, at):
         if shell.stage in ("executed", "running", "said"):
             state = state.put_shell(shell, is_stopped=is_stopped)
     return state
+
+
+def is_stopped(rules: Rules, state: State, viewer: str, at: int) -> bool:
+    return any(shell.is_stopped for shell in rules.seen(state, viewer, at))
 
 
 def _told(rules: Rules, state: State, viewer: str, at: int, why: str) -> State:

@@ -72,10 +72,10 @@ class Job(Rules):
     def _timeouts(self, state: State, me: int, worker: Worker) -> Steps:
         _, slot_, look = worker
         if slot_.step == "waitid" and slot_.name and self._can_time_out(state, slot_.name, slot_.result):
-            after = state.put_slot(me, slot_._replace(step=first(self), result=TIMEOUT))
+            after = state.put_slot(me, slot_._replace(step=first(self, TIMEOUT), result=TIMEOUT))
             yield f"timeout of {slot_.name.at}", after.spend("timeouts")
         if look.step == "adopted" and look.name and self._can_time_out(state, look.name, look.result):
-            after = state.put_look(me, look._replace(step=first(self), result=TIMEOUT))
+            after = state.put_look(me, look._replace(step=first(self, TIMEOUT), result=TIMEOUT))
             yield f"timeout of {look.name.at}, adopted", after.spend("timeouts")
 
     def _can_time_out(self, state: State, name: Name, result: str) -> bool:
@@ -133,6 +133,11 @@ def is_over(state: State) -> bool:
     return state.users[0].step != "publish" and not state.names("pending", "running")
 
 
+def is_done(state: State) -> bool:
+    """The job is over, and nothing is left behind that would hold its log for ever."""
+    return is_over(state) and not any(process.is_stopped for process in state.shells)
+
+
 def _is_over_for_good(state: State) -> bool:
     """Nothing can break any more."""
     left = state.left
@@ -165,7 +170,7 @@ def check(
         follow(model.initial(), model.steps, behind),
         model.steps,
         broken,
-        is_goal=is_over,
+        is_goal=is_done,
         may_end=lambda state: has_no_worker(model, state),
         limit=limit,
         until=until,

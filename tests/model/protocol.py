@@ -17,7 +17,7 @@ INVARIANTS = {
     "I3": "an acknowledged cancel is not followed by the start of the cancelled attempt",
     "I4": "an acknowledged set is what runs next",
     "I5": "an attempt that has ended by itself is settled as its end line says",
-    "I6": "while a worker lives, the job can still come to its end",
+    "I6": "while a worker lives, the job can still come to its end, and no process of it stays stopped",
     "I7": "a rescue does not end a job whose shell lives",
     "I8": "no cancel puts `cancelled` over a result that was on record when it began or when it is acknowledged",
     "I9": "an attempt that was ended is settled by why: `timeout`, released or `cancelled`, whatever it says then",
@@ -63,8 +63,11 @@ class Protocol(NamedTuple):
     """The end that the shell wrote counts, also if it was killed before it had exited. Else: its status counts."""
     looks_before_kill: bool = True
     """To end a job: SIGSTOP its shell, look for its end line, and only then end it. Else: without a look."""
-    continues_disowned: bool = True
-    """The shell of a disowned job whose end is on record gets SIGCONT at each look: who cancelled it may have died."""
+    stops_to_settle: bool = True
+    """A shell is stopped only by who settles by what it has said, and not to cancel: nobody would continue it if who
+    cancels died, and the order of note and end line decides. Else: it is stopped for that, too."""
+    settling_continues: bool = True
+    """Who settles by an end line sends SIGCONT to the shell. Else: a stopped one stays, and holds the lock."""
     kills_silent: bool = True
     """A shell that has not written its start line is killed at once. Else: it is stopped, as any other."""
     notes_ending: bool = True

@@ -23,7 +23,10 @@ def read_attempt(rules: Rules, state: State, me: int, look: Look) -> Steps:
     assert look.name
     attempt = state.attempt(look.name.at)
     if attempt.verdict:
-        yield f"logs.read_attempt: {attempt.verdict}", state.put_look(me, _ended(look.name, attempt.verdict))
+        following = _ended(look.name, attempt.verdict)
+        if rules.protocol.settling_continues and ending.is_stopped(rules, state, rules.home(me), look.name.at):
+            following = following._replace(step="continue_ended")
+        yield f"logs.read_attempt: {attempt.verdict}", state.put_look(me, following)
     elif attempt.has_start:
         yield "logs.read_attempt: no end line", state.put_look(me, Look("carries_token", look.name, True))
     else:
@@ -32,6 +35,13 @@ def read_attempt(rules: Rules, state: State, me: int, look: Look) -> Steps:
 
 def _ended(name: Name, result: str) -> Look:
     return Look("release" if result == RELEASED else "finish", name, True, result)
+
+
+def continue_ended(rules: Rules, state: State, me: int, look: Look) -> Steps:
+    """Its worker died while it looked whether it had ended."""
+    assert look.name
+    after = ending.stopped(rules, state, rules.home(me), look.name.at, is_stopped=False)
+    yield "rescue: SIGCONT to a shell that has ended", after.put_look(me, _ended(look.name, look.result))
 
 
 def carries_token(rules: Rules, state: State, me: int, look: Look) -> Steps:
@@ -143,9 +153,7 @@ def cont(rules: Rules, state: State, me: int, look: Look) -> Steps:
             state.put_look(me, look._replace(step="term", result=noted)),
         )
         return
-    after = state
-    for shell in rules.seen(state, rules.home(me), look.name.at):
-        after = after.put_shell(shell, is_stopped=False)
+    after = ending.stopped(rules, state, rules.home(me), look.name.at, is_stopped=False)
     yield "Adopted._adopt: SIGCONT to its shell", after.put_look(me, look._replace(step="adopted"))
 
 
@@ -154,15 +162,16 @@ def adopted(rules: Rules, state: State, me: int, look: Look) -> Steps:
     shell = state.shell(look.name.at)
     if shell is None:
         yield "Adopted.end: its shell is gone", state.put_look(me, Look("read_attempt", look.name))
-    elif look.result == "own":
-        if shell.is_stopped and state.body(look.name) is None and rules.protocol.continues_disowned:
-            yield "Adopted.end_disowned: SIGCONT to its shell", state.put_shell(shell, is_stopped=False)
-    else:
-        first = look._replace(step=ending.first(rules))
+    elif look.result != "own":
         if state.body(look.name) is None:
-            yield from end(rules, state, me, first._replace(result=CANCELLED), "Adopted.end_disowned")
+            yield from _begun(rules, state, me, look, CANCELLED, "Adopted.end_disowned")
         if state.workers[me].life == "told":
-            yield from end(rules, state, me, first._replace(result=RELEASED), "Adopted.end_all")
+            yield from _begun(rules, state, me, look, RELEASED, "Adopted.end_all")
+
+
+def _begun(rules: Rules, state: State, me: int, look: Look, why: str, label: str) -> Steps:
+    """The first phase of ending the job."""
+    yield from end(rules, state, me, look._replace(step=ending.first(rules, why), result=why), label)
 
 
 def end(rules: Rules, state: State, me: int, look: Look, who: str = "Adopted._stop") -> Steps:
@@ -177,6 +186,7 @@ def end(rules: Rules, state: State, me: int, look: Look, who: str = "Adopted._st
 STEPS = {
     "find_orphans": find_orphans,
     "read_attempt": read_attempt,
+    "continue_ended": continue_ended,
     "carries_token": carries_token,
     "is_locked": is_locked,
     "look_closer": look_closer,

@@ -55,10 +55,9 @@ class Need(NamedTuple):
 _SETS = Scene(("A",), users=("A", "A"), user_kills=1, sets=2)
 _STOP = Scene(("A", "A"), worker_kills=1, stops=1)
 _FOREVER = Scene(("A",), leaves_daemon=True, daemon_ends=False)
-_ABANDONED = (  # a cancel that dies after its SIGSTOP, of a job whose worker is dead
-    *("publish", "keep", "claim: rename", "try_lock", "lstat", "others", "fork for", "execve", "run the command"),
-    *("kill -9 worker 1", "cancel", "no end line", "rename to dead/", "start line", "SIGSTOP", "kill -9 user", "retry"),
-)
+_RUN = ("publish", "keep", "claim: rename", "try_lock", "lstat", "others", "fork for", "execve", "run the command")
+_DIED = (*_RUN, "kill -9 worker 1")
+_ABANDONED = (*_RUN, "timeout of", "a start line", "SIGSTOP", "kill -9 worker 1", "mv running")
 
 NEEDED = {
     "byte_per_attempt": Need("I6", _FOREVER),
@@ -66,7 +65,7 @@ NEEDED = {
     "claim_locks_before_lstat": Need("I3", Scene(("A",), cancels=1)),
     "claim_sees_others": Need("I1", Scene(("A", "B"), users=("B",), cancels=1, retries=1)),
     "claim_reads_their_ends": Need("I6", _FOREVER),
-    "claim_ends_others": Need("I6", Scene(("A", "A"), worker_kills=1, user_kills=1, cancels=1, retries=1), _ABANDONED),
+    "claim_ends_others": Need("I6", Scene(("A", "A"), worker_kills=1, timeouts=1, moves=1), _ABANDONED),
     "claim_knows_log": Need("I11", Scene(("A",), deletes=1, twins=1, cancels=1)),
     "claim_knows_its_time": Need("I5", Scene(("A",), equal_times=1)),
     "rescue_asks_lock": Need("I1", Scene(("A", "B"), worker_kills=1)),
@@ -79,7 +78,8 @@ NEEDED = {
     "line_over_status": Need("I5", Scene(("A",), shell_kills=1)),
     "looks_before_kill": Need("I5", Scene(("A",), stops=1)),
     "kills_silent": Need("I6", _STOP),
-    "continues_disowned": Need("I6", Scene(("A",), user_kills=1, cancels=1, retries=1)),
+    "stops_to_settle": Need("I6", Scene(("A", "A"), worker_kills=1, user_kills=1, cancels=1), _DIED),
+    "settling_continues": Need("I6", Scene(("A", "A"), worker_kills=1, timeouts=1)),
     "notes_ending": Need("I9", Scene(("A", "A"), worker_kills=1, timeouts=1, catches_sigterm=True)),
     "ending_needs_last_word": Need("I1", Scene(("A", "B"), worker_kills=1, timeouts=1, catches_sigterm=True)),
     "cancel_looks_first": Need("I8", Scene(("A",), cancels=1)),

@@ -139,7 +139,7 @@ def find_others(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     """Processes of the attempt that it waits for, of which no file is in running/: it has been disowned."""
     assert slot.name
     if rules.seen(state, rules.home(me), slot.name.at) and not state.names("running"):
-        following = slot._replace(step=ending.first(rules), result="other")
+        following = slot._replace(step=ending.first(rules, CANCELLED), result="other")
         yield "ending.end_disowned: it has been disowned", state.put_slot(me, following)
     else:
         yield "ending.end_disowned: no", state.put_slot(me, Slot())
@@ -175,10 +175,7 @@ def waitid(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
         after = state.put_shell(zombie, stage="") if zombie else state
         step = "settle" if has_line else "terminate"
         yield f"Execution.wait: {result}", after.put_slot(me, slot._replace(step=step, result=result))
-    elif slot.result == "own":
-        if shell.is_stopped and state.body(slot.name) is None and rules.protocol.continues_disowned:
-            yield "Slots.end_disowned: SIGCONT to its shell", state.put_shell(shell, is_stopped=False)
-    elif shell.stage != "forked":
+    elif shell.stage != "forked" and slot.result != "own":
         if state.body(slot.name) is None:
             yield from _begun(rules, state, me, slot, CANCELLED, "Slots.end_disowned")
         if state.workers[me].life == "told":
@@ -187,7 +184,7 @@ def waitid(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
 
 def _begun(rules: Rules, state: State, me: int, slot: Slot, why: str, label: str) -> Steps:
     """The first phase of ending the job."""
-    yield from end(rules, state, me, slot._replace(step=ending.first(rules), result=why), label)
+    yield from end(rules, state, me, slot._replace(step=ending.first(rules, why), result=why), label)
 
 
 def end(rules: Rules, state: State, me: int, slot: Slot, who: str = "Execution.stop") -> Steps:

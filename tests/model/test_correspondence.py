@@ -250,7 +250,10 @@ PATHS: dict[Callable[[Stage], Act], tuple[Scene, str, tuple[str, ...], tuple[str
     ),
     cancel: (
         *(_ONE, "user 1", (*_DIED, "user 1 of A: cancel")),
-        ("no end line", "rename to dead/", *_ENDING, "is_alive: no", "no end of its own", "acknowledge"),
+        (
+            *("no end line", "rename to dead/", "a start line", "no end line", "append_ending", "SIGTERM", "SIGKILL"),
+            *("is_alive: no", "no end of its own", "acknowledge"),
+        ),
     ),
     cancel_on_record: (_ONE, "user 1", (*_ENDED, "user 1 of A: cancel"), ("is on record", "rename to done/")),
     rescue_alive: (

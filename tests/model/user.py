@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.model import ending
-from tests.model.state import CANCELLED, SUCCESS, Body, File, Name, Rules, State, Steps, User
+from tests.model.state import CANCELLED, RELEASED, SUCCESS, TIMEOUT, Body, File, Name, Rules, State, Steps, User
 
 MOMENTARY = ("rest", "publish")
 
@@ -68,7 +68,10 @@ def cancel_look(rules: Rules, state: State, me: int, user: User) -> Steps:
     assert user.name
     verdict = state.attempt(user.name.at).own_end
     if verdict:
-        yield f"act.cancel: {verdict} is on record", state.put_user(me, user._replace(step=f"record_{verdict}"))
+        after = state
+        if rules.protocol.settling_continues:
+            after = ending.stopped(rules, state, rules.scene.users[me], user.name.at, is_stopped=False)
+        yield f"act.cancel: {verdict} is on record", after.put_user(me, user._replace(step=f"record_{verdict}"))
     else:
         yield "act.cancel: no end line", state.put_user(me, user._replace(step="cancel"))
 
@@ -88,7 +91,7 @@ def record(rules: Rules, state: State, me: int, user: User) -> Steps:
 
 
 def _was_ended(state: State, at: int) -> bool:
-    return state.attempt(at).ended != "" and not state.attempt(at).said
+    return state.attempt(at).ended in (RELEASED, TIMEOUT, CANCELLED) and not state.attempt(at).said
 
 
 def _again(rules: Rules, state: State, me: int, name: Name) -> State:
@@ -112,7 +115,7 @@ def wait(rules: Rules, state: State, me: int, user: User) -> Steps:
     """End what is seen, until the lock is free."""
     assert user.name
     if rules.seen(state, rules.scene.users[me], user.name.at):
-        yield from end(rules, state, me, user._replace(step=ending.first(rules)))
+        yield from end(rules, state, me, user._replace(step=ending.first(rules, CANCELLED)))
     elif not rules.is_held(state, user.name.at):
         step = "last_look" if rules.protocol.cancel_looks_last else "acknowledge"
         yield "act.is_alive: no", state.put_user(me, user._replace(step=step))

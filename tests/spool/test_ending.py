@@ -110,6 +110,34 @@ def test_a_shell_that_was_left_stopped_continues_or_is_ended(spool: Spool, tmp_p
     assert (job.state, str(job.result)) == (State.DEAD, reason or "exit4")
 
 
+@pytest.mark.parametrize("who", ["worker", "cancel"])
+def test_a_shell_that_was_stopped_behind_its_end_line_is_continued(spool: Spool, tmp_path: Path, who: str) -> None:
+    """Who settles a job by the end line that it finds lets its shell exit, or it would hold its lock for ever."""
+    spool.enqueue("echo ready; sleep 300", id="x", max_retries=0)
+    with workers(spool.path) as (first,):
+        wait_for(lambda: "ready" in spool.log_path("x").read_text().splitlines(), "the job")
+        first.kill()
+    name = RunningName.parse(names(spool.path / "running")[0])
+    assert name is not None
+    log = logs.open_log(spool.layout.log("x"))
+    attempt = logs.find_attempt(log, name)
+    assert attempt is not None
+    assert attempt.pid is not None
+    processes.stop(attempt.pid)
+    logs.append_end(log, name, "exit=0")
+    os.close(log)
+    try:
+        if who == "worker":
+            assert WorkerProcess(spool.path, "--drain").wait_exit(30) == 0
+        else:
+            with pytest.raises(WrongStateError):
+                spool.cancel("x")
+        assert spool.get("x").state is State.DONE
+        wait_for(lambda: state_of(attempt.pid or 0) in "SR", "the shell to continue")
+    finally:
+        processes.terminate(processes.token_of(name, attempt.worker), None, 0)
+
+
 # --- cancel
 
 
