@@ -55,8 +55,9 @@ def is_own(pid: int) -> bool:
 
     False if it is gone. Raises OSError when that cannot be found out.
     """
+    own = pid_namespace()
     try:
-        return os.stat(f"/proc/{pid}/ns/pid").st_ino == pid_namespace()
+        return not own or os.stat(f"/proc/{pid}/ns/pid").st_ino == own
     except _GONE:
         return False
 
