@@ -19,7 +19,7 @@ INVARIANTS = {
     "I5": "an attempt that has ended by itself is settled as its end line says",
     "I6": "while a worker lives, the job can still come to its end, and no process of it stays stopped",
     "I7": "a rescue does not end a job whose shell lives",
-    "I8": "no cancel puts `cancelled` over a result that was on record when it began or when it is acknowledged",
+    "I8": "no cancel puts `cancelled` over a last result, on record when it began or when it is acknowledged",
     "I9": "an attempt that was ended is settled by why: `timeout`, released or `cancelled`, whatever it says then",
     "I10": "an attempt whose command has begun counts, unless it was ended",
     "I11": "no command runs with a log that has been deleted",

@@ -61,7 +61,13 @@ def keep(rules: Rules, state: State, me: int, user: User) -> Steps:
 def _to_cancel(rules: Rules, state: State, name: Name) -> User:
     is_running = name.state == "running"
     step = "cancel_look" if is_running and rules.protocol.cancel_looks_first else "cancel"
-    return User(step, name, was_over=is_running and state.attempt(name.at).said != "")
+    said = state.attempt(name.at).said
+    return User(step, name, was_over=is_running and said != "" and _counted(state, name, said) == said)
+
+
+def _counted(state: State, name: Name, result: str) -> str:
+    """What a running job is settled as that has ended so: if it would be tried again, that is what is cancelled."""
+    return CANCELLED if result != SUCCESS and name.attempts <= state.left.max_retries else result
 
 
 def cancel_look(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -71,7 +77,8 @@ def cancel_look(rules: Rules, state: State, me: int, user: User) -> Steps:
         after = state
         if rules.protocol.settling_continues:
             after = ending.stopped(rules, state, rules.scene.users[me], user.name.at, is_stopped=False)
-        yield f"act.cancel: {verdict} is on record", after.put_user(me, user._replace(step=f"record_{verdict}"))
+        step = f"record_{_counted(state, user.name, verdict)}"
+        yield f"act.cancel: {verdict} is on record", after.put_user(me, user._replace(step=step))
     else:
         yield "act.cancel: no end line", state.put_user(me, user._replace(step="cancel"))
 
@@ -139,7 +146,7 @@ def wait_out(rules: Rules, state: State, me: int, user: User) -> Steps:
     attempt = state.attempt(user.name.at)
     if attempt.own_end:
         dead = Name("dead", user.name.at, is_cancelled=True)
-        step = f"record_{attempt.verdict}"
+        step = f"record_{_counted(state, user.name, attempt.verdict)}"
         yield "act.cancel: it has ended by itself", state.put_user(me, user._replace(step=step, name=dead))
     else:
         step = "last_look" if rules.protocol.cancel_looks_last else "acknowledge"
@@ -154,7 +161,7 @@ def last_look(rules: Rules, state: State, me: int, user: User) -> Steps:
     attempt = state.attempt(user.name.at)
     if attempt.own_end:
         dead = Name("dead", user.name.at, is_cancelled=True)
-        step = f"record_{attempt.verdict}"
+        step = f"record_{_counted(state, user.name, attempt.verdict)}"
         yield "act.cancel: it has ended by itself", state.put_user(me, user._replace(step=step, name=dead))
     else:
         yield "act.cancel: no end of its own", state.put_user(me, user._replace(step="acknowledge"))
