@@ -97,7 +97,8 @@ def _run(queue: Queue, workers: int) -> list[dict[str, float]]:
 def _worker(report: str, spool: str) -> None:
     """In a process of its own: `queuectl worker start --drain` with a stopwatch around what finds a job gone."""
     from queuectl.cli.main import main
-    from queuectl.spool import claims, files
+    from queuectl.spool.moves import claims
+    from queuectl.spool.system import files
 
     seconds: list[float] = []
 

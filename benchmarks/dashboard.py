@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from queuectl import Spool, State
 from queuectl.core.names import FinishedName, PendingName
 from queuectl.core.result import Result
-from queuectl.spool.layout import Layout
+from queuectl.spool.system.layout import Layout
 
 PAGES = {
     "overview's data": "/api/status",

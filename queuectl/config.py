@@ -16,10 +16,10 @@ from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
-from queuectl.spool import files, trust
-from queuectl.spool.layout import Layout
-from queuectl.spool.lease import locked_settings
-from queuectl.spool.prune import Rule
+from queuectl.spool.moves.prune import Rule
+from queuectl.spool.system import files, trust
+from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.lease import locked_settings
 
 
 class Settings(NamedTuple):

@@ -34,16 +34,24 @@ MAY_IMPORT = {
 }
 """What each part may import besides itself. "" is queuectl/__init__.py, "version" its __version__."""
 
+WINGS = ("system", "reading", "moves", "upkeep", "store")
+"""The wings of spool/, each of which may import those before it."""
+
 ONLY_IN = {
     "click": ["queuectl.cli"],
     "bottle": ["queuectl.dashboard"],
-    "watchdog": ["queuectl.spool.trigger"],
-    "portalocker": ["queuectl.spool.lease"],
+    "watchdog": ["queuectl.spool.system.trigger"],
+    "portalocker": ["queuectl.spool.system.lease"],
     "subprocess": ["queuectl.work.hooks"],
     "multiprocessing": [],
     "pty": [],
     # for syncfs(2), fallocate(2), getdents64(2) and posix_spawn(3)
-    "ctypes": ["queuectl.spool.files", "queuectl.spool.holes", "queuectl.spool.listing", "queuectl.work.spawn"],
+    "ctypes": [
+        "queuectl.spool.system.files",
+        "queuectl.spool.system.holes",
+        "queuectl.spool.system.listing",
+        "queuectl.work.spawn",
+    ],
     "importlib": ["queuectl", "queuectl.lazy", "queuectl.cli.groups"],  # which load by name what they list
 }
 """The modules or packages that may import a library."""
@@ -51,10 +59,10 @@ ONLY_IN = {
 MOVES = ("rename", "renames", "replace", "link", "fsync", "fdatasync")
 STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "spawnv")
 ONLY_CALLED_IN = {
-    **dict.fromkeys(MOVES, ("queuectl.spool.files",)),
+    **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
     **dict.fromkeys(STARTS, ("queuectl.work.executor",)),
     "fork": ("queuectl.work.supervise",),  # before there are threads
-    "fsync": ("queuectl.spool.files",),
+    "fsync": ("queuectl.spool.system.files",),
 }
 """The modules that may use a function of `os`."""
 
@@ -100,6 +108,14 @@ def test_imports_point_down_only(module: str) -> None:
     if "version" in imports_of(module):
         found.add("version")
     assert found <= MAY_IMPORT[part] | {part}, f"{module} imports {sorted(found - MAY_IMPORT[part] - {part})}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.count(".") > 1 and part_of(name) == "spool"])
+def test_wings_of_the_spool_point_down_only(module: str) -> None:
+    """What reads imports no moves, and what the operating system does imports neither."""
+    floor = WINGS.index(module.split(".")[2])
+    above = [name for name in own_imports_of(module) for wing in WINGS[floor + 1 :] if f".spool.{wing}" in name]
+    assert not above, f"{module} imports {above}"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -186,7 +202,7 @@ def test_enqueue_loads_click_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["import queuectl.work.worker", "def f():\n    from queuectl.spool import files", "import click.testing"],
+    ["import queuectl.work.worker", "def f():\n    from queuectl.spool.system import files", "import click.testing"],
 )
 def test_the_rule_is_checked_inside_functions_too(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad import is found wherever it stands."""

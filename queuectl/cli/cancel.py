@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act
 from queuectl.cli.context import open_spool
+from queuectl.cli.targets import Verb, act
 from queuectl.core.result import State
 from queuectl.core.when import parse_duration
 from queuectl.errors import UsageError

@@ -11,8 +11,8 @@ import click
 
 from queuectl.core.text import printable
 from queuectl.errors import InvalidJobError, QueuectlError
-from queuectl.spool import layout
 from queuectl.spool.store import Spool
+from queuectl.spool.system import layout
 
 
 def named_spool() -> str | None:
@@ -135,7 +135,7 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         from queuectl.core.result import State
-        from queuectl.spool.query import match_ids
+        from queuectl.spool.reading.query import match_ids
 
         wanted = tuple(State(state) for state in states) or tuple(State)
         spool = spool_to_complete(ctx)

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act
 from queuectl.cli.context import json_option, open_spool
-from queuectl.cli.jobs import UNLIMITED, print_jobs
+from queuectl.cli.list import UNLIMITED, print_jobs
 from queuectl.cli.retry import AGAIN
+from queuectl.cli.targets import Verb, act
 from queuectl.core.job import Job
 from queuectl.core.result import State
-from queuectl.spool.query import find
+from queuectl.spool.reading.query import find
 from queuectl.spool.store import Spool
 
 _RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")

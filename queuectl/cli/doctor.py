@@ -11,7 +11,7 @@ from queuectl.cli.context import json_option, open_spool, print_json, shown
 
 if TYPE_CHECKING:
     from queuectl.config import Found
-    from queuectl.spool.doctor import Check
+    from queuectl.spool.upkeep.doctor import Check
 
 
 @click.command()
@@ -25,7 +25,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
       queuectl doctor
     """
     from queuectl import config
-    from queuectl.spool.doctor import Health, examine
+    from queuectl.spool.upkeep.doctor import Health, examine
 
     spool = open_spool()
     found = config.examine(spool.layout)
@@ -47,8 +47,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _check_settings(found: Found) -> Iterator[Check]:
     """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
     from queuectl.cli.settings import NO_WORKER, describe
-    from queuectl.spool import trust
-    from queuectl.spool.doctor import Check, Health
+    from queuectl.spool.system import trust
+    from queuectl.spool.upkeep.doctor import Check, Health
 
     for error in found.wrong:
         yield Check(Health.BAD, "settings", describe(error), NO_WORKER)

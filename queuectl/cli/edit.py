@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act, ids_argument, read_ids, run
 from queuectl.cli.context import json_option, note, open_spool, show_error
+from queuectl.cli.targets import Verb, act, ids_argument, read_ids, run
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
-from queuectl.spool.clock import now
-from queuectl.spool.edit import Draft
+from queuectl.spool.moves.edit import Draft
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
 
 _SET = Verb("set", "changed", (State.PENDING,), "pending")
 

@@ -145,7 +145,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     Example:
       queuectl run --timeout 1h -- ./backup.sh /srv
     """
-    from queuectl.cli.run import follow
+    from queuectl.cli.follow import follow
 
     if words == ("-",) and not is_command:
         raise UsageError("run takes one job, and none from stdin", hint="for many: queuectl enqueue --wait -")
@@ -237,7 +237,7 @@ def _run_at(at: str | None, in_: str | None) -> str:
 
     from queuectl.core.names import format_rfc3339
     from queuectl.core.when import parse_duration, parse_when
-    from queuectl.spool.clock import now
+    from queuectl.spool.system.clock import now
 
     if at is not None and in_ is not None:
         raise UsageError("both --at and --in", hint="use one of them")
@@ -304,7 +304,7 @@ def _say_queued(job: Job, quiet: bool) -> None:
         note(f"warning: {warning}")
     if job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
-        from queuectl.spool.clock import now
+        from queuectl.spool.system.clock import now
 
         starts = "starts at" if job.run_at > now() else "starts at once; was due at"
         note(f"{starts} {format_instant(job.run_at)} ({format_when(job.run_at, now())})")

@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from queuectl import config
-from queuectl.cli.acting import ids_argument, is_selection, read_ids
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
 from queuectl.cli.filters import filter_options, make_filter
 from queuectl.cli.settings import describe, load_anyway
+from queuectl.cli.targets import ids_argument, is_selection, read_ids
 from queuectl.core.text import format_count, format_instant, format_when
 from queuectl.errors import QueuectlError
-from queuectl.spool.clock import now
-from queuectl.spool.explain import Explanation
-from queuectl.spool.select import select
+from queuectl.spool.reading.explain import Explanation
+from queuectl.spool.reading.filters import select
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
 
 
 @click.command()

@@ -12,8 +12,8 @@ from queuectl.core.names import Name, PendingName
 from queuectl.core.result import Result, State
 from queuectl.core.when import parse_past
 from queuectl.errors import UsageError
-from queuectl.spool.clock import now
-from queuectl.spool.select import RESULT_KINDS, Filter
+from queuectl.spool.reading.filters import RESULT_KINDS, Filter
+from queuectl.spool.system.clock import now
 
 F = TypeVar("F", bound=Callable[..., Any])
 Where = Callable[[Name], bool]

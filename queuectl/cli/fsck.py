@@ -11,8 +11,8 @@ from queuectl.cli.context import json_option, note, open_spool, print_json, show
 from queuectl.core.text import format_count
 
 if TYPE_CHECKING:
-    from queuectl.spool.check import Finding
-    from queuectl.spool.layout import Layout
+    from queuectl.spool.system.layout import Layout
+    from queuectl.spool.upkeep.fsck import Finding
 
 
 @click.command()
@@ -32,7 +32,7 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     import socket
 
     from queuectl.core.names import format_worker, parse_worker
-    from queuectl.spool.check import Weight, check
+    from queuectl.spool.upkeep.fsck import Weight, check
 
     spool = open_spool()
     host = parse_worker(format_worker(socket.gethostname(), 1, "aaaa"))[0]
@@ -55,7 +55,7 @@ def _check_settings(layout: Layout) -> Iterator[Finding]:
     """What is wrong with config.toml, whatever the environment holds."""
     from queuectl import config
     from queuectl.cli.settings import NO_WORKER, describe
-    from queuectl.spool.check import Finding, Weight
+    from queuectl.spool.upkeep.fsck import Finding, Weight
 
     found = config.examine(layout, {})
     for error in found.wrong:

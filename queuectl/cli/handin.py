@@ -9,9 +9,9 @@ from typing import Any
 from queuectl.cli.context import note, show_error
 from queuectl.core import body
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
-from queuectl.spool import dropbox
-from queuectl.spool.layout import Layout
+from queuectl.spool.moves import dropbox
 from queuectl.spool.store import with_directory
+from queuectl.spool.system.layout import Layout
 
 
 def hand_in(

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act
 from queuectl.cli.context import open_spool
+from queuectl.cli.targets import Verb, act
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.when import parse_when
-from queuectl.spool.clock import now
+from queuectl.spool.system.clock import now
 
 _HOLD = Verb("hold", "held", (State.PENDING,), "pending")
 _FIRST = Verb("put first", "first in line", (State.PENDING,), "pending")

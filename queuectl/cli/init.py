@@ -7,7 +7,7 @@ import os
 import click
 
 from queuectl.cli.context import named_spool, note
-from queuectl.spool import layout
+from queuectl.spool.system import layout
 
 
 @click.command()
@@ -28,7 +28,7 @@ def init(directory: str | None, drop_box: str | None) -> None:
     path = os.path.abspath(directory or named_spool() or "spool")
     gid = None
     if drop_box:
-        from queuectl.spool import dropbox
+        from queuectl.spool.moves import dropbox
 
         dropbox.require_owner(path)
         gid = dropbox.find_group(drop_box)
@@ -42,7 +42,8 @@ def init(directory: str | None, drop_box: str | None) -> None:
 def _make_drop_box(spool: layout.Layout, gid: int) -> None:
     """Make the drop box; what lies in a pending/ that others could write to so far, and is not the owner's alone,
     goes to the dead letters."""
-    from queuectl.spool import clock, dropbox, drops
+    from queuectl.spool.moves import adopt, dropbox
+    from queuectl.spool.system import clock
 
     was_open = dropbox.is_open_pending(spool)
     dropbox.make(spool, gid)
@@ -56,7 +57,7 @@ def _make_drop_box(spool: layout.Layout, gid: int) -> None:
     for name in names:
         reason = "others could write to pending/ when it came there, and it is theirs or they could change it"
         try:
-            drops.refuse(spool, name, reason, clock.now())
+            adopt.refuse(spool, name, reason, clock.now())
         except OSError as error:
             note(f"warning: pending/{name} cannot be moved: {error.strerror}")
         else:

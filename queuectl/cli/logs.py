@@ -11,16 +11,16 @@ from typing import BinaryIO
 
 import click
 
-from queuectl.cli.acting import ids_argument, load, locate, read_ids
 from queuectl.cli.context import note, open_spool, show_error
-from queuectl.cli.tail import Filter, Output, entries_of
+from queuectl.cli.log_view import Filter, Output, entries_of
+from queuectl.cli.targets import ids_argument, load, locate, read_ids
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
-from queuectl.spool import files
-from queuectl.spool.logs import open_reading
+from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
-from queuectl.spool.waiting import Watch
+from queuectl.spool.system import files
+from queuectl.spool.system.logs import open_reading
 
 
 @click.command()

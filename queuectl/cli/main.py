@@ -20,7 +20,7 @@ _COMMANDS = {
     "worker": "queuectl.cli.worker:worker",
     "status": "queuectl.cli.status:status",
     "top": "queuectl.cli.top:top",
-    "list": "queuectl.cli.jobs:list_",
+    "list": "queuectl.cli.list:list_",
     "show": "queuectl.cli.show:show",
     "explain": "queuectl.cli.explain:explain",
     "logs": "queuectl.cli.logs:logs",
@@ -66,7 +66,7 @@ class App(LazyGroup):
         if args and args[0] not in self.places and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            from queuectl.cli.elsewhere import command_here
+            from queuectl.cli.synonyms import command_here
 
             meant = command_here(args[0]) or next(iter(get_close_matches(args[0], self.places, n=1)), None)
             hint = f"did you mean: queuectl {meant}" if meant else "see: queuectl --help"
@@ -134,7 +134,7 @@ def _in_our_words(error: click.ClickException) -> UsageError:
     what = error.format_message().removesuffix(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, click.NoSuchOption) and context is not None:
-        from queuectl.cli.elsewhere import option_here
+        from queuectl.cli.synonyms import option_here
 
         meant = option_here(context.info_name or "", error.option_name)
         if meant:

@@ -24,7 +24,7 @@ def metrics(as_json: bool) -> None:
     """
     found = open_spool().metrics()
     if as_json:
-        from queuectl.spool import shapes
+        from queuectl.spool.reading import shapes
 
         print_json(shapes.metrics(found))
         return

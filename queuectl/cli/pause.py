@@ -11,10 +11,10 @@ from queuectl.core.names import is_valid_id
 from queuectl.core.text import format_count, format_instant
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
-from queuectl.spool.clock import now
-from queuectl.spool.pause import Pause
-from queuectl.spool.query import locate
+from queuectl.spool.reading.query import locate
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.pause import Pause
 
 _until_option = click.option("--until", metavar="TIME", help='When to go on by itself: 30m, "18:30", ISO 8601.')
 

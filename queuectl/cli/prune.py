@@ -8,11 +8,11 @@ from queuectl.cli.context import json_option, note, open_spool, print_json
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_size
 from queuectl.errors import UsageError, WaitTimeoutError
-from queuectl.spool import lease
-from queuectl.spool import prune as pruning
-from queuectl.spool.clock import now
-from queuectl.spool.layout import Layout
-from queuectl.spool.prune import Pruned, Rule
+from queuectl.spool.moves import prune as pruning
+from queuectl.spool.moves.prune import Pruned, Rule
+from queuectl.spool.system import lease
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import Layout
 
 _PATIENCE = 60.0
 _STATES = {"done": (State.DONE,), "dead": (State.DEAD,), "all": (State.DONE, State.DEAD)}

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import Verb, act
 from queuectl.cli.context import open_spool
+from queuectl.cli.targets import Verb, act
 from queuectl.core.job import Job
 from queuectl.core.result import State
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from queuectl import config
 from queuectl.cli.context import note
 from queuectl.errors import ConfigError
-from queuectl.spool.layout import Layout
+from queuectl.spool.system.layout import Layout
 
 NO_WORKER = "no worker starts until it is mended"
 """What follows from a setting that cannot be."""

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from queuectl.cli.context import complete_jobs, json_option, open_spool, print_json, shown
-from queuectl.cli.jobs import command_text
+from queuectl.cli.list import command_text
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_instant, format_seconds, format_size, format_when
-from queuectl.spool import shapes
-from queuectl.spool.clock import now
+from queuectl.spool.reading import shapes
+from queuectl.spool.system.clock import now
 
 
 @click.command()
@@ -31,7 +31,7 @@ def show(id: str, as_json: bool) -> None:
     """
     spool = open_spool()
     job = spool.get(id)
-    shape = shapes.show(spool, job)
+    shape = shapes.show(spool.layout, job)
     if as_json:
         print_json(shape)
         return

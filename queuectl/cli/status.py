@@ -11,10 +11,10 @@ from queuectl.cli.context import json_option, open_spool, print_json, shown
 from queuectl.cli.pause import describe_pause
 from queuectl.core.text import format_count, format_seconds, format_size, format_when
 from queuectl.errors import UsageError
-from queuectl.spool import claims, shapes
-from queuectl.spool.clock import now
-from queuectl.spool.query import Counts
+from queuectl.spool.reading import admission, shapes
+from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
 
 _INTERVAL = 2.0
 _SHARE = 10  # of the time, looking takes a tenth at most
@@ -62,9 +62,9 @@ def status(watch: bool, interval: float | None, as_json: bool) -> None:
 def _show(spool: Spool, as_json: bool) -> None:
     """Look once, and print."""
     counts, workers = spool.counts(), list(spool.workers())
-    free, inodes = claims.room(spool.layout)
+    free, inodes = admission.room(spool.layout)
     if as_json:
-        print_json(shapes.status(spool, counts, workers, free, inodes))
+        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes))
         return
     alive = [worker for worker in workers if worker["alive"]]
     remarks = {

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 import click
 
-from queuectl.cli.acting import read_ids
 from queuectl.cli.context import json_option, note, open_spool, print_json, say, spool_to_complete
+from queuectl.cli.targets import read_ids
 from queuectl.errors import AmbiguousIdError, NotFoundError, UsageError, WaitTimeoutError
-from queuectl.spool import lease, processes
-from queuectl.spool.layout import Layout
 from queuectl.spool.store import Spool
+from queuectl.spool.system import lease, processes
+from queuectl.spool.system.layout import Layout
 
 _LOOK = 0.1
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl.cli.context import open_spool
-from queuectl.cli.jobs import command_text
+from queuectl.cli.list import command_text
 from queuectl.cli.pause import describe_pause
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
 from queuectl.errors import UsageError
-from queuectl.spool import claims, shapes
-from queuectl.spool.clock import now
-from queuectl.spool.pause import Pause
-from queuectl.spool.query import Counts
+from queuectl.spool.reading import admission, shapes
+from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.pause import Pause
 
 if TYPE_CHECKING:
     from curses import window
@@ -125,7 +125,7 @@ def look(spool: Spool) -> Snapshot:
         pause=spool.paused(),
         counts=spool.counts(),
         workers=list(spool.workers()),
-        free=claims.room(spool.layout)[0],
+        free=admission.room(spool.layout)[0],
         running=list(spool.list((State.RUNNING,), limit=_ENOUGH)),
         waiting=list(spool.list((State.PENDING,), limit=_ENOUGH)),
         ended=sorted(

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from queuectl.cli.acting import ids_argument, is_selection, read_ids
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
 from queuectl.cli.filters import filter_options, make_filter
+from queuectl.cli.targets import ids_argument, is_selection, read_ids
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_seconds
 from queuectl.errors import QueuectlError, WaitTimeoutError
-from queuectl.spool.select import select
+from queuectl.spool.reading.filters import select
 from queuectl.spool.store import Spool
 
 TIMED_OUT = 124

@@ -12,8 +12,8 @@ from queuectl.cli.context import json_option, note, open_spool, print_json, prin
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
-from queuectl.spool import clock
 from queuectl.spool.store import Spool
+from queuectl.spool.system import clock
 
 _COMMANDS = {
     "start": "queuectl.cli.worker:start",
@@ -125,7 +125,7 @@ def list_(as_json: bool) -> None:
       queuectl worker list
       queuectl worker list --json | jq -r '.[] | select(.alive) | .worker'
     """
-    from queuectl.spool import shapes
+    from queuectl.spool.reading import shapes
 
     workers = list(open_spool().workers())
     if as_json:

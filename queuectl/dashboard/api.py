@@ -18,8 +18,8 @@ from queuectl.dashboard.pages import log_range
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
-from queuectl.spool import shapes
-from queuectl.spool.query import Counts
+from queuectl.spool.reading import shapes
+from queuectl.spool.reading.query import Counts
 
 _MOST = 1000
 _NUMBER = re.compile(r"[1-9]\d*", re.ASCII)
@@ -44,7 +44,9 @@ def _refusal(error: QueuectlError) -> Any:
 def status(site: Site) -> Any:
     request = Request.of(site)
     view = request.view
-    return _json(shapes.status(site.spool, view.counts(request.now), view.workers, *view.room))
+    return _json(
+        shapes.status(site.spool.layout, site.spool.paused(), view.counts(request.now), view.workers, *view.room)
+    )
 
 
 def workers(site: Site) -> Any:
@@ -78,7 +80,7 @@ def _limit(text: str) -> int:
 
 def job(site: Site, id: str) -> Any:
     found = site.find(id) if is_valid_id(id) else None
-    return _json(shapes.show(site.spool, found)) if found else _missing(id)
+    return _json(shapes.show(site.spool.layout, found)) if found else _missing(id)
 
 
 def tail(site: Site, id: str) -> Any:

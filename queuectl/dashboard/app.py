@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from queuectl.dashboard import acting, api, change, pages, pausing
+from queuectl.dashboard import api, forms, job_form, pages, pausing
 from queuectl.dashboard.security import Guard, Policy
 from queuectl.dashboard.server import Application
 from queuectl.dashboard.site import Site
@@ -22,15 +22,15 @@ GET: dict[str, Callable[..., Any]] = {
     "/": pages.overview,
     "/jobs": pages.jobs,
     "/jobs/<id>": pages.job,
-    "/jobs/<id>/set": change.set_page,
-    "/jobs/<id>/edit": change.edit_page,
+    "/jobs/<id>/set": job_form.set_page,
+    "/jobs/<id>/edit": job_form.edit_page,
     "/jobs/<id>/log": api.raw_log,
     "/jobs/<id>/tail": api.tail,
     "/dead": functools.partial(pages.jobs, only_dead=True),
     "/refused": pages.refused,
     "/workers": pages.workers,
     "/pause": pausing.pause_page,
-    "/login": acting.login_page,
+    "/login": forms.login_page,
     "/api/status": api.status,
     "/api/jobs": api.jobs,
     "/api/jobs/<id>": api.job,
@@ -42,14 +42,14 @@ GET: dict[str, Callable[..., Any]] = {
     "/healthz": api.healthz,
 }
 POST: dict[str, Callable[..., Any]] = {
-    "/actions/undo": acting.undo,
-    "/actions/dismiss": acting.dismiss,
-    "/actions/set": change.set_fields,
-    "/actions/edit": change.edit,
+    "/actions/undo": forms.undo,
+    "/actions/dismiss": forms.dismiss,
+    "/actions/set": job_form.set_fields,
+    "/actions/edit": job_form.edit,
     "/actions/pause": pausing.pause,
     "/actions/resume": pausing.resume,
-    "/actions/<name>": acting.act,
-    "/login": acting.login,
+    "/actions/<name>": forms.act,
+    "/login": forms.login,
 }
 
 

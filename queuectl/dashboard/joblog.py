@@ -15,9 +15,9 @@ from typing import Any
 
 from queuectl.dashboard import ansi
 from queuectl.dashboard.markup import Html, escape
-from queuectl.spool import holes, logs
-from queuectl.spool.layout import Layout
-from queuectl.spool.logs import PREFIX, Mark
+from queuectl.spool.system import holes, logs
+from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.logs import PREFIX, Mark
 
 PIECE = 64 << 10
 """Bytes of the log that one answer shows."""

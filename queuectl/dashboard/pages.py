@@ -15,12 +15,13 @@ from queuectl.core.job import Job
 from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_size
-from queuectl.dashboard import charts, explain, joblog, markup, table, timeline
-from queuectl.dashboard.actions import SIGNALS
+from queuectl.dashboard import charts, joblog, markup, table, timeline, wording
 from queuectl.dashboard.index import AGAIN, FIRST
+from queuectl.dashboard.operations import SIGNALS
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
-from queuectl.spool import files, query
+from queuectl.spool.reading import query
+from queuectl.spool.system import files
 
 _REFUSED_SHOWN = 25
 
@@ -45,7 +46,7 @@ def overview(site: Site) -> Any:
             - request.view.shelves[State.DONE].rank(_day_ago(request)),
             "recent_dead": dead.jobs,
             "command": table.command,
-            "explain": explain,
+            "explain": wording,
             "free": format_size(request.view.room[0]),
             "inodes": request.view.room[1],
             "bell": site.snapshot.problem,
@@ -96,7 +97,7 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
             "state": state if wanted.state != "all" else None,
             "command": table.command,
             "word": lambda job: table.word(job, request.now),
-            "explain": explain,
+            "explain": wording,
         }
 
     return page(request, "jobs", "Dead letters" if only_dead else "Jobs", values=values)
@@ -110,7 +111,7 @@ def _groups(request: Request, wanted: Filter) -> list[dict[str, Any]]:
         for tag in run.bucket.places:
             tags[tag] = tags.get(tag, 0) + run._replace(tag=tag).size()
     ordered = sorted(((count, tag) for tag, count in tags.items() if count and tag), reverse=True)[:12]
-    return [{"result": tag, "count": count, "meaning": explain.result(tag)} for count, tag in ordered]
+    return [{"result": tag, "count": count, "meaning": wording.result(tag)} for count, tag in ordered]
 
 
 def job(site: Site, id: str) -> Any:
@@ -139,15 +140,15 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
             "job": found,
             "word": table.word(found, request.now),
             "command": table.command(found),
-            "waiting": explain.waiting(found, request.view, request.now),
-            "meaning": explain.result(str(found.result)) if found.result else "",
+            "waiting": wording.waiting(found, request.view, request.now),
+            "meaning": wording.result(str(found.result)) if found.result else "",
             "submitted": json.dumps(fields, indent=2, ensure_ascii=False) if fields is not None else None,
             "history": history[-timeline.MAX_SHOWN :],
             "hidden": max(0, len(history) - timeline.MAX_SHOWN),
             "marks": marks,
             "is_attempt": lambda entry: isinstance(entry, timeline.Attempt),
             "attempts": list(dict.fromkeys(a.number for a in history if isinstance(a, timeline.Attempt)))[-20:],
-            "commands": explain.commands(found, site.spool.layout, request.now),
+            "commands": wording.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
             "signals": SIGNALS,
@@ -227,11 +228,11 @@ def refused(site: Site) -> Any:
     return page(request, "refused", "Refused files", values=values)
 
 
-def _refusal(site: Site, found: Job) -> explain.Refusal:
+def _refusal(site: Site, found: Job) -> wording.Refusal:
     data = b""
     with suppress(OSError):
         data = files.read(found.path).data
-    told = explain.refusal(found, data)
+    told = wording.refusal(found, data)
     if found.problem is None and (mark := _refused_mark(site, found.id)):
         return replace(told, reason=mark.get("reason") or told.reason)
     return told

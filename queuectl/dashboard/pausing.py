@@ -9,7 +9,7 @@ import bottle
 
 from queuectl.core.when import parse_when
 from queuectl.dashboard import markup
-from queuectl.dashboard.acting import go_back
+from queuectl.dashboard.forms import go_back
 from queuectl.dashboard.site import Request, Site, common, problem
 from queuectl.errors import QueuectlError, UsageError
 

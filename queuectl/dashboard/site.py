@@ -18,15 +18,15 @@ import bottle
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.dashboard import markup
-from queuectl.dashboard.actions import VERBS, Deeds, Verb
 from queuectl.dashboard.joblog import LogReader
+from queuectl.dashboard.operations import VERBS, Deeds, Verb
 from queuectl.dashboard.security import Policy
 from queuectl.dashboard.snapshot import Snapshot, View
-from queuectl.spool import query
-from queuectl.spool.clock import now
-from queuectl.spool.listing import as_text
-from queuectl.spool.metrics import Metrics, measure_names
+from queuectl.spool.reading import query
+from queuectl.spool.reading.metrics import Metrics, measure_names
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.listing import as_text
 
 _MEASURE_SHARE = 20
 _PLACES = 1000

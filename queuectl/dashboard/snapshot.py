@@ -19,12 +19,12 @@ from queuectl.core.result import State
 from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
-from queuectl.spool import claims, query
-from queuectl.spool.clock import now
-from queuectl.spool.pause import Pause
-from queuectl.spool.query import Counts
+from queuectl.spool.reading import admission, query
+from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
-from queuectl.spool.trigger import Trigger
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.pause import Pause
+from queuectl.spool.system.trigger import Trigger
 
 SHARE = 0.1
 """The largest part of the time that looking may take."""
@@ -199,7 +199,7 @@ class Snapshot:
                 shelves[state] = self._list(state, shelves[state], full=full)
             paused = self._spool.paused()
             workers = tuple(self._spool.workers())
-            room = claims.room(self._spool.layout)
+            room = admission.room(self._spool.layout)
         except OSError as error:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:

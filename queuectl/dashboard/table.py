@@ -16,8 +16,8 @@ from queuectl.core.result import RESULT_PATTERN, State
 from queuectl.dashboard.index import AGAIN, FIRST, Selection
 from queuectl.dashboard.snapshot import View
 from queuectl.errors import UsageError
-from queuectl.spool import query
-from queuectl.spool.layout import Layout
+from queuectl.spool.reading import query
+from queuectl.spool.system.layout import Layout
 
 ROWS = 100
 WORDS = ("all", "ready", "scheduled", "retrying", "held", "running", "done", "dead")

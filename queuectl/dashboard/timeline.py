@@ -10,7 +10,7 @@ from queuectl.core.body import parse_instant
 from queuectl.core.job import Job
 from queuectl.core.names import parse_time
 from queuectl.core.result import LOST, Result
-from queuectl.spool.logs import Mark, parse_outcome
+from queuectl.spool.system.logs import Mark, parse_outcome
 
 MAX_SHOWN = 50
 

@@ -12,22 +12,34 @@ from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
-from queuectl.spool import layout
-from queuectl.spool.clock import now
+from queuectl.spool.system import layout
+from queuectl.spool.system.clock import now
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from queuectl.core.job import Job
-    from queuectl.spool import act, edit, explain, lease, metrics, pause, query, submit, waiting
-    from queuectl.spool.edit import Draft
-    from queuectl.spool.explain import Explanation
-    from queuectl.spool.metrics import Metrics
-    from queuectl.spool.pause import Pause
+    from queuectl.spool.moves import by_hand, edit, submit
+    from queuectl.spool.moves.edit import Draft
+    from queuectl.spool.reading import explain, metrics, query, waiting
+    from queuectl.spool.reading.explain import Explanation
+    from queuectl.spool.reading.metrics import Metrics
+    from queuectl.spool.system import lease, pause
+    from queuectl.spool.system.pause import Pause
 else:
-    act, edit, explain, lease, metrics, pause, query, submit, waiting = (
+    by_hand, edit, explain, lease, metrics, pause, query, submit, waiting = (
         Lazy(f"queuectl.spool.{name}")
-        for name in ("act", "edit", "explain", "lease", "metrics", "pause", "query", "submit", "waiting")
+        for name in (
+            "moves.by_hand",
+            "moves.edit",
+            "reading.explain",
+            "system.lease",
+            "reading.metrics",
+            "system.pause",
+            "reading.query",
+            "moves.submit",
+            "reading.waiting",
+        )
     )
 
 _GRACE = 5.0
@@ -179,7 +191,7 @@ class Spool:
 
         Raises WrongStateError for a job that is not done or dead, InvalidJobError for one that cannot run.
         """
-        return act.retry(self.layout, id, run_at)
+        return by_hand.retry(self.layout, id, run_at)
 
     def cancel(self, id: str | Job, *, grace: float = _GRACE, policy: RetryPolicy | None = None) -> Job:
         """Take a waiting job out of the queue, or end a running one with all its processes.
@@ -189,34 +201,34 @@ class Spool:
         ended, and WrongStateError for a job that has ended by itself (and is not to be tried again by the settings'
         `policy` or its own).
         """
-        return act.cancel(self.layout, id, grace, policy or RetryPolicy())
+        return by_hand.cancel(self.layout, id, grace, policy or RetryPolicy())
 
     def kill(self, id: str | Job, number: int = 15) -> Job:
         """Send a signal to every process of a running job; what comes of it is for the job and its worker to tell."""
-        return act.kill(self.layout, id, number)
+        return by_hand.kill(self.layout, id, number)
 
     def is_alive(self, id: str) -> bool:
         """Whether a worker or any process of the job of exactly this id still holds its log (or nobody can tell)."""
-        return act.is_alive(self.layout, id)
+        return by_hand.is_alive(self.layout, id)
 
     def hold(self, id: str | Job) -> Job:
         """Keep a waiting job from starting until it is released; nothing if it is held already."""
-        return act.hold(self.layout, id)
+        return by_hand.hold(self.layout, id)
 
     def release(self, id: str | Job, *, run_at: datetime | None = None) -> Job:
         """Let a held job go: at `run_at`, else when its body asks for if that lies ahead, else at once."""
-        return act.let_go(self.layout, id, run_at)
+        return by_hand.let_go(self.layout, id, run_at)
 
     def first(self, id: str | Job, *, ahead_of: Job | None = None) -> Job:
         """Put a waiting job in front of all jobs that are due; a held one is released by it.
 
         To put many first, give each the one that the call before has returned: then nothing is searched for.
         """
-        return act.first(self.layout, id, ahead_of)
+        return by_hand.first(self.layout, id, ahead_of)
 
     def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
         """Give a pending job another priority or time."""
-        return act.reschedule(self.layout, id, priority, run_at)
+        return by_hand.reschedule(self.layout, id, priority, run_at)
 
     def set_fields(self, id: str | Job, **fields: Any) -> Job:
         """Give a waiting job other fields of the job body; None takes one away, or a variable of `env`; its id stays.
@@ -243,7 +255,7 @@ class Spool:
 
         Raises WrongStateError while a process that the job left behind holds its log.
         """
-        return act.drop(self.layout, id)
+        return by_hand.drop(self.layout, id)
 
     # --- pausing
 

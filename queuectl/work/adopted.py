@@ -20,11 +20,14 @@ from queuectl.core import lifecycle
 from queuectl.core.body import Body, OnMaxLog
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, TIMEOUT, Result, State
-from queuectl.spool import claims, files, lease, logs, processes, query, rescue
-from queuectl.spool.caps import LogCap, Step
-from queuectl.spool.ending import end_attempt_at
-from queuectl.spool.layout import Layout
-from queuectl.spool.rescue import Fate, Verdict
+from queuectl.spool.moves import claims
+from queuectl.spool.moves.ending import end_attempt_at
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system.layout import Layout
+from queuectl.spool.upkeep import rescue
+from queuectl.spool.upkeep.rescue import Fate, Verdict
+from queuectl.work.log_limit import LogCap, Step
 from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
 
 
@@ -135,7 +138,7 @@ class Adopted:
         self._await(descriptor, job)
         if verdict.ending is None:
             with suppress(OSError):  # out of descriptors: it stays stopped until somebody looks
-                rescue.continue_shell(verdict.pid, verdict.token)
+                processes.continue_shell(verdict.pid, verdict.token)
         else:
             self._stop(descriptor, job, verdict.ending)
         text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
@@ -281,7 +284,7 @@ class Adopted:
         """Settle an attempt that is over, once what it has left is gone, which must not meet the next one."""
         if verdict.is_recorded and verdict.pid is not None:
             with suppress(OSError):
-                rescue.continue_shell(verdict.pid, verdict.token)
+                processes.continue_shell(verdict.pid, verdict.token)
         if not verdict.is_recorded and _has_left(verdict.token, is_ours=is_ours):
             self._clear(_Job(name, body, verdict.token, verdict=verdict), is_ours=is_ours)
         else:
@@ -325,7 +328,7 @@ def _open_process(pid: int, token: str) -> int | None:
     except (OSError, AttributeError):
         return None
     with suppress(OSError):
-        if rescue.is_shell(pid, token):
+        if processes.is_shell(pid, token):
             return descriptor
     os.close(descriptor)
     return None

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 from queuectl.core.names import is_ignored
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool import take, trust
-from queuectl.spool.take import UnfitError
-from queuectl.spool.trigger import Trigger
+from queuectl.spool.moves import take
+from queuectl.spool.moves.take import UnfitError
+from queuectl.spool.system import trust
+from queuectl.spool.system.trigger import Trigger
 from queuectl.work.incomplete import Incomplete
 from queuectl.work.settle import Context, tell_refused
 

@@ -9,7 +9,9 @@ from queuectl.core import body
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool import drops, files, query
+from queuectl.spool.moves import adopt
+from queuectl.spool.reading import query
+from queuectl.spool.system import files
 from queuectl.work.incomplete import Incomplete
 from queuectl.work.settle import Context, tell_refused
 
@@ -42,7 +44,7 @@ class Drops:
 
     def look_at(self, names: list[str]) -> list[str]:
         """`look` at several; the canonical names of those that can be claimed."""
-        locate = drops.locate_returned(names)
+        locate = adopt.locate_returned(names)
         return [canonical for name in names if (canonical := self.look(name, locate)) is not None]
 
     def look(self, name: str, locate: query.Locate = query.locate) -> str | None:
@@ -52,7 +54,7 @@ class Drops:
             adopted = (
                 self._check(name)
                 if PendingName.parse(name)
-                else drops.adopt(self._layout, name, now, self._context.trusts, locate)
+                else adopt.adopt(self._layout, name, now, self._context.trusts, locate)
             )
         except NotJsonError as error:
             self._wait(name, ": ".join(part for part in (error.what, error.why) if part))
@@ -88,7 +90,7 @@ class Drops:
 
     def _refuse(self, name: str, reason: str) -> None:
         try:
-            id = drops.refuse(self._layout, name, reason, self._context.now())
+            id = adopt.refuse(self._layout, name, reason, self._context.now())
         except OSError as error:
             self._incomplete.shelve(name, time.monotonic())
             text = f"ignored pending/{name}: {reason}; it cannot be moved: {error.strerror}"

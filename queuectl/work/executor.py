@@ -29,10 +29,10 @@ from functools import lru_cache
 from queuectl.core.body import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
-from queuectl.spool import logs, processes
-from queuectl.spool.caps import LogCap, Step
-from queuectl.spool.claims import Claim
-from queuectl.spool.ending import end_attempt
+from queuectl.spool.moves.claims import Claim
+from queuectl.spool.moves.ending import end_attempt
+from queuectl.spool.system import logs, processes
+from queuectl.work.log_limit import LogCap, Step
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"

@@ -23,7 +23,7 @@ from queuectl.core.job import Job
 from queuectl.core.names import Name, format_rfc3339
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.spool import query
+from queuectl.spool.reading import query
 
 if TYPE_CHECKING:
     import subprocess

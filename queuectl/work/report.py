@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from queuectl.core.names import format_rfc3339
 from queuectl.core.text import printable
-from queuectl.spool import clock
+from queuectl.spool.system import clock
 
 _PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
 

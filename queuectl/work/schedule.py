@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 
 from queuectl.core.names import HELD_FROM, are_pending, is_pending
-from queuectl.spool.listing import decode
+from queuectl.spool.system.listing import decode
 
 WINDOW = 30_000
 """Names kept: at about 110 bytes each, 3 MB."""

@@ -17,11 +17,13 @@ from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import LOST, SUCCESS, Result
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import SpoolError
-from queuectl.spool import claims, clock, query, trust
-from queuectl.spool.caps import LogCap, Step
-from queuectl.spool.layout import Layout
+from queuectl.spool.moves import claims
+from queuectl.spool.reading import query
 from queuectl.spool.store import Spool
+from queuectl.spool.system import clock, trust
+from queuectl.spool.system.layout import Layout
 from queuectl.work.hooks import Hooks
+from queuectl.work.log_limit import LogCap, Step
 from queuectl.work.report import Report
 
 _Target = TypeVar("_Target")

@@ -20,11 +20,13 @@ from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.core.text import format_instant
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool import claims, files, logs, pause
-from queuectl.spool.caps import LogCap, Step
-from queuectl.spool.claims import Claim, RefusedError, StillRunningError
-from queuectl.spool.ending import end_disowned
+from queuectl.spool.moves import claims
+from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError
+from queuectl.spool.moves.ending import end_disowned
+from queuectl.spool.reading import admission
+from queuectl.spool.system import files, logs, pause
 from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
+from queuectl.work.log_limit import LogCap, Step
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import Context, finish, reason_of, release, tell_passed, tell_refused
 
@@ -269,13 +271,13 @@ class Slots:
             return False
         report.over("paused", "no longer paused")
         try:
-            free, inodes = claims.room(self.layout)
+            free, inodes = admission.room(self.layout)
         except SpoolError as error:
             report.once("room", "error", str(error))
             self._look_soon()
             return False
         least = self.context.settings.min_free
-        if free < least or (inodes is not None and inodes < claims.MIN_FREE_INODES):
+        if free < least or (inodes is not None and inodes < admission.MIN_FREE_INODES):
             text = f"no job is started: {free >> 20} MiB and {inodes} inodes are free, min-free is {least >> 20} MiB"
             report.once("room", "warning", text)
             self._look_soon()

@@ -8,8 +8,9 @@ import time
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_size
 from queuectl.errors import SpoolError
-from queuectl.spool import lease, prune
-from queuectl.spool.prune import Rule
+from queuectl.spool.moves import prune
+from queuectl.spool.moves.prune import Rule
+from queuectl.spool.system import lease
 from queuectl.work.settle import Context
 
 _INTERVAL = 60.0

@@ -20,9 +20,12 @@ from queuectl.core.names import PENDING_LOOSE, PendingName, RunningName, format_
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import ConfigError, SpoolError
-from queuectl.spool import claims, lease, processes, query, rescue, trust
-from queuectl.spool.listing import decode
-from queuectl.spool.trigger import Trigger
+from queuectl.spool.moves import claims
+from queuectl.spool.reading import query
+from queuectl.spool.system import lease, processes, trust
+from queuectl.spool.system.listing import decode
+from queuectl.spool.system.trigger import Trigger
+from queuectl.spool.upkeep import rescue
 from queuectl.work.adopted import Adopted
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.drops import Drops

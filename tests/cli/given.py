@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
-from queuectl.spool.layout import Layout
+from queuectl.spool.system.layout import Layout
 from tests.spool.given import NOW, WORKER, put, put_finished
 from tests.support import environment
 

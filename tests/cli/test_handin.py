@@ -13,7 +13,7 @@ import pytest
 from queuectl import Spool
 from queuectl.cli import handin
 from queuectl.errors import UsageError
-from queuectl.spool import dropbox
+from queuectl.spool.moves import dropbox
 from tests.support import names
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.core.names import format_time
-from queuectl.spool import clock
+from queuectl.spool.system import clock
 from tests.cli.given import audited, run_on_terminal
 from tests.spool.given import pending_name, put, put_finished, running_name
 from tests.support import CommandLine, environment, wait_for, workers

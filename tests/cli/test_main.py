@@ -12,7 +12,7 @@ import click
 import pytest
 
 from queuectl import Spool, __version__, errors
-from queuectl.cli import elsewhere, main
+from queuectl.cli import main, synonyms
 from queuectl.cli.main import app
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
@@ -264,10 +264,10 @@ def test_interrupt(spool: Spool, cli: CommandLine) -> None:
 
 def test_words_of_other_queues_lead_to_commands_there_are() -> None:
     """Each hint names a command of ours, and no word of ours has another meaning elsewhere."""
-    for word, text in elsewhere._COMMANDS.items():
+    for word, text in synonyms._COMMANDS.items():
         assert word not in main._COMMANDS
         assert text.startswith("--") or text.split()[0] in main._COMMANDS
-    for command, options in elsewhere._OPTIONS.items():
+    for command, options in synonyms._OPTIONS.items():
         group = app.get_command(click.Context(app), "worker" if command == "start" else command)
         found = group.get_command(click.Context(group), "start") if isinstance(group, click.Group) else group
         assert found is not None

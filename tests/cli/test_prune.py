@@ -8,7 +8,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
-from tests.spool.test_prune import finished, ids
+from tests.spool.moves.test_prune import finished, ids
 from tests.support import CommandLine
 
 

@@ -15,12 +15,12 @@ import click
 import pytest
 
 from queuectl import Job, Spool, State
-from queuectl.cli.acting import Verb, act
 from queuectl.cli.filters import NAMES
+from queuectl.cli.targets import Verb, act
 from queuectl.core.names import PendingName, RunningName
-from queuectl.spool import query
-from queuectl.spool.clock import now
-from queuectl.spool.layout import Layout
+from queuectl.spool.reading import query
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import Layout
 from tests.cli.given import JOB_KEYS, put_one_of_each, run_on_terminal
 from tests.spool.given import NOW, WORKER, put, put_finished
 from tests.support import CommandLine, environment, names, wait_for, workers

@@ -11,7 +11,7 @@ import pytest
 
 from queuectl import Spool, __version__
 from queuectl.core.result import State
-from queuectl.spool import clock
+from queuectl.spool.system import clock
 from tests.cli.given import RFC3339
 from tests.spool.given import WORKER, put, running_name
 from tests.support import CommandLine, names, wait_for, workers

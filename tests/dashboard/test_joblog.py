@@ -10,7 +10,7 @@ import pytest
 from queuectl import Spool
 from queuectl.dashboard import joblog
 from queuectl.dashboard.joblog import LogReader, find, line_start, read_piece
-from queuectl.spool import holes
+from queuectl.spool.system import holes
 from tests.dashboard.client import Client
 from tests.spool.given import put_finished
 

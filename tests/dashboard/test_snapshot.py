@@ -9,9 +9,9 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.dashboard.snapshot import Snapshot
-from queuectl.spool import query
-from queuectl.spool.clock import now
-from queuectl.spool.layout import Layout
+from queuectl.spool.reading import query
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import Layout
 from tests.spool.given import put_finished
 from tests.support import wait_for
 

@@ -9,7 +9,7 @@ from queuectl import Job, Spool
 from queuectl.dashboard import table
 from queuectl.dashboard.snapshot import Snapshot, View
 from queuectl.dashboard.table import Filter
-from queuectl.spool.clock import now
+from queuectl.spool.system.clock import now
 from tests.spool.given import put_finished
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from queuectl import Spool
-from queuectl.spool.layout import is_spool
+from queuectl.spool.system.layout import is_spool
 from tests.docs.markdown import Block, commands
 from tests.support import environment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl.spool import layout
+from queuectl.spool.system import layout
 from tests.docs.markdown import DOCUMENTS, ROOT, anchors, label, links, without_blocks
 
 MODULE = re.compile(r"\b(?:queuectl|tests)(?:/\w+)*/\w+\.py\b|\b(?:queuectl|tests)(?:/\w+)+/")

@@ -2,7 +2,7 @@
 
 `peek` (has it begun? else `kill`), `halt` (SIGSTOP to the shell, but not to cancel), `look` (is its end on record?),
 then `resume` (SIGCONT) or `note` (why, in the log), `term` (SIGTERM and SIGCONT to all) and `kill` (SIGKILL until none
-is left). A kill -9 may come between any two (queuectl/spool/ending.py, queuectl/spool/processes.py).
+is left). A kill -9 may come between any two (queuectl/spool/moves/ending.py, queuectl/spool/system/processes.py).
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
     job/ID, dead/ID=WORKER    what it became; the name of a dead letter holds a time, so two do not meet
     was/F       notes that it has become something, twice/F that it has again
 
-The steps are those of `take` and `finish` in queuectl/spool/take.py and of `delete` in queuectl/spool/prune.py; one
-`yield` is one system call that others can see. Not modelled: power cuts (what is published is durable before the
-taken file goes), and several files at once, which share nothing but the listing.
+The steps are those of `take` and `finish` in queuectl/spool/moves/take.py and of `delete` in
+queuectl/spool/moves/prune.py; one `yield` is one system call that others can see. Not modelled: power cuts (what is
+published is durable before the taken file goes), and several files at once, which share nothing but the listing.
 """
 
 from __future__ import annotations

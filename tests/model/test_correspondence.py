@@ -20,7 +20,7 @@ import pytest
 
 from queuectl.core.names import PendingName, RunningName
 from queuectl.errors import QueuectlError
-from queuectl.spool import clock, lease, logs
+from queuectl.spool.system import clock, lease, logs
 from queuectl.work.adopted import Adopted
 from queuectl.work.executor import Executor
 from queuectl.work.slots import Slots

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queuectl import Spool
-from queuectl.spool.layout import Layout
+from queuectl.spool.system.layout import Layout
 
 
 @pytest.fixture

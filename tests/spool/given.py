@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
-from queuectl.spool import lease, logs
-from queuectl.spool.layout import Layout
+from queuectl.spool.system import lease, logs
+from queuectl.spool.system.layout import Layout
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ WORKER = "web1.4242.k7f3"
 
 # Neither fork (the test runner may have threads) nor spawn (a new interpreter for each process).
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["queuectl.spool.store", "queuectl.spool.claims", "pytest"])
+PROCESSES.set_forkserver_preload(["queuectl.spool.store", "queuectl.spool.moves.claims", "pytest"])
 
 _barrier: Barrier | None = None
 

@@ -24,7 +24,7 @@ from queuectl import (
     WrongStateError,
 )
 from queuectl.core.names import PendingName
-from queuectl.spool import files, lease
+from queuectl.spool.system import files, lease
 from tests.spool.given import NOW, locked_log, pending_name, put, put_finished, read_log, running_name
 from tests.support import WorkerProcess, names, wait_for
 

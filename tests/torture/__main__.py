@@ -204,7 +204,7 @@ CASES = (
     Case("random names, mutated bodies", _litter),
     Case(
         "half writers, editors, links",
-        _suite("tests/spool/test_drops.py", "tests/e2e/test_malformed.py"),
+        _suite("tests/spool/moves/test_adopt.py", "tests/e2e/test_malformed.py"),
         ("rsync", "vim.tiny"),
     ),
     Case("a million pending, a million done", _crowd, (), "tmpfs"),

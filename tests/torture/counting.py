@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from queuectl.spool import listing
+from queuectl.spool.system import listing
 
 _CALLS = ("stat", "lstat", "open", "rename", "link", "unlink", "listdir", "scandir")
 

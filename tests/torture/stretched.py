@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from queuectl.spool import files, lease, logs, processes
+from queuectl.spool.system import files, lease, logs, processes
 from queuectl.work import executor
 
 _PATIENCE = 60.0

@@ -36,15 +36,16 @@ from typing import NoReturn
 import portalocker  # noqa: F401
 import watchdog.observers.inotify  # noqa: F401
 
-import queuectl.spool.act
-import queuectl.spool.edit
-import queuectl.spool.processes  # noqa: F401
+import queuectl.spool.moves.by_hand
+import queuectl.spool.moves.edit
+import queuectl.spool.system.processes  # noqa: F401
 from queuectl import Spool, config
 from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
 from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
-from queuectl.spool import claims, clock, dropbox, drops, lease, logs, take
+from queuectl.spool.moves import adopt, claims, dropbox, take
+from queuectl.spool.system import clock, lease, logs
 from queuectl.work.adopted import Adopted
 from queuectl.work.executor import Executor
 from queuectl.work.report import Report
@@ -149,7 +150,7 @@ def worker(scene: Scene) -> Act:
     """The main thread of a whole worker, from its start until nothing is left; a dropped file included."""
     for id in ("x", "y"):
         scene.submit(id=id)
-    adopt(scene, "z")
+    adopt_drop(scene, "z")
     running = Worker(scene.context(), drain=True)
     return running.run
 
@@ -222,12 +223,12 @@ def _cancel(scene: Scene) -> None:
     witness.append(scene.journal, json.dumps({"cancelled": "x"}))
 
 
-def adopt(scene: Scene, id: str = "x") -> Act:
+def adopt_drop(scene: Scene, id: str = "x") -> Act:
     body = scene.body(id)
     witness.append(scene.journal, json.dumps({"intent": id, "body": body}))
     witness.append(scene.journal, json.dumps({"ack": id}))
     (scene.spool.path / "pending" / "any.json").write_text(json.dumps(body))
-    return lambda: _ignore(drops.adopt(scene.spool.layout, "any.json", clock.now()))
+    return lambda: _ignore(adopt.adopt(scene.spool.layout, "any.json", clock.now()))
 
 
 def take_and_finish(scene: Scene) -> Act:
@@ -325,7 +326,7 @@ OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "hold": hold,
     "cancel": cancel,
     "cancel-running": cancel_running,
-    "adopt": adopt,
+    "adopt": adopt_drop,
     "take": take_and_finish,
     "finish-taken": finish_taken,
     "finish-finished": finish_finished,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.errors import DurabilityError
-from queuectl.spool import files
+from queuectl.spool.system import files
 from tests.support import need
 from tests.torture import powercut, volumes
 

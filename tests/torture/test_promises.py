@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.spool import clock
+from queuectl.spool.system import clock
 from tests.support import environment, names, need, wait_for
 from tests.torture import checker, namespaces, stretched, witness
 from tests.torture.namespaces import Container, Worker

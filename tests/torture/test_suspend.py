@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from queuectl import Spool
-from queuectl.spool import processes
+from queuectl.spool.system import processes
 from tests.support import WorkerProcess, names, wait_for
 from tests.torture import checker, witness
 

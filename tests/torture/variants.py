@@ -16,7 +16,7 @@ from typing import Any
 
 from queuectl.core import lifecycle
 from queuectl.core.names import parse_worker
-from queuectl.spool import files, lease
+from queuectl.spool.system import files, lease
 from queuectl.work import executor
 
 

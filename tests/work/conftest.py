@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from queuectl import Spool, config
-from queuectl.spool import clock
+from queuectl.spool.system import clock
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from queuectl.work.worker import Worker

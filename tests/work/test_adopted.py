@@ -14,7 +14,7 @@ import pytest
 from queuectl import Spool, config
 from queuectl.core.names import RunningName
 from queuectl.core.result import State
-from queuectl.spool import clock, logs, processes
+from queuectl.spool.system import clock, logs, processes
 from queuectl.work.adopted import Adopted
 from queuectl.work.report import Report
 from queuectl.work.settle import Context

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.spool import holes, logs
-from queuectl.spool.caps import LogCap, Step
+from queuectl.spool.system import holes, logs
+from queuectl.work.log_limit import LogCap, Step
 from tests.spool.given import running_name
 from tests.support import CommandLine, WorkerProcess, wait_for, workers
 from tests.work.test_worker import drain, result

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.spool import dropbox, take, trigger
+from queuectl.spool.moves import dropbox, take
+from queuectl.spool.system import trigger
 from queuectl.work import dropbox as work
 from tests.support import CommandLine, WorkerProcess, names, wait_for
 from tests.work.conftest import InProcess, StartWorker

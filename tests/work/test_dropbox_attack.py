@@ -14,7 +14,8 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
-from queuectl.spool import clock, dropbox, take, trust
+from queuectl.spool.moves import dropbox, take
+from queuectl.spool.system import clock, trust
 from tests.strangers import ALICE, BOB, GROUP, MALLORY, act_as, home_for_all, is_denied, start_as
 from tests.support import CommandLine, WorkerProcess, names, need_root, wait_for, workers
 

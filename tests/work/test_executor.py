@@ -12,7 +12,8 @@ import pytest
 from queuectl import Spool
 from queuectl.core.body import Body
 from queuectl.core.names import RunningName
-from queuectl.spool import claims, clock, lease, logs
+from queuectl.spool.moves import claims
+from queuectl.spool.system import clock, lease, logs
 from queuectl.work import executor
 from tests.support import need, wait_for
 

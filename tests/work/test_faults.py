@@ -16,7 +16,8 @@ import pytest
 from watchdog.observers import inotify_c
 
 from queuectl import Spool
-from queuectl.spool import clock, files, query
+from queuectl.spool.reading import query
+from queuectl.spool.system import clock, files
 from queuectl.work.worker import Worker
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker, SteppedClock

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from queuectl import Spool, config
-from queuectl.spool import processes
+from queuectl.spool.system import processes
 from tests.support import WorkerProcess, wait_for, workers
 from tests.work.test_worker import drain
 

@@ -14,7 +14,7 @@ import pytest
 from queuectl import Spool
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_worker
 from queuectl.core.result import State
-from queuectl.spool import clock, logs, processes
+from queuectl.spool.system import clock, logs, processes
 from tests.support import WorkerProcess, names, wait_for
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from queuectl import Spool, State
-from queuectl.spool import claims
+from queuectl.spool.moves import claims
 from tests.spool.given import read_log
 from tests.support import names, wait_for, workers
 from tests.work.conftest import StartWorker

@@ -8,11 +8,11 @@ import pytest
 
 from queuectl import Spool, config
 from queuectl.core.result import State
-from queuectl.spool import lease
+from queuectl.spool.system import lease
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from queuectl.work.tidy import Tidy
-from tests.spool.test_prune import finished, ids
+from tests.spool.moves.test_prune import finished, ids
 from tests.support import wait_for, workers
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from queuectl import Job, Spool, config
 from queuectl.core.names import FinishedName, PendingName, RunningName
-from queuectl.spool import claims, clock, processes
-from queuectl.spool.layout import Layout
+from queuectl.spool.moves import claims
+from queuectl.spool.system import clock, processes
+from queuectl.spool.system.layout import Layout
 from queuectl.work import worker
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker

@@ -1,0 +1,165 @@
+"""Following one job to its end: what `queuectl run` does once the job is queued."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from queuectl.cli.context import note, print_json, show_error
+from queuectl.cli.wait import code_of, describe
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.core.text import printable_output
+from queuectl.errors import QueuectlError
+from queuectl.spool.reading.waiting import Watch
+from queuectl.spool.store import Spool
+from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+
+_INTERRUPTED = 130
+_SOON = 1.0
+"""Seconds after which somebody who waits for the start wants to know why."""
+
+
+def follow(spool: Spool, job: Job, *, quiet: bool, as_json: bool) -> int:
+    """Show a job's output as it comes until it ends; the exit code. Ctrl-C detaches, or cancels if that is wished."""
+    try:
+        ended = _stream(spool, job, quiet, as_json)
+    except KeyboardInterrupt:
+        return _interrupted(spool, job)
+    except QueuectlError as error:
+        return show_error(error)
+    if as_json:
+        print_json(ended.to_json())
+    elif not quiet and ended.state is not State.DONE:
+        note(describe(ended))
+    return code_of(ended)
+
+
+def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
+    """Copy the output to stdout; the job as it ended. Raises NotFoundError if it is deleted."""
+    path = spool.layout.log(job.id)
+    with spool.watch([job], logs=[] if as_json else [path]) as watch, _interrupts(watch) as interrupts:
+        ended = _Ending(spool, watch, interrupts, quiet)
+        if as_json:
+            while ended.is_awaited():
+                pass
+        else:
+            with open_reading(path, job.id) as log:
+                for entry in read_entries(log, ended.is_awaited):
+                    if isinstance(entry, Mark):
+                        _tell(entry, quiet)
+                    else:
+                        _write(entry)
+            sys.stdout.flush()
+    return ended.job
+
+
+@contextmanager
+def _interrupts(watch: Watch) -> Iterator[list[int]]:
+    """The first Ctrl-C is noted in the list, and wakes; a second one is a KeyboardInterrupt at once.
+
+    An exception from a signal handler may come where it is swallowed: in an import, say (Python 3.11).
+    """
+    caught: list[int] = []
+
+    def note_it(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        watch.wake()
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, note_it)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Ending:
+    """Blocks until there is more to read, and knows when there is not."""
+
+    def __init__(self, spool: Spool, watch: Watch, interrupts: list[int], quiet: bool) -> None:
+        self._spool = spool
+        self._watch = watch
+        self._interrupts = interrupts
+        self._explain_at = float("inf") if quiet else time.monotonic() + _SOON
+        self._is_over = False
+        self.job: Job
+
+    def is_awaited(self) -> bool:
+        """Wait for more of the log, or the end; False once the job had ended before the last look."""
+        if self._is_over:
+            return False
+        sys.stdout.flush()
+        pause = self._explain_at - time.monotonic()
+        for outcome in self._watch.wait(None if pause == float("inf") else max(0.0, pause)):
+            if isinstance(outcome, QueuectlError):
+                raise outcome
+            self.job, self._is_over = outcome, True
+        if self._interrupts and not self._is_over:
+            raise KeyboardInterrupt
+        if not self._is_over and time.monotonic() >= self._explain_at:
+            self._explain_at = float("inf")
+            self._explain()
+        return True
+
+    def _explain(self) -> None:
+        """Say why it has not started, if it has not."""
+        job = next(iter(self._watch.open.values()))
+        if job.state is State.PENDING and not job.attempts:
+            from queuectl.cli.explain import why
+
+            note(f"{job.id} waits: {why(self._spool, job.id)}")
+
+
+def _write(data: bytes) -> None:
+    if sys.stdout.isatty():
+        sys.stdout.write(printable_output(data.decode("utf-8", "replace")))
+    else:
+        sys.stdout.buffer.write(data)
+
+
+def _tell(mark: Mark, quiet: bool) -> None:
+    """Of an attempt after the first, say that it is one."""
+    if quiet:
+        return
+    sys.stdout.flush()
+    if mark.event == "start" and (mark.attempt or 1) > 1:
+        note(f"-- attempt {mark.attempt}")
+    elif mark.event == "end" and (result := parse_outcome(mark.fields)) and not result.is_success:
+        note(f"-- attempt {mark.attempt} ended: {result}")
+
+
+def _interrupted(spool: Spool, job: Job) -> int:
+    """What to do with a job whose watcher pressed Ctrl-C."""
+    if sys.stdin.isatty() and sys.stderr.isatty() and _wants_to_cancel(job):
+        from queuectl.cli.settings import load_anyway
+
+        try:
+            return code_of(spool.cancel(job.id, grace=load_anyway(spool.layout).grace))
+        except QueuectlError as error:
+            return show_error(error)
+    note(f"{job.id} goes on without you; see: queuectl logs -f {job.id}")
+    return _INTERRUPTED
+
+
+def _wants_to_cancel(job: Job) -> bool:
+    """Ask; a second Ctrl-C means no."""
+    try:
+        answer: str = click.prompt(
+            f"\n{job.id}: [d]etach, or [c]ancel it?",
+            default="d",
+            type=click.Choice(["d", "c", "detach", "cancel"]),
+            show_choices=False,
+            err=True,
+        )
+    except (click.Abort, KeyboardInterrupt):
+        return False
+    return answer.startswith("c")

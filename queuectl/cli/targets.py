@@ -1,0 +1,259 @@
+"""What all commands that act on jobs share: which jobs are meant, the question before, the report after."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from queuectl.cli.context import complete_jobs, json_option, note, print_json, say, show_error
+from queuectl.cli.filters import filter_options, is_given, make_filter
+from queuectl.core.job import Job
+from queuectl.core.result import State
+from queuectl.core.text import format_count
+from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongStateError
+from queuectl.spool.reading import query
+from queuectl.spool.reading.filters import Filter, select_names
+from queuectl.spool.store import Spool
+from queuectl.spool.system import files
+
+F = TypeVar("F", bound=Callable[..., Any])
+Action = Callable[[str | Job], Job]
+_AT_ONCE = 16
+Target = str | tuple[State, str]
+"""A job as the command line named it, or where its file was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command's word, what its jobs are afterwards, and those that it is for, in the order in which it takes them.
+
+    `default` is the --state that filters take without one.
+    """
+
+    word: str
+    done: str
+    among: tuple[State, ...]
+    default: str = "all"
+
+    def options(self, metavar: str = "[ID... | -]") -> Callable[[F], F]:
+        """Ids, filters, --all, --yes, --dry-run and --json as parameters, for `act`."""
+
+        def add(command: F) -> F:
+            command = json_option(command)
+            command = click.option("--dry-run", is_flag=True, help="Print the ids, and do nothing.")(command)
+            command = click.option("-y", "--yes", is_flag=True, help="Do not ask; for scripts.")(command)
+            command = filter_options(command)
+            of = " or ".join(self.among) if self.default == "all" else self.default
+            command = click.option("--all", "every", is_flag=True, help=f"Every {of} job.")(command)
+            return ids_argument(*self.among, metavar=metavar)(command)
+
+        return add
+
+
+def ids_argument(*states: str, metavar: str = "ID... | -") -> Callable[[F], F]:
+    """The argument for ids; `-` stands for those on stdin. In brackets there may be none."""
+    is_required = not metavar.startswith("[")
+    return click.argument("ids", nargs=-1, required=is_required, metavar=metavar, shell_complete=complete_jobs(*states))
+
+
+def read_ids(ids: Sequence[str]) -> list[str]:
+    """The ids given, each once; for `-` the first word of each line of stdin."""
+    found: list[str] = []
+    for id in ids:
+        if id == "-":
+            found += [line.split()[0] for line in sys.stdin if line.strip()]
+        else:
+            found.append(id)
+    return list(dict.fromkeys(found))
+
+
+def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_backwards: bool = False) -> None:
+    """Act on the jobs that the command line means, one after the other (the last one first, if `is_backwards`), and
+    report.
+
+    Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
+    """
+    found, wanted = _find_targets(spool, verb, given)
+    if is_backwards:
+        found.reverse()
+    targets = _in_order(locate(spool, found), verb.among)
+    if given["dry_run"]:
+        run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
+    else:
+        run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
+
+
+def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
+    """The job; raises WrongStateError if it is in none of the states that the verb is for."""
+    job = query.find(spool.layout, id)
+    if job.state not in verb.among:
+        raise WrongStateError(f"job {job.id} is {job.state}", f"this is for those that are {' or '.join(verb.among)}")
+    return job
+
+
+def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> tuple[list[Target], Filter | None]:
+    """What the command line names; or what it selects, once somebody has said yes to that, and the filter."""
+    if not is_selection(given):
+        return [*read_ids(given["ids"])], None
+    wanted = make_filter(given, verb.among, verb.default)
+    selected = list(select_names(spool.layout, wanted))
+    _ask(verb, selected, given)
+    return [*selected], wanted
+
+
+def is_selection(given: dict[str, Any]) -> bool:
+    """Whether filters or --all (`every`) say which jobs are meant, and not ids; raises UsageError for both, or neither.
+
+    `given` may come without `every`, from a command that has no --all.
+    """
+    is_selected = given.get("every") or is_given(given)
+    if given["ids"] and is_selected:
+        raise UsageError("both ids and a selection", hint="name the jobs, or select them with options")
+    if not given["ids"] and not is_selected:
+        path = click.get_current_context().command_path
+        options = "with --all, --match, --state, …" if "every" in given else "with --match, --state, …"
+        raise UsageError("name the jobs, or select them", options, f"see: {path} --help")
+    return bool(is_selected)
+
+
+def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -> None:
+    """Say how many jobs are meant, and go on only if somebody wants that."""
+    states = Counter(str(state) for state, _ in selected)
+    parts = ", ".join(f"{number} {state}" for state, number in states.items())
+    what = f"{format_count(len(selected), 'job')} ({parts})"
+    if not selected or given["yes"] or given["dry_run"]:
+        if not given["as_json"]:
+            note(f"{what} selected" if selected else "no such jobs")
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
+    if not click.confirm(f"{verb.word} {what}?", err=True):
+        raise click.Abort
+
+
+def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
+    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start."""
+    if State.RUNNING not in among:
+        return targets
+    return sorted(targets, key=_is_running)
+
+
+def run(
+    spool: Spool,
+    targets: Sequence[Target],
+    action: Action,
+    done: str,
+    as_json: bool = False,
+    rehearsal: bool = False,
+    wanted: Filter | None = None,
+) -> None:
+    """Act on each job and print the whole id; one that fails is reported and the rest still done.
+
+    `done` says what the jobs are then. Exits with the first failure's code. Jobs that the filter `wanted`
+    has selected, and would no longer select, are no failures.
+    """
+    code = number = left = 0
+    outcomes: list[dict[str, Any]] = []
+    for target, job in _act_on_all(spool, locate(spool, targets), action):
+        if isinstance(job, QueuectlError):
+            outcomes.append({"id": _id_of(target), "ok": False, "error": str(job), "job": None})
+            if wanted and _has_left(spool, target, wanted, job):
+                left += 1
+                continue
+            failed = job.exit_code if as_json else show_error(job)
+            code = code or failed
+            continue
+        number += 1
+        if as_json:
+            outcomes.append({"id": job.id, "ok": None if rehearsal else True, "error": None, "job": job.to_json()})
+        else:
+            say(job.id)
+    if as_json:
+        print_json(outcomes)
+    else:
+        if left:
+            note(f"{format_count(left, 'job')} had moved on meanwhile")
+        if number:
+            note(f"{format_count(number, 'job')} {done}")
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _act_on_all(
+    spool: Spool, targets: Sequence[Target], action: Action
+) -> Iterator[tuple[Target, Job | QueuectlError]]:
+    """What became of each, in their order. Running jobs at the end are acted upon together: each may take a while."""
+
+    def attempt(target: Target) -> Job | QueuectlError:
+        try:
+            return _act_on(spool, target, action)
+        except QueuectlError as error:
+            return error
+
+    alone = len(targets)
+    while alone and _is_running(targets[alone - 1]):
+        alone -= 1
+    if len(targets) - alone < 2:
+        alone = len(targets)
+    yield from ((target, attempt(target)) for target in targets[:alone])
+    if alone < len(targets):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from zip(targets[alone:], pool.map(attempt, targets[alone:]), strict=True)
+
+
+def _is_running(target: Target) -> bool:
+    return not isinstance(target, str) and target[0] is State.RUNNING
+
+
+def locate(spool: Spool, targets: Sequence[Target]) -> list[Target]:
+    """Where jobs lie: many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
+    ids = {target for target in targets if isinstance(target, str)}
+    found = query.locate_all(spool.layout, ids, patience=1) if len(ids) > 1 else {}
+    return [found.get(target, target) if isinstance(target, str) else target for target in targets]
+
+
+def load(spool: Spool, target: Target) -> Job:
+    """The job, where it was seen or wherever it is now; raises NotFoundError or AmbiguousIdError."""
+    job = None if isinstance(target, str) else query.load(spool.layout, *target)
+    return job or query.find(spool.layout, _id_of(target))
+
+
+def _act_on(spool: Spool, target: Target, action: Action) -> Job:
+    """Act on a job where it was seen, without another search; if it has moved on, wherever it is now."""
+    if isinstance(target, str):
+        return action(target)
+    job = query.load(spool.layout, *target)
+    if job is None:
+        return action(_id_of(target))
+    try:
+        return action(job)
+    except WrongStateError:
+        if not files.is_gone(job.path):
+            raise
+        return action(job.id)
+
+
+def _has_left(spool: Spool, target: Target, wanted: Filter, error: QueuectlError) -> bool:
+    """Whether a job could not be acted upon because it is no longer one of those that were meant.
+
+    RACE: between the look that selected it and the deed a worker may start or settle it (tests/cli/test_verbs.py).
+    """
+    if not isinstance(error, WrongStateError | NotFoundError):
+        return False
+    found = query.locate(spool.layout, _id_of(target))
+    name = query.parse_name(*found) if found else None
+    return found is None or name is None or found[0] not in wanted.states or not wanted.takes(name)
+
+
+def _id_of(target: Target) -> str:
+    if isinstance(target, str):
+        return target
+    name = query.parse_name(*target)
+    return name.id if name else target[1]

@@ -1,0 +1,131 @@
+"""Why things are as they are, in a sentence: results, waiting, and refusals."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from signal import Signals
+
+from queuectl.core.job import Job
+from queuectl.core.names import format_time
+from queuectl.core.result import State
+from queuectl.core.text import format_count, printable
+from queuectl.dashboard.markup import brief
+from queuectl.dashboard.snapshot import View
+from queuectl.spool.system.layout import Layout
+
+_EXITS = {
+    126: "the command could not be executed, or its directory entered",
+    127: "a command was not found",
+}
+_KINDS = {
+    "timeout": "ran longer than its timeout",
+    "lost": "its worker or the machine went away; the outcome is unknown",
+    "cancelled": "cancelled by hand",
+    "invalid": "the file is no runnable job",
+    "exit0": "succeeded",
+}
+
+
+def result(text: str) -> str:
+    """What a result such as `exit127` means."""
+    if text in _KINDS:
+        return _KINDS[text]
+    match = re.fullmatch(r"(exit|signal)(\d{1,3})", text, re.ASCII)
+    if match is None:
+        return ""
+    code = int(match[2])
+    if match[1] == "exit":
+        return _EXITS.get(code, f"the command exited with {code}")
+    try:
+        name = Signals(code).name
+    except ValueError:
+        return f"ended by signal {code}"
+    return f"ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+
+
+def waiting(job: Job, view: View, now: datetime) -> str:
+    """Why a pending job does not run now, or that a running one has no worker any more; else empty."""
+    if job.state is State.RUNNING and job.worker not in {worker["worker"] for worker in view.alive}:
+        return "Its worker is gone; the next worker of its host takes it over."
+    if job.is_held:
+        return "It does not start until somebody releases it."
+    if job.state is not State.PENDING or job.run_at is None:
+        return ""
+    if job.problem is not None:
+        return "It is no runnable job: a worker will refuse it."
+    if job.run_at > now:
+        again = f" after {format_count(job.attempts, 'failed attempt')}" if job.attempts else ""
+        return f"Waits for its time{again}: it is due in {brief((job.run_at - now).total_seconds())}."
+    if view.paused:
+        return (
+            f"Due, but the spool is paused: {view.paused.reason}"
+            if view.paused.reason
+            else "Due, but the spool is paused."
+        )
+    if not view.alive:
+        return "Due, but no worker is alive. Start one: queuectl worker start"
+    ahead = view.shelves[State.PENDING].due_before(str(job.name), format_time(now))
+    if ahead:
+        return f"Due, with {format_count(ahead, 'job')} ahead of it."
+    slots = sum(worker.get("slots") or 0 for worker in view.alive if isinstance(worker.get("slots"), int))
+    if view.shelves[State.RUNNING].count >= slots:
+        return "Due and first in line: every slot is taken."
+    return "Due and first in line: a worker takes it next."
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file is no job, and the line that it fails at: (its number, the text before the place, the text behind)."""
+
+    reason: str
+    line: int | None = None
+    column: int | None = None
+    before: str = ""
+    behind: str = ""
+
+
+def refusal(job: Job, data: bytes) -> Refusal:
+    """What is wrong with the file of a job that cannot run, shown at its line and column if that is known."""
+    reason = job.problem or "It could be read by now; it may have been a duplicate, or still being written."
+    place = re.search(r"at line (\d+) column (\d+)$", reason)
+    broken = re.search(r"at byte (\d+)$", reason)
+    if place:
+        line, column = int(place[1]), int(place[2])
+    elif broken:
+        head = data[: int(broken[1])]
+        line = head.count(b"\n") + 1
+        column = len(head.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
+    else:
+        return Refusal(reason)
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    text = lines[line - 1].decode("utf-8", "replace") if line <= len(lines) else ""
+    return Refusal(
+        reason,
+        line,
+        column,
+        printable(text[max(0, column - 61) : column - 1]),
+        printable(text[column - 1 : column + 60]),
+    )
+
+
+def commands(job: Job, layout: Layout, now: datetime) -> list[tuple[str, str]]:
+    """(what it does, what to type) for what can be done about a job."""
+    found = [("Look", f"queuectl show {job.id}"), ("Log", f"queuectl logs {job.id}")]
+    if job.state in (State.PENDING, State.RUNNING):
+        found[1] = ("Follow the log", f"queuectl logs -f {job.id}")
+        found.append(("Why it waits" if job.state is State.PENDING else "Explain", f"queuectl explain {job.id}"))
+    if job.state is State.RUNNING:
+        found.append(("Signal", f"queuectl kill -s HUP {job.id}"))
+    if job.state is State.PENDING:
+        found.append(("Release", f"queuectl release {job.id}") if job.is_held else ("Hold", f"queuectl hold {job.id}"))
+        found.append(("First in line", f"queuectl first {job.id}"))
+        found.append(("Change", f"queuectl set {job.id} priority=1"))
+        found.append(("Cancel", f"rm {shlex.quote(job.path)}"))
+    if job.state is State.DEAD:
+        found += [("Retry", f"queuectl dlq retry {job.id}"), ("Drop", f"queuectl dlq drop {job.id}")]
+    elif job.state is State.DONE:
+        found.append(("Run again", f"queuectl retry {job.id}"))
+    return found

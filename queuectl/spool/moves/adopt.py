@@ -1,0 +1,184 @@
+"""Files that some tool put into pending/: look, then adopt or refuse.
+
+Adopting gives the file its canonical name; refusing moves it to the dead letters with the reason in
+its log; both are one rename that leaves the bytes untouched. A file that does not parse may still be being written:
+that is for the caller to wait out.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from queuectl.core import body, lifecycle
+from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
+from queuectl.core.result import State
+from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
+from queuectl.spool.moves.submit import IdInFlightError, Reservation, reserve
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system.layout import Layout
+
+Trusts = Callable[[int], bool]
+"""Whether the files of the user with that uid are run."""
+
+
+def require_trusted(owner: int, trusts: Trusts) -> None:
+    """Raise InvalidJobError for a file of a user whose commands are not to be run."""
+    if not trusts(owner):
+        who = trust.name_of(owner)
+        raise InvalidJobError(
+            [f"it belongs to {who}: other users hand in jobs through inbox/ (queuectl init --drop-box)"]
+        )
+
+
+def require_own_id(id: str, data: bytes) -> None:
+    """Raise InvalidJobError for a file whose name has another id than its body, `data`: a copy that some tool made."""
+    fields = body.decode(data)
+    if not has_own_id(id, fields):
+        raise InvalidJobError(
+            [f"duplicate: its name says {id!r}, its body {fields['id']!r}: a copy that some tool made"]
+        )
+
+
+def has_own_id(id: str, fields: Mapping[str, Any]) -> bool:
+    """Whether a job of these fields may have that id: it asks for none, for this one, or for this one in a group."""
+    asked = fields.get("id")
+    return asked in (None, id) or f"{fields.get('group')}.{asked}" == id
+
+
+def locate_returned(texts: Iterable[str]) -> query.Locate:
+    """How to look for other files of the jobs that have come back under these names: once for all of them."""
+    ids = {name.id for name in map(_parse_returned, texts) if name is not None}
+    return query.locate_together(ids) if len(ids) > 1 else query.locate
+
+
+def _parse_returned(text: str) -> FinishedName | RunningName | None:
+    return FinishedName.parse(text) or RunningName.parse(text)
+
+
+def adopt(
+    layout: Layout,
+    text: str,
+    now: datetime,
+    trusts: Trusts = lambda _: True,
+    locate: query.Locate = query.locate,
+) -> PendingName | None:
+    """Give a foreign file of pending/ its canonical name; None if it is gone or another adopts it.
+
+    Raises NotJsonError while it does not parse (or its id is being submitted elsewhere),
+    InvalidJobError when it never can be a job, PermissionError when it cannot be read.
+    """
+    path = layout.job(State.PENDING, text)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+            raise InvalidJobError(["it is not a regular file"]) from None
+        raise
+    try:
+        # RACE: two workers adopt one file (tests/spool/moves/test_adopt.py): its own lock lets one of them do it.
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _adopt(layout, path, text, fd, now, trusts, locate)
+        return None
+    except files.NotRegularError:
+        raise InvalidJobError(["it is not a regular file"]) from None
+    finally:
+        os.close(fd)
+
+
+def _adopt(
+    layout: Layout, path: str, text: str, fd: int, now: datetime, trusts: Trusts, locate: query.Locate
+) -> PendingName | None:
+    content = files.read_descriptor(fd, path)
+    require_trusted(content.owner, trusts)
+    try:
+        if files.identify(os.lstat(path)) != content.identity:
+            return None
+    except FileNotFoundError:
+        return None
+    job = body.parse(content.data)
+    returned = _parse_returned(text)
+    if (
+        returned is not None
+        and job.id not in (None, returned.id)
+        and not has_own_id(returned.id, body.decode(content.data))
+    ):
+        returned = None  # it was refused under another id, or is a copy that some tool made: it asks for its own
+    try:
+        if returned is not None:
+            reservation = reserve(layout, returned.id, returned=path, locate=locate)
+            move = lifecycle.retry_by_hand(returned, now)
+        else:
+            reservation = reserve(layout, job.id) if job.id is not None else _reserve_new(layout, text)
+            move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
+    except IdInFlightError as error:
+        raise NotJsonError(error.what, error.why) from None
+    except AlreadyExistsError as error:
+        raise InvalidJobError([f"duplicate: {error.what}; {error.why}"]) from None
+    try:
+        if returned is not None:
+            logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
+        moved = files.move_new(path, layout.job(*move))
+    except FileExistsError as error:  # another tool has dropped a job of this id under its canonical name
+        reservation.give_up()
+        raise InvalidJobError([f"duplicate: {error.filename2} exists"]) from None
+    except OSError:
+        reservation.give_up()
+        raise
+    if not moved:
+        reservation.give_up()
+        return None
+    reservation.keep()
+    assert isinstance(move.name, PendingName)
+    return move.name
+
+
+def _reserve_new(layout: Layout, text: str) -> Reservation:
+    """An id of the file's stem and a random suffix."""
+    while True:
+        with suppress(AlreadyExistsError):
+            return reserve(layout, id_from_file_name(text, lease.random_text(6)))
+
+
+def _id_of(reservation: Reservation) -> str:
+    return os.path.basename(reservation.path).removesuffix(".log")
+
+
+def refuse(
+    layout: Layout,
+    text: str,
+    reason: str,
+    now: datetime,
+    priority: int = DEFAULT_PRIORITY,
+    *,
+    running: RunningName | None = None,
+) -> str | None:
+    """Move a file that is no job to the dead letters; the id it has there, None if it was gone.
+
+    `text` is its name in pending/; `running` the one that it has by now, if it was claimed.
+    Its log gets the reason. Raises OSError if it cannot be moved.
+    """
+    parsed = PendingName.parse(text)
+    reservation = _reserve_new(layout, f"{parsed.id}.json" if parsed else text)
+    path = layout.job(State.RUNNING, running) if running else layout.job(State.PENDING, text)
+    id = _id_of(reservation)
+    try:
+        logs.append_note(reservation.fd, "refused", f"file={logs.quote(text)} reason={logs.quote(reason)}")
+        moved = files.move(path, layout.job(*lifecycle.refuse(id, now, priority)))
+    except OSError:
+        reservation.give_up()
+        raise
+    if not moved:
+        reservation.give_up()
+        return None
+    reservation.keep()
+    return id

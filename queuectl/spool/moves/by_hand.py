@@ -1,0 +1,292 @@
+"""Acting on one job: retry, cancel, signal, hold, let go, put first in line, reschedule, drop.
+
+Nearly each is one rename, made by whoever wins it; what changes a job's bytes is in `edit`. Where an id is taken, a Job
+that was just looked at stands for itself: it is not searched for, and WrongStateError tells if it has moved on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from datetime import datetime
+
+from queuectl.core import lifecycle
+from queuectl.core.body import MAX_BODY
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
+from queuectl.core.result import CANCELLED, State
+from queuectl.core.retry import RetryPolicy
+from queuectl.errors import InvalidJobError, WaitTimeoutError, WrongStateError
+from queuectl.spool.moves import ending
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import Layout, unusable
+
+_LAST_HOLDER = 2.0
+"""Seconds, besides the grace, in which the log of a cancelled job must fall free."""
+
+
+def move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
+    """Move a job on; raises WrongStateError if somebody else was first."""
+    moved = try_move(layout, job, target)
+    if moved is None:
+        raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first", "look again")
+    return moved
+
+
+def try_move(layout: Layout, job: Job, target: lifecycle.Move) -> Job | None:
+    """Move a job on; None if somebody else was first."""
+    path = layout.job(*target)
+    try:
+        if not files.move(job.path, path):
+            return None
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    return Job(target.state, target.name, path, job.body, job.fields, job.problem)
+
+
+def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, PendingName]:
+    """The waiting job of that id; raises WrongStateError, saying that only one can be `what`, for any other."""
+    job = query.find(layout, id)
+    if not isinstance(job.name, PendingName):
+        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}")
+    return job, job.name
+
+
+def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
+    """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log.
+
+    One that was refused under an id that is not its body's asks for that one: AlreadyExistsError if it is taken.
+    """
+    from queuectl.spool.moves import adopt
+
+    job = query.find(layout, id)
+    if not isinstance(job.name, FinishedName):
+        raise WrongStateError(f"job {job.id} is {job.state}", "only a done or dead job can be retried")
+    if job.problem is not None:
+        raise InvalidJobError([job.problem], f"mend it: queuectl retry --edit {job.id}")
+    _require_own(layout, job)
+    if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
+        return _retry_as(layout, job, job.name, job.fields["id"], run_at)
+    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+        ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+        logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
+
+
+def _require_own(layout: Layout, job: Job) -> None:
+    from queuectl.spool.system import trust
+
+    with suppress(FileNotFoundError):
+        trust.require_own(layout, os.lstat(job.path).st_uid, job.id)
+
+
+def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: datetime | None) -> Job:
+    """Retry a job under another id, that of its body; what its old log says begins the new one.
+
+    CRASH: before the rename there is a log that reserves nothing, after it the old log, which is nobody's
+    (tests/spool/moves/test_by_hand.py).
+    """
+    from queuectl.spool.moves.submit import reserve
+
+    reservation = reserve(layout, id)
+    try:
+        old = b""
+        with suppress(FileNotFoundError):
+            old = files.read(layout.log(job.id)).data
+        logs.append(reservation.fd, old)
+        logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
+        moved = move(layout, job, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()))
+    except BaseException:
+        reservation.give_up()
+        raise
+    reservation.keep()
+    if len(old) <= MAX_BODY:  # then this was all of it
+        files.remove(layout.log(job.id))
+    return moved
+
+
+def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: datetime | None) -> Job:
+    """Give a waiting job another priority or time."""
+    job, name = find_pending(layout, id, "rescheduled")
+    return move(layout, job, lifecycle.reschedule(name, priority=priority, run_at=run_at))
+
+
+def drop(layout: Layout, id: str | Job) -> Job:
+    """Delete a dead job and its log; raises WrongStateError while a process that it left behind holds the log."""
+    from queuectl.spool.moves import prune
+
+    job = query.find(layout, id, (State.DEAD,))
+    if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
+        raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
+    if not prune.delete(layout, job.state, job.name):
+        raise WrongStateError(f"job {job.id} cannot be dropped", "it has just moved on, or a process of it still runs")
+    return job
+
+
+def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> Job:
+    """Take a waiting job out of the queue, or end a running one with all its processes.
+
+    The rename comes first and settles it as `cancelled`. Its processes, if they can be seen from here, then get SIGTERM
+    and after `grace` seconds SIGKILL. It is answered when the attempt's lock has been seen free: then no process of it
+    lives and none will start. Raises WaitTimeoutError if that does not come about in time, as when its worker is in
+    another container: the job is cancelled, and it is not known yet whether it has ended.
+    Asked again, it ends what is left of a cancelled job, as after that error or a cancel that broke off.
+    A result that is on record is not overruled: such a job is settled by it, and WrongStateError says that it has ended
+    already; unless it would be tried again (the settings' `policy` says so, or its body), which is what is cancelled.
+
+    RACE: between the look and the rename a worker may claim the job or settle it; then look again
+    (tests/spool/moves/test_by_hand.py). CRASH: after the rename the processes live on until the job's worker looks.
+    """
+    while True:
+        job = query.find(layout, id)
+        if isinstance(job.name, FinishedName):
+            return _cancel_again(layout, job, grace, policy)
+        recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
+        cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
+        if cancelled is not None:
+            if isinstance(job.name, RunningName) and recorded is None:
+                return _end_processes(layout, cancelled, job.name, grace, policy)
+            return _require_cancelled(cancelled)
+        if isinstance(id, Job):
+            raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first")
+        id = job.id
+
+
+def _cancel_again(layout: Layout, job: Job, grace: float, policy: RetryPolicy) -> Job:
+    """End the attempts of a cancelled job that are still under way; raises WrongStateError if there are none."""
+    running = ending.find_running(layout, job.id) if job.result == CANCELLED else []
+    for name in running:
+        job = _end_processes(layout, job, name, grace, policy)
+    if not running:
+        raise _ended_already(job)
+    return job
+
+
+def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPolicy) -> lifecycle.Move | None:
+    """Where a job goes that was running under that name and has ended by itself; None if that is not on record."""
+    from queuectl.spool.system import processes
+
+    try:
+        attempt, ended_at = logs.read_attempt(layout.log(name.id), name)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    if attempt is None or not attempt.has_ended_itself or attempt.result is None or ended_at is None:
+        return None
+    duration = (ended_at - name.started_at).total_seconds()
+    if attempt.pid is not None:
+        with suppress(OSError):
+            processes.continue_shell(attempt.pid, processes.token_of(name, attempt.worker))
+    if attempt.result.is_success:
+        return lifecycle.succeed(name, attempt.result, duration, now())
+    if (job.body.policy(policy) if job.body else policy).is_over(name.attempt, attempt.result):
+        return lifecycle.give_up(name, attempt.result, duration, now())
+    return lifecycle.cancel(name, now())
+
+
+def _require_cancelled(job: Job) -> Job:
+    """The job; raises WrongStateError for one that had ended by itself."""
+    if job.result != CANCELLED:
+        raise _ended_already(job)
+    return job
+
+
+def _ended_already(job: Job) -> WrongStateError:
+    return WrongStateError(f"job {job.id} has ended already", f"{job.state}, {job.result}")
+
+
+def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: float, policy: RetryPolicy) -> Job:
+    """End what the attempt has started, and what its worker was about to start; the job as it is then."""
+    path = layout.log(name.id)
+    deadline = time.monotonic() + grace + _LAST_HOLDER
+    has_rung = False
+    while True:
+        token, shell = _processes_of(layout, name)
+        ending.end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
+        # RACE: a worker that holds the lock may start the command only now: look until it has let go.
+        is_held = _is_held(path, name)
+        # RACE: it may have ended by itself since the look before the rename (tests/spool/moves/test_by_hand.py).
+        recorded = _find_recorded(layout, cancelled, name, policy)
+        moved = try_move(layout, cancelled, recorded) if recorded else None
+        if moved is not None:
+            return _require_cancelled(moved)
+        if not is_held:
+            return cancelled
+        if not has_rung:
+            has_rung = True
+            files.ring(layout.bell)  # its worker may be in another container
+        if time.monotonic() > deadline:
+            raise WaitTimeoutError(
+                f"job {name.id} is cancelled, and it is not known yet whether it has ended",
+                f"its lock is held, by what cannot be seen or ended from here; its worker is {name.worker}",
+                "that worker, if it lives, ends it as soon as it looks",
+            )
+        time.sleep(0.01)
+
+
+def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
+    """The token that the attempt's processes carry, and its shell, which leads their group, while that is seen."""
+    from queuectl.spool.system import processes
+
+    attempt = logs.read_attempt(layout.log(name.id), name)[0]
+    token = processes.token_of(name, attempt.worker if attempt else name.worker)
+    is_there = attempt is not None and attempt.pid is not None and processes.is_shell(attempt.pid, token)
+    return token, attempt.pid if attempt and is_there else None
+
+
+def _is_held(path: str, name: RunningName) -> bool:
+    """Whether the attempt's lock is held, or that cannot be found out."""
+    try:
+        return lease.is_attempt_held(path, name.started_at)
+    except OSError:
+        return True
+
+
+def is_alive(layout: Layout, id: str) -> bool:
+    """Whether a worker or a process of the job holds a lock in its log, or that cannot be found out."""
+    try:
+        return lease.is_in_use(layout.log(id))
+    except OSError:
+        return True
+
+
+def kill(layout: Layout, id: str | Job, number: int) -> Job:
+    """Send a signal to the processes of a running job, and leave the rest to them and its worker."""
+    from queuectl.spool.system import processes
+
+    job = query.find(layout, id)
+    if not isinstance(job.name, RunningName):
+        raise WrongStateError(f"job {job.id} is {job.state}", "only a running job has processes to signal")
+    if not processes.send(*_processes_of(layout, job.name), number):
+        raise WrongStateError(f"no process of {job.id} is on this host", f"its worker is {job.name.worker}")
+    return job
+
+
+def hold(layout: Layout, id: str | Job) -> Job:
+    """Keep a waiting job from starting until it is released; nothing if it is held already."""
+    job, name = find_pending(layout, id, "held")
+    return job if name.is_held else move(layout, job, lifecycle.hold(name))
+
+
+def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
+    """Release a held job: at `run_at`, else when its body asks for if that lies ahead, else at once."""
+    job, name = find_pending(layout, id, "released")
+    if not name.is_held:
+        raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
+    if run_at is None:
+        asked = job.body.run_at if job.body and not name.attempts else None
+        run_at = max(now(), asked) if asked else now()
+    return move(layout, job, lifecycle.reschedule(name, run_at=run_at))
+
+
+def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
+    """Put a waiting job in front of all that are due; a held one is released by it. Reads names alone.
+
+    Or in front of one that has just been put first, which saves the listing.
+    """
+    job, name = find_pending(layout, id, "first in line")
+    if ahead_of is not None and isinstance(ahead_of.name, PendingName) and ahead_of.id != job.id:
+        return move(layout, job, lifecycle.first(name, ahead_of.name, now()))
+    return move(layout, job, lifecycle.first(name, query.front(layout, now(), besides=name), now()))

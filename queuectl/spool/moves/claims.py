@@ -1,0 +1,231 @@
+"""Taking a job, and settling it: the two renames that every attempt consists of.
+
+At the instant of the claim's rename the job is this worker's; at the instant of the settling rename
+the attempt is over. Whoever wins the rename out of running/ has settled the job.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from queuectl.core import body, lifecycle
+from queuectl.core.body import Body
+from queuectl.core.names import PendingName, RunningName
+from queuectl.core.result import State
+from queuectl.errors import InvalidJobError
+from queuectl.spool.moves.adopt import Trusts, refuse, require_own_id, require_trusted
+from queuectl.spool.moves.ending import name_attempts
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system.layout import Layout, unusable
+
+_PUT_BACK = timedelta(seconds=2)
+
+
+class Claim(NamedTuple):
+    """A job taken for one attempt: its name in running/, its validated body, and its log.
+
+    `run_at` is what its pending name said; `log` is open and locked; `offset` is the log's size when the
+    attempt began.
+    """
+
+    name: RunningName
+    run_at: datetime
+    body: Body
+    log: int
+    offset: int
+
+    @property
+    def token(self) -> str:
+        return processes.token_of(self.name, self.name.worker)
+
+
+class RefusedError(InvalidJobError):
+    """The file was no runnable job and went to the dead letters; `id` names it there."""
+
+    def __init__(self, id: str, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.id = id
+
+
+class StillRunningError(Exception):
+    """The job waits for attempts of it that are still under way, though its file has left them: it was cancelled and
+    retried, or moved back by hand. `attempts` are the names that they had in running/."""
+
+    def __init__(self, attempts: list[RunningName]) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+
+def claim(
+    layout: Layout, name: PendingName, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
+) -> Claim | None:
+    """Take the pending job of that name; None if another was first or it must wait.
+
+    No two threads of one worker may claim files of one id at the same time: they could choose the same name.
+
+    The body is read before the rename, so a file that is still being written is never moved
+    (NotJsonError), and it is checked after it that this very file was moved, so that what runs is
+    what lies there. Raises RefusedError for a job that can never run, or whose owner is not trusted, and
+    StillRunningError for one that was put back to wait, so that no two attempts of it run at once.
+
+    CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
+    (tests/work/test_kill.py).
+    """
+    pending = layout.job(State.PENDING, name)
+    try:
+        content = files.read(pending)
+        require_trusted(content.owner, trusts)
+        job = body.parse(content.data)
+        if job.id not in (None, name.id):
+            require_own_id(name.id, content.data)
+    except FileNotFoundError:
+        return None
+    except InvalidJobError as error:
+        _refuse(layout, name, error.problems, now())
+        return None
+    except files.NotRegularError as error:
+        _refuse(layout, name, (str(error.strerror),), now())
+        return None
+    state, running = lifecycle.claim(name, worker, now())
+    assert isinstance(running, RunningName)
+    path = layout.job(state, running)
+    if not files.move(pending, path):
+        return None
+    try:
+        return _begin(layout, name, running, path, content, job, now)
+    except OSError as error:
+        if files.is_gone(path):
+            return None
+        release(layout, running, name.run_at)
+        raise unusable(layout.root, error) from error
+
+
+def _refuse(layout: Layout, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:
+    """Raise RefusedError, unless the file is gone."""
+    id = refuse(layout, str(name), "; ".join(problems), now, name.priority)
+    if id is not None:
+        raise RefusedError(id, problems)
+
+
+def _begin(
+    layout: Layout,
+    pending: PendingName,
+    running: RunningName,
+    path: str,
+    content: files.Content,
+    job: Body,
+    now: Callable[[], datetime],
+) -> Claim | None:
+    """Open the log and lock the attempt. None if the job was cancelled or replaced in the meantime, or must wait.
+
+    No attempt starts without its lock, and none while another attempt of the job may still run.
+    """
+    log = logs.open_log(layout.log(running.id))
+    try:
+        is_locked = lease.lock_attempt(log, running.started_at)
+        # RACE: who cancels the job from here on sees the lock, and waits for it (tests/spool/moves/test_by_hand.py).
+        # RACE: the file may have been replaced between the read and the rename (tests/spool/moves/test_claims.py).
+        if files.identify(os.lstat(path)) != content.identity:
+            os.close(log)
+            release(layout, running, pending.run_at)
+            return None
+        status = os.fstat(log)
+        must_wait = (
+            not is_locked or not status.st_nlink or _is_repeated(log, status, running) or lease.may_be_running(log)
+        )
+        running_on = name_attempts(log, running.id) if must_wait else []
+        if must_wait or (status.st_size and not _is_expected(log, pending)):
+            holder = query.locate(layout, running.id, besides=path)
+            if holder and (must_wait or not _is_left_behind(layout, path, *holder)):
+                id = refuse(
+                    layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
+                    running.priority, running=running,
+                )  # fmt: skip
+                os.close(log)
+                if id is not None:
+                    raise RefusedError(id, (f"duplicate of {running.id}",))
+                return None
+    except OSError:
+        os.close(log)
+        raise
+    if not must_wait:
+        return Claim(running, pending.run_at, job, log, status.st_size)
+    # It was cancelled and retried, or its file was moved here by hand, while an attempt ran; or it is being deleted.
+    os.close(log)  # first, or the next claim would find this one
+    settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
+    if running_on:
+        raise StillRunningError(running_on)
+    return None
+
+
+def _is_repeated(log: int, status: os.stat_result, name: RunningName) -> bool:
+    """Whether an attempt of this very time is in the log, as after the clock was set back: its end is another's."""
+    was_written_later = status.st_size > 0 and status.st_mtime >= name.started_at.timestamp()
+    return was_written_later and logs.find_attempt(log, name) is not None
+
+
+def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
+    """Whether that is the claimed file's own old name, of an attempt that has ended: see rescue.drop_second_name.
+
+    An attempt under way holds its lock. Any other file of the id, and any other name given with `ln`, is a twin.
+    """
+    return state is State.RUNNING and files.is_same(path, layout.job(state, text))
+
+
+def _is_expected(log: int, name: PendingName) -> bool:
+    """Whether the log, which is not empty, ends the way this job's should, so that no other file holds its id."""
+    event, fields = logs.last_line(log)
+    if event == "end" or (event == "note" and "ended_at" in fields):
+        return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
+    return event == "retry" and name.attempts == 0
+
+
+def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
+    """End a claim by moving the file on; False if somebody else did so first.
+
+    On a full disk, where even a rename can fail, the ballast is given up. Raises SpoolError if the
+    move is still impossible; the job stays in running/ and `settle` may be called again.
+    """
+    source, target = layout.job(State.RUNNING, name), layout.job(*move)
+    try:
+        try:
+            return files.move(source, target)
+        except OSError as error:
+            if error.errno not in files.FULL or not files.remove(layout.ballast):
+                raise
+            return files.move(source, target)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+
+
+def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:
+    """Tell in the log when an attempt ended whose job will be tried again. Its loss loses no more than that."""
+    with suppress(OSError):
+        log = logs.open_existing(layout.log(name.id))
+        try:
+            logs.append_note(log, "note", logs.format_ended(name.attempt, at, duration))
+        finally:
+            os.close(log)
+
+
+def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -> bool:
+    """Give a claim back as if it had not been made; False if somebody else settled it first.
+
+    `run_at` is where it stood, unless some tool has put another file there meanwhile.
+    """
+    move = lifecycle.release(name, run_at)
+    if os.path.lexists(layout.job(*move)):
+        move = lifecycle.release(name)
+    return settle(layout, name, move)
+
+
+def keep_ballast(layout: Layout, size: int = 1 << 20) -> None:
+    """Make sure that the file exists which `settle` may give up."""
+    if not os.path.exists(layout.ballast):
+        with suppress(OSError):
+            files.write_new(layout.ballast, bytes(size), sync=False)

@@ -1,0 +1,137 @@
+"""The drop box: inbox/, to which a group may add files and do nothing else; how it is made, and how one hands in.
+
+inbox/ is sticky, and its group may enter and write it but not list it: nobody sees, reads, replaces or removes what
+another has handed in. taken/ and all else stay private. What becomes of the files is in `take`.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from queuectl.core import body
+from queuectl.core.names import SUFFIX, is_ignored
+from queuectl.errors import InvalidJobError, UsageError
+from queuectl.spool.system import files, lease
+from queuectl.spool.system.layout import Layout, unusable
+
+MODE = 0o1730
+"""Of inbox/: sticky; its owner everything, its group enter and add."""
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def find_group(name: str) -> int:
+    """The gid of a group that the caller may give a directory to; raises UsageError."""
+    try:
+        gid = grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"no group {name!r}", hint=f"make it first: groupadd {name}") from None
+    if os.geteuid() != 0 and gid not in (os.getegid(), *os.getgroups()):
+        raise UsageError(
+            f"you are not in the group {name!r}",
+            "only its members and root can give a directory to it",
+            f"run this as root, or join it: usermod -aG {name} USER",
+        )
+    return gid
+
+
+def require_owner(root: str) -> None:
+    """Raise UsageError if a spool that is there is another user's, whom alone (or root) it obeys."""
+    with suppress(FileNotFoundError):
+        if os.geteuid() not in (0, os.stat(root).st_uid):
+            raise UsageError(f"the spool {root} is not yours", "only its owner or root can make a drop box of it")
+
+
+def make(spool: Layout, gid: int) -> None:
+    """Let a group add files to inbox/; pending/ is private afterwards, whatever it was. May be done again.
+
+    The door, which is the mode of inbox/ and then that of the spool itself, is opened last; if something fails on
+    the way, inbox/ and taken/ are as they were, or gone if they are new.
+    """
+    made: list[str] = []
+    try:
+        with _Directory(os.path.realpath(spool.root)) as root:
+            owner = os.fstat(root).st_uid
+            _set(spool.pending, 0o700)
+            for path in (spool.taken, spool.inbox):
+                with suppress(FileExistsError):
+                    os.mkdir(path, 0o700)
+                    made.append(path)
+                    if os.geteuid() != owner:
+                        os.chown(path, owner, -1, follow_symlinks=False)
+            _set(spool.taken, 0o700)
+            _set(spool.inbox, MODE, gid)
+            os.fchown(root, -1, gid)
+            os.fchmod(root, 0o710)
+    except OSError as error:
+        for path in made:
+            with suppress(OSError):
+                os.rmdir(path)
+        raise unusable(spool.root, error) from error
+
+
+class _Directory:
+    """A descriptor of a directory that is no link, for the time of a `with`."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, _OPEN)
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def _set(path: str, mode: int, gid: int = -1) -> None:
+    with _Directory(path) as fd:
+        os.fchown(fd, -1, gid)
+        os.fchmod(fd, mode)
+
+
+def find_strangers(spool: Layout) -> list[str]:
+    """Names in pending/ of what others have put there, or could change, while they could write to it."""
+    owner = os.stat(spool.root).st_uid
+    found = []
+    for name in sorted(os.listdir(spool.pending)):
+        if is_ignored(name):
+            continue
+        with suppress(FileNotFoundError):
+            status = os.lstat(f"{spool.pending}/{name}")
+            is_own = status.st_uid in (0, owner) and stat.S_ISREG(status.st_mode)
+            if not is_own or status.st_nlink > 1 or status.st_mode & 0o022:
+                found.append(name)
+    return found
+
+
+def is_open_pending(spool: Layout) -> bool:
+    """Whether others can write to pending/, as in a drop box of an older version."""
+    return bool(os.stat(spool.pending).st_mode & 0o022)
+
+
+# --- handing in
+
+
+def hand_in(spool: Layout, fields: Mapping[str, Any]) -> str:
+    """Put a job into inbox/, for a worker to take; the name of the file. It survives a power cut from here on.
+
+    It is written under a name that no worker looks at and gets its own in one step. CRASH: a file that ends in
+    `.part`, which means nothing (tests/work/test_dropbox_attack.py).
+    """
+    from queuectl.spool.moves.submit import encode
+
+    body.validate(fields)
+    data = encode(fields)
+    if len(data) > body.MAX_BODY:
+        raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
+    name = f"{lease.random_text(12)}{SUFFIX}"
+    path = f"{spool.inbox}/{name}"
+    try:
+        files.hand_over(f"{path}.part", path, data)
+    except OSError as error:
+        raise unusable(spool.root, error) from error
+    return name

@@ -1,0 +1,373 @@
+"""Changing what a job asks for: the only way in which the bytes of a job ever change.
+
+Who changes a job locks its file (flock), and only then reads it, so of two at once the second waits, and changes what
+the first has made of it. The new body is written to tmp/, made durable and locked in the same way; then it and the
+job's file swap their names in one step (`exchange`, renameat2(2) with RENAME_EXCHANGE). So at each instant exactly one
+whole file has the job's name; a worker claims the old body or the new one, and if the job has just been claimed there
+is nothing to swap with. **Nothing is ever swapped back**: what has had the job's name may be running.
+
+Workers never ask for these locks. A claim that has read the old body sees that it moved another file than it read, and
+gives the job back (`claims`). So what was acknowledged is what runs.
+
+CRASH, each tested by a kill at that step (tests/spool/moves/test_edit.py): a lock goes with its holder. Before the swap
+the job is what it was, and tmp/ holds a file that means nothing; after it the job is what was asked for, and tmp/ holds
+the old body, which means nothing either.
+
+Where the file system cannot swap, the job is held first (out of reach of workers, in sight of people), then its
+file replaced by one rename, then the hold undone. A crash there leaves the job held, whole, old or new.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from queuectl.core import body, lifecycle
+from queuectl.core.job import Job
+from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339, id_from_file_name
+from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
+from queuectl.spool.moves import by_hand, submit
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import Layout, unusable
+
+BY_NAME = ("priority", "run_at")
+"""Fields that the name of a waiting job decides."""
+_PATIENCE = 10.0
+"""Seconds for which a change waits for others of the same job."""
+_LOOK_AGAIN = 0.005
+
+Identity = tuple[int, int, int, int]
+
+
+class Draft(NamedTuple):
+    """A job's body as text for an editor, and the file that it was read from.
+
+    A waiting job's priority and time are shown as its name has them.
+    """
+
+    job: Job
+    text: str
+    identity: Identity
+
+
+def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job:
+    """Give a waiting job other fields; None takes one away. `run_at` may be an aware datetime; of `env`, the
+    variables given join those that are there, and None takes one away.
+
+    Priority and time are in its name, so they cost one rename; anything else swaps the body. Its id cannot change.
+    Of several at once all hold, one after the other: each follows the job while it waits.
+    Raises InvalidJobError if the outcome were no runnable job, WrongStateError if it has been started,
+    WaitTimeoutError if others are changing it all the time.
+    """
+    job, name = by_hand.find_pending(layout, id, "changed")
+    asked = {key: _text_of(value) for key, value in changes.items()}
+    valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
+    others = {key: value for key, value in asked.items() if key not in BY_NAME}
+    run_at = (valid.run_at or now()) if "run_at" in asked else None
+    priority = valid.priority if "priority" in asked else None
+
+    def merged(content: files.Content) -> dict[str, Any]:
+        fields = _merge(body.decode(content.data), others)
+        return {key: value for key, value in fields.items() if value is not None}
+
+    def renamed(name: PendingName) -> lifecycle.Move:
+        return lifecycle.reschedule(name, priority=priority, run_at=run_at)
+
+    if others:
+        change = _Change(merged, renamed if asked.keys() & set(BY_NAME) else None, sorted(others))
+        return _change(layout, job, change, lambda id: by_hand.find_pending(layout, id, "changed")[0])
+    while True:
+        moved = by_hand.try_move(layout, job, renamed(name))
+        if moved is not None:
+            return moved
+        job, name = by_hand.find_pending(layout, job.id, "changed")  # it has another name by now, or is not pending
+
+
+def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The body with the fields given, without the variables that are None, nor an `env` of which nothing is left."""
+    merged = body.merge(fields, given)
+    variables = given.get("env")
+    if isinstance(variables, dict):
+        gone = {name for name, text in variables.items() if text is None}
+        merged["env"] = {name: text for name, text in merged["env"].items() if name not in gone} or None
+    return merged
+
+
+def _text_of(value: Any) -> Any:
+    return format_rfc3339(ceil_to_millisecond(value)) if isinstance(value, datetime) else value
+
+
+def draft(layout: Layout, id: str | Job) -> Draft:
+    """A job that is not running, for an editor; one that is no JSON is shown as it is."""
+    job = query.find(layout, id)
+    if isinstance(job.name, RunningName):
+        raise WrongStateError(f"job {job.id} is running", "only a job that is not running can be edited")
+    content = _read(layout, job)
+    return Draft(job, _shown(job, content.data), content.identity)
+
+
+def _read(layout: Layout, job: Job) -> files.Content:
+    try:
+        return files.read(job.path)
+    except FileNotFoundError:
+        raise _overtaken(job) from None
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+
+
+def _shown(job: Job, data: bytes) -> str:
+    if job.fields is None:
+        return data.decode("utf-8", "replace")
+    return json.dumps({**job.fields, **_in_force(job)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _in_force(job: Job) -> dict[str, Any]:
+    """What a waiting job's name says besides its body: its priority, and its time if that lies ahead."""
+    if not isinstance(job.name, PendingName):
+        return {}
+    is_ahead = job.run_at is not None and job.run_at > now()
+    return {"priority": job.priority, **({"run_at": format_rfc3339(job.run_at)} if is_ahead else {})}
+
+
+def apply(layout: Layout, edited: Draft, text: str) -> Job:
+    """Put an edited text into force. The job, unchanged, if the text is.
+
+    Raises NotJsonError or InvalidJobError for a text that is no runnable job, WrongStateError if the job has been
+    started or was changed by somebody else since it was read.
+    """
+    if text == edited.text:
+        return edited.job
+    fields = body.decode(text.encode("utf-8", "surrogateescape"))
+    asked = body.validate(fields)
+    if asked.id not in (None, edited.job.id, (edited.job.fields or {}).get("id")):
+        raise UsageError(f"the id {edited.job.id!r} cannot be changed", hint="submit another job instead")
+    shown_run_at = _in_force(edited.job).get("run_at")
+
+    def replaced(content: files.Content) -> dict[str, Any]:
+        if content.identity != edited.identity:
+            raise _overtaken(edited.job)
+        return fields
+
+    def renamed(name: PendingName) -> lifecycle.Move:
+        is_moved = not name.is_held and fields.get("run_at") != shown_run_at
+        return lifecycle.reschedule(name, priority=asked.priority, run_at=asked.run_at or now() if is_moved else None)
+
+    def find(id: str) -> Job:
+        job = query.find(layout, id)
+        if isinstance(job.name, RunningName):
+            raise WrongStateError(f"job {job.id} has been started meanwhile", "what runs cannot be changed")
+        return job
+
+    return _change(layout, find(edited.job.id), _Change(replaced, renamed, ["by hand"]), find)
+
+
+class _Change(NamedTuple):
+    """The fields that come of a body, the name that comes of a waiting job's, and what the log says was changed."""
+
+    fields: Callable[[files.Content], dict[str, Any]]
+    rename: Callable[[PendingName], lifecycle.Move] | None
+    what: list[str]
+
+
+def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job]) -> Job:
+    """Make a change for which nobody else's gets lost. `find` looks for a job that has moved, or raises."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with _locked(job, deadline) as old:
+                changed = None if old is None else _rewrite(layout, job, old, change)
+        except OSError as error:
+            raise unusable(layout.root, error) from error
+        if changed is not None:
+            return changed
+        if time.monotonic() > deadline:
+            raise _overtaken(job)
+        job = find(job.id)
+
+
+@contextmanager
+def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
+    """The job's file as it is, locked until the end of the `with`; None if it does not have that name any more."""
+    try:
+        fd = _open(job.path)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        while not _try_lock(fd):
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(
+                    f"job {job.id} cannot be changed", f"another program keeps {job.path} locked", "try again later"
+                )
+            time.sleep(_LOOK_AGAIN)
+        # RACE: who had the lock before may have put another file there (tests/spool/moves/test_edit.py).
+        content = files.read_descriptor(fd, job.path)
+        yield content if _is(job.path, content.identity) else None
+    finally:
+        _unlock(fd)
+
+
+def _open(path: str) -> int:
+    """For writing if possible: NFS emulates flock(2) by locks of ranges, which need that."""
+    try:
+        return files.open_file(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    return files.open_file(path)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unlock(fd: int) -> None:
+    """Not by close alone: a child that another thread has just forked has this descriptor as well."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> Job | None:
+    """Make the change of a job whose file is locked, and `old`; None if the job has moved."""
+    fields = change.fields(old)
+    content = body.validate(fields)
+    trust.require_own(layout, old.owner, job.id)  # or the new file, the caller's own, would run as his
+    data = submit.encode(fields)
+    if len(data) > body.MAX_BODY:
+        raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
+    with _written(layout, job, old, data) as temporary:
+        if not _swap(job, temporary, old.identity):
+            return None
+        job = Job(job.state, job.name, job.path, content, fields)
+        _put_aside(layout, job, temporary, old.identity)
+        files.sync_directory(os.path.dirname(job.path))
+        with suppress(OSError), os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+            changed = logs.quote(",".join(change.what))
+            logs.append_note(log.fileno(), "note", f"edited at={format_rfc3339(now())} fields={changed}")
+        return _rename(layout, job, change.rename)
+
+
+@contextmanager
+def _written(layout: Layout, job: Job, old: files.Content, data: bytes) -> Iterator[str]:
+    """A file in tmp/ that is ready to take the place of the job's, locked until the end of the `with`."""
+    temporary = f"{layout.tmp}/{job.id}.{lease.random_text(8)}.json"
+    files.write_new(temporary, data)
+    mine = None
+    try:
+        fd = _open(temporary)
+        try:
+            _try_lock(fd)  # nobody else knows it
+            with suppress(OSError):
+                os.chmod(temporary, stat.S_IMODE(os.lstat(job.path).st_mode))
+            status = os.fstat(fd)
+            if status.st_mtime_ns <= old.identity[3]:
+                # A claim tells bodies by inode, size and time. The inode may be that of one before the last.
+                os.utime(temporary, ns=(status.st_atime_ns, old.identity[3] + 1))
+            mine = files.identify(os.fstat(fd))
+            yield temporary
+        finally:
+            _unlock(fd)
+    finally:
+        with suppress(OSError):
+            if mine is None or _is(temporary, mine) or _is(temporary, old.identity):
+                files.remove(temporary)
+
+
+def _swap(job: Job, temporary: str, identity: Identity) -> bool:
+    """Let the file in tmp/ have the job's name, and the job's file its; False if the job has moved."""
+    try:
+        return files.exchange(temporary, job.path)
+    except files.CannotExchangeError:
+        return _replace_while_held(job, temporary, identity)
+
+
+def _put_aside(layout: Layout, job: Job, temporary: str, identity: Identity) -> None:
+    """Keep what came out of the swap if it is not the body that was read, and raise WrongStateError.
+
+    RACE: a program that takes no lock has replaced the job's file, or written into it, in the instant before the swap
+    (tests/spool/moves/test_edit.py). Its file goes to the dead letters, as a second one of that id always does.
+    CRASH: before that it lies in tmp/ for a day.
+    """
+    if files.is_gone(temporary) or _is(temporary, identity):
+        return
+    while True:
+        with suppress(AlreadyExistsError):
+            id = id_from_file_name(os.path.basename(job.path), lease.random_text(6))
+            reservation = submit.reserve(layout, id)
+            break
+    reason = f"{job.id} was changed at the same instant: this is what it was before"
+    logs.append_note(reservation.fd, "refused", f"file={logs.quote(str(job.name))} reason={logs.quote(reason)}")
+    path = layout.job(*lifecycle.refuse(id, now()))
+    files.move(temporary, path)
+    reservation.keep()
+    raise WrongStateError(
+        f"job {job.id} is changed, but another program changed it in the same instant",
+        f"what that one wrote is in {path}",
+        f"look at both: queuectl show {job.id} {id}",
+    )
+
+
+def _replace_while_held(job: Job, temporary: str, identity: Identity) -> bool:
+    """`_swap` without an exchange: hold the job, replace its file, let it go; False if it has moved.
+
+    An instant is left in which somebody who releases held jobs, or moves them by hand, could move the old file away;
+    then the new one goes, and the change is made to where the job is now.
+    """
+    path = job.path
+    if isinstance(job.name, PendingName):
+        path = f"{os.path.dirname(job.path)}/{lifecycle.hold(job.name).name}"
+        if not files.move(job.path, path):
+            return False
+    is_replaced = False
+    if _is(path, identity):
+        fd = files.open_file(path)
+        try:
+            links = os.fstat(fd).st_nlink
+            files.move(temporary, path)
+            is_replaced = os.fstat(fd).st_nlink < links
+        finally:
+            os.close(fd)
+        if not is_replaced:
+            files.remove(path)
+            return False
+    files.move(path, job.path)
+    return is_replaced
+
+
+def _rename(layout: Layout, job: Job, rename: Callable[[PendingName], lifecycle.Move] | None) -> Job:
+    """Give a job whose body is in force its name. A worker that claims it in between runs what was asked for."""
+    while rename is not None and isinstance(job.name, PendingName):
+        target = rename(job.name)
+        moved = job if target.name == job.name else by_hand.try_move(layout, job, target)
+        if moved is not None:
+            return moved
+        job = query.find(layout, job.id)
+    return job
+
+
+def _is(path: str, identity: Identity) -> bool:
+    try:
+        return files.identify(os.lstat(path)) == identity
+    except FileNotFoundError:
+        return False
+
+
+def _overtaken(job: Job) -> WrongStateError:
+    return WrongStateError(
+        f"job {job.id} has just moved on", "a worker has started it, or another command changed it", "look again"
+    )

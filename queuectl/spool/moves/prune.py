@@ -1,0 +1,163 @@
+"""Deleting finished jobs with their logs, and what crashes left in tmp/: the only code that does.
+
+What goes is everything up to one name, the cut: names in done/ and dead/ begin with the time at which the
+job ended, so the oldest go first. The cut is found from names alone (from sizes too, where the space is
+limited), in a few listings and in flat memory.
+
+A job's log is locked while the job goes, so that nobody can reserve the id in between and lose the log to
+this. CRASH: between the two the log is left alone, which frees the id just the same (tests/spool/moves/test_prune.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from queuectl.core.names import FinishedName, format_time, looks_finished
+from queuectl.core.result import State
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system.layout import Layout
+
+STALE = 86400.0
+"""Seconds after which a file in tmp/ is one that its writer has left behind."""
+_KEPT_IN_TMP = ("ballast", "config.lock", "prune.lock")
+_LEVELS = (8, 13, 20, None)  # of a name: its day, minute, millisecond, all of it
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is kept of a state's jobs: those that ended from `since` on, the `count` newest, `size` bytes of them.
+
+    None is no limit. A job goes when it is beyond any of the three.
+    """
+
+    since: datetime | None = None
+    count: int | None = None
+    size: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self == Rule()
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many jobs went (or would go), and the disk space that they and their logs took."""
+
+    jobs: int = 0
+    size: int = 0
+
+
+def prune(layout: Layout, state: State, rule: Rule, *, dry_run: bool = False) -> Pruned:
+    """Delete the jobs of one state that a rule does not keep, with their logs.
+
+    A job of which a process still lives stays, and so does one that somebody moves meanwhile.
+    """
+    cut = find_cut(layout, state, rule)
+    total = Pruned()
+    if cut is None:
+        return total
+    # Names that a listing has given may be deleted while it goes on (POSIX readdir): nothing is kept in memory.
+    for text in _names(layout, state):
+        if text > cut or (name := FinishedName.parse(text)) is None:
+            continue
+        size = _size_of(layout, state, text)
+        if dry_run or delete(layout, state, name):
+            total = replace(total, jobs=total.jobs + 1, size=total.size + size)
+    return total
+
+
+def delete(layout: Layout, state: State, name: FinishedName) -> bool:
+    """Delete a finished job and its log; False if it has moved on, a process of it still lives, or it came through
+    inbox/ and its taken file is still there: whoever finishes that must find the id taken (`take`)."""
+    path = layout.log(name.id)
+    log, is_new = _open(path)
+    try:
+        is_ours = lease.lock_whole(log)
+        is_gone = is_ours and files.is_gone(layout.taken_file(name.id)) and files.remove(layout.job(state, name))
+        # RACE: of two that prune, the second may find the log gone and make one (tests/spool/moves/test_prune.py).
+        if is_gone or (is_ours and is_new):
+            files.remove(path)
+        return is_gone
+    finally:
+        os.close(log)
+
+
+def _open(path: str) -> tuple[int, bool]:
+    """A job's log, and whether it was made just now."""
+    while True:
+        with suppress(FileExistsError):
+            return logs.open_log(path, exclusive=True), True
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), False
+
+
+def find_cut(layout: Layout, state: State, rule: Rule) -> str | None:
+    """The last name of those that a rule does not keep, as text that names compare with; None if it keeps all."""
+    cuts: list[str | None] = []
+    if rule.since is not None:
+        cuts.append(format_time(rule.since))  # shorter than any name of that instant, so it is kept
+    if rule.count is not None:
+        cuts.append(_cut_of(lambda: _names(layout, state), rule.count, lambda _: 1))
+    if rule.size is not None:
+        cuts.append(_cut_of(lambda: _names(layout, state), rule.size, lambda text: _size_of(layout, state, text)))
+    return max((cut for cut in cuts if cut is not None), default=None)
+
+
+def _cut_of(names: Callable[[], Iterator[str]], budget: int, weight: Callable[[str], int]) -> str | None:
+    """The newest name that does not fit into a budget which the newest names have first; None if all fit.
+
+    Sums up by day, then by minute within the day where the budget ends, and so on: memory stays flat.
+    """
+    inside = ""
+    for length in _LEVELS:
+        sums: dict[str, int] = {}
+        for text in names():
+            if text.startswith(inside):
+                sums[text[:length]] = sums.get(text[:length], 0) + weight(text)
+        found = None
+        for key in sorted(sums, reverse=True):
+            if sums[key] > budget:
+                found = key
+                break
+            budget -= sums[key]
+        if found is None:
+            # All within `inside` fit by now: jobs have gone or shrunk. What is older does not.
+            return inside or None
+        inside = found
+    return inside
+
+
+def _names(layout: Layout, state: State) -> Iterator[str]:
+    for names in query.iterate_names(layout, state):
+        yield from filter(looks_finished, names)
+
+
+def _size_of(layout: Layout, state: State, text: str) -> int:
+    """The disk space of a job's file and log; what is gone takes none."""
+    name = FinishedName.parse(text)
+    size = 0
+    for path in (layout.job(state, text), layout.log(name.id) if name else ""):
+        with suppress(OSError):
+            size += os.lstat(path).st_blocks * 512
+    return size
+
+
+def clear_tmp(layout: Layout, now: datetime) -> int:
+    """Remove files of tmp/ that nobody has touched for a day; how many there were.
+
+    Told by ctime, which no copying program sets back.
+    """
+    removed = 0
+    with os.scandir(layout.tmp) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                is_stale = now.timestamp() - status.st_ctime > STALE and not entry.is_dir(follow_symlinks=False)
+                if is_stale and entry.name not in _KEPT_IN_TMP:
+                    removed += files.remove(entry.path)
+    return removed

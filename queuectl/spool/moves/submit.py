@@ -1,0 +1,214 @@
+"""Accepting new jobs: reserve the ids, write, make durable, publish.
+
+At the instant a file gets its name in pending/, its bytes are already on the disk; `submit` returns
+after the directory is there too. A crash before that leaves files in tmp/, and perhaps an empty
+log: a reservation that the next submit of that id finds unlocked, and takes over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from queuectl.core import body, lifecycle
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName
+from queuectl.core.result import State
+from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
+from queuectl.lazy import Lazy
+from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system.layout import Layout, unusable
+
+if TYPE_CHECKING:
+    from queuectl.spool.reading import query
+else:
+    query = Lazy("queuectl.spool.reading.query")
+
+GROUP = 200
+"""Jobs made durable together: one syncfs and one fsync of the directory for each group."""
+_FSYNC_EACH = 8
+
+
+class IdInFlightError(AlreadyExistsError):
+    """Someone is submitting a job of this id right now, or runs it."""
+
+
+class UnwantedError(AlreadyExistsError):
+    """The job of this id was submitted by somebody else before the id was reserved."""
+
+
+class Reservation(NamedTuple):
+    """An id that is ours to publish: its log, open and locked, and whether we created it."""
+
+    fd: int
+    path: str
+    is_new: bool
+
+    def keep(self) -> None:
+        os.close(self.fd)
+
+    def give_up(self) -> None:
+        """Free the id again, if it was free before."""
+        if self.is_new:
+            files.remove(self.path)
+        os.close(self.fd)
+
+
+def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate | None = None) -> Reservation:
+    """Reserve an id by creating its log.
+
+    RACE: two reserve one id (tests/spool/moves/test_submit.py). O_EXCL lets one create the log, and the lock on it says
+    that its owner is still at work. An empty log that is neither locked nor any job's was left by a crash, or was
+    made an instant ago by somebody who is about to lock it; it is replaced, which both find out.
+    Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
+    file that has come back: it holds the id already, and its log may be there or not; `locate` finds others
+    (`query.locate` if not given).
+    """
+    path = layout.log(id)
+    while True:
+        is_new = True
+        try:
+            fd = logs.open_log(path, exclusive=True)
+        except FileExistsError:
+            is_new = False
+            fd = logs.open_log(path)
+        try:
+            is_ours = lease.lock_id(fd) and (is_new or not lease.may_be_running(fd))
+            status = os.fstat(fd)
+            if status.st_nlink and not (is_new and is_ours and returned is None):
+                find = locate or query.locate
+                _require_free(id, is_ours, find(layout, id, besides=returned))
+            if status.st_nlink and (is_new or status.st_size):
+                return Reservation(fd, path, is_new)
+            if status.st_nlink:
+                files.remove(path)
+        except BaseException:
+            os.close(fd)  # or the id would stay reserved for as long as this process lives
+            raise
+        os.close(fd)
+
+
+def _require_free(id: str, is_ours: bool, holder: tuple[State, str] | None) -> None:
+    if holder:
+        raise AlreadyExistsError(
+            f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"look at it: queuectl show {id}"
+        )
+    if not is_ours:
+        raise IdInFlightError(f"the id {id!r} is taken", "a job of this id is being submitted or run right now")
+
+
+def _describe(state: State, name: str) -> str:
+    parsed = query.parse_name(state, name)
+    return f"{state} ({parsed.result})" if isinstance(parsed, FinishedName) else str(state)
+
+
+def new_id() -> str:
+    return lease.random_text(12)
+
+
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """A body as one line of JSON, in readable UTF-8 where that is possible."""
+    try:
+        return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # a lone surrogate in a field of the user's own
+        return (json.dumps(fields) + "\n").encode()
+
+
+class _Item(NamedTuple):
+    fields: dict[str, Any]
+    data: bytes
+    move: lifecycle.Move
+    temporary: str
+    reservation: Reservation
+
+    def give_up(self) -> None:
+        files.remove(self.temporary)
+        self.reservation.give_up()
+
+
+def submit(
+    layout: Layout,
+    requests: Sequence[Mapping[str, Any]],
+    now: datetime,
+    *,
+    is_wanted: Callable[[str], bool] = lambda _: True,
+) -> list[Job | QueuectlError]:
+    """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
+
+    `is_wanted` is asked with each id once it is reserved; if not, it is given up again (UnwantedError).
+
+    Raises SpoolError when the spool cannot take the group: then none of it was queued. When the disk fills up
+    between two files, those that were kept out have a SpoolError for an outcome. After a DurabilityError it is
+    unknown whether the group was queued.
+    """
+    outcomes: list[Job | QueuectlError | None] = [None] * len(requests)
+    items: dict[int, _Item] = {}
+    try:
+        try:
+            fresh = sorted(new_id() for _ in requests)  # so that equals start in the order given
+            for index, fields in enumerate(requests):
+                try:
+                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted)
+                except QueuectlError as error:
+                    outcomes[index] = error
+            for item in items.values():
+                files.write_new(item.temporary, item.data, sync=len(items) <= _FSYNC_EACH)
+            if len(items) > _FSYNC_EACH:
+                files.sync_files(layout.tmp, [item.temporary for item in items.values()])
+        except BaseException:
+            for item in items.values():
+                item.give_up()
+            raise
+        for index, item in items.items():
+            outcomes[index] = _publish(layout, item)
+        refusal = next((outcome for outcome in outcomes if isinstance(outcome, SpoolError)), None)
+        if any(isinstance(outcome, Job) for outcome in outcomes):
+            files.sync_directory(layout.pending)
+        elif refusal is not None:
+            raise refusal
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _prepare(
+    layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: datetime, is_wanted: Callable[[str], bool]
+) -> _Item:
+    content = body.validate(fields)
+    id = content.id or fresh_id
+    whole = {**fields, "id": id}
+    data = encode(whole)
+    if len(data) > body.MAX_BODY:
+        raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
+    move = lifecycle.enqueue(id, content.priority, content.run_at, now)
+    reservation = _reserve_wanted(layout, id, is_wanted)
+    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation)
+
+
+def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
+    reservation = reserve(layout, id)
+    try:
+        if is_wanted(id):
+            return reservation
+    except OSError:
+        reservation.give_up()
+        raise
+    reservation.give_up()
+    raise UnwantedError(f"the id {id!r} was taken", "its job has been submitted by somebody else")
+
+
+def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:
+    path = layout.job(*item.move)
+    try:
+        files.publish(item.temporary, path)
+    except FileExistsError:
+        item.give_up()
+        return AlreadyExistsError(f"the id {item.move.name.id!r} is taken", f"{path} exists")
+    except OSError as error:
+        item.give_up()
+        return unusable(layout.root, error)
+    item.reservation.keep()
+    return Job(item.move.state, item.move.name, path, body.validate(item.fields), item.fields)

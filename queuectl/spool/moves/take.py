@@ -1,0 +1,341 @@
+"""Taking: a file that another user has put into inbox/ becomes one job of our own, whatever dies on the way.
+
+    inbox/any.json --take--> taken/USER.RANDOM --finish--> pending/…-USER.RANDOM.json, and it is removed
+
+A file is looked at through one descriptor: whose it is, that nobody else can write to it, that it is whole. Then it
+is renamed to the name of the job that it becomes, and from there anybody may finish it, at once or years later: read
+its bytes once, reserve that id, *look whether it is still there* (if not, somebody has finished), publish what it says
+as a file of our own, remove it. So no file, name or link of a stranger is ever a job, and what its owner does to it
+afterwards reaches nothing but a file that nobody reads any more. `prune` leaves a job while its taken file is there,
+or a worker that has read it and was stopped would find the id free and submit it again.
+
+Who may hand in is asked when a file is taken, and not again: what was taken was accepted, as what is pending is. What
+turns out not to be a job goes to the dead letters in the same steps, as a copy.
+
+tests/model/inbox.py searches every interleaving of these steps; tests/torture/syscalls.py kills at each call.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+from queuectl.core import body, lifecycle
+from queuectl.core.job import Job
+from queuectl.core.names import SUFFIX, is_valid_id
+from queuectl.core.result import State
+from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError, QueuectlError, SpoolError
+from queuectl.spool.moves.submit import IdInFlightError, UnwantedError, encode, reserve, submit
+from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system.layout import Layout, unusable
+
+Allows = Callable[[int], bool]
+"""Whether the files of the user with that uid are taken."""
+
+_RANDOM = 12
+_DEEPEST = 100  # levels of arrays and objects in a body: what reads and writes it again needs as many frames, and more
+_LONGEST_USER = 100 - 1 - _RANDOM
+
+
+class UnfitError(QueuectlError):
+    """A file of inbox/ that is not taken as it is; it may be put right by its owner."""
+
+
+def user_of(name: str) -> str:
+    """What the ids of a user's jobs begin with: his name, as far as an id can hold it."""
+    text = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    return (text if re.match(r"[A-Za-z0-9]", text) else f"u{text}")[:_LONGEST_USER]
+
+
+def submitter_of(uid: int) -> str:
+    """The user's name; `uid1000` for one who has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name or f"uid{uid}"
+    except KeyError:
+        return f"uid{uid}"
+
+
+def new_id(uid: int) -> str:
+    return f"{user_of(submitter_of(uid))}.{lease.random_text(_RANDOM)}"
+
+
+def list_taken(layout: Layout, most: int) -> list[str]:
+    """Up to `most` ids of what was taken and is not finished."""
+    try:
+        with os.scandir(layout.taken) as entries:
+            return [entry.name for entry in islice(entries, most) if is_valid_id(entry.name)]
+    except FileNotFoundError:
+        return []
+
+
+# --- taking
+
+
+def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) -> str | None:
+    """Move a file of inbox/ to taken/; the id of the job that it becomes, None if it is gone.
+
+    Raises NotJsonError while it does not parse, unless it is to be taken as it is (`is_whole` false), and
+    UnfitError for what is not taken: no regular file, of a user who is not allowed, with another name, too large,
+    or such that others can write to it or we cannot read it.
+
+    CRASH: after the rename anybody finishes it (tests/torture/syscalls.py).
+    """
+    path = f"{layout.inbox}/{text}"
+    try:
+        fd = _open(path)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(fd)
+        _require_fit(status, allows)
+        if is_whole:
+            with suppress(InvalidJobError):  # an object, though no job: complete
+                body.decode(files.read_descriptor(fd, path).data)
+    except files.NotRegularError:  # another file system's answer to the same question
+        raise UnfitError("it is not a regular file") from None
+    finally:
+        os.close(fd)
+    id = new_id(status.st_uid)
+    taken = layout.taken_file(id)
+    try:
+        if not files.move(path, taken):
+            return None
+        # RACE: its owner may have put something else in its place since it was looked at: that one goes back
+        # (tests/work/test_dropbox_attack.py).
+        if os.path.samestat(os.lstat(taken), status):
+            return id
+    except FileNotFoundError:
+        return None  # another worker has finished it already
+    except OSError as error:
+        raise UnfitError(f"it cannot be moved: {error.strerror}") from None
+    give_back(layout, id)
+    return None
+
+
+def why_unfit(layout: Layout, text: str, allows: Allows) -> str:
+    """Why a file of inbox/ is not taken as it is; empty for one that is, once it parses, and for one that is gone."""
+    try:
+        fd = _open(f"{layout.inbox}/{text}")
+        try:
+            _require_fit(os.fstat(fd), allows)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return ""
+    except UnfitError as error:
+        return error.what
+    return ""
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnfitError(_why_unreadable(error)) from None
+
+
+def _why_unreadable(error: OSError) -> str:
+    if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+        return "it is not a regular file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "it cannot be read: chmod a+r"
+    return f"it cannot be read: {error.strerror}"
+
+
+def _require_fit(status: os.stat_result, allows: Allows) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnfitError("it is not a regular file")
+    if not allows(status.st_uid):
+        raise UnfitError(f"it belongs to {trust.name_of(status.st_uid)}, whom the setting allow-users does not name")
+    if status.st_mode & 0o022:
+        raise UnfitError("others can write to it: chmod go-w")
+    if status.st_nlink != 1:
+        raise UnfitError("it has another name (a hard link)")
+    if status.st_size > body.MAX_BODY:
+        raise UnfitError(f"it is larger than {body.MAX_BODY} bytes")
+
+
+def give_back(layout: Layout, id: str) -> None:
+    """Put what is not the file that was looked at back into inbox/, to be judged anew, if it can be moved.
+
+    RACE: another worker may be making a job of it. So this is done under the id's reservation, as that is; else the
+    file would become a job there, and another one from inbox/ (tests/model/inbox.py).
+    """
+    try:
+        reservation = reserve(layout, id)
+    except AlreadyExistsError:
+        return
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    with suppress(OSError):
+        files.move_new(layout.taken_file(id), f"{layout.inbox}/{id}{SUFFIX}")
+    reservation.give_up()
+
+
+# --- finishing
+
+
+class Finished(NamedTuple):
+    """What became of a taken file: a job, or, for a `reason`, a dead letter of that id."""
+
+    id: str
+    job: Job | None = None
+    reason: str = ""
+
+
+def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
+    """Make jobs of taken files, durably; those that this call has made, or refused.
+
+    The others are gone, finished by somebody else, or in somebody's hands just now: look again later.
+    Raises SpoolError when the spool cannot take them; they stay in taken/.
+    """
+    requests: dict[str, dict[str, Any]] = {}
+    finished: list[Finished] = []
+    for id in ids:
+        content = _read(layout, id)
+        if content is None:
+            continue
+        try:
+            requests[id] = _fields_of(id, content)
+        except (NotJsonError, InvalidJobError) as error:
+            finished += _refuse(layout, id, error, content.data, content.owner, now)
+    outcomes = submit(layout, list(requests.values()), now, is_wanted=lambda id: _is_there(layout, id))
+    for (id, fields), outcome in zip(requests.items(), outcomes, strict=True):
+        if isinstance(outcome, Job):
+            files.remove(layout.taken_file(id))
+            finished.append(Finished(id, outcome))
+        elif isinstance(outcome, InvalidJobError):  # larger than a job can be with who it is from
+            finished += _refuse(layout, id, outcome, encode(fields), None, now)
+        else:
+            _settle(layout, id, outcome)
+    return finished
+
+
+def _is_there(layout: Layout, id: str) -> bool:
+    """Whether the taken file is there. Raises OSError where that cannot be said: neither answer would be safe."""
+    try:
+        os.lstat(layout.taken_file(id))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read(layout: Layout, id: str) -> files.Content | None:
+    """The bytes, once and for all; None if it is gone, or was no file and has been given back."""
+    try:
+        content = files.read(layout.taken_file(id))
+    except FileNotFoundError:
+        return None
+    except (files.NotRegularError, PermissionError):
+        # RACE: put there in the instant of the rename, or made unreadable since, by the user whose file it was
+        # (tests/work/test_dropbox_attack.py).
+        give_back(layout, id)
+        return None
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    if len(content.data) > body.MAX_BODY:  # it has grown since
+        give_back(layout, id)
+        return None
+    return content
+
+
+def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
+    """The body of the job: what the file says, under our id and from whom it is, as bytes that parse again."""
+    fields = body.decode(content.data)
+    whole = _ours(fields, id, _submitter(id, content.owner))
+    if _is_deeper(whole, _DEEPEST):
+        raise InvalidJobError([f"nested deeper than {_DEEPEST}"])
+    try:
+        body.decode(encode(whole))  # 1e999 is a number in JSON, and none once it is read
+    except (NotJsonError, ValueError) as error:
+        raise InvalidJobError([f"it cannot be written again: {error}"]) from None
+    return whole
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        inner = [each for each in level if isinstance(each, dict | list) and each]
+        if not inner:
+            return False
+        level = [item for each in inner for item in (each.values() if isinstance(each, dict) else each)]
+    return True
+
+
+def _ours(fields: dict[str, Any], id: str, submitter: str) -> dict[str, Any]:
+    """What a stranger may not say of his job is said by us."""
+    kept = {key: value for key, value in fields.items() if key not in ("id", "group", "submitted_by")}
+    return {**kept, "id": id, "submitted_by": submitter}
+
+
+def _submitter(id: str, owner: int | None) -> str:
+    """The user by the name in taken/, who was asked for when it was taken; in full where that is still known."""
+    user, name = id.rpartition(".")[0], "" if owner is None else submitter_of(owner)
+    return name if name and user_of(name) == user else user
+
+
+def _settle(layout: Layout, id: str, outcome: QueuectlError) -> None:
+    """Remove the taken file if its job is there; leave it to whoever is at it, or to a later look."""
+    if isinstance(outcome, SpoolError):
+        raise outcome
+    if isinstance(outcome, IdInFlightError | UnwantedError) or not isinstance(outcome, AlreadyExistsError):
+        return
+    held = query.locate(layout, id)
+    if held is not None:
+        # Whoever published it may have died before it was durable: then this name is all that there is.
+        files.sync_directory(layout.directory(held[0]))
+        files.remove(layout.taken_file(id))
+
+
+def _refuse(
+    layout: Layout, id: str, error: QueuectlError, data: bytes, owner: int | None, now: datetime
+) -> Iterator[Finished]:
+    """The steps of `finish` for what is no job: a copy of it among the dead letters, the reason in its log."""
+    reason = error.why if isinstance(error, InvalidJobError) else ": ".join(filter(None, (error.what, error.why)))
+    try:
+        reservation = reserve(layout, id)
+    except AlreadyExistsError as taken:
+        _settle(layout, id, taken)
+        return
+    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    try:
+        is_there = _is_there(layout, id)
+        if is_there:
+            who = _submitter(id, owner)
+            note = f"file=inbox submitted_by={logs.quote(who)} reason={logs.quote(reason)}"
+            files.write_new(temporary, _for_the_dead(id, who, data))
+            logs.append_note(reservation.fd, "refused", note)
+            files.publish(temporary, layout.job(*lifecycle.refuse(id, now)))
+    except OSError as failure:
+        files.remove(temporary)
+        reservation.give_up()
+        raise unusable(layout.root, failure) from failure
+    if not is_there:
+        reservation.give_up()
+        return
+    reservation.keep()
+    files.sync_directory(layout.directory(State.DEAD))
+    files.remove(layout.taken_file(id))
+    yield Finished(id, reason=reason)
+
+
+def _for_the_dead(id: str, submitter: str, data: bytes) -> bytes:
+    """The bytes, untouched; but an object names who handed it in, or it could name somebody else."""
+    try:
+        fields = body.decode(data)
+        text = encode(_ours(fields, id, submitter))
+        body.decode(text)
+    except (NotJsonError, InvalidJobError, RecursionError, ValueError):
+        return data
+    return text

@@ -1,0 +1,1 @@
+"""Looking at a spool: nothing here changes it."""

@@ -1,0 +1,99 @@
+"""Which jobs are meant: filters on names, and on bodies only where a text is looked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName, Name, PendingName, RunningName
+from queuectl.core.result import State
+from queuectl.spool.reading import query
+from queuectl.spool.system.layout import Layout
+
+RESULT_KINDS = ("exit", "signal", "timeout", "lost", "cancelled", "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a job must be. `where` is asked with its name's value.
+
+    `since` and `until` are compared with when it finished, started or may start; `results` are results, kinds of
+    results (`exit`, `signal`) or `failed` for all but success; `match` is looked for in the id and the command.
+    """
+
+    states: tuple[State, ...]
+    where: Callable[[Name], bool] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    results: tuple[str, ...] = ()
+    match: re.Pattern[str] | None = None
+
+    def takes(self, name: Name) -> bool:
+        """Whether a job of that name may be meant, whatever its body says."""
+        at = time_of(name)
+        return (
+            (self.where is None or self.where(name))
+            and (self.since is None or at >= self.since)
+            and (self.until is None or at <= self.until)
+            and (not self.results or _has_result(name, self.results))
+        )
+
+    def matches(self, job: Job) -> bool:
+        """Whether the text that is looked for is in the job's id or its command."""
+        return self.match is None or any(self.match.search(text) for text in (job.id, command_line(job)))
+
+
+def time_of(name: Name) -> datetime:
+    """When the job finished, started or may start, as its state is."""
+    if isinstance(name, PendingName):
+        return name.run_at
+    return name.started_at if isinstance(name, RunningName) else name.finished_at
+
+
+def command_line(job: Job) -> str:
+    """The command as one text, words with spaces between them."""
+    command = job.command or ""
+    return command if isinstance(command, str) else " ".join(command)
+
+
+def _has_result(name: Name, wanted: tuple[str, ...]) -> bool:
+    if not isinstance(name, FinishedName):
+        return False
+    result = name.result
+    words = {str(result), result.kind, "failed" if not result.is_success else "succeeded"}
+    return not words.isdisjoint(wanted)
+
+
+def select(layout: Layout, wanted: Filter, limit: int | None = None) -> Iterator[Job]:
+    """The jobs that are meant: pending and running in the order of `ls`, finished ones newest first.
+
+    Bodies are read as the iterator goes on.
+    """
+    found = 0
+    is_plain = wanted == Filter(wanted.states)
+    for state in wanted.states:
+        for text in query.sorted_names(layout, state, limit if is_plain else None):
+            if limit is not None and found >= limit:
+                return
+            name = query.parse_name(state, text)
+            if name is None or not wanted.takes(name):
+                continue
+            job = query.load(layout, state, text)
+            if job is not None and wanted.matches(job):
+                found += 1
+                yield job
+
+
+def select_names(layout: Layout, wanted: Filter) -> Iterator[tuple[State, str]]:
+    """Where the files of the same jobs lie, in the same order. A body is read only where a text is looked for."""
+    if wanted.match is not None:
+        yield from ((job.state, str(job.name)) for job in select(layout, wanted))
+        return
+    for state in wanted.states:
+        for text in query.sorted_names(layout, state, None):
+            name = query.parse_name(state, text)
+            if name is not None and wanted.takes(name):
+                yield state, text

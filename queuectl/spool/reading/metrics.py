@@ -1,0 +1,120 @@
+"""How the queue has been doing, from the names in done/ and dead/ alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from queuectl.core.names import FinishedTally, format_time, parse_time
+from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.listing import read_names
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Finished jobs that the spool still holds.
+
+    `success_rate` is done / finished, None before the first. Durations are seconds of each job's last
+    attempt, cancelled and refused ones left out. `last_minute`, `last_hour` and `last_day` count jobs
+    that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later.
+    """
+
+    finished: int
+    done: int
+    dead: int
+    success_rate: float | None
+    attempts: int
+    results: dict[str, int]
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    longest: float | None
+    last_minute: int
+    last_hour: int
+    last_day: int
+    per_minute: float
+
+
+def measure(layout: Layout, now: datetime) -> Metrics:
+    """One listing of done/ and of dead/."""
+    return measure_names({state: read_names(layout.directory(state)) for state in (State.DONE, State.DEAD)}, now)
+
+
+def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metrics:
+    """The same, of the names in done/ and dead/ in pieces of text as `read_names` has them."""
+    recent = _Recent(now)
+    tallies = {}
+    for state, pieces in texts.items():
+        found = FinishedTally(recent.since)
+        for piece in pieces:
+            recent.add(found.add(piece))
+        tallies[state] = found.counts
+    tally = tallies[State.DONE] + tallies[State.DEAD]
+    finished = tally.total()
+    results: Counter[str] = Counter()
+    durations: Counter[int] = Counter()
+    for (_, result, duration), number in tally.items():
+        results[str(result)] += number
+        if result not in (CANCELLED, INVALID):
+            durations[duration] += number
+    ran = durations.total()
+    done = tallies[State.DONE].total()
+    return Metrics(
+        finished=finished,
+        done=done,
+        dead=finished - done,
+        success_rate=done / finished if finished else None,
+        attempts=sum(attempts * number for (attempts, _, _), number in tally.items()),
+        results=dict(results.most_common()),
+        mean=sum(duration * number for duration, number in durations.items()) / ran / 1000 if ran else None,
+        p50=percentile(durations, 0.50),
+        p95=percentile(durations, 0.95),
+        longest=max(durations) / 1000 if durations else None,
+        last_minute=recent.counts[60],
+        last_hour=recent.counts[3600],
+        last_day=recent.counts[86400],
+        per_minute=recent.counts[3600] / recent.minutes(finished),
+    )
+
+
+class _Recent:
+    """How many jobs finished in the last day, hour and minute, by times as they stand in names, which sort as time."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self.since = now - timedelta(days=1)
+        self.counts = {86400: 0, 3600: 0, 60: 0}
+        self._first: bytes | None = None
+
+    def add(self, times: list[bytes]) -> None:
+        """Count these, all from `since` on."""
+        self.counts[86400] += len(times)
+        for seconds in (3600, 60):
+            since = format_time(self._now - timedelta(seconds=seconds)).encode()[:-1]
+            times = [time for time in times if time >= since]
+            self.counts[seconds] += len(times)
+            if seconds == 3600 and times:
+                self._first = min(times) if self._first is None else min(self._first, *times)
+
+    def minutes(self, finished: int) -> float:
+        """An hour, or since the first of all the `finished` jobs if that is less; a second at least."""
+        if self._first is None or self.counts[3600] < finished:
+            return 60.0
+        try:
+            first = parse_time(f"{self._first.decode()}Z")
+        except ValueError:  # some other's file: there is no such day
+            return 60.0
+        return max(1.0, min(3600.0, (self._now - first).total_seconds())) / 60
+
+
+def percentile(durations: Counter[int], share: float) -> float | None:
+    """The smallest of these milliseconds, in seconds, that at least `share` do not exceed; None of nothing."""
+    rank = max(1, -int(-share * durations.total() // 1))
+    for duration in sorted(durations):
+        rank -= durations[duration]
+        if rank <= 0:
+            return duration / 1000
+    return None

@@ -1,0 +1,339 @@
+"""Looking at a spool: listings, counts and single jobs. Reads names; bodies only where asked for.
+
+Nothing here takes a lock or changes anything. A job that moves while directories are being listed
+may be missed once, so whoever needs certainty looks again (`locate` does).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from datetime import datetime
+from itertools import islice
+from operator import itemgetter
+from typing import NamedTuple, Protocol
+
+from queuectl.core import body
+from queuectl.core.job import Job
+from queuectl.core.names import (
+    FINISHED_AMONG,
+    HELD_FROM,
+    PENDING_AMONG,
+    SUFFIX,
+    FinishedName,
+    Name,
+    PendingName,
+    RunningName,
+    count_finished,
+    format_time,
+    is_ignored,
+    is_valid_id,
+    looks_finished,
+    looks_pending,
+    parse_time,
+)
+from queuectl.core.result import State
+from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
+from queuectl.spool.system import files
+from queuectl.spool.system.layout import STATES, Layout
+from queuectl.spool.system.listing import decode, read_names, read_split
+
+_PARSERS = {
+    State.PENDING: PendingName.parse,
+    State.RUNNING: RunningName.parse,
+    State.DONE: FinishedName.parse,
+    State.DEAD: FinishedName.parse,
+}
+_LOOKS: dict[State, Callable[[str], bool]] = {
+    State.PENDING: looks_pending,
+    State.RUNNING: looks_finished,
+    State.DONE: looks_finished,
+    State.DEAD: looks_finished,
+}
+_AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
+_RUN_AT = slice(4, 24)
+_PIECE = 10_000
+_PATIENCE = 4  # looks: a job that is tried again at once, and again, may move backwards between the listings of each
+_FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
+
+
+def parse_name(state: State, text: str) -> Name | None:
+    """The value of a file name in that state's directory; None if it is foreign there."""
+    return _PARSERS[state](text)
+
+
+def list_names(layout: Layout, state: State) -> list[str]:
+    """Every name in a state's directory, in no order."""
+    return os.listdir(layout.directory(state))
+
+
+def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator[list[str]]:
+    """The same in lists of some thousands: in flat memory, however many there are."""
+    with os.scandir(layout.directory(state)) as entries:
+        while names := [entry.name for entry in islice(entries, piece)]:
+            yield names
+
+
+def iterate_pending(layout: Layout, pattern: str = PENDING_AMONG) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The names in pending/, in pieces of some thousands: those that look like ours, and all others."""
+    return read_split(layout.directory(State.PENDING), pattern)
+
+
+class Counts(NamedTuple):
+    """How many jobs there are. ready + scheduled + retrying + held = pending.
+
+    `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released.
+    `dropped` counts files in pending/ that no worker has looked at yet, or that may be incomplete.
+    """
+
+    ready: int
+    scheduled: int
+    retrying: int
+    running: int
+    done: int
+    dead: int
+    dropped: int
+    oldest_ready: datetime | None
+    next_run_at: datetime | None
+    held: int = 0
+
+    @property
+    def pending(self) -> int:
+        return self.ready + self.scheduled + self.retrying + self.held
+
+
+def count(layout: Layout, now: datetime) -> Counts:
+    """Counts from names alone: one listing of each directory."""
+    ready = scheduled = retrying = held = dropped = 0
+    oldest, soonest = b"~", b"~"
+    moment, held_from = format_time(now).encode(), HELD_FROM.encode()
+    for names, others in iterate_pending(layout):
+        dropped += sum(not is_ignored(name) for name in decode(others))
+        beyond = [name for name in names if name[_RUN_AT] > moment]
+        due = [name for name in names if name[_RUN_AT] <= moment] if beyond else names
+        later = [name for name in beyond if name[_RUN_AT] < held_from]
+        first = sum(name[25:27] == b"0-" for name in later)
+        ready += len(due)
+        held += len(beyond) - len(later)
+        scheduled += first
+        retrying += len(later) - first
+        oldest = min(oldest, min(map(itemgetter(_RUN_AT), due), default=oldest))
+        soonest = min(soonest, min(map(itemgetter(_RUN_AT), later), default=soonest))
+    running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
+    done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
+    times = _parse_optional(oldest), _parse_optional(soonest)
+    return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
+
+
+def front(layout: Layout, now: datetime, *, besides: PendingName) -> PendingName | None:
+    """Of the waiting jobs that are due, the one that is first in line; None if there is no other."""
+    due, mine = format_time(now).encode(), str(besides).encode()
+    first, limit = None, b"\xff"
+    for names, _ in iterate_pending(layout):
+        for name in sorted(name for name in names if name < limit and name[_RUN_AT] <= due and name != mine):
+            parsed = PendingName.parse(os.fsdecode(name))
+            if parsed is not None:
+                first, limit = parsed, name
+                break
+    return first
+
+
+def _parse_optional(text: bytes) -> datetime | None:
+    try:
+        return None if text == b"~" else parse_time(text.decode())
+    except ValueError:  # a foreign name that only looked like one of ours
+        return None
+
+
+def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
+    """Those names of a state that look like ours and may hold that text."""
+    if state not in _AMONG:
+        yield from list_names(layout, state)
+        return
+    for names, _ in read_split(layout.directory(state), _AMONG[state], os.fsencode(text)):
+        yield from decode(names)
+
+
+def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
+    """Where the job of exactly this id lies (state, name); None if the spool holds none.
+
+    `besides` is the path of a file that does not count. Looks twice, because a job that moves
+    backwards (a retry) between two listings would be missed.
+    """
+    for _ in range(2):
+        found = None
+        for state in STATES:
+            for name in _names_with(layout, state, f"-{id}.json"):
+                if not name.endswith(f"-{id}.json") or layout.job(state, name) == besides:
+                    continue
+                parsed = parse_name(state, name)
+                if parsed is not None and parsed.id == id:
+                    found = state, name
+        if found:
+            return found
+    return None
+
+
+def find_files(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[State, str]]]:
+    """Where the jobs of these ids lie, each id with all its files; one listing of each directory, however many."""
+    found: dict[str, list[tuple[State, str]]] = {}
+    for state in STATES if ids else ():
+        skip = _FIELDS_BEFORE_ID[state]
+        for names in iterate_names(layout, state):
+            for name in names:
+                id = name.split("-", skip)[-1].removesuffix(SUFFIX)
+                if id in ids and (parsed := parse_name(state, name)) and parsed.id == id:
+                    found.setdefault(id, []).append((state, name))
+    return found
+
+
+class Locate(Protocol):
+    """What `locate` does, or does for many."""
+
+    def __call__(self, layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None: ...
+
+
+def locate_together(ids: Collection[str]) -> Locate:
+    """`locate` for these ids that looks (twice) when it is first asked, and answers all by what it saw then.
+
+    What has come since it does not see: two files of one id are then told apart when they are claimed.
+    """
+    looks: list[dict[str, list[tuple[State, str]]]] = []
+
+    def answer(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
+        if not looks:
+            looks.extend(find_files(layout, ids) for _ in range(2))
+        places = (place for look in looks for place in look.get(id, ()))
+        return next((place for place in places if layout.job(*place) != besides), None)
+
+    return answer
+
+
+def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -> dict[str, tuple[State, str]]:
+    """Every id that starts with `prefix`, and where its job lies."""
+    found = {}
+    for state in states:
+        skip = _FIELDS_BEFORE_ID[state]
+        for name in _names_with(layout, state, f"-{prefix}"):
+            fields = name.split("-", skip)
+            if len(fields) > skip and fields[skip].startswith(prefix) and (parsed := parse_name(state, name)):
+                found[parsed.id] = state, name
+    return found
+
+
+def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:
+    """Where the job lies whose id is `text`, or the only one that starts with it.
+
+    Raises NotFoundError or AmbiguousIdError.
+    """
+    if not is_valid_id(text):
+        raise NotFoundError(f"no job {text!r}", "that is not an id")
+    for _ in range(_PATIENCE):
+        found = match_ids(layout, text, states)
+        if text in found:
+            return found[text]
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            some = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
+            raise AmbiguousIdError(f"{text!r} fits {len(found)} jobs", some, "type more of the id")
+    if states == STATES:
+        raise NotFoundError(f"no job {text!r}", hint="see: queuectl list")
+    raise NotFoundError(f"no job {text!r} in {' or '.join(states)}", hint=f"see: queuectl list --state {states[0]}")
+
+
+def find(layout: Layout, id: str | Job, states: tuple[State, ...] = STATES) -> Job:
+    """The job of that id or unique prefix, with its body; a Job stands for itself.
+
+    Raises NotFoundError or AmbiguousIdError.
+    """
+    if isinstance(id, Job):
+        return id
+    while True:
+        job = load(layout, *resolve(layout, id, states))
+        if job is not None:
+            return job  # else it moved between the listing and the read: look again
+
+
+def locate_all(layout: Layout, ids: Collection[str], patience: int = _PATIENCE) -> dict[str, tuple[State, str]]:
+    """Where the jobs of exactly these ids lie; those that the spool does not hold are missing.
+
+    One listing of each directory for all of them, and more, `patience` in all, if some were not found: a job that
+    moves backwards between two listings is missed.
+    """
+    found: dict[str, tuple[State, str]] = {}
+    for _ in range(patience):
+        for state in STATES:
+            for name in list_names(layout, state):
+                id = id_in(state, name)
+                if id is not None and id in ids and parse_name(state, name):
+                    found[id] = state, name
+        if len(found) == len(ids):
+            break
+    return found
+
+
+def id_in(state: State, name: str) -> str | None:
+    """The id at the end of a name, without a look at the rest of it."""
+    fields = name.split("-", _FIELDS_BEFORE_ID[state])
+    return fields[-1].removesuffix(SUFFIX) if len(fields) > _FIELDS_BEFORE_ID[state] else None
+
+
+def load(layout: Layout, state: State, name: str) -> Job | None:
+    """The job of that file with its body; None if the file is gone or its name is foreign.
+
+    A body that is no job's leaves `body` None and says why in `problem`.
+    """
+    parsed = parse_name(state, name)
+    if parsed is None:
+        return None
+    path = layout.job(state, name)
+    fields = content = owner = None
+    try:
+        found = files.read(path)
+        owner = _owner_besides(layout, found.owner)
+        fields = body.decode(found.data)
+        content, problem = body.validate(fields), None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        with suppress(OSError):
+            owner = _owner_besides(layout, os.lstat(path).st_uid)
+    except InvalidJobError as error:
+        problem = error.why
+    except NotJsonError as error:
+        problem = ": ".join(part for part in (error.what, error.why) if part)
+    return Job(state, parsed, path, content, fields, problem, owner)
+
+
+def _owner_besides(layout: Layout, uid: int) -> str | None:
+    """The name of a file's owner, if that is not the spool's."""
+    if uid == os.stat(layout.root).st_uid:
+        return None
+    from queuectl.spool.system import trust  # which loads the tables of users and groups
+
+    return trust.name_of(uid)
+
+
+def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
+    """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
+    newest_first = state in (State.DONE, State.DEAD)
+    if limit and state in _AMONG:
+        first = _first_names(layout, state, limit, newest_first)
+        if all(parse_name(state, name) for name in first):
+            return iter(first)
+    names = sorted(filter(_LOOKS[state], list_names(layout, state)), reverse=newest_first)
+    return (name for name in names if parse_name(state, name))
+
+
+def _first_names(layout: Layout, state: State, limit: int, newest_first: bool) -> list[str]:
+    """The first of the names that look like ours, in flat memory."""
+    first: list[bytes] = []
+    for names, _ in read_split(layout.directory(state), _AMONG[state]):
+        if len(first) == limit:
+            last = first[-1]
+            names = [name for name in names if (name > last if newest_first else name < last)]  # noqa: PLW2901 - the few
+        first = sorted(first + names, reverse=newest_first)[:limit]
+    return decode(first)

@@ -1,0 +1,99 @@
+"""The documented shapes of `--json`, which the dashboard's API gives out too. Jobs have theirs in `Job.to_json`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from queuectl.core.job import Job
+from queuectl.core.names import format_rfc3339, parse_time
+from queuectl.errors import SpoolError
+from queuectl.spool.reading.metrics import Metrics
+from queuectl.spool.reading.query import Counts
+from queuectl.spool.system import clock
+from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.pause import Pause
+
+COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
+_LONG_LOG = 16 << 20
+"""Bytes of a log above which it is not searched for earlier attempts."""
+WORKER = ("worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
+
+
+def status(
+    layout: Layout,
+    pause: Pause | None,
+    counts: Counts,
+    workers: Iterable[Mapping[str, Any]],
+    free: int,
+    inodes: int | None,
+) -> dict[str, Any]:
+    """`queuectl status --json`"""
+    return {
+        "spool": layout.root,
+        "paused": pause is not None,
+        "pause": pause.to_json() if pause else None,
+        "counts": {name: getattr(counts, name) for name in COUNTS},
+        "oldest_ready_at": format_rfc3339(counts.oldest_ready),
+        "next_run_at": format_rfc3339(counts.next_run_at),
+        "workers": [worker(each) for each in workers],
+        "free_bytes": free,
+        "free_inodes": inodes,
+    }
+
+
+def worker(each: Mapping[str, Any]) -> dict[str, Any]:
+    """One of `queuectl worker list --json`"""
+    started_at = worker_started_at(each)
+    uptime = (clock.now() - started_at).total_seconds() if started_at and each.get("alive") else None
+    return {
+        **{key: each.get(key) for key in WORKER},
+        "started_at": format_rfc3339(started_at),
+        "uptime": None if uptime is None else round(max(0.0, uptime), 3),
+    }
+
+
+def worker_started_at(each: Mapping[str, Any]) -> datetime | None:
+    """When a worker says it started; None if it does not say so."""
+    try:
+        return parse_time(f"{each.get('started_at')}")
+    except ValueError:
+        return None
+
+
+def show(layout: Layout, job: Job) -> dict[str, Any]:
+    """`queuectl show --json`"""
+    return {**job.to_json(), "log": layout.log(job.id), "history": _read_history(layout, job.id)}
+
+
+def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
+    """The attempts that the job's log tells of; none if there is no log, or a very long one."""
+    attempts: list[dict[str, Any]] = []
+    try:
+        with open_reading(layout.log(id), id) as log:
+            entries = read_entries(log) if os.fstat(log.fileno()).st_blocks * 512 <= _LONG_LOG else ()
+            for mark in entries:
+                if isinstance(mark, Mark) and mark.event == "start":
+                    attempts.append(_begin(mark))
+                elif isinstance(mark, Mark) and mark.event == "end" and attempts:
+                    attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
+    except SpoolError:
+        pass
+    return attempts
+
+
+def _begin(mark: Mark) -> dict[str, Any]:
+    try:
+        started_at = format_rfc3339(parse_time(mark.fields.get("started_at", "")))
+    except ValueError:
+        started_at = None
+    return {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+
+
+def metrics(found: Metrics) -> dict[str, Any]:
+    """`queuectl metrics --json`"""
+    return asdict(found)

@@ -1,0 +1,237 @@
+"""Waiting for jobs to end, on the events of the spool itself.
+
+The bell tells of names that appear in done/ and dead/ or vanish from pending/; a job's own name there says that it
+has ended, and how. Bells may be lost, so all are looked at on a slow beat too, and faster where no bell can be had.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from queuectl.core.job import Job
+from queuectl.core.names import FinishedName, RunningName
+from queuectl.core.result import State
+from queuectl.core.text import format_count
+from queuectl.errors import NotFoundError, WaitTimeoutError
+from queuectl.spool.reading import query
+from queuectl.spool.system import files
+from queuectl.spool.system.layout import Layout
+
+if TYPE_CHECKING:
+    from queuectl.spool.system.trigger import Trigger
+
+Ended = Job | NotFoundError
+"""A job that is done or dead, or the news that it was deleted."""
+
+_FIRST_BEAT = 0.02  # while the watch is being set up, in a thread of its own
+_BEAT = 2.0
+_BLIND_BEAT = 0.25
+
+
+class _Bell:
+    """Wakes one thread, from others and from signal handlers. A pipe: a lock could be left held by a Ctrl-C."""
+
+    def __init__(self) -> None:
+        self._ear, self._clapper = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def ring(self) -> None:
+        with suppress(OSError):  # a full pipe rings as well; a closed one has nobody to wake
+            os.write(self._clapper, b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Until it rings, or the time has passed."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._ear, selectors.EVENT_READ)
+            selector.select(max(0.0, seconds))
+        with suppress(BlockingIOError):
+            os.read(self._ear, 65536)
+
+    def close(self) -> None:
+        clapper, self._clapper = self._clapper, -1
+        os.close(clapper)
+        os.close(self._ear)
+
+
+class Watch:
+    """Watches some jobs until they have ended; close it, or use it in a `with`.
+
+    `logs` are files whose growth ends a `wait` as well, or their beginning where they are not there yet. That may be
+    for nothing: whoever reads them looks again.
+    """
+
+    def __init__(self, layout: Layout, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> None:
+        self._layout = layout
+        self._logs = frozenset(logs)
+        self._unmade: set[str] = set()
+        self._states = {layout.directory(state): state for state in (State.PENDING, State.DONE, State.DEAD)}
+        self._rung: deque[str | None] = deque()
+        self._bell = _Bell()
+        self._is_woken = False
+        self._trigger: Trigger | None = None
+        self._beat = _FIRST_BEAT
+        self._look_at = 0.0
+        self.open = {job.id: job for job in jobs}
+        """The jobs that have not ended, by id, as they were last seen."""
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._close_trigger()
+        self._bell.close()
+
+    def _close_trigger(self) -> None:
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            trigger.close()
+
+    def wake(self) -> None:
+        """Let the wait under way end, or the next one; for signal handlers."""
+        self._is_woken = True
+        self._bell.ring()
+
+    def wait(self, timeout: float | None = None) -> list[Ended]:
+        """Those that have ended since.
+
+        None if `timeout` seconds have passed, a log may have grown, or `wake` was called.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended = self._look()
+        while not ended and self.open and (deadline is None or time.monotonic() < deadline):
+            if self._trigger is None:
+                self._start()
+            pause = self._look_at - time.monotonic()
+            if deadline is not None:
+                pause = min(pause, deadline - time.monotonic())
+            self._bell.wait(pause)
+            heard, has_grown = self._hear()
+            if heard:
+                return heard
+            if has_grown or self._is_woken:
+                self._is_woken = False
+                break
+            if time.monotonic() >= self._look_at:
+                ended = self._look()
+                if self._logs:
+                    break  # a bell may have been lost
+        return ended
+
+    def _start(self) -> None:
+        """Have the bell rung for the jobs and for each log; for one that is not there yet, when it is made."""
+        from queuectl.spool.system.trigger import Trigger
+
+        self._unmade = {log for log in self._logs if files.is_gone(log)}
+        parents = {os.path.dirname(log) for log in self._unmade}
+        places = [*self._states, *parents, *(self._logs - self._unmade)]
+        self._trigger = Trigger(self._layout, self._ring, places)
+
+    def _ring(self, path: str | None) -> None:
+        """Called from another thread. Of a busy spool most rings are about other jobs."""
+        if path is not None and path not in self._logs:
+            directory, _, name = path.rpartition("/")
+            state = self._states.get(directory)
+            if state is None or query.id_in(state, name) not in self.open:
+                return
+        self._rung.append(path)
+        self._bell.ring()
+
+    def _hear(self) -> tuple[list[Ended], bool]:
+        """The ends that the rings tell of, and whether the log has grown."""
+        ended: list[Ended] = []
+        has_grown = False
+        while self._rung:
+            path = self._rung.popleft()
+            has_grown |= path in self._logs
+            directory, _, name = (path or "").rpartition("/")
+            state = self._states.get(directory)
+            if path is None or state is State.PENDING:
+                self._look_at = 0.0
+            elif state is not None and (job := query.load(self._layout, state, name)) and job.id in self.open:
+                del self.open[job.id]
+                ended.append(job)
+        return ended, has_grown
+
+    def _look(self) -> list[Ended]:
+        """Look at every job: at its file alone, unless that has moved."""
+        if not all(map(files.is_gone, self._unmade)):
+            self._unmade.clear()
+            self._close_trigger()  # the next one is told of its growth too
+            self._beat = _FIRST_BEAT
+        blind = self._trigger is not None and self._trigger.problem is not None
+        self._beat = min(self._beat * 2, _BLIND_BEAT if blind else _BEAT)
+        ended: list[Ended] = [job for job in self.open.values() if isinstance(job.name, FinishedName)]
+        moved = [id for id, job in self.open.items() if files.is_gone(job.path)]
+        found = query.locate_all(self._layout, set(moved)) if moved else {}
+        for id in moved:
+            if id not in found:
+                ended.append(NotFoundError(f"job {id} is gone", "it was removed while it was waited for"))
+                del self.open[id]
+                continue
+            job = query.load(self._layout, *found[id])
+            if job is None:
+                self._beat = _FIRST_BEAT  # it moved again meanwhile
+                continue
+            self.open[id] = job
+            if isinstance(job.name, FinishedName):
+                ended.append(job)
+        for item in ended:
+            if isinstance(item, Job):
+                self.open.pop(item.id, None)
+        self._look_at = time.monotonic() + self._beat
+        return sorted(ended, key=_ended_at)
+
+
+def _ended_at(item: Ended) -> str:
+    """When a job finished, in a form to sort by; what was deleted comes first."""
+    return str(item.name) if isinstance(item, Job) else ""
+
+
+def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Ended]:
+    """Each of the jobs as it ends; raises WaitTimeoutError once `timeout` seconds have passed."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with Watch(layout, jobs) as watch:
+        while True:
+            rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            yield from watch.wait(rest)
+            if not watch.open:
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                left = [*watch.open.values()]
+                what = f"job {left[0].id} is still {left[0].state}" if len(left) == 1 else f"{len(left)} jobs go on"
+                raise WaitTimeoutError(what, f"waited {timeout:g} s")
+
+
+def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
+    """Until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
+
+    A job that leaves running/ appears in another directory, which rings the bell.
+    """
+    from queuectl.spool.system.trigger import Trigger
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    bell = _Bell()
+    beat = _FIRST_BEAT
+    trigger = None
+    try:
+        while running := [name for name in query.list_names(layout, State.RUNNING) if RunningName.parse(name)]:
+            rest = float("inf") if deadline is None else deadline - time.monotonic()
+            if rest <= 0:
+                raise WaitTimeoutError(f"{format_count(len(running), 'job')} still running", f"waited {timeout:g} s")
+            if trigger is None:
+                places = [layout.directory(state) for state in (State.PENDING, State.DONE, State.DEAD)]
+                trigger = Trigger(layout, lambda _: bell.ring(), places)
+            beat = min(beat * 2, _BLIND_BEAT if trigger.problem is not None else _BEAT)
+            bell.wait(min(beat, rest))
+    finally:
+        if trigger is not None:
+            trigger.close()
+        bell.close()

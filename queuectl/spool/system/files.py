@@ -1,0 +1,304 @@
+"""The few things ever done to files: read one safely, publish a new one, move one.
+
+The only code that calls os.rename, os.link and fsync. No function here replaces a job's file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from queuectl.core.body import MAX_BODY
+from queuectl.errors import DurabilityError
+
+if TYPE_CHECKING:
+    import ctypes
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_REPLACE, _EXCHANGE = 1, 2
+
+
+class Content(NamedTuple):
+    """The bytes of a regular file, what tells it from others (device, inode, size, mtime_ns), and its owner's uid."""
+
+    data: bytes
+    identity: tuple[int, int, int, int]
+    owner: int
+
+
+class NotRegularError(OSError):
+    """The path holds a link, directory, pipe, socket or device."""
+
+
+class CannotExchangeError(OSError):
+    """The file system cannot let two files swap their names."""
+
+
+def read(path: str) -> Content:
+    """The first MAX_BODY + 1 bytes of a regular file, never following a link or blocking on a pipe.
+
+    Raises FileNotFoundError, NotRegularError or another OSError.
+    """
+    fd = open_file(path)
+    try:
+        return read_descriptor(fd, path)
+    finally:
+        os.close(fd)
+
+
+def open_file(path: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a file that exists, never following a link or blocking on a pipe. Raises as `read` does."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+            raise NotRegularError(error.errno, "not a regular file", path) from None
+        raise
+
+
+def read_descriptor(fd: int, path: str) -> Content:
+    """`read` of a file that is already open."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularError(errno.EINVAL, "not a regular file", path)
+    most = min(status.st_size, MAX_BODY + 1)  # what it grows by from here on, its identity will tell
+    data = os.pread(fd, most, 0)
+    while len(data) < most and (more := os.pread(fd, most - len(data), len(data))):
+        data += more
+    return Content(data, identify(status), status.st_uid)
+
+
+def identify(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def write_new(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Create a file that did not exist, all of it or (after an OSError) nothing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        remove(path)
+        raise
+
+
+def hand_over(temporary: str, path: str, data: bytes) -> None:
+    """Create a whole file that all can read, in a directory that this user may add to and not list; durably.
+
+    Such a directory cannot be opened for its fsync: where there is a syncfs(2), the file's own system is synced.
+    """
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            os.fchmod(fd, 0o644)  # whatever the umask
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+            os.rename(temporary, path)
+            if hasattr(_libc(), "syncfs"):
+                _libc().syncfs(fd)
+            else:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        raise
+
+
+def publish(source: str, target: str) -> None:
+    """Give a finished file of tmp/ its public name, replacing nothing (FileExistsError).
+
+    CRASH: between link and unlink the file has both names; the one in tmp/ means nothing
+    (tests/spool/system/test_files.py).
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(target):  # a file system without hard links, such as exfat
+            raise FileExistsError(errno.EEXIST, "File exists", target) from None
+        os.rename(source, target)
+        return
+    with contextlib.suppress(OSError):
+        remove(source)
+
+
+def move(source: str, target: str) -> bool:
+    """Rename, to a name that nobody else could choose; False if the source is gone (a lost race)."""
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def move_new(source: str, target: str) -> bool:
+    """`move` to a name that another tool may have given to a file; raises FileExistsError, replacing nothing.
+
+    Where the file system knows no rename without replacement (GlusterFS), an instant between look and rename is left.
+    """
+    code = _renameat2(source, target)
+    if code == 0:
+        return True
+    if code == errno.ENOENT:
+        return False
+    if code in (errno.EINVAL, errno.ENOSYS):
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "File exists", target)
+        return move(source, target)
+    raise OSError(code, os.strerror(code), source, None, target)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Let two files swap their names, in one step; False if one of them is gone.
+
+    Raises CannotExchangeError where the file system does not know how (GlusterFS, some network file systems).
+    """
+    code = _renameat2(one, other, _EXCHANGE)
+    if code in (errno.EINVAL, errno.ENOSYS):
+        raise CannotExchangeError(code, os.strerror(code), one, None, other)
+    if code not in (0, errno.ENOENT):
+        raise OSError(code, os.strerror(code), one, None, other)
+    return code == 0
+
+
+def _renameat2(source: str, target: str, flag: int = _NO_REPLACE) -> int:
+    """renameat2(2) with one flag; 0 or the error's number."""
+    if not hasattr(_libc(), "renameat2"):
+        return errno.ENOSYS
+    at_cwd = -100
+    return _errno_of(_libc().renameat2(at_cwd, os.fsencode(source), at_cwd, os.fsencode(target), flag))
+
+
+def replace(path: str, data: bytes) -> None:
+    """Swap the whole content of a settings file, durably."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    remove(temporary)
+    write_new(temporary, data)
+    with contextlib.suppress(OSError):
+        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+    try:
+        os.rename(temporary, path)
+    except OSError:  # a directory lies there, say
+        remove(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def has_more_names(path: str) -> bool:
+    """Whether a file has hard links besides that one; False if it is gone."""
+    try:
+        return os.lstat(path).st_nlink > 1
+    except FileNotFoundError:
+        return False
+
+
+def is_same(path: str, other: str) -> bool:
+    """Whether two names are of one file; False if one is gone."""
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(other))
+    except FileNotFoundError:
+        return False
+
+
+def remove(path: str) -> bool:
+    """Unlink; whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def ring(path: str) -> None:
+    """Make whoever watches a directory look, by a file there that comes and goes; nothing where that is impossible."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        remove(path)
+
+
+def is_gone(path: str) -> bool:
+    """Whether nothing lies there; False too where the system cannot say."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory survive a power cut; raises DurabilityError when that is unknown.
+
+    XFS answers fsync of a directory with success although it has just shut down after an error of its disk (Linux
+    6.18); opening one then fails, so that is asked afterwards (tests/torture/test_powercut.py).
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        raise DurabilityError(
+            "it is not known whether this would survive a power cut",
+            f"{path}: {error.strerror}",
+            "the jobs may be queued already; look before submitting them again",
+        ) from error
+
+
+def sync_files(directory: str, paths: Sequence[str]) -> None:
+    """Make the contents of many new files survive a power cut, by one syncfs(2) where there is one."""
+    if len(paths) > 8 and _syncfs(directory):
+        return
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _syncfs(directory: str) -> bool:
+    if not hasattr(_libc(), "syncfs"):
+        return False
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        code = _errno_of(_libc().syncfs(fd))
+    finally:
+        os.close(fd)
+    if code not in (0, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), directory)
+    return code == 0
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes  # only where foreign files are taken in or handed in, jobs edited, or many submitted
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _errno_of(result: int) -> int:
+    """0 or the error's number of the call that has just returned this."""
+    import ctypes
+
+    return 0 if result == 0 else ctypes.get_errno()

@@ -1,0 +1,156 @@
+"""Where things lie in a spool, how one is found, and how one is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+
+from queuectl.core.result import State
+from queuectl.errors import SpoolError
+from queuectl.spool.system import files
+
+STATES = tuple(State)
+_OWN = ("tmp", "logs", "workers")
+
+README = """\
+This directory is a queuectl spool: a job queue made of files. A job is one JSON file; the directory it
+lies in is its state.
+
+  pending/   jobs waiting     priority-run_at-attempts-id.json, in the order they will start
+  running/   jobs under way   started_at-priority-attempt-worker-id.json
+  done/      succeeded        finished_at-priority-attempts-result-duration-id.json
+  dead/      gave up          the same names
+  logs/      output           one file per job, ID.log
+  workers/   one file per worker, locked by it while it lives
+  tmp/       files being written
+  inbox/     files that other users hand in, taken/ those being read; only with --drop-box
+  hooks/     on-done, on-retry, on-dead, on-idle: programs of yours that are told, if you make them
+
+Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
+Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Hold one: give it a time in the year 9999.
+Pause: touch paused (its text is the reason). Go on: rm paused.
+Never edit or rename files in running/, done/ and dead/.
+
+The full specification of this format is spool/README.md in the source of queuectl.
+"""
+
+CONFIG = """\
+# Settings of this spool. Change them here or with: queuectl config set KEY VALUE
+# What is not set has its default; see them all with: queuectl config list
+"""
+
+
+class Layout:
+    """The paths of one spool, as text ready to be joined in hot code."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.pending, self.running = f"{root}/pending", f"{root}/running"
+        self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
+        self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
+        self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.bell = f"{root}/pending/.bell"
+        """A file that comes and goes to make workers look whether jobs of theirs have been taken away."""
+        self.ballast = f"{root}/tmp/ballast"
+        """A file of no meaning that is given up when a full disk keeps a job from being settled."""
+
+    def hook(self, event: str) -> str:
+        """The executable that is told of such an event, if there is one."""
+        return f"{self.root}/hooks/on-{event}"
+
+    def directory(self, state: State) -> str:
+        return f"{self.root}/{state}"
+
+    def job(self, state: State, name: object) -> str:
+        return f"{self.root}/{state}/{name}"
+
+    def taken_file(self, id: str) -> str:
+        """What was taken from inbox/ to become the job of that id."""
+        return f"{self.root}/taken/{id}"
+
+    def log(self, id: str) -> str:
+        return f"{self.root}/logs/{id}.log"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.root}/workers/{worker}.json"
+
+
+def is_spool(root: str | os.PathLike[str]) -> bool:
+    """Whether a directory is a spool: it holds the four state directories."""
+    return all(os.path.isdir(f"{root}/{state}") for state in STATES)
+
+
+def create(root: str | os.PathLike[str]) -> bool:
+    """Make a spool, or complete one; whether anything was new. Directories 0700, files 0600."""
+    root = os.path.abspath(root)
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        made = _make_directories(root, (*_OWN, *STATES))
+        for name, text in (("README.md", README), ("config.toml", CONFIG)):
+            made |= _write_new(f"{root}/{name}", text)
+        for path in (root, os.path.dirname(root)):
+            files.sync_directory(path)  # so that the spool itself survives a power cut
+    except OSError as error:
+        raise unusable(root, error) from error
+    return made
+
+
+def complete(root: str) -> None:
+    """Make the directories that a spool made by hand, of the four states alone, lacks."""
+    if not all(os.path.isdir(f"{root}/{name}") for name in _OWN):
+        try:
+            _make_directories(root, _OWN)
+        except OSError as error:
+            raise unusable(root, error) from error
+
+
+def _make_directories(root: str, names: Iterable[str]) -> bool:
+    made = False
+    for name in names:
+        if not os.path.isdir(f"{root}/{name}"):
+            os.mkdir(f"{root}/{name}", 0o700)
+            made = True
+    return made
+
+
+def _write_new(path: str, text: str) -> bool:
+    try:
+        files.write_new(path, text.encode())
+    except FileExistsError:
+        return False
+    return True
+
+
+def discover(start: str | os.PathLike[str] | None = None) -> str | None:
+    """The path of `spool/` in this or the nearest parent directory, if one of them is a spool."""
+    here, inner = os.path.abspath(start or os.getcwd()), ""
+    while here != inner:
+        spool = os.path.join(here, "spool")
+        if is_spool(spool):
+            return spool
+        here, inner = os.path.dirname(here), here
+    return None
+
+
+def state_home_spool() -> str:
+    """The spool of last resort: `$XDG_STATE_HOME/queuectl/spool`."""
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{home}/queuectl/spool"
+
+
+def unusable(root: str, error: OSError) -> SpoolError:
+    """What a failed system call on the spool means to the user."""
+    hints = {
+        errno.EACCES: "check the owner and mode of that directory",
+        errno.EPERM: "check the owner and mode of that directory",
+        errno.ENOSPC: "free some space or inodes and try again",
+        errno.EDQUOT: "free some of your quota and try again",
+        errno.EROFS: "it is on a read-only file system",
+        errno.ENOTDIR: "it is not a directory",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    where = error.filename if isinstance(error.filename, str) else root
+    return SpoolError(
+        f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hints.get(error.errno or 0, "")
+    )

@@ -1,0 +1,326 @@
+"""Proof of life: the locks that show whether a worker, or any process of an attempt, is still there.
+
+A worker holds an exclusive flock(2) on its file in workers/ for as long as it lives; the kernel drops it
+with the process, so a lock that is free means a dead worker, and no PID is ever trusted.
+
+An attempt's lock is one byte of the job's log, at an offset that the time of its claim decides. The worker takes
+it and the job inherits the descriptor, so it is held as long as the worker or any process of that attempt lives,
+and what an earlier attempt left behind holds another byte. It must be a lock of the open file description
+(fcntl(2), F_OFD_SETLK): a child does not inherit the older POSIX locks (lockf), and a flock covers the whole file.
+It is only ever given up by close(): an unlock would free the job's inherited lock as well. Whether it is held
+is asked by F_OFD_GETLK, which takes nothing, so that nobody who looks is ever in the way of somebody who locks.
+Byte 0 is the id's own, for who submits, adopts or deletes.
+
+The locks that exclude others for a moment, from writing settings or pruning, are portalocker's.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any, NamedTuple
+
+from queuectl.core.names import format_time, format_worker, parse_worker
+from queuectl.spool.system import files, logs
+from queuectl.spool.system.layout import Layout
+
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
+_LAST_BYTE = (1 << 63) - 1
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def random_text(length: int) -> str:
+    """Random lower-case base32: five bits a character."""
+    return "".join(_ALPHABET[byte & 31] for byte in os.urandom(length))
+
+
+def host_of(worker: str) -> str:
+    """The host as it stands in a worker's name."""
+    return parse_worker(worker)[0]
+
+
+def lock_id(log: int) -> bool:
+    """Lock the id of an open log, for who submits or adopts a job under it; False if another process has it."""
+    return _lock(log, 0, 1)
+
+
+def lock_attempt(log: int, started_at: datetime) -> bool:
+    """Lock an attempt in an open log, for this process and all that inherit the descriptor; False if another has it."""
+    return _lock(log, _byte_of(started_at), 1)
+
+
+def lock_whole(log: int) -> bool:
+    """Lock the id and every attempt there may be, for who deletes the job; False if anything of them is locked."""
+    return _lock(log, 0, 0) and not _is_flocked(log)
+
+
+def is_attempt_held(path: str, started_at: datetime) -> bool:
+    """Whether the worker or any process of that attempt holds its lock in the log of that path.
+
+    Raises OSError when that cannot be found out.
+    """
+    log = _open_to_ask(path)
+    if log is None:
+        return False
+    try:
+        return _find_lock(log, _byte_of(started_at), 1) is not None or _is_flocked(log)
+    finally:
+        os.close(log)
+
+
+def running_attempts(log: int) -> list[datetime]:
+    """When those attempts were claimed that hold their lock in an open log, other than through this descriptor, and
+    whose end is not on record: each may be under way.
+
+    What an attempt leaves behind, once its end is on record, is no attempt under way.
+    """
+    found = []
+    ranges = [(1, _LAST_BYTE)]  # both ends included
+    while ranges:
+        first, last = ranges.pop()
+        held = _find_lock(log, first, last - first + 1)
+        if held is None:
+            continue
+        if held.first == held.last:  # else it is of somebody who deletes the job
+            at = _time_of(held.first)
+            if not logs.has_end(log, at):
+                found.append(at)
+        rest = (first, held.first - 1), (held.last + 1, last)
+        ranges += [(low, high) for low, high in rest if low <= high]
+    return found
+
+
+def may_be_running(log: int) -> bool:
+    """Whether an attempt other than this descriptor's may be under way: `running_attempts`, or one of an earlier
+    version, which locks the whole log."""
+    return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked(log))
+
+
+def is_running(path: str) -> bool:
+    """`may_be_running` of the log of that path; raises OSError when that cannot be found out."""
+    log = _open_to_ask(path)
+    if log is None:
+        return False
+    try:
+        return may_be_running(log)
+    finally:
+        os.close(log)
+
+
+def is_in_use(path: str) -> bool:
+    """Whether anything at all is locked in the log of that path: its id, or an attempt, whatever is on record.
+
+    Raises OSError when that cannot be found out.
+    """
+    log = _open_to_ask(path)
+    if log is None:
+        return False
+    try:
+        return _find_lock(log, 0, 0) is not None or _is_flocked(log)
+    finally:
+        os.close(log)
+
+
+def _open_to_ask(path: str) -> int | None:
+    """A descriptor of a log, None if there is none."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
+
+
+def _byte_of(started_at: datetime) -> int:
+    """Where the lock of an attempt is: milliseconds since 1970, and one more, as byte 0 is the id's."""
+    return (started_at - _EPOCH) // _MILLISECOND + 1
+
+
+def _time_of(byte: int) -> datetime:
+    return _EPOCH + (byte - 1) * _MILLISECOND
+
+
+def _lock(fd: int, start: int, length: int) -> bool:
+    """Lock bytes of a file for this open description; a length of 0 is all that follow. False if another has some."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: POSIX allows either
+        return False
+    return True
+
+
+class _Held(NamedTuple):
+    """The bytes of a lock, both included."""
+
+    first: int
+    last: int
+
+
+def _find_lock(fd: int, start: int, length: int) -> _Held | None:
+    """A lock that another open description has on some of these bytes; None if there is none."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    kind, _, first, found, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
+    if kind == fcntl.F_UNLCK:
+        return None
+    return _Held(first, first + found - 1 if found else _LAST_BYTE)
+
+
+def _is_flocked(fd: int) -> bool:
+    """Whether another process has a flock on the file: a worker on its own file, an earlier version on a log."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)  # no child has inherited this one
+    return False
+
+
+class WorkerLease:
+    """A worker's file in workers/, locked until the end of its `with`, or of the process."""
+
+    def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
+        """Take a new name and publish it; the file is locked before anyone can see it."""
+        self.is_kept = False  # for the next worker to rescue what this one leaves running
+        while True:
+            self.name = format_worker(host, os.getpid(), random_text(4))
+            self._path = layout.worker(self.name)
+            temporary = f"{layout.tmp}/worker-{self.name}-{random_text(8)}"
+            self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
+            try:
+                os.chmod(temporary, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._file.close()
+                files.remove(temporary)
+                raise
+            self._info = {"worker": self.name, "host": host, "pid": os.getpid(), **info}
+            json.dump(self._info, self._file)
+            self._file.write("\n")
+            self._file.flush()
+            try:
+                files.publish(temporary, self._path)
+            except FileExistsError:
+                files.remove(temporary)
+                self._file.close()
+                continue
+            return
+
+    def __enter__(self) -> WorkerLease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After a failure the file stays, for the next worker to rescue what ran."""
+        if kind is None and not self.is_kept:
+            self.release()
+        self._file.close()
+
+    def say_stopping(self, at: datetime) -> None:
+        """Add to the file, once, since when the worker takes no job any more; nothing where that cannot be written.
+
+        CRASH: a file torn by it says nothing, as `read_worker` has it; its lock still tells of the worker's life.
+        """
+        if "stopping_at" not in self._info:
+            self._info["stopping_at"] = format_time(at)
+            with suppress(OSError):  # written over itself: another file would not be the locked one
+                os.pwrite(self._file.fileno(), f"{json.dumps(self._info)}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Remove the file, then let go of it."""
+        files.remove(self._path)
+        self._file.close()
+
+
+def is_worker_alive(layout: Layout, worker: str) -> bool:
+    """Whether the worker of that name holds its lock (as seen from this host).
+
+    Two who ask do not disturb each other: they try a shared lock. Raises OSError when that cannot be found out.
+    """
+    file = _open_to_ask(layout.worker(worker))
+    if file is None:
+        return False
+    try:
+        return _is_flocked(file)
+    finally:
+        os.close(file)
+
+
+def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
+    """What the worker wrote about itself; empty if its file is gone or torn."""
+    try:
+        info = json.loads(files.read(layout.worker(worker)).data)
+    except (OSError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def state_of(info: Mapping[str, Any], *, is_alive: bool, is_busy: bool, is_paused: bool) -> str:
+    """What a worker does: `working`, `idle`, `paused` (idle, in a paused spool), `stopping`, or `gone`.
+
+    `info` is what its file says; one that stops may still run jobs, one that works may have free slots.
+    """
+    if not is_alive:
+        return "gone"
+    if info.get("stopping_at"):
+        return "stopping"
+    return "working" if is_busy else "paused" if is_paused else "idle"
+
+
+def boot_id() -> str:
+    """Names this run of this kernel, the same in every container on it; empty where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _as_os_error(error: Exception, path: str) -> OSError:
+    """What the system said to portalocker 4.4.2, which wraps it in an exception of its own."""
+    cause = next((item for item in (*error.args, error.__cause__) if isinstance(item, OSError)), None)
+    return OSError(cause.errno if cause else errno.EIO, cause.strerror if cause else str(error), path)
+
+
+@contextmanager
+def locked_settings(layout: Layout) -> Iterator[None]:
+    """Exclude other writers of config.toml (readers never need a lock: it is replaced whole)."""
+    import portalocker
+
+    path = f"{layout.tmp}/config.lock"
+    lock = portalocker.Lock(path, "a", timeout=10)
+    try:
+        lock.acquire()
+    except portalocker.LockException as error:
+        raise _as_os_error(error, path) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
+    """Whether nobody else is pruning this spool; while the `with` lasts nobody else will. Waits `patience` seconds."""
+    import portalocker
+
+    lock = portalocker.Lock(f"{layout.tmp}/prune.lock", "a", timeout=patience)
+    try:
+        lock.acquire()
+    except portalocker.LockException:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def forget(layout: Layout, worker: str) -> None:
+    """Remove the file of a worker that is dead."""
+    files.remove(layout.worker(worker))

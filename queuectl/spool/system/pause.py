@@ -1,0 +1,85 @@
+"""The pause: while the file `paused` lies in the spool, no worker starts a job.
+
+Any file will do, an empty one too. If it holds text, that is the reason; a line `until: TIME` lets the pause end
+by itself. A time that cannot be read, and a file that cannot, mean that it does not: when in doubt, nothing starts.
+An expired file is left where it is, for whoever would remove it might remove the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from queuectl.core.body import parse_instant
+from queuectl.core.names import format_rfc3339
+from queuectl.spool.system import files
+from queuectl.spool.system.layout import Layout, unusable
+
+_LINE = r"(?i)(until|reason)\s*[:=]\s*(.*)"
+_LONGEST = 4096
+
+
+class Pause(NamedTuple):
+    """Since when no job is started, until when (None: until somebody resumes), and why."""
+
+    since: datetime
+    until: datetime | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented shape of `--json`."""
+        return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
+
+
+def read(layout: Layout, now: Callable[[], datetime]) -> Pause | None:
+    """The pause in force; None if there is none, or if its time is over."""
+    if not os.access(layout.paused, os.F_OK, follow_symlinks=False):  # half the time of an error that is caught
+        return None
+    try:
+        status = os.lstat(layout.paused)
+    except OSError:
+        return None
+    since = datetime.fromtimestamp(status.st_mtime, UTC)
+    try:
+        text = files.read(layout.paused).data[:_LONGEST].decode("utf-8", "replace")
+    except OSError:
+        return Pause(since)
+    until, reason = parse(text)
+    return None if until is not None and until <= now() else Pause(since, until, reason)
+
+
+def parse(text: str) -> tuple[datetime | None, str]:
+    """(until, reason) of the text of the file."""
+    until, reasons = None, []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        match = re.fullmatch(_LINE, line)
+        if match is None or match[1].lower() == "reason":
+            reasons.append(match[2] if match else line)
+            continue
+        try:
+            until = parse_instant(match[2])
+        except (ValueError, OverflowError):
+            reasons.append(line)
+    return until, " ".join(reasons)
+
+
+def write(layout: Layout, reason: str = "", until: datetime | None = None) -> None:
+    """Pause the spool, or change the pause in force; replaces the file whole."""
+    lines = [f"until: {format_rfc3339(until)}\n"] if until is not None else []
+    if reason:
+        lines.append(f"reason: {' '.join(reason.split())}\n")
+    try:
+        files.replace(layout.paused, "".join(lines).encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+
+
+def remove(layout: Layout) -> bool:
+    """End the pause; whether there was a file."""
+    try:
+        return files.remove(layout.paused)
+    except OSError as error:
+        raise unusable(layout.root, error) from error

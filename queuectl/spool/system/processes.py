@@ -1,0 +1,234 @@
+"""The processes of an attempt: find them by their token or process group, and end them.
+
+Every process of an attempt inherits QUEUECTL_TOKEN, so they can be found even when they have left
+the process group. Needs /proc (Linux); elsewhere only the process group is known.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from queuectl.core.names import RunningName, format_time
+
+TOKEN = "QUEUECTL_TOKEN"
+_FOR_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
+_NEWS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+_DEAD, _STOPPED = (b"Z", b"X"), (b"T", b"t")
+_STOP_WAIT = 1.0
+
+
+def token_of(name: RunningName, worker: str) -> str:
+    """What names one attempt for ever: the worker that claimed it, when, and the job."""
+    return f"{worker}:{format_time(name.started_at)}:{name.id}"
+
+
+def carries_token(pid: int, token: str) -> bool:
+    """Whether that process was started under this token. False if it is gone or another user's.
+
+    Raises OSError when that cannot be found out: out of descriptors, say.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{TOKEN}={token}".encode() in file.read().split(b"\0")
+    except _GONE:
+        return False
+
+
+def age(pid: int) -> float | None:
+    """Seconds since that process was made, whatever the wall clock did since; None where that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return None
+
+
+def is_own(pid: int) -> bool:
+    """Whether that process is of the caller's own PID namespace, and not of a container that the caller looks into.
+
+    False if it is gone. Raises OSError when that cannot be found out.
+    """
+    own = pid_namespace()
+    try:
+        return not own or os.stat(f"/proc/{pid}/ns/pid").st_ino == own
+    except _GONE:
+        return False
+
+
+def find(token: str, group: int | None = None, *, is_ours: bool = False) -> list[int]:
+    """Live processes that carry the token or belong to the group, but never the caller.
+
+    With `is_ours` only those of the caller's own PID namespace. Raises OSError when that cannot be found out.
+    """
+    found = []
+    for pid in _processes():
+        if pid == os.getpid():
+            continue
+        status = _status_of(pid)
+        if status is None or status.state in _DEAD:
+            continue
+        is_one = (group is not None and status.group == group) or carries_token(pid, token)
+        if is_one and (not is_ours or is_own(pid)):
+            found.append(pid)
+    return found
+
+
+class _Status(NamedTuple):
+    """What the kernel says of a process: its state, as one letter, and its process group."""
+
+    state: bytes
+    group: int
+
+
+def _status_of(pid: int) -> _Status | None:
+    """None if it is gone, or another user's and hidden."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, _, group, *_ = file.read().rpartition(b")")[2].split()
+        return _Status(state, int(group))
+    except (*_GONE, ValueError):
+        return None
+
+
+def stop(pid: int) -> bool:
+    """Stop a process by SIGSTOP and wait until it is: then it writes nothing any more. False if it has ended.
+
+    A process that the kernel does not let go (state D, of a hanging file system) is waited for no longer than a second.
+    """
+    deadline = time.monotonic() + _STOP_WAIT
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except (ProcessLookupError, PermissionError):
+        return False
+    while (status := _status_of(pid)) is not None and status.state not in _DEAD:
+        if status.state in _STOPPED or time.monotonic() > deadline:
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether that process has not ended."""
+    status = _status_of(pid)
+    return status is not None and status.state not in _DEAD
+
+
+def resume(pid: int) -> None:
+    """Let a stopped process continue."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def resume_shell(shell: int, token: str) -> None:
+    """Let an attempt's shell continue whose worker died while it was about to end the attempt.
+
+    Also if it is not stopped yet: a SIGSTOP may be on its way. If others of its processes are stopped, somebody has
+    stopped the job on purpose, and it stays so.
+    """
+    others = (_status_of(pid) for pid in find(token) if pid != shell)
+    if not any(other is not None and other.state in _STOPPED for other in others):
+        resume(shell)
+
+
+def _processes() -> Iterator[int]:
+    try:
+        entries = os.listdir("/proc")
+    except FileNotFoundError:
+        entries = []
+    return (int(entry) for entry in entries if entry.isdecimal())
+
+
+def is_shell(pid: int, token: str) -> bool:
+    """Whether the shell of that attempt lives under that number: in another PID namespace it would mean another."""
+    return carries_token(pid, token) and is_own(pid)
+
+
+def continue_shell(pid: int, token: str) -> None:
+    """Continue a shell that was stopped for a look at its log by a worker that has died since.
+
+    Raises OSError where that cannot be found out.
+    """
+    if is_shell(pid, token):
+        resume_shell(pid, token)
+
+
+def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False, is_ours: bool = False) -> None:
+    """End every process of an attempt: SIGTERM unless they had it, up to `grace` seconds, SIGKILL until none is left.
+
+    Those that are stopped continue, so that they can clean up. `group` must be the attempt's own: its leader is alive,
+    or not yet waited for. `is_ours` as for `find`.
+    """
+    number = signal.SIGKILL if is_told else signal.SIGTERM
+    deadline = time.monotonic() + grace
+    pause = 0.005
+    while True:
+        with suppress(OSError):  # out of descriptors: whether any is left is not known
+            left = find(token, group, is_ours=is_ours)
+            if not left:
+                return
+            if number == signal.SIGTERM or time.monotonic() >= deadline:
+                _send(left, group, number)
+                if number == signal.SIGTERM:
+                    _send(left, group, signal.SIGCONT)
+                number = signal.SIGKILL
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+
+
+def send(token: str, group: int | None, number: int) -> int:
+    """Send a signal to every process of an attempt; how many there were. `group` as for `terminate`.
+
+    The job's shell is spared where the signal is for the command and would only end the shell that waits for it.
+    """
+    found = find(token, group)
+    if group is None or group not in found or not _is_spared(group, number, is_alone=len(found) == 1):
+        _send(found, group, number)
+    else:
+        _send([pid for pid in found if pid != group], None, number)
+    return len(found)
+
+
+def _is_spared(shell: int, number: int, *, is_alone: bool) -> bool:
+    """Whether the shell is not meant: it merely waits for the command (its last words say so), or the signal is one
+    that programs take for news, and some of them runs."""
+    if number in _FOR_ALL or is_alone:
+        return False
+    if number in _NEWS:
+        return True
+    try:
+        with open(f"/proc/{shell}/cmdline", "rb") as file:
+            return b'"$@" 9>&-;s=$?;exit $s\0' in file.read()
+    except OSError:
+        return False
+
+
+def _send(pids: list[int], group: int | None, number: int) -> None:
+    if group is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+            pids = [pid for pid in pids if _group_of(pid) != group]
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def pid_namespace() -> int:
+    """Names the process table that this process sees; 0 where there is no such thing."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0

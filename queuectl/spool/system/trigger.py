@@ -1,0 +1,149 @@
+"""The bell: watchdog tells that something happened in pending/, the spool's root, or wherever else is asked for.
+
+A bell may ring for nothing and may be lost; nothing depends on it but how soon a worker looks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from queuectl.spool.system.layout import Layout
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver
+
+Ring = Callable[[str | None], None]
+"""Called from another thread with the path of a file that appeared, or None for `look at everything`."""
+
+
+class Trigger:
+    """Watches a spool until closed. `problem` says why it cannot, if it cannot.
+
+    `places` are the directories in which files appear and vanish, and the files that grow; without it
+    pending/ and the root.
+    """
+
+    def __init__(self, layout: Layout, ring: Ring, places: Sequence[str] | None = None) -> None:
+        self._places = (layout.pending, layout.root) if places is None else places
+        self._ring = ring
+        self._observer: BaseObserver | None = None
+        self.problem: str | None = None
+        self.overflows = 0  # how often the kernel has dropped events because too many waited
+        self.open()
+
+    def open(self) -> None:
+        """Start watching, or say in `problem` why that fails; may be called again later."""
+        self.close()
+        try:
+            self._observer = _start_observer(self._places, self._ring, self._overflow)
+            self.problem = None
+        except Exception as error:  # watchdog raises what the platform's backend does: OSError, ImportError, its own
+            self.problem = f"{type(error).__name__}: {error}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether every thread that a ring needs is running."""
+        observer = self._observer
+        if observer is None or not observer.is_alive():
+            return False
+        return all(emitter.is_alive() for emitter in observer.emitters) and _reader_is_alive(observer)
+
+    def _overflow(self) -> None:
+        self.overflows += 1
+        self._ring(None)
+
+    def close(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            with suppress(RuntimeError):
+                observer.join(timeout=2)
+
+
+def _start_observer(places: Sequence[str], ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if event.event_type == "modified" and event.is_directory:  # watchdog adds one to every event
+                return
+            ring(None if event.is_directory else os.fsdecode(event.src_path))
+
+    observer = _make_observer(ring, overflow)
+    for place in places:
+        observer.schedule(Handler(), place)
+    try:
+        observer.start()
+    except BaseException:
+        observer.stop()
+        raise
+    return observer
+
+
+def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
+    """An observer that rings at once, even right after a job was claimed.
+
+    Stock watchdog 7.1.0 keeps an IN_MOVED_FROM (every claim is one) for 0.5 s in the hope of its
+    IN_MOVED_TO, and everything behind it; so that event is not asked for here
+    (tests/spool/system/test_trigger.py). And it hands each event through two more threads, which would be most of the
+    time until a job starts: here the thread that reads events rings. `overflow` is called when the kernel's queue
+    of events was full.
+    """
+    import sys
+
+    if not sys.platform.startswith("linux"):
+        from watchdog.observers import Observer
+
+        return Observer()
+    from watchdog.observers.api import BaseObserver
+    from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
+    from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
+
+    events = Mask(
+        InotifyConstants.IN_MOVED_TO
+        | InotifyConstants.IN_CREATE  # a hard link, as `enqueue` makes it, is nothing but this
+        | InotifyConstants.IN_CLOSE_WRITE
+        | InotifyConstants.IN_DELETE
+        | InotifyConstants.IN_DELETE_SELF
+        | InotifyConstants.IN_ONLYDIR
+    )
+    growth = Mask(InotifyConstants.IN_MODIFY | InotifyConstants.IN_DELETE_SELF)
+
+    class Group(InotifyWatchGroup):
+        def on_event(self, event: InotifyEvent) -> None:
+            if event.is_delete_self:
+                super().on_event(event)  # with which the emitter ends
+            else:
+                path = os.path.join(self.path, event.name) if event.name else self.path
+                ring(None if event.is_directory else os.fsdecode(path))
+
+        def on_queue_overflow(self) -> None:
+            super().on_queue_overflow()
+            overflow()
+
+    class Emitter(InotifyEmitter):
+        def on_thread_start(self) -> None:
+            path = self.watch.raw_path
+            wanted = events if os.path.isdir(path) else growth
+            self._inotify = Group(self._inotify_fd, os.fsencode(path), event_mask=wanted)
+
+    inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and started anew
+    os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 leaves it to be inherited by every job
+    inotify.start()
+
+    class Observer(BaseObserver):
+        reader = inotify
+
+        def on_thread_stop(self) -> None:
+            super().on_thread_stop()
+            inotify.stop()
+
+    return Observer(Emitter, timeout=1, inotify_fd=inotify)
+
+
+def _reader_is_alive(observer: BaseObserver) -> bool:
+    reader = getattr(observer, "reader", None)
+    return reader is None or bool(reader.is_alive())

@@ -1,0 +1,1 @@
+"""What puts right or proves what others have left."""

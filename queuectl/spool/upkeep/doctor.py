@@ -1,0 +1,320 @@
+"""What the spool's surroundings allow: the file system, permissions, limits and the clock, tried out and not guessed.
+
+Each check says in one line what it found, and in another what to do about it. Tries are made with files of
+its own in tmp/, which it removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import resource
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+
+from queuectl.core.names import FinishedName, is_ignored
+from queuectl.core.result import State
+from queuectl.core.text import format_count, format_seconds, format_size
+from queuectl.errors import QueuectlError
+from queuectl.spool.moves import take
+from queuectl.spool.reading import admission, query
+from queuectl.spool.system import clock, files, lease, trigger, trust
+from queuectl.spool.system.layout import Layout
+
+_NETWORK = re.compile(r"nfs.*|cifs|smb.*|fuse\..*|9p|ceph|glusterfs|afs|virtiofs")
+_VOLATILE = ("tmpfs", "ramfs")
+_LEAST_FILES = 256
+_MOST_OF_INBOX = 1000
+_SKEW = timedelta(seconds=2)
+
+
+class Health(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"  # works, with a limit that one should know
+    BAD = "bad"  # a promise cannot be kept here
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`subject`: what was looked at; `found`; and what to do, unless all is well."""
+
+    health: Health
+    subject: str
+    found: str
+    advice: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {"health": str(self.health), "subject": self.subject, "found": self.found, "advice": self.advice}
+
+
+def examine(spool: Layout, min_free: int, allow_users: str = "") -> Iterator[Check]:
+    """Every check, in the order in which things go wrong. `min_free` and `allow_users` are the settings."""
+    yield _check_file_system(spool)
+    yield _check_mount_options(spool)
+    yield _check_permissions(spool)
+    yield _check_drop_box(spool, allow_users)
+    for subject, attempt, advice in _TRIES:
+        yield _try(spool, subject, attempt, advice)
+    yield _check_inotify(spool)
+    yield _check_open_files()
+    yield _check_proc()
+    yield _check_clock(spool)
+    yield _check_room(spool, min_free)
+
+
+def _ok(subject: str, found: str) -> Check:
+    return Check(Health.OK, subject, found)
+
+
+# --- where it lies
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    point: str
+    kind: str
+    options: frozenset[str]
+
+
+def find_mount(path: str, table: str | None = None) -> Mount | None:
+    """The mount that holds a path; None where the system has no such table."""
+    if table is None:
+        try:
+            table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        except OSError:
+            return None
+    path = os.path.realpath(path)
+    best = None
+    for line in table.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 6 or len(kind) < 3:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
+        is_above = path == point or path.startswith(point.rstrip("/") + "/")
+        if is_above and (best is None or len(point) >= len(best.point)):
+            best = Mount(point, kind[0], frozenset((*fields[5].split(","), *kind[2].split(","))))
+    return best
+
+
+def _check_file_system(spool: Layout) -> Check:
+    mount = find_mount(spool.root)
+    if mount is None:
+        return _ok("file system", "unknown: this system has no table of mounts")
+    found = f"{mount.kind}, mounted at {mount.point}"
+    if _NETWORK.fullmatch(mount.kind):
+        advice = "hosts share it safely, but each rescues only its own workers' jobs; keep their clocks together"
+        return Check(Health.WARN, "file system", found, advice)
+    if mount.kind in _VOLATILE:
+        return Check(Health.WARN, "file system", found, "it lives in memory: every job is gone after a reboot")
+    return _ok("file system", found)
+
+
+def _check_mount_options(spool: Layout) -> Check:
+    mount = find_mount(spool.root)
+    options = mount.options if mount else frozenset()
+    if "ro" in options:
+        return Check(Health.BAD, "mount options", "read-only", "mount it read-write")
+    for risky in ("nobarrier", "barrier=0"):
+        if risky in options:
+            return Check(
+                Health.BAD, "mount options", risky, "a power cut can lose acknowledged jobs: remount without it"
+            )
+    return _ok("mount options", ",".join(sorted(options)) or "unknown")
+
+
+def _check_permissions(spool: Layout) -> Check:
+    for directory in (spool.root, *(spool.directory(state) for state in State), spool.tmp, spool.logs, spool.workers):
+        try:
+            status = os.stat(directory)
+        except OSError as error:
+            return Check(Health.BAD, "permissions", f"{directory}: {error.strerror}", "make it: queuectl init")
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+            return Check(Health.BAD, "permissions", f"{directory} cannot be used", "run as its owner, or chown it")
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            advice = f"whoever can write there runs commands as you: chmod o-w {directory}"
+            return Check(Health.BAD, "permissions", f"everybody can write to {directory}", advice)
+    return _ok(
+        "permissions", f"mode {stat.S_IMODE(os.stat(spool.root).st_mode):04o}, owner {os.stat(spool.root).st_uid}"
+    )
+
+
+def _check_drop_box(spool: Layout, allow_users: str) -> Check:
+    """Whether others can hand in jobs, and what they have put there that is not taken."""
+    try:
+        mode = stat.S_IMODE(os.stat(spool.inbox).st_mode)
+    except FileNotFoundError:
+        return _ok("drop box", "none; to make one: queuectl init --drop-box GROUP")
+    make = "make it anew: queuectl init --drop-box GROUP"
+    if not os.path.isdir(spool.taken):
+        return Check(Health.WARN, "drop box", f"{spool.taken} is missing", make)
+    if not mode & stat.S_ISVTX or os.stat(spool.pending).st_mode & 0o022:
+        return Check(Health.BAD, "drop box", "others can replace files that are not theirs", make)
+    users = trust.find_users(allow_users)
+    left = [reason for reason in _reasons_left(spool, users) if reason]
+    if left:
+        found = f"{format_count(len(left), 'file')} in inbox/ that no worker takes: {left[0]}"
+        return Check(Health.WARN, "drop box", found, "remove them, or have them put right and wait")
+    if users.uids == frozenset():
+        return Check(Health.WARN, "drop box", "nobody's files are taken", "say whose: queuectl config set allow-users")
+    return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}")
+
+
+def _reasons_left(spool: Layout, users: trust.Users) -> Iterator[str]:
+    """Why each of the first thousand files in inbox/ is not taken; empty for one that will be."""
+    with os.scandir(spool.inbox) as entries:
+        for entry in islice(entries, _MOST_OF_INBOX):
+            if not is_ignored(entry.name):
+                why = take.why_unfit(spool, entry.name, lambda uid: trust.is_trusted(spool, uid) or users.allows(uid))
+                yield f"{entry.name}: {why}" if why else ""
+
+
+# --- what it can do
+
+
+def _try(spool: Layout, subject: str, attempt: Callable[[str], str], advice: str) -> Check:
+    path = f"{spool.tmp}/doctor-{lease.random_text(8)}"
+    try:
+        files.write_new(path, b"x")
+        found = attempt(path)
+    except (OSError, QueuectlError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.what
+        is_fatal = advice.startswith("!")
+        return Check(Health.BAD if is_fatal else Health.WARN, subject, f"{why or error}", advice.removeprefix("!"))
+    finally:
+        for leftover in (path, f"{path}.2"):
+            with suppress(OSError):
+                files.remove(leftover)
+    return _ok(subject, found)
+
+
+def _try_links(path: str) -> str:
+    files.publish(path, f"{path}.2")
+    return "a new job's file gets its name by a hard link, which replaces nothing"
+
+
+def _try_no_replace(path: str) -> str:
+    files.write_new(f"{path}.2", b"y")
+    with suppress(FileExistsError):
+        files.move_new(path, f"{path}.2")
+        raise OSError(errno.EINVAL, "a rename replaced a file")
+    return "a rename can refuse to replace"
+
+
+def _try_lock(path: str) -> str:
+    first, second = os.open(path, os.O_RDWR), os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            raise OSError(errno.ENOLCK, "two had the same lock")
+    finally:
+        os.close(first)
+        os.close(second)
+    return "flock excludes"
+
+
+def _try_attempt_lock(path: str) -> str:
+    """As an attempt has it: another cannot have it, and a copy of the descriptor keeps it, as a child's is one."""
+    at = clock.now()
+    first, second = os.open(path, os.O_RDWR | os.O_APPEND), os.open(path, os.O_RDWR | os.O_APPEND)
+    copy = os.dup(first)
+    try:
+        if not lease.lock_attempt(first, at) or lease.lock_attempt(second, at):
+            raise OSError(errno.ENOLCK, "two had the same lock")
+        os.close(first)
+        if not lease.is_attempt_held(path, at):
+            raise OSError(errno.ENOLCK, "a copy does not keep the lock of a closed descriptor")
+    finally:
+        os.close(copy)
+        os.close(second)
+    return "locks of open files are kept by their copies"
+
+
+def _try_sync(path: str) -> str:
+    files.sync_directory(os.path.dirname(path))
+    return "fsync of files and directories"
+
+
+_TRIES: tuple[tuple[str, Callable[[str], str], str], ...] = (
+    ("hard links", _try_links, "queuectl falls back on a rename; two tools could choose one name in an instant"),
+    ("no-replace rename", _try_no_replace, "queuectl looks before it renames; an instant is left between the two"),
+    ("locks", _try_lock, "!whether a worker lives cannot be told here: use another file system"),
+    ("attempt locks", _try_attempt_lock, "!whether a job lives cannot be told here: use another file system"),
+    ("durability", _try_sync, "!acknowledged jobs may not survive a power cut here: use another file system"),
+)
+
+
+# --- the machine
+
+
+def _check_inotify(spool: Layout) -> Check:
+    limits = Path("/proc/sys/fs/inotify")
+    if not sys.platform.startswith("linux") or not limits.is_dir():
+        return _ok("file events", "those of this platform")
+    instances = (limits / "max_user_instances").read_text().strip()
+    bell = trigger.Trigger(spool, lambda path: None)
+    problem = bell.problem
+    bell.close()
+    if problem is not None:
+        advice = "workers look every second instead; raise fs.inotify.max_user_instances"
+        return Check(Health.WARN, "file events", f"{problem}; the limit is {instances}", advice)
+    return _ok("file events", f"inotify, {instances} instances for each user")
+
+
+def _check_open_files() -> Check:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _LEAST_FILES:
+        return Check(Health.WARN, "open files", f"{soft}", f"for workers of many slots: ulimit -n {_LEAST_FILES * 4}")
+    return _ok("open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft}")
+
+
+def _check_proc() -> Check:
+    try:
+        Path("/proc/self/environ").read_bytes()
+        os.close(os.pidfd_open(os.getpid()))
+    except (OSError, AttributeError) as error:
+        advice = "jobs whose worker died are taken for lost while they may still run; use Linux with /proc mounted"
+        return Check(Health.WARN, "processes", f"{error}", advice)
+    return _ok("processes", "jobs are found by their environment, and awaited by pidfd")
+
+
+def _check_clock(spool: Layout) -> Check:
+    now = clock.now()
+    path = f"{spool.tmp}/doctor-{lease.random_text(8)}"
+    try:
+        files.write_new(path, b"x", sync=False)
+        skew = clock.from_file_time(os.stat(path).st_mtime) - now
+        files.remove(path)
+    except OSError as error:
+        return Check(Health.BAD, "clock", f"cannot be compared with the disk's: {error.strerror}", "see above")
+    if abs(skew) > _SKEW:
+        found = f"the file system's differs by {format_seconds(abs(skew.total_seconds()))}"
+        return Check(Health.WARN, "clock", found, "let both hosts follow the same time server")
+    newest = max((max(names) for names in query.iterate_names(spool, State.DONE)), default="")
+    last = FinishedName.parse(newest)
+    if last is not None and last.finished_at > now + _SKEW:
+        ahead = format_seconds((last.finished_at - now).total_seconds())
+        return Check(
+            Health.WARN, "clock", f"a job ended {ahead} from now", "the clock was set back; retries may wait longer"
+        )
+    return _ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, as the file system's")
+
+
+def _check_room(spool: Layout, min_free: int) -> Check:
+    free, inodes = admission.room(spool)
+    found = format_size(free) + ("" if inodes is None else f", {inodes} inodes")
+    if free < min_free or (inodes is not None and inodes < 64):
+        return Check(Health.BAD, "free space", found, f"no job starts below {format_size(min_free)}: free some space")
+    return _ok("free space", found)

@@ -1,0 +1,292 @@
+"""Proving a spool's invariants, explaining what is off, and mending what is safe to mend.
+
+Looks only at files and locks; takes no part in the work, so it may run beside workers: whatever seems wrong is
+looked at again before it is told. Mending never deletes a job, never touches a body, and is never needed
+by workers: they heal all of this in passing, or leave it alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from queuectl.core import body
+from queuectl.core.names import SUFFIX, FinishedName, Name, PendingName, RunningName, is_ignored, is_valid_id, is_worker
+from queuectl.core.result import State
+from queuectl.errors import InvalidJobError, NotJsonError
+from queuectl.spool.moves import adopt
+from queuectl.spool.reading import query
+from queuectl.spool.system import clock, files, layout, lease, logs
+from queuectl.spool.system.layout import STATES, Layout
+from queuectl.spool.upkeep import rescue
+
+_STALE = 3600.0
+"""Seconds after which a file in tmp/ is nobody's any more."""
+_MOST_OF_INBOX = 100
+_OWN_TMP = ("ballast", "config.lock", "prune.lock")
+
+
+class Weight(StrEnum):
+    """How bad a finding is."""
+
+    NOTE = "note"  # heals by itself, or is harmless
+    PROBLEM = "problem"  # an invariant does not hold
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is off: where, what, and what to do. `mend` does it, where that is safe."""
+
+    weight: Weight
+    path: str
+    what: str
+    remedy: str
+    mend: Callable[[], bool] | None = None
+
+    def to_json(self) -> dict[str, str | bool]:
+        return {
+            "weight": str(self.weight),
+            "path": self.path,
+            "what": self.what,
+            "remedy": self.remedy,
+            "mendable": self.mend is not None,
+        }
+
+
+def check(spool: Layout, host: str) -> Iterator[Finding]:
+    """Everything that is off in a spool, seen from the workers' host `host`."""
+    yield from _check_directories(spool)
+    known: set[str] = set()  # of a million jobs nothing else is kept
+    twins: set[str] = set()
+    for state in STATES:
+        for text in sorted(query.list_names(spool, state)):
+            name = query.parse_name(state, text)
+            if name is None:
+                yield from _check_foreign(spool, state, text)
+                continue
+            (twins if name.id in known else known).add(name.id)
+            yield from _check_job(spool, state, text, name)
+    for id, held in sorted(query.find_files(spool, twins).items()):
+        yield from _check_twins(spool, id, held)
+    yield from _check_orphans(spool, host)
+    yield from _check_logs(spool, known)
+    yield from _check_inbox(spool)
+    yield from _check_taken(spool)
+    yield from _check_leftovers(spool)
+    yield from _check_workers(spool, host)
+
+
+def _check_directories(spool: Layout) -> Iterator[Finding]:
+    for directory in ("tmp", "logs", "workers"):
+        path = f"{spool.root}/{directory}"
+        if not os.path.isdir(path):
+            yield Finding(Weight.NOTE, path, "the directory is missing", "it is made when needed", _complete(spool))
+
+
+def _complete(spool: Layout) -> Callable[[], bool]:
+    def mend() -> bool:
+        layout.complete(spool.root)
+        return True
+
+    return mend
+
+
+def _check_foreign(spool: Layout, state: State, text: str) -> Iterator[Finding]:
+    path = spool.job(state, text)
+    if files.is_gone(path):
+        return
+    if state is State.PENDING:
+        if not is_ignored(text):
+            yield Finding(Weight.NOTE, path, "dropped, and not taken in yet", "a worker adopts or refuses it")
+    elif text.endswith(SUFFIX):
+        remedy = "if it is a job, move it to pending/; else remove it"
+        yield Finding(Weight.PROBLEM, path, f"no name that a file of {state}/ can have", remedy)
+
+
+def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[Finding]:
+    """One file: regular, whole, and in the directory that its result belongs to."""
+    path = spool.job(state, text)
+    is_refused = isinstance(name, FinishedName) and name.result.kind == "invalid"
+    problem = None if is_refused else _problem_of(path)
+    if problem and not files.is_gone(path):
+        if state is State.PENDING:
+            yield Finding(Weight.NOTE, path, problem, "a worker waits for its rest, or refuses it")
+        else:
+            yield Finding(Weight.PROBLEM, path, problem, f"mend the file or drop it: queuectl dlq drop {name.id}")
+    if isinstance(name, FinishedName) and name.result.is_success != (state is State.DONE):
+        yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} lies in {state}/", "move it by hand")
+
+
+def _problem_of(path: str) -> str | None:
+    try:
+        content = files.read(path)
+        body.parse(content.data)
+    except FileNotFoundError:
+        return None
+    except files.NotRegularError:
+        return "no regular file"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    except InvalidJobError as error:
+        return f"no runnable job: {error.why}"
+    except NotJsonError as error:
+        return "the file is empty" if not content.data else f"no whole job: {error.what}"
+    return None
+
+
+def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Iterator[Finding]:
+    """An id names one job. Of two files the one that has come furthest is the job."""
+    there = [file for file in held if not files.is_gone(spool.job(*file))]
+    if len(there) < 2:
+        return  # it moved while the directories were listed
+    order = (State.RUNNING, State.DONE, State.DEAD, State.PENDING)
+    (state, first), *others = sorted(there, key=lambda file: (order.index(file[0]), file[1]))
+    for twin in others:
+        if state is State.RUNNING and files.is_same(spool.job(state, first), spool.job(*twin)):
+            what = f"a second name of {state}/{first}: half of a move, which a power cut can leave"
+            yield Finding(Weight.NOTE, spool.job(*twin), what, "the next worker removes one of the two")
+            continue
+        mend = _refuse(spool, id, twin[1]) if twin[0] is State.PENDING else None
+        yield Finding(
+            Weight.PROBLEM,
+            spool.job(*twin),
+            f"the id {id} is held by {state}/{first} too",
+            "it goes to the dead letters as a duplicate" if mend else "remove one of the two",
+            mend,
+        )
+
+
+def _refuse(spool: Layout, id: str, text: str) -> Callable[[], bool]:
+    def mend() -> bool:
+        name = PendingName.parse(text)
+        assert name is not None
+        return adopt.refuse(spool, text, f"duplicate: the id {id!r} is taken", clock.now(), name.priority) is not None
+
+    return mend
+
+
+def _check_orphans(spool: Layout, host: str) -> Iterator[Finding]:
+    for name in rescue.find_orphans(spool, host, ""):
+        path = spool.job(State.RUNNING, name)
+        if not files.is_gone(path):
+            yield Finding(Weight.NOTE, path, f"its worker {name.worker} is gone", "the next worker takes care of it")
+    for text in query.list_names(spool, State.RUNNING):
+        running = RunningName.parse(text)
+        if running and lease.host_of(running.worker) != host and files.is_gone(spool.worker(running.worker)):
+            path = spool.job(State.RUNNING, text)
+            remedy = f"start a worker there; if that host is gone for good: mv {path} {spool.pending}/"
+            yield Finding(Weight.NOTE, path, "a worker of another host has it, and cannot be seen from here", remedy)
+
+
+def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
+    suspects: dict[str, bool] = {}  # whether the log is empty
+    for entry in os.listdir(spool.logs) if os.path.isdir(spool.logs) else ():
+        id = entry.removesuffix(".log")
+        if id in known or not entry.endswith(".log") or not is_valid_id(id):
+            continue
+        path = spool.log(id)
+        with suppress(FileNotFoundError):
+            is_empty = os.lstat(path).st_size == 0
+            if not lease.is_in_use(path):
+                suspects[id] = is_empty
+    for _ in range(2):  # as a job that moves backwards may be missed once
+        for id in query.find_files(spool, suspects):
+            del suspects[id]
+    for id, is_empty in sorted(suspects.items()):
+        path = spool.log(id)
+        if is_empty:
+            what = "reserves an id for a job that never came: its submit broke off"
+            yield Finding(Weight.NOTE, path, what, "the id is free; the log can go", _forget_log(spool, id))
+        elif not files.is_gone(path):
+            yield Finding(Weight.NOTE, path, "a log without its job", "remove it if nobody needs it")
+
+
+def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
+    """Under its lock, so that nobody who is just submitting that id loses the reservation."""
+
+    def mend() -> bool:
+        log = logs.open_log(spool.log(id))
+        try:
+            if not lease.lock_whole(log) or os.fstat(log).st_size or query.locate(spool, id):
+                return False
+            return files.remove(spool.log(id))
+        finally:
+            os.close(log)
+
+    return mend
+
+
+def _check_inbox(spool: Layout) -> Iterator[Finding]:
+    """What lies in the drop box, up to a hundred of it: others can fill it as they like."""
+    if not os.path.isdir(spool.inbox):
+        return
+    if not os.path.isdir(spool.taken):
+        remedy = "make it: queuectl init --drop-box GROUP"
+        yield Finding(Weight.PROBLEM, spool.taken, "the directory is missing, so nothing is taken from inbox/", remedy)
+    with os.scandir(spool.inbox) as entries:
+        for number, entry in enumerate(entries):
+            if number == _MOST_OF_INBOX:
+                what = f"more than {_MOST_OF_INBOX} files; the others are not shown"
+                yield Finding(Weight.NOTE, spool.inbox, what, "a worker takes, refuses or reports them")
+                return
+            is_file = entry.is_file(follow_symlinks=False) and not is_ignored(entry.name)
+            if is_file:
+                yield Finding(Weight.NOTE, entry.path, "handed in, and not taken yet", "a worker takes or reports it")
+            else:
+                what = "never taken: it is no file, or its name does not end in .json"
+                yield Finding(Weight.NOTE, entry.path, what, "remove it if nobody needs it")
+
+
+def _check_taken(spool: Layout) -> Iterator[Finding]:
+    for entry in sorted(os.listdir(spool.taken)) if os.path.isdir(spool.taken) else ():
+        path = spool.taken_file(entry)
+        try:
+            is_file = stat.S_ISREG(os.lstat(path).st_mode)
+        except FileNotFoundError:
+            continue
+        if not is_valid_id(entry) or not is_file:
+            yield Finding(Weight.PROBLEM, path, "nothing that a worker has taken", "remove it if nobody needs it")
+        elif query.locate(spool, entry):
+            yield Finding(Weight.NOTE, path, "its job is there already", "the next worker removes it")
+        else:
+            yield Finding(Weight.NOTE, path, "taken from inbox/, and no job yet", "the next worker makes one of it")
+
+
+def _check_leftovers(spool: Layout) -> Iterator[Finding]:
+    now = time.time()
+    for entry in sorted(os.listdir(spool.tmp)) if os.path.isdir(spool.tmp) else ():
+        path = f"{spool.tmp}/{entry}"
+        with suppress(FileNotFoundError):
+            status = os.lstat(path)
+            if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > _STALE:
+                what = "left behind by a submit that broke off; it was never acknowledged"
+                yield Finding(Weight.NOTE, path, what, "it can go", lambda path=path: files.remove(path))  # type: ignore[misc]
+
+
+def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
+    busy = {name.worker for text in query.list_names(spool, State.RUNNING) if (name := RunningName.parse(text))}
+    for entry in sorted(os.listdir(spool.workers)) if os.path.isdir(spool.workers) else ():
+        worker = entry.removesuffix(SUFFIX)
+        if is_worker(worker) and worker not in busy and lease.host_of(worker) == host and _is_dead(spool, worker):
+            mend = _forget_workers(spool, host)
+            yield Finding(Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one forgets it", mend)
+
+
+def _is_dead(spool: Layout, worker: str) -> bool:
+    try:
+        return not lease.is_worker_alive(spool, worker)
+    except OSError:
+        return False
+
+
+def _forget_workers(spool: Layout, host: str) -> Callable[[], bool]:
+    def mend() -> bool:
+        rescue.forget_dead_workers(spool, host)
+        return True
+
+    return mend

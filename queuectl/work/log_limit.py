@@ -1,0 +1,71 @@
+"""How large the output of an attempt may grow.
+
+The job writes into its log itself, so nobody can stop it at a byte. What can be done is to look, often enough,
+and then to give back the space of the middle of what it wrote: the first and the last half of the limit stay. The
+lines of queuectl stay too, for they stand before and behind. CRASH: nothing is ever moved or cut off, so at every
+instant the log says what it said before (tests/work/test_caps.py).
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum, auto
+
+from queuectl.spool.system import holes
+
+_FIRST_LOOK = 0.05
+_SHORTEST, _LONGEST = 0.02, 0.25
+_BLOCK = 4096
+
+
+class Step(Enum):
+    """What a look at a log led to."""
+
+    NOTHING = auto()
+    DROPPED = auto()
+    MUST_END = auto()  # the job is to be ended
+
+
+class LogCap:
+    """The limit of one attempt, whose output begins at `offset` of its log. Times are monotonic seconds."""
+
+    def __init__(self, limit: int, kills: bool, offset: int, now: float, log: int | None = None) -> None:
+        """With `log`, what an earlier worker has dropped of this attempt is taken into account."""
+        self.limit = limit
+        self.kills = kills
+        self.check_at = now + _FIRST_LOOK
+        self.has_passed = False
+        self._offset = offset
+        self._hole = holes.find(log, offset, os.fstat(log).st_size) if log is not None else None
+        self._seen = 0
+        self._seen_at = now
+
+    def check(self, log: int, now: float) -> Step:
+        """Drop what is beyond the limit, also while a job is being ended for it; what that calls for."""
+        size = os.fstat(log).st_size
+        kept = size - self._offset - (self._hole[1] - self._hole[0] if self._hole else 0)
+        self._plan(size, kept, now)
+        if kept <= self.limit:
+            return Step.NOTHING
+        self.has_passed = True
+        return Step.DROPPED if self.drop(log, size) and not self.kills else Step.MUST_END
+
+    def drop(self, log: int, size: int | None = None) -> bool:
+        """Give back the space of the middle; False where the file system has no holes."""
+        size = os.fstat(log).st_size if size is None else size
+        block = max(_BLOCK, os.fstat(log).st_blksize)
+        start = self._hole[0] if self._hole else -(-(self._offset + self.limit // 2) // block) * block
+        end = (size - self.limit // 2) // block * block
+        if end <= (self._hole[1] if self._hole else start):
+            return True
+        if not holes.punch(log, start, end):
+            return False
+        self._hole = start, end
+        return True
+
+    def _plan(self, size: int, kept: int, now: float) -> None:
+        """Look again when half of the room may have been used up, going by how fast it grew."""
+        rate = (size - self._seen) / max(now - self._seen_at, 0.001)
+        room = self.limit - kept if kept <= self.limit else self.limit / 2
+        self.check_at = now + min(_LONGEST, max(_SHORTEST, room / rate / 2 if rate > 0 else _LONGEST))
+        self._seen, self._seen_at = size, now

@@ -1,0 +1,245 @@
+"""`queuectl list`, `show` and `retry`."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool
+from queuectl.core.names import PendingName
+from queuectl.core.result import State
+from tests.cli.given import JOB_KEYS, RFC3339, put_foreign, put_one_of_each, run_audited, run_on_terminal
+from tests.spool.given import NOW, put, put_finished, running_name
+from tests.support import CommandLine, names, workers
+
+EVERY = {"ready", "scheduled", "retrying", "running", "done", "failed"}
+
+
+@pytest.mark.parametrize(
+    ("word", "ids"),
+    [
+        ("pending", {"ready", "scheduled", "retrying"}), ("ready", {"ready"}), ("scheduled", {"scheduled"}),
+        ("retrying", {"retrying"}), ("running", {"running"}), ("done", {"done"}), ("dead", {"failed"}), ("all", EVERY),
+        ("processing", {"running"}), ("completed", {"done"}), ("failed", {"retrying"}), ("dlq", {"failed"}),
+    ],
+)  # fmt: skip
+def test_states(cli: CommandLine, spool: Spool, word: str, ids: set[str]) -> None:
+    """--state takes the states, their parts, and the words that other programs use."""
+    put_one_of_each(spool.layout)
+    assert {job["id"] for job in cli.json("list", "--state", word)} == ids
+
+
+def test_list_json(cli: CommandLine, spool: Spool) -> None:
+    """Every job has the documented keys and no others, times in RFC 3339 and durations in seconds."""
+    put_one_of_each(spool.layout)
+    jobs = cli.json("list")
+    assert [set(job) for job in jobs] == [JOB_KEYS] * 6
+    for job in jobs:
+        times = [job[key] for key in ("run_at", "started_at", "finished_at") if job[key] is not None]
+        assert len(times) == 1
+        assert RFC3339.fullmatch(times[0])
+    by_id = {job["id"]: job for job in jobs}
+    failed = by_id["failed"]
+    assert (failed["state"], failed["result"], failed["exit_code"], failed["duration"]) == ("dead", "exit7", 7, 1.5)
+    assert by_id["scheduled"]["body"] == {"command": "echo scheduled"}
+
+
+def test_list_as_a_table(cli: CommandLine, spool: Spool) -> None:
+    """A table shows a job a line, under a header, and only columns in which something stands."""
+    put_one_of_each(spool.layout)
+    header, *rows = cli.ok("list").splitlines()
+    assert header.split() == ["ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "TOOK", "COMMAND"]
+    assert {row.split()[0] for row in rows} == EVERY
+    assert cli.ok("list", "--state", "pending").splitlines()[0].split() == [
+        "ID",
+        "STATE",
+        "PRI",
+        "TRY",
+        "WHEN",
+        "COMMAND",
+    ]
+
+
+def test_a_table_fits_the_terminal(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """On a terminal no line is wider than it, and commands that are cut end with an ellipsis; in a pipe none is cut."""
+    command = "echo " + "x" * 200
+    put(spool.layout, PendingName(10, NOW, 0, "abcdefghijkl"), command)
+    put_finished(spool.layout, "mnopqrstuvwx", "exit127", command=command)
+    code, screen = run_on_terminal(cli.argv("list"), tmp_path)
+    lines = screen.splitlines()
+    assert (code, len(lines)) == (0, 3)
+    assert [len(line) for line in lines[1:]] == [80, 80]
+    assert all(line.endswith("x…") for line in lines[1:])
+    assert cli.ok("list").count(command) == 2
+
+
+def test_limit(cli: CommandLine, spool: Spool) -> None:
+    """Twenty jobs are shown unless --limit says otherwise, and stderr tells when there are more."""
+    for number in range(22):
+        put(spool.layout, PendingName(number, NOW, 0, f"j{number}"))
+    done = cli.run("list")
+    assert (len(done.stdout.splitlines()), done.stderr) == (21, "there are more than 20; see --limit\n")
+    done = cli.run("list", "--limit", "2", "--json")
+    assert [job["id"] for job in json.loads(done.stdout)] == ["j0", "j1"]
+    assert done.stderr == "there are more than 2; see --limit\n"
+    assert cli.run("list", "--limit", "22").stderr == ""
+    done = cli.run("list", "--limit", "0", "--json")
+    assert (len(json.loads(done.stdout)), done.stderr) == (22, "")
+
+
+@pytest.mark.parametrize(("key", "read"), [("-took", 3), ("id", 3), ("result", 3), ("command", 30)])
+def test_a_body_is_read_where_it_is_needed(spool: Spool, tmp_path: Path, key: str, read: int) -> None:
+    """To sort by what is in the names takes the bodies of the jobs that are shown, and of one more."""
+    for number in range(30):
+        put_finished(spool.layout, f"job-{number}")
+    opened = run_audited(spool.path, ["open"], "list", "--limit", "2", "--sort", key, report=tmp_path / "report")
+    assert sum("/dead/" in path for path in opened) == read
+
+
+def test_match(cli: CommandLine, spool: Spool) -> None:
+    """--match looks at ids and commands."""
+    put_one_of_each(spool.layout)
+    assert {job["id"] for job in cli.json("list", "--match", "ed")} == {"scheduled", "failed"}
+    assert {job["id"] for job in cli.json("list", "--match", "echo r")} == {"ready", "retrying", "running"}
+
+
+def test_an_empty_list(cli: CommandLine) -> None:
+    """No jobs are nothing on stdout and a word on stderr; in JSON an empty array."""
+    done = cli.run("list")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+    assert cli.json("list") == []
+
+
+def test_foreign_names_are_not_listed(cli: CommandLine, spool: Spool) -> None:
+    """Files that are no jobs do not appear, and do no harm."""
+    put_one_of_each(spool.layout)
+    put_foreign(spool.layout)
+    assert {job["id"] for job in cli.json("list")} == EVERY
+
+
+def test_a_job_that_is_none(cli: CommandLine, spool: Spool) -> None:
+    """A dead file that holds no job is listed with what is wrong with it."""
+    put_finished(spool.layout, "torn", "invalid").write_text('{"command": ')
+    (job,) = cli.json("list")
+    assert (job["body"], job["result"]) == (None, "invalid")
+    assert "not valid JSON" in job["problem"]
+    assert "(not valid JSON" in cli.ok("list")
+
+
+def test_show_json(cli: CommandLine, spool: Spool) -> None:
+    """`show --json` has the keys of a listed job, the log's path and the attempts so far."""
+    spool.enqueue("exit 3", id="a", max_retries=1, backoff_base=0)
+    with workers(spool.path):
+        spool.wait("a", timeout=30)
+    found = cli.json("show", "a")
+    assert set(found) == JOB_KEYS | {"log", "history"}
+    assert found["log"] == str(spool.log_path("a"))
+    assert [(entry["attempt"], entry["result"]) for entry in found["history"]] == [(1, "exit3"), (2, "exit3")]
+    assert [set(entry) for entry in found["history"]] == [{"attempt", "started_at", "worker", "result"}] * 2
+    assert all(RFC3339.fullmatch(entry["started_at"]) for entry in found["history"])
+    lines = [line.split() for line in cli.ok("show", "a").splitlines()]
+    assert [(line[0], line[-1]) for line in lines if line[0] in ("1", "2")] == [("1", "exit3"), ("2", "exit3")]
+
+
+def test_show_tells_everything(cli: CommandLine, spool: Spool) -> None:
+    """A waiting job is shown with its time, its settings, its warnings and where its files lie."""
+    spool.enqueue(
+        ["echo", "a b"], id="a", priority=3, run_at="2999-01-02T03:04:05Z", timeout=90, max_retries=5, backoff_base=3,
+        backoff_max=60, cwd="/srv", env={"A": "b c"}, timout=1,
+    )  # fmt: skip
+    shown = dict(line.split(maxsplit=1) for line in cli.ok("show", "a").splitlines())
+    (name,) = names(spool.path / "pending")
+    assert shown.pop("starts").startswith("2999-01-0")
+    assert shown == {
+        "id": "a", "state": "pending", "command": "echo 'a b'", "priority": "3", "timeout": "1 m 30 s",
+        "max-retries": "5", "backoff-base": "3.0", "backoff-max": "1 m 00 s", "cwd": "/srv", "env": "A='b c'",
+        "warning": 'unknown field "timout" is ignored; did you mean "timeout"?', "attempts": "0",
+        "file": f"{spool.path}/pending/{name}", "log": f"{spool.path}/logs/a.log",
+    }  # fmt: skip
+
+
+def test_show_a_running_job(cli: CommandLine, spool: Spool) -> None:
+    """A running job is shown with its worker and its start; an attempt that has not ended says so."""
+    name = running_name("a")
+    put(spool.layout, name, state=State.RUNNING)
+    start = f"attempt=1 started_at=20261124T034300.000Z worker={name.worker} pid=1"
+    spool.log_path("a").write_text(f"#queuectl start {start}\nsome output\n")
+    shown = [line.split(maxsplit=1) for line in cli.ok("show", "a").splitlines()]
+    assert ["state", "running"] in shown
+    assert ["worker", name.worker] in shown
+    assert next(rest for first, rest in shown if first == "1").endswith("  under way")
+
+
+def test_show_without_a_log(cli: CommandLine, spool: Spool) -> None:
+    """A job whose log is missing is shown all the same."""
+    put_finished(spool.layout, "a")
+    assert cli.json("show", "a")["history"] == []
+    assert "state        dead (exit1)" in cli.ok("show", "a")
+
+
+@pytest.mark.parametrize(
+    "words", [["show", "rep"], ["logs", "rep"], ["retry", "rep"], ["dlq", "retry", "rep"], ["dlq", "drop", "rep"]]
+)
+def test_a_unique_prefix_is_enough(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """Every command that takes an id takes its beginning, as long as only one job's id begins so."""
+    put_finished(spool.layout, "report-1")
+    put_finished(spool.layout, "other")
+    spool.log_path("report-1").touch()
+    assert cli.run(*words).returncode == 0
+    put_finished(spool.layout, "report-2")
+    put_finished(spool.layout, "report-3")
+    done = cli.run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "type more of the id" in done.stderr
+
+
+def test_a_whole_id_is_no_prefix(cli: CommandLine, spool: Spool) -> None:
+    """An id that is the beginning of another names its own job."""
+    for id in ("a", "ab"):
+        put(spool.layout, PendingName(10, NOW, 0, id))
+    assert cli.json("show", "a")["id"] == "a"
+
+
+def test_retry(cli: CommandLine, spool: Spool) -> None:
+    """`retry` makes done and dead jobs pending with no attempts made; ids on stdout, a summary on stderr."""
+    put_one_of_each(spool.layout)
+    done = cli.run("retry", "done", "fai")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\nfailed\n", "2 jobs pending again\n")
+    for id in ("done", "failed"):
+        job = spool.get(id)
+        assert (job.state, job.attempts) == (State.PENDING, 0)
+
+
+@pytest.mark.parametrize("command", [["retry"], ["dlq", "retry"]], ids=" ".join)
+def test_retry_of_some(cli: CommandLine, spool: Spool, command: list[str]) -> None:
+    """Of several ids each that fails is reported and the rest still done; the first failure's code counts."""
+    put_one_of_each(spool.layout)
+    done = cli.run(*command, "nope", "failed", "nor-this")
+    assert (done.returncode, done.stdout) == (3, "failed\n")
+    said = [line.removesuffix(" in dead") for line in done.stderr.splitlines() if not line.startswith(" ")]
+    assert said == ["queuectl: no job 'nope'", "queuectl: no job 'nor-this'", "1 job pending again"]
+
+
+def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
+    """A waiting job is not retried (1), and a file that is no job stays dead (2)."""
+    put_one_of_each(spool.layout)
+    put_finished(spool.layout, "torn", "invalid").write_text("{")
+    done = cli.run("retry", "ready")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: job ready is pending")
+    done = cli.run("retry", "torn")
+    assert done.returncode == 2
+    assert "mend it: queuectl retry --edit torn" in done.stderr
+    assert spool.get("torn").state is State.DEAD
+
+
+def test_when_is_told_from_now(cli: CommandLine, spool: Spool) -> None:
+    """WHEN is short: how long ago, or how soon."""
+    from queuectl.spool.system.clock import now
+
+    put(spool.layout, PendingName(10, now() + timedelta(hours=5, minutes=30), 0, "later"))
+    put(spool.layout, PendingName(10, now() - timedelta(days=3, hours=1), 0, "waiting"))
+    rows = [line.split() for line in cli.ok("list").splitlines()[1:]]
+    assert {row[0]: row[4:6] for row in rows} == {"later": ["in", "5h"], "waiting": ["3d", "ago"]}

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from queuectl import Spool, State
+from queuectl.dashboard import wording
+from queuectl.dashboard.snapshot import Snapshot
+from queuectl.spool.reading import query
+from queuectl.spool.system.clock import now
+from tests.spool.given import put
+from tests.support import workers
+
+
+@pytest.mark.parametrize(
+    ("result", "part"),
+    [
+        ("exit127", "not found"),
+        ("exit3", "exited with 3"),
+        ("signal9", "SIGKILL"),
+        ("signal63", "63"),
+        ("lost", "unknown"),
+        ("nonsense", ""),
+    ],
+)
+def test_results_in_words(result: str, part: str) -> None:
+    """Each result says what happened."""
+    assert part in wording.result(result)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "column", "before", "behind"),
+    [
+        (b'{"command": "x",\n "a": 1,}', 2, 9, ' "a": 1,', "}"),
+        (b'{"a":\n"\xff"}', 2, 2, '"', '\ufffd"}'),
+        (b"", None, None, "", ""),
+        (b"[1]", None, None, "", ""),
+    ],
+)
+def test_a_refusal_shows_the_place(
+    spool: Spool, data: bytes, line: int | None, column: int | None, before: str, behind: str
+) -> None:
+    """A parse error is shown at its line and column, split where it is."""
+    path = put(spool.layout, "20261124T034300.000Z-010-0-invalid-0.000s-x.json", state=State.DEAD)
+    path.write_bytes(data)
+    job = query.load(spool.layout, State.DEAD, path.name)
+    assert job is not None
+    told = wording.refusal(job, data)
+    assert (told.line, told.column, told.before, told.behind) == (line, column, before, behind)
+    assert told.reason
+
+
+def test_why_a_job_waits(spool: Spool) -> None:
+    """The first of the reasons that holds is told."""
+    job, later = spool.enqueue("true", id="b"), spool.enqueue("true", run_at=now() + timedelta(hours=2))
+    snapshot = Snapshot(spool)
+
+    def why() -> str:
+        return wording.waiting(job, snapshot.view(anew=True, patience=20), now())
+
+    try:
+        assert "no worker is alive" in why()
+        assert "due in 1 h" in wording.waiting(later, snapshot.view(), now())
+        (spool.path / "paused").touch()
+        with workers(spool.path, 1):
+            assert "paused" in why()
+            (spool.path / "paused").unlink()
+    finally:
+        snapshot.close()
+
+
+def test_commands_can_be_typed_as_they_are(spool: Spool) -> None:
+    """Paths with spaces are quoted."""
+    odd = Spool(spool.path.parent / "a b", create=True)
+    job = odd.enqueue("true", id="x")
+    assert any("'" in text for _, text in wording.commands(job, odd.layout, now()) if text.startswith("rm"))
