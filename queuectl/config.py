@@ -300,6 +300,11 @@ def checked(found: Found) -> Found:
     return found
 
 
+def describe(error: ConfigError) -> str:
+    """What is wrong and where, in one line."""
+    return " ".join(f"{error.what} ({error.why})".split())
+
+
 def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found:
     """All that is set, however much of it is wrong. `variables` are those of the environment, if not given."""
     variables = os.environ if variables is None else variables

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from queuectl import config
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
@@ -28,7 +29,6 @@ SHOWN = 60.0
 _PATIENCE = 1.5
 _KEPT = 100
 _MAX_UNDO = 10_000
-_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
     if verb.name == "kill":
         return spool.kill(job, how.signal)
     if verb.name == "cancel":
-        return spool.cancel(job, grace=_GRACE)
+        return spool.cancel(job, grace=config.examine(spool.layout).settings.grace)
     return spool.drop(job)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339, to_utc
+from queuectl.core.names import ceil_to_millisecond, format_rfc3339, to_utc
 from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
@@ -18,27 +18,27 @@ from queuectl.spool.system.clock import now
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from queuectl.core.admission import Pause
     from queuectl.core.job import Job
     from queuectl.spool.moves import by_hand, edit, submit
     from queuectl.spool.moves.edit import Draft
-    from queuectl.spool.reading import explain, metrics, query, waiting
+    from queuectl.spool.reading import explain, metrics, query, waiting, workers
     from queuectl.spool.reading.explain import Explanation
     from queuectl.spool.reading.metrics import Metrics
-    from queuectl.spool.system import lease, pause
-    from queuectl.spool.system.pause import Pause
+    from queuectl.spool.system import pause
 else:
-    by_hand, edit, explain, lease, metrics, pause, query, submit, waiting = (
+    by_hand, edit, explain, metrics, pause, query, submit, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
             "moves.edit",
             "reading.explain",
-            "system.lease",
             "reading.metrics",
             "system.pause",
             "reading.query",
             "moves.submit",
             "reading.waiting",
+            "reading.workers",
         )
     )
 
@@ -155,23 +155,7 @@ class Spool:
 
     def workers(self) -> Iterator[dict[str, Any]]:
         """What each worker said of itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`."""
-        is_paused = self.is_paused()
-        runs: dict[str, list[str]] = {}
-        for text in query.list_names(self.layout, State.RUNNING):
-            name = RunningName.parse(text)
-            if name:
-                runs.setdefault(name.worker, []).append(name.id)
-        known = {entry.removesuffix(".json") for entry in os.listdir(self.layout.workers) if entry.endswith(".json")}
-        for worker in sorted(known | runs.keys()):
-            info = lease.read_worker(self.layout, worker)
-            alive, is_busy = lease.is_worker_alive(self.layout, worker), worker in runs
-            yield {
-                **info,
-                "worker": worker,
-                "alive": alive,
-                "state": lease.state_of(info, is_alive=alive, is_busy=is_busy, is_paused=is_paused),
-                "runs": sorted(runs.get(worker, [])),
-            }
+        yield from workers.list_workers(self.layout, is_paused=self.is_paused())
 
     def explain(self, id: str, *, min_free: int = 0, max_retries: int = 3, wrong_settings: str = "") -> Explanation:
         """Why a job is not running, and when it will; also for a file in pending/ that is no job yet.
