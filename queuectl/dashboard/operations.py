@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from queuectl import config
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
@@ -230,7 +229,7 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
     if verb.name == "kill":
         return spool.kill(job, how.signal)
     if verb.name == "cancel":
-        return spool.cancel(job, grace=config.examine(spool.layout).settings.grace)
+        return spool.cancel(job)
     return spool.drop(job)
 
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from queuectl import config
-from queuectl.config import Settings
 from queuectl.core.admission import MIN_FREE_INODES, Pause, Queue, Reason, Room, Workers, of_job, of_orphan
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, format_time, parse_time
 from queuectl.core.result import State
+from queuectl.core.settings import Settings
 from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
@@ -234,8 +233,8 @@ class Snapshot:
             paused = self._spool.paused()
             workers = tuple(self._spool.workers())
             room = admission.room(self._spool.layout)
-            found = config.examine(self._spool.layout)
-            settings, wrong_settings = found.settings, "; ".join(map(config.describe, found.wrong))
+            found = self._spool.examine_settings()
+            settings, wrong_settings = found.settings, found.problem
         except OSError as error:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:

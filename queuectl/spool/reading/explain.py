@@ -30,6 +30,7 @@ from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import files, lease, pause, processes
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.settings import Found
 
 _RECENT = 200
 """Finished jobs whose durations make the estimate."""
@@ -62,9 +63,8 @@ class Explanation:
         }
 
 
-def explain(layout: Layout, id: str, min_free: int, max_retries: int, wrong_settings: str) -> Explanation:
-    """Why that job, or that dropped file, is not running. The two settings are those in force; `wrong_settings` is
-    why no worker could start with what is set, or empty.
+def explain(layout: Layout, id: str, settings: Found) -> Explanation:
+    """Why that job, or that dropped file, is not running.
 
     Raises NotFoundError or AmbiguousIdError.
     """
@@ -74,21 +74,25 @@ def explain(layout: Layout, id: str, min_free: int, max_retries: int, wrong_sett
         name = _find_dropped(layout, id)
         if name is None:
             raise
-        return _explain_dropped(layout, name, wrong_settings)
+        return _explain_dropped(layout, name, settings.problem)
     if isinstance(job.name, PendingName):
-        return _explain_pending(layout, job, job.name, min_free, max_retries, wrong_settings)
-    reasons = _of_running(layout, job, job.name, max_retries) if isinstance(job.name, RunningName) else _of_ended(job)
+        return _explain_pending(layout, job, job.name, settings)
+    reasons = (
+        _of_running(layout, job, job.name, settings.settings.max_retries)
+        if isinstance(job.name, RunningName)
+        else _of_ended(job)
+    )
     return Explanation(job.id, str(job.state), job.path, tuple(reasons))
 
 
-def _explain_pending(
-    layout: Layout, job: Job, name: PendingName, min_free: int, max_retries: int, wrong_settings: str
-) -> Explanation:
-    at = now()
+def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
+    at, settings = now(), found.settings
     workers = Workers.of(list_workers(layout))
     ahead = None if name.is_held else _count_ahead(layout, name, at)
-    queue = Queue(pause.read(layout, lambda: at), admission.read_room(layout), min_free, workers, wrong_settings)
-    reasons = of_job(admission.read_waiting(layout, job, name, max_retries, ahead), queue, at)
+    queue = Queue(
+        pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem
+    )
+    reasons = of_job(admission.read_waiting(layout, job, name, settings.max_retries, ahead), queue, at)
     starts_at = None if ahead is None else _estimate(layout, name, reasons, ahead, workers, at)
     return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at)
 
