@@ -34,12 +34,12 @@ def cancel(grace: str | None, **given: Any) -> None:
       queuectl cancel report
       queuectl cancel --state running --match rsync
     """
-    from queuectl.cli.settings import load_anyway
+    from queuectl.cli.settings import warn_of_settings
 
     spool = open_spool()
-    settings = load_anyway(spool.layout)
-    seconds = settings.grace if grace is None else parse_duration(grace)
-    act(spool, _CANCEL, given, lambda id: spool.cancel(id, grace=seconds, policy=settings.policy))
+    warn_of_settings(spool)
+    seconds = None if grace is None else parse_duration(grace)
+    act(spool, _CANCEL, given, lambda id: spool.cancel(id, grace=seconds))
 
 
 class _Kill(click.Command):

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from queuectl import config as settings
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table
+from queuectl.core.settings import KEYS, as_text, key_of
+from queuectl.spool.system import settings
 
 
 def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [key for key in settings.KEYS if key.startswith(incomplete)]
+    return [key for key in KEYS if key.startswith(incomplete)]
 
 
 @click.group()
@@ -28,7 +29,7 @@ def config() -> None:
 
 
 def _text(value: Any) -> str:
-    return settings.as_text(value).removesuffix(".0")
+    return as_text(value).removesuffix(".0")
 
 
 @config.command("list")
@@ -40,14 +41,14 @@ def list_(as_json: bool) -> None:
     Example:
       queuectl config list
     """
-    read = settings.checked(settings.examine(open_spool().layout))
+    read = settings.checked(open_spool().examine_settings())
     for unknown in read.unknown:
         note(f"warning: {unknown.what}; {unknown.hint}")
     found = read.values
     if as_json:
         print_json({name: {"value": value, "source": source} for name, (value, source) in found.items()})
         return
-    rows = [(name, _text(value), source, settings.KEYS[name].help) for name, (value, source) in found.items()]
+    rows = [(name, _text(value), source, KEYS[name].help) for name, (value, source) in found.items()]
     print_table(("KEY", "VALUE", "FROM", "MEANING"), rows, wrap=True)
 
 
@@ -61,7 +62,7 @@ def get(key: str, as_json: bool) -> None:
     Example:
       queuectl config get max-retries
     """
-    settings.key_of(key)
+    key_of(key)
     value, source = settings.explain(open_spool().layout)[key.replace("_", "-")]
     if as_json:
         print_json({"value": value, "source": source})
@@ -82,7 +83,7 @@ def set_(key: str, value: str) -> None:
       queuectl config set max-retries 2
       queuectl config set timeout 1h
     """
-    settings.key_of(key)
+    key_of(key)
     spool = open_spool(create=True)
     note(f"{key} = {_text(settings.store(spool.layout, key, value))}")
 
@@ -96,7 +97,7 @@ def unset(key: str) -> None:
     Example:
       queuectl config unset timeout
     """
-    settings.key_of(key)
+    key_of(key)
     spool = open_spool()
     settings.store(spool.layout, key, None)
     value, source = settings.explain(spool.layout)[key.replace("_", "-")]

@@ -10,7 +10,7 @@ import click
 from queuectl.cli.context import json_option, open_spool, print_json, shown
 
 if TYPE_CHECKING:
-    from queuectl.config import Found
+    from queuectl.spool.system.settings import Found
     from queuectl.spool.upkeep.doctor import Check
 
 
@@ -24,11 +24,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Example:
       queuectl doctor
     """
-    from queuectl import config
     from queuectl.spool.upkeep.doctor import Health, examine
 
     spool = open_spool()
-    found = config.examine(spool.layout)
+    found = spool.examine_settings()
     checks = [
         *_check_settings(found),
         *examine(spool.layout, found.settings.min_free, found.settings.allow_users or ""),
@@ -46,8 +45,9 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 def _check_settings(found: Found) -> Iterator[Check]:
     """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
-    from queuectl.cli.settings import NO_WORKER, describe
+    from queuectl.cli.settings import NO_WORKER
     from queuectl.spool.system import trust
+    from queuectl.spool.system.settings import describe
     from queuectl.spool.upkeep.doctor import Check, Health
 
     for error in found.wrong:

@@ -45,7 +45,7 @@ def set_(ids: tuple[str, ...], **given: Any) -> None:
 
 
 def _parse_assignments(words: list[str]) -> dict[str, Any]:
-    from queuectl.fields import parse, parse_variable
+    from queuectl.core.fields import parse, parse_variable
 
     found: dict[str, Any] = {}
     for word in words:

@@ -213,11 +213,11 @@ def _fields_of(
     }
     for name, codes in (("retry_on", retry_on), ("no_retry_on", no_retry_on)):
         if codes is not None:
-            from queuectl.config import parse_exit_codes
+            from queuectl.core.typed import parse_exit_codes
 
             fields[name] = list(parse_exit_codes(codes))
     if max_log is not None:
-        from queuectl.config import parse_size
+        from queuectl.core.typed import parse_size
 
         fields["max_log"] = parse_size(max_log)
     if at is not None or in_ is not None:

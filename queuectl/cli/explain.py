@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from queuectl import config
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
 from queuectl.cli.filters import filter_options, make_filter
-from queuectl.cli.settings import describe, load_anyway
+from queuectl.cli.settings import warn_of_settings
 from queuectl.cli.targets import ids_argument, is_selection, read_ids
 from queuectl.core.text import format_count, format_instant, format_when
 from queuectl.errors import QueuectlError
@@ -37,12 +36,12 @@ def explain(limit: int, as_json: bool, **given: Any) -> None:
       queuectl explain --state ready --limit 3
     """
     spool = open_spool()
-    load_anyway(spool.layout)
+    warn_of_settings(spool)
     code = 0
     found: list[Explanation] = []
     for id in _select(spool, given, limit) if is_selection(given) else read_ids(given["ids"]):
         try:
-            found.append(_explain(spool, id))
+            found.append(spool.explain(id))
         except QueuectlError as error:
             failed = show_error(error)
             code = code or failed
@@ -64,15 +63,9 @@ def _select(spool: Spool, given: dict[str, Any], limit: int) -> list[str]:
     return ids[:limit]
 
 
-def _explain(spool: Spool, id: str) -> Explanation:
-    found = config.examine(spool.layout)
-    settings, wrong = found.settings, "; ".join(map(describe, found.wrong))
-    return spool.explain(id, min_free=settings.min_free, max_retries=settings.max_retries, wrong_settings=wrong)
-
-
 def why(spool: Spool, id: str) -> str:
     """The first reason, for somebody who waits."""
-    return _explain(spool, id).reasons[0].text
+    return spool.explain(id).reasons[0].text
 
 
 def _print(found: Explanation) -> None:

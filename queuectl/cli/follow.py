@@ -140,10 +140,11 @@ def _tell(mark: Mark, quiet: bool) -> None:
 def _interrupted(spool: Spool, job: Job) -> int:
     """What to do with a job whose watcher pressed Ctrl-C."""
     if sys.stdin.isatty() and sys.stderr.isatty() and _wants_to_cancel(job):
-        from queuectl.cli.settings import load_anyway
+        from queuectl.cli.settings import warn_of_settings
 
         try:
-            return code_of(spool.cancel(job.id, grace=load_anyway(spool.layout).grace))
+            warn_of_settings(spool)
+            return code_of(spool.cancel(job.id))
         except QueuectlError as error:
             return show_error(error)
     note(f"{job.id} goes on without you; see: queuectl logs -f {job.id}")

@@ -53,12 +53,12 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
 
 def _check_settings(layout: Layout) -> Iterator[Finding]:
     """What is wrong with config.toml, whatever the environment holds."""
-    from queuectl import config
-    from queuectl.cli.settings import NO_WORKER, describe
+    from queuectl.cli.settings import NO_WORKER
+    from queuectl.spool.system import settings
     from queuectl.spool.upkeep.fsck import Finding, Weight
 
-    found = config.examine(layout, {})
+    found = settings.examine(layout, {})
     for error in found.wrong:
-        yield Finding(Weight.PROBLEM, layout.config, describe(error), NO_WORKER)
+        yield Finding(Weight.PROBLEM, layout.config, settings.describe(error), NO_WORKER)
     for error in found.unknown:
         yield Finding(Weight.NOTE, layout.config, error.what, error.hint)

@@ -7,6 +7,7 @@ from datetime import datetime
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json
+from queuectl.core.admission import Pause
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import format_count, format_instant
 from queuectl.core.when import parse_duration, parse_when
@@ -14,7 +15,6 @@ from queuectl.errors import UsageError
 from queuectl.spool.reading.query import locate
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.pause import Pause
 
 _until_option = click.option("--until", metavar="TIME", help='When to go on by itself: 30m, "18:30", ISO 8601.')
 

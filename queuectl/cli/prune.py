@@ -6,10 +6,11 @@ import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json
 from queuectl.core.result import State
+from queuectl.core.settings import Rule
 from queuectl.core.text import format_count, format_size
 from queuectl.errors import UsageError, WaitTimeoutError
 from queuectl.spool.moves import prune as pruning
-from queuectl.spool.moves.prune import Pruned, Rule
+from queuectl.spool.moves.prune import Pruned
 from queuectl.spool.system import lease
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
@@ -59,11 +60,12 @@ def _rules(
     """What to keep of which states, from the options or else from the settings."""
     from datetime import timedelta
 
-    from queuectl import config
+    from queuectl.core.typed import parse_size
     from queuectl.core.when import parse_duration
+    from queuectl.spool.system import settings
 
     if (older_than, keep, max_size) == (None, None, None):
-        kept = config.load(layout).keep_rules(now())
+        kept = settings.load(layout).keep_rules(now())
         rules = {key: rule for key, rule in kept.items() if state is None or key in _STATES[state]}
         if not rules:
             raise UsageError(
@@ -73,7 +75,7 @@ def _rules(
             )
         return rules
     since = None if older_than is None else now() - timedelta(seconds=parse_duration(older_than))
-    rule = Rule(since, keep, None if max_size is None else config.parse_size(max_size))
+    rule = Rule(since, keep, None if max_size is None else parse_size(max_size))
     return dict.fromkeys(_STATES[state or "done"], rule)
 
 

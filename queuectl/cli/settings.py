@@ -1,24 +1,17 @@
-"""Settings that cannot be, told in a line; and how a command goes on that can do without them."""
+"""The warning about settings that cannot be, of commands that can do without them."""
 
 from __future__ import annotations
 
-from queuectl import config
 from queuectl.cli.context import note
-from queuectl.errors import ConfigError
-from queuectl.spool.system.layout import Layout
+from queuectl.spool.store import Spool
 
 NO_WORKER = "no worker starts until it is mended"
 """What follows from a setting that cannot be."""
 
 
-def load_anyway(layout: Layout) -> config.Settings:
-    """The settings in force, with the default for each that cannot be; a warning tells of those."""
-    found = config.examine(layout)
-    for error in found.wrong:
+def warn_of_settings(spool: Spool) -> None:
+    """Say which settings cannot be; the default stands in for each."""
+    from queuectl.spool.system.settings import describe
+
+    for error in spool.examine_settings().wrong:
         note(f"warning: {describe(error)}; going on without it")
-    return found.settings
-
-
-def describe(error: ConfigError) -> str:
-    """What is wrong and where, in one line."""
-    return " ".join(f"{error.what} ({error.why})".split())

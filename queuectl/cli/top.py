@@ -16,6 +16,7 @@ import click
 from queuectl.cli.context import open_spool
 from queuectl.cli.list import command_text
 from queuectl.cli.pause import describe_pause
+from queuectl.core.admission import Pause
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
@@ -24,7 +25,6 @@ from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.pause import Pause
 
 if TYPE_CHECKING:
     from curses import window

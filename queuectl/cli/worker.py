@@ -85,19 +85,19 @@ def start(
     if processes is None:
         _work(spool, report, notifier=notifier, **terms)
         return
-    from queuectl import config
+    from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
-    config.load(spool.layout)  # a mistake in it is told before anything is started
+    settings.load(spool.layout)  # a mistake in it is told before anything is started
     Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
 
 
 def _work(spool: Spool, report: Any, **terms: Any) -> None:
-    from queuectl import config
+    from queuectl.spool.system import settings
     from queuectl.work.settle import Context
     from queuectl.work.worker import Worker
 
-    running = Worker(Context(spool, report, config.load(spool.layout)), **terms)
+    running = Worker(Context(spool, report, settings.load(spool.layout)), **terms)
     running.install_signal_handlers()
     running.run()
 

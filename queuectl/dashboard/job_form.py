@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import bottle
 
-from queuectl import fields
+from queuectl.core import fields
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, is_valid_id
 from queuectl.core.result import State

@@ -28,7 +28,6 @@ SHOWN = 60.0
 _PATIENCE = 1.5
 _KEPT = 100
 _MAX_UNDO = 10_000
-_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +229,7 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
     if verb.name == "kill":
         return spool.kill(job, how.signal)
     if verb.name == "cancel":
-        return spool.cancel(job, grace=_GRACE)
+        return spool.cancel(job)
     return spool.drop(job)
 
 

@@ -140,7 +140,7 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
             "job": found,
             "word": table.word(found, request.now),
             "command": table.command(found),
-            "waiting": wording.waiting(found, request.view, request.now),
+            "waiting": wording.waiting(request.view.reasons(found, site.spool.layout, request.now)),
             "meaning": wording.result(str(found.result)) if found.result else "",
             "submitted": json.dumps(fields, indent=2, ensure_ascii=False) if fields is not None else None,
             "history": history[-timeline.MAX_SHOWN :],

@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from queuectl.core.names import format_time, parse_time
+from queuectl.core.admission import MIN_FREE_INODES, Pause, Queue, Reason, Room, Workers, of_job, of_orphan
+from queuectl.core.job import Job
+from queuectl.core.names import PendingName, RunningName, format_time, parse_time
 from queuectl.core.result import State
+from queuectl.core.settings import Settings
 from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
@@ -23,7 +26,7 @@ from queuectl.spool.reading import admission, query
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.pause import Pause
+from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.trigger import Trigger
 
 SHARE = 0.1
@@ -45,12 +48,41 @@ class View:
     paused: Pause | None = None
     workers: tuple[dict[str, Any], ...] = ()
     room: tuple[int, int | None] = (0, None)
+    settings: Settings = field(default_factory=Settings)
+    wrong_settings: str = ""
     problem: str | None = None
     _counts: dict[str, Counts] = field(default_factory=dict)
 
     @property
     def alive(self) -> list[dict[str, Any]]:
         return [worker for worker in self.workers if worker["alive"]]
+
+    def is_same_as(self, other: View) -> bool:
+        """Whether both show the same; free space counts in steps that a viewer would notice."""
+        return self._shown() == other._shown() and all(
+            shelf is other.shelves[state] for state, shelf in self.shelves.items()
+        )
+
+    def _shown(self) -> tuple[object, ...]:
+        free, inodes = self.room
+        is_full = free < self.settings.min_free or (inodes is not None and inodes < MIN_FREE_INODES)
+        settings = self.settings, self.wrong_settings
+        return self.paused, self.workers, self.problem, free >> 26, is_full, settings
+
+    def reasons(self, job: Job, layout: Layout, at: datetime) -> list[Reason]:
+        """Why a job does not run now, as `queuectl explain` has it; of a running one whether its worker is gone."""
+        name = job.name
+        if isinstance(name, RunningName) and name.worker not in {worker["worker"] for worker in self.alive}:
+            return [of_orphan(is_running=None)]
+        if not isinstance(name, PendingName):
+            return []
+        ahead = None
+        if not name.is_held:
+            ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
+        queue = Queue(
+            self.paused, Room(*self.room), self.settings.min_free, Workers.of(self.workers), self.wrong_settings
+        )
+        return of_job(admission.read_waiting(layout, job, name, self.settings.max_retries, ahead), queue, at)
 
     def counts(self, at: datetime) -> Counts:
         """What `queuectl status` counts, at that moment."""
@@ -194,21 +226,21 @@ class Snapshot:
         old = self._view
         shelves, problem = dict(old.shelves), None
         paused, workers, room = old.paused, old.workers, old.room
+        settings, wrong_settings = old.settings, old.wrong_settings
         try:
             for state in (State.RUNNING, State.PENDING, State.DONE, State.DEAD):
                 shelves[state] = self._list(state, shelves[state], full=full)
             paused = self._spool.paused()
             workers = tuple(self._spool.workers())
             room = admission.room(self._spool.layout)
+            found = self._spool.examine_settings()
+            settings, wrong_settings = found.settings, found.problem
         except OSError as error:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:
             problem = error.why or error.what
-        new = (paused, workers, problem, room[0] >> 26)
-        is_same = new == (old.paused, old.workers, old.problem, old.room[0] >> 26) and all(
-            shelves[state] is old.shelves[state] for state in shelves
-        )
-        return View(old.generation + (not is_same), now(), shelves, paused, workers, room, problem)
+        new = View(old.generation, now(), shelves, paused, workers, room, settings, wrong_settings, problem)
+        return new if new.is_same_as(old) else replace(new, generation=old.generation + 1)
 
     def _list(self, state: State, old: Shelf, *, full: bool) -> Shelf:
         """The state's directory, listed only if its time says that it has changed."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from signal import Signals
 
+from queuectl.core.admission import Reason
 from queuectl.core.job import Job
-from queuectl.core.names import format_time
 from queuectl.core.result import State
-from queuectl.core.text import format_count, printable
-from queuectl.dashboard.markup import brief
-from queuectl.dashboard.snapshot import View
+from queuectl.core.text import printable
 from queuectl.spool.system.layout import Layout
 
 _EXITS = {
@@ -46,34 +45,9 @@ def result(text: str) -> str:
     return f"ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
-def waiting(job: Job, view: View, now: datetime) -> str:
-    """Why a pending job does not run now, or that a running one has no worker any more; else empty."""
-    if job.state is State.RUNNING and job.worker not in {worker["worker"] for worker in view.alive}:
-        return "Its worker is gone; the next worker of its host takes it over."
-    if job.is_held:
-        return "It does not start until somebody releases it."
-    if job.state is not State.PENDING or job.run_at is None:
-        return ""
-    if job.problem is not None:
-        return "It is no runnable job: a worker will refuse it."
-    if job.run_at > now:
-        again = f" after {format_count(job.attempts, 'failed attempt')}" if job.attempts else ""
-        return f"Waits for its time{again}: it is due in {brief((job.run_at - now).total_seconds())}."
-    if view.paused:
-        return (
-            f"Due, but the spool is paused: {view.paused.reason}"
-            if view.paused.reason
-            else "Due, but the spool is paused."
-        )
-    if not view.alive:
-        return "Due, but no worker is alive. Start one: queuectl worker start"
-    ahead = view.shelves[State.PENDING].due_before(str(job.name), format_time(now))
-    if ahead:
-        return f"Due, with {format_count(ahead, 'job')} ahead of it."
-    slots = sum(worker.get("slots") or 0 for worker in view.alive if isinstance(worker.get("slots"), int))
-    if view.shelves[State.RUNNING].count >= slots:
-        return "Due and first in line: every slot is taken."
-    return "Due and first in line: a worker takes it next."
+def waiting(reasons: Iterable[Reason]) -> str:
+    """Reasons why a job does not run, as sentences; empty for none."""
+    return " ".join(f"{reason.text[0].upper()}{reason.text[1:]}." for reason in reasons)
 
 
 @dataclass(frozen=True, slots=True)

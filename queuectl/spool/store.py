@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core.names import RunningName, ceil_to_millisecond, format_rfc3339, to_utc
+from queuectl.core.names import ceil_to_millisecond, format_rfc3339, to_utc
 from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
@@ -18,31 +18,32 @@ from queuectl.spool.system.clock import now
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from queuectl.core.admission import Pause
     from queuectl.core.job import Job
+    from queuectl.core.settings import Settings
     from queuectl.spool.moves import by_hand, edit, submit
     from queuectl.spool.moves.edit import Draft
-    from queuectl.spool.reading import explain, metrics, query, waiting
+    from queuectl.spool.reading import explain, metrics, query, waiting, workers
     from queuectl.spool.reading.explain import Explanation
     from queuectl.spool.reading.metrics import Metrics
-    from queuectl.spool.system import lease, pause
-    from queuectl.spool.system.pause import Pause
+    from queuectl.spool.system import pause, settings
+    from queuectl.spool.system.settings import Found
 else:
-    by_hand, edit, explain, lease, metrics, pause, query, submit, waiting = (
+    by_hand, edit, explain, metrics, pause, settings, query, submit, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
             "moves.edit",
             "reading.explain",
-            "system.lease",
             "reading.metrics",
             "system.pause",
+            "system.settings",
             "reading.query",
             "moves.submit",
             "reading.waiting",
+            "reading.workers",
         )
     )
-
-_GRACE = 5.0
 
 
 class Spool:
@@ -61,6 +62,7 @@ class Spool:
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self.layout = layout.Layout(os.path.abspath(path))
         self.created = False
+        self._settings: settings.Source | None = None
         if create:
             self.created = layout.create(self.layout.root)
         elif layout.is_spool(self.layout.root):
@@ -73,6 +75,20 @@ class Spool:
         from pathlib import Path
 
         return Path(self.layout.root)
+
+    # --- settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; where one cannot be, its default stands in. Read when first used, and again when
+        config.toml has changed."""
+        return self.examine_settings().settings
+
+    def examine_settings(self) -> Found:
+        """Every setting with where it comes from, and what is wrong with them. Read as `settings` is."""
+        if self._settings is None:
+            self._settings = settings.Source(self.layout)
+        return self._settings.examine()
 
     # --- submitting
 
@@ -155,31 +171,14 @@ class Spool:
 
     def workers(self) -> Iterator[dict[str, Any]]:
         """What each worker said of itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`."""
-        is_paused = self.is_paused()
-        runs: dict[str, list[str]] = {}
-        for text in query.list_names(self.layout, State.RUNNING):
-            name = RunningName.parse(text)
-            if name:
-                runs.setdefault(name.worker, []).append(name.id)
-        known = {entry.removesuffix(".json") for entry in os.listdir(self.layout.workers) if entry.endswith(".json")}
-        for worker in sorted(known | runs.keys()):
-            info = lease.read_worker(self.layout, worker)
-            alive, is_busy = lease.is_worker_alive(self.layout, worker), worker in runs
-            yield {
-                **info,
-                "worker": worker,
-                "alive": alive,
-                "state": lease.state_of(info, is_alive=alive, is_busy=is_busy, is_paused=is_paused),
-                "runs": sorted(runs.get(worker, [])),
-            }
+        yield from workers.list_workers(self.layout, is_paused=self.is_paused())
 
-    def explain(self, id: str, *, min_free: int = 0, max_retries: int = 3, wrong_settings: str = "") -> Explanation:
+    def explain(self, id: str) -> Explanation:
         """Why a job is not running, and when it will; also for a file in pending/ that is no job yet.
 
-        `min_free` and `max_retries` are the settings of those names, `wrong_settings` why no worker could start
-        with the others.
+        Raises NotFoundError or AmbiguousIdError.
         """
-        return explain.explain(self.layout, id, min_free, max_retries, wrong_settings)
+        return explain.explain(self.layout, id, self.examine_settings())
 
     def log_path(self, id: str) -> Path:
         return self.path / f"logs/{id}.log"
@@ -193,15 +192,17 @@ class Spool:
         """
         return by_hand.retry(self.layout, id, run_at)
 
-    def cancel(self, id: str | Job, *, grace: float = _GRACE, policy: RetryPolicy | None = None) -> Job:
+    def cancel(self, id: str | Job, *, grace: float | None = None, policy: RetryPolicy | None = None) -> Job:
         """Take a waiting job out of the queue, or end a running one with all its processes.
 
         A running job is settled as `cancelled` first; then its processes, if they can be seen from here, get SIGTERM
         and after `grace` seconds SIGKILL. Raises WaitTimeoutError if it is not known in time whether all of it has
-        ended, and WrongStateError for a job that has ended by itself (and is not to be tried again by the settings'
-        `policy` or its own).
+        ended, and WrongStateError for a job that has ended by itself (and is not to be tried again by `policy` or its
+        own). `grace` and `policy` are those of the settings if not given.
         """
-        return by_hand.cancel(self.layout, id, grace, policy or RetryPolicy())
+        if grace is None:
+            grace = self.settings.grace
+        return by_hand.cancel(self.layout, id, grace, policy or self.settings.policy)
 
     def kill(self, id: str | Job, number: int = 15) -> Job:
         """Send a signal to every process of a running job; what comes of it is for the job and its worker to tell."""

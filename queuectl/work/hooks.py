@@ -18,10 +18,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from queuectl.config import HOOK_EVENTS
 from queuectl.core.job import Job
 from queuectl.core.names import Name, format_rfc3339
 from queuectl.core.result import State
+from queuectl.core.settings import HOOK_EVENTS
 from queuectl.core.text import format_count
 from queuectl.spool.reading import query
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import subprocess
     from datetime import datetime
 
-    from queuectl.config import Settings
+    from queuectl.core.settings import Settings
     from queuectl.spool.store import Spool
     from queuectl.work.report import Report
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from queuectl.config import Settings
 from queuectl.core import lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import LOST, SUCCESS, Result
+from queuectl.core.settings import Settings
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims

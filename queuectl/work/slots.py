@@ -18,7 +18,6 @@ from contextlib import suppress
 from queuectl.core.body import OnMaxLog
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
-from queuectl.core.text import format_instant
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError
@@ -263,23 +262,13 @@ class Slots:
     def _may_start(self) -> bool:
         """Whether the queue is not paused, and there is room to record how a job ends."""
         report = self.context.report
-        found = pause.read(self.layout, self.context.now)
-        if found is not None:
-            until = f" until {format_instant(found.until)}" if found.until else f" while {self.layout.paused} exists"
-            reason = f": {found.reason}" if found.reason else ""
-            report.once("paused", "paused", f"no job is started{until}{reason}")
+        reason = admission.for_slot(self.layout, self.context.now, self.context.settings.min_free)
+        if reason is not None and reason.reason == "paused":
+            report.once("paused", "paused", f"no job is started: {reason.text}")
             return False
         report.over("paused", "no longer paused")
-        try:
-            free, inodes = admission.room(self.layout)
-        except SpoolError as error:
-            report.once("room", "error", str(error))
-            self._look_soon()
-            return False
-        least = self.context.settings.min_free
-        if free < least or (inodes is not None and inodes < admission.MIN_FREE_INODES):
-            text = f"no job is started: {free >> 20} MiB and {inodes} inodes are free, min-free is {least >> 20} MiB"
-            report.once("room", "warning", text)
+        if reason is not None:
+            report.once("room", "warning", f"no job is started: {reason.text}")
             self._look_soon()
             return False
         report.over("room", "there is room again")

@@ -6,10 +6,10 @@ import threading
 import time
 
 from queuectl.core.result import State
+from queuectl.core.settings import Rule
 from queuectl.core.text import format_count, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import prune
-from queuectl.spool.moves.prune import Rule
 from queuectl.spool.system import lease
 from queuectl.work.settle import Context
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from queuectl import __version__, config
+from queuectl import __version__
 from queuectl.core.names import PENDING_LOOSE, PendingName, RunningName, format_time, is_ignored, looks_held, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_count
@@ -23,6 +23,7 @@ from queuectl.errors import ConfigError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading import query
 from queuectl.spool.system import lease, processes, trust
+from queuectl.spool.system import settings as config
 from queuectl.spool.system.listing import decode
 from queuectl.spool.system.trigger import Trigger
 from queuectl.spool.upkeep import rescue

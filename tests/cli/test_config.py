@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl import Spool, config
+from queuectl import Spool
+from queuectl.core.settings import KEYS
 from tests.cli.given import run_on_terminal
 from tests.support import CommandLine
 
@@ -38,7 +39,7 @@ def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
     assert code == 0
     assert max(map(len, screen.splitlines())) <= 80
     words = screen.split()
-    for key in config.KEYS.values():
+    for key in KEYS.values():
         assert set(key.help.split()) <= set(words)
 
 
@@ -194,4 +195,4 @@ def test_a_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
     assert "bad   settings           grace: not a duration: 'soon' (in QUEUECTL_GRACE)\n" in done.stdout
     assert "no job starts below 1000.0 TiB" in done.stdout
     assert cli.run("fsck", env={"QUEUECTL_GRACE": "soon"}).stderr == "sound\n"
-    assert f"ok    settings           1 of {len(config.KEYS)} set\n" in cli.run("doctor").stdout
+    assert f"ok    settings           1 of {len(KEYS)} set\n" in cli.run("doctor").stdout

@@ -215,7 +215,7 @@ def test_enqueue_imports_only_what_it_needs(spool: Spool, tmp_path: Path, words:
     assert loaded & HEAVY == set()
     ours = {name for name in loaded if name.startswith(("queuectl.cli.", "queuectl.work", "queuectl.dashboard"))}
     assert ours == {f"queuectl.cli.{name}" for name in ("context", "enqueue", "groups", "main")}
-    assert "queuectl.config" not in loaded
+    assert "queuectl.core.settings" not in loaded
 
 
 def test_the_command_is_the_module(spool: Spool, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from queuectl.dashboard.security import SESSION, Policy
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import Serve
 from tests.spool.given import put_finished, read_log
-from tests.support import wait_for, workers
+from tests.support import WorkerProcess, wait_for, workers
 
 
 def receipt(client: Client, path: str = "/workers") -> str:
@@ -255,6 +255,16 @@ def test_cancel_ends_a_running_job(spool: Spool, client: Client) -> None:
         wait_for(lambda: spool.get("x").state is State.RUNNING, "the start")
         assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
         assert str(spool.get("x").result) == "cancelled"
+
+
+def test_cancel_keeps_to_the_grace_that_is_set(spool: Spool, client: Client) -> None:
+    """A job that ignores SIGTERM gets SIGKILL after the spool's grace, not after its default of five seconds."""
+    (spool.path / "config.toml").write_text("grace = 0.05\n")
+    spool.enqueue("trap '' TERM; echo ready; while :; do sleep 0.05; done", id="x")
+    worker = WorkerProcess(spool.path).wait_ready()
+    wait_for(lambda: "ready" in read_log(spool.layout, "x"), "the job")
+    worker.kill()  # or it would end the job too, by the grace that it knows
+    assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
 
 
 def test_a_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:

@@ -6,12 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from queuectl import Spool
+from queuectl import Spool, State
 from queuectl.dashboard import markup
 from queuectl.dashboard.app import GET
+from queuectl.spool.system import lease
+from queuectl.spool.system.clock import now
 from tests.dashboard import hostile
 from tests.dashboard.client import Client
-from tests.spool.given import put_finished
+from tests.spool.given import put, put_finished, running_name
 from tests.support import wait_for
 
 TRAVERSALS = (
@@ -173,7 +175,7 @@ def test_a_held_job_is_called_so(spool: Spool, client: Client) -> None:
         page = wait_text(client, path, '#i-held"/></svg>held</span>')
         assert 'datetime="9999' not in page
     page = client.get("/jobs/x").text
-    assert "It does not start until somebody releases it." in page
+    assert "It is held; to let it go: queuectl release x." in page
     assert "queuectl release x" in page
     assert "queuectl first x" in page
     assert "queuectl hold later" in client.get("/jobs/later").text
@@ -207,3 +209,23 @@ def test_who_handed_a_job_in_is_shown(spool: Spool, client: Client) -> None:
     wait_for(lambda: client.get("/jobs/own").status == 200)
     assert "<dt>Submitted by</dt><dd>ann&lt;b&gt;</dd>" in client.get("/jobs/ann.x").text
     assert "Submitted by" not in client.get("/jobs/own").text
+
+
+def test_a_full_disk_is_why_a_job_waits(spool: Spool, client: Client) -> None:
+    """With less free space than min-free its page says what `explain` says: the disk is full."""
+    spool.enqueue("true", id="x")
+    (spool.path / "config.toml").write_text('min-free = "1024T"\n')
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 1}):
+        page = wait_text(client, "/jobs/x", "The disk is full: ")
+        assert "a worker takes it" not in page
+
+
+def test_a_stopping_worker_is_why_a_job_waits(spool: Spool, client: Client) -> None:
+    """If the only worker is stopping, its page says what `explain` says, though its slot is taken."""
+    spool.enqueue("true", id="x")
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 1}) as worker:
+        worker.say_stopping(now())
+        put(spool.layout, running_name("runs", worker=worker.name), state=State.RUNNING)
+        text = spool.explain("x").reasons[0].text
+        assert text.startswith("all workers are stopping")
+        assert "slot" not in wait_text(client, "/jobs/x", f"{text[0].upper()}{text[1:]}.")

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.admission import Reason
 from queuectl.dashboard import wording
-from queuectl.dashboard.snapshot import Snapshot
 from queuectl.spool.reading import query
 from queuectl.spool.system.clock import now
 from tests.spool.given import put
-from tests.support import workers
 
 
 @pytest.mark.parametrize(
@@ -51,23 +48,11 @@ def test_a_refusal_shows_the_place(
     assert told.reason
 
 
-def test_why_a_job_waits(spool: Spool) -> None:
-    """The first of the reasons that holds is told."""
-    job, later = spool.enqueue("true", id="b"), spool.enqueue("true", run_at=now() + timedelta(hours=2))
-    snapshot = Snapshot(spool)
-
-    def why() -> str:
-        return wording.waiting(job, snapshot.view(anew=True, patience=20), now())
-
-    try:
-        assert "no worker is alive" in why()
-        assert "due in 1 h" in wording.waiting(later, snapshot.view(), now())
-        (spool.path / "paused").touch()
-        with workers(spool.path, 1):
-            assert "paused" in why()
-            (spool.path / "paused").unlink()
-    finally:
-        snapshot.close()
+def test_waiting_is_one_sentence_for_each_reason() -> None:
+    """Each reason is a sentence, in their order."""
+    reasons = (Reason("full", "the disk is full"), Reason("behind", "1 job before it"))
+    assert wording.waiting(reasons) == "The disk is full. 1 job before it."
+    assert wording.waiting(()) == ""
 
 
 def test_commands_can_be_typed_as_they_are(spool: Spool) -> None:

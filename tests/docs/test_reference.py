@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from queuectl import config, errors
+from queuectl import errors
 from queuectl.cli.main import app
-from queuectl.core import body
+from queuectl.core import body, settings
 from queuectl.core.result import RESULT_PATTERN
 from tests.docs.markdown import ROOT, sections
 
 README = (ROOT / "README.md").read_text()
 JSON = (ROOT / "docs/JSON.md").read_text()
 FORMAT = (ROOT / "spool/README.md").read_text()
-DEFAULTS = config.Settings._field_defaults
+DEFAULTS = settings.Settings._field_defaults
 
 
 def commands_below(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -64,13 +64,13 @@ def test_the_options_of_queuectl_itself_are_documented() -> None:
     assert all(option in text for option in ("--spool", "--version", "--help"))
 
 
-@pytest.mark.parametrize("key", config.KEYS)
+@pytest.mark.parametrize("key", settings.KEYS)
 def test_a_setting_is_documented_with_its_default(key: str) -> None:
     """Each key is in the README's table, and its default is true."""
     row = re.search(rf"^\| `{key}` \| (\S+) \|", section("Settings"), re.MULTILINE)
     assert row is not None
-    default = DEFAULTS[config.Key.field(key)]
-    assert row[1] == (f"{default:g}" if isinstance(default, float) else config.as_text(default))
+    default = DEFAULTS[settings.Key.field(key)]
+    assert row[1] == (f"{default:g}" if isinstance(default, float) else settings.as_text(default))
 
 
 @pytest.mark.parametrize("field", body.FIELDS)

@@ -39,13 +39,13 @@ import watchdog.observers.inotify  # noqa: F401
 import queuectl.spool.moves.by_hand
 import queuectl.spool.moves.edit
 import queuectl.spool.system.processes  # noqa: F401
-from queuectl import Spool, config
+from queuectl import Spool
 from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
 from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool.moves import adopt, claims, dropbox, take
-from queuectl.spool.system import clock, lease, logs
+from queuectl.spool.system import clock, lease, logs, settings
 from queuectl.work.adopted import Adopted
 from queuectl.work.executor import Executor
 from queuectl.work.report import Report
@@ -96,7 +96,7 @@ class Scene:
         witness.enqueue_all(self.spool.path, [self.body(**body)], self.journal)  # type: ignore[arg-type]
 
     def context(self) -> Context:
-        return Context(self.spool, Report("json", StringIO()), config.load(self.spool.layout))
+        return Context(self.spool, Report("json", StringIO()), settings.load(self.spool.layout))
 
     def lease(self) -> lease.WorkerLease:
         import socket

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from queuectl import Spool, config
-from queuectl.spool.system import clock
+from queuectl import Spool
+from queuectl.spool.system import clock, settings
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from queuectl.work.worker import Worker
@@ -34,7 +34,7 @@ class InProcess:
 
     def __init__(self, spool: Spool, *, slots: int, drain: bool, now: Callable[[], datetime], rescan: float) -> None:
         self.stream = StringIO()
-        context = Context(spool, Report("json", self.stream), config.load(spool.layout), now=now)
+        context = Context(spool, Report("json", self.stream), settings.load(spool.layout), now=now)
         self.worker = Worker(context, slots=slots, drain=drain, flags={"rescan": rescan})
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run)

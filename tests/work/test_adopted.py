@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from queuectl import Spool, config
+from queuectl import Spool
 from queuectl.core.names import RunningName
 from queuectl.core.result import State
-from queuectl.spool.system import clock, logs, processes
+from queuectl.spool.system import clock, logs, processes, settings
 from queuectl.work.adopted import Adopted
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
@@ -24,7 +24,7 @@ from tests.support import CommandLine, names, wait_for, workers
 
 @pytest.fixture
 def adopted(spool: Spool) -> Adopted:
-    context = Context(spool, Report("json", StringIO()), config.load(spool.layout))
+    context = Context(spool, Report("json", StringIO()), settings.load(spool.layout))
     return Adopted(context, "host.1.mine", selectors.DefaultSelector())
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from queuectl import Spool, config
-from queuectl.spool.system import processes
+from queuectl import Spool
+from queuectl.spool.system import processes, settings
 from tests.support import WorkerProcess, wait_for, workers
 from tests.work.test_worker import drain
 
@@ -62,7 +62,7 @@ def test_each_event_has_its_hook(spool: Spool, news: Path) -> None:
 
 def test_hooks_are_found_while_the_worker_runs(spool: Spool, tmp_path: Path) -> None:
     """A hook that appears is called from the next look at the whole spool on; one that is not executable never."""
-    config.store(spool.layout, "rescan", "0.1")
+    settings.store(spool.layout, "rescan", "0.1")
     path = tmp_path / "news"
     with workers(spool.path):
         hook(spool, "dead", f"cat >> {path}")
@@ -81,7 +81,7 @@ def test_hooks_are_found_while_the_worker_runs(spool: Spool, tmp_path: Path) -> 
 
 def test_a_hook_that_hangs_delays_no_job(spool: Spool) -> None:
     """Jobs go on; the hook and all it started are ended when its time is up, which the report tells."""
-    config.store(spool.layout, "hook-timeout", "0.3")
+    settings.store(spool.layout, "hook-timeout", "0.3")
     hook(spool, "done", "sleep 600 & sleep 600")
     worker = WorkerProcess(spool.path)
     for number in range(20):
@@ -161,12 +161,12 @@ def listener(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def test_the_webhook(spool: Spool) -> None:
     """notify-url gets the events of notify-on as JSON, and no others."""
     with listener() as (address, posted):
-        config.store(spool.layout, "notify-url", address)
+        settings.store(spool.layout, "notify-url", address)
         spool.enqueue("exit 7", id="bad", max_retries=0)
         spool.enqueue("true", id="good")
         drain(spool)
         assert [(entry["event"], entry["job"]["id"]) for entry in posted] == [("dead", "bad")]
-        config.store(spool.layout, "notify-on", "done,idle")
+        settings.store(spool.layout, "notify-on", "done,idle")
         spool.enqueue("true", id="better")
         drain(spool)
         assert [entry["event"] for entry in posted][1:] == ["done", "idle"]
@@ -176,7 +176,7 @@ def test_the_webhook(spool: Spool) -> None:
 def test_a_webhook_that_fails_is_told(spool: Spool, status: int | None) -> None:
     """An error, a redirection or nobody there: a warning, and the job is not concerned."""
     with listener(status or 200) as (address, posted):
-        config.store(spool.layout, "notify-url", address if status else "http://127.0.0.1:9/")
+        settings.store(spool.layout, "notify-url", address if status else "http://127.0.0.1:9/")
         spool.enqueue("exit 7", id="bad", max_retries=0)
         worker = drain(spool)
         assert len(posted) == (1 if status else 0)

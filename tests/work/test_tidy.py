@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from queuectl import Spool, config
+from queuectl import Spool
 from queuectl.core.result import State
-from queuectl.spool.system import lease
+from queuectl.spool.system import lease, settings
 from queuectl.work.report import Report
 from queuectl.work.settle import Context
 from queuectl.work.tidy import Tidy
@@ -21,12 +21,12 @@ def test_a_worker_prunes_by_the_settings(spool: Spool) -> None:
     for days in range(3):
         finished(spool, f"done{days}", timedelta(days=days, minutes=1))
         finished(spool, f"dead{days}", timedelta(days=days, minutes=1), State.DEAD)
-    config.store(spool.layout, "keep-done-count", "1")
+    settings.store(spool.layout, "keep-done-count", "1")
     with workers(spool.path, 2) as both:
         wait_for(lambda: ids(spool) == {"done0"}, "the end of old jobs")
         assert len(ids(spool, State.DEAD)) == 3
         wait_for(lambda: any(worker.has("pruned") for worker in both), "the report")
-    config.store(spool.layout, "keep-dead", "1d")
+    settings.store(spool.layout, "keep-dead", "1d")
     with workers(spool.path):
         wait_for(lambda: ids(spool, State.DEAD) == {"dead0"}, "the end of old dead jobs")
 
@@ -35,7 +35,7 @@ def test_one_worker_at_a_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> 
     """While somebody else prunes, a worker leaves the jobs alone."""
     finished(spool, "x", timedelta(days=1))
     monkeypatch.setenv("QUEUECTL_KEEP_DONE", "1h")
-    tidy = Tidy(Context(spool, Report("quiet"), config.load(spool.layout)))
+    tidy = Tidy(Context(spool, Report("quiet"), settings.load(spool.layout)))
     with lease.sole_pruner(spool.layout):
         tidy.tidy()
         wait_for(lambda: tidy.is_idle, "the end of the attempt")
@@ -48,7 +48,7 @@ def test_what_cannot_be_deleted_is_told_once(spool: Spool, monkeypatch: pytest.M
 
     monkeypatch.setenv("QUEUECTL_KEEP_DONE", "1h")
     stream = StringIO()
-    tidy = Tidy(Context(spool, Report("json", stream), config.load(spool.layout)))
+    tidy = Tidy(Context(spool, Report("json", stream), settings.load(spool.layout)))
     (spool.path / "done").rmdir()
     tidy.tidy()
     wait_for(lambda: tidy.is_idle, "the end of the attempt")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from queuectl import Job, Spool, config
+from queuectl import Job, Spool
 from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.spool.moves import claims
-from queuectl.spool.system import clock, processes
+from queuectl.spool.system import clock, processes, settings
 from queuectl.spool.system.layout import Layout
 from queuectl.work import worker
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
@@ -106,7 +106,7 @@ def test_retries_end_in_the_dead_letters(spool: Spool) -> None:
 
 def test_exit_codes_decide_on_retries(spool: Spool) -> None:
     """A code that is not to be retried ends the job at its first attempt, and the report says so."""
-    config.store(spool.layout, "permanent-codes", "qmail")
+    settings.store(spool.layout, "permanent-codes", "qmail")
     spool.enqueue("exit 100", id="permanent", backoff_base=0)
     spool.enqueue("exit 111", id="temporary", max_retries=1, backoff_base=0)
     spool.enqueue("exit 3", id="own", no_retry_on=[3])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from queuectl.core.names import FinishedName, format_time, looks_finished
 from queuectl.core.result import State
@@ -22,26 +23,13 @@ from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs
 from queuectl.spool.system.layout import Layout
 
+if TYPE_CHECKING:
+    from queuectl.core.settings import Rule
+
 STALE = 86400.0
 """Seconds after which a file in tmp/ is one that its writer has left behind."""
 _KEPT_IN_TMP = ("ballast", "config.lock", "prune.lock")
 _LEVELS = (8, 13, 20, None)  # of a name: its day, minute, millisecond, all of it
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What is kept of a state's jobs: those that ended from `since` on, the `count` newest, `size` bytes of them.
-
-    None is no limit. A job goes when it is beyond any of the three.
-    """
-
-    since: datetime | None = None
-    count: int | None = None
-    size: int | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == Rule()
 
 
 @dataclass(frozen=True, slots=True)

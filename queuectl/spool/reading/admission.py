@@ -1,13 +1,19 @@
-"""What speaks against starting jobs."""
+"""Gathers what speaks against starting jobs; `queuectl.core.admission` decides by it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import datetime
 
+from queuectl.core import admission
+from queuectl.core.admission import Queue, Reason, Room, Waiting
+from queuectl.core.job import Job
+from queuectl.core.names import PendingName
+from queuectl.core.result import Result
+from queuectl.errors import SpoolError
+from queuectl.spool.system import lease, logs, pause
 from queuectl.spool.system.layout import Layout, unusable
-
-MIN_FREE_INODES = 64
-"""Free inodes below which no job is started."""
 
 
 def room(layout: Layout) -> tuple[int, int | None]:
@@ -17,3 +23,53 @@ def room(layout: Layout) -> tuple[int, int | None]:
     except OSError as error:
         raise unusable(layout.root, error) from error
     return stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else None
+
+
+def read_room(layout: Layout) -> Room:
+    """The same as a fact, which may be why it cannot be found out."""
+    try:
+        return Room(*room(layout))
+    except SpoolError as error:
+        return Room(0, None, f"{error.what}: {error.why}")
+
+
+def for_slot(layout: Layout, now: Callable[[], datetime], min_free: int) -> Reason | None:
+    """What keeps a free slot of a worker from starting any job; None if nothing does.
+
+    At most one look at the file `paused`, and one at the free space.
+    """
+    paused = pause.read(layout, now)
+    found = Queue(paused) if paused is not None else Queue(None, read_room(layout), min_free)
+    return next(iter(admission.of_queue(found)), None)
+
+
+def read_waiting(layout: Layout, job: Job, name: PendingName, max_retries: int, ahead: int | None) -> Waiting:
+    """What bears on a pending job: its bytes, and what its log tells. `max_retries` is the setting of that name."""
+    own = job.body.max_retries if job.body else None
+    return Waiting(
+        name,
+        max_retries if own is None else own,
+        job.problem,
+        _may_be_running(layout, name),
+        _last_result(layout, name) if name.attempts else None,
+        ahead,
+    )
+
+
+def _may_be_running(layout: Layout, name: PendingName) -> bool:
+    try:
+        return lease.is_running(layout.log(name.id))
+    except OSError:
+        return False
+
+
+def _last_result(layout: Layout, name: PendingName) -> Result | None:
+    """How its last attempt ended, as far as its log tells."""
+    try:
+        fd = os.open(layout.log(name.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return logs.outcome_of(fd, name.attempts)
+    finally:
+        os.close(fd)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from queuectl.core import body
+from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_workers
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FinishedName,
@@ -21,28 +22,18 @@ from queuectl.core.names import (
     format_time,
     is_ignored,
 )
-from queuectl.core.result import Result, State
-from queuectl.core.text import format_count, format_instant, format_seconds, format_size, format_when
-from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError, SpoolError
+from queuectl.core.result import State
+from queuectl.core.text import format_count, format_instant, format_seconds
+from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool.reading import admission, query
-from queuectl.spool.system import files, lease, logs, pause, processes
+from queuectl.spool.reading.workers import list_workers
+from queuectl.spool.system import files, lease, pause, processes
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.settings import Found
 
 _RECENT = 200
 """Finished jobs whose durations make the estimate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One thing that keeps a job from running: a word for programs, a text for people, when it will be over."""
-
-    reason: str
-    text: str
-    until: datetime | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"reason": self.reason, "text": self.text, "until": format_rfc3339(self.until)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +63,8 @@ class Explanation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Workers:
-    """Workers that take jobs: how many, their slots, and the jobs in those; and how many live, but are stopping."""
-
-    number: int
-    slots: int
-    busy: int
-    stopping: int
-
-
-def explain(layout: Layout, id: str, min_free: int, max_retries: int, wrong_settings: str) -> Explanation:
-    """Why that job, or that dropped file, is not running. The two settings are those in force; `wrong_settings` is
-    why no worker could start with what is set, or empty.
+def explain(layout: Layout, id: str, settings: Found) -> Explanation:
+    """Why that job, or that dropped file, is not running.
 
     Raises NotFoundError or AmbiguousIdError.
     """
@@ -94,116 +74,27 @@ def explain(layout: Layout, id: str, min_free: int, max_retries: int, wrong_sett
         name = _find_dropped(layout, id)
         if name is None:
             raise
-        return _explain_dropped(layout, name, wrong_settings)
+        return _explain_dropped(layout, name, settings.problem)
     if isinstance(job.name, PendingName):
-        return _explain_pending(layout, job, job.name, min_free, max_retries, wrong_settings)
-    reasons = _of_running(layout, job, job.name, max_retries) if isinstance(job.name, RunningName) else _of_ended(job)
+        return _explain_pending(layout, job, job.name, settings)
+    reasons = (
+        _of_running(layout, job, job.name, settings.settings.max_retries)
+        if isinstance(job.name, RunningName)
+        else _of_ended(job)
+    )
     return Explanation(job.id, str(job.state), job.path, tuple(reasons))
 
 
-def _explain_pending(
-    layout: Layout, job: Job, name: PendingName, min_free: int, max_retries: int, wrong_settings: str
-) -> Explanation:
-    at = now()
-    workers = _count_workers(layout)
+def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
+    at, settings = now(), found.settings
+    workers = Workers.of(list_workers(layout))
     ahead = None if name.is_held else _count_ahead(layout, name, at)
-    reasons = [*_of_job(layout, job, name, max_retries, at), *_of_queue(layout, workers, min_free, wrong_settings, at)]
-    if ahead:
-        reasons.append(Reason("behind", f"{format_count(ahead, 'job')} before it"))
-    if not reasons:
-        reasons.append(Reason("due", "it is due; a worker takes it at any moment"))
+    queue = Queue(
+        pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem
+    )
+    reasons = of_job(admission.read_waiting(layout, job, name, settings.max_retries, ahead), queue, at)
     starts_at = None if ahead is None else _estimate(layout, name, reasons, ahead, workers, at)
     return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at)
-
-
-def _of_job(layout: Layout, job: Job, name: PendingName, max_retries: int, at: datetime) -> Iterator[Reason]:
-    """What its own name and bytes say."""
-    if job.problem is not None:
-        yield Reason("invalid", f"it is no runnable job and will be refused: {job.problem}")
-    if _waits_for_itself(layout, name):
-        text = "an attempt of it that was cancelled, or whose file was moved, may still be running: it holds its lock"
-        yield Reason("running", text)
-    if name.is_held:
-        yield Reason("held", f"it is held; to let it go: queuectl release {name.id}")
-    elif name.run_at > at and name.attempts:
-        limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
-        last = _last_result(layout, name)
-        text = f"retry {name.attempts} of {limit} {format_when(name.run_at, at)}" + (f", after {last}" if last else "")
-        yield Reason("retry", text, name.run_at)
-    elif name.run_at > at:
-        text = f"scheduled for {format_instant(name.run_at)} ({format_when(name.run_at, at)})"
-        yield Reason("scheduled", text, name.run_at)
-
-
-def _waits_for_itself(layout: Layout, name: PendingName) -> bool:
-    try:
-        return lease.is_running(layout.log(name.id))
-    except OSError:
-        return False
-
-
-def _last_result(layout: Layout, name: PendingName) -> Result | None:
-    """How its last attempt ended, as far as its log tells."""
-    try:
-        fd = os.open(layout.log(name.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return logs.outcome_of(fd, name.attempts)
-    finally:
-        os.close(fd)
-
-
-def _of_queue(layout: Layout, workers: _Workers, min_free: int, wrong_settings: str, at: datetime) -> Iterator[Reason]:
-    """What keeps any job from starting."""
-    paused = pause.read(layout, lambda: at)
-    if paused is not None:
-        until = f", until {format_instant(paused.until)}" if paused.until else ""
-        why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"
-        yield Reason("paused", f"the queue is paused since {format_instant(paused.since)}{until}{why}", paused.until)
-    if not workers.number:
-        yield from _of_no_worker(workers, wrong_settings)
-    elif workers.busy >= workers.slots:
-        yield Reason(
-            "busy", f"all {format_count(workers.slots, 'slot')} of {format_count(workers.number, 'worker')} busy"
-        )
-    try:
-        free, inodes = admission.room(layout)
-    except SpoolError as error:
-        yield Reason("full", f"{error.what}: {error.why}")
-        return
-    if free < min_free or (inodes is not None and inodes < admission.MIN_FREE_INODES):
-        left = "" if inodes is None else f" and {inodes} inodes"
-        yield Reason("full", f"the disk is full: {format_size(free)}{left} free, min-free is {format_size(min_free)}")
-
-
-def _of_no_worker(workers: _Workers, wrong_settings: str) -> Iterator[Reason]:
-    if wrong_settings:  # with which workers that live go on as they were
-        yield Reason("settings", f"no worker can start: {wrong_settings}")
-    why = "all workers are stopping" if workers.stopping else "no worker is alive"
-    yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
-
-
-def _count_workers(layout: Layout) -> _Workers:
-    number = slots = busy = stopping = 0
-    runs: dict[str, int] = {}
-    for text in query.list_names(layout, State.RUNNING):
-        if name := RunningName.parse(text):
-            runs[name.worker] = runs.get(name.worker, 0) + 1
-    for entry in os.listdir(layout.workers):
-        worker = entry.removesuffix(".json")
-        try:
-            is_alive = lease.is_worker_alive(layout, worker)
-        except OSError:
-            is_alive = True
-        info = lease.read_worker(layout, worker)
-        if is_alive and info.get("stopping_at"):
-            stopping += 1
-        elif is_alive:
-            told = info.get("slots")
-            number, slots = number + 1, slots + (told if isinstance(told, int) else 1)
-            busy += runs.get(worker, 0)
-    return _Workers(number, slots, busy, stopping)
 
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
@@ -213,7 +104,7 @@ def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
 
 
 def _estimate(
-    layout: Layout, name: PendingName, reasons: list[Reason], ahead: int, workers: _Workers, at: datetime
+    layout: Layout, name: PendingName, reasons: list[Reason], ahead: int, workers: Workers, at: datetime
 ) -> datetime | None:
     """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took."""
     blockers = [reason for reason in reasons if reason.reason in ("paused", "no-worker", "full", "invalid")]
@@ -248,9 +139,7 @@ def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -
     except OSError:
         return
     if not is_alive:
-        found = processes.find(processes.token_of(name, name.worker))
-        rest = "its processes go on" if found else "so have its processes"
-        yield Reason("orphaned", f"its worker is gone, {rest}; the next worker of its host takes it over")
+        yield of_orphan(is_running=bool(processes.find(processes.token_of(name, name.worker))))
 
 
 def _of_ended(job: Job) -> Iterator[Reason]:
@@ -283,9 +172,9 @@ def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> It
     if is_ignored(name):
         yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is left alone")
         return
-    workers = _count_workers(layout)
+    workers = Workers.of(list_workers(layout))
     if not workers.number:
-        yield from _of_no_worker(workers, wrong_settings)
+        yield from of_workers(workers, wrong_settings)
     try:
         found = body.parse(files.read(path).data)
     except NotJsonError as error:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from queuectl.core.admission import Pause
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.errors import SpoolError
@@ -16,7 +17,6 @@ from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
-from queuectl.spool.system.pause import Pause
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20

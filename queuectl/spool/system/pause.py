@@ -11,8 +11,8 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
+from queuectl.core.admission import Pause
 from queuectl.core.body import parse_instant
 from queuectl.core.names import format_rfc3339
 from queuectl.spool.system import files
@@ -20,18 +20,6 @@ from queuectl.spool.system.layout import Layout, unusable
 
 _LINE = r"(?i)(until|reason)\s*[:=]\s*(.*)"
 _LONGEST = 4096
-
-
-class Pause(NamedTuple):
-    """Since when no job is started, until when (None: until somebody resumes), and why."""
-
-    since: datetime
-    until: datetime | None = None
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The documented shape of `--json`."""
-        return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
 
 
 def read(layout: Layout, now: Callable[[], datetime]) -> Pause | None:

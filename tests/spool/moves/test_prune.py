@@ -14,8 +14,8 @@ from hypothesis.strategies import integers, lists
 from queuectl import QueuectlError, Spool
 from queuectl.core.names import FinishedName
 from queuectl.core.result import SUCCESS, State
+from queuectl.core.settings import Rule
 from queuectl.spool.moves import prune
-from queuectl.spool.moves.prune import Rule
 from queuectl.spool.system import clock, files, lease, logs
 from tests.spool.given import NOW, die, locked_log, run_at_once, run_to_death
 from tests.support import names

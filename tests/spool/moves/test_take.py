@@ -14,6 +14,7 @@ import pytest
 from queuectl import Spool
 from queuectl.core.names import FinishedName, is_valid_id
 from queuectl.core.result import SUCCESS, State
+from queuectl.core.settings import Rule
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import dropbox, prune, submit, take
 from queuectl.spool.moves.take import Finished, UnfitError
@@ -247,7 +248,7 @@ def test_prune_leaves_a_job_whose_taken_file_is_there(box: Layout) -> None:
     os.rename(f"{box.tmp}/kept", box.taken_file(id))
     name = FinishedName(NOW, 10, 1, SUCCESS, 1500, id)
     os.rename(query.find(box, id).path, box.job(State.DONE, name))
-    rule = prune.Rule(count=0)
+    rule = Rule(count=0)
     assert prune.prune(box, State.DONE, rule).jobs == 0
     assert finish(box, id) == []
     assert prune.prune(box, State.DONE, rule).jobs == 1

@@ -115,7 +115,8 @@ def test_a_full_disk(spool: Spool, worker: str) -> None:
     """Too little room keeps every job from starting."""
     assert worker
     put(spool.layout, PendingName(10, NOW, 0, "x"))
-    found = spool.explain("x", min_free=1 << 62)
+    (spool.path / "config.toml").write_text('min-free = "1024T"\n')
+    found = spool.explain("x")
     assert (words(found), found.starts_at) == (["full"], None)
 
 

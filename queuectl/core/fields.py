@@ -7,8 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from queuectl.config import parse_exit_codes, parse_size
 from queuectl.core.body import FIELDS
+from queuectl.core.typed import parse_exit_codes, parse_size
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
 

@@ -1,11 +1,14 @@
-"""Settings: flags, then the environment, then config.toml, then defaults, folded into one `Settings`."""
+"""The settings of a spool: their values, their names, and how each is read from text.
+
+A setting is a field of `Settings`, with its default, and a row of `KEYS`. Where they lie and what sets them is in
+queuectl/spool/system/settings.py.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -14,12 +17,25 @@ from queuectl.core.body import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
+from queuectl.core.typed import parse_exit_codes, parse_size
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
-from queuectl.spool.moves.prune import Rule
-from queuectl.spool.system import files, trust
-from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.lease import locked_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is kept of a state's jobs: those that ended from `since` on, the `count` newest, `size` bytes of them.
+
+    None is no limit. A job goes when it is beyond any of the three.
+    """
+
+    since: datetime | None = None
+    count: int | None = None
+    size: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self == Rule()
 
 
 class Settings(NamedTuple):
@@ -78,14 +94,10 @@ class Settings(NamedTuple):
 
 
 class Key(NamedTuple):
-    """One setting as the command line names it: what it means, and how its text becomes a value.
-
-    `check` raises ConfigError for what can be read, but is not to be set as things are.
-    """
+    """One setting as the command line names it: what it means, and how its text becomes a value."""
 
     help: str
     parse: Callable[[str], Any]
-    check: Callable[[str], None] | None = None
 
     @staticmethod
     def field(name: str) -> str:
@@ -113,18 +125,6 @@ def _share(text: str) -> float:
     if value > 1:
         raise ConfigError(f"not a number from 0 to 1: {text!r}")
     return value
-
-
-def parse_exit_codes(text: str) -> tuple[int, ...]:
-    """The codes of `75`, `1,2` or `64-78,111`; raises ConfigError."""
-    codes: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part, re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 0 < first <= last < 256:
-            raise ConfigError(f"not exit codes from 1 to 255: {text!r}", hint="try 75 or 1,64-78")
-        codes.update(range(first, last + 1))
-    return tuple(sorted(codes))
 
 
 def _optional_codes(text: str) -> tuple[int, ...] | None:
@@ -183,14 +183,6 @@ def _optional_size(text: str) -> int | None:
     return None if text.lower() in ("none", "off", "") else parse_size(text)
 
 
-def parse_size(text: str) -> int:
-    """Bytes of `1048576`, `64M`, `2 GiB`; raises ConfigError."""
-    match = re.fullmatch(r"(\d{1,18})\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if match is None:
-        raise ConfigError(f"not a size: {text!r}", hint="try 1048576, 64M or 2G")
-    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match[2]]
-
-
 def _url(text: str) -> str | None:
     if text.lower() in ("none", "off", ""):
         return None
@@ -213,13 +205,6 @@ HOOK_EVENTS = ("done", "retry", "dead", "idle")
 def _users(text: str) -> str | None:
     """Names and numbers in one spelling; a user who is gone since it was set is no mistake of config.toml."""
     return None if text.lower() in ("none", "") else " ".join(text.replace(",", " ").split())
-
-
-def _require_users(text: str) -> None:
-    try:
-        trust.require_users(text if text.lower() != "none" else "")
-    except UsageError as error:
-        raise ConfigError(error.what, error.why, error.hint) from None
 
 
 KEYS = {
@@ -246,7 +231,7 @@ KEYS = {
     "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
-    "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users, _require_users),
+    "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
     "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
     "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
@@ -261,143 +246,18 @@ def as_text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-class Found(NamedTuple):
-    """What is set, and what is wrong with it.
-
-    `values`: every key with its value and where that comes from: `default`, `config.toml` or a variable. `wrong`:
-    why a value, or all of config.toml, cannot be; the default stands in for it. `unknown`: keys of config.toml that
-    this version does not know, and what may be meant by them; they stop nothing.
-    """
-
-    values: dict[str, tuple[Any, str]]
-    wrong: tuple[ConfigError, ...]
-    unknown: tuple[ConfigError, ...]
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(**{Key.field(name): value for name, (value, _) in self.values.items()})
-
-
-def load(layout: Layout, flags: Mapping[str, Any] | None = None) -> Settings:
-    """The settings in force; `flags` are fields that were given on the command line.
-
-    Raises ConfigError for a value that cannot be, naming where it stands.
-    """
-    return checked(examine(layout)).settings._replace(
-        **{key: value for key, value in (flags or {}).items() if value is not None}
-    )
-
-
-def explain(layout: Layout) -> dict[str, tuple[Any, str]]:
-    """Every key with its value and where that comes from. Raises ConfigError as `load` does."""
-    return checked(examine(layout)).values
-
-
-def checked(found: Found) -> Found:
-    """The same, if nothing is wrong with it; raises the first ConfigError."""
-    if found.wrong:
-        raise found.wrong[0]
-    return found
-
-
-def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found:
-    """All that is set, however much of it is wrong. `variables` are those of the environment, if not given."""
-    variables = os.environ if variables is None else variables
-    wrong: list[ConfigError] = []
-    stored: dict[str, Any] = {}
-    try:
-        stored = read_file(layout)
-    except ConfigError as error:
-        wrong.append(error)
-    values: dict[str, tuple[Any, str]] = {}
-    for name in KEYS:
-        values[name] = Settings._field_defaults[Key.field(name)], "default"
-        variable = "QUEUECTL_" + Key.field(name).upper()
-        try:
-            if variable in variables:
-                values[name] = _parse(name, variables[variable], variable), variable
-            elif name in stored:
-                values[name] = _parse(name, as_text(stored[name]), layout.config), "config.toml"
-        except ConfigError as error:
-            wrong.append(error)
-    return Found(values, tuple(wrong), tuple(_unknown(name) for name in stored if name not in KEYS))
-
-
-def _unknown(name: str) -> ConfigError:
-    close = _nearest(name)
-    hint = f"did you mean {close}?" if close else "remove it, unless a newer version knows it"
-    return ConfigError(f"config.toml: unknown setting {name!r} is ignored", hint=hint)
-
-
-def _nearest(name: str) -> str | None:
+def nearest(name: str) -> str | None:
     """The key that may be meant by a name that is none."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name[:40].lower().replace("_", "-"), KEYS, n=1)), None)
 
 
-def _parse(name: str, text: str, where: str) -> Any:
-    try:
-        return key_of(name).parse(text)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error.what}", f"in {where}", error.hint) from None
-
-
 def key_of(name: str) -> Key:
     """The key of that name; raises ConfigError with the nearest one."""
     known = KEYS.get(name.replace("_", "-"))
     if known is None:
-        close = _nearest(name)
+        close = nearest(name)
         hint = f"did you mean {close}?" if close else f"keys: {' '.join(KEYS)}"
         raise ConfigError(f"no setting {name!r}", hint=hint)
     return known
-
-
-def read_file(layout: Layout) -> dict[str, Any]:
-    """What config.toml sets; keys that this version does not know, which may be those of a newer one, are no error."""
-    try:
-        text = files.read(layout.config).data.decode()
-        if all(line.startswith("#") or not line for line in text.split("\n")):
-            return {}
-        import tomllib
-
-        return tomllib.loads(text)
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise ConfigError(
-            "config.toml cannot be read", f"{layout.config}: {error}", "mend or remove that line"
-        ) from None
-    except OSError as error:
-        raise ConfigError("config.toml cannot be read", f"{layout.config}: {error.strerror}") from None
-
-
-def store(layout: Layout, name: str, text: str | None) -> Any:
-    """Set a key (or unset it, with None) in config.toml, leaving every other line as it is; the new value."""
-    name = name.replace("_", "-")
-    key = key_of(name)
-    value = key.parse(text) if text is not None else None
-    if text is not None and key.check is not None:
-        key.check(text)
-    with locked_settings(layout):
-        read_file(layout)
-        try:
-            old = files.read(layout.config).data.decode()
-        except FileNotFoundError:
-            old = ""
-        kept = [line for line in old.splitlines() if not re.match(rf'\s*"?{re.escape(name)}"?\s*=', line)]
-        if text is not None:
-            kept.insert(_end_of_top_level(kept), f"{name} = {_to_toml(value)}")
-        files.replace(layout.config, ("\n".join(kept) + "\n").encode())
-    return value
-
-
-def _end_of_top_level(lines: list[str]) -> int:
-    """Where a key of the top level can stand: before the first [table]."""
-    return next((index for index, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
-
-
-def _to_toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_to_toml, value))}]"
-    return repr(value) if isinstance(value, int | float) else json.dumps(as_text(value))  # a JSON string is one of TOML

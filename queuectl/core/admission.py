@@ -1,0 +1,171 @@
+"""Why a job does not start: facts in, reasons out. The worker, `explain` and the dashboard all ask here.
+
+Who asks gathers the facts; a fact that was not gathered (None) gives no reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from queuectl.core.names import PendingName, format_rfc3339
+from queuectl.core.result import Result
+from queuectl.core.text import format_count, format_instant, format_size, format_when
+
+MIN_FREE_INODES = 64
+"""Free inodes below which no job is started."""
+
+
+class Pause(NamedTuple):
+    """Since when no job is started, until when (None: until somebody resumes), and why."""
+
+    since: datetime
+    until: datetime | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented shape of `--json`."""
+        return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
+
+
+class Room(NamedTuple):
+    """Free bytes and inodes for this user; None inodes where the file system does not count them.
+
+    `problem` is why neither could be found out, or empty.
+    """
+
+    free: int
+    inodes: int | None
+    problem: str = ""
+
+
+class Workers(NamedTuple):
+    """Workers that take jobs: how many, their slots, and the jobs in those; and how many live, but are stopping."""
+
+    number: int
+    slots: int
+    busy: int
+    stopping: int
+
+    @classmethod
+    def of(cls, workers: Iterable[Mapping[str, Any]]) -> Workers:
+        """Of workers as `Spool.workers` describes them."""
+        number = slots = busy = stopping = 0
+        for worker in workers:
+            if worker["state"] == "stopping":
+                stopping += 1
+            elif worker["alive"]:
+                said = worker.get("slots")
+                number, slots = number + 1, slots + (said if isinstance(said, int) else 1)
+                busy += len(worker["runs"])
+        return cls(number, slots, busy, stopping)
+
+
+class Queue(NamedTuple):
+    """What bears on every job: `min_free` is the setting, `wrong_settings` why no worker could start with what is
+    set, or empty; workers that live keep the settings that they had."""
+
+    paused: Pause | None = None
+    room: Room | None = None
+    min_free: int = 0
+    workers: Workers | None = None
+    wrong_settings: str = ""
+
+
+class Waiting(NamedTuple):
+    """What bears on one pending job.
+
+    `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
+    its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it.
+    """
+
+    name: PendingName
+    max_retries: int
+    problem: str | None = None
+    is_running: bool = False
+    last: Result | None = None
+    ahead: int | None = None
+
+
+class Reason(NamedTuple):
+    """One thing that keeps a job from running: a word for programs, a text for people, when it will be over."""
+
+    reason: str
+    text: str
+    until: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"reason": self.reason, "text": self.text, "until": format_rfc3339(self.until)}
+
+
+def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
+    """Every reason why a pending job has not started, in the order in which they matter; never empty."""
+    reasons = [*_of_its_own(job, now), *of_queue(queue)]
+    if job.ahead:
+        reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
+    return reasons or [Reason("due", "it is due; a worker takes it at any moment")]
+
+
+def _of_its_own(job: Waiting, now: datetime) -> Iterator[Reason]:
+    """What its name, its bytes and its log say."""
+    name = job.name
+    if job.problem is not None:
+        yield Reason("invalid", f"it is no runnable job and will be refused: {job.problem}")
+    if job.is_running:
+        text = "an attempt of it that was cancelled, or whose file was moved, may still be running: it holds its lock"
+        yield Reason("running", text)
+    if name.is_held:
+        yield Reason("held", f"it is held; to let it go: queuectl release {name.id}")
+    elif name.run_at > now and name.attempts:
+        after = f", after {job.last}" if job.last else ""
+        text = f"retry {name.attempts} of {job.max_retries} {format_when(name.run_at, now)}{after}"
+        yield Reason("retry", text, name.run_at)
+    elif name.run_at > now:
+        text = f"scheduled for {format_instant(name.run_at)} ({format_when(name.run_at, now)})"
+        yield Reason("scheduled", text, name.run_at)
+
+
+def of_queue(queue: Queue) -> Iterator[Reason]:
+    """What keeps any job from starting."""
+    paused = queue.paused
+    if paused is not None:
+        until = f", until {format_instant(paused.until)}" if paused.until else ""
+        why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"
+        yield Reason("paused", f"the queue is paused since {format_instant(paused.since)}{until}{why}", paused.until)
+    if queue.room is not None:
+        yield from _of_room(queue.room, queue.min_free)
+    if queue.workers is not None:
+        yield from of_workers(queue.workers, queue.wrong_settings)
+
+
+def _of_room(room: Room, min_free: int) -> Iterator[Reason]:
+    """Whether how a job ends could be recorded."""
+    if room.problem:
+        yield Reason("full", room.problem)
+    elif room.free < min_free or (room.inodes is not None and room.inodes < MIN_FREE_INODES):
+        inodes = "" if room.inodes is None else f" and {room.inodes} inodes"
+        text = f"the disk is full: {format_size(room.free)}{inodes} free, min-free is {format_size(min_free)}"
+        yield Reason("full", text)
+
+
+def of_workers(workers: Workers, wrong_settings: str) -> Iterator[Reason]:
+    """Whether there is a worker that would take a job, and has a free slot."""
+    if workers.number and workers.busy >= workers.slots:
+        slots, number = format_count(workers.slots, "slot"), format_count(workers.number, "worker")
+        yield Reason("busy", f"all {slots} of {number} are busy")
+    if workers.number:
+        return
+    if wrong_settings:
+        yield Reason("settings", f"no worker can start: {wrong_settings}")
+    why = "all workers are stopping" if workers.stopping else "no worker is alive"
+    yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
+
+
+def of_orphan(*, is_running: bool | None) -> Reason:
+    """Why a running job makes no progress that anybody records: its worker is gone.
+
+    `is_running` says whether processes of it were found; None if nobody looked.
+    """
+    rest = {None: "", True: ", its processes go on", False: ", so have its processes"}[is_running]
+    return Reason("orphaned", f"its worker is gone{rest}; the next worker of its host takes it over")

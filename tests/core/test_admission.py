@@ -1,0 +1,89 @@
+"""Why a job does not start: the one list of reasons."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from queuectl.core.admission import MIN_FREE_INODES, Pause, Queue, Reason, Room, Waiting, Workers, of_job, of_queue
+from queuectl.core.names import HELD_AT, PendingName
+from queuectl.core.result import Result
+from tests.spool.given import NOW
+
+IDLE = Workers(1, 2, 0, 0)
+LATER = NOW + timedelta(hours=1)
+ROOM = Room(1 << 30, 1000)
+
+
+def due(**facts: Any) -> Waiting:
+    return Waiting(PendingName(10, NOW, 0, "x"), 3)._replace(**facts)
+
+
+def words(job: Waiting, queue: Queue) -> list[str]:
+    return [reason.reason for reason in of_job(job, queue, NOW)]
+
+
+@pytest.mark.parametrize(
+    ("queue", "expected"),
+    [
+        (Queue(None, ROOM, 0, IDLE), ["due"]),
+        (Queue(Pause(NOW), ROOM, 0, IDLE), ["paused"]),
+        (Queue(None, ROOM, ROOM.free, IDLE), ["due"]),
+        (Queue(None, ROOM, ROOM.free + 1, IDLE), ["full"]),
+        (Queue(None, Room(1 << 30, MIN_FREE_INODES - 1), 0, IDLE), ["full"]),
+        (Queue(None, Room(1 << 30, None), 0, IDLE), ["due"]),
+        (Queue(None, Room(0, None, "no such spool"), 0, IDLE), ["full"]),
+        (Queue(None, ROOM, 0, Workers(1, 2, 2, 0)), ["busy"]),
+        (Queue(None, ROOM, 0, Workers(0, 0, 0, 1)), ["no-worker"]),
+        (Queue(None, ROOM, 0, Workers(0, 0, 0, 0), "grace: not a number"), ["settings", "no-worker"]),
+        (Queue(None, ROOM, 0, IDLE, "grace: not a number"), ["due"]),
+        (Queue(Pause(NOW), ROOM, 1 << 40, Workers(0, 0, 0, 0)), ["paused", "full", "no-worker"]),
+        (Queue(), ["due"]),
+    ],
+)
+def test_queue_reasons(queue: Queue, expected: list[str]) -> None:
+    """What keeps all jobs from starting comes in the order in which it matters; what nobody looked at is no reason."""
+    assert words(due(), queue) == expected
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (due(), ["due"]),
+        (due(ahead=0), ["due"]),
+        (due(ahead=2), ["behind"]),
+        (due(problem="torn"), ["invalid"]),
+        (due(is_running=True), ["running"]),
+        (due(name=PendingName(10, HELD_AT, 1, "x")), ["held"]),
+        (due(name=PendingName(10, LATER, 0, "x")), ["scheduled"]),
+        (due(name=PendingName(10, LATER, 1, "x")), ["retry"]),
+        (due(name=PendingName(10, NOW, 1, "x")), ["due"]),
+        (due(problem="torn", is_running=True, name=PendingName(10, LATER, 0, "x"), ahead=1),
+         ["invalid", "running", "scheduled", "behind"]),
+    ],
+)  # fmt: skip
+def test_job_reasons(job: Waiting, expected: list[str]) -> None:
+    """What keeps one job from starting comes first, then those before it; with nothing in its way it is due."""
+    assert words(job, Queue(None, ROOM, 0, IDLE)) == expected
+
+
+def test_reasons_that_end_by_themselves() -> None:
+    """A pause and a retry say when they are over, and a retry how the last attempt ended."""
+    (paused,) = of_queue(Queue(Pause(NOW, LATER, "lunch")))
+    assert (paused.until, paused.text.endswith(": lunch")) == (LATER, True)
+    again = due(name=PendingName(10, LATER, 2, "x"), max_retries=5, last=Result.exit(7))
+    (retry,) = of_job(again, Queue(), NOW)
+    assert retry == Reason("retry", "retry 2 of 5 in 1 h 00 m, after exit7", LATER)
+
+
+def test_workers_of_counts_those_that_take_jobs() -> None:
+    """Dead workers do not count, stopping ones only as such; one that names no number of slots has one."""
+    described = [
+        {"state": "working", "alive": True, "slots": 3, "runs": ["a", "b"]},
+        {"state": "idle", "alive": True, "runs": []},
+        {"state": "stopping", "alive": True, "slots": 9, "runs": ["c"]},
+        {"state": "gone", "alive": False, "slots": 9, "runs": ["d"]},
+    ]
+    assert Workers.of(described) == Workers(2, 4, 2, 1)
