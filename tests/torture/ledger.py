@@ -14,6 +14,7 @@ opened with O_APPEND, by an agent or by a job, so the order of two lines is the 
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -86,6 +87,7 @@ class Start:
     line: int
     values: list[int]
     code: int | None = None
+    ended: float = math.inf  # the line of that
 
     @property
     def started_at(self) -> str:
@@ -147,7 +149,8 @@ def read(path: Path) -> Story:
                 by_token[start.token, start.attempt] = start
                 story.starts[start.id].append(start)
             elif words[0] == "E":
-                by_token[words[3], int(words[2])].code = int(words[4])
+                ended = by_token[words[3], int(words[2])]
+                ended.code, ended.ended = int(words[4]), index
             elif words[0] == "O":
                 story.overlaps.append(words[1])
             elif words[0] != "#":
@@ -283,9 +286,10 @@ def _check_result(id: str, entry: checker.Entry, story: Story, ends: dict[str, l
     if own == "exit0" and entry.result not in ("exit0", "cancelled"):
         yield f"is {entry.result} though its last attempt wrote exit=0"
     is_restarted = any(act.may_restart(last) for act in story.acts[id])
-    is_clear = all(act.outcome != "?" for act in story.acts[id] if act.kind == "cancel")
+    cancels = [act for act in story.acts[id] if act.kind == "cancel"]
+    is_clear = all(act.outcome != "?" and not (act.begin < last.ended and act.end > last.line) for act in cancels)
     if own == "exit0" and entry.result == "cancelled" and is_clear and not is_restarted:
-        yield "is cancelled though its last attempt wrote exit=0"
+        yield "is cancelled though its last attempt had written exit=0 before"
     for outcomes in ends.values():
         if len(outcomes) > 1 and outcomes[0] == "exit0":
             yield f"one attempt has ended as {outcomes}"
