@@ -27,8 +27,9 @@ from queuectl.spool.system import files, lease, logs, processes
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import rescue
 from queuectl.spool.upkeep.rescue import Fate, Verdict
+from queuectl.work.context import Context
 from queuectl.work.log_limit import LogCap, Step
-from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
+from queuectl.work.settle import finish, reason_of, release, tell_passed
 
 
 @dataclass(slots=True, eq=False)

@@ -25,10 +25,11 @@ from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError
 from queuectl.spool.moves.ending import end_disowned
 from queuectl.spool.reading import admission
 from queuectl.spool.system import files, logs, pause
+from queuectl.work.context import Context
 from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
 from queuectl.work.log_limit import LogCap, Step
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import Context, finish, reason_of, release, tell_passed, tell_refused
+from queuectl.work.settle import finish, reason_of, release, tell_passed, tell_refused
 
 _LOOK_AGAIN = 0.02  # seconds for which a look at the pause and the free space holds good
 _MOST_SKIPPED = 100  # names at a time, while the other threads wait

@@ -27,11 +27,11 @@ from queuectl.spool.system.listing import decode
 from queuectl.spool.system.trigger import Trigger
 from queuectl.spool.upkeep import rescue
 from queuectl.work.adopted import Adopted
+from queuectl.work.context import Context
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.drops import Drops
 from queuectl.work.notify import Notifier
 from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
-from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
 from queuectl.work.tidy import Tidy
 

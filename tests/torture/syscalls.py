@@ -47,9 +47,9 @@ from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool.moves import adopt, claims, dropbox, take
 from queuectl.spool.system import clock, lease, logs
 from queuectl.work.adopted import Adopted
+from queuectl.work.context import Context
 from queuectl.work.executor import Executor
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
 from queuectl.work.worker import Worker
 from tests.spool.given import parsed

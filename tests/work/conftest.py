@@ -14,8 +14,8 @@ import pytest
 
 from queuectl import Spool, config
 from queuectl.spool.system import clock
+from queuectl.work.context import Context
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from queuectl.work.worker import Worker
 
 

@@ -16,8 +16,8 @@ from queuectl.core.names import RunningName
 from queuectl.core.result import State
 from queuectl.spool.system import clock, logs, processes
 from queuectl.work.adopted import Adopted
+from queuectl.work.context import Context
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from tests.spool.given import put, running_name
 from tests.support import CommandLine, names, wait_for, workers
 
