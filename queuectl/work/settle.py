@@ -11,13 +11,12 @@ from queuectl.core import lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import LOST, SUCCESS, Result
-from queuectl.core.text import format_count, format_seconds, format_size
+from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
 from queuectl.work.context import Context
-from queuectl.work.log_limit import LogCap, Step
 
 _Target = TypeVar("_Target")
 _TRY_AGAIN = 1.0
@@ -66,17 +65,6 @@ def tell_refused(context: Context, id: str) -> None:
     found = query.locate(context.spool.layout, id) if context.hooks.is_told("dead") else None
     if found is not None and (name := query.parse_name(*found)) is not None:
         context.hooks.tell("dead", found[0], name, result="invalid")
-
-
-def reason_of(cap: LogCap) -> str:
-    """Why an attempt was ended for its output, as its end line says."""
-    return f"its output passed max-log, {format_size(cap.limit)}"
-
-
-def tell_passed(context: Context, id: str, cap: LogCap, step: Step) -> None:
-    """Say that the output of a job has passed its limit, and what is done about it."""
-    what = "the job is ended" if step is Step.MUST_END else "its middle is dropped"
-    context.report.event("warning", id, f"{reason_of(cap)}; {what}")
 
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:

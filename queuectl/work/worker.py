@@ -12,7 +12,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 from queuectl import __version__, config
@@ -27,6 +26,7 @@ from queuectl.spool.system.listing import decode
 from queuectl.spool.system.trigger import Trigger
 from queuectl.spool.upkeep import rescue
 from queuectl.work.adopted import Adopted
+from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.drops import Drops
@@ -34,6 +34,7 @@ from queuectl.work.notify import Notifier
 from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
 from queuectl.work.slots import Slots
 from queuectl.work.tidy import Tidy
+from queuectl.work.waker import Waker
 
 _LISTING_SHARE = 20  # of the time, listings take a twentieth at most
 _BLIND_RESCAN = 1.0  # seconds between listings when no event will come
@@ -79,14 +80,15 @@ class Worker:
         self._flags = flags or {}
         self._settings_seen: object = None
         self._rung: deque[str | None] = deque()
-        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waker = Waker()
+        self._attempts = Attempts(context, self._waker.wake_before)
         self._listed_at = float("-inf")
         self._listing_took = 0.0
         self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that tells of changes
         self._unlisted = 0
         self._look_again_at: float | None = None
         self._drops = Drops(context)
-        self._dropbox = Dropbox(context, self._ring, self._wake)
+        self._dropbox = Dropbox(context, self._ring, self._waker.wake)
         self._tidy = Tidy(context)
 
     # --- life
@@ -115,18 +117,11 @@ class Worker:
         claims.keep_ballast(self.layout)
         self._say("worker", f"{self.name} runs {format_count(self.slots, 'job')} at a time from {self.layout.root}")
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_r, selectors.EVENT_READ)
+            selector.register(self._waker, selectors.EVENT_READ)
             if self._leash is not None:
                 selector.register(self._leash, selectors.EVENT_READ)
-            self._adopted = Adopted(self.context, self.name, selector)
-            self._slots = Slots(
-                self.context,
-                self.name,
-                self.slots,
-                others=self._adopted,
-                wake=self._wake,
-                look_soon=self._look_soon,
-            )
+            self._adopted = Adopted(self.context, self.name, self._attempts, selector)
+            self._slots = Slots(self.context, self.name, self.slots, self._attempts, self._waker)
             self._slots.start()
             try:
                 self._look()
@@ -139,7 +134,7 @@ class Worker:
                 self._trigger.close()
                 self._dropbox.close()
                 self._slots.stop()
-        left = self._slots.busy + len(self._adopted) if self._is_detaching else 0
+        left = self._slots.busy + self._attempts.without_slot if self._is_detaching else 0
         if not left:
             self._slots.join()
         goes_on = f"; {format_count(left, 'job')} left to the next worker" if left else ""
@@ -151,7 +146,7 @@ class Worker:
     def stop(self, *, now: bool = False) -> None:
         """Stop claiming and let running jobs finish; the second time, or with `now`, end and release them."""
         self.context.stopping = 2 if now or self.context.stopping else 1
-        self._wake()
+        self._waker.wake()
 
     def detach(self) -> None:
         """Stop as soon as nothing is being claimed or settled; running jobs go on, and the next worker adopts them.
@@ -160,7 +155,7 @@ class Worker:
         """
         self._is_detaching = True
         self.context.stopping = self.context.stopping or 1
-        self._wake()
+        self._waker.wake()
 
     def install_signal_handlers(self) -> None:
         """SIGTERM, SIGINT and SIGHUP stop the worker; a second one, or SIGQUIT, at once; SIGUSR1 detaches it."""
@@ -180,36 +175,31 @@ class Worker:
     def _ring(self, path: str | None) -> None:
         """Called by the trigger's thread."""
         self._rung.append(path)
-        self._wake()
-
-    def _wake(self) -> None:
-        with suppress(OSError):  # a full pipe wakes as well
-            os.write(self._wake_w, b"!")
+        self._waker.wake()
 
     def _wait(self, selector: selectors.BaseSelector) -> None:
         """Sleep until a bell, a signal, the end of an adopted job, or the next time that matters."""
         for key, _ in selector.select(self._pause()):
-            if key.fd == self._wake_r:
-                with suppress(BlockingIOError):
-                    os.read(self._wake_r, 65536)
+            if key.fileobj is self._waker:
+                self._waker.clear()
             elif key.fd == self._leash:
                 selector.unregister(self._leash)
                 if not self.context.stopping:  # else that would be the second time
                     self.stop()
-            elif self._adopted.end(key.fd):
-                self._slots.active_at, self._slots.has_worked = time.monotonic(), True
+            elif self._adopted.end(key.data):
+                self._attempts.note_end()
             else:
                 self._look_soon()
 
     def _pause(self) -> float:
         """Seconds until the next time that matters."""
         now = time.monotonic()
-        self._slots.sleeps_until = now  # whatever begins meanwhile wakes this thread
-        times = [self._next_listing(), *self._adopted.deadlines()]
+        self._waker.sleeps_until = now  # whatever begins meanwhile wakes this thread
+        times = [self._next_listing(), self._attempts.next_look, self._waker.wake_at]
         others = (self._look_again_at, self._drops.next_look(), self._idle_until(), self._notifier.next_beat)
         times += [at for at in others if at is not None]
         if not self.context.stopping:
-            if self._slots.must_list:
+            if self._waker.must_list:
                 return 0
             pause = self.context.spool.paused()
             if pause is not None and pause.until is not None:
@@ -217,7 +207,7 @@ class Worker:
             run_at = self._slots.next_run_at
             if run_at is not None:
                 times.append(now + (parse_time(run_at) - self.context.now()).total_seconds())
-        self._slots.sleeps_until = until = min(times + self._slots.deadlines())
+        self._waker.sleeps_until = until = min(times)
         return max(0.0, until - now)
 
     def _next_listing(self) -> float:
@@ -231,23 +221,23 @@ class Worker:
 
     def _idle_until(self) -> float | None:
         """When it will have been idle for long enough to exit; None if it has something to do, or stays anyway."""
-        if self._idle_exit is None or self._slots.busy or len(self._adopted):
+        if self._idle_exit is None or self._slots.busy or self._attempts.without_slot:
             return None
-        if self._slots.must_list or (self._slots.has_ready and not self.context.spool.is_paused()):
+        if self._waker.must_list or (self._slots.has_ready and not self.context.spool.is_paused()):
             return None
-        return self._slots.active_at + self._idle_exit
+        return self._attempts.active_at + self._idle_exit
 
     def _is_finished(self) -> bool:
         if self._is_detaching:
-            return self._slots.in_between == 0 and not self._adopted.is_ending
-        if self._slots.busy or len(self._adopted):
+            return self._slots.in_between == 0
+        if self._slots.busy or self._attempts.without_slot:
             return False
         if self.context.stopping:
             return True
         idle_until = self._idle_until()
         if idle_until is not None and time.monotonic() >= idle_until:
             return True
-        if not self._drain or self._slots.has_ready or self._slots.must_list or not self._dropbox.is_first_look_over:
+        if not self._drain or self._slots.has_ready or self._waker.must_list or not self._dropbox.is_first_look_over:
             return False
         return self._is_spool_empty()
 
@@ -262,20 +252,18 @@ class Worker:
 
     def _look(self) -> None:
         """Everything the main thread does each time it wakes."""
+        self._waker.begin()
         now = time.monotonic()
         self._notifier.beat()
         if self.context.stopping:
             self._lease.say_stopping(self.context.now())
         if self.context.stopping == 1 and not self._is_detaching:
-            running = self._slots.busy + len(self._adopted)
+            running = self._slots.busy + self._attempts.without_slot
             text = f"{format_count(running, 'running job')} may finish; stop again to put back" if running else ""
             self.context.report.once("stopping", "stopping", text)
-        self._slots.end_executions()
-        self._adopted.expire()
-        if self.context.stopping == 2:
-            self._adopted.end_all("release")
+        self._attempts.enforce()
         self._hear()
-        if self._slots.must_list or now >= self._next_listing():
+        if self._waker.must_list or now >= self._next_listing():
             self._list_everything()
         elif self._look_again_at is not None and now >= self._look_again_at:
             self._look_again_at = None
@@ -286,10 +274,10 @@ class Worker:
 
     def _note_idleness(self) -> None:
         """Tell once when it has run jobs and has none any more."""
-        if self._slots.busy or len(self._adopted) or self._slots.has_ready or self._slots.must_list:
+        if self._slots.busy or self._attempts.without_slot or self._slots.has_ready or self._waker.must_list:
             return
-        if self._slots.has_worked:
-            self._slots.has_worked = False
+        if self._attempts.has_worked:
+            self._attempts.has_worked = False
             self.context.hooks.tell("idle")
 
     def _hear(self) -> None:
@@ -297,13 +285,13 @@ class Worker:
         drops: list[str] = []
         offers: list[str] = []
         must_end = False
-        while self._slots.suspects:
-            drops.append(self._slots.suspects.popleft())
+        while self._waker.suspects:
+            drops.append(self._waker.suspects.popleft())
         while self._rung:
             path = self._rung.popleft()
             directory, _, name = (path or "").rpartition("/")
             if path is None:
-                self._slots.must_list = True
+                self._waker.must_list = True
             elif path == self.layout.config:
                 self._reload_settings()
             elif path == self.layout.bell:
@@ -317,7 +305,7 @@ class Worker:
         self._slots.offer(offers)
         self._adopt_drops(drops)
         if must_end:
-            self._end_disowned()
+            self._attempts.end_disowned()
 
     def _adopt_drops(self, names: list[str]) -> None:
         """Adopt in batches, so that of files that lie there together the most urgent starts first."""
@@ -337,10 +325,10 @@ class Worker:
         self._check_trigger()
         drops: list[str] = []
         try:
-            if self._slots.must_list or self._may_have_changed():
+            if self._waker.must_list or self._may_have_changed():
                 drops = self._list_pending()
             self._rescue()
-            self._end_disowned()
+            self._attempts.end_disowned()
             self._tidy.tidy()
             self._dropbox.look()
         except FileNotFoundError as error:
@@ -348,11 +336,6 @@ class Worker:
         self._listed_at = time.monotonic()
         self._listing_took = self._listed_at - begun
         self._adopt_drops(drops)
-
-    def _end_disowned(self) -> None:
-        """End the jobs whose files somebody has taken out of running/: that has settled them."""
-        self._slots.end_disowned()
-        self._adopted.end_disowned()
 
     def _may_have_changed(self) -> bool:
         """Whether a name may have come to pending/ or gone since it was listed, as its own mtime tells.
@@ -367,7 +350,7 @@ class Worker:
         changed_at = os.stat(self.layout.pending).st_mtime_ns
         is_past = abs(time.time_ns() - changed_at) > _COARSE  # else a change to come might bear the same time
         self._changed_at, self._unlisted = changed_at if is_past else None, 0
-        self._slots.must_list = False
+        self._waker.must_list = False
         foreign: list[str] = []
         fresh = Schedule(FIRST_WINDOW if self._listed_at < 0 else WINDOW)
         foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()))
@@ -424,7 +407,7 @@ class Worker:
         if problem is not None:
             text = f"no file events ({problem}): looking every {_BLIND_RESCAN:g} s instead"
             self.context.report.once("trigger", "warning", text)
-        self._slots.must_list = True
+        self._waker.must_list = True
 
     def _rescue(self) -> None:
         """Take care of the running jobs whose workers are gone."""
@@ -437,8 +420,7 @@ class Worker:
 
     def _find_forgotten(self) -> list[RunningName]:
         """Jobs under this worker's own name that it does not run: a claim or its undoing broke off half way."""
-        mine = [name for name in rescue.find_held(self.layout, self.name) if name not in self._adopted]
-        return self._slots.find_forgotten(mine)
+        return self._slots.find_forgotten(rescue.find_held(self.layout, self.name))
 
     def _look_soon(self) -> None:
         at = time.monotonic() + _SOON
