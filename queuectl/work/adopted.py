@@ -132,6 +132,14 @@ class Adopted:
         self._attempts = attempts
         self._selector = selector
 
+    def rescue_all(self, forgotten: list[RunningName]) -> bool:
+        """Take care of orphans, and of attempts of this worker that nothing runs; False if some are not clear yet."""
+        host = lease.host_of(self._worker)
+        orphans = rescue.find_orphans(self._layout, host, self._worker)
+        is_clear = [self.rescue(name) for name in (*orphans, *forgotten)]
+        rescue.forget_dead_workers(self._layout, host)
+        return all(is_clear)
+
     def rescue(self, name: RunningName) -> bool:
         """Do what an orphan's fate calls for; False if that is not clear yet."""
         if name in self._attempts:

@@ -11,6 +11,7 @@ from datetime import datetime
 from queuectl.config import Settings
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock, trust
+from queuectl.spool.system.layout import Layout
 from queuectl.work.hooks import Hooks
 from queuectl.work.report import Report
 
@@ -35,6 +36,11 @@ class Context:
     def __post_init__(self) -> None:
         self.hooks = Hooks(self)
 
+    @property
+    def layout(self) -> Layout:
+        """The spool's paths."""
+        return self.spool.layout
+
     def trusts(self, uid: int) -> bool:
         """Whether that user's files in pending/ are run."""
-        return uid == self.own_uid or trust.is_trusted(self.spool.layout, uid)
+        return uid == self.own_uid or trust.is_trusted(self.layout, uid)
