@@ -94,7 +94,7 @@ def start(
 
 def _work(spool: Spool, report: Any, **terms: Any) -> None:
     from queuectl.spool.system import settings
-    from queuectl.work.settle import Context
+    from queuectl.work.context import Context
     from queuectl.work.worker import Worker
 
     running = Worker(Context(spool, report, settings.load(spool.layout)), **terms)

@@ -14,79 +14,135 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 from queuectl.core import lifecycle
-from queuectl.core.body import Body, OnMaxLog
+from queuectl.core.body import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, TIMEOUT, Result, State
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.ending import end_attempt_at
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system import lease, logs, processes
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import rescue
 from queuectl.spool.upkeep.rescue import Fate, Verdict
-from queuectl.work.log_limit import LogCap, Step
-from queuectl.work.settle import Context, finish, reason_of, release, tell_passed
+from queuectl.work.attempts import ActiveAttempt, Attempts, output_limit_of, timeout_of
+from queuectl.work.context import Context
+from queuectl.work.log_limit import LogLimit
+from queuectl.work.settle import finish, release
+
+_LEFTOVERS = "leftovers"
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    name: RunningName
-    body: Body | None
-    token: str
-    pid: int | None = None  # of its shell, while that may live
-    deadline: float | None = None
-    reason: str | None = None  # why it is being ended
-    was_ended: bool = False  # and did not end by itself before that, which would make its result its own
-    is_cleared: bool = False  # its shell has ended, and what that has left is being ended
-    verdict: Verdict | None = None  # of one that is cleared, if there is one already
-    cap: LogCap | None = None
-    log: int = -1  # open while there is a cap
+class Orphan(ActiveAttempt):
+    """An attempt whose worker has died. For the main thread only; `selector` reports a descriptor that is readable.
 
-    @property
-    def is_being_ended(self) -> bool:
-        return self.reason is not None or self.is_cleared
+    That is the pidfd of the attempt's shell; or, once it is being ended, an eventfd that becomes readable when its last
+    process is gone: what its shell leaves behind in its grace must not meet the next attempt.
+
+    `reason` may also be `leftovers`: its shell has ended, and what that has left is being ended.
+    """
+
+    __slots__ = ("_descriptor", "_path", "_selector", "body", "pid", "token", "verdict")
+
+    takes_slot = True
+
+    def __init__(
+        self, name: RunningName, token: str, body: Body | None, path: str, selector: selectors.BaseSelector
+    ) -> None:
+        """`path` is that of its log."""
+        super().__init__(name, -1)
+        self.token = token
+        self.body = body
+        self.pid: int | None = None  # of its shell, while that may live
+        self.verdict: Verdict | None = None  # of one whose leftovers are being ended, if there is one already
+        self._path = path
+        self._selector = selector
+        self._descriptor = -1
+
+    def await_shell(self, pid: int, descriptor: int) -> None:
+        """Watch its shell by that pidfd."""
+        self.pid = pid
+        self._await(descriptor)
+
+    def clear(self, grace: float, verdict: Verdict | None, *, is_ours: bool) -> None:
+        """Begin to end what its shell has left.
+
+        `is_ours` spares those of other PID namespaces, where the shell may live.
+        """
+        self.reason, self.verdict = _LEFTOVERS, verdict
+        self._in_thread(partial(processes.terminate, self.token, None, grace, is_ours=is_ours))
+
+    def open_log(self) -> int:
+        """Its log, open until `close`; raises OSError."""
+        self.log = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return self.log
 
     def close(self) -> None:
+        """It is over: watch it no longer."""
+        self.mark_over()
+        if self.reason != _LEFTOVERS and not self.was_ended:
+            self.reason = None  # it had ended by itself
+        self._let_go()
+        self.trim_log()
         if self.log >= 0:
             os.close(self.log)
             self.log = -1
 
+    def _has_ended(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        all_gone = os.eventfd(0, os.EFD_CLOEXEC)
+        self._let_go()
+        self._await(all_gone)
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                os.eventfd_write(all_gone, 1)
+
+        threading.Thread(target=run, name="end", daemon=True).start()
+
+    def _end(self, reason: str, grace: float) -> bool:
+        return end_attempt_at(self._path, self.name, self.token, self.pid, reason, grace)
+
+    def _await(self, descriptor: int) -> None:
+        self._selector.register(descriptor, selectors.EVENT_READ, self)
+        self._descriptor = descriptor
+
+    def _let_go(self) -> None:
+        if self._descriptor >= 0:
+            self._selector.unregister(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
 
 class Adopted:
-    """For the main thread only. `selector` tells of a descriptor of a job that has ended; then call `end`.
+    """For the main thread only. The data of a key that `selector` reports is an Orphan that has ended: call `end`."""
 
-    That is the pidfd of the job's shell; or, once the job is being ended, an eventfd that tells when its last process
-    is gone: what its shell leaves behind in its grace must not meet the next attempt.
-    """
-
-    def __init__(self, context: Context, worker: str, selector: selectors.BaseSelector) -> None:
+    def __init__(self, context: Context, worker: str, attempts: Attempts, selector: selectors.BaseSelector) -> None:
         self._context = context
         self._layout = context.spool.layout
         self._worker = worker
+        self._attempts = attempts
         self._selector = selector
-        self._jobs: dict[int, _Job] = {}
 
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def __contains__(self, name: RunningName) -> bool:
-        return any(job.name == name for job in self._jobs.values())
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether some job is being ended, which it takes this process to finish."""
-        return any(job.is_being_ended for job in self._jobs.values())
-
-    def deadlines(self) -> list[float]:
-        times = [job.deadline for job in self._jobs.values() if job.deadline is not None]
-        return times + [job.cap.check_at for job in self._jobs.values() if job.cap is not None]
+    def rescue_all(self, forgotten: list[RunningName]) -> bool:
+        """Take care of orphans, and of attempts of this worker that nothing runs; False if some are not clear yet."""
+        host = lease.host_of(self._worker)
+        orphans = rescue.find_orphans(self._layout, host, self._worker)
+        is_clear = [self.rescue(name) for name in (*orphans, *forgotten)]
+        rescue.forget_dead_workers(self._layout, host)
+        return all(is_clear)
 
     def rescue(self, name: RunningName) -> bool:
         """Do what an orphan's fate calls for; False if that is not clear yet."""
-        if name in self:
+        if name in self._attempts:
             return True  # what it has left is being ended
         verdict = self._examine(name)
         if verdict.fate is Fate.UNCLEAR:
@@ -94,10 +150,10 @@ class Adopted:
         if verdict.fate is Fate.ALIVE:
             return self._adopt(name, verdict)
         if verdict.fate is Fate.HEADLESS:
-            self._clear(_Job(name, self._read_body(name), verdict.token), is_ours=True)
+            self._clear(name, self._read_body(name), verdict.token, is_ours=True)
             return True
         if rescue.drop_second_name(self._layout, name):
-            text = "its file stood in running/ as well, as half of its move had been undone; that name is removed"
+            text = "removed a second name of its file from running/, left by a move that was half undone"
             self._context.report.event("info", name.id, text)
         elif verdict.fate is Fate.NEVER_STARTED:
             release(self._context, name, f"its worker {name.worker} died before it began")
@@ -117,9 +173,9 @@ class Adopted:
         try:
             verdict = look(self._layout, name)
         except OSError as error:
-            report.once("rescue", "warning", f"cannot tell what became of {name.id}: {error}; looking again")
+            report.once("rescue", "warning", f"cannot examine the orphaned job {name.id}: {error}; trying again")
             return Verdict(Fate.UNCLEAR)
-        report.over("rescue", "what became of jobs can be told again")
+        report.over("rescue", "orphaned jobs can be examined again")
         return verdict
 
     def _adopt(self, name: RunningName, verdict: Verdict) -> bool:
@@ -133,150 +189,75 @@ class Adopted:
             os.close(descriptor)
             return True
         assert isinstance(move.name, RunningName)
-        job = _Job(move.name, body, verdict.token, verdict.pid, self._deadline(name, body, verdict.pid))
-        self._cap(job)
-        self._await(descriptor, job)
+        orphan = self._orphan(move.name, verdict.token, body)
+        self._set_limits(orphan, verdict.pid)
+        orphan.await_shell(verdict.pid, descriptor)
         if verdict.ending is None:
-            with suppress(OSError):  # out of descriptors: it stays stopped until somebody looks
+            with suppress(OSError):  # out of descriptors: it stays stopped until someone looks
                 processes.continue_shell(verdict.pid, verdict.token)
         else:
-            self._stop(descriptor, job, verdict.ending)
-        text = f"attempt {name.attempt} goes on; its worker {name.worker} is gone"
+            orphan.stop(verdict.ending, self._context.settings.grace)
+        self._attempts.add(orphan)
+        text = f"attempt {name.attempt} keeps running; its worker {name.worker} is gone"
         self._context.report.event("adopted", name.id, text, attempt=name.attempt)
         return True
 
-    def _cap(self, job: _Job) -> None:
-        """Go on enforcing the limit of its output."""
-        body, settings = job.body, self._context.settings
-        limit = body.max_log if body and body.max_log is not None else settings.max_log
-        if limit is None:
+    def _orphan(self, name: RunningName, token: str, body: Body | None) -> Orphan:
+        return Orphan(name, token, body, self._layout.log(name.id), self._selector)
+
+    def _set_limits(self, orphan: Orphan, pid: int) -> None:
+        """Continue to enforce its timeout and the limit of its output."""
+        settings, body, now = self._context.settings, orphan.body, time.monotonic()
+        timeout = timeout_of(body, settings)
+        if timeout is not None:
+            age = processes.age(pid)  # of its shell, for the clock may have been set since
+            if age is None:
+                age = (self._context.now() - orphan.name.started_at).total_seconds()
+            orphan.deadline = now + timeout - age
+        most = output_limit_of(body, settings)
+        if most is None:
             return
         try:
-            job.log = os.open(self._layout.log(job.name.id), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-            attempt = logs.find_attempt(job.log, job.name)
-            offset = attempt.output_at if attempt else 0
-            kills = ((body and body.on_max_log) or settings.on_max_log) is OnMaxLog.KILL
-            job.cap = LogCap(limit, kills, offset, time.monotonic(), job.log)
+            log = orphan.open_log()
+            attempt = logs.find_attempt(log, orphan.name)
+            orphan.limit = LogLimit(*most, attempt.output_at if attempt else 0, now, log)
         except OSError:
-            job.close()
-
-    def _check_log(self, descriptor: int, job: _Job, cap: LogCap, now: float) -> None:
-        if cap.check_at > now:
-            return
-        was_told, step = cap.has_passed, cap.check(job.log, now)
-        if step is Step.MUST_END and not job.is_being_ended:
-            self._stop(descriptor, job, "max-log")
-        if step is not Step.NOTHING and not was_told:
-            tell_passed(self._context, job.name.id, cap, step)
-
-    def _deadline(self, name: RunningName, body: Body | None, pid: int) -> float | None:
-        """When its time is up: counted from its shell's own start, for the clock may have been set since."""
-        timeout = body.timeout if body and body.timeout is not None else self._context.settings.timeout
-        if timeout is None:
-            return None
-        age = processes.age(pid)
-        if age is None:
-            age = (self._context.now() - name.started_at).total_seconds()
-        return time.monotonic() + timeout - age
+            pass  # without a limit, as its log cannot be read
 
     def _read_body(self, name: RunningName) -> Body | None:
         job = query.load(self._layout, State.RUNNING, str(name))
         return job.body if job else None
 
-    def expire(self) -> None:
-        """End the jobs whose time is up, and keep the output of all of them within its limit."""
-        now = time.monotonic()
-        for descriptor, job in list(self._jobs.items()):
-            if job.deadline is not None and job.deadline <= now:
-                self._stop(descriptor, job, "timeout")
-            if job.cap is not None:
-                self._check_log(descriptor, job, job.cap, now)
-
-    def end_all(self, reason: str) -> None:
-        """End them all; `reason` is `release`."""
-        for descriptor, job in list(self._jobs.items()):
-            if not job.is_being_ended:
-                self._stop(descriptor, job, reason)
-
-    def end_disowned(self) -> None:
-        """End the jobs whose files somebody has moved away."""
-        for descriptor, job in list(self._jobs.items()):
-            if not job.is_being_ended and files.is_gone(self._layout.job(State.RUNNING, job.name)):
-                self._stop(descriptor, job, "cancelled")
-
-    def _stop(self, descriptor: int, job: _Job, reason: str) -> None:
-        """End every process of a job, without waiting for it; nothing if its shell has ended: that result counts."""
-        job.deadline = None
-        if _has_ended(descriptor):
-            return
-        job.reason = reason
-        self._forget(descriptor)
-        self._terminate(job)
-
-    def _terminate(self, job: _Job) -> None:
-        """End every process of a job in a thread, and await the last."""
-        pid, reason, path = job.pid, job.reason or "", self._layout.log(job.name.id)
-
-        def end(grace: float) -> None:
-            job.was_ended = end_attempt_at(path, job.name, job.token, pid, reason, grace)
-
-        self._in_thread(job, end)
-
-    def _clear(self, job: _Job, *, is_ours: bool) -> None:
-        """End what the shell of a job has left in a thread, and await the last.
-
-        `is_ours` spares those of other PID namespaces, where the shell may live.
-        """
-        job.is_cleared = True
-        self._in_thread(job, lambda grace: processes.terminate(job.token, None, grace, is_ours=is_ours))
-
-    def _in_thread(self, job: _Job, end: Callable[[float], None]) -> None:
-        all_gone = os.eventfd(0, os.EFD_CLOEXEC)
-        grace = self._context.settings.grace
-
-        def work() -> None:
-            try:
-                end(grace)
-            finally:
-                os.eventfd_write(all_gone, 1)
-
-        self._await(all_gone, job)
-        threading.Thread(target=work, name="end", daemon=True).start()
-
-    def _await(self, descriptor: int, job: _Job) -> None:
-        self._jobs[descriptor] = job
-        self._selector.register(descriptor, selectors.EVENT_READ)
-
-    def _forget(self, descriptor: int) -> _Job:
-        self._selector.unregister(descriptor)
-        os.close(descriptor)
-        return self._jobs.pop(descriptor)
-
-    def end(self, descriptor: int) -> bool:
-        """Settle the job that has ended; False if that must wait until its log can be read."""
-        job = self._forget(descriptor)
-        if job.cap is not None:
-            job.cap.drop(job.log)
-        job.close()
-        if job.is_cleared:
-            if job.verdict is None:
-                return self.rescue(job.name)
-            self._close(job.name, job.body, job.verdict)
+    def end(self, orphan: Orphan) -> bool:
+        """Settle one that has ended; False if that must wait until its log can be read."""
+        orphan.close()
+        self._attempts.discard(orphan)
+        name, body, reason = orphan.name, orphan.body, orphan.reason
+        if reason == _LEFTOVERS:
+            if orphan.verdict is None:
+                return self.rescue(name)
+            self._close(name, body, orphan.verdict)
             return True
-        reason = job.reason if job.was_ended else None
-        verdict = Verdict(Fate.RELEASED, job.token)
+        verdict = Verdict(Fate.RELEASED, orphan.token)
         if reason in ("timeout", "max-log"):
             result = TIMEOUT if reason == "timeout" else Result.signal(signal.SIGTERM)
-            verdict = Verdict(Fate.ENDED, job.token, result=result)
+            verdict = Verdict(Fate.ENDED, orphan.token, result=result)
         elif reason != logs.ENDING_RELEASE:
-            verdict = self._conclude(job.name)
+            verdict = self._conclude(name)
         if verdict.fate is Fate.UNCLEAR:
             return False
         if verdict.fate is Fate.NEVER_STARTED:  # its log is gone
-            verdict = Verdict(Fate.ENDED, job.token, result=LOST)
-        why = reason_of(job.cap) if job.cap is not None and reason == "max-log" else ""
-        self._settle(job.name, job.body, verdict, why=why)
+            verdict = Verdict(Fate.ENDED, orphan.token, result=LOST)
+        self._settle(name, body, verdict, why=orphan.remark)
         return True
+
+    def _clear(
+        self, name: RunningName, body: Body | None, token: str, verdict: Verdict | None = None, *, is_ours: bool
+    ) -> None:
+        """End what the shell of an attempt has left, and await the last of it."""
+        orphan = self._orphan(name, token, body)
+        orphan.clear(self._context.settings.grace, verdict, is_ours=is_ours)
+        self._attempts.add(orphan)
 
     def _settle(
         self, name: RunningName, body: Body | None, verdict: Verdict, *, is_ours: bool = False, why: str = ""
@@ -286,7 +267,7 @@ class Adopted:
             with suppress(OSError):
                 processes.continue_shell(verdict.pid, verdict.token)
         if not verdict.is_recorded and _has_left(verdict.token, is_ours=is_ours):
-            self._clear(_Job(name, body, verdict.token, verdict=verdict), is_ours=is_ours)
+            self._clear(name, body, verdict.token, verdict, is_ours=is_ours)
         else:
             self._close(name, body, verdict, why)
 
@@ -332,13 +313,6 @@ def _open_process(pid: int, token: str) -> int | None:
             return descriptor
     os.close(descriptor)
     return None
-
-
-def _has_ended(descriptor: int) -> bool:
-    """Whether the process of a pidfd has."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _has_left(token: str, *, is_ours: bool) -> bool:

@@ -21,8 +21,9 @@ from queuectl.spool.moves import take
 from queuectl.spool.moves.take import UnfitError
 from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
+from queuectl.work.context import Context
 from queuectl.work.incomplete import Incomplete
-from queuectl.work.settle import Context, tell_refused
+from queuectl.work.settle import tell_refused
 
 _MOST = 500  # names at a look, of them
 _MOST_RUNG = 300  # from events

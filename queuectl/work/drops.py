@@ -12,8 +12,9 @@ from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
 from queuectl.spool.system import files
+from queuectl.work.context import Context
 from queuectl.work.incomplete import Incomplete
-from queuectl.work.settle import Context, tell_refused
+from queuectl.work.settle import tell_refused
 
 
 class Drops:

@@ -22,8 +22,7 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from queuectl.core.body import Body
@@ -32,7 +31,7 @@ from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import logs, processes
-from queuectl.work.log_limit import LogCap, Step
+from queuectl.work.attempts import ActiveAttempt
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
@@ -53,48 +52,37 @@ class _Environment(threading.local):
         self.array = strings([b"", b"", b"", *others])
 
 
-@dataclass(slots=True, eq=False)
-class Execution:
-    """A command under way. `stop` ends it; `reason` is then why: `timeout`, `release`, `cancelled` or `max-log`."""
+class Execution(ActiveAttempt):
+    """A command that was started here: its shell is a child of this process, for which `wait` waits."""
 
-    claim: Claim
-    pid: int
-    is_wrapped: bool
-    cap: LogCap | None = None
-    reason: str | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _is_over: bool = False
-    _ender: threading.Thread | None = None
-    _was_ended: bool = False  # and did not end by itself before that
+    __slots__ = ("_ender", "claim", "is_wrapped", "pid")
 
-    def stop(self, reason: str, grace: float) -> None:
-        """End every process of the job, without waiting for it; nothing if its shell has ended: that result counts."""
-        with self._lock:
-            if self._is_over or self._ender is not None or os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG):
-                return
-            ender = threading.Thread(target=self._end, args=(reason, grace), name="end", daemon=True)
-            ender.start()
-            self.reason, self._ender = reason, ender
+    def __init__(self, claim: Claim, pid: int, is_wrapped: bool) -> None:
+        super().__init__(claim.name, claim.log)
+        self.claim = claim
+        self.pid = pid
+        self.is_wrapped = is_wrapped
+        self._ender: threading.Thread | None = None
 
-    def _end(self, reason: str, grace: float) -> None:
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, _ENDED | os.WNOHANG) is not None
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        ender = threading.Thread(target=work, name="end", daemon=True)
+        ender.start()
+        self._ender = ender
+
+    def _end(self, reason: str, grace: float) -> bool:
         claim = self.claim
-        self._was_ended = end_attempt(claim.log, claim.name, claim.token, self.pid, reason, grace)
-
-    def check_log(self, now: float) -> Step:
-        """Enforce the limit of its output, if it has one and is still under way."""
-        with self._lock:  # so that the log is not closed meanwhile
-            if self.cap is None or self._is_over:
-                return Step.NOTHING
-            return self.cap.check(self.claim.log, now)
+        return end_attempt(claim.log, claim.name, claim.token, self.pid, reason, grace)
 
     def wait(self, grace: float = 0.0) -> Result:
         """Block until the shell has ended (and, if it was stopped or killed, all it left); how it ended."""
         os.waitid(os.P_PID, self.pid, _ENDED)
-        with self._lock:
-            self._is_over = True
+        self.mark_over()
         if self._ender is not None:
             self._ender.join()  # before the pid is freed: it names the process group to end
-            if not self._was_ended:
+            if not self.was_ended:
                 self.reason = None  # it had ended by itself
         _, status = os.waitpid(self.pid, 0)
         result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
@@ -105,7 +93,7 @@ class Execution:
             # SIGTERM was most likely meant for all of them, by a cancel or a kill: it is not sent twice.
             processes.terminate(self.claim.token, None, grace, is_told=result.code == signal.SIGTERM)
         if self.reason == "max-log" and result.is_success:
-            return Result.signal(signal.SIGTERM)  # that it took well
+            return Result.signal(signal.SIGTERM)  # which it handled well
         return TIMEOUT if self.reason == "timeout" else result
 
     def _result_on_record(self) -> Result | None:
@@ -185,12 +173,16 @@ def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:
     size = os.fstat(claim.log).st_size - (attempt.output_at if attempt else claim.offset)
     if attempt is None:
         logs.append_start(claim.log, claim.name, pid)
+    elif attempt.ending is not None and attempt.result is not None:
+        outcome = logs.format_outcome(attempt.result)  # by what ended it, whatever its shell has said since
     logs.append_end(claim.log, claim.name, f"{outcome} bytes={max(0, size)}", reason)
 
 
 def record_last_word(claim: Claim) -> None:
-    """Put on record that an attempt is over whose job was cancelled, if its shell had a last word: by now nothing of it
-    is left but what holds its lock without being one of its processes."""
+    """Put on record that an attempt is over whose job was cancelled, if its shell had a last word.
+
+    By now nothing of it is left but what holds its lock without being one of its processes.
+    """
     attempt = logs.find_attempt(claim.log, claim.name)
     if attempt is not None and not attempt.is_over:
         logs.append_end(claim.log, claim.name, logs.format_outcome(CANCELLED))

@@ -3,7 +3,7 @@
 The job writes into its log itself, so nobody can stop it at a byte. What can be done is to look, often enough,
 and then to give back the space of the middle of what it wrote: the first and the last half of the limit stay. The
 lines of queuectl stay too, for they stand before and behind. CRASH: nothing is ever moved or cut off, so at every
-instant the log says what it said before (tests/work/test_caps.py).
+instant the log says what it said before (tests/work/test_log_limit.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Step(Enum):
     MUST_END = auto()  # the job is to be ended
 
 
-class LogCap:
+class LogLimit:
     """The limit of one attempt, whose output begins at `offset` of its log. Times are monotonic seconds."""
 
     def __init__(self, limit: int, kills: bool, offset: int, now: float, log: int | None = None) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -14,45 +11,15 @@ from queuectl.core import lifecycle
 from queuectl.core.body import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import LOST, SUCCESS, Result
-from queuectl.core.settings import Settings
-from queuectl.core.text import format_count, format_seconds, format_size
+from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading import query
-from queuectl.spool.store import Spool
-from queuectl.spool.system import clock, trust
 from queuectl.spool.system.layout import Layout
-from queuectl.work.hooks import Hooks
-from queuectl.work.log_limit import LogCap, Step
-from queuectl.work.report import Report
+from queuectl.work.context import Context
 
 _Target = TypeVar("_Target")
 _TRY_AGAIN = 1.0
-
-
-@dataclass(slots=True)
-class Context:
-    """What the parts of one worker share.
-
-    `settings` is replaced when config.toml changes. `stopping` is 0 while it works, 1 when it lets running
-    jobs finish, 2 when it ends them.
-    """
-
-    spool: Spool
-    report: Report
-    settings: Settings
-    now: Callable[[], datetime] = clock.now
-    rng: random.Random = field(default_factory=random.Random)
-    stopping: int = 0
-    own_uid: int = field(default_factory=os.geteuid)
-    hooks: Hooks = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.hooks = Hooks(self)
-
-    def trusts(self, uid: int) -> bool:
-        """Whether that user's files in pending/ are run."""
-        return uid == self.own_uid or trust.is_trusted(self.spool.layout, uid)
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> bool:
@@ -98,17 +65,6 @@ def tell_refused(context: Context, id: str) -> None:
     found = query.locate(context.spool.layout, id) if context.hooks.is_told("dead") else None
     if found is not None and (name := query.parse_name(*found)) is not None:
         context.hooks.tell("dead", found[0], name, result="invalid")
-
-
-def reason_of(cap: LogCap) -> str:
-    """Why an attempt was ended for its output, as its end line says."""
-    return f"its output passed max-log, {format_size(cap.limit)}"
-
-
-def tell_passed(context: Context, id: str, cap: LogCap, step: Step) -> None:
-    """Say that the output of a job has passed its limit, and what is done about it."""
-    what = "the job is ended" if step is Step.MUST_END else "its middle is dropped"
-    context.report.event("warning", id, f"{reason_of(cap)}; {what}")
 
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:

@@ -11,7 +11,7 @@ from queuectl.core.text import format_count, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import prune
 from queuectl.spool.system import lease
-from queuectl.work.settle import Context
+from queuectl.work.context import Context
 
 _INTERVAL = 60.0
 _TMP_INTERVAL = 3600.0

@@ -22,8 +22,10 @@ from queuectl.core.names import PendingName, RunningName
 from queuectl.errors import QueuectlError
 from queuectl.spool.system import clock, lease, logs
 from queuectl.work.adopted import Adopted
+from queuectl.work.attempts import Attempts
 from queuectl.work.executor import Executor
 from queuectl.work.slots import Slots
+from queuectl.work.waker import Waker
 from tests.model import calls
 from tests.model.job import Job
 from tests.model.protocol import FULL, Scene
@@ -62,7 +64,8 @@ class Stage:
 
     def slots(self) -> Slots:
         context = self.scene.context()
-        return Slots(context, self.worker(), 1, others=(), wake=lambda: None, look_soon=lambda: None)
+        waker = Waker()
+        return Slots(context, self.worker(), 1, Attempts(context, waker.wake_before), waker)
 
     def submit(self, command: str) -> PendingName:
         self.spool.enqueue(command, id="x", max_retries=1, backoff_base=0)
@@ -97,7 +100,9 @@ def _end(pid: int) -> None:
 
 
 def _rescued(stage: Stage, name: RunningName) -> Act:
-    adopted = Adopted(stage.scene.context(), stage.worker(), selectors.DefaultSelector())
+    context = stage.scene.context()
+    attempts = Attempts(context, lambda _: None)
+    adopted = Adopted(context, stage.worker(), attempts, selectors.DefaultSelector())
     return lambda: adopted.rescue(name)
 
 

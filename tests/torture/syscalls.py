@@ -47,10 +47,12 @@ from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool.moves import adopt, claims, dropbox, take
 from queuectl.spool.system import clock, lease, logs, settings
 from queuectl.work.adopted import Adopted
+from queuectl.work.attempts import Attempts
+from queuectl.work.context import Context
 from queuectl.work.executor import Executor
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from queuectl.work.slots import Slots
+from queuectl.work.waker import Waker
 from queuectl.work.worker import Worker
 from tests.spool.given import parsed
 from tests.torture import checker, witness
@@ -134,7 +136,8 @@ def attempt(scene: Scene) -> Act:
     """From the claim to the settled job, as a slot does it."""
     scene.submit()
     own = scene.lease()
-    slots = Slots(scene.context(), own.name, 1, others=(), wake=lambda: None, look_soon=lambda: None)
+    context, waker = scene.context(), Waker()
+    slots = Slots(context, own.name, 1, Attempts(context, waker.wake_before), waker)
     (text,) = os.listdir(scene.spool.layout.pending)
 
     def act() -> None:
@@ -307,7 +310,8 @@ def _rescue(scene: Scene, lines: list[str]) -> Act:
         witness.append(scene.evidence.directory / "kills", "x 1")
     os.close(held.log)
     dead._file.close()
-    adopted = Adopted(scene.context(), own.name, selectors.DefaultSelector())
+    context = scene.context()
+    adopted = Adopted(context, own.name, Attempts(context, lambda _: None), selectors.DefaultSelector())
     (text,) = os.listdir(scene.spool.layout.running)
     name = RunningName.parse(text)
     assert name is not None

@@ -14,8 +14,8 @@ import pytest
 
 from queuectl import Spool
 from queuectl.spool.system import clock, settings
+from queuectl.work.context import Context
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from queuectl.work.worker import Worker
 
 

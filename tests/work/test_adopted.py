@@ -16,8 +16,9 @@ from queuectl.core.names import RunningName
 from queuectl.core.result import State
 from queuectl.spool.system import clock, logs, processes, settings
 from queuectl.work.adopted import Adopted
+from queuectl.work.attempts import Attempts
+from queuectl.work.context import Context
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from tests.spool.given import put, running_name
 from tests.support import CommandLine, names, wait_for, workers
 
@@ -25,7 +26,7 @@ from tests.support import CommandLine, names, wait_for, workers
 @pytest.fixture
 def adopted(spool: Spool) -> Adopted:
     context = Context(spool, Report("json", StringIO()), settings.load(spool.layout))
-    return Adopted(context, "host.1.mine", selectors.DefaultSelector())
+    return Adopted(context, "host.1.mine", Attempts(context, lambda _: None), selectors.DefaultSelector())
 
 
 def test_a_number_that_goes_to_another_process_meanwhile_is_not_awaited(
@@ -42,7 +43,7 @@ def test_a_number_that_goes_to_another_process_meanwhile_is_not_awaited(
         logs.append_start(log, name, stranger.pid)
         try:
             assert not adopted.rescue(name)
-            assert not len(adopted)
+            assert not adopted._attempts.without_slot
             assert names(spool.path / "running") == [str(name)]
         finally:
             stranger.kill()

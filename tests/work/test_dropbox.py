@@ -113,7 +113,7 @@ def test_what_is_left_there_is_reported_in_moderation(
         wait_for(lambda: any("more files of" in text for text in warnings(running)))
         drop(inbox)
         wait_for(lambda: running.has("done"))
-        box = running.worker._dropbox
+        box = running.worker._intake.dropbox
         looks = box._listed_at
         wait_for(lambda: box._listed_at > looks + 0.5)
         assert sum("is left there" in text for text in warnings(running)) <= 10
@@ -130,13 +130,13 @@ def test_a_flood_of_events_closes_the_watch_for_a_while(
     monkeypatch.setattr(work, "_MOST_EVENTS", 20)
     monkeypatch.setattr(work, "_FLOOD", 1.0)
     with in_process(rescan=3600) as running:
-        wait_for(lambda: running.has("worker") and running.worker._dropbox._trigger is not None)
+        wait_for(lambda: running.has("worker") and running.worker._intake.dropbox._trigger is not None)
         for number in range(400):
             (inbox / f"{number}.part").touch()
         wait_for(lambda: any("faster than" in text for text in warnings(running)))
         drop(inbox)
         wait_for(lambda: running.has("done"))
-        wait_for(lambda: running.worker._dropbox._trigger is not None)
+        wait_for(lambda: running.worker._intake.dropbox._trigger is not None)
     assert sum("faster than" in text for text in warnings(running)) == 1
 
 

@@ -18,7 +18,7 @@ from watchdog.observers import inotify_c
 from queuectl import Spool
 from queuectl.spool.reading import query
 from queuectl.spool.system import clock, files
-from queuectl.work.worker import Worker
+from queuectl.work.intake import Intake
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker, SteppedClock
 
@@ -84,13 +84,13 @@ def test_a_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: Star
     """When watchdog's threads die a job starts by the next slow beat, which says so once and brings the events back."""
     with in_process(rescan=0.5) as running:
         wait_for(lambda: running.has("worker"))
-        wait_for(lambda: running.worker._trigger.is_alive)
-        for emitter in list(running.worker._trigger._observer.emitters):
+        wait_for(lambda: running.worker._intake.trigger.is_alive)
+        for emitter in list(running.worker._intake.trigger._observer.emitters):
             emitter.stop()
             emitter.join()
         drop(spool, "x.json")  # which nobody hears
         wait_for(lambda: running.has("done", "x"))
-        wait_for(lambda: running.worker._trigger.is_alive)
+        wait_for(lambda: running.worker._intake.trigger.is_alive)
     warnings = [event["message"] for event in running.events() if event["event"] == "warning"]
     assert warnings == ["the watch on the spool has died; starting it again"]
 
@@ -116,7 +116,7 @@ def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million jobs for tomorrow cost an idle worker next to nothing; a change is found although nothing rings."""
-    list_names, may_change = query.iterate_pending, Worker._may_have_changed
+    list_names, may_change = query.iterate_pending, Intake._may_have_changed
     beats: list[None] = []
     listings: list[None] = []
 
@@ -124,12 +124,12 @@ def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
         listings.append(None)
         return list_names(*arguments)
 
-    def asked(worker: Worker) -> bool:
+    def asked(intake: Intake) -> bool:
         beats.append(None)
-        return may_change(worker)
+        return may_change(intake)
 
     monkeypatch.setattr(query, "iterate_pending", counted)
-    monkeypatch.setattr(Worker, "_may_have_changed", asked)
+    monkeypatch.setattr(Intake, "_may_have_changed", asked)
     monkeypatch.setattr(inotify_c.InotifyFD, "_parse_event_buffer", staticmethod(lambda _: iter([])))
     spool.enqueue("true", run_at=clock.now() + timedelta(days=1))
     os.utime(spool.layout.pending, (1, 1))

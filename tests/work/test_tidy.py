@@ -9,8 +9,8 @@ import pytest
 from queuectl import Spool
 from queuectl.core.result import State
 from queuectl.spool.system import lease, settings
+from queuectl.work.context import Context
 from queuectl.work.report import Report
-from queuectl.work.settle import Context
 from queuectl.work.tidy import Tidy
 from tests.spool.moves.test_prune import finished, ids
 from tests.support import wait_for, workers

@@ -17,7 +17,7 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.spool.moves import claims
 from queuectl.spool.system import clock, processes, settings
 from queuectl.spool.system.layout import Layout
-from queuectl.work import worker
+from queuectl.work import intake
 from tests.support import CommandLine, WorkerProcess, names, wait_for, workers
 from tests.work.conftest import StartWorker
 
@@ -305,7 +305,7 @@ def test_settings_change_while_it_works(spool: Spool, cli: CommandLine) -> None:
         config.write_text("max-retries = [")
         wait_for(lambda: worker.has("warning"))
         config.write_text(good)
-        wait_for(lambda: any("well again" in event["message"] for event in worker.events()))
+        wait_for(lambda: any("valid again" in event["message"] for event in worker.events()))
         spool.enqueue("false", id="x")
         assert spool.wait("x", timeout=20).attempts == 1
 
@@ -478,7 +478,7 @@ def test_a_retry_at_once_is_not_missed(spool: Spool, in_process: StartWorker) ->
 def test_backups_of_jobs_hide_no_job(spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many files with such names stand before a job, it is found in a window of a few names."""
     for window in ("FIRST_WINDOW", "WINDOW"):
-        monkeypatch.setattr(worker, window, 10)
+        monkeypatch.setattr(intake, window, 10)
     for number in range(50):
         (spool.path / f"pending/010-20261124T034300.000Z-0-{number:05d}.json~").touch()
     spool.enqueue("true", id="good", priority=500)

@@ -11,7 +11,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.spool.system import holes, logs
-from queuectl.work.log_limit import LogCap, Step
+from queuectl.work.log_limit import LogLimit, Step
 from tests.spool.given import running_name
 from tests.support import CommandLine, WorkerProcess, wait_for, workers
 from tests.work.test_worker import drain, result
@@ -127,10 +127,10 @@ def test_where_there_are_no_holes_the_job_is_ended(tmp_path: Path, monkeypatch: 
     path = tmp_path / "x.log"
     path.write_bytes(b"x" * 3 * LIMIT)
     log = os.open(path, os.O_RDWR)
-    assert LogCap(LIMIT, False, 0, 0.0).check(log, 1.0) is Step.DROPPED
+    assert LogLimit(LIMIT, False, 0, 0.0).check(log, 1.0) is Step.DROPPED
     path.write_bytes(b"x" * 3 * LIMIT)
     monkeypatch.setattr(holes, "punch", lambda *_: False)
-    assert LogCap(LIMIT, False, 0, 0.0).check(log, 1.0) is Step.MUST_END
+    assert LogLimit(LIMIT, False, 0, 0.0).check(log, 1.0) is Step.MUST_END
     os.close(log)
 
 
@@ -141,10 +141,10 @@ def test_a_fast_writer_is_looked_at_more_often(tmp_path: Path) -> None:
     log = os.open(path, os.O_RDWR)
     waits = []
     for rate in (0, 1000, 1_000_000_000):
-        cap = LogCap(100_000_000, False, 0, 0.0)
+        limit = LogLimit(100_000_000, False, 0, 0.0)
         os.truncate(path, rate // 100)
-        cap.check(log, 0.01)
-        waits.append(cap.check_at - 0.01)
+        limit.check(log, 0.01)
+        waits.append(limit.check_at - 0.01)
     os.close(log)
     assert waits[0] == waits[1] == pytest.approx(0.25)
     assert waits[2] < 0.1

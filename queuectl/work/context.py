@@ -1,0 +1,46 @@
+"""What the parts of one worker share."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from queuectl.core.settings import Settings
+from queuectl.spool.store import Spool
+from queuectl.spool.system import clock, trust
+from queuectl.spool.system.layout import Layout
+from queuectl.work.hooks import Hooks
+from queuectl.work.report import Report
+
+
+@dataclass(slots=True)
+class Context:
+    """The spool, the report, the settings and the clock of one worker, and whether it is stopping.
+
+    `settings` is replaced when config.toml changes. `stopping` is 0 while the worker works, 1 while it lets running
+    jobs finish, 2 while it ends them.
+    """
+
+    spool: Spool
+    report: Report
+    settings: Settings
+    now: Callable[[], datetime] = clock.now
+    rng: random.Random = field(default_factory=random.Random)
+    stopping: int = 0
+    own_uid: int = field(default_factory=os.geteuid)
+    hooks: Hooks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hooks = Hooks(self)
+
+    @property
+    def layout(self) -> Layout:
+        """The spool's paths."""
+        return self.spool.layout
+
+    def trusts(self, uid: int) -> bool:
+        """Whether that user's files in pending/ are run."""
+        return uid == self.own_uid or trust.is_trusted(self.layout, uid)

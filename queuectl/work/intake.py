@@ -1,0 +1,162 @@
+"""What the main thread of a worker takes in: events, listings and dropped files. Slots learn of jobs from here.
+
+An event only says "look"; no decision rests on what it says, and a listing finds what no event reported.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from queuectl.core.names import PENDING_LOOSE, PendingName, format_time, is_ignored
+from queuectl.spool.reading import query
+from queuectl.spool.system.listing import decode
+from queuectl.spool.system.trigger import Trigger
+from queuectl.work.context import Context
+from queuectl.work.dropbox import Dropbox
+from queuectl.work.drops import Drops
+from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
+from queuectl.work.slots import Slots
+from queuectl.work.waker import Waker
+
+BLIND_RESCAN = 1.0
+"""Seconds between listings when no event will come."""
+_LIST_ANYWAY = 10  # beats
+_COARSE = 3_000_000_000  # nanoseconds: the coarsest clock of a file system, with room
+_BATCH = 500  # dropped files adopted before the first of them may start
+
+
+class Intake:
+    """For the main thread only."""
+
+    def __init__(self, context: Context, slots: Slots, waker: Waker, others: Mapping[str, Callable[[], None]]) -> None:
+        """Opens the watch on the spool. `others` says what to do at an event of a path that is not a job's."""
+        self.context = context
+        self.layout = context.spool.layout
+        self._slots = slots
+        self._waker = waker
+        self._others = others
+        self._drops = Drops(context)
+        self._rung: deque[str | None] = deque()
+        self._unseen: list[str] = []  # dropped files that the last listing found and nobody has looked at
+        self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that shows later changes
+        self._unlisted: int | None = None  # how often pending/ was not listed since; None before the first time
+        self.dropbox = Dropbox(context, self._ring, waker.wake)
+        self.trigger = Trigger(self.layout, self._ring)  # last, as it rings at once
+
+    def close(self) -> None:
+        """Hear no more events, and take nothing more from inbox/."""
+        self.trigger.close()
+        self.dropbox.close()
+
+    def _ring(self, path: str | None) -> None:
+        """Called by other threads."""
+        self._rung.append(path)
+        self._waker.wake()
+
+    # --- events
+
+    def hear(self) -> None:
+        """Take in what events and slots have reported."""
+        drops: list[str] = []
+        offers: list[str] = []
+        while self._waker.suspects:
+            drops.append(self._waker.suspects.popleft())
+        while self._rung:
+            path = self._rung.popleft()
+            directory, _, name = (path or "").rpartition("/")
+            if path is None:
+                self._waker.must_list = True
+            elif path in self._others:
+                self._others[path]()
+            elif directory != self.layout.pending or is_ignored(name):
+                continue
+            elif PendingName.parse(name) is None or name in self._drops:
+                drops.append(name)
+            else:
+                offers.append(name)
+        self._slots.offer(offers)
+        self._adopt(drops)
+
+    def check_trigger(self) -> None:
+        """Start the watch on the spool again if it has died; report what keeps events away."""
+        report, trigger = self.context.report, self.trigger
+        if trigger.overflows:
+            text = "the kernel has dropped file events (see fs.inotify.max_queued_events): pending/ is listed instead"
+            report.once("overflow", "warning", text)
+        if trigger.is_alive:
+            return
+        if trigger.problem is None:
+            report.event("warning", None, "the watch on the spool has died; starting it again")
+        trigger.open()
+        if trigger.problem is not None:
+            text = f"no file events ({trigger.problem}): looking every {BLIND_RESCAN:g} s instead"
+            report.once("trigger", "warning", text)
+        self._waker.must_list = True
+
+    # --- dropped files
+
+    def next_look(self) -> float | None:
+        """When a dropped file is to be looked at again, in monotonic seconds; None if none is waited for."""
+        return self._drops.next_look()
+
+    def adopt_due(self) -> None:
+        """Look at the dropped files that a listing has left, and at those that have been waited for long enough."""
+        unseen, self._unseen = self._unseen, []
+        self._adopt(unseen)
+        self._adopt(self._drops.due())
+
+    def _adopt(self, names: list[str]) -> None:
+        """Adopt in batches, so that of files that lie there together the most urgent starts first."""
+        for start in range(0, len(names), _BATCH):
+            self._slots.offer(self._look_at(names[start : start + _BATCH]))
+            self._slots.advance()
+
+    def _look_at(self, names: list[str]) -> list[str]:
+        """The canonical names of those that can be claimed now."""
+        return [] if self.context.stopping else self._drops.look_at(names)
+
+    # --- listings
+
+    def list_pending(self) -> None:
+        """List pending/ if that must be, or if it may have changed: what is due, what comes later, what was dropped."""
+        if not (self._waker.must_list or self._may_have_changed()):
+            return
+        changed_at = os.stat(self.layout.pending).st_mtime_ns
+        is_past = abs(time.time_ns() - changed_at) > _COARSE  # else a change to come might bear the same time
+        is_first, self._unlisted = self._unlisted is None, 0
+        self._changed_at = changed_at if is_past else None
+        self._waker.must_list = False
+        foreign: list[str] = []
+        fresh = Schedule(FIRST_WINDOW if is_first else WINDOW)
+        foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+        if fresh.is_crowded:
+            foreign = []
+            foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()), is_strict=True)
+        foreign = [name for name in foreign if not is_ignored(name)]
+        self._drops.keep_only(set(foreign))
+        drops = [name for name in foreign if name not in self._drops]
+        for name in self._look_at(drops[:_BATCH]):
+            fresh.offer(name, format_time(self.context.now()))
+        self._slots.install(fresh)
+        self._unseen = drops[_BATCH:]
+
+    def _may_have_changed(self) -> bool:
+        """Whether a name may have come to pending/ or gone since it was listed, as its own mtime tells.
+
+        Listed anyway at every tenth question, for file systems that keep no such time.
+        """
+        self._unlisted = (self._unlisted or 0) + 1
+        return self._unlisted >= _LIST_ANYWAY or os.stat(self.layout.pending).st_mtime_ns != self._changed_at
+
+    def _claimable(self, foreign: list[str]) -> Iterator[list[bytes]]:
+        """What looks like ours in pending/; all others, and the names of files that are waited for, go to `foreign`."""
+        waiting = set(map(os.fsencode, self._drops))
+        for names, others in query.iterate_pending(self.layout, PENDING_LOOSE):
+            foreign += decode(others)
+            if waiting:
+                foreign += decode([name for name in names if name in waiting])
+                names = [name for name in names if name not in waiting]  # noqa: PLW2901 - what is left of them
+            yield names
