@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from queuectl.core import lifecycle
-from queuectl.core.body import Body, OnMaxLog
+from queuectl.core.fields import Body, OnMaxLog
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, TIMEOUT, Result, State
 from queuectl.spool.moves import claims

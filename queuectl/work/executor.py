@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim

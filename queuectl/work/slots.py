@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
 
-from queuectl.core.body import OnMaxLog
+from queuectl.core.fields import OnMaxLog
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.errors import NotJsonError, SpoolError
