@@ -11,6 +11,7 @@ import click
 
 from queuectl.cli.context import json_option, note, open_spool, show_error
 from queuectl.cli.targets import Verb, act, ids_argument, read_ids, run
+from queuectl.core.fields import CAN_BE_SET, parse, parse_variable
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -21,21 +22,22 @@ from queuectl.spool.system.clock import now
 _SET = Verb("set", "changed", (State.PENDING,), "pending")
 
 
-@click.command("set")
+_SET_HELP = f"""Change fields of waiting jobs, as KEY=VALUE.
+
+Keys: {", ".join(CAN_BE_SET)} and env.NAME; KEY=none takes a field or a variable
+away. A command may be a JSON array of strings, which runs without a shell.
+A job that has been started meanwhile is left as it is.
+
+\b
+Example:
+  queuectl set report priority=1 timeout=10m
+  queuectl set --match rsync run_at="tomorrow 02:00" env.RATE=slow
+"""
+
+
+@click.command("set", help=_SET_HELP)
 @_SET.options("[ID... | -] KEY=VALUE...")
 def set_(ids: tuple[str, ...], **given: Any) -> None:
-    """Change fields of waiting jobs, as KEY=VALUE.
-
-    Keys: command, priority, run_at, timeout, max_retries, backoff_base, backoff_max, backoff_jitter,
-    retry_on, no_retry_on, on_lost, max_log, on_max_log, cwd and env.NAME; KEY=none takes a field or a variable
-    away. A command may be a JSON array of strings, which runs without a shell.
-    A job that has been started meanwhile is left as it is.
-
-    \b
-    Example:
-      queuectl set report priority=1 timeout=10m
-      queuectl set --match rsync run_at="tomorrow 02:00" env.RATE=slow
-    """
     fields = _parse_assignments([word for word in ids if "=" in word])
     if not fields:
         raise UsageError("nothing to set", "give KEY=VALUE, such as priority=1", "see: queuectl set --help")
@@ -45,8 +47,6 @@ def set_(ids: tuple[str, ...], **given: Any) -> None:
 
 
 def _parse_assignments(words: list[str]) -> dict[str, Any]:
-    from queuectl.core.fields import parse, parse_variable
-
     found: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")

@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import click
 
 from queuectl.cli.context import existing_spool, is_handed_in, note, open_spool, say, show_error
 from queuectl.core import body
+from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.spool.system.clock import now
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,30 +58,24 @@ def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> 
         )
 
 
-_OPTIONS = (
-    click.option("--id", "id", metavar="ID", help="The job's id; refused if the spool holds it already."),
-    click.option("-p", "--priority", type=int, metavar="N", help="0 to 999, lower runs first; 10 if not given."),
-    click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.'),
-    click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m."),
-    click.option("--timeout", metavar="TIME", help="The longest an attempt may take: 90, 5m, 1h30m."),
-    click.option("--max-retries", type=int, metavar="N", help="Retries after the first attempt."),
-    click.option("--retry-on", metavar="CODES", help="Retry on these exit codes only: 75,111 or 64-78."),
-    click.option("--no-retry-on", metavar="CODES", help="Never retry on these exit codes."),
-    click.option("--on-lost", type=click.Choice(["retry", "dead"]), help="If nobody knows how an attempt ended."),
-    click.option("--max-log", metavar="SIZE", help="The largest output of an attempt: 64K, 10M."),
-    click.option(
-        "--on-max-log", type=click.Choice(["drop", "kill"]), help="Beyond that: drop its middle, or end the job."
-    ),
-    click.option("--cwd", metavar="DIR", help="Where to run; this directory if not given."),
-    click.option(
-        "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable to set; without VALUE, its value here."
-    ),
-)
-"""What a job can be given on the command line."""
+def _options() -> Iterator[Callable[[F], F]]:
+    """What a job can be given on the command line: an option for each field that has a text for it."""
+    for name, field in FIELDS.items():
+        if name == "run_at":
+            yield click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.')
+            yield click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m.")
+        elif field.option:
+            names = (*_SHORT.get(name, ()), f"--{name.replace('_', '-')}", name)
+            kind = click.Choice([word.value for word in field.kind]) if issubclass(field.kind, StrEnum) else field.kind
+            metavar, is_multiple = field.metavar or None, name == "env"
+            yield click.option(*names, type=kind, multiple=is_multiple, metavar=metavar, help=field.option)
+
+
+_SHORT = {"priority": ("-p",)}
 
 
 def _job_options(command: F) -> F:
-    for option in reversed(_OPTIONS):
+    for option in reversed([*_options()]):
         command = option(command)
     return command
 
@@ -186,50 +183,18 @@ def _enqueue_jobs(
     return queued, code
 
 
-def _fields_of(
-    *,
-    id: str | None,
-    priority: int | None,
-    at: str | None,
-    in_: str | None,
-    timeout: str | None,
-    max_retries: int | None,
-    retry_on: str | None,
-    no_retry_on: str | None,
-    on_lost: str | None,
-    max_log: str | None,
-    on_max_log: str | None,
-    cwd: str | None,
-    env: tuple[str, ...],
-) -> dict[str, Any]:
+def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **options: Any) -> dict[str, Any]:
     """The options as fields of a job body."""
-    fields: dict[str, Any] = {
-        "id": id,
-        "priority": priority,
-        "max_retries": max_retries,
-        "on_lost": on_lost,
-        "on_max_log": on_max_log,
-        "cwd": cwd,
-    }
-    for name, codes in (("retry_on", retry_on), ("no_retry_on", no_retry_on)):
-        if codes is not None:
-            from queuectl.core.typed import parse_exit_codes
-
-            fields[name] = list(parse_exit_codes(codes))
-    if max_log is not None:
-        from queuectl.core.typed import parse_size
-
-        fields["max_log"] = parse_size(max_log)
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        parse = FIELDS[name].parse
+        if parse is not None and isinstance(value, str):
+            given[name] = parse(value, now())
     if at is not None or in_ is not None:
-        fields["run_at"] = _run_at(at, in_)
-    if timeout is not None:
-        from queuectl.core.when import parse_duration
-
-        seconds = parse_duration(timeout)
-        fields["timeout"] = int(seconds) if seconds.is_integer() else seconds
+        given["run_at"] = _run_at(at, in_)
     if env:
-        fields["env"] = dict(_variable(text) for text in env)
-    return {key: value for key, value in fields.items() if value is not None}
+        given["env"] = dict(_variable(text) for text in env)
+    return given
 
 
 def _run_at(at: str | None, in_: str | None) -> str:
@@ -237,7 +202,6 @@ def _run_at(at: str | None, in_: str | None) -> str:
 
     from queuectl.core.names import format_rfc3339
     from queuectl.core.when import parse_duration, parse_when
-    from queuectl.spool.system.clock import now
 
     if at is not None and in_ is not None:
         raise UsageError("both --at and --in", hint="use one of them")
@@ -304,7 +268,6 @@ def _say_queued(job: Job, quiet: bool) -> None:
         note(f"warning: {warning}")
     if job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
-        from queuectl.spool.system.clock import now
 
         starts = "starts at" if job.run_at > now() else "starts at once; was due at"
         note(f"{starts} {format_instant(job.run_at)} ({format_when(job.run_at, now())})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -11,9 +10,10 @@ import click
 
 from queuectl.cli.context import complete_jobs, json_option, open_spool, print_json, shown
 from queuectl.cli.list import command_text
+from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.core.result import State
-from queuectl.core.text import format_instant, format_seconds, format_size, format_when
+from queuectl.core.text import format_instant, format_seconds, format_when
 from queuectl.spool.reading import shapes
 from queuectl.spool.system.clock import now
 
@@ -58,27 +58,12 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
     if job.worker is not None:
         yield "worker", job.worker
     if body is not None:
-        wanted: dict[str, Any] = {
-            "timeout": None if body.timeout is None else format_seconds(body.timeout),
-            "max-retries": body.max_retries,
-            "backoff-base": body.backoff_base,
-            "backoff-max": None if body.backoff_max is None else format_seconds(body.backoff_max),
-            "jitter": body.backoff_jitter,
-            "retry-on": _codes(body.retry_on),
-            "no-retry-on": _codes(body.no_retry_on),
-            "on-lost": body.on_lost,
-            "max-log": None if body.max_log is None else format_size(body.max_log),
-            "on-max-log": body.on_max_log,
-            "cwd": body.cwd,
-            "env": " ".join(f"{key}={shlex.quote(value)}" for key, value in body.env.items()) or None,
-        }
-        yield from ((name, f"{value}") for name, value in wanted.items() if value is not None)
+        for name, field in FIELDS.items():
+            value = getattr(body, name)
+            if field.show is not None and value not in (None, {}):
+                yield field.title or name.replace("_", "-"), field.show(value)
         yield from (("warning", warning) for warning in body.warnings)
     yield "attempts", f"{job.attempts}"
-
-
-def _codes(codes: frozenset[int] | None) -> str | None:
-    return None if codes is None else ",".join(map(str, sorted(codes))) or "none"
 
 
 def _attempts(job: Job, history: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -1,56 +1,221 @@
-"""The fields of a job as people type and read them: for `queuectl set`, and for the dashboard's form."""
+"""The fields of a job: `Body` has one attribute for each, and `FIELDS` one row.
+
+The row says all that is common to them: how the value in a job's file is checked, how its text is read where people
+type it, and how it is named and shown to them. The check of a body, `queuectl enqueue`, `set` and `show`, and the
+dashboard's form work from it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from queuectl.core.body import FIELDS
-from queuectl.core.typed import parse_exit_codes, parse_size
-from queuectl.core.when import parse_duration, parse_when
+from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
+from queuectl.core.retry import OnLost, RetryPolicy
+from queuectl.core.text import format_seconds, format_size
 from queuectl.errors import UsageError
 
-CAN_BE_SET = tuple(name for name in FIELDS if name not in ("id", "env", "submitted_by"))
-"""What `parse` knows. The variables of `env` are set one by one; an id never changes, nor who submitted it."""
-_NOTHING = ("", "none")
+MAX_ARGUMENT = 120_000
+"""Bytes of the longest command or word of one: Linux refuses an argument over 131,072 with E2BIG."""
+MAX_SECONDS = 10 * 366 * 86400
+"""The longest timeout or backoff."""
+
+MAX_SUBMITTER = 256
+"""Characters of the longest `submitted_by`, which the worker writes that takes a file out of inbox/."""
+
+MIN_LOG, MAX_LOG = 4096, 1 << 60
+"""Bytes of the smallest and the largest limit of a job's output."""
 
 
-def parse(name: str, text: str, now: datetime) -> Any:
-    """A field's value for `Spool.set_fields`; None takes it away. Raises UsageError.
+class OnMaxLog(StrEnum):
+    """What happens when the output of an attempt passes its limit: its middle goes, or the attempt is ended."""
 
-    What is no number, or out of its range, is for the job body's own check to say.
+    DROP = "drop"
+    KILL = "kill"
+
+
+class Body(NamedTuple):
+    """A validated job body. None stands for a field that was not given (or was null).
+
+    `warnings` names unknown fields that look like misspelt ones; all unknown fields are kept in
+    the file and ignored.
     """
-    if name not in CAN_BE_SET:
-        keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)
-        raise UsageError(f"{name!r} cannot be set", hint=f"keys: {keys} env.NAME")
-    if name == "command":
-        return _parse_command(text)
-    if text.strip().lower() in _NOTHING:
+
+    command: str | tuple[str, ...]
+    id: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    run_at: datetime | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+    backoff_base: float | None = None
+    backoff_max: float | None = None
+    backoff_jitter: float | None = None
+    retry_on: frozenset[int] | None = None
+    no_retry_on: frozenset[int] | None = None
+    on_lost: OnLost | None = None
+    max_log: int | None = None
+    on_max_log: OnMaxLog | None = None
+    cwd: str | None = None
+    env: Mapping[str, str] = MappingProxyType({})
+    submitted_by: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def policy(self, default: RetryPolicy) -> RetryPolicy:
+        """The retry policy: the job's own fields, else `default`. Exit codes of its own replace both lists."""
+        own: dict[str, Any] = {name: value for name in _POLICY if (value := getattr(self, name)) is not None}
+        if "retry_on" in own or "no_retry_on" in own:
+            own = {"retry_on": None, "no_retry_on": (), **own}
+        return default._replace(**own) if own else default
+
+
+_POLICY = tuple(name for name in RetryPolicy._fields if name in Body._fields)
+
+Check = Callable[[list[str], str, Any], Any]
+"""Reads a field that was given: (problems found so far, which it may add to, key, value) -> its value in the Body."""
+
+
+class Field(NamedTuple):
+    """All that is common to the fields of a job; what is left out is not offered for this field.
+
+    `check` judges the value in a job's file. `parse` makes that value of a text that was typed at a moment; it raises
+    UsageError, or ValueError for what is no number. `kind` is what a value is made of: str, int, or one of some words.
+    `option` is the help of the option of `queuectl enqueue`, `metavar` what that takes. `label` and `hint` are for the
+    dashboard's form. `show` is how `queuectl show` prints the value in a Body, under `title` (the name if empty).
+    """
+
+    check: Check
+    parse: Callable[[str, datetime], Any] | None = None
+    kind: type[str | int] = str
+    option: str = ""
+    metavar: str = ""
+    label: str = ""
+    hint: str = ""
+    show: Callable[[Any], str] | None = None
+    title: str = ""
+
+
+# --- checks
+
+
+def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        if not value.strip():
+            problems.append('"command" is empty')
+        _check_text(problems, key, value)
+        return value
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        if not value[0]:
+            problems.append('"command" names no program: its first string is empty')
+        for word in value:
+            _check_text(problems, key, word)
+        return tuple(value)
+    problems.append('"command" must be a string, or an array of strings that is not empty')
+    return ""
+
+
+def _id(problems: list[str], key: str, value: Any) -> str:
+    if not (isinstance(value, str) and is_valid_id(value)):
+        problems.append('"id" must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit')
+    return str(value)
+
+
+def _integer(most: int, least: int = 0) -> Check:
+    def check(problems: list[str], key: str, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            problems.append(f'"{key}" must be a whole number from {least} to {most}')
+            return least
+        return value
+
+    return check
+
+
+def _number(*, above_zero: bool = False, most: int = MAX_SECONDS) -> Check:
+    def check(problems: list[str], key: str, value: Any) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= most or (above_zero and value == 0):
+            least = "above 0" if above_zero else "from 0"
+            problems.append(f'"{key}" must be a number {least} up to {most}')
+            return 0.0
+        return float(value)
+
+    return check
+
+
+def _exit_codes(problems: list[str], key: str, value: Any) -> frozenset[int]:
+    if not isinstance(value, list) or not all(type(code) is int and 0 < code < 256 for code in value):
+        problems.append(f'"{key}" must be an array of exit codes from 1 to 255')
+        return frozenset()
+    return frozenset(value)
+
+
+def _word(words: type[StrEnum]) -> Check:
+    def check(problems: list[str], key: str, value: Any) -> StrEnum | None:
+        if value not in tuple(words):
+            problems.append(f'"{key}" must be {" or ".join(json.dumps(word) for word in words)}')
+            return None
+        return words(value)
+
+    return check
+
+
+def _instant(problems: list[str], key: str, value: Any) -> datetime | None:
+    try:
+        return parse_instant(value)
+    except (TypeError, ValueError, OverflowError):
+        problems.append(f'"{key}" must be a time such as "2026-11-25T09:00:00Z"')
         return None
-    if name == "run_at":
-        return parse_when(text, now)
-    if name in ("timeout", "backoff_max"):
-        seconds = parse_duration(text)
-        return int(seconds) if seconds.is_integer() else seconds
-    if name in ("retry_on", "no_retry_on"):
-        return list(parse_exit_codes(text))
-    if name == "max_log":
-        return parse_size(text)
-    if name in ("on_lost", "on_max_log"):
-        return text.strip().lower()
-    return text if name == "cwd" else _parse_number(name, text)
 
 
-def parse_variable(name: str, text: str) -> str | None:
-    """A variable's value for the `env` of `Spool.set_fields`; None takes it away. Raises UsageError."""
-    if not name:
-        raise UsageError("a variable has no name", hint="give env.NAME=VALUE")
-    return None if text.strip().lower() == "none" else text
+def _cwd(problems: list[str], key: str, value: Any) -> str:
+    if not (isinstance(value, str) and value.startswith("/")):
+        problems.append('"cwd" must be an absolute path')
+        return "/"
+    _check_text(problems, key, value)
+    return value
 
 
-def _parse_command(text: str) -> Any:
+def _env(problems: list[str], key: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        problems.append('"env" must be an object of strings')
+        return {}
+    for name, text in value.items():
+        if not name or "=" in name:
+            problems.append(f'"env" has a bad variable name {json.dumps(name)[:60]}')
+        _check_text(problems, key, name)
+        _check_text(problems, key, text)
+    return value
+
+
+def _submitter(problems: list[str], key: str, value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBMITTER:
+        problems.append(f'"submitted_by" must be a name of up to {MAX_SUBMITTER} characters')
+        return ""
+    _check_text(problems, key, value)
+    return value
+
+
+def _check_text(problems: list[str], key: str, text: str) -> None:
+    """Refuse what an argument or variable of a process cannot hold."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        problems.append(f'"{key}" holds half a character (a lone surrogate)')
+        return
+    if "\0" in text:
+        problems.append(f'"{key}" holds a NUL character')
+    if size > MAX_ARGUMENT:
+        problems.append(f'"{key}" is longer than {MAX_ARGUMENT} bytes; put it into a file')
+
+
+# --- texts. What only some commands need is imported where it is needed: `queuectl enqueue` takes milliseconds.
+
+
+def _parse_command(text: str, _: datetime) -> Any:
     """The command line, or the array of strings that it is in JSON."""
     if text.strip().lower() == "none":
         raise UsageError("a job needs a command", hint="to take the job away: queuectl cancel")
@@ -60,14 +225,193 @@ def _parse_command(text: str) -> Any:
     return text
 
 
-def _parse_number(name: str, text: str) -> float:
+def _parse_when(text: str, now: datetime) -> datetime:
+    from queuectl.core.when import parse_when
+
+    return parse_when(text, now)
+
+
+def _parse_seconds(text: str, _: datetime) -> float:
+    from queuectl.core.when import parse_duration
+
+    seconds = parse_duration(text)
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _parse_codes(text: str, _: datetime) -> list[int]:
+    from queuectl.core.typed import parse_exit_codes
+
+    return list(parse_exit_codes(text))
+
+
+def _parse_size(text: str, _: datetime) -> int:
+    from queuectl.core.typed import parse_size
+
+    return parse_size(text)
+
+
+def _parse_integer(text: str, _: datetime) -> int:
+    return int(text)
+
+
+def _parse_number(text: str, _: datetime) -> float:
+    return float(text)
+
+
+def _parse_word(text: str, _: datetime) -> str:
+    return text.strip().lower()
+
+
+def _parse_text(text: str, _: datetime) -> str:
+    return text
+
+
+def _show_codes(codes: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(codes))) or "none"
+
+
+def _show_variables(env: Mapping[str, str]) -> str:
+    from shlex import quote
+
+    return " ".join(f"{name}={quote(text)}" for name, text in env.items())
+
+
+# --- the table
+
+
+FIELDS = {
+    "command": Field(_command, _parse_command, label="Command", hint="for the shell"),
+    "id": Field(_id, option="The job's id; refused if the spool holds it already.", metavar="ID"),
+    "priority": Field(
+        _integer(MAX_PRIORITY),
+        _parse_integer,
+        int,
+        option="0 to 999, lower runs first; 10 if not given.",
+        metavar="N",
+        label="Priority",
+        hint="0 to 999, lower runs first; 10",
+    ),
+    "run_at": Field(
+        _instant, _parse_when, label="Starts at", hint="18:30, tomorrow 09:00, 5m; empty is now"
+    ),  # its options are --at and --in
+    "timeout": Field(
+        _number(above_zero=True),
+        _parse_seconds,
+        option="The longest an attempt may take: 90, 5m, 1h30m.",
+        metavar="TIME",
+        label="Timeout",
+        hint="90, 5m, 1h30m; empty is none",
+        show=format_seconds,
+    ),
+    "max_retries": Field(
+        _integer(MAX_ATTEMPTS - 1),
+        _parse_integer,
+        int,
+        option="Retries after the first attempt.",
+        metavar="N",
+        label="Retries",
+        hint="after the first attempt",
+        show=str,
+    ),
+    "backoff_base": Field(_number(), _parse_number, label="Backoff base", hint="2", show=str),
+    "backoff_max": Field(_number(), _parse_seconds, label="Longest backoff", hint="1h", show=format_seconds),
+    "backoff_jitter": Field(
+        _number(most=1), _parse_number, label="Backoff jitter", hint="0.1", show=str, title="jitter"
+    ),
+    "retry_on": Field(
+        _exit_codes,
+        _parse_codes,
+        option="Retry on these exit codes only: 75,111 or 64-78.",
+        metavar="CODES",
+        label="Retry on exit codes",
+        hint="75,111 or 64-78",
+        show=_show_codes,
+    ),
+    "no_retry_on": Field(
+        _exit_codes,
+        _parse_codes,
+        option="Never retry on these exit codes.",
+        metavar="CODES",
+        label="Never on exit codes",
+        hint="1,64-78",
+        show=_show_codes,
+    ),
+    "on_lost": Field(
+        _word(OnLost),
+        _parse_word,
+        OnLost,
+        option="If nobody knows how an attempt ended.",
+        label="When its end is unknown",
+        hint="retry or dead",
+        show=str,
+    ),
+    "max_log": Field(
+        _integer(MAX_LOG, MIN_LOG),
+        _parse_size,
+        option="The largest output of an attempt: 64K, 10M.",
+        metavar="SIZE",
+        label="Largest output",
+        hint="64K, 10M",
+        show=format_size,
+    ),
+    "on_max_log": Field(
+        _word(OnMaxLog),
+        _parse_word,
+        OnMaxLog,
+        option="Beyond that: drop its middle, or end the job.",
+        label="Beyond that",
+        hint="drop or kill",
+        show=str,
+    ),
+    "cwd": Field(
+        _cwd,
+        _parse_text,
+        option="Where to run; this directory if not given.",
+        metavar="DIR",
+        label="Directory",
+        hint="/srv/app",
+        show=str,
+    ),
+    "env": Field(
+        _env,
+        option="A variable to set; without VALUE, its value here.",
+        metavar="NAME[=VALUE]",
+        label="Set variables",
+        hint="RATE=slow, or RATE=none to remove it; one a line, the others stay",
+        show=_show_variables,
+    ),
+    "submitted_by": Field(_submitter),
+}
+"""The known fields of a job, in the order in which they are shown."""
+CAN_BE_SET = tuple(name for name, field in FIELDS.items() if field.parse is not None)
+"""What `parse` knows. The variables of `env` are set one by one; an id never changes, nor who submitted it."""
+
+
+def parse(name: str, text: str, now: datetime) -> Any:
+    """A field's value for `Spool.set_fields`; None takes it away. Raises UsageError.
+
+    What is out of its range is for the job body's own check to say.
+    """
+    field = FIELDS.get(name)
+    if field is None or field.parse is None:
+        keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)
+        raise UsageError(f"{name!r} cannot be set", hint=f"keys: {keys} env.NAME")
+    if name != "command" and text.strip().lower() in ("", "none"):
+        return None
     try:
-        return float(text) if name.startswith("backoff_") else int(text)
+        return field.parse(text, now)
     except ValueError:
         raise UsageError(f"not a number: {name}={text}") from None
 
 
-def shown(value: Any) -> str:
+def parse_variable(name: str, text: str) -> str | None:
+    """A variable's value for the `env` of `Spool.set_fields`; None takes it away. Raises UsageError."""
+    if not name:
+        raise UsageError("a variable has no name", hint="give env.NAME=VALUE")
+    return None if text.strip().lower() == "none" else text
+
+
+def as_typed(value: Any) -> str:
     """A field's value as `parse` takes it; empty for none."""
     if isinstance(value, list):
         return ",".join(f"{item}" for item in value)

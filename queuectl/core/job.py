@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import FinishedName, Name, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import Result, State
 

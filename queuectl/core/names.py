@@ -114,6 +114,16 @@ def to_utc(at: datetime) -> datetime:
     return datetime.fromtimestamp(at.replace(microsecond=0).timestamp(), UTC).replace(microsecond=at.microsecond)
 
 
+def parse_instant(text: str) -> datetime:
+    """ISO 8601 -> UTC. A time without a zone is local time. Raises ValueError or OverflowError."""
+    if not isinstance(text, str) or len(text) < len("2026-11-25T09:00"):
+        raise ValueError(f"not a date and time: {text!r}")
+    at = to_utc(datetime.fromisoformat(text.upper()))
+    if not 1970 <= at.year <= 9998:
+        raise ValueError(f"out of range: {text!r}")
+    return at
+
+
 def ceil_to_millisecond(at: datetime) -> datetime:
     """The first instant at or after `at` that a name can carry, so that no job starts early."""
     rest = at.microsecond % 1000

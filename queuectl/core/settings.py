@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from queuectl.core.body import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
+from queuectl.core.fields import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy

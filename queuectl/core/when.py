@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, tzinfo
 
-from queuectl.core.body import parse_instant
-from queuectl.core.names import to_utc
+from queuectl.core.names import parse_instant, to_utc
 from queuectl.errors import UsageError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

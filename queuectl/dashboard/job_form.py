@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import bottle
 
 from queuectl.core import fields
+from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, is_valid_id
 from queuectl.core.result import State
@@ -46,25 +47,11 @@ class Field:
         return self.typed != self.was
 
 
-_FIELDS = (
-    Field("command", "Command", "for the shell"),
-    Field("run_at", "Starts at", "18:30, tomorrow 09:00, 5m; empty is now"),
-    Field("priority", "Priority", "0 to 999, lower runs first; 10"),
-    Field("timeout", "Timeout", "90, 5m, 1h30m; empty is none"),
-    Field("max_retries", "Retries", "after the first attempt"),
-    Field("cwd", "Directory", "/srv/app"),
-    Field("set_env", "Set variables", "RATE=slow, or RATE=none to remove it; one a line, the others stay"),
-    Field("backoff_base", "Backoff base", "2"),
-    Field("backoff_max", "Longest backoff", "1h"),
-    Field("backoff_jitter", "Backoff jitter", "0.1"),
-    Field("retry_on", "Retry on exit codes", "75,111 or 64-78"),
-    Field("no_retry_on", "Never on exit codes", "1,64-78"),
-    Field("on_lost", "When its end is unknown", "retry or dead"),
-    Field("max_log", "Largest output", "64K, 10M"),
-    Field("on_max_log", "Beyond that", "drop or kill"),
-)
-SHOWN = 7
-"""How many of them are seen at once; the rest can be opened."""
+_FIRST = ("command", "run_at", "priority", "timeout", "max_retries", "cwd", "env")
+"""The fields of a job that are seen at once; the rest can be opened."""
+_REST = tuple(name for name, row in FIELDS.items() if row.label and name not in _FIRST)
+_ON_FORM = {"env": "set_env"}
+_FIELDS = tuple(Field(_ON_FORM.get(name, name), FIELDS[name].label, FIELDS[name].hint) for name in _FIRST + _REST)
 
 
 # --- field by field
@@ -89,7 +76,7 @@ def set_page(site: Site, id: str) -> Any:
 def _in_force(job: Job, at: datetime) -> list[tuple[Field, str]]:
     """The fields and what each is; without a command that a form could not give back as it is."""
     given: Mapping[str, Any] = job.fields or {}
-    texts = {name: printable_output(fields.shown(given.get(name))) for name in fields.CAN_BE_SET}
+    texts = {name: printable_output(fields.as_typed(given.get(name))) for name in fields.CAN_BE_SET}
     is_later = job.run_at is not None and job.run_at > at
     texts["run_at"] = (format_rfc3339(job.run_at) or "").replace(".000Z", "Z") if is_later else ""
     texts["priority"] = f"{job.priority}"
@@ -165,7 +152,7 @@ def _field_of(text: str) -> str:
     """Which field a problem of the job body is about: `"timeout" must be …`"""
     match = re.match(r'"(\w+)"', text)
     name = match[1] if match else ""
-    return "set_env" if name == "env" else name
+    return _ON_FORM.get(name, name)
 
 
 def _without_name(text: str) -> str:
@@ -186,7 +173,7 @@ def _show_fields(
     return _show(request, "set", f"Change {id}", status, {"id": id, "error": error, **values})
 
 
-_HIDDEN = frozenset(field.name for field in _FIELDS[SHOWN:])
+_HIDDEN = frozenset(_REST)
 
 
 # --- the whole of it

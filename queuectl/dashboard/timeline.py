@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from queuectl.core.body import parse_instant
 from queuectl.core.job import Job
-from queuectl.core.names import parse_time
+from queuectl.core.names import parse_instant, parse_time
 from queuectl.core.result import LOST, Result
 from queuectl.spool.system.logs import Mark, parse_outcome
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 
 from queuectl.core import lifecycle
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, TIMEOUT, Result, State
 from queuectl.spool.moves import claims

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from queuectl.core import lifecycle
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import LOST, SUCCESS, Result
 from queuectl.core.text import format_count, format_seconds

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.core import body
-from queuectl.core.body import Body, OnMaxLog
+from queuectl.core import body, fields
+from queuectl.core.fields import FIELDS, Body, OnMaxLog
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.errors import InvalidJobError, NotJsonError
 from tests.spool.malformed import INCOMPLETE, INVALID
 
-SECONDS = body.MAX_SECONDS
-ARGUMENT = body.MAX_ARGUMENT
+SECONDS = fields.MAX_SECONDS
+ARGUMENT = fields.MAX_ARGUMENT
 YEAR_10K = "9999-12-31T23:59:59Z"
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-objects = st.dictionaries(st.sampled_from(body.FIELDS) | st.text(), values, max_size=6)
+objects = st.dictionaries(st.sampled_from(list(FIELDS)) | st.text(), values, max_size=6)
 
 GOOD: tuple[tuple[str, Any, Any], ...] = (
     ("command", "echo hi", "echo hi"),
@@ -146,7 +146,7 @@ def test_every_problem_at_once() -> None:
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
         "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "submitted_by": "",
     }  # fmt: skip
-    assert set(wrong) == set(body.FIELDS)
+    assert set(wrong) == set(FIELDS)
     with pytest.raises(InvalidJobError) as caught:
         body.validate(wrong)
     assert sorted(problem.split('"')[1] for problem in caught.value.problems) == sorted(wrong)
@@ -292,7 +292,7 @@ def test_a_damaged_job_is_a_job_or_an_error_of_ours(data: st.DataObject) -> None
     parse_or_refuse(bytes(damaged))
 
 
-@given(objects | st.dictionaries(st.sampled_from(body.FIELDS), values))
+@given(objects | st.dictionaries(st.sampled_from(list(FIELDS)), values))
 def test_any_values_are_a_body_or_invalid(value: dict[str, Any]) -> None:
     """Known fields of any JSON type are a body or InvalidJobError; a body's fields are in their bounds."""
     try:

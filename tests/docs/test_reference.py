@@ -10,7 +10,8 @@ import pytest
 
 from queuectl import errors
 from queuectl.cli.main import app
-from queuectl.core import body, settings
+from queuectl.core import settings
+from queuectl.core.fields import FIELDS
 from queuectl.core.result import RESULT_PATTERN
 from tests.docs.markdown import ROOT, sections
 
@@ -73,7 +74,7 @@ def test_a_setting_is_documented_with_its_default(key: str) -> None:
     assert row[1] == (f"{default:g}" if isinstance(default, float) else settings.as_text(default))
 
 
-@pytest.mark.parametrize("field", body.FIELDS)
+@pytest.mark.parametrize("field", FIELDS)
 def test_a_field_is_documented(field: str) -> None:
     """Each field of a job is in the README's table and in the format's example."""
     assert re.search(rf"^\|.*`{field}`.*\|.*\|", section("A job"), re.MULTILINE)

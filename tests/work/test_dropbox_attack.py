@@ -25,10 +25,6 @@ EVIL = "echo evil"
 class Box:
     """A spool of root's with a drop box, in which alice may hand in jobs."""
 
-    def run_one(self) -> None:
-        """A job of the owner's, to its end."""
-        self.spool.wait(self.spool.enqueue("true").id, timeout=20)
-
     def __init__(self, home: Path, settle: str) -> None:
         self.home = home
         self.spool = Spool(home / "spool", create=True)
@@ -41,6 +37,10 @@ class Box:
         self.shared = home / "shared"
         self.shared.mkdir()
         self.shared.chmod(0o1777)
+
+    def run_one(self) -> None:
+        """A job of the owner's, to its end."""
+        self.spool.wait(self.spool.enqueue("true").id, timeout=20)
 
     def commands(self) -> list[Any]:
         """Those of all jobs that there are."""
@@ -294,7 +294,7 @@ FLOODS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS)
 def test_a_flood_costs_the_owner_nothing_that_lasts(box: Box, make: Callable[[Path], object]) -> None:
-    """Beside 50,000 files of a stranger the owner's jobs run, another user's file is taken, and the worker says little."""
+    """Beside 50,000 files of a stranger the owner's jobs run, another user's is taken, and the worker says little."""
     box.cli.ok("config", "set", "rescan", "10")
 
     def flood() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
 from queuectl.spool.moves import claims
 from queuectl.spool.system import clock, lease, logs

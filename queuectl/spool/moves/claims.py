@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from queuectl.core import body, lifecycle
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError

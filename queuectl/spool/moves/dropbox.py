@@ -122,10 +122,9 @@ def hand_in(spool: Layout, fields: Mapping[str, Any]) -> str:
     It is written under a name that no worker looks at and gets its own in one step. CRASH: a file that ends in
     `.part`, which means nothing (tests/work/test_dropbox_attack.py).
     """
-    from queuectl.spool.moves.submit import encode
 
     body.validate(fields)
-    data = encode(fields)
+    data = body.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     name = f"{lease.random_text(12)}{SUFFIX}"

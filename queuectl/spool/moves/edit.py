@@ -247,7 +247,7 @@ def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> J
     fields = change.fields(old)
     content = body.validate(fields)
     trust.require_own(layout, old.owner, job.id)  # or the new file, the caller's own, would run as his
-    data = submit.encode(fields)
+    data = body.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     with _written(layout, job, old, data) as temporary:

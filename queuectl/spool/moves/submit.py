@@ -7,7 +7,6 @@ log: a reservation that the next submit of that id finds unlocked, and takes ove
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -109,14 +108,6 @@ def new_id() -> str:
     return lease.random_text(12)
 
 
-def encode(fields: Mapping[str, Any]) -> bytes:
-    """A body as one line of JSON, in readable UTF-8 where that is possible."""
-    try:
-        return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:  # a lone surrogate in a field of the user's own
-        return (json.dumps(fields) + "\n").encode()
-
-
 class _Item(NamedTuple):
     fields: dict[str, Any]
     data: bytes
@@ -180,7 +171,7 @@ def _prepare(
     content = body.validate(fields)
     id = content.id or fresh_id
     whole = {**fields, "id": id}
-    data = encode(whole)
+    data = body.encode(whole)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     move = lifecycle.enqueue(id, content.priority, content.run_at, now)

@@ -33,7 +33,7 @@ from queuectl.core.job import Job
 from queuectl.core.names import SUFFIX, is_valid_id
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError, QueuectlError, SpoolError
-from queuectl.spool.moves.submit import IdInFlightError, UnwantedError, encode, reserve, submit
+from queuectl.spool.moves.submit import IdInFlightError, UnwantedError, reserve, submit
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
 from queuectl.spool.system.layout import Layout, unusable
@@ -216,7 +216,7 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
             files.remove(layout.taken_file(id))
             finished.append(Finished(id, outcome))
         elif isinstance(outcome, InvalidJobError):  # larger than a job can be with who it is from
-            finished += _refuse(layout, id, outcome, encode(fields), None, now)
+            finished += _refuse(layout, id, outcome, body.encode(fields), None, now)
         else:
             _settle(layout, id, outcome)
     return finished
@@ -257,7 +257,7 @@ def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
     if _is_deeper(whole, _DEEPEST):
         raise InvalidJobError([f"nested deeper than {_DEEPEST}"])
     try:
-        body.decode(encode(whole))  # 1e999 is a number in JSON, and none once it is read
+        body.decode(body.encode(whole))  # 1e999 is a number in JSON, and none once it is read
     except (NotJsonError, ValueError) as error:
         raise InvalidJobError([f"it cannot be written again: {error}"]) from None
     return whole
@@ -334,7 +334,7 @@ def _for_the_dead(id: str, submitter: str, data: bytes) -> bytes:
     """The bytes, untouched; but an object names who handed it in, or it could name somebody else."""
     try:
         fields = body.decode(data)
-        text = encode(_ours(fields, id, submitter))
+        text = body.encode(_ours(fields, id, submitter))
         body.decode(text)
     except (NotJsonError, InvalidJobError, RecursionError, ValueError):
         return data

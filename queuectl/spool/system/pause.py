@@ -13,8 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from queuectl.core.admission import Pause
-from queuectl.core.body import parse_instant
-from queuectl.core.names import format_rfc3339
+from queuectl.core.names import format_rfc3339, parse_instant
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout, unusable
 
