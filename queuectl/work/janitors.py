@@ -1,4 +1,4 @@
-"""What a worker looks after besides its jobs, each in one shape: when it runs next, and running it.
+"""What a worker looks after in addition to its jobs, each in one shape: when it runs next, and running it.
 
 A beat of the worker runs all of them, in their order; one that has something to do sooner says when. They run in the
 main thread, which ends jobs that are out of time, so what takes long goes to a thread of its own (work/tidy.py).
@@ -42,7 +42,7 @@ class Janitors:
         return min(janitor.next_at for janitor in self._janitors)
 
     def next_beat(self, interval: float) -> float:
-        """When the next beat is, in monotonic seconds; `interval` seconds after the last one, or later if that took long."""
+        """When the next beat is, in monotonic seconds: `interval` after the last one, or later if that took long."""
         return self._beat_at + max(interval, _SHARE * self._took)
 
     def beat(self) -> None:
