@@ -182,7 +182,7 @@ class Adopted:
         assert verdict.pid is not None
         descriptor = _open_process(verdict.pid, verdict.token)
         if descriptor is None:
-            return False  # it has just ended, or this system has no pidfd: its end line will tell
+            return False  # it has just ended, or this system has no pidfd: its end line will say
         body = self._read_body(name)
         move = lifecycle.adopt_running(name, self._worker)
         if not claims.settle(self._layout, name, move):
@@ -278,7 +278,7 @@ class Adopted:
         if not verdict.is_recorded:
             self._note_end(name, f"result={logs.RELEASED}" if is_released else logs.format_outcome(result), why)
         if is_released:
-            release(self._context, name, "stopped with its worker")
+            release(self._context, name, "its worker was stopped")
             return
         ended_at = verdict.ended_at or self._context.now()
         duration = max(0.0, (ended_at - name.started_at).total_seconds())

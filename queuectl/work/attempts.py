@@ -101,7 +101,7 @@ class ActiveAttempt(ABC):
 
     @property
     def remark(self) -> str:
-        """What its end line says besides the result, once it is over."""
+        """What its end line says in addition to the result, once it is over."""
         return _passed(self.limit) if self.limit is not None and self.reason == "max-log" else ""
 
 
@@ -130,7 +130,7 @@ class Attempts:
         with self._lock:
             self._under_way.add(attempt)
             self.without_slot += attempt.takes_slot
-        # RACE: the worker may be told to stop at once right now: whoever comes second sees the other (this table, or
+        # RACE: the worker may be asked to stop at once just now: the second of the two sees the first (this table, or
         # `stopping`), and a second stop does nothing (tests/work/test_attempts.py).
         if self.context.stopping == 2:
             attempt.stop("release", self.context.settings.grace)
@@ -203,7 +203,7 @@ class Attempts:
         In threads: no slot waits for that.
         """
         for name in names:
-            text = f"waits until attempt {name.attempt}, which {name.worker} started, has ended"
+            text = f"waits for attempt {name.attempt}, started by {name.worker}, to end"
             self.context.report.once(f"waits {name}", "waits", f"{name.id} {text}")
             with self._lock:
                 is_ending = name in self._ending

@@ -109,7 +109,7 @@ class Dropbox:
         try:
             thread.start()
         except RuntimeError as error:  # as many threads as this user, or the container, may have
-            self._context.report.once("inbox", "warning", f"nothing is taken from inbox/: {error}")
+            self._context.report.once("inbox", "warning", f"cannot take files from inbox/: {error}")
             return
         self._thread = thread
 
@@ -149,9 +149,9 @@ class Dropbox:
                     self._watch()
                     if time.monotonic() >= self._rest_until:
                         self._look()
-                        report.over("inbox", "files are taken from inbox/ again")
+                        report.over("inbox", "files can be taken from inbox/ again")
                 except (OSError, SpoolError) as error:
-                    report.once("inbox", "warning", f"nothing is taken from inbox/: {error}")
+                    report.once("inbox", "warning", f"cannot take files from inbox/: {error}")
                     self._listing, self._must_list = None, True
                     self._rest(_TRY_AGAIN)
                 self._rest(min((time.thread_time() - begun) * self._share(), _LONGEST_REST))
@@ -202,7 +202,7 @@ class Dropbox:
         if is_flooded and self._trigger is not None:
             self._trigger.close()
             self._trigger, self._blind_until = None, now + _FLOOD
-            text = "files come to inbox/ faster than they can be looked at: it is listed now and then instead"
+            text = "files arrive in inbox/ faster than they can be read; listing it from time to time instead"
             self._context.report.once("inbox flood", "warning", text)
         elif self._trigger is None and now >= self._blind_until:
             self._trigger = Trigger(self._layout, self._ring, (self._layout.inbox,))
@@ -236,7 +236,7 @@ class Dropbox:
             self._wake()
 
     def _next_names(self) -> list[str]:
-        """What events told of, what is to be looked at again, and as many of the listing as there is room for."""
+        """What events reported, what is to be looked at again, and as many of the listing as there is room for."""
         with self._changed:
             names = [self._rung.pop() for _ in range(min(len(self._rung), _MOST_RUNG))]
         now = time.monotonic()
@@ -245,7 +245,7 @@ class Dropbox:
         return [*dict.fromkeys(names + self._list_some(max(_MOST - len(names), _MOST // 5)))]
 
     def _list_some(self, most: int) -> list[str]:
-        """The next names of the listing under way, which begins anew when it must; what was taken is finished first."""
+        """The next names of the listing under way, started again when it must be; what was taken is finished first."""
         if self._listing is None:
             if not self._must_list and self._trigger is not None and self._trigger.problem is None:
                 return []
@@ -274,7 +274,7 @@ class Dropbox:
                 self._context.report.event("taken", done.id, text, file=from_[done.id] or None)
                 self._appeared(done.job.path)
             else:
-                text = f"{place} is no job: {done.reason}"
+                text = f"{place} is not a valid job: {done.reason}"
                 self._context.report.event("refused", done.id, text, file=from_[done.id] or None)
                 tell_refused(self._context, done.id)
 
@@ -282,7 +282,7 @@ class Dropbox:
         return self._context.trusts(uid) or self._allowed.allows(uid)
 
     def _try(self, name: str) -> str | None:
-        """Take one file, or go on waiting for it; the id that it has in taken/."""
+        """Take one file, or keep waiting for it; the id that it has in taken/."""
         try:
             id = take.take(self._layout, name, self._is_allowed)
         except NotJsonError as error:
@@ -319,7 +319,7 @@ class Dropbox:
             except UnfitError as error:
                 reason = error.what
         user.left[name] = signature
-        self._tell(status.st_uid, user, f"inbox/{name} is left there: {reason}")
+        self._tell(status.st_uid, user, f"inbox/{name} was left in place: {reason}")
         return None
 
     def _tell(self, uid: int, user: _User, text: str) -> None:
@@ -333,5 +333,5 @@ class Dropbox:
         if user.told <= _MOST_TOLD:
             self._context.report.event("warning", None, text)
         elif user.told == _MOST_TOLD + 1:
-            text = f"more files of {trust.name_of(uid)} are left in inbox/; see: queuectl doctor"
+            text = f"more files of {trust.name_of(uid)} were left in inbox/; see: queuectl doctor"
             self._context.report.event("warning", None, text)

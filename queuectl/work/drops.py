@@ -49,7 +49,7 @@ class Drops:
         return [canonical for name in names if (canonical := self.look(name, locate)) is not None]
 
     def look(self, name: str, locate: query.Locate = query.locate) -> str | None:
-        """Adopt, refuse or go on waiting for one file; its canonical name once it can be claimed."""
+        """Adopt, refuse or keep waiting for one file; its canonical name once it can be claimed."""
         now = self._context.now()
         try:
             adopted = (
@@ -64,7 +64,7 @@ class Drops:
             self._refuse(name, error.why)
             return None
         except OSError as error:
-            self._wait(name, f"it cannot be read: {error.strerror}")
+            self._wait(name, f"cannot be read: {error.strerror}")
             return None
         self._incomplete.forget(name)
         if adopted is None:
@@ -94,10 +94,10 @@ class Drops:
             id = adopt.refuse(self._layout, name, reason, self._context.now())
         except OSError as error:
             self._incomplete.shelve(name, time.monotonic())
-            text = f"ignored pending/{name}: {reason}; it cannot be moved: {error.strerror}"
+            text = f"ignoring pending/{name}: {reason}; it cannot be moved: {error.strerror}"
             self._context.report.once(f"refuse {name}", "warning", text)
             return
         self._incomplete.forget(name)
         if id is not None:
-            self._context.report.event("refused", id, f"pending/{name} is no job: {reason}", file=name)
+            self._context.report.event("refused", id, f"pending/{name} is not a valid job: {reason}", file=name)
             tell_refused(self._context, id)

@@ -4,7 +4,7 @@ A command string runs in /bin/sh with a one-line prelude in front of it:
 
     trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;echo "#queuectl start … pid=$$";cd '…'||exit 126;COMMAND
 
-so the job's own shell records its start and its end in the log, whoever may be dead by then. The prelude
+so the job's own shell records its start and its end in the log, even if the worker has died by then. The prelude
 shares the command's first line, which keeps line numbers in the shell's messages true.
 
 A command that would lose the trap (it says `exec` or `trap`, or /bin/sh runs EXIT traps when a signal kills
@@ -12,7 +12,7 @@ it, as bash does) and an array of strings run below a second shell that waits fo
 
     s=;trap 'printf "\\n#queuectl end … status=%s\\n" "$s">&9' 0;…;"$@" 9>&-;s=$?;exit $s
 
-which tells death by signal N only as 128 + N.
+which reports death by signal N only as 128 + N.
 """
 
 from __future__ import annotations

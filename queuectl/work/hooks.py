@@ -1,8 +1,8 @@
 """Telling others what became of jobs: executables in the spool's hooks/, and a webhook.
 
-Best effort. A hook is told after the job has been settled, from threads of its own; whatever it does, the queue goes
-on. It has so many seconds, so many may wait, and what does not fit is dropped; the report says so. A crash of the
-worker forgets those that wait.
+Best effort. A hook is called after the job has been settled, from threads of its own; whatever it does, the queue
+continues. It has so many seconds, so many may wait, and what does not fit is dropped; the report says so. A crash of
+the worker forgets those that wait.
 """
 
 from __future__ import annotations
@@ -189,7 +189,9 @@ class _Lane:
         report = self._context.report
         with self._lock:
             if len(self._waiting) >= _MOST_WAITING:
-                report.once(self._kind, "warning", f"{_MOST_WAITING} calls of a {self._kind} wait; dropping more")
+                report.once(
+                    self._kind, "warning", f"{_MOST_WAITING} calls of a {self._kind} are waiting; dropping further ones"
+                )
                 return
             self._waiting.append(news)
             if self._thread is None:

@@ -84,7 +84,7 @@ class Intake:
         """Start the watch on the spool again if it has died; report what keeps events away."""
         report, trigger = self.context.report, self.trigger
         if trigger.overflows:
-            text = "the kernel has dropped file events (see fs.inotify.max_queued_events): pending/ is listed instead"
+            text = "the kernel has dropped file events (see fs.inotify.max_queued_events); listing pending/ instead"
             report.once("overflow", "warning", text)
         if trigger.is_alive:
             return
@@ -92,7 +92,7 @@ class Intake:
             report.event("warning", None, "the watch on the spool has died; starting it again")
         trigger.open()
         if trigger.problem is not None:
-            text = f"no file events ({trigger.problem}): looking every {BLIND_RESCAN:g} s instead"
+            text = f"no file events ({trigger.problem}); listing the spool every {BLIND_RESCAN:g} s instead"
             report.once("trigger", "warning", text)
         self._waker.must_list = True
 
@@ -144,7 +144,7 @@ class Intake:
         self._unseen = drops[_BATCH:]
 
     def _may_have_changed(self) -> bool:
-        """Whether a name may have come to pending/ or gone since it was listed, as its own mtime tells.
+        """Whether a name may have come to pending/ or gone since it was listed, as its own mtime says.
 
         Listed anyway at every tenth question, for file systems that keep no such time.
         """

@@ -1,4 +1,4 @@
-"""What a worker looks after besides its jobs, each in one shape: when it runs next, and running it.
+"""What a worker looks after in addition to its jobs, each in one shape: when it runs next, and running it.
 
 A beat of the worker runs all of them, in their order; one that has something to do sooner says when. They run in the
 main thread, which ends jobs that are out of time, so what takes long goes to a thread of its own (work/tidy.py).

@@ -1,4 +1,4 @@
-"""What systemd is told of a service of Type=notify: ready, alive, stopping (sd_notify(3)), without its library."""
+"""What a worker reports to systemd: ready, alive, stopping (sd_notify(3), for Type=notify); without a library."""
 
 from __future__ import annotations
 

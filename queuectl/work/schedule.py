@@ -53,7 +53,7 @@ class Schedule:
         return name in self._known
 
     def refill(self, listing: Iterable[list[bytes]], now: str, *, is_strict: bool = False) -> list[str]:
-        """Start anew from a whole listing of what looks like ours, in pieces and in any order.
+        """Start again from a whole listing of what looks like ours, in pieces and in any order.
 
         Returns what proved to be no name of ours. Of a million names nearly all are dropped after two comparisons;
         only what is kept is looked at closely: afterwards `is_crowded` says whether others took the place of jobs,
@@ -119,7 +119,7 @@ class Schedule:
             self.offer(name, now)
 
     def take(self, now: str) -> str | None:
-        """Remove and return the first name that is due; None if none is, or if only a listing can tell."""
+        """Remove and return the first name that is due; None if none is, or if only a listing can say."""
         if self.is_beyond_horizon(now):
             return None
         if self._later:
@@ -133,7 +133,7 @@ class Schedule:
         return None
 
     def needs_listing(self, now: str) -> bool:
-        """Whether only a new listing can tell what is due now."""
+        """Whether only a new listing can say what is due now."""
         return self.is_short or self.is_beyond_horizon(now)
 
     def is_beyond_horizon(self, now: str) -> bool:

@@ -1,4 +1,4 @@
-"""Settling an attempt: which way the job goes, the rename, and the line that tells."""
+"""Settling an attempt: which way the job goes, the rename, and the line in the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRY_AGAIN = 1.0
 
 
 def finish(context: Context, name: RunningName, body: Body | None, result: Result, duration: float) -> bool:
-    """Settle an attempt that has ended, by its result, and say what comes next; False if it was settled by others."""
+    """Settle an attempt that has ended, by its result, and report what comes next; False if others have settled it."""
     word = str(result)
     took = f"{word} in {format_seconds(duration)}"
     if result == SUCCESS:
@@ -35,7 +35,7 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         return True
     facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
     if not settled:
-        context.report.event("gone", name.id, f"{took}; its file was moved by someone else, which settles it", **facts)
+        context.report.event("gone", name.id, f"{took}; someone else moved its file; that outcome stands", **facts)
         return False
     context.report.event(event, name.id, text, **facts)
     context.hooks.tell("retry" if event == "lost" else event, move.state, move.name, **facts)
@@ -45,7 +45,7 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
 def _fail(
     context: Context, name: RunningName, body: Body | None, result: Result, duration: float, took: str
 ) -> tuple[lifecycle.Move, str, str]:
-    """Where a failed attempt leads, what that is called, and what is said of it."""
+    """Where a failed attempt leads, the event that it is, and what is reported of it."""
     now, policy = context.now(), context.settings.policy
     if body is not None:
         policy = body.policy(policy)
@@ -61,16 +61,16 @@ def _fail(
 
 
 def tell_refused(context: Context, id: str) -> None:
-    """Tell hooks of a file that was no job, and lies among the dead letters under that id."""
+    """Call hooks for a file that was not a valid job, and is now a dead letter under that id."""
     found = query.locate(context.spool.layout, id) if context.hooks.is_told("dead") else None
     if found is not None and (name := query.parse_name(*found)) is not None:
         context.hooks.tell("dead", found[0], name, result="invalid")
 
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:
-    """Give a claim back; the attempt does not count, and with `run_at` it stands where it stood."""
+    """Give a claim back; the attempt does not count, and with `run_at` the job waits where it waited before."""
     if _patiently(claims.release, context, name, run_at):
-        context.report.event("released", name.id, f"{why}; back to pending, the attempt does not count")
+        context.report.event("released", name.id, f"{why}; returned to pending, the attempt does not count")
 
 
 def _patiently(
@@ -83,11 +83,11 @@ def _patiently(
             settled = settle(context.spool.layout, name, target)
         except SpoolError as error:
             has_failed = True
-            context.report.once("settle", "error", f"{name.id} has ended and cannot be settled: {error}")
+            context.report.once("settle", "error", f"cannot record the end of {name.id}: {error}; trying again")
             if context.stopping:
                 return None
             time.sleep(_TRY_AGAIN)
             continue
         if has_failed:
-            context.report.over("settle", "jobs can be settled again")
+            context.report.over("settle", "the end of jobs can be recorded again")
         return settled

@@ -134,7 +134,7 @@ class Slots:
     # --- the threads
 
     def _run(self) -> None:
-        """Run one job after another. A failure that nobody foresaw stops the worker; the next one rescues its jobs."""
+        """Run one job after another. An unexpected failure stops the worker; the next one rescues its jobs."""
         try:
             while (name := self._next()) is not None:
                 try:
@@ -154,7 +154,7 @@ class Slots:
 
     def _next(self) -> PendingName | None:
         """Wait for a job that may start now; None when the worker is to stop."""
-        has_told = False
+        has_woken = False
         with self._lock:
             while not self.context.stopping:
                 may_start = len(self._taken) + self._attempts.without_slot < self.number and (
@@ -166,9 +166,9 @@ class Slots:
                     if name is not None:
                         return name
                 if not self._waker.must_list and self._schedule.needs_listing(now):
-                    self._waker.must_list, has_told = True, False
-                if not has_told:
-                    has_told = True
+                    self._waker.must_list, has_woken = True, False
+                if not has_woken:
+                    has_woken = True
                     self._waker.wake()
                 self._changed.wait()
         return None
@@ -231,11 +231,11 @@ class Slots:
         except StillRunningError as error:
             self._attempts.end_left(error.attempts)
         except RefusedError as error:
-            report.event("refused", error.id, f"pending/{name} is no job: {error.why}", file=str(name))
+            report.event("refused", error.id, f"pending/{name} is not a valid job: {error.why}", file=str(name))
             tell_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
             self._cannot_claim = True
-            report.once("claim", "error", f"jobs cannot be started: {error}")
+            report.once("claim", "error", f"cannot start jobs: {error}")
             self._hold_on()
             self._waker.must_list = True  # to find the job again, also if it has been left in running/
         if claim is not None:
@@ -300,9 +300,9 @@ class Slots:
             run.trim_log()
             record_end(run.claim, run.pid, outcome, run.remark)
         except OSError:
-            pass  # a full disk: the name will tell the result
+            pass  # a full disk: the name will hold the result
         if run.reason == "release":
-            release(self.context, name, "stopped with its worker", run.claim.run_at)
+            release(self.context, name, "its worker was stopped", run.claim.run_at)
         elif not finish(self.context, name, run.claim.body, result, duration):
             with suppress(OSError):
                 record_last_word(run.claim)

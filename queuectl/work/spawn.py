@@ -1,4 +1,4 @@
-"""posix_spawn(3) that lets the other threads go on.
+"""posix_spawn(3) that lets the other threads continue.
 
 `os.posix_spawn` and `subprocess` (CPython 3.11 to 3.13) keep the interpreter's lock until the kernel has loaded
 the program: 0.15 to 0.2 ms in which no other slot can do anything. A call through ctypes gives the

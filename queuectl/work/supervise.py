@@ -1,7 +1,7 @@
 """Several worker processes under one: it starts them, starts another for each that dies, and ends with the last.
 
 A process that ends well (it was stopped, has drained, was idle) is not replaced. If the supervisor itself is
-killed, its workers notice that their leash is cut, and stop as if they had been told to.
+killed, its workers notice that their leash is cut, and stop as if they had been asked to.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Supervisor:
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _pass_on(self) -> None:
-        """Tell every process what this one was told."""
+        """Pass the signals that this process got on to every other."""
         while self._caught:
             number = _PASSED_ON[signal.Signals(self._caught.popleft())]
             self._is_stopping = True
@@ -111,7 +111,7 @@ class Supervisor:
             place.pause = _FIRST_PAUSE if now - place.started_at > _GOOD_LIFE else min(place.pause * 2, _LONGEST_PAUSE)
             place.start_at = now + place.pause
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
-            text = f"the worker process {pid} ended with {how}; another starts in {format_seconds(place.pause)}"
+            text = f"worker process {pid} ended with {how}; starting another in {format_seconds(place.pause)}"
             self._say("warning", text)
 
     def _start_due(self) -> None:

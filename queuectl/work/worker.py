@@ -39,7 +39,7 @@ STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 
 
 class Worker:
-    """Runs the jobs of a spool until it is told to stop.
+    """Runs the jobs of a spool until it is stopped.
 
     Or, with `drain`, until none is left; or, with `idle_exit`, until it has had none for so many seconds; or until
     the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from dead workers count.
@@ -75,7 +75,7 @@ class Worker:
     # --- life
 
     def run(self) -> None:
-        """Work until told to stop or drained. Raises SpoolError if the spool is lost or not safe."""
+        """Work until stopped or drained. Raises SpoolError if the spool is lost or not safe."""
         if not self._trusts_anyone:
             trust.require_safe(self.context.layout)
         host = os.uname().nodename
@@ -153,7 +153,7 @@ class Worker:
         self._waker.wake()
 
     def detach(self) -> None:
-        """Stop as soon as nothing is being claimed or settled; running jobs go on, and the next worker adopts them.
+        """Stop as soon as nothing is being claimed or settled; running jobs continue, and the next worker adopts them.
 
         CRASH: to die on the way leaves no less to the next worker (tests/work/test_detach.py).
         """
@@ -257,7 +257,8 @@ class Worker:
             self._lease.say_stopping(self.context.now())
         if self.context.stopping == 1 and not self._is_detaching:
             running = self._slots.busy + self._attempts.without_slot
-            text = f"{format_count(running, 'running job')} may finish; stop again to put back" if running else ""
+            what = f"waiting for {format_count(running, 'running job')}; stop again to end and release what runs"
+            text = what if running else ""
             self.context.report.once("stopping", "stopping", text)
         self._attempts.enforce()
         self._intake.hear()
@@ -274,7 +275,7 @@ class Worker:
         self._note_idleness()
 
     def _note_idleness(self) -> None:
-        """Tell once when it has run jobs and has none any more."""
+        """Call the hook for idleness, once, when it has run jobs and has none left."""
         if self._slots.busy or self._attempts.without_slot or self._slots.has_ready or self._waker.must_list:
             return
         if self._attempts.has_worked:

@@ -116,7 +116,7 @@ def test_what_is_left_there_is_reported_in_moderation(
         box = running.worker._intake.dropbox
         looks = box._listed_at
         wait_for(lambda: box._listed_at > looks + 0.5)
-        assert sum("is left there" in text for text in warnings(running)) <= 10
+        assert sum("was left in place" in text for text in warnings(running)) <= 10
         assert sum("more files of" in text for text in warnings(running)) == 1
         assert sum(user.number for user in box._users.values()) <= 30
     for number in range(60):

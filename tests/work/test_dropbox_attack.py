@@ -157,11 +157,11 @@ def test_who_is_not_allowed_waits_until_he_is(box: Box) -> None:
     """His file is reported once and left there; once he is allowed it runs, as it is."""
     with workers(box.spool.path) as (worker,):
         box.write(MALLORY, "m.json", "echo m")
-        wait_for(lambda: says(worker, "inbox/m.json is left there"))
+        wait_for(lambda: says(worker, "inbox/m.json was left in place"))
         assert box.commands() == []
         box.cli.ok("config", "set", "allow-users", f"{ALICE} {MALLORY}")
         wait_for(lambda: worker.has("done"))
-        assert sum("is left there" in event["message"] for event in worker.events()) == 1
+        assert sum("was left in place" in event["message"] for event in worker.events()) == 1
     assert box.commands() == ["echo m"]
 
 
@@ -198,10 +198,10 @@ def test_a_hard_link_of_an_allowed_users_file(box: Box, mode: int) -> None:
     else:  # which fs.protected_hardlinks forbids, where it is set
         os.link(scratch, box.inbox / "x.json")
     with workers(box.spool.path) as (worker,):
-        wait_for(lambda: says(worker, "inbox/x.json is left there"))
+        wait_for(lambda: says(worker, "inbox/x.json was left in place"))
         if mode == 0o666:
             act_as(ALICE, scratch.unlink)
-            wait_for(lambda: len([e for e in worker.events() if "is left there" in e["message"]]) == 2)
+            wait_for(lambda: len([e for e in worker.events() if "was left in place" in e["message"]]) == 2)
     assert box.commands() == []
     assert names(box.inbox) == ["x.json"]
 
@@ -222,7 +222,7 @@ def test_what_is_no_file_is_left_there(box: Box, make: Callable[[Path], object])
     """It is reported, blocks nothing, and a job that is handed in beside it runs."""
     with workers(box.spool.path) as (worker,):
         act_as(ALICE, lambda: make(box.inbox / "x.json"))
-        wait_for(lambda: says(worker, "inbox/x.json is left there"))
+        wait_for(lambda: says(worker, "inbox/x.json was left in place"))
         box.write(ALICE, "good.json", "echo good")
         wait_for(lambda: worker.has("done"))
     assert box.commands() == ["echo good"]
