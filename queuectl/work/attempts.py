@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import ClassVar
 
-from queuectl.core.body import Body, OnMaxLog
+from queuectl.core.fields import Body, OnMaxLog
 from queuectl.core.names import RunningName
 from queuectl.core.result import State
 from queuectl.core.settings import Settings

@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 from queuectl import Spool, config
-from queuectl.core.body import Body
+from queuectl.core.fields import Body
 from queuectl.core.result import State
 from queuectl.spool.moves import claims
 from queuectl.spool.system import clock, lease, logs

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from queuectl import Spool
-from queuectl.core.body import Body, OnMaxLog
+from queuectl.core.fields import Body, OnMaxLog
 from queuectl.core.names import RunningName
 from queuectl.core.result import State
 from queuectl.spool.system import logs
