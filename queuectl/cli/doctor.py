@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Try out what this machine and the spool's file system can do. Exits with 1 if a promise cannot be kept.
+    """Test what this machine and the spool's file system support. Exits with 1 if a promise cannot be kept.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _check_settings(found: Found) -> Iterator[Check]:
-    """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
+    """A line for each invalid setting, in config.toml or in the environment, and for each unknown one."""
     from queuectl.cli.settings import NO_WORKER, describe
     from queuectl.spool.system import trust
     from queuectl.spool.upkeep.doctor import Check, Health

@@ -1,4 +1,4 @@
-"""Settings that cannot be, told in a line; and how a command goes on that can do without them."""
+"""One-line messages for invalid settings, and the fallback for commands that can run without them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from queuectl.cli.context import note
 from queuectl.errors import ConfigError
 from queuectl.spool.system.layout import Layout
 
-NO_WORKER = "no worker starts until it is mended"
-"""What follows from a setting that cannot be."""
+NO_WORKER = "workers will not start until this is fixed"
+"""The consequence of an invalid setting."""
 
 
 def load_anyway(layout: Layout) -> config.Settings:
-    """The settings in force, with the default for each that cannot be; a warning tells of those."""
+    """The settings in force, with the default in place of each invalid one, after a warning about it."""
     found = config.examine(layout)
     for error in found.wrong:
-        note(f"warning: {describe(error)}; going on without it")
+        note(f"warning: {describe(error)}; using the default")
     return found.settings
 
 

@@ -159,7 +159,7 @@ def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | 
     warning = done.stderr
     for each in (bad["found"], finding["what"], reason["text"].removeprefix("no worker can start: ")):
         assert each.startswith(told)
-        assert warning == f"warning: {each}; going on without it\n"
+        assert warning == f"warning: {each}; using the default\n"
     done = cli.run("cancel", "x")
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", f"{warning}1 job cancelled\n")
 

@@ -143,7 +143,7 @@ def test_init_leaves_what_is_there(tmp_path: Path) -> None:
     spool.enqueue("true", id="a")
     (spool.path / "config.toml").write_text("max-retries = 7\n")
     done = run("init", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, f"this is a spool already: {tmp_path}/spool\n")
+    assert (done.returncode, done.stderr) == (0, f"already a spool: {tmp_path}/spool\n")
     (spool.path / "dead").rmdir()
     assert run("init", cwd=tmp_path).stderr == f"created the spool {tmp_path}/spool\n"
     assert spool.get("a").command == "true"

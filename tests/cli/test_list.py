@@ -109,7 +109,7 @@ def test_match(cli: CommandLine, spool: Spool) -> None:
 def test_an_empty_list(cli: CommandLine) -> None:
     """No jobs are nothing on stdout and a word on stderr; in JSON an empty array."""
     done = cli.run("list")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no matching jobs\n")
     assert cli.json("list") == []
 
 
