@@ -65,7 +65,7 @@ class Settings(NamedTuple):
         )
 
     def keep_rules(self, now: datetime) -> dict[State, Rule]:
-        """What is kept of each state; one of which everything is kept is not in it."""
+        """What is kept of each state; states of which everything is kept are left out."""
 
         def since(seconds: float | None) -> datetime | None:
             return None if seconds is None else now - timedelta(seconds=seconds)
@@ -80,7 +80,7 @@ class Settings(NamedTuple):
 class Key(NamedTuple):
     """One setting as the command line names it: what it means, and how its text becomes a value.
 
-    `check` raises ConfigError for what can be read, but is not to be set as things are.
+    `check` raises ConfigError for a value that can be read, but must not be set at present.
     """
 
     help: str
@@ -207,11 +207,11 @@ def _events(text: str) -> tuple[str, ...]:
 
 
 HOOK_EVENTS = ("done", "retry", "dead", "idle")
-"""What hooks and the webhook can be told of."""
+"""The events that hooks and the webhook can receive."""
 
 
 def _users(text: str) -> str | None:
-    """Names and numbers in one spelling; a user who is gone since it was set is no mistake of config.toml."""
+    """Names and numbers in one spelling; a user who has been removed since it was set is not an error."""
     return None if text.lower() in ("none", "") else " ".join(text.replace(",", " ").split())
 
 
@@ -226,36 +226,40 @@ KEYS = {
     "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
     "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
     "backoff-max": Key("the longest such wait", _seconds),
-    "backoff-jitter": Key("the share of such a wait by which chance may lengthen it, 0 to 1", _share),
+    "backoff-jitter": Key("the share of such a wait that may be added at random, 0 to 1", _share),
     "retry-on": Key("the only exit codes that are retried, for jobs that do not say; none for all", _optional_codes),
     "no-retry-on": Key("exit codes that are not retried, for jobs that do not say", _optional_codes),
     "permanent-codes": Key(
-        "exit codes by which any job says that it failed for good; qmail for 100", _convention(PERMANENT)
+        "exit codes that mean a permanent failure of any job; qmail for 100", _convention(PERMANENT)
     ),
-    "temporary-codes": Key("exit codes by which any job says to try again; qmail for 75,111", _convention(TEMPORARY)),
-    "on-lost": Key("retry or dead: what follows an attempt whose outcome is unknown", _one_of(OnLost)),
-    "timeout": Key("the longest an attempt may take, for jobs that do not say; none for no limit", _optional_seconds),
+    "temporary-codes": Key(
+        "exit codes that mean a temporary failure of any job; qmail for 75,111", _convention(TEMPORARY)
+    ),
+    "on-lost": Key("retry or dead: what to do if the outcome of an attempt is unknown", _one_of(OnLost)),
+    "timeout": Key(
+        "the longest time an attempt may take, for jobs that do not say; none for no limit", _optional_seconds
+    ),
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
     "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),
-    "on-max-log": Key("drop or kill: beyond that, the middle of the output goes, or the job ends", _one_of(OnMaxLog)),
+    "on-max-log": Key("drop or kill: beyond that, drop the middle of the output, or end the job", _one_of(OnMaxLog)),
     "min-free": Key("free disk space below which no job is started", parse_size),
     "settle": Key(
-        "how long an unreadable file in pending/ or inbox/ must lie unchanged before it is refused", _positive_seconds
+        "how long an unreadable file in pending/ or inbox/ must be unchanged before it is refused", _positive_seconds
     ),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
-    "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
+    "keep-done-count": Key("how many done jobs are kept, newest first; none for all", _optional_count),
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
     "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users, _require_users),
-    "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
+    "rescan": Key("the longest time between a worker's scans of the whole spool", _positive_seconds),
     "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
     "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
-    "hook-timeout": Key("the longest that a hook or such a post may take", _positive_seconds),
+    "hook-timeout": Key("the longest time a hook or such a post may take", _positive_seconds),
 }
 
 
 def as_text(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as a user would type it."""
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
     return "none" if value is None else str(value)
@@ -265,8 +269,8 @@ class Found(NamedTuple):
     """What is set, and what is wrong with it.
 
     `values`: every key with its value and where that comes from: `default`, `config.toml` or a variable. `wrong`:
-    why a value, or all of config.toml, cannot be; the default stands in for it. `unknown`: keys of config.toml that
-    this version does not know, and what may be meant by them; they stop nothing.
+    why a value, or all of config.toml, is invalid; the default is used instead. `unknown`: keys of config.toml that
+    this version does not know, with suggestions; they are ignored.
     """
 
     values: dict[str, tuple[Any, str]]
@@ -281,7 +285,7 @@ class Found(NamedTuple):
 def load(layout: Layout, flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force; `flags` are fields that were given on the command line.
 
-    Raises ConfigError for a value that cannot be, naming where it stands.
+    Raises ConfigError for an invalid value, naming where it is set.
     """
     return checked(examine(layout)).settings._replace(
         **{key: value for key, value in (flags or {}).items() if value is not None}
@@ -301,7 +305,7 @@ def checked(found: Found) -> Found:
 
 
 def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found:
-    """All that is set, however much of it is wrong. `variables` are those of the environment, if not given."""
+    """Everything that is set, invalid values included. `variables` defaults to the environment."""
     variables = os.environ if variables is None else variables
     wrong: list[ConfigError] = []
     stored: dict[str, Any] = {}
@@ -330,7 +334,7 @@ def _unknown(name: str) -> ConfigError:
 
 
 def _nearest(name: str) -> str | None:
-    """The key that may be meant by a name that is none."""
+    """The key that is closest to an unknown name."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name[:40].lower().replace("_", "-"), KEYS, n=1)), None)
@@ -349,12 +353,12 @@ def key_of(name: str) -> Key:
     if known is None:
         close = _nearest(name)
         hint = f"did you mean {close}?" if close else f"keys: {' '.join(KEYS)}"
-        raise ConfigError(f"no setting {name!r}", hint=hint)
+        raise ConfigError(f"unknown setting {name!r}", hint=hint)
     return known
 
 
 def read_file(layout: Layout) -> dict[str, Any]:
-    """What config.toml sets; keys that this version does not know, which may be those of a newer one, are no error."""
+    """What config.toml sets. Unknown keys are not an error: they may be those of a newer version."""
     try:
         text = files.read(layout.config).data.decode()
         if all(line.startswith("#") or not line for line in text.split("\n")):
@@ -366,14 +370,14 @@ def read_file(layout: Layout) -> dict[str, Any]:
         return {}
     except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(
-            "config.toml cannot be read", f"{layout.config}: {error}", "mend or remove that line"
+            "config.toml cannot be read", f"{layout.config}: {error}", "fix or remove that line"
         ) from None
     except OSError as error:
         raise ConfigError("config.toml cannot be read", f"{layout.config}: {error.strerror}") from None
 
 
 def store(layout: Layout, name: str, text: str | None) -> Any:
-    """Set a key (or unset it, with None) in config.toml, leaving every other line as it is; the new value."""
+    """Set a key (or unset it, with None) in config.toml, keeping every other line; the new value."""
     name = name.replace("_", "-")
     key = key_of(name)
     value = key.parse(text) if text is not None else None
@@ -393,11 +397,13 @@ def store(layout: Layout, name: str, text: str | None) -> Any:
 
 
 def _end_of_top_level(lines: list[str]) -> int:
-    """Where a key of the top level can stand: before the first [table]."""
+    """Where a top-level key can be inserted: before the first [table]."""
     return next((index for index, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
 
 
 def _to_toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_to_toml, value))}]"
-    return repr(value) if isinstance(value, int | float) else json.dumps(as_text(value))  # a JSON string is one of TOML
+    return (
+        repr(value) if isinstance(value, int | float) else json.dumps(as_text(value))
+    )  # a JSON string is a TOML string

@@ -13,14 +13,14 @@ from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
 
 CAN_BE_SET = tuple(name for name in FIELDS if name not in ("id", "env", "submitted_by"))
-"""What `parse` knows. The variables of `env` are set one by one; an id never changes, nor who submitted it."""
+"""The fields that `parse` knows. Variables of `env` are set one by one; an id never changes, nor who submitted it."""
 _NOTHING = ("", "none")
 
 
 def parse(name: str, text: str, now: datetime) -> Any:
-    """A field's value for `Spool.set_fields`; None takes it away. Raises UsageError.
+    """A field's value for `Spool.set_fields`; None removes it. Raises UsageError.
 
-    What is no number, or out of its range, is for the job body's own check to say.
+    Whether a value is valid and in range is checked with the job body.
     """
     if name not in CAN_BE_SET:
         keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)
@@ -44,16 +44,16 @@ def parse(name: str, text: str, now: datetime) -> Any:
 
 
 def parse_variable(name: str, text: str) -> str | None:
-    """A variable's value for the `env` of `Spool.set_fields`; None takes it away. Raises UsageError."""
+    """A variable's value for the `env` of `Spool.set_fields`; None removes it. Raises UsageError."""
     if not name:
         raise UsageError("a variable has no name", hint="give env.NAME=VALUE")
     return None if text.strip().lower() == "none" else text
 
 
 def _parse_command(text: str) -> Any:
-    """The command line, or the array of strings that it is in JSON."""
+    """The command line, or the array of strings if it is one in JSON."""
     if text.strip().lower() == "none":
-        raise UsageError("a job needs a command", hint="to take the job away: queuectl cancel")
+        raise UsageError("a job needs a command", hint="to remove the job: queuectl cancel")
     if text.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
             return json.loads(text)

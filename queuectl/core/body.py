@@ -1,7 +1,7 @@
 """The job body: what the user asked for, as bytes -> one JSON object -> a validated `Body`.
 
 No strict prefix of a JSON object parses, so bytes that parse as exactly one object are complete.
-`decode` finds that out; `validate` then reports everything that is wrong with the object at once.
+`decode` checks that; `validate` then reports everything that is wrong with the object at once.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.errors import InvalidJobError, NotJsonError
 
 MAX_BODY = 1 << 20
-"""Bytes of the largest job file."""
+"""Size of the largest job file, in bytes."""
 MAX_ARGUMENT = 120_000
-"""Bytes of the longest command or word of one: Linux refuses an argument over 131,072 with E2BIG."""
+"""Size of the longest command, or word of a command: Linux refuses an argument over 131,072 bytes with E2BIG."""
 MAX_SECONDS = 10 * 366 * 86400
-"""The longest timeout or backoff."""
+"""The longest timeout or backoff, in seconds."""
 
 MAX_SUBMITTER = 256
-"""Characters of the longest `submitted_by`, which the worker writes that takes a file out of inbox/."""
+"""Length of the longest `submitted_by`, which is written by the worker that takes a file from inbox/."""
 
 POLICY_FIELDS = (
     "max_retries", "backoff_base", "backoff_max", "backoff_jitter", "retry_on", "no_retry_on", "on_lost",
 )  # fmt: skip
 MIN_LOG, MAX_LOG = 4096, 1 << 60
-"""Bytes of the smallest and the largest limit of a job's output."""
+"""The smallest and the largest limit of a job's output, in bytes."""
 
 
 class OnMaxLog(StrEnum):
-    """What happens when the output of an attempt passes its limit: its middle goes, or the attempt is ended."""
+    """What happens when an attempt's output exceeds its limit: the middle is dropped, or the attempt is ended."""
 
     DROP = "drop"
     KILL = "kill"
@@ -47,7 +47,7 @@ _Check = Callable[[list[str], str, Any], Any]
 
 
 class Body(NamedTuple):
-    """A validated job body. None stands for a field that was not given (or was null).
+    """A validated job body. None means that a field was not given (or was null).
 
     `warnings` names unknown fields that look like misspelt ones; all unknown fields are kept in
     the file and ignored.
@@ -118,7 +118,7 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 class _AmbiguousError(Exception):
-    """A key occurs twice, or a number is none of JSON's."""
+    """A key occurs twice, or a number is not valid in JSON."""
 
 
 def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,12 +140,12 @@ def _decode_strictly(text: str) -> Any:
     try:
         value, end = _STRICT.raw_decode(text)
     except json.JSONDecodeError:
-        return _STRICT.decode(text)  # there is white space before it, or this tells what is wrong
+        return _STRICT.decode(text)  # there is white space before it, or this raises what is wrong
     return _STRICT.decode(text) if text[end:].strip(" \t\n\r") else value
 
 
 def _tolerant(problems: list[str]) -> json.JSONDecoder:
-    """A decoder that goes on, and gathers all that makes the text ambiguous."""
+    """A decoder that continues, and collects everything that makes the text ambiguous."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in items]
@@ -178,7 +178,7 @@ def validate(obj: Mapping[str, Any]) -> Body:
 
 
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A job body with other fields laid over it; their variables join those of the body (None: there are none)."""
+    """A job body with other fields on top; their variables are added to those of the body (None removes all)."""
     merged = {**fields, **given}
     if given.get("env") is not None and isinstance(fields.get("env"), dict):
         merged["env"] = {**fields["env"], **given["env"]}
@@ -217,7 +217,7 @@ def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]
         return value
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
         if not value[0]:
-            problems.append('"command" names no program: its first string is empty')
+            problems.append('"command" does not name a program: its first string is empty')
         for word in value:
             _check_text(problems, key, word)
         return tuple(value)
@@ -227,7 +227,7 @@ def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]
 
 def _id(problems: list[str], key: str, value: Any) -> str:
     if not (isinstance(value, str) and is_valid_id(value)):
-        problems.append('"id" must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit')
+        problems.append('"id" must be 1 to 100 characters of A-Z a-z 0-9 . _ - and begin with a letter or digit')
     return str(value)
 
 
@@ -307,14 +307,14 @@ def _submitter(problems: list[str], key: str, value: Any) -> str:
 
 
 def _check_text(problems: list[str], key: str, text: str) -> None:
-    """Refuse what an argument or variable of a process cannot hold."""
+    """Refuse text that cannot be an argument or variable of a process."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        problems.append(f'"{key}" holds half a character (a lone surrogate)')
+        problems.append(f'"{key}" contains half a character (a lone surrogate)')
         return
     if "\0" in text:
-        problems.append(f'"{key}" holds a NUL character')
+        problems.append(f'"{key}" contains a NUL character')
     if size > MAX_ARGUMENT:
         problems.append(f'"{key}" is longer than {MAX_ARGUMENT} bytes; put it into a file')
 

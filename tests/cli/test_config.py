@@ -98,7 +98,7 @@ def test_unknown_settings(cli: CommandLine, words: list[str]) -> None:
     """A setting that does not exist is a usage error with the nearest one that does."""
     done = cli.run("config", *words, "max-retry", *(["1"] if words == ["set"] else []))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "queuectl: no setting 'max-retry'\n  did you mean max-retries?\n"
+    assert done.stderr == "queuectl: unknown setting 'max-retry'\n  did you mean max-retries?\n"
 
 
 def test_unset(cli: CommandLine, spool: Spool) -> None:

@@ -109,7 +109,9 @@ def test_commands_that_read_refuse_a_missing_spool(tmp_path: Path, words: str) -
     """A spool that is named but not there is exit code 6 for every command that does not fill it."""
     done = run("--spool", "none", *words.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr == f"queuectl: there is no spool at {tmp_path}/none\n  make one: queuectl init {tmp_path}/none\n"
+    assert (
+        done.stderr == f"queuectl: there is no spool at {tmp_path}/none\n  create one: queuectl init {tmp_path}/none\n"
+    )
     assert names(tmp_path) == []
 
 

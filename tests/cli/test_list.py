@@ -231,7 +231,7 @@ def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: job ready is pending")
     done = cli.run("retry", "torn")
     assert done.returncode == 2
-    assert "mend it: queuectl retry --edit torn" in done.stderr
+    assert "fix it with: queuectl retry --edit torn" in done.stderr
     assert spool.get("torn").state is State.DEAD
 
 

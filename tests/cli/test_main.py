@@ -86,13 +86,13 @@ def test_version(tmp_path: Path) -> None:
         (["list", "--state", "x"], 2, ["queuectl: unknown state 'x'", "  states: pending ready"]),
         (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
         (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
-        (["show", "job"], 2, ["queuectl: 'job' fits 2 jobs", "  job-1, job-2", "  type more of the id"]),
+        (["show", "job"], 2, ["queuectl: 'job' matches 2 jobs", "  job-1, job-2", "  type more of the id"]),
         (["show", "a b"], 3, ["queuectl: no job 'a b'"]),
         (["retry", "job-1"], 1, ["queuectl: job job-1 is pending", "  only a done or dead job"]),
         (["enqueue", "--id", "job-1", "--", "true"], 4,
          ["queuectl: the id 'job-1' is taken", "  that job is pending", "  look at it: queuectl show job-1"]),
         (["worker", "stop", "nope"], 3, ["queuectl: no worker 'nope'", "  see: queuectl worker list"]),
-        (["config", "get", "nope"], 2, ["queuectl: no setting 'nope'"]),
+        (["config", "get", "nope"], 2, ["queuectl: unknown setting 'nope'"]),
     ],
 )  # fmt: skip
 def test_errors(cli: CommandLine, spool: Spool, words: list[str], code: int, lines: list[str]) -> None:

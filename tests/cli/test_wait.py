@@ -62,9 +62,9 @@ def test_any(cli: CommandLine, spool: Spool) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--match", "^one-"], "2 jobs go on"),
+        (["--match", "^one-"], "2 jobs have not ended"),
         (["--state", "running"], "job one-1 is still running"),
-        (["--all"], "3 jobs go on"),
+        (["--all"], "3 jobs have not ended"),
         (["--state", "held"], "job held is still pending"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What speaks against starting jobs."""
+"""What prevents jobs from starting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_FREE_INODES = 64
 
 
 def room(layout: Layout) -> tuple[int, int | None]:
-    """Free bytes and inodes for this user; None inodes where the file system does not count them."""
+    """Free bytes and inodes for this user; inodes are None if the file system does not count them."""
     try:
         stat = os.statvfs(layout.running)
     except OSError as error:

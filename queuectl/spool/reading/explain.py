@@ -1,6 +1,6 @@
-"""Why a job is not running: what stands in its way, what is before it, and when it will start as far as that goes.
+"""Why a job is not running: what blocks it, what is ahead of it, and an estimate of when it will start.
 
-Reads names, one body, the workers' files, and of a file that is no job yet its bytes. Changes nothing.
+Reads names, one body, the workers' files, and the bytes of a file that is not a job yet. Changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
 _RECENT = 200
-"""Finished jobs whose durations make the estimate."""
+"""Number of finished jobs whose durations make the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why the job of that id (or the file in pending/ that is none yet) is where it is.
+    """Why the job of that id (or the file in pending/ that is not a job yet) is where it is.
 
     `reasons` are in the order in which they matter. `ahead` is how many jobs will start before it; `starts_at` an
-    estimate from recent durations, None where nobody can tell.
+    estimate from recent durations, None if it cannot be estimated.
     """
 
     id: str
@@ -111,7 +111,7 @@ def _explain_pending(
     if ahead:
         reasons.append(Reason("behind", f"{format_count(ahead, 'job')} before it"))
     if not reasons:
-        reasons.append(Reason("due", "it is due; a worker takes it at any moment"))
+        reasons.append(Reason("due", "due now; waiting for a worker to pick it up"))
     starts_at = None if ahead is None else _estimate(layout, name, reasons, ahead, workers, at)
     return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at)
 
@@ -119,12 +119,12 @@ def _explain_pending(
 def _of_job(layout: Layout, job: Job, name: PendingName, max_retries: int, at: datetime) -> Iterator[Reason]:
     """What its own name and bytes say."""
     if job.problem is not None:
-        yield Reason("invalid", f"it is no runnable job and will be refused: {job.problem}")
+        yield Reason("invalid", f"it is not a runnable job and will be refused: {job.problem}")
     if _waits_for_itself(layout, name):
-        text = "an attempt of it that was cancelled, or whose file was moved, may still be running: it holds its lock"
+        text = "an attempt that was cancelled, or whose file was moved, may still be running: its lock is held"
         yield Reason("running", text)
     if name.is_held:
-        yield Reason("held", f"it is held; to let it go: queuectl release {name.id}")
+        yield Reason("held", f"it is held; to release it: queuectl release {name.id}")
     elif name.run_at > at and name.attempts:
         limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
         last = _last_result(layout, name)
@@ -143,7 +143,7 @@ def _waits_for_itself(layout: Layout, name: PendingName) -> bool:
 
 
 def _last_result(layout: Layout, name: PendingName) -> Result | None:
-    """How its last attempt ended, as far as its log tells."""
+    """How its last attempt ended, if its log says so."""
     try:
         fd = os.open(layout.log(name.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -159,8 +159,10 @@ def _of_queue(layout: Layout, workers: _Workers, min_free: int, wrong_settings: 
     paused = pause.read(layout, lambda: at)
     if paused is not None:
         until = f", until {format_instant(paused.until)}" if paused.until else ""
-        why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"
-        yield Reason("paused", f"the queue is paused since {format_instant(paused.since)}{until}{why}", paused.until)
+        why = f": {paused.reason}" if paused.reason else "; to continue: queuectl resume"
+        yield Reason(
+            "paused", f"the queue has been paused since {format_instant(paused.since)}{until}{why}", paused.until
+        )
     if not workers.number:
         yield from _of_no_worker(workers, wrong_settings)
     elif workers.busy >= workers.slots:
@@ -178,7 +180,7 @@ def _of_queue(layout: Layout, workers: _Workers, min_free: int, wrong_settings: 
 
 
 def _of_no_worker(workers: _Workers, wrong_settings: str) -> Iterator[Reason]:
-    if wrong_settings:  # with which workers that live go on as they were
+    if wrong_settings:  # running workers keep the settings they had
         yield Reason("settings", f"no worker can start: {wrong_settings}")
     why = "all workers are stopping" if workers.stopping else "no worker is alive"
     yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
@@ -200,14 +202,14 @@ def _count_workers(layout: Layout) -> _Workers:
         if is_alive and info.get("stopping_at"):
             stopping += 1
         elif is_alive:
-            told = info.get("slots")
-            number, slots = number + 1, slots + (told if isinstance(told, int) else 1)
+            own_slots = info.get("slots")
+            number, slots = number + 1, slots + (own_slots if isinstance(own_slots, int) else 1)
             busy += runs.get(worker, 0)
     return _Workers(number, slots, busy, stopping)
 
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
-    """The jobs that will be due by the time this one is, and stand before it: by their names alone."""
+    """How many jobs will be due by the time this one is, and are ahead of it: from their names alone."""
     mine, due = str(name).encode(), format_time(max(at, name.run_at)).encode()
     return sum(text < mine and text[4:24] <= due for names, _ in query.iterate_pending(layout) for text in names)
 
@@ -227,7 +229,7 @@ def _estimate(
     if mean is None:
         return None
     rounds = (ahead - free) // workers.slots + 1
-    # Those that run have run for some time already: half a job's, for want of a better guess.
+    # Running jobs have been running for some time: half a job's, lacking a better estimate.
     return begins + timedelta(seconds=round(mean * (rounds - 0.5), 3))
 
 
@@ -242,29 +244,33 @@ def _mean_duration(layout: Layout) -> float | None:
 def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -> Iterator[Reason]:
     limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
     since = format_instant(name.started_at)
-    yield Reason("running", f"attempt {name.attempt} of {limit + 1} runs since {since} under {name.worker}")
+    yield Reason(
+        "running", f"attempt {name.attempt} of {limit + 1} has been running since {since}, under {name.worker}"
+    )
     try:
         is_alive = lease.is_worker_alive(layout, name.worker)
     except OSError:
         return
     if not is_alive:
         found = processes.find(processes.token_of(name, name.worker))
-        rest = "its processes go on" if found else "so have its processes"
-        yield Reason("orphaned", f"its worker is gone, {rest}; the next worker of its host takes it over")
+        gone = (
+            "its worker is gone, its processes are still running" if found else "its worker and its processes are gone"
+        )
+        yield Reason("orphaned", f"{gone}; the next worker on its host takes it over")
 
 
 def _of_ended(job: Job) -> Iterator[Reason]:
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
-    yield Reason("ended", f"it has ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
+    yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
     if job.problem is not None:
-        yield Reason("invalid", f"it is no runnable job: {job.problem}")
+        yield Reason("invalid", f"it is not a runnable job: {job.problem}")
 
 
-# --- files that are no jobs yet
+# --- files that are not jobs yet
 
 
 def _find_dropped(layout: Layout, text: str) -> str | None:
-    """The file in pending/ that has no name of ours and is called so, or begins so."""
+    """The foreign file in pending/ of that name, or whose name begins with it."""
     name = os.path.basename(text)
     foreign = [entry for entry in query.list_names(layout, State.PENDING) if PendingName.parse(entry) is None]
     exact = [entry for entry in foreign if entry in (name, f"{name}.json")]
@@ -281,7 +287,7 @@ def _explain_dropped(layout: Layout, name: str, wrong_settings: str) -> Explanat
 
 def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> Iterator[Reason]:
     if is_ignored(name):
-        yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is left alone")
+        yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is ignored")
         return
     workers = _count_workers(layout)
     if not workers.number:
@@ -290,11 +296,11 @@ def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> It
         found = body.parse(files.read(path).data)
     except NotJsonError as error:
         why = ": ".join(part for part in (error.what, error.why) if part)
-        yield Reason("incomplete", f"{why}; a worker waits for the rest, and refuses it if none comes")
+        yield Reason("incomplete", f"{why}; a worker waits for the rest, and refuses the file if none comes")
     except InvalidJobError as error:
-        yield Reason("invalid", f"it is no runnable job and will be refused: {error.why}")
+        yield Reason("invalid", f"it is not a runnable job and will be refused: {error.why}")
     except OSError as error:
         yield Reason("unreadable", f"it cannot be read: {error.strerror}")
     else:
         if found.id is not None and query.locate(layout, found.id):
-            yield Reason("duplicate", f"the spool holds a job {found.id} already: it will be refused")
+            yield Reason("duplicate", f"the spool already holds a job {found.id}: it will be refused")
