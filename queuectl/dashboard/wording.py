@@ -1,4 +1,4 @@
-"""Why things are as they are, in a sentence: results, waiting, and refusals."""
+"""Explanations in one sentence: results, waiting, and refusals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from queuectl.dashboard.snapshot import View
 from queuectl.spool.system.layout import Layout
 
 _EXITS = {
-    126: "the command could not be executed, or its directory entered",
+    126: "the command could not be executed, or its directory could not be entered",
     127: "a command was not found",
 }
 _KINDS = {
     "timeout": "ran longer than its timeout",
     "lost": "its worker or the machine went away; the outcome is unknown",
     "cancelled": "cancelled by hand",
-    "invalid": "the file is no runnable job",
+    "invalid": "the file is not a runnable job",
     "exit0": "succeeded",
 }
 
@@ -43,19 +43,19 @@ def result(text: str) -> str:
         name = Signals(code).name
     except ValueError:
         return f"ended by signal {code}"
-    return f"ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"ended by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
 
 
 def waiting(job: Job, view: View, now: datetime) -> str:
     """Why a pending job does not run now, or that a running one has no worker any more; else empty."""
     if job.state is State.RUNNING and job.worker not in {worker["worker"] for worker in view.alive}:
-        return "Its worker is gone; the next worker of its host takes it over."
+        return "Its worker is gone; the next worker on its host takes it over."
     if job.is_held:
-        return "It does not start until somebody releases it."
+        return "It does not start until it is released."
     if job.state is not State.PENDING or job.run_at is None:
         return ""
     if job.problem is not None:
-        return "It is no runnable job: a worker will refuse it."
+        return "It is not a runnable job: a worker will refuse it."
     if job.run_at > now:
         again = f" after {format_count(job.attempts, 'failed attempt')}" if job.attempts else ""
         return f"Waits for its time{again}: it is due in {brief((job.run_at - now).total_seconds())}."
@@ -78,7 +78,7 @@ def waiting(job: Job, view: View, now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a file is no job, and the line that it fails at: (its number, the text before the place, the text behind)."""
+    """Why a file is not a job, and the line where it fails: (its number, the text before the place, the text after)."""
 
     reason: str
     line: int | None = None
@@ -89,7 +89,7 @@ class Refusal:
 
 def refusal(job: Job, data: bytes) -> Refusal:
     """What is wrong with the file of a job that cannot run, shown at its line and column if that is known."""
-    reason = job.problem or "It could be read by now; it may have been a duplicate, or still being written."
+    reason = job.problem or "It can be read now; it may have been a duplicate, or was still being written."
     place = re.search(r"at line (\d+) column (\d+)$", reason)
     broken = re.search(r"at byte (\d+)$", reason)
     if place:
