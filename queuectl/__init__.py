@@ -1,4 +1,4 @@
-"""A job queue that is a directory: submit, look and act from Python.
+"""A job queue that is a directory: submit, query and manage jobs from Python.
 
 from queuectl import Spool
 
@@ -51,7 +51,7 @@ _HOMES = {"Job": "core.job", "Result": "core.result", "State": "core.result", "S
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: a command of a few milliseconds needs few of them."""
+    """Import a public name when it is first used: a command of a few milliseconds needs few of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

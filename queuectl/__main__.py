@@ -1,4 +1,4 @@
-"""`python -m queuectl`, which is what the installed command runs too."""
+"""`python -m queuectl`; the installed command runs this too."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import os
 import sys
 
 _GARBAGE = 50_000
-"""New objects after which cycles are looked for: more than imports make, which stay, and not Python's 700."""
+"""New objects after which Python looks for cycles: more than the imports make, which stay, instead of Python's 700."""
 
 
 def run() -> None:
-    """Run the command line and end the process at once: taking the interpreter apart would last some 10 ms."""
+    """Run the command line and end the process at once: tearing down the interpreter would take some 10 ms."""
     gc.set_threshold(_GARBAGE)
     from queuectl.cli.main import main
 
     try:
         main()
     except SystemExit as end:
-        if isinstance(end.code, int) and (_is_written() or end.code):  # a failure has been told, and keeps its code
+        if isinstance(end.code, int) and (_is_written() or end.code):  # a failure was reported, and keeps its code
             os._exit(end.code)
         raise
 
 
 def _is_written() -> bool:
-    """Whether all output has gone to where it should; what has not is for the interpreter to complain of."""
+    """Whether all output was written; if not, the interpreter reports it."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

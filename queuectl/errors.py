@@ -24,13 +24,13 @@ class QueuectlError(Exception):
 
 
 class UsageError(QueuectlError):
-    """The caller's words or values cannot be understood."""
+    """Invalid arguments or values."""
 
     exit_code = 2
 
 
 class InvalidJobError(UsageError):
-    """A complete JSON object that is not a runnable job; `problems` lists everything wrong."""
+    """A complete JSON object that is not a runnable job; `problems` lists everything that is wrong."""
 
     def __init__(self, problems: Sequence[str], hint: str = "") -> None:
         super().__init__("this is not a runnable job", "; ".join(problems), hint)
@@ -42,11 +42,11 @@ class NotJsonError(UsageError):
 
 
 class AmbiguousIdError(UsageError):
-    """A shortened id or worker name that fits more than one."""
+    """A shortened id or worker name that matches more than one."""
 
 
 class ConfigError(UsageError):
-    """A setting that does not exist, or a value it cannot take."""
+    """An unknown setting, or an invalid value for one."""
 
 
 class NotFoundError(QueuectlError):
@@ -62,7 +62,7 @@ class AlreadyExistsError(QueuectlError):
 
 
 class WaitTimeoutError(QueuectlError):
-    """The condition did not come true in the time given."""
+    """The condition did not become true in time."""
 
     exit_code = 5
 
@@ -78,4 +78,4 @@ class SpoolError(QueuectlError):
 
 
 class DurabilityError(SpoolError):
-    """It is unknown whether the change would survive a power cut; it may have been made."""
+    """It is unknown whether the change would survive a power cut. It may have been made."""

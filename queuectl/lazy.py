@@ -1,4 +1,4 @@
-"""Modules that are imported when something of theirs is first used: a command of milliseconds needs few of them."""
+"""Modules that are imported when they are first used: a command of a few milliseconds needs few of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Lazy:
-    """Stands for a module until its first attribute is asked for, and passes every question on to it."""
+    """Stands in for a module: imports it at the first attribute access, and forwards every access to it."""
 
     def __init__(self, name: str) -> None:
         self._name = name

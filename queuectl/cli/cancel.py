@@ -20,14 +20,14 @@ _KILL = Verb("kill", "signalled", (State.RUNNING,), "running")
 
 
 @click.command()
-@click.option("--grace", metavar="TIME", help="Time between SIGTERM and SIGKILL; the setting grace if not given.")
+@click.option("--grace", metavar="TIME", help="Time between SIGTERM and SIGKILL. [default: the setting grace]")
 @_CANCEL.options()
 def cancel(grace: str | None, **given: Any) -> None:
-    """Take waiting jobs out of the queue, and end running ones.
+    """Remove waiting jobs from the queue, and end running ones.
 
-    A running job's processes all get SIGTERM, and SIGKILL after the grace. The jobs go to the dead
-    letters as `cancelled`; `retry` brings them back. Exit code 5: it is not known yet whether one has
-    ended, as its processes are in another container and its worker has not answered.
+    All processes of a running job get SIGTERM, and SIGKILL after the grace period. The jobs move to the
+    dead letters as `cancelled`; `retry` brings them back. Exit code 5 means that it is not known yet whether
+    a job has ended: its processes are in another container and its worker has not answered.
 
     \b
     Example:
@@ -50,12 +50,12 @@ class _Kill(click.Command):
 
 
 @click.command(cls=_Kill)
-@click.option("-s", "--signal", "name", default="TERM", metavar="SIG", help="TERM if not given; INT, HUP, 9, …")
+@click.option("-s", "--signal", "name", default="TERM", show_default=True, metavar="SIG", help="INT, HUP, 9, …")
 @_KILL.options()
 def kill(name: str, **given: Any) -> None:
     """Send a signal to all processes of running jobs.
 
-    What comes of it is up to the job: one that dies of a signal has failed, and is retried like
+    What happens then is up to the job: one that dies of a signal has failed, and is retried like
     any other. To end a job for good, use `cancel`.
 
     \b
@@ -73,4 +73,4 @@ def _number_of(text: str) -> int:
     try:
         return signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{word}"]
     except (ValueError, KeyError):
-        raise UsageError(f"no signal {text!r}", hint="signals: TERM INT HUP KILL STOP CONT USR1 …") from None
+        raise UsageError(f"unknown signal {text!r}", hint="signals: TERM INT HUP KILL STOP CONT USR1 …") from None

@@ -19,7 +19,7 @@ def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -
 def config() -> None:
     """Read and change the settings of the spool.
 
-    They stand in its config.toml. A variable such as QUEUECTL_MAX_RETRIES goes before them.
+    They are stored in its config.toml. An environment variable such as QUEUECTL_MAX_RETRIES takes precedence.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def _text(value: Any) -> str:
 @config.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show every setting, its value and its source.
+    """Show every setting with its value and source.
 
     \b
     Example:
@@ -74,9 +74,9 @@ def get(key: str, as_json: bool) -> None:
 @click.argument("key", shell_complete=_complete_key)
 @click.argument("value")
 def set_(key: str, value: str) -> None:
-    """Change one setting. Running workers take it over within seconds.
+    """Change one setting. Running workers pick it up within seconds.
 
-    KEY is one that `queuectl config list` shows. Times may be 90, 5m or 1h30m, sizes 64M or 2G.
+    `queuectl config list` shows the keys. Times may be 90, 5m or 1h30m, sizes 64M or 2G.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def set_(key: str, value: str) -> None:
 @config.command("unset")
 @click.argument("key", shell_complete=_complete_key)
 def unset(key: str) -> None:
-    """Give a setting its default again.
+    """Reset a setting to its default.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Which spool a command means, and how it says things."""
+"""Which spool a command works on, and how commands print."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from queuectl.spool.system import layout
 
 
 def named_spool() -> str | None:
-    """The spool that --spool or the environment names."""
+    """The spool named by --spool or the environment."""
     return click.get_current_context().find_root().params.get("spool") or os.environ.get("QUEUECTL_SPOOL") or None
 
 
 def open_spool(*, create: bool = False) -> Spool:
-    """The spool that this command line means.
+    """The spool of this command line.
 
-    One that is named but not there is made if `create`; the one of last resort is always made.
+    One that is named but does not exist is created if `create`; the fallback in the home directory always is.
     """
     named = named_spool()
     if named:
@@ -36,13 +36,13 @@ def open_spool(*, create: bool = False) -> Spool:
 
 
 def existing_spool() -> layout.Layout | None:
-    """The spool that this command line means, if it is there."""
+    """The spool of this command line, if it exists."""
     path = named_spool() or layout.discover() or layout.state_home_spool()
     return layout.Layout(os.path.abspath(path)) if layout.is_spool(path) else None
 
 
 def is_handed_in(spool: layout.Layout) -> bool:
-    """Whether this user can only hand in jobs there, through inbox/: may add to it, and not to pending/."""
+    """Whether this user can only hand in jobs: may add files to inbox/, but not to pending/."""
     return not os.access(spool.pending, os.W_OK) and os.access(spool.inbox, os.W_OK | os.X_OK)
 
 
@@ -53,7 +53,7 @@ def _say_created(spool: Spool) -> Spool:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line of a command that does something; where nobody reads any more, it does the rest unheard."""
+    """Print a line of a command that acts. If the reader is gone, the command still finishes, silently."""
     try:
         click.echo(text, err=err)
     except BrokenPipeError:
@@ -62,7 +62,7 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def note(text: str) -> None:
-    """Say something that is not data."""
+    """Print a message that is not data, on stderr."""
     say(printable(text), err=True)
 
 
@@ -89,7 +89,7 @@ def print_json(value: Any) -> None:
 def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, wrap: bool = False) -> None:
     """Print rows below a header, without the columns that are empty.
 
-    On a terminal the last column is cut to its width, or goes on below itself if `wrap`.
+    On a terminal the last column is cut to the width, or continues below itself if `wrap`.
     """
     cells = [tuple(printable(cell) for cell in row) for row in rows]
     used = [index for index in range(len(header)) if any(row[index] for row in cells)]
@@ -110,7 +110,7 @@ def _terminal_width() -> int:
 
 
 def _fit(text: str, room: int | None, wrap: bool) -> list[str]:
-    """The lines of a table's last cell; it gets ten columns however little room there is."""
+    """The lines of a table's last cell; it gets at least ten columns."""
     if room is None or len(text) <= max(10, room):
         return [text]
     if wrap:
@@ -121,7 +121,7 @@ def _fit(text: str, room: int | None, wrap: bool) -> list[str]:
 
 
 def spool_to_complete(ctx: click.Context) -> Spool | None:
-    """The spool in which shell completion looks. It makes none, and fails without a word."""
+    """The spool that shell completion looks in. Never creates one, and fails silently."""
     with ctx:
         path = named_spool() or layout.discover() or layout.state_home_spool()
     try:
@@ -144,4 +144,4 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
     return complete
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the documented JSON shape instead.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead, in its documented shape.")

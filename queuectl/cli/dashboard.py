@@ -15,22 +15,24 @@ from queuectl.errors import UsageError
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0 for any.")
-@click.option("--unix-socket", metavar="PATH", help="Listen on this socket file instead.")
-@click.option("--socket-mode", metavar="MODE", default="600", show_default=True, help="Its permissions.")
-@click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
-@click.option("--allow-actions", is_flag=True, help="Let a public address act, with the token.")
-@click.option("--token", metavar="TEXT", envvar="QUEUECTL_DASHBOARD_TOKEN", help="Ask for this first.")
-@click.option("--token-file", type=click.File(), metavar="FILE", help="The same, from a file.")
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this name too.")
-@click.option("--prefix", default="", metavar="PATH", help="Where a reverse proxy serves it.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port to listen on; 0 for any."
+)
+@click.option("--unix-socket", metavar="PATH", help="Listen on this Unix socket instead.")
+@click.option("--socket-mode", metavar="MODE", default="600", show_default=True, help="Permissions of that socket.")
+@click.option("--read-only", is_flag=True, help="Show everything, allow no changes.")
+@click.option("--allow-actions", is_flag=True, help="Allow actions on a public address, with the token.")
+@click.option("--token", metavar="TEXT", envvar="QUEUECTL_DASHBOARD_TOKEN", help="Require this token.")
+@click.option("--token-file", type=click.File(), metavar="FILE", help="Read the token from this file.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too.")
+@click.option("--prefix", default="", metavar="PATH", help="Path at which a reverse proxy serves it.")
 def dashboard(**given: Any) -> None:
     """Show the queue as a live page in a browser.
 
-    It is at http://127.0.0.1:5000 unless told otherwise, until stopped. Any
-    address but the loopback needs a token and shows only, unless
-    --allow-actions is given.
+    It is at http://127.0.0.1:5000 by default, until stopped. Any address but
+    the loopback requires a token and is read-only, unless --allow-actions is
+    given.
 
     \b
     Example:
@@ -48,10 +50,10 @@ def dashboard(**given: Any) -> None:
         sock = server.listen_unix(given["unix_socket"], _mode(given["socket_mode"]))
     else:
         sock = server.listen(given["host"], given["port"])
-    sys.setswitchinterval(0.001)  # a long look at a large spool must not keep requests waiting
+    sys.setswitchinterval(0.001)  # reading a large spool must not keep requests waiting
     snapshot = Snapshot(spool)
     if snapshot.problem:
-        note(f"no events from the file system, so changes show some seconds later: {snapshot.problem}")
+        note(f"no events from the file system, so changes appear some seconds later: {snapshot.problem}")
     running = server.Server(app.make(spool, policy, snapshot), sock)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
@@ -74,8 +76,8 @@ def _policy(given: dict[str, Any]) -> Any:
     if is_public and not token:
         raise UsageError(
             f"{given['host']} can be reached from outside",
-            "whoever gets there could read every command and log",
-            "add --token-file FILE, or keep to the default --host",
+            "anyone who can connect could read every command and log",
+            "add --token-file FILE, or keep the default --host",
         )
     prefix = given["prefix"].rstrip("/")
     if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):

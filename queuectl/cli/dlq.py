@@ -21,10 +21,10 @@ _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 @click.group()
 def dlq() -> None:
-    """Look at the dead letters, retry or drop them.
+    """List, retry or drop dead letters.
 
-    Dead letters are the jobs that gave up: their retries are used up, they were cancelled, or
-    their files were no runnable jobs.
+    Dead letters are the jobs that failed for good: they ran out of retries, they were cancelled, or
+    their files were not runnable jobs.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def dlq() -> None:
 
 @dlq.command("list")
 @click.option(
-    "--limit", type=click.IntRange(0), default=50, metavar="N", help="How many to show; 50 if not given, 0: all."
+    "--limit", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most N; 0 for all."
 )
 @json_option
 def list_(limit: int, as_json: bool) -> None:
@@ -63,12 +63,12 @@ def retry(every: bool, **given: Any) -> None:
     """
     spool = open_spool()
     if every:
-        given["yes"] = True  # to start them again loses nothing
+        given["yes"] = True  # starting them again loses nothing
     act(spool, _RETRY, {**given, "every": every}, lambda id: spool.retry(_find_dead(spool, id)))
 
 
 def _find_dead(spool: Spool, id: str | Job) -> Job:
-    """The dead letter of that id; a job in another state is none, whatever its id."""
+    """The dead letter of that id; a job in another state does not count."""
     if isinstance(id, Job):
         return id if id.state is State.DEAD else _find_dead(spool, id.id)
     return find(spool.layout, id, (State.DEAD,))
@@ -79,7 +79,7 @@ def _find_dead(spool: Spool, id: str | Job) -> Job:
 def drop(**given: Any) -> None:
     """Delete dead jobs and their logs for good.
 
-    Their ids are printed, and free again.
+    Their ids are printed, and can be used again.
 
     \b
     Example:

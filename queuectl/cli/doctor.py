@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Try out what this machine and the spool's file system can do. Exits with 1 if a promise cannot be kept.
+    """Test what this machine and the spool's file system support. Exits with 1 if a promise cannot be kept.
 
     \b
     Example:

@@ -66,9 +66,9 @@ def _parse_assignments(words: list[str]) -> dict[str, Any]:
 def edit(ids: tuple[str, ...], as_json: bool) -> None:
     """Open waiting jobs in your editor, one after the other.
 
-    The editor ($VISUAL, $EDITOR) gets a copy. When you leave it, a text that is a runnable job takes
-    the job's place in one step; if the job has been started meanwhile, nothing is changed and your text
-    is kept. To have time, `hold` the job first.
+    The editor ($VISUAL, $EDITOR) gets a copy. When you leave it, a text that is a runnable job replaces
+    the job in one step; if the job has started in the meantime, nothing is changed and your text
+    is kept. To take your time, `hold` the job first.
 
     \b
     Example:
@@ -77,20 +77,20 @@ def edit(ids: tuple[str, ...], as_json: bool) -> None:
     spool = open_spool()
     wanted = read_ids(ids)
     use_terminal(ids)
-    run(spool, wanted, lambda id: edit_job(spool, id), "as it should be", as_json)
+    run(spool, wanted, lambda id: edit_job(spool, id), "up to date", as_json)
 
 
 def use_terminal(ids: tuple[str, ...]) -> None:
-    """Give the editor the terminal for its stdin, if ids were read from there; nothing where there is none."""
+    """Give the editor the terminal as its stdin, if ids were read from stdin; do nothing without a terminal."""
     if "-" in ids and not sys.stdin.isatty():
         with suppress(OSError):
             os.dup2(os.open("/dev/tty", os.O_RDWR), 0)
 
 
 def edit_job(spool: Spool, id: str | Job) -> Job:
-    """Let somebody edit a job until it is runnable or they give up; the job as it is then."""
+    """Open a job in the editor until it is runnable or the user gives up; the job as it is then."""
     if not (os.environ.get("VISUAL") or os.environ.get("EDITOR") or sys.stdin.isatty()):
-        raise UsageError("there is no terminal to edit on", hint="set $EDITOR to a program that needs none")
+        raise UsageError("no terminal to edit on", hint="set $EDITOR to a program that needs none")
     draft = spool.edit(id)
     text = draft.text
     while True:
@@ -125,7 +125,7 @@ def _apply(spool: Spool, draft: Draft, text: str) -> Job:
 
 
 def _kept(draft: Draft, text: str, error: QueuectlError) -> QueuectlError:
-    """The same error, with the place where the text is kept."""
+    """The same error, with the path at which the text is kept."""
     import tempfile
 
     with tempfile.NamedTemporaryFile(

@@ -1,6 +1,6 @@
-"""`queuectl enqueue` and `run`: from words, JSON, files or standard input to queued jobs.
+"""`queuectl enqueue` and `run`: queue jobs from words, JSON, files or standard input.
 
-Imports only what that needs.
+Imports only what they need.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Enqueue(click.Command):
-    """Notices `--`, which click drops, and never takes an option of the command to run for one of its own."""
+    """Notices `--`, which click drops, and never takes an option of the job's command for one of queuectl's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_interspersed_args = False
@@ -82,18 +82,18 @@ def _job_options(command: F) -> F:
 
 @click.command(cls=_Enqueue)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[JSON... | - | -- CMD...]")
-@click.option("--file", "paths", multiple=True, metavar="FILE", help="A file with one job as JSON; may be repeated.")
+@click.option("--file", "paths", multiple=True, metavar="FILE", help="Read one job from a JSON file; repeatable.")
 @_job_options
-@click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit as `queuectl wait` does.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the id and nothing else.")
+@click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
 def enqueue(
     words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_awaited: bool, is_command: bool, **options: Any
 ) -> None:
-    """Submit jobs and print their ids. When it answers, they would survive a power cut.
+    """Submit jobs and print their ids. Once it returns, they survive a power cut.
 
-    One word after -- is a command line for the shell; several words run as they are.
-    With - it reads one JSON object a line and queues the good ones; bad ones are reported by
-    their line number, and the exit code is 1.
+    One word after -- is a command line for the shell; several words run without a shell.
+    With - it reads one JSON object per line and queues the valid ones; invalid ones are reported by
+    line number, and the exit code is 1.
 
     \b
     Example:
@@ -129,14 +129,14 @@ def enqueue(
 @click.command(cls=_Enqueue)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[JSON | -- CMD...]")
 @_job_options
-@click.option("-q", "--quiet", is_flag=True, help="Print what the command prints and nothing else.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the output of the command.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON once it has ended, instead of its output.")
 def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **options: Any) -> None:
     """Submit a job, show its output, and exit with its code.
 
-    A worker runs it like any other job, with its retries; the output comes as the job writes it. The
-    exit code is that of the last attempt, as `wait` has it. Ctrl-C asks whether to leave the job to
-    itself or to cancel it; without a terminal it is left to itself.
+    A worker runs it like any other job, with its retries; the output appears as the job writes it. The
+    exit code is that of the last attempt, as for `wait`. Ctrl-C asks whether to detach or to cancel the
+    job; without a terminal it detaches.
 
     \b
     Example:
@@ -145,14 +145,14 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     from queuectl.cli.follow import follow
 
     if words == ("-",) and not is_command:
-        raise UsageError("run takes one job, and none from stdin", hint="for many: queuectl enqueue --wait -")
+        raise UsageError("run takes one job, not from stdin", hint="for many: queuectl enqueue --wait -")
     (where, found), *others = _read_jobs(words, (), is_command)
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
     checked = _checked(body.merge(found, _fields_of(**options)), where)
     there = existing_spool()
     if there is not None and is_handed_in(there):
-        raise UsageError("you may hand jobs in here, and not see what becomes of them", hint="try: queuectl enqueue")
+        raise UsageError("you can hand in jobs here, but not follow them", hint="try: queuectl enqueue")
     spool = open_spool(create=True)
     outcome = next(iter(spool.enqueue_many([checked])))
     if isinstance(outcome, QueuectlError):
@@ -165,7 +165,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 def _enqueue_jobs(
     found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool
 ) -> tuple[list[Job], int]:
-    """Queue jobs, each with the place it was found in; none if one of them cannot be a job. And an exit code."""
+    """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
     if not jobs:
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
@@ -213,7 +213,7 @@ def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         if name not in os.environ:
-            raise UsageError(f"--env {name}: there is no such variable here", hint=f"give it a value: --env {name}=…")
+            raise UsageError(f"--env {name}: not set in this environment", hint=f"give it a value: --env {name}=…")
         value = os.environ[name]
     return name, value
 
@@ -221,7 +221,7 @@ def _variable(text: str) -> tuple[str, str]:
 def _read_jobs(
     words: tuple[str, ...], paths: tuple[str, ...], is_command: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Job bodies from the command line, and where each stands: files, JSON objects, or one command."""
+    """Job bodies from the command line, and where each comes from: files, JSON objects, or one command."""
     if paths:
         for path in (*paths, *words):
             yield path, _decode(_read_file(path), path)
@@ -250,7 +250,7 @@ def _decode(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
-    """Refuse a job that cannot run before anything is queued, or a spool made for it."""
+    """Refuse a job that cannot run before anything is queued, or a spool created for it."""
     try:
         body.validate({**fields, "cwd": None})
     except InvalidJobError as error:
@@ -260,7 +260,7 @@ def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _say_queued(job: Job, quiet: bool) -> None:
-    """The id on stdout; what a person wants to know besides on stderr."""
+    """Print the id on stdout, and what else a person wants to know on stderr."""
     say(job.id)
     if quiet or job.body is None:
         return

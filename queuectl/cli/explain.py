@@ -22,13 +22,15 @@ from queuectl.spool.system.clock import now
 @click.command()
 @ids_argument(metavar="[ID... | -]")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=20, metavar="N", help="Of a selection the first N; 20.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, metavar="N", help="Explain at most N selected jobs. [default: 20]"
+)
 @json_option
 def explain(limit: int, as_json: bool, **given: Any) -> None:
-    """Say why jobs are not running, and when they will.
+    """Explain why jobs are not running, and when they will.
 
-    Takes ids, and names of files in pending/ that are no jobs yet; or filters. The time is an estimate
-    from how long the last jobs took.
+    Takes ids, names of files in pending/ that are not jobs yet, or filters. The time is estimated from
+    how long the last jobs took.
 
     \b
     Example:
@@ -57,7 +59,7 @@ def _select(spool: Spool, given: dict[str, Any], limit: int) -> list[str]:
     """The first ids that the filters select."""
     ids = [job.id for job in islice(select(spool.layout, make_filter(given), limit + 1), limit + 1)]
     if not ids:
-        note("no such jobs")
+        note("no matching jobs")
     if len(ids) > limit:
         note(f"there are more than {limit}; see --limit")
     return ids[:limit]

@@ -1,4 +1,4 @@
-"""The options that say which jobs are meant: --state, --since, --until, --result, --match."""
+"""The options that select jobs: --state, --since, --until, --result, --match."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _OPTIONS = (
     click.option(
         "--result", "results", multiple=True, metavar="RESULT", help="exit1, signal, timeout, failed, …; repeatable."
     ),
-    click.option("--match", metavar="RE", help="Only jobs whose id or command this expression fits."),
+    click.option("--match", metavar="RE", help="Only jobs whose id or command matches this regular expression."),
 )
 NAMES = ("state", "since", "until", "results", "match")
 """The parameters that these options give a command."""
@@ -82,16 +82,16 @@ def is_given(given: dict[str, Any]) -> bool:
 
 
 def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: str | None = None) -> Filter:
-    """The filter that the options make; `default` is the state if none was given.
+    """The filter that the options describe; `default` is the state if none was given.
 
-    Raises UsageError for words that mean nothing, or a state that is not `among` those the command is for.
+    Raises UsageError for unknown words, or a state that is not `among` those the command applies to.
     """
     words = [word for text in given["state"] for word in text.split(",")] or [default or "all"]
     for word in words:
         if word not in WORDS:
-            raise UsageError(f"no state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
+            raise UsageError(f"unknown state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
         if not set(WORDS[word][0]) & set(among):
-            raise UsageError(f"this is not for {word} jobs", f"it is for those that are {' or '.join(among)}")
+            raise UsageError(f"this does not apply to {word} jobs", f"only to {' or '.join(among)} ones")
     states, where = _union(words)
     return Filter(
         tuple(state for state in among if state in states),
@@ -104,7 +104,7 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
 
 
 def _union(words: list[str]) -> tuple[set[State], Where | None]:
-    """The states of several words, and what a name must be; only waiting jobs are told apart by more than a state."""
+    """The states of several words, and what a name must be; only waiting jobs differ in more than their state."""
     meant = [WORDS[word] for word in words]
     tests = [where for states, where in meant if State.PENDING in states]
 
@@ -120,12 +120,12 @@ def _check_result(text: str) -> str:
             Result.parse(text)
         except ValueError:
             hint = "results: exitN signalN exit signal timeout lost cancelled invalid failed"
-            raise UsageError(f"no result {text!r}", hint=hint) from None
+            raise UsageError(f"unknown result {text!r}", hint=hint) from None
     return text
 
 
 def _compile(text: str) -> re.Pattern[str]:
-    """The expression, or the very text: what somebody typed and sees in a job is never missed."""
+    """The expression, or the literal text: a job that contains what was typed always matches."""
     try:
         return re.compile(f"{re.compile(text).pattern}|{re.escape(text)}")
     except re.error as error:

@@ -22,11 +22,11 @@ from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_e
 
 _INTERRUPTED = 130
 _SOON = 1.0
-"""Seconds after which somebody who waits for the start wants to know why."""
+"""Seconds after which a user waiting for the start is shown why."""
 
 
 def follow(spool: Spool, job: Job, *, quiet: bool, as_json: bool) -> int:
-    """Show a job's output as it comes until it ends; the exit code. Ctrl-C detaches, or cancels if that is wished."""
+    """Show a job's output as it comes until it ends; the exit code. Ctrl-C detaches, or cancels on request."""
     try:
         ended = _stream(spool, job, quiet, as_json)
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
             with open_reading(path, job.id) as log:
                 for entry in read_entries(log, ended.is_awaited):
                     if isinstance(entry, Mark):
-                        _tell(entry, quiet)
+                        _print_mark(entry, quiet)
                     else:
                         _write(entry)
             sys.stdout.flush()
@@ -61,13 +61,13 @@ def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
 
 @contextmanager
 def _interrupts(watch: Watch) -> Iterator[list[int]]:
-    """The first Ctrl-C is noted in the list, and wakes; a second one is a KeyboardInterrupt at once.
+    """The first Ctrl-C is recorded in the list, and wakes; a second one raises KeyboardInterrupt at once.
 
-    An exception from a signal handler may come where it is swallowed: in an import, say (Python 3.11).
+    An exception from a signal handler may be swallowed where it is raised: in an import, say (Python 3.11).
     """
     caught: list[int] = []
 
-    def note_it(number: int, frame: object) -> None:
+    def record(number: int, frame: object) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
@@ -75,7 +75,7 @@ def _interrupts(watch: Watch) -> Iterator[list[int]]:
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, note_it)
+        signal.signal(signal.SIGINT, record)
     try:
         yield caught
     finally:
@@ -83,7 +83,7 @@ def _interrupts(watch: Watch) -> Iterator[list[int]]:
 
 
 class _Ending:
-    """Blocks until there is more to read, and knows when there is not."""
+    """Blocks until there is more to read, and knows when there will be no more."""
 
     def __init__(self, spool: Spool, watch: Watch, interrupts: list[int], quiet: bool) -> None:
         self._spool = spool
@@ -111,12 +111,12 @@ class _Ending:
         return True
 
     def _explain(self) -> None:
-        """Say why it has not started, if it has not."""
+        """Print why it has not started, if it has not."""
         job = next(iter(self._watch.open.values()))
         if job.state is State.PENDING and not job.attempts:
             from queuectl.cli.explain import why
 
-            note(f"{job.id} waits: {why(self._spool, job.id)}")
+            note(f"{job.id} is waiting: {why(self._spool, job.id)}")
 
 
 def _write(data: bytes) -> None:
@@ -126,8 +126,8 @@ def _write(data: bytes) -> None:
         sys.stdout.buffer.write(data)
 
 
-def _tell(mark: Mark, quiet: bool) -> None:
-    """Of an attempt after the first, say that it is one."""
+def _print_mark(mark: Mark, quiet: bool) -> None:
+    """Report the start of each attempt after the first, and each failure."""
     if quiet:
         return
     sys.stdout.flush()
@@ -138,7 +138,7 @@ def _tell(mark: Mark, quiet: bool) -> None:
 
 
 def _interrupted(spool: Spool, job: Job) -> int:
-    """What to do with a job whose watcher pressed Ctrl-C."""
+    """After Ctrl-C: cancel the job if the user wants that, else leave it running."""
     if sys.stdin.isatty() and sys.stderr.isatty() and _wants_to_cancel(job):
         from queuectl.cli.settings import warn_of_settings
 
@@ -147,7 +147,7 @@ def _interrupted(spool: Spool, job: Job) -> int:
             return code_of(spool.cancel(job.id))
         except QueuectlError as error:
             return show_error(error)
-    note(f"{job.id} goes on without you; see: queuectl logs -f {job.id}")
+    note(f"{job.id} keeps running; see: queuectl logs -f {job.id}")
     return _INTERRUPTED
 
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Mend what is safe to mend. No job is deleted, no body touched.")
+@click.option("--repair", is_flag=True, help="Repair what is safe to repair. No job is deleted, no body changed.")
 @json_option
 @click.pass_context
 def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
-    """Prove that the spool is sound, and explain what is off. Exits with 1 if an invariant does not hold.
+    """Check that the spool is sound, and explain what is not. Exits with 1 if an invariant does not hold.
 
-    May run beside workers. A note is something that heals by itself or is harmless.
+    May run alongside workers. A note is about something harmless, or that goes away by itself.
 
     \b
     Example:
@@ -37,14 +37,14 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     spool = open_spool()
     host = parse_worker(format_worker(socket.gethostname(), 1, "aaaa"))[0]
     found = [*_check_settings(spool.layout), *check(spool.layout, host)]
-    mended = [bool(repair and finding.mend and finding.mend()) for finding in found]
-    left = sum(f.weight is Weight.PROBLEM and not done for f, done in zip(found, mended, strict=True))
+    repaired = [bool(repair and finding.mend and finding.mend()) for finding in found]
+    left = sum(f.weight is Weight.PROBLEM and not done for f, done in zip(found, repaired, strict=True))
     if as_json:
-        rows = [{**finding.to_json(), "mended": done} for finding, done in zip(found, mended, strict=True)]
+        rows = [{**finding.to_json(), "mended": done} for finding, done in zip(found, repaired, strict=True)]
         print_json({"spool": str(spool.path), "sound": left == 0, "findings": rows})
     else:
-        for finding, done in zip(found, mended, strict=True):
-            what = "mended" if done else finding.weight
+        for finding, done in zip(found, repaired, strict=True):
+            what = "repaired" if done else finding.weight
             click.echo(shown(f"{what:<8} {finding.path}\n         {finding.what}; {finding.remedy}"))
         note(f"{format_count(left, 'problem')}, {format_count(len(found) - left, 'note')}" if found else "sound")
     if left:

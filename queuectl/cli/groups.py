@@ -1,4 +1,4 @@
-"""Groups of commands whose modules are imported only when one of them is asked for."""
+"""Groups of commands whose modules are imported only when needed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group of commands that are known by where they are."""
+    """A group of commands that are imported when they are used."""
 
     def __init__(self, *arguments: Any, places: Mapping[str, str], **options: Any) -> None:
-        """`places` tells the module and the name in it of each command, `package.module:name`, in order."""
+        """`places` gives the module and name of each command, as `package.module:name`, in order."""
         super().__init__(*arguments, **options)
         self.places = places
 

@@ -1,4 +1,4 @@
-"""`queuectl enqueue` for who may hand in jobs through inbox/ and do nothing else with the spool."""
+"""`queuectl enqueue` for users who may only hand in jobs, through inbox/."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from queuectl.spool.system.layout import Layout
 def hand_in(
     spool: Layout, jobs: Iterable[dict[str, Any]] | None, given: dict[str, Any], *, quiet: bool, is_awaited: bool
 ) -> int:
-    """Put jobs (those of stdin, one a line, if None) into inbox/; an exit code. A worker gives them their ids."""
+    """Put jobs (those of stdin, one a line, if None) into inbox/; the exit code. A worker assigns their ids."""
     if is_awaited:
-        raise UsageError("you may hand jobs in here, and not wait for them", hint="leave out --wait")
+        raise UsageError("you can hand in jobs here, but not wait for them", hint="leave out --wait")
     code = number = 0
     found: Iterable[dict[str, Any] | QueuectlError] = _lines(given) if jobs is None else jobs
     for fields in found:

@@ -36,10 +36,10 @@ def hold(**given: Any) -> None:
 @click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", 5m, ISO 8601.')
 @_RELEASE.options()
 def release(at: str | None, **given: Any) -> None:
-    """Let held jobs go.
+    """Release held jobs.
 
-    Without --at a job starts when it was submitted for, if that lies ahead, else as soon as there is a
-    free slot.
+    Without --at a job starts at the time it was submitted for, if that is still to come, else as soon
+    as there is a free slot.
 
     \b
     Example:
@@ -56,8 +56,8 @@ def release(at: str | None, **given: Any) -> None:
 def first(**given: Any) -> None:
     """Put waiting jobs first in line, in the order given.
 
-    Those that filters select keep their order. Each gets the priority of the job that was first, unless
-    its own is better, and a time before it. A held or scheduled job is due then.
+    Jobs selected by filters keep their order. Each gets the priority of the job that was first, unless
+    its own is better, and an earlier time. A held or scheduled job becomes due.
 
     \b
     Example:

@@ -52,7 +52,7 @@ _COLUMNS: dict[str, Callable[[Job], str]] = {
 }
 _SHOWN = list(_COLUMNS)[:10]
 UNLIMITED = sys.maxsize - 1
-"""What --limit 0 stands for."""
+"""What --limit 0 means."""
 _SORTS: dict[str, Callable[[Job], Any]] = {
     "id": lambda job: job.id,
     "state": lambda job: job.state,
@@ -71,18 +71,18 @@ _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
 @click.command("list")
 @filter_options
 @click.option(
-    "--limit", type=click.IntRange(0), default=20, metavar="N", help="How many to show; 20 if not given, 0: all."
+    "--limit", type=click.IntRange(0), default=20, show_default=True, metavar="N", help="Show at most N; 0 for all."
 )
-@click.option("--sort", metavar="KEY", help=f"{', '.join(_SORTS)}; with a - in front, the other way round.")
-@click.option("--columns", metavar="A,B,…", help="The columns of the table: id, state, …, also worker and cwd.")
-@click.option("--format", "template", metavar="TEXT", help=r"A line for each job: '{id}\t{result}', keys as in --json.")
+@click.option("--sort", metavar="KEY", help=f"{', '.join(_SORTS)}; with a - in front, in reverse.")
+@click.option("--columns", metavar="A,B,…", help="Columns of the table: id, state, …, also worker and cwd.")
+@click.option("--format", "template", metavar="TEXT", help=r"A line per job: '{id}\t{result}', keys as in --json.")
 @json_option
 def list_(limit: int, sort: str | None, columns: str | None, template: str | None, as_json: bool, **given: Any) -> None:
-    """List jobs, with what they are and how they ended.
+    """List jobs and how they ended.
 
-    Running and pending ones come in their order, then dead and then done ones, newest first. TRY is the number of
-    attempts; WHEN is when a job starts, started or ended, and what --since and --until go by. BY is the user who
-    handed a job in through inbox/, OWNER whose file it is, if not the spool owner's.
+    Running and pending jobs come first, in order, then dead and then done ones, newest first. TRY is the number of
+    attempts; WHEN is when a job starts, started or ended, which --since and --until compare. BY is the user who
+    handed in the job through inbox/; OWNER is the owner of its file, if not the spool's owner.
 
     \b
     Example:
@@ -97,7 +97,7 @@ def list_(limit: int, sort: str | None, columns: str | None, template: str | Non
     found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, limit + 1)
     jobs = list(islice(found, limit + 1))
     if template is None:
-        print_jobs(jobs, limit, as_json, columns=shown_columns, empty="no such jobs")
+        print_jobs(jobs, limit, as_json, columns=shown_columns, empty="no matching jobs")
         return
     for job in jobs[:limit]:
         click.echo(shown(_fill(template, job)))
@@ -109,12 +109,12 @@ def _choose_columns(text: str | None) -> list[str]:
     names = [_OTHER_NAMES.get(word, word) for word in words]
     unknown = [name for name in names if name not in _COLUMNS]
     if unknown:
-        raise UsageError(f"no column {unknown[0].lower()!r}", hint=f"columns: {' '.join(_COLUMNS).lower()}")
+        raise UsageError(f"unknown column {unknown[0].lower()!r}", hint=f"columns: {' '.join(_COLUMNS).lower()}")
     return names
 
 
 def _sorted(layout: Layout, wanted: Filter, key: str) -> Iterator[Job]:
-    """The jobs that are meant, by that key. Bodies are read as the iterator goes on, unless the key is in them."""
+    """The selected jobs, sorted by that key. Bodies are read as the iterator advances, unless the key is in them."""
     name = key.removeprefix("-")
     if name not in _SORTS:
         raise UsageError(f"cannot sort by {name!r}", hint=f"keys: {' '.join(_SORTS)}")
@@ -122,7 +122,7 @@ def _sorted(layout: Layout, wanted: Filter, key: str) -> Iterator[Job]:
     jobs = select(layout, wanted) if is_in_body else _without_bodies(layout, wanted)
     for job in sorted(jobs, key=_SORTS[name], reverse=key.startswith("-")):
         read = job if is_in_body else query.load(layout, job.state, str(job.name))
-        if read is not None:  # else it has moved on meanwhile
+        if read is not None:  # else it has changed state since
             yield read
 
 
@@ -142,7 +142,7 @@ def _fill(template: str, job: Job) -> str:
         if match[1] is None:
             return _ESCAPES[match[0]]
         if match[1] not in values:
-            raise UsageError(f"no field {match[1]!r}", hint=f"fields: {' '.join(values)}")
+            raise UsageError(f"unknown field {match[1]!r}", hint=f"fields: {' '.join(values)}")
         return "" if values[match[1]] is None else f"{values[match[1]]}"
 
     return re.sub(r"\{(\w+)\}|\\[tn0\\]", value, template)

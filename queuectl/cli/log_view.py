@@ -23,12 +23,12 @@ from queuectl.spool.system.logs import Mark, parse_outcome, read_entries
 
 _LONGEST_LINE = 1 << 20
 _BLOCK = 1 << 16
-_MARKS = 20  # lines of queuectl's that may stand among the last lines of a log
+_MARKS = 20  # lines of queuectl's that may be among the last lines of a log
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Output of an attempt (0: not known): whole lines if lines were asked for, else as it came."""
+    """Output of an attempt (0: unknown): whole lines if lines were asked for, else as it was written."""
 
     attempt: int
     data: bytes
@@ -100,7 +100,7 @@ def _pipeline(entries: Iterable[Mark | bytes], chooser: _Chooser, wanted: Filter
 
 
 class _Chooser:
-    """Leaves what belongs to the attempts that are wanted, and remembers which attempt a log is at."""
+    """Passes on what belongs to the attempts that are wanted, and tracks which attempt a log is at."""
 
     def __init__(self, wanted: Filter) -> None:
         self._wanted = wanted
@@ -128,7 +128,7 @@ class _Chooser:
         return self._is_recent and self._wanted.attempt in (None, attempt)
 
     def require(self) -> None:
-        """Raise NotFoundError for an attempt that has not come."""
+        """Raise NotFoundError if the attempt was not in the log."""
         if self._wanted.attempt is not None and self._wanted.attempt not in self._seen:
             known = ", ".join(map(str, sorted(self._seen))) or "none"
             raise NotFoundError(f"no attempt {self._wanted.attempt} in this log", f"attempts: {known}")
@@ -188,7 +188,7 @@ def _seek_tail(file: BinaryIO, lines: int) -> None:
         file.seek(start)
         block = file.read(end - start)
         newlines = block.count(b"\n")
-        if found + newlines > lines or not any(block):  # a hole is no place to look for lines
+        if found + newlines > lines or not any(block):  # a hole has no lines
             break
         found, end = found + newlines, start
     file.seek(0 if end <= 0 else start)
@@ -206,7 +206,7 @@ def _started_at(mark: Mark) -> datetime | None:
 class Output:
     """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries.
 
-    What was written to stdout may be seen only once all entries are, or whoever waits for more has flushed it.
+    What was written to stdout may become visible only after the last entry, or when whatever waits for more flushes it.
     """
 
     def __init__(self, *, as_json: bool, is_labelled: bool) -> None:

@@ -25,14 +25,14 @@ from queuectl.spool.system.logs import open_reading
 
 @click.command()
 @ids_argument()
-@click.option("-f", "--follow", is_flag=True, help="Go on until the jobs have ended.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the jobs have ended.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only the output of this attempt.")
-@click.option("--since", metavar="TIME", help='Only attempts that began since: 1h (ago), "9:00", ISO 8601.')
-@click.option("--grep", metavar="RE", help="Only lines that this regular expression finds something in.")
+@click.option("--since", metavar="TIME", help='Only attempts that started since: 1h (ago), "9:00", ISO 8601.')
+@click.option("--grep", metavar="RE", help="Only lines that match this regular expression.")
 @click.option("--head", type=click.IntRange(0), metavar="N", help="Only the first N lines.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines; with -f, then what follows.")
-@click.option("--raw", is_flag=True, help="The log files as they are.")
-@click.option("--json", "as_json", is_flag=True, help="Print the documented JSON lines instead.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines; with -f, and what follows.")
+@click.option("--raw", is_flag=True, help="Print the log files unchanged.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, in their documented shape.")
 def logs(
     ids: tuple[str, ...],
     follow: bool,
@@ -46,8 +46,8 @@ def logs(
 ) -> None:
     """Print what jobs wrote to stdout and stderr.
 
-    Where attempts begin and end is told on stderr. Lines of several jobs begin with their ids. A
-    job that has not started yet can be followed too. On a terminal control characters are escaped.
+    The start and end of each attempt are reported on stderr. Lines of several jobs begin with their
+    ids. A job that has not started yet can be followed too. On a terminal control characters are escaped.
 
     \b
     Example:
@@ -82,7 +82,7 @@ def logs(
 
 
 def _find(spool: Spool, ids: list[str]) -> tuple[list[Job], list[int]]:
-    """The jobs, each once, and an exit code for each that is not found, which is reported."""
+    """The jobs, each once, and an exit code for each that was not found, after reporting it."""
     jobs: dict[str, Job] = {}
     codes: list[int] = []
     for target in locate(spool, ids):
@@ -96,7 +96,7 @@ def _find(spool: Spool, ids: list[str]) -> tuple[list[Job], list[int]]:
 
 
 def _try(show: Callable[[Job, None], None], job: Job) -> QueuectlError | None:
-    """Show a log; what was wrong is reported, so that the others are still shown."""
+    """Show a log; an error is reported, so that the others are still shown."""
     try:
         show(job, None)
     except QueuectlError as error:
@@ -120,7 +120,7 @@ def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], boo
             follow(job)
         except QueuectlError as error:
             codes.append(show_error(error))
-        except OSError as error:  # nobody reads any more, say
+        except OSError as error:  # the reader is gone, say
             codes.append(SpoolError(f"{error}").exit_code)
 
     with _Follower.of(spool, jobs) as follower:
@@ -136,14 +136,14 @@ def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], boo
 
 
 class _Follower:
-    """Lets threads that have read their logs to the end sleep until there may be more, by one watch for all of them."""
+    """Lets threads that have read their logs to the end sleep until there may be more; they share one watch."""
 
     def __init__(self, watch: Watch, jobs: list[Job]) -> None:
         self._watch = watch
         self._followed = {job.id for job in jobs}
         self._ended: set[str] = {job.id for job in jobs if isinstance(job.name, FinishedName)}
         self._gone: set[str] = set()
-        self._rings = 0
+        self._wakes = 0
         self._is_over = False
         self._problem: Exception | None = None
         self._changed = threading.Condition()
@@ -164,39 +164,39 @@ class _Follower:
 
     def _run(self) -> None:
         try:
-            self._tell()
+            self._notify()
         except (QueuectlError, OSError) as error:
             with self._changed:
                 self._problem = error
                 self._changed.notify_all()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         while self._watch.open and not self._is_over:
             ended = {outcome.id for outcome in self._watch.wait() if isinstance(outcome, Job)}
             with self._changed:
                 self._ended |= ended
                 self._gone = self._followed - self._ended - self._watch.open.keys()
-                self._rings += 1
+                self._wakes += 1
                 self._changed.notify_all()
 
     def waiter(self, job: Job) -> Callable[[], bool]:
-        """Asked at the end of the log: sleep until it may go on; False once the job had ended before the last look.
+        """A function to call at the end of the log: it sleeps until there may be more; False once the job had ended
 
         Raises NotFoundError if the job was deleted.
         """
-        heard = 0
+        seen = 0
         has_ended = False
 
         def wait() -> bool:
-            nonlocal heard, has_ended
+            nonlocal seen, has_ended
             if has_ended:
                 return False
             sys.stdout.flush()
             with self._changed:
-                self._changed.wait_for(lambda: self._rings > heard or job.id in self._ended or self._problem)
+                self._changed.wait_for(lambda: self._wakes > seen or job.id in self._ended or self._problem)
                 if self._problem is not None:
                     raise self._problem
-                heard, has_ended = self._rings, job.id in self._ended
+                seen, has_ended = self._wakes, job.id in self._ended
                 if job.id in self._gone:
                     raise NotFoundError(f"job {job.id} is gone", "it was removed while its log was followed")
             return True

@@ -44,7 +44,7 @@ _COMMANDS = {
     "fsck": "queuectl.cli.fsck:fsck",
     "doctor": "queuectl.cli.doctor:doctor",
 }
-"""Where each command is, in the order in which people meet them."""
+"""Where each command is, in the order in which people need them."""
 
 EPILOG = """\b
 Exit codes:
@@ -52,13 +52,13 @@ Exit codes:
   5 timed out waiting   6 the spool is unusable
 
 \b
-Completion in bash, job ids too (zsh and fish likewise):
+Completion in bash, including job ids (zsh and fish work alike):
   eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"
 """
 
 
 class App(LazyGroup):
-    """The commands, and what somebody may have meant who asked for another."""
+    """The commands, with suggestions for unknown ones."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -70,7 +70,7 @@ class App(LazyGroup):
 
             meant = command_here(args[0]) or next(iter(get_close_matches(args[0], self.places, n=1)), None)
             hint = f"did you mean: queuectl {meant}" if meant else "see: queuectl --help"
-            raise UsageError(f"no command {args[0]!r}", hint=hint)
+            raise UsageError(f"no such command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
 
@@ -97,7 +97,7 @@ def app(spool: str | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with its code. A reader that goes away is click's: it exits with 1, unheard."""
+    """Run the command line and exit with its code. A closed pipe is left to click, which exits with 1, silently."""
     _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Give each standard stream that the caller closed (`>&-`) somewhere to go, before a file takes its number."""
+    """Open /dev/null for each standard stream that the caller closed (`>&-`), before a file takes its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the whole run

@@ -15,7 +15,7 @@ _KINDS = 8
 def metrics(as_json: bool) -> None:
     """Show success rate, durations and throughput.
 
-    Counts the finished jobs that the spool still holds, from their file names alone.
+    Covers the finished jobs that the spool still holds, from their file names alone.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def metrics(as_json: bool) -> None:
 
 
 def _results(found: dict[str, int]) -> str:
-    """How many ended how: the most frequent kinds, and what they leave."""
+    """How many ended how: the most frequent kinds, then the rest as a sum."""
     shown = [f"{number} {result}" for result, number in found.items()]
     if len(shown) <= _KINDS + 1:
         return ", ".join(shown)

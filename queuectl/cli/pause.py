@@ -16,7 +16,7 @@ from queuectl.spool.reading.query import locate
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
-_until_option = click.option("--until", metavar="TIME", help='When to go on by itself: 30m, "18:30", ISO 8601.')
+_until_option = click.option("--until", metavar="TIME", help='When to resume automatically: 30m, "18:30", ISO 8601.')
 
 
 def describe_pause(pause: Pause) -> str:
@@ -29,7 +29,7 @@ def describe_pause(pause: Pause) -> str:
 @_until_option
 @json_option
 def pause(reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
-    """Let no worker start a job until you resume. Running jobs go on.
+    """Stop workers from starting jobs until you resume. Running jobs continue.
 
     The reason is shown by `status`. A second pause replaces the first.
 
@@ -42,13 +42,13 @@ def pause(reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
     _pause(spool, " ".join(reason), until)
     _report(spool, as_json)
     if len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
-        note(f"every job is kept from starting, not {reason[0]} alone; for that: queuectl hold {reason[0]}")
+        note(f"this pauses every job, not only {reason[0]}; for that: queuectl hold {reason[0]}")
 
 
 def _pause(spool: Spool, reason: str, until: str | None) -> None:
     at: datetime | None = parse_when(until, now()) if until is not None else None
     if at is not None and at <= now():
-        raise UsageError(f"that time is over: {until!r}", hint="try: --until 30m")
+        raise UsageError(f"that time has passed: {until!r}", hint="try: --until 30m")
     spool.pause(reason, at)
 
 
@@ -62,7 +62,7 @@ def _report(spool: Spool, as_json: bool) -> None:
         if found.reason:
             note(f"reason: {found.reason}")
         if running:
-            note(f"{format_count(running, 'job')} running, which may finish")
+            note(f"{format_count(running, 'job')} still running; running jobs may finish")
 
 
 @click.command()
@@ -79,18 +79,18 @@ def resume(as_json: bool) -> None:
     if as_json:
         print_json({"paused": None, "running": spool.counts().running})
     else:
-        note("workers start jobs again" if was_paused else "it was not paused")
+        note("queue resumed" if was_paused else "the queue was not paused")
 
 
 @click.command()
 @click.argument("reason", nargs=-1, metavar="[REASON...]")
 @_until_option
-@click.option("--timeout", metavar="TIME", help="The longest to wait: 90, 5m, 1h30m. Then the exit code is 5.")
+@click.option("--timeout", metavar="TIME", help="Longest time to wait: 90, 5m, 1h30m. Then the exit code is 5.")
 @json_option
 def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, as_json: bool) -> None:
-    """Pause, and wait until no job is running any more.
+    """Pause, and wait until no job is running.
 
-    When it answers nothing runs and nothing will start until you resume. Workers stay.
+    Once it returns, nothing runs and nothing will start until you resume. Workers stay up.
 
     \b
     Example:

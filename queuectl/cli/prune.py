@@ -20,20 +20,20 @@ _STATES = {"done": (State.DONE,), "dead": (State.DEAD,), "all": (State.DONE, Sta
 
 
 @click.command()
-@click.option("--older-than", metavar="TIME", help="Delete what ended longer ago than this: 90, 5m, 7d.")
-@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the N newest, delete the rest.")
-@click.option("--max-size", metavar="SIZE", help="Keep the newest that take this much space: 64M, 2G.")
-@click.option("--state", type=click.Choice(list(_STATES)), help="Which jobs; done if not given. all: done and dead.")
-@click.option("--dry-run", is_flag=True, help="Delete nothing, say what would be.")
+@click.option("--older-than", metavar="TIME", help="Delete jobs that ended longer ago than this: 90, 5m, 7d.")
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N, delete the rest.")
+@click.option("--max-size", metavar="SIZE", help="Keep the newest that fit into this much space: 64M, 2G.")
+@click.option("--state", type=click.Choice(list(_STATES)), help="Which jobs; all means done and dead. [default: done]")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @json_option
 def prune(
     older_than: str | None, keep: int | None, max_size: str | None, state: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Delete finished jobs along with their logs, the oldest first.
 
-    A job goes when it is beyond any of the limits given; each state counts by itself. Without any
-    limit the settings keep-done, keep-done-count, keep-done-size and keep-dead apply, as workers
-    apply them. Pending and running jobs are never touched.
+    A job is deleted if it exceeds any of the limits given; each state counts separately. Without a
+    limit the settings keep-done, keep-done-count, keep-done-size and keep-dead apply, as they do in
+    workers. Pending and running jobs are never touched.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def prune(
     if not dry_run:
         with lease.sole_pruner(layout, _PATIENCE) as is_alone:
             if not is_alone:
-                raise WaitTimeoutError("another prune goes on", f"waited {_PATIENCE:g} s", "try again later")
+                raise WaitTimeoutError("another prune is running", f"waited {_PATIENCE:g} s", "try again later")
             found = {state: pruning.prune(layout, state, rule) for state, rule in rules.items()}
             pruning.clear_tmp(layout, now())
     _print(found, dry_run, as_json)
@@ -69,8 +69,8 @@ def _rules(
         rules = {key: rule for key, rule in kept.items() if state is None or key in _STATES[state]}
         if not rules:
             raise UsageError(
-                "nothing says what to keep",
-                "no limit was given, and no setting for these jobs is in force",
+                "no limit to prune by",
+                "no option was given, and no setting for these jobs is set",
                 "try: queuectl prune --older-than 30d --dry-run",
             )
         return rules

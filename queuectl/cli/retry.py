@@ -16,7 +16,7 @@ _RETRY = Verb("retry", AGAIN, (State.DEAD, State.DONE), "dead")
 
 
 @click.command()
-@click.option("--edit", "is_edited", is_flag=True, help="Open each job in $EDITOR first, one that is no job too.")
+@click.option("--edit", "is_edited", is_flag=True, help="Open each job in $EDITOR first, even an invalid one.")
 @_RETRY.options()
 def retry(is_edited: bool, **given: Any) -> None:
     """Start finished jobs again, from their first attempt.

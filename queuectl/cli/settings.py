@@ -5,8 +5,8 @@ from __future__ import annotations
 from queuectl.cli.context import note
 from queuectl.spool.store import Spool
 
-NO_WORKER = "no worker starts until it is mended"
-"""What follows from a setting that cannot be."""
+NO_WORKER = "workers will not start until this is fixed"
+"""The consequence of an invalid setting."""
 
 
 def warn_of_settings(spool: Spool) -> None:

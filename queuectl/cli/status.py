@@ -17,20 +17,20 @@ from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
 _INTERVAL = 2.0
-_SHARE = 10  # of the time, looking takes a tenth at most
+_SHARE = 10  # looking takes a tenth of the time at most
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(0.1, 3600),
     metavar="SECONDS",
-    help="Between looks, with --watch; 2 if not given.",
+    help="Time between updates, with --watch. [default: 2]",
 )
 @json_option
 def status(watch: bool, interval: float | None, as_json: bool) -> None:
-    """Count the jobs in each state, the workers, the free space.
+    """Show job counts, workers and free space.
 
     Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
 
@@ -70,7 +70,7 @@ def _show(spool: Spool, as_json: bool) -> None:
     remarks = {
         "ready": f"the oldest has waited {_age(counts)}" if counts.oldest_ready else "",
         "scheduled": f"the next starts {format_when(counts.next_run_at, now())}" if counts.next_run_at else "",
-        "held": "to let them go: queuectl release",
+        "held": "to release them: queuectl release",
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
@@ -79,7 +79,7 @@ def _show(spool: Spool, as_json: bool) -> None:
         click.echo(shown(f"paused     {describe_pause(pause)}"))
         if pause.reason:
             click.echo(shown(f"           {pause.reason}"))
-        click.echo("           no job is started; to go on: queuectl resume")
+        click.echo("           no jobs are started; to continue: queuectl resume")
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
     for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):

@@ -29,16 +29,18 @@ def _complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str
 
 @click.command("stop")
 @click.argument("ids", nargs=-1, metavar="[ID... | -]", shell_complete=_complete_worker)
-@click.option("--now", is_flag=True, help="End the running jobs too, and put them back.")
-@click.option("--detach", is_flag=True, help="Stop at once; running jobs go on, and the next worker takes them over.")
+@click.option("--now", is_flag=True, help="End the running jobs too, and requeue them.")
+@click.option(
+    "--detach", is_flag=True, help="Stop at once; running jobs continue, and the next worker takes them over."
+)
 @click.option("--wait", is_flag=True, help="Return once they have stopped.")
-@click.option("--timeout", metavar="TIME", help="The longest to wait, with --wait: 90, 5m; then exit with 5.")
+@click.option("--timeout", metavar="TIME", help="Longest time to wait, with --wait: 90, 5m; then exit with 5.")
 @json_option
 def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str | None, as_json: bool) -> None:
-    """Tell workers on this host to stop.
+    """Stop workers on this host: those named, or all.
 
-    Those named, or all. Running jobs finish first. The names of the workers told are printed. To
-    upgrade without interrupting a job: --detach, then start a worker of the new version.
+    Running jobs finish first. The names of the signalled workers are printed. To upgrade without
+    interrupting a job: --detach, then start a worker of the new version.
 
     \b
     Example:
@@ -63,25 +65,25 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
     if now:
         number, how = signal.SIGQUIT, "ends its jobs and stops"
     elif detach:
-        number, how = signal.SIGUSR1, "stops at once; its jobs go on"
+        number, how = signal.SIGUSR1, "stops at once; its jobs keep running"
     # A second SIGTERM would end the jobs, which only --now asks for.
     is_polite = number == signal.SIGTERM
     stopping = {worker["worker"] for worker in spool.workers() if is_polite and worker["state"] == "stopping"}
-    told = [name for name, pid in found.items() if name in stopping or _tell(layout, name, pid, number)]
-    for name in () if as_json else told:
+    signalled = [name for name, pid in found.items() if name in stopping or _signal(layout, name, pid, number)]
+    for name in () if as_json else signalled:
         say(name)
-        note(f"{name} {'is stopping already; --now ends its jobs' if name in stopping else how}")
+        note(f"{name} {'is already stopping; use --now to kill its jobs' if name in stopping else how}")
     try:
         if wait:
             _wait(layout, found, deadline, longest)
     finally:
         if as_json:
-            print_json([{"worker": name, "stopped": not lease.is_worker_alive(layout, name)} for name in told])
+            print_json([{"worker": name, "stopped": not lease.is_worker_alive(layout, name)} for name in signalled])
 
 
 @contextmanager
 def _pidfd(pid: int) -> Iterator[int | None]:
-    """What stands for a process even when its pid is used again; None where it is gone, or the system has no such."""
+    """A handle that stays with a process even if its pid is reused; None if it is gone, or the system has no pidfds."""
     try:
         descriptor = os.pidfd_open(pid)
     except (OSError, AttributeError):
@@ -93,10 +95,10 @@ def _pidfd(pid: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _tell(layout: Layout, name: str, pid: int, number: signal.Signals) -> bool:
+def _signal(layout: Layout, name: str, pid: int, number: signal.Signals) -> bool:
     """Send a worker a signal; False if it has stopped already.
 
-    Its lock is looked at after its process has been taken hold of, so no other process can get the signal.
+    Its lock is checked after opening a handle to its process, so no other process can get the signal.
     """
     with _pidfd(pid) as process:
         if not lease.is_worker_alive(layout, name):
@@ -120,8 +122,8 @@ def _wait(layout: Layout, found: dict[str, int], deadline: float | None, longest
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     hint = "it stops when its jobs have ended; see: --now, --detach"
-                    raise WaitTimeoutError(f"{name} still runs", f"waited {longest:g} s", hint)
-                if process is None or has_ended:  # its lock goes with it, in a moment
+                    raise WaitTimeoutError(f"{name} is still running", f"waited {longest:g} s", hint)
+                if process is None or has_ended:  # its lock is released with it, in a moment
                     time.sleep(_LOOK if left is None else min(_LOOK, left))
                 else:
                     has_ended = bool(select.select([process], [], [], left)[0])
@@ -149,6 +151,6 @@ def _select(spool: Spool, ids: tuple[str, ...]) -> dict[str, int]:
         if not names:
             raise NotFoundError(f"no worker {id!r} runs on this host", hint="see: queuectl worker list")
         if len(names) > 1:
-            raise AmbiguousIdError(f"{id!r} fits {len(names)} workers", ", ".join(names[:4]))
+            raise AmbiguousIdError(f"{id!r} matches {len(names)} workers", ", ".join(names[:4]))
         found[names[0]] = alive[names[0]]
     return found

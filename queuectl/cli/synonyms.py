@@ -1,4 +1,4 @@
-"""What queuectl calls things that pueue, task-spooler, Slurm and others have other words for."""
+"""Words of pueue, task-spooler, Slurm and others, and the queuectl equivalent of each."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ _OPTIONS["run"] = _OPTIONS["enqueue"]
 
 
 def command_here(word: str) -> str | None:
-    """What somebody who types this command may want, to be typed after `queuectl`."""
+    """The equivalent of a foreign command, to be typed after `queuectl`."""
     return _COMMANDS.get(word.lower())
 
 
 def option_here(command: str, word: str) -> str | None:
-    """The option of that command that somebody who types this one may want."""
+    """The equivalent of a foreign option of that command."""
     return _OPTIONS.get(command, {}).get(word)

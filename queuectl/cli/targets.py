@@ -1,4 +1,4 @@
-"""What all commands that act on jobs share: which jobs are meant, the question before, the report after."""
+"""What commands that act on jobs share: selecting them, asking for confirmation, reporting."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Target = str | tuple[State, str]
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command's word, what its jobs are afterwards, and those that it is for, in the order in which it takes them.
+    """A command's word, what its jobs are afterwards, and the states it applies to, in the order it takes them.
 
-    `default` is the --state that filters take without one.
+    `default` is the --state of filters that name none.
     """
 
     word: str
@@ -45,8 +45,8 @@ class Verb:
 
         def add(command: F) -> F:
             command = json_option(command)
-            command = click.option("--dry-run", is_flag=True, help="Print the ids, and do nothing.")(command)
-            command = click.option("-y", "--yes", is_flag=True, help="Do not ask; for scripts.")(command)
+            command = click.option("--dry-run", is_flag=True, help="Only print the ids.")(command)
+            command = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")(command)
             command = filter_options(command)
             of = " or ".join(self.among) if self.default == "all" else self.default
             command = click.option("--all", "every", is_flag=True, help=f"Every {of} job.")(command)
@@ -73,10 +73,9 @@ def read_ids(ids: Sequence[str]) -> list[str]:
 
 
 def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_backwards: bool = False) -> None:
-    """Act on the jobs that the command line means, one after the other (the last one first, if `is_backwards`), and
-    report.
+    """Act on the jobs of the command line, one after the other (the last one first, if `is_backwards`), and report.
 
-    Named jobs are acted upon at once; those that filters or --all select are counted first, and need a yes.
+    Named jobs are acted upon at once; those selected by filters or --all are counted first, and need a confirmation.
     """
     found, wanted = _find_targets(spool, verb, given)
     if is_backwards:
@@ -92,12 +91,12 @@ def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
     """The job; raises WrongStateError if it is in none of the states that the verb is for."""
     job = query.find(spool.layout, id)
     if job.state not in verb.among:
-        raise WrongStateError(f"job {job.id} is {job.state}", f"this is for those that are {' or '.join(verb.among)}")
+        raise WrongStateError(f"job {job.id} is {job.state}", f"this applies only to {' or '.join(verb.among)} jobs")
     return job
 
 
 def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> tuple[list[Target], Filter | None]:
-    """What the command line names; or what it selects, once somebody has said yes to that, and the filter."""
+    """What the command line names; or what it selects, after a confirmation, and the filter."""
     if not is_selection(given):
         return [*read_ids(given["ids"])], None
     wanted = make_filter(given, verb.among, verb.default)
@@ -107,7 +106,7 @@ def _find_targets(spool: Spool, verb: Verb, given: dict[str, Any]) -> tuple[list
 
 
 def is_selection(given: dict[str, Any]) -> bool:
-    """Whether filters or --all (`every`) say which jobs are meant, and not ids; raises UsageError for both, or neither.
+    """Whether filters or --all (`every`) select the jobs, and not ids; raises UsageError for both, or neither.
 
     `given` may come without `every`, from a command that has no --all.
     """
@@ -122,13 +121,13 @@ def is_selection(given: dict[str, Any]) -> bool:
 
 
 def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -> None:
-    """Say how many jobs are meant, and go on only if somebody wants that."""
+    """Report how many jobs are selected, and continue only if the user confirms."""
     states = Counter(str(state) for state, _ in selected)
     parts = ", ".join(f"{number} {state}" for state, number in states.items())
     what = f"{format_count(len(selected), 'job')} ({parts})"
     if not selected or given["yes"] or given["dry_run"]:
         if not given["as_json"]:
-            note(f"{what} selected" if selected else "no such jobs")
+            note(f"{what} selected" if selected else "no matching jobs")
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
@@ -152,10 +151,10 @@ def run(
     rehearsal: bool = False,
     wanted: Filter | None = None,
 ) -> None:
-    """Act on each job and print the whole id; one that fails is reported and the rest still done.
+    """Act on each job and print the whole id; a failure is reported and the others are still acted upon.
 
-    `done` says what the jobs are then. Exits with the first failure's code. Jobs that the filter `wanted`
-    has selected, and would no longer select, are no failures.
+    `done` says what the jobs are then. Exits with the code of the first failure. A job that the filter `wanted`
+    selected, but would no longer select, is not a failure.
     """
     code = number = left = 0
     outcomes: list[dict[str, Any]] = []
@@ -177,7 +176,7 @@ def run(
         print_json(outcomes)
     else:
         if left:
-            note(f"{format_count(left, 'job')} had moved on meanwhile")
+            note(f"{format_count(left, 'job')} had already changed state")
         if number:
             note(f"{format_count(number, 'job')} {done}")
     if code:
@@ -187,7 +186,7 @@ def run(
 def _act_on_all(
     spool: Spool, targets: Sequence[Target], action: Action
 ) -> Iterator[tuple[Target, Job | QueuectlError]]:
-    """What became of each, in their order. Running jobs at the end are acted upon together: each may take a while."""
+    """The outcome of each, in order. Running jobs at the end are acted upon together: each may take a while."""
 
     def attempt(target: Target) -> Job | QueuectlError:
         try:
@@ -213,7 +212,7 @@ def _is_running(target: Target) -> bool:
 
 
 def locate(spool: Spool, targets: Sequence[Target]) -> list[Target]:
-    """Where jobs lie: many whole ids are looked up together, by one listing; what is not found so may be a prefix."""
+    """Where jobs are. Several whole ids are looked up together, by one listing; any others may be prefixes."""
     ids = {target for target in targets if isinstance(target, str)}
     found = query.locate_all(spool.layout, ids, patience=1) if len(ids) > 1 else {}
     return [found.get(target, target) if isinstance(target, str) else target for target in targets]
@@ -226,7 +225,7 @@ def load(spool: Spool, target: Target) -> Job:
 
 
 def _act_on(spool: Spool, target: Target, action: Action) -> Job:
-    """Act on a job where it was seen, without another search; if it has moved on, wherever it is now."""
+    """Act on a job where it was seen, without another search; if it has changed state, wherever it is now."""
     if isinstance(target, str):
         return action(target)
     job = query.load(spool.layout, *target)
@@ -241,9 +240,9 @@ def _act_on(spool: Spool, target: Target, action: Action) -> Job:
 
 
 def _has_left(spool: Spool, target: Target, wanted: Filter, error: QueuectlError) -> bool:
-    """Whether a job could not be acted upon because it is no longer one of those that were meant.
+    """Whether a job could not be acted upon because the filter no longer selects it.
 
-    RACE: between the look that selected it and the deed a worker may start or settle it (tests/cli/test_verbs.py).
+    RACE: between the look that selected it and the action a worker may start or settle it (tests/cli/test_verbs.py).
     """
     if not isinstance(error, WrongStateError | NotFoundError):
         return False

@@ -29,13 +29,13 @@ from queuectl.spool.system.clock import now
 if TYPE_CHECKING:
     from curses import window
 
-_SHARE = 10  # of the time, looking takes a tenth at most
+_SHARE = 10  # looking takes a tenth of the time at most
 _ENOUGH = 200  # jobs of a state that any screen can show
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a screen shows, as of `at`."""
+    """Everything a screen shows, as of `at`."""
 
     at: datetime
     path: str
@@ -49,11 +49,18 @@ class Snapshot:
 
 
 @click.command()
-@click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, metavar="SECONDS", help="1 if not given.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default="1",
+    metavar="SECONDS",
+    help="Time between updates.",
+)
 def top(interval: float) -> None:
     """Show running jobs, the queue and the workers, live.
 
-    q quits, any other key looks again at once. What fits is shown: running jobs first, the
+    q quits, any other key updates at once. Shows as much as fits: running jobs first, the
     longest-running on top, then those that come next, then those that ended last.
 
     \b
@@ -78,12 +85,12 @@ def _require_cursor() -> None:
         if curses.tigetstr("cup"):
             return
     term = os.environ.get("TERM", "")
-    hint = "set TERM to what the terminal is; on any: queuectl status --watch"
-    raise UsageError(f"top cannot draw on a terminal of the kind {term!r}", hint=hint)
+    hint = "set TERM to the type of the terminal; on any: queuectl status --watch"
+    raise UsageError(f"top cannot draw on a terminal of type {term!r}", hint=hint)
 
 
 def _run(screen: window, spool: Spool, interval: float) -> None:
-    """Look and draw until q is pressed; a resize draws anew what was last seen."""
+    """Look and draw until q is pressed; a resize redraws what was last seen."""
     import curses
 
     with suppress(curses.error):  # a terminal without colours
@@ -112,7 +119,7 @@ def _draw(screen: window, seen: Snapshot) -> None:
     for row, (text, is_heading) in enumerate(lines_of(seen, max(0, width - 1), height)):
         try:
             screen.addnstr(row, 0, text, max(0, width - 1), curses.A_REVERSE if is_heading else curses.A_NORMAL)
-        except curses.error:  # the terminal has shrunk meanwhile
+        except curses.error:  # the terminal has shrunk since
             break
     screen.refresh()
 
@@ -156,7 +163,7 @@ def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
 
 
 def _share(room: int, sizes: list[int]) -> list[int]:
-    """How many lines each table gets, its heading included: each its part first, then what others leave."""
+    """How many lines each table gets, its heading included: an equal part each, then what others leave."""
     wanted = [size + 1 if size else 0 for size in sizes]
     present = sum(1 for want in wanted if want)
     given = [min(want, room // present) if present else 0 for want in wanted]

@@ -17,24 +17,24 @@ from queuectl.spool.reading.filters import select
 from queuectl.spool.store import Spool
 
 TIMED_OUT = 124
-"""The code of a job that ran out of time, as timeout(1) has it."""
+"""The code of a job that timed out, as for timeout(1)."""
 
 
 @click.command()
 @ids_argument(metavar="[ID... | -]")
-@click.option("--all", "every", is_flag=True, help="Every job that runs or waits now, but for held ones.")
+@click.option("--all", "every", is_flag=True, help="Every running or waiting job, except held ones.")
 @filter_options
-@click.option("--any", "any_one", is_flag=True, help="Only until the first of them has ended.")
-@click.option("--timeout", metavar="TIME", help="The longest to wait: 90, 5m, 1h30m. Then the exit code is 5.")
+@click.option("--any", "any_one", is_flag=True, help="Return as soon as one of them ends.")
+@click.option("--timeout", metavar="TIME", help="Longest time to wait: 90, 5m, 1h30m. Then the exit code is 5.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 @json_option
 def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Wait until jobs are done or dead, and exit with their code.
 
-    For one job, or with --any, the code is the job's: that of its command, 124 if it ran out of
-    time, 128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0
-    if all have succeeded, else 1. Prints each job as it ends. Filters select among the jobs that run or
-    wait now; held ones only with --state held.
+    For one job, or with --any, the code is the job's: that of its command, 124 if it timed out,
+    128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0 if all
+    succeeded, else 1. Prints each job as it ends. Filters select among running and waiting jobs; held
+    ones only with --state held.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def _select(spool: Spool, given: dict[str, Any]) -> list[Job]:
     has_held = "held" in ",".join(given["state"]).split(",")
     jobs = [job for job in select(spool.layout, wanted) if has_held or not job.is_held]
     if not jobs:
-        note("no such jobs")
+        note("no matching jobs")
     return jobs
 
 
@@ -112,7 +112,7 @@ def describe(job: Job) -> str:
 
 
 def code_of(job: Job) -> int:
-    """The exit code that stands for how a job ended."""
+    """The exit code for how a job ended."""
     result = job.result
     if result is None:
         return 1

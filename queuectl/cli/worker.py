@@ -35,7 +35,7 @@ def worker() -> None:
 
 @click.command("start")
 @click.option(
-    "--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="Jobs to run at a time; 1 if not given."
+    "--count", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N", help="Jobs to run at a time."
 )
 @click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
 @click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
@@ -43,11 +43,11 @@ def worker() -> None:
     "--processes",
     type=click.IntRange(1, 100),
     metavar="N",
-    help="Start N such workers, and another one for each that dies.",
+    help="Start N such workers, and replace each one that dies.",
 )
-@click.option("--trust-anyone", is_flag=True, help="Work although other users can write to the spool.")
+@click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
-@click.option("--json", "as_json", is_flag=True, help="Report in JSON lines, for a journal.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
 def start(
     count: int,
     drain: bool,
@@ -57,10 +57,10 @@ def start(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run jobs, in the foreground, until told to stop.
+    """Run jobs in the foreground until stopped.
 
-    The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends them and puts them back.
-    Killing a worker stops no job: the next worker takes them over. One line on stderr for each event.
+    The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends and requeues them. Killing
+    a worker does not stop its jobs: the next worker takes them over. Prints a line on stderr for each event.
 
     \b
     Example:
@@ -103,7 +103,7 @@ def _work(spool: Spool, report: Any, **terms: Any) -> None:
 
 
 def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any]) -> int:
-    """The exit code of a worker that is one of several."""
+    """Run one worker of several; its exit code."""
     try:
         _work(spool, report, leash=leash, **terms)
     except QueuectlError as error:
@@ -116,9 +116,9 @@ def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any])
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
 
-    STATE is working, idle, paused (idle, while the queue is), stopping (told to; its jobs may finish)
-    or gone: it has left jobs, which the next worker of its host takes over. HOST is told where some run
-    on another host than this. SINCE is when a worker started.
+    STATE is working, idle, paused (idle, as the queue is paused), stopping (its jobs may finish) or
+    gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
+    on another host. SINCE is when a worker started.
 
     \b
     Example:

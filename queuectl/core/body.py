@@ -1,7 +1,7 @@
 """The job body: what the user asked for, as bytes -> one JSON object -> a validated `Body` (queuectl/core/fields.py).
 
 No strict prefix of a JSON object parses, so bytes that parse as exactly one object are complete.
-`decode` finds that out; `validate` then reports everything that is wrong with the object at once.
+`decode` checks that; `validate` then reports everything that is wrong with the object at once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 class _AmbiguousError(Exception):
-    """A key occurs twice, or a number is none of JSON's."""
+    """A key occurs twice, or a number is not valid in JSON."""
 
 
 def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def _decode_strictly(text: str) -> Any:
     try:
         value, end = _STRICT.raw_decode(text)
     except json.JSONDecodeError:
-        return _STRICT.decode(text)  # there is white space before it, or this tells what is wrong
+        return _STRICT.decode(text)  # there is white space before it, or this raises what is wrong
     return _STRICT.decode(text) if text[end:].strip(" \t\n\r") else value
 
 
 def _tolerant(problems: list[str]) -> json.JSONDecoder:
-    """A decoder that goes on, and gathers all that makes the text ambiguous."""
+    """A decoder that continues, and collects everything that makes the text ambiguous."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in items]
@@ -125,7 +125,7 @@ def validate(obj: Mapping[str, Any]) -> Body:
 
 
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A job body with other fields laid over it; their variables join those of the body (None: there are none)."""
+    """A job body with other fields on top; their variables are added to those of the body (None removes all)."""
     merged = {**fields, **given}
     if given.get("env") is not None and isinstance(fields.get("env"), dict):
         merged["env"] = {**fields["env"], **given["env"]}

@@ -1,4 +1,4 @@
-"""A job as seen at one moment: its state, its file's name and, where it was read, its body."""
+"""A job as seen at one moment: its state, its file's name and, if it was read, its body."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from queuectl.core.result import Result, State
 
 
 class Job(NamedTuple):
-    """What the file's name says, and its body (None if it was not read or is no job's).
+    """What the file's name says, and its body (None if it was not read or is invalid).
 
-    `path` is where the file lay when it was looked at; a worker may have moved it since. `owner` is the user whose
-    file it is, if that was looked at and is not the spool's owner.
+    `path` is where the file was when it was read; a worker may have moved it since. `owner` is the owner of the
+    file, if that was checked and is not the spool's owner.
     """
 
     state: State
@@ -35,11 +35,11 @@ class Job(NamedTuple):
 
     @property
     def submitted_by(self) -> str | None:
-        """The user who handed it in through inbox/; None for one of the spool's own."""
+        """The user who handed it in through inbox/; None for the spool's own jobs."""
         if self.body is not None:
             return self.body.submitted_by
-        told = (self.fields or {}).get("submitted_by")  # a refused one's
-        return told if isinstance(told, str) else None
+        claimed = (self.fields or {}).get("submitted_by")  # of a refused job
+        return claimed if isinstance(claimed, str) else None
 
     @property
     def priority(self) -> int:
@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
     @property
     def attempts(self) -> int:
-        """Attempts made; for a running job the number of the one under way."""
+        """Attempts made; for a running job the number of the current one."""
         return self.name.attempt if isinstance(self.name, RunningName) else self.name.attempts
 
     @property
@@ -62,7 +62,7 @@ class Job(NamedTuple):
 
     @property
     def started_at(self) -> datetime | None:
-        """When the attempt under way began."""
+        """When the running attempt started."""
         return self.name.started_at if isinstance(self.name, RunningName) else None
 
     @property
@@ -79,7 +79,7 @@ class Job(NamedTuple):
 
     @property
     def duration(self) -> float | None:
-        """Seconds that the last attempt of a finished job took."""
+        """Seconds that a finished job's last attempt took."""
         return self.name.duration if isinstance(self.name, FinishedName) else None
 
     def to_json(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def succeed(name: RunningName, result: Result, duration: float, now: datetime) -
 
 
 def fail(name: RunningName, result: Result, duration: float, policy: RetryPolicy, now: datetime, rng: Random) -> Move:
-    """Back to pending after the backoff while retries are left and may help, else to the dead letters."""
+    """Back to pending after the backoff if retries are left and may help, else to the dead letters."""
     if policy.is_over(name.attempt, result):
         return give_up(name, result, duration, now)
     run_at = ceil_to_millisecond(now + timedelta(seconds=policy.backoff(name.attempt, rng)))
@@ -66,14 +66,14 @@ def give_up(name: RunningName, result: Result, duration: float, now: datetime) -
 def release(name: RunningName, run_at: datetime | None = None) -> Move:
     """The worker gives the job back; the attempt does not count.
 
-    `run_at` is what stood in its pending name, so that it keeps its place in the queue; where that is not
-    known any more, it stands where it was claimed.
+    `run_at` is that of its pending name, so that it keeps its place in the queue; if that is no longer known,
+    the time of the claim is used.
     """
     return Move(State.PENDING, PendingName(name.priority, run_at or name.started_at, name.attempt - 1, name.id))
 
 
 def adopt_running(name: RunningName, worker: str) -> Move:
-    """Another worker takes charge of an attempt that is still under way."""
+    """Another worker takes over an attempt that is still running."""
     return Move(State.RUNNING, name._replace(worker=worker))
 
 
@@ -93,7 +93,7 @@ def reschedule(name: PendingName, *, priority: int | None = None, run_at: dateti
 
 
 def hold(name: PendingName) -> Move:
-    """It waits, with its priority and attempts, until somebody releases it."""
+    """It waits, with its priority and attempts, until it is released."""
     return Move(State.PENDING, name._replace(run_at=HELD_AT))
 
 
@@ -113,7 +113,7 @@ def cancel(name: PendingName | RunningName, now: datetime) -> Move:
 
 
 def refuse(id: str, now: datetime, priority: int = DEFAULT_PRIORITY) -> Move:
-    """A file that is no runnable job."""
+    """A file that is not a runnable job."""
     return Move(State.DEAD, FinishedName(now, priority, 0, INVALID, 0, id))
 
 

@@ -33,24 +33,24 @@ DEFAULT_PRIORITY = 10
 MAX_ATTEMPTS = 999_999
 SUFFIX = ".json"
 HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
-"""The run_at of a job that is held. The year 9999 is no job's own: a body's run_at ends in 9998."""
+"""The run_at of a held job. No body can ask for the year 9999: the latest run_at is in 9998."""
 HELD_FROM = "9999"
-"""How the run_at of every held job begins, and no other."""
+"""How the run_at of every held job, and of no other, begins."""
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # no 24:00, which newer Pythons would take for the next day
+_TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # not 24:00, which newer Pythons accept as the next day
 _COUNT = r"0|[1-9]\d{0,5}"
 _WORKER = r"[a-z0-9_.]{1,20}\.[1-9]\d{0,9}\.[a-z0-9]{4}"
 _DURATION = r"(?:0|[1-9]\d{0,9})\.\d{3}s"
 
-# Compiled when they are first used: most commands never need most of them.
+# Compiled when first used: most commands never need most of them.
 _PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
 _RUNNING = rf"(?a)({_TIME})-(\d{{3}})-([1-9]\d{{0,5}})-({_WORKER})-({ID_PATTERN})\.json"
 _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION})-({ID_PATTERN})\.json"
 
-# The same among many names in one text, where a byte up to 14 stands before each and a byte 0 behind it. In bytes:
+# The same among many names in one text, with a byte up to 14 before each name and a byte 0 after it. In bytes:
 # decoding millions would cost a quarter as much as listing them. A pattern that begins with its rarest letters is
-# the fastest: the ones that look back find nearly all names, `_FINISHED_WHOLE` finds them for certain.
+# the fastest: those with a lookbehind find nearly all names, `_FINISHED_WHOLE` finds all of them.
 _DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
 _FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
@@ -60,14 +60,14 @@ _FINISHED_WHOLE = (
     rf"[\0-\x0e]({_DATE_TIME}\d{{3}}-(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-[^\0]+\.json)(?=\0)"
 ).encode()
 _BEGIN = r"\x08(?<=[^\0]\0\x08)"
-"""Before a name in a record of less than 256 bytes: the length, in two bytes, of which a name can hold none that is 0,
-and an 8 for a regular file."""
+"""What precedes a name in a record of less than 256 bytes: the length, in two bytes, the second of which is 0 and so
+cannot be part of a name, and an 8 for a regular file."""
 PENDING_AMONG = _BEGIN + r"(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
-"""Names that look like ours in pending/, in the kernel's records: a byte 0 stands behind each."""
+"""Names that look like ours in pending/, in the kernel's records: each is followed by a byte 0."""
 FINISHED_AMONG = _BEGIN + r"(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
 """The same in done/ and dead/."""
 PENDING_LOOSE = _BEGIN + r"([^\0]{23}Z-[^\0]+)\0"
-"""What may look so, for who looks closer at what he keeps: a quarter faster than `PENDING_AMONG`."""
+"""What may be such a name, for callers that check those they keep: a quarter faster than `PENDING_AMONG`."""
 _PENDING_NAME = rf"\d{{3}}-\d{{8}}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{{3}}Z-(?:{_COUNT})-{ID_PATTERN}\.json"
 _PENDING_STRICT = rf"\0(){_PENDING_NAME}(?=\0)".encode()
 
@@ -82,7 +82,7 @@ def is_valid_id(text: str) -> bool:
     return _compiled(ID_PATTERN).fullmatch(text) is not None
 
 
-@lru_cache(maxsize=64)  # an attempt names its start half a dozen times
+@lru_cache(maxsize=64)  # an attempt formats its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
     return (
@@ -125,7 +125,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def ceil_to_millisecond(at: datetime) -> datetime:
-    """The first instant at or after `at` that a name can carry, so that no job starts early."""
+    """The first instant at or after `at` that a name can represent, so that no job starts early."""
     rest = at.microsecond % 1000
     return at + timedelta(microseconds=1000 - rest) if rest else at
 
@@ -140,7 +140,7 @@ class PendingName(NamedTuple):
 
     @property
     def is_held(self) -> bool:
-        """Whether it waits for a `release` instead of a time."""
+        """Whether it waits for a `release`, not for a time."""
         return self.run_at.year >= HELD_AT.year
 
     def __str__(self) -> str:
@@ -233,7 +233,7 @@ def format_worker(host: str, pid: int, nonce: str) -> str:
 
 
 def is_worker(text: str) -> bool:
-    """Whether that is the name of a worker."""
+    """Whether that is a worker's name."""
     return re.fullmatch(_WORKER, text, re.ASCII) is not None
 
 
@@ -246,7 +246,7 @@ def parse_worker(worker: str) -> tuple[str, int, str]:
 
 
 def looks_pending(name: str) -> bool:
-    """A cheap test that every name of pending/ of ours passes, and hardly any other: for listings of millions."""
+    """A cheap test, for listings of millions, that every name of a pending job passes, and hardly any other."""
     return (
         name[23:25] == "Z-"
         and name[3:4] == "-"
@@ -258,12 +258,12 @@ def looks_pending(name: str) -> bool:
 
 
 def looks_held(name: str) -> bool:
-    """The same for those of jobs that are held."""
+    """The same for held jobs."""
     return name[4:8] >= HELD_FROM and looks_pending(name)
 
 
 def is_pending(name: str) -> bool:
-    """Whether `PendingName.parse` takes that name: twice as fast, as no value is made."""
+    """Whether `PendingName.parse` accepts that name: twice as fast, as no value is built."""
     return _compiled(rf"(?a){_PENDING_NAME}").fullmatch(name) is not None and _is_day(name[4:12])
 
 
@@ -277,7 +277,7 @@ def _is_day(text: str) -> bool:
 
 
 def are_pending(names: list[bytes]) -> bool:
-    """Whether `is_pending` holds for all of these: much faster than asking of each."""
+    """Whether `is_pending` is true of all of these: much faster than one by one."""
     found = re.findall(_PENDING_STRICT, b"\0%b\0" % b"\0".join(names))
     return len(found) == len(names) and all(_is_day(day.decode()) for day in {name[4:12] for name in names})
 
@@ -290,8 +290,8 @@ def looks_finished(name: str) -> bool:
 class FinishedTally:
     """How often each (attempts, result, milliseconds) occurs among names of done/ or dead/, and when the latest ended.
 
-    In a text a byte up to 14 stands before each name and a byte 0 behind it. A few patterns over all of it are
-    several times as fast as parsing each. Foreign names are left out.
+    In a text each name has a byte up to 14 before it and a byte 0 after it. A few patterns over all of it are
+    several times as fast as parsing each name. Foreign names are left out.
     """
 
     def __init__(self, since: datetime) -> None:
@@ -304,9 +304,9 @@ class FinishedTally:
         return Counter({self._values[fields]: number for fields, number in self._numbers.items()})
 
     def add(self, text: bytes) -> list[bytes]:
-        """Tally the names in one text; when those finished that did at `since` or later, without the Z, in no order."""
+        """Tally the names in one text; the finishing times, without the Z and unordered, of those from `since` on."""
         found, times = re.findall(_FINISHED_LOOSE, text), re.findall(_TIME_LOOSE, text)
-        if len(times) != len(found):  # an id, or what lies between the names, can hold these letters too
+        if len(times) != len(found):  # an id, or what is between the names, can contain these letters too
             times = [time for time in times if time[8:9] == b"T" and time[15:16] == b"."]
         # Now every time of what was found is among them, so equal numbers mean that there are no others.
         if len(found) == len(times) == text.count(b".json\0") and _are_times(times) and self._understand(found):
@@ -319,7 +319,7 @@ class FinishedTally:
         return [name[: _TIME_LENGTH - 1] for name in names if name >= self._since]
 
     def _understand(self, found: list[bytes]) -> bool:
-        """Learn what these fields mean; whether all mean something."""
+        """Parse these fields and remember their values; False if any is invalid."""
         try:
             self._values |= {fields: _parse_fields(fields) for fields in set(found).difference(self._values)}
         except ValueError:
@@ -349,7 +349,7 @@ def count_finished(text: bytes) -> int:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a name in pending/ is no job by its looks: hidden, or with any ending but `.json` (`~`, `.tmp`, …)."""
+    """Whether a file in pending/ is ignored because of its name: hidden, or not ending in `.json` (`~`, `.tmp`, …)."""
     return name.startswith(".") or not name.endswith(SUFFIX)
 
 

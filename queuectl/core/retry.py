@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 JITTER = 0.1
 PERMANENT = frozenset({100})
-"""The exit code of qmail (qmail-command(8)) for a failure that trying again does not mend."""
+"""qmail's exit code (qmail-command(8)) for a failure that a retry does not fix."""
 TEMPORARY = frozenset({75, 111})
-"""Those for one that it may: EX_TEMPFAIL of sysexits.h, and qmail's own."""
+"""Those for a failure that a retry may fix: EX_TEMPFAIL of sysexits.h, and qmail's own."""
 
 
 class OnLost(StrEnum):
-    """What follows an attempt whose outcome is unknown."""
+    """What to do if the outcome of an attempt is unknown."""
 
     RETRY = "retry"
     DEAD = "dead"
@@ -28,9 +28,9 @@ class OnLost(StrEnum):
 class RetryPolicy(NamedTuple):
     """`max_retries` after the first attempt; then `backoff_base ** attempts` seconds, at most `backoff_max`.
 
-    Exit codes can say that trying again is no use. `retry_on` and `no_retry_on` are the job's own: of exit codes
-    only those of the first (None: all), and none of the second, are retried. `permanent_codes` and
-    `temporary_codes` are what codes mean to every job of a spool that does not name them itself.
+    Exit codes can say that a retry is pointless. `retry_on` and `no_retry_on` are the job's own: only exit codes
+    of the first (None: all), and none of the second, are retried. `permanent_codes` and `temporary_codes` are
+    what codes mean for every job of a spool that does not list them itself.
     """
 
     max_retries: int = 3
@@ -44,11 +44,11 @@ class RetryPolicy(NamedTuple):
     on_lost: OnLost = OnLost.RETRY
 
     def is_exhausted(self, attempts: int) -> bool:
-        """Whether `attempts` failed attempts (from 1) were the last."""
+        """Whether no retry is left after `attempts` failed attempts (from 1)."""
         return attempts > self.max_retries
 
     def is_over(self, attempts: int, result: Result) -> bool:
-        """Whether a job is not tried again whose attempt of that number failed so."""
+        """Whether a job is not retried after its attempt of that number failed with that result."""
         return self.is_exhausted(attempts) or self.is_permanent(result)
 
     def is_permanent(self, result: Result) -> bool:
@@ -66,7 +66,7 @@ class RetryPolicy(NamedTuple):
         return self.retry_on is not None and result.code not in self.temporary_codes
 
     def backoff(self, attempts: int, rng: Random) -> float:
-        """Seconds to wait after `attempts` failed attempts, with up to `backoff_jitter` of them on top."""
+        """Seconds to wait after `attempts` failed attempts, with up to `backoff_jitter` of that added."""
         try:
             seconds = min(self.backoff_max, self.backoff_base**attempts)
         except OverflowError:

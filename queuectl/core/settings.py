@@ -81,7 +81,7 @@ class Settings(NamedTuple):
         )
 
     def keep_rules(self, now: datetime) -> dict[State, Rule]:
-        """What is kept of each state; one of which everything is kept is not in it."""
+        """What is kept of each state; states of which everything is kept are left out."""
 
         def since(seconds: float | None) -> datetime | None:
             return None if seconds is None else now - timedelta(seconds=seconds)
@@ -199,11 +199,11 @@ def _events(text: str) -> tuple[str, ...]:
 
 
 HOOK_EVENTS = ("done", "retry", "dead", "idle")
-"""What hooks and the webhook can be told of."""
+"""The events that hooks and the webhook can receive."""
 
 
 def _users(text: str) -> str | None:
-    """Names and numbers in one spelling; a user who is gone since it was set is no mistake of config.toml."""
+    """Names and numbers in one spelling; a user who has been removed since it was set is not an error."""
     return None if text.lower() in ("none", "") else " ".join(text.replace(",", " ").split())
 
 
@@ -211,36 +211,40 @@ KEYS = {
     "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
     "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
     "backoff-max": Key("the longest such wait", _seconds),
-    "backoff-jitter": Key("the share of such a wait by which chance may lengthen it, 0 to 1", _share),
+    "backoff-jitter": Key("the share of such a wait that may be added at random, 0 to 1", _share),
     "retry-on": Key("the only exit codes that are retried, for jobs that do not say; none for all", _optional_codes),
     "no-retry-on": Key("exit codes that are not retried, for jobs that do not say", _optional_codes),
     "permanent-codes": Key(
-        "exit codes by which any job says that it failed for good; qmail for 100", _convention(PERMANENT)
+        "exit codes that mean a permanent failure of any job; qmail for 100", _convention(PERMANENT)
     ),
-    "temporary-codes": Key("exit codes by which any job says to try again; qmail for 75,111", _convention(TEMPORARY)),
-    "on-lost": Key("retry or dead: what follows an attempt whose outcome is unknown", _one_of(OnLost)),
-    "timeout": Key("the longest an attempt may take, for jobs that do not say; none for no limit", _optional_seconds),
+    "temporary-codes": Key(
+        "exit codes that mean a temporary failure of any job; qmail for 75,111", _convention(TEMPORARY)
+    ),
+    "on-lost": Key("retry or dead: what to do if the outcome of an attempt is unknown", _one_of(OnLost)),
+    "timeout": Key(
+        "the longest time an attempt may take, for jobs that do not say; none for no limit", _optional_seconds
+    ),
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
     "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),
-    "on-max-log": Key("drop or kill: beyond that, the middle of the output goes, or the job ends", _one_of(OnMaxLog)),
+    "on-max-log": Key("drop or kill: beyond that, drop the middle of the output, or end the job", _one_of(OnMaxLog)),
     "min-free": Key("free disk space below which no job is started", parse_size),
     "settle": Key(
-        "how long an unreadable file in pending/ or inbox/ must lie unchanged before it is refused", _positive_seconds
+        "how long an unreadable file in pending/ or inbox/ must be unchanged before it is refused", _positive_seconds
     ),
     "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
-    "keep-done-count": Key("how many done jobs are kept, the newest; none for all", _optional_count),
+    "keep-done-count": Key("how many done jobs are kept, newest first; none for all", _optional_count),
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
     "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users),
     "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
     "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
     "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
-    "hook-timeout": Key("the longest that a hook or such a post may take", _positive_seconds),
+    "hook-timeout": Key("the longest time a hook or such a post may take", _positive_seconds),
 }
 
 
 def as_text(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as a user would type it."""
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
     return "none" if value is None else str(value)
@@ -259,5 +263,5 @@ def key_of(name: str) -> Key:
     if known is None:
         close = nearest(name)
         hint = f"did you mean {close}?" if close else f"keys: {' '.join(KEYS)}"
-        raise ConfigError(f"no setting {name!r}", hint=hint)
+        raise ConfigError(f"unknown setting {name!r}", hint=hint)
     return known

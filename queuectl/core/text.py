@@ -1,4 +1,4 @@
-"""Values as people read them."""
+"""Formatting values for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
 
 
 def printable_output(text: str) -> str:
-    """`printable`, but lines and tabs stay what they are."""
+    """`printable`, but newlines and tabs are kept."""
     return "".join(char if char in "\n\t" or char.isprintable() else _escape(char) for char in text)
 
 

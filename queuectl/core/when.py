@@ -54,7 +54,7 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         if local is None:
             return parse_instant(typed)
         first, second = (to_utc(local.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
-        return first if first > now else max(first, second)  # when clocks go back, a time comes twice
+        return first if first > now else max(first, second)  # when clocks go back, a time occurs twice
     except (ValueError, OverflowError, UsageError):
         raise UsageError(
             f"not a time: {text!r}", hint='try 5m, "18:30", "tomorrow 09:00" or "2026-11-25T09:00:00Z"'
@@ -70,9 +70,9 @@ def _is_duration(words: str) -> bool:
 
 
 def parse_past(text: str, now: datetime, zone: tzinfo | None = None) -> datetime:
-    """The instant, in UTC, that `text` means to somebody who looks back from `now`.
+    """The instant, in UTC, that `text` means when looking back from `now`.
 
-    A bare duration is so long ago, a time of day or a weekday is the last one; `yesterday` is its beginning. The
+    A bare duration is that long ago, a time of day or a weekday is the last one; `yesterday` is its beginning. The
     rest is as in `parse_when`.
     """
     words = text.strip().lower()
@@ -111,7 +111,7 @@ def _parse_calendar(words: str, here: datetime) -> datetime | None:
 
 
 def _parse_clock(text: str) -> timedelta | None:
-    """The time since midnight of `18:30`, `9pm`, `noon`; None if it is no time of day."""
+    """The time since midnight of `18:30`, `9pm`, `noon`; None if it is not a time of day."""
     if text in ("noon", "midnight"):
         return timedelta(hours=12 if text == "noon" else 0)
     match = _CLOCK.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Output of a job -> HTML lines: colours as classes, everything else that a terminal would obey left out."""
+"""Output of a job -> HTML lines: colours as classes, everything else that a terminal would interpret left out."""
 
 from __future__ import annotations
 

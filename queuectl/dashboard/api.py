@@ -36,7 +36,7 @@ def _missing(id: str) -> Any:
 
 
 def _refusal(error: QueuectlError) -> Any:
-    """What was asked for, however long it is, and why it cannot be had."""
+    """What was asked for, shortened if long, and why it is not available."""
     status = 400 if isinstance(error, UsageError) else 404 if isinstance(error, NotFoundError) else 503
     return _json({"error": f"{printable(error.what)[:120]}: {error.why}"}, status)
 
@@ -58,7 +58,7 @@ def metrics(site: Site) -> Any:
 
 
 def jobs(site: Site, *, only_dead: bool = False) -> Any:
-    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`; 400 for what makes no sense."""
+    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`; 400 for invalid values."""
     request = Request.of(site)
     asked = request.query
     given = {**asked, "q": asked.get("match", asked.get("q", ""))} | ({"state": "dead"} if only_dead else {})
@@ -84,7 +84,7 @@ def job(site: Site, id: str) -> Any:
 
 
 def tail(site: Site, id: str) -> Any:
-    """The lines of a log from a byte offset on, as markup: what the job page adds at its end, or before its start."""
+    """The lines of a log from a byte offset on, as markup: what the job page appends, or inserts before its start."""
     fd = site.logs.open(id) if is_valid_id(id) else None
     if fd is None:
         return _missing(id)
@@ -104,7 +104,7 @@ def _offset(text: str, size: int) -> int | None:
 
 
 def raw_log(site: Site, id: str) -> Any:
-    """The bytes of a log, or of one attempt of it, if that is there; never anything a browser would run."""
+    """The bytes of a log, or of one attempt in it, if there is one; never anything that a browser would run."""
     found = site.find(id) if is_valid_id(id) else None
     fd = site.logs.open(id) if found else None
     if found is None or fd is None:
@@ -128,13 +128,13 @@ def raw_log(site: Site, id: str) -> Any:
 
 
 def _range(attempt: str, job: Job, marks: joblog.Marks) -> tuple[int, int | None]:
-    """Where an attempt lies in the log, or all of it; raises UsageError, NotFoundError or, for now, SpoolError."""
+    """The offsets of an attempt in the log, or of all; raises UsageError, NotFoundError or, for now, SpoolError."""
     if not attempt:
         return 0, None
     if not _NUMBER.fullmatch(attempt):
         raise UsageError(f"no such attempt: {attempt!r}", "it is a number, 1 or more")
     if not marks.is_complete:
-        raise SpoolError("the log is still searched for attempts", "it is long; ask again")
+        raise SpoolError("the log is still being searched for attempts", "it is long; try again")
     history = timeline.build(job, marks.found)
     found = log_range(attempt, history)
     if found is None:
@@ -161,7 +161,7 @@ class _pieces(Iterator[bytes]):  # noqa: N801 - a function in all but that it mu
 
 
 def healthz(site: Site) -> Any:
-    """200 while the spool can be read; it tells nothing that a stranger should not know."""
+    """200 while the spool can be read; it reveals nothing that must stay private."""
     view = site.snapshot.view()
     return _json({"status": "ok"}) if view.problem is None else _json({"status": "the spool cannot be read"}, 503)
 
@@ -182,9 +182,12 @@ def prometheus(site: Site) -> Any:
         )
 
     metric("jobs", "gauge", "Jobs by state.", *((f'{{state="{state}"}}', getattr(counts, state)) for state in _STATES))
-    metric("dropped_files", "gauge", "Files in pending/ that no worker has taken in yet.", ("", counts.dropped))
+    metric("dropped_files", "gauge", "Files in pending/ that no worker has adopted yet.", ("", counts.dropped))
     metric(
-        "oldest_ready_seconds", "gauge", "How long the job that is due longest has waited.", ("", _age(counts, request))
+        "oldest_ready_seconds",
+        "gauge",
+        "How long the job that has been due longest has waited.",
+        ("", _age(counts, request)),
     )
     metric(
         "finished_jobs",

@@ -1,4 +1,4 @@
-"""The addresses of the dashboard and what answers each of them."""
+"""The routes of the dashboard and what answers each of them."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def make(spool: Spool, policy: Policy, snapshot: Snapshot) -> Application:
 
 
 def _say_error(error: Any) -> bytes:
-    """Errors in plain words; what failed inside is told on stderr only."""
+    """Errors in plain text; internal failures are reported only on stderr."""
     bottle.response.content_type = "text/plain; charset=utf-8"
-    texts = {404: "There is no such page.", 405: "This page takes no such request."}
+    texts = {404: "There is no such page.", 405: "This page does not accept this kind of request."}
     return f"{texts.get(error.status_code, 'The dashboard failed to answer; its terminal says why.')}\n".encode()
 
 
@@ -80,7 +80,7 @@ def _static(name: str) -> Any:
 
 
 def _favicon() -> Any:
-    """The icon of the tab, with the number of dead jobs that the page asks for."""
+    """The tab's icon, with the number of dead jobs that the page asks for."""
     text = bottle.request.query.get("dead", "0")
     dead = int(text) if text.isdecimal() and text.isascii() and len(text) < 12 else 0
     shown = f"{dead}" if dead < 100 else "99+" if dead < 1000 else f"{min(dead // 1000, 99)}k"

@@ -1,4 +1,4 @@
-"""Finished jobs over time, counted from names and drawn as SVG: done above the line, dead below it, in one scale."""
+"""Finished jobs over time, counted from names and drawn as SVG: done above the line, dead below it, on one scale."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queuectl.dashboard.snapshot import View
 
 WIDTH, HEIGHT = 600, 120
 _LEAST = 3.0  # the height of a bar of one among thousands
-_ROOM = 10.0  # what lies below the line if anything does
+_ROOM = 10.0  # the space below the line if there is anything
 
 
 @dataclass(frozen=True, slots=True)

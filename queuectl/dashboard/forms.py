@@ -1,4 +1,4 @@
-"""The forms: each does one deed to the jobs it names and leads back to the page it came from."""
+"""The forms: each performs one action on the jobs it names and returns to the page it came from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMED = 20
 
 
 def act(site: Site, name: str) -> Any:
-    """Carry out a deed on the jobs of `id` fields, or with `all` on those of a filter. What is final asks first."""
+    """Act on the jobs of `id` fields, or with `all` on those of a filter. A final action asks for confirmation."""
     request = Request.of(site)
     verb = VERBS.get(name)
     if verb is None:
@@ -29,14 +29,14 @@ def act(site: Site, name: str) -> Any:
     if name == "reprioritise" and not (
         priority.isascii() and priority.isdecimal() and int(priority[:9]) <= MAX_PRIORITY
     ):
-        return problem(400, "That is no priority", f"A priority is a whole number from 0 to {MAX_PRIORITY}.", request)
+        return problem(400, "Invalid priority", f"A priority is a whole number from 0 to {MAX_PRIORITY}.", request)
     if name == "kill" and signal not in SIGNALS:
-        return problem(400, "That is no signal", f"One of these can be sent: {' '.join(SIGNALS)}.", request)
+        return problem(400, "Invalid signal", f"These signals can be sent: {' '.join(SIGNALS)}.", request)
     is_all = bool(request.field("all"))
     chosen = [request.field("one")] if request.field("one") else request.form.get("id", [])
     ids = [id for id in dict.fromkeys(chosen) if is_valid_id(id)]
     if not ids and not is_all:
-        return problem(400, "No job was chosen", "Tick the jobs first, then choose what to do.", request)
+        return problem(400, "No job was chosen", "Select the jobs first, then choose what to do.", request)
     if (verb.is_final or is_all) and not request.field("confirmed"):
         return _confirm(request, verb, ids, is_all=is_all)
     jobs = _matching(request, verb) if is_all else _named(site, ids)
@@ -50,7 +50,7 @@ def _named(site: Site, ids: list[str]) -> Iterator[Job]:
 
 
 def _matching(request: Request, verb: Verb) -> Iterator[Job]:
-    """What the form's filter selects and the deed can be done to, as of when the page was made."""
+    """The jobs that the form's filter selects and the action applies to, as of when the page was made."""
     wanted = Filter.parse({key: values[0] for key, values in request.form.items()})
     until = request.field("until") or format_time(request.now)
     for job in table.matching(request.site.spool.layout, request.view, wanted, request.now):
@@ -60,7 +60,7 @@ def _matching(request: Request, verb: Verb) -> Iterator[Job]:
 
 
 def _confirm(request: Request, verb: Verb, ids: list[str], *, is_all: bool) -> Any:
-    """Say how many jobs, and which, before anything is done to them."""
+    """Show how many jobs, and which, before anything is done to them."""
     site = request.site
     if is_all:
         matching = _matching(request, verb)
@@ -95,7 +95,7 @@ def _confirm(request: Request, verb: Verb, ids: list[str], *, is_all: bool) -> A
 def undo(site: Site) -> Any:
     request = Request.of(site)
     if site.deeds.undo(request.session, request.field("receipt")) is None:
-        return problem(409, "Nothing to undo", "It was undone already, or is too long ago.", request)
+        return problem(409, "Nothing to undo", "It was already undone, or is too old.", request)
     return go_back(request)
 
 
@@ -111,7 +111,7 @@ def _origin(request: Request) -> str:
 
 
 def go_back(request: Request, path: str = "") -> Any:
-    """Go to that page, or back to the one that the form was on, once the snapshot shows what was done."""
+    """Redirect to that page, or back to the one with the form, once the snapshot shows what was done."""
     request.site.snapshot.view(patience=0.5, anew=True)
     target = request.site.policy.prefix + (path or _origin(request))
     return bottle.HTTPResponse(status=303, headers={"Location": target})
@@ -126,7 +126,7 @@ def login_page(site: Site, *, is_wrong: bool = False) -> Any:
 
 
 def login(site: Site) -> Any:
-    """Take the token once and remember that it was known."""
+    """Check the token once and remember that it was right."""
     request = Request.of(site)
     if site.policy.token is None or not site.policy.is_token(request.field("token")):
         return login_page(site, is_wrong=True)

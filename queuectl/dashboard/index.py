@@ -1,8 +1,8 @@
 """The names of one directory, sorted, in buckets of an hour: counts, ranks and pages without touching them all.
 
 Names sort by time (those of pending/ by priority, then time), and the hour is a prefix of the name, so
-sorted buckets in sorted order are the sorted directory. A shelf never changes once it is built; the
-next one takes over the buckets, and the very strings, that stayed the same.
+sorted buckets in sorted order are the sorted directory. An index never changes once it is built; the
+next one reuses the buckets, and the same strings, that did not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from queuectl.core.names import HELD_FROM, SUFFIX, is_ignored, looks_finished, l
 from queuectl.core.result import State
 
 FIRST, AGAIN = "first", "again"
-"""The tags of pending names: no attempt was made yet, or some were. Those of finished names are their results."""
+"""The tags of pending names: no attempt was made yet, or some were. The tags of finished names are their results."""
 
 _HOUR_ENDS = {State.PENDING: 15, State.RUNNING: 11, State.DONE: 11, State.DEAD: 11}
 
@@ -27,7 +27,7 @@ def _tag_pending(name: str) -> str:
 
 
 def _is_held(name: str) -> bool:
-    """Whether a pending name is one that waits to be released."""
+    """Whether a pending name is that of a held job."""
     return name[4:8] >= HELD_FROM
 
 
@@ -37,7 +37,7 @@ def _tag_finished(name: str) -> str:
 
 
 class Bucket:
-    """Sorted names; `places` tells where those of one tag stand."""
+    """Sorted names; `places` gives the positions of those with one tag."""
 
     __slots__ = ("_places", "_tag", "names")
 
@@ -48,7 +48,7 @@ class Bucket:
 
     @property
     def places(self) -> dict[str, array[int]]:
-        """For each tag the ascending positions of its names; made at the first question, then kept."""
+        """For each tag the ascending positions of its names; computed when first needed, then kept."""
         places = self._places
         if places is None:
             places = {}
@@ -66,7 +66,7 @@ _EMPTY: array[int] = array("I")
 
 
 class Run(NamedTuple):
-    """Names of one bucket that follow each other: from `start` to before `stop`, all or those of one tag."""
+    """Consecutive names of one bucket: from `start` to before `stop`, all or those of one tag."""
 
     bucket: Bucket
     start: int
@@ -100,7 +100,7 @@ class Run(NamedTuple):
 
 
 class Selection:
-    """Some names of one state in the order people want them: as `ls`, finished ones newest first."""
+    """Some names of one state in the order people want them: as in `ls`, finished ones newest first."""
 
     def __init__(self, state: State, runs: Iterable[Run]) -> None:
         self.state = state
@@ -129,7 +129,7 @@ class Selection:
 
 
 class Shelf:
-    """All names of one state's directory that are ours; `foreign` counts what else a worker may take in."""
+    """All names of one state's directory that are ours; `foreign` counts other files that a worker may adopt."""
 
     def __init__(self, state: State, buckets: dict[str, Bucket], foreign: int) -> None:
         self.state = state
@@ -158,11 +158,11 @@ class Shelf:
         return self.select(since, f"{now}-~")
 
     def later(self, now: str, tag: str) -> Selection:
-        """Pending names whose time has not come yet: those to be tried for the FIRST time, or AGAIN. None is held."""
+        """Pending names whose time has not come yet: those to run for the FIRST time, or AGAIN. None is held."""
         return self.select(f"{now}-~", HELD_FROM, tag)
 
     def held(self) -> Selection:
-        """Pending names that wait to be released."""
+        """Pending names of held jobs."""
         return self.select(HELD_FROM)
 
     def _split(self, now: str) -> Iterator[tuple[Bucket, int]]:
@@ -174,7 +174,7 @@ class Shelf:
                 yield bucket, len(bucket.names) if key[4:] < hour else 0
 
     def rank(self, text: str) -> int:
-        """How many names of running/, done/ or dead/ stand before `text`."""
+        """How many names of running/, done/ or dead/ are before `text`."""
         at = bisect_right(self._keys, text[:11]) - 1
         if at < 0:
             return 0
@@ -190,7 +190,7 @@ class Shelf:
         return before
 
     def soonest(self, now: str) -> tuple[str | None, str | None]:
-        """The run_at of the pending job that has been due longest, and of the next that will be by itself."""
+        """The run_at of the pending job that has been due longest, and of the next one that becomes due."""
         oldest, next_at = None, None
         for bucket, at in self._split(now):
             if at:
@@ -234,7 +234,7 @@ class Shelf:
 
 
 def build(state: State, listing: Iterable[str], old: Shelf | None) -> Shelf:
-    """A shelf of a directory's names, in any order; what did not change is taken over from the old one."""
+    """An index of a directory's names, given in any order; what did not change is reused from the old one."""
     end = _HOUR_ENDS[state]
     is_ours = looks_pending if state is State.PENDING else looks_finished
     groups: dict[str, list[str]] = {}
@@ -254,7 +254,7 @@ def build(state: State, listing: Iterable[str], old: Shelf | None) -> Shelf:
 
 
 def _merge(old: Bucket | None, names: list[str], tag: Callable[[str], str]) -> Bucket:
-    """A sorted bucket. Names that the old one has keep its strings, and their order costs nothing again."""
+    """A sorted bucket. Names that the old one has keep its strings, and are not sorted again."""
     if old is None:
         names.sort()
         return Bucket(names, tag)

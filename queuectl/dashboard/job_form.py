@@ -1,7 +1,7 @@
-"""The pages on which a job is changed: its fields one by one (`set`), or the whole of its body as text (`edit`).
+"""The pages on which a job is changed: its fields one by one (`set`), or its whole body as text (`edit`).
 
-They do not renew themselves, and a form that is refused comes back as it was typed, with what is wrong beside it:
-nothing is lost to a mistake, nor to a job that was started, changed or removed meanwhile.
+They do not refresh themselves, and a form that is refused comes back as it was typed, with what is wrong next to it:
+nothing is lost to a mistake, nor to a job that was started, changed or removed in the meantime.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field on the form: `was` is how it was shown, `typed` what stands there now, `wrong` why that is refused."""
+    """A field on the form: `was` is how it was shown, `typed` what it contains now, `wrong` why that is refused."""
 
     name: str
     label: str
@@ -58,7 +58,7 @@ _FIELDS = tuple(Field(_ON_FORM.get(name, name), FIELDS[name].label, FIELDS[name]
 
 
 def set_page(site: Site, id: str) -> Any:
-    """The form for a waiting job's fields, as they are in force."""
+    """The form with a waiting job's current fields."""
     request = Request.of(site)
     job = site.find(id) if is_valid_id(id) else None
     if job is None:
@@ -74,7 +74,7 @@ def set_page(site: Site, id: str) -> Any:
 
 
 def _in_force(job: Job, at: datetime) -> list[tuple[Field, str]]:
-    """The fields and what each is; without a command that a form could not give back as it is."""
+    """The fields and their values; without a command that a form could not return unchanged."""
     given: Mapping[str, Any] = job.fields or {}
     texts = {name: printable_output(fields.as_typed(given.get(name))) for name in fields.CAN_BE_SET}
     is_later = job.run_at is not None and job.run_at > at
@@ -85,7 +85,7 @@ def _in_force(job: Job, at: datetime) -> list[tuple[Field, str]]:
 
 
 def set_fields(site: Site) -> Any:
-    """Put what was typed into force, as far as it differs from what was shown."""
+    """Apply what was typed, where it differs from what was shown."""
     request = Request.of(site)
     id = request.field("id")
     if not is_valid_id(id):
@@ -139,7 +139,7 @@ def _parse_variables(text: str) -> dict[str, str | None]:
 
 
 def _mark(typed: list[Field], wrong: Mapping[str, str]) -> list[Field]:
-    """The fields with what is wrong beside each; what belongs to none of them beside the first."""
+    """The fields, each with what is wrong with it; a problem that belongs to none of them is shown with the first."""
     strays = [text for name, text in wrong.items() if name not in {field.name for field in typed}]
     marked = [replace(field, wrong=wrong.get(field.name, "")) for field in typed]
     if strays and marked:
@@ -215,12 +215,12 @@ def edit(site: Site) -> Any:
 
 
 def _version(draft: Draft) -> str:
-    """Changes whenever the job's file or its name does."""
+    """A text that changes whenever the job's file or its name does."""
     return hashlib.blake2b(f"{draft.identity} {draft.job.name}".encode(), digest_size=12).hexdigest()
 
 
 def _editable(text: str) -> str:
-    """A body as text that survives a form: what cannot be seen stands there as JSON escapes it."""
+    """A body as text that survives a form: invisible characters are escaped as in JSON."""
     return "".join(char if char in "\n\t" or char.isprintable() else _escaped(char) for char in text)
 
 
@@ -261,7 +261,7 @@ def _show_text(
 
 
 def _with_job(site: Site, id: str, deed: Callable[[Job], T]) -> T:
-    """Do it to the job of exactly that id; once more if that was moved just then. Raises NotFoundError."""
+    """Act on the job of exactly that id; once more if it was moved just then. Raises NotFoundError."""
     for is_last in (False, True):
         job = site.find(id) if is_valid_id(id) else None
         if job is None:
@@ -271,7 +271,7 @@ def _with_job(site: Site, id: str, deed: Callable[[Job], T]) -> T:
         except WrongStateError:
             if is_last:
                 raise
-    raise NotFoundError(f"the spool holds no job {id} any more", "it was pruned, dropped or removed")
+    raise NotFoundError(f"the spool no longer holds a job {id}", "it was pruned, dropped or removed")
 
 
 def _status(error: QueuectlError) -> int:
@@ -281,12 +281,12 @@ def _status(error: QueuectlError) -> int:
 
 
 def _text(request: Request, name: str) -> str:
-    """A field of the form with the line ends that a text has outside of forms."""
+    """A field of the form with plain newlines."""
     return request.field(name).replace("\r\n", "\n")
 
 
 def _read_only(request: Request) -> Any:
-    return problem(403, "Read-only", "This dashboard shows everything and changes nothing.", request)
+    return problem(403, "Read-only", "This dashboard is read-only: it does not allow changes.", request)
 
 
 def _no_such_job(request: Request, id: str) -> Any:

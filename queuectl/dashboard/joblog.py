@@ -1,6 +1,6 @@
 """Pieces of a job's log, by byte offset: nothing here reads more of it than it shows, or than its time permits.
 
-Where output was dropped, for max-log, the file has a hole: it is told as what it is, and never read.
+Where output was dropped, for max-log, the file has a hole: it is reported as one, and never read.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FIND_TIME = 0.8
 MAX_MARKS = 1000
 MAX_FOUND = 200
 _MAX_HOLES = 1000
-"""A log has one for each attempt; what a job has made of its log beyond that is no longer told apart."""
+"""A log has one for each attempt; if a job has written more such lines, the rest are not distinguished."""
 
 
 @dataclass(slots=True)
 class Marks:
-    """The lines of queuectl's own in one log, found by reading it on from where the last look ended."""
+    """The lines of queuectl's own in one log, found by reading on from where the last look ended."""
 
     identity: tuple[int, int]
     scanned: int = 0
@@ -51,14 +51,14 @@ class LogReader:
         self._marks: OrderedDict[str, Marks] = OrderedDict()
 
     def open(self, id: str) -> int | None:
-        """A descriptor; None if there is no log, or it is a link or another thing that no log is."""
+        """A descriptor; None if there is no log, or it is not a regular file."""
         try:
             return os.open(self._layout.log(id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
 
     def marks(self, id: str, fd: int) -> Marks:
-        """The marks so far; of a huge log they come bit by bit, question by question."""
+        """The marks so far; those of a huge log are found bit by bit, one request after another."""
         status = os.fstat(fd)
         with self._lock:
             marks = self._marks.get(id)
@@ -73,7 +73,7 @@ class LogReader:
 
 
 def _scan(fd: int, marks: Marks, deadline: float) -> None:
-    """Go through whole lines only, so that one still being written is looked at again."""
+    """Go through complete lines only, so that one still being written is read again."""
     marks.is_complete = False
     while time.monotonic() < deadline:
         hole = holes.find(fd, marks.scanned, marks.scanned + 1)
@@ -109,7 +109,7 @@ def _next_mark(block: bytes, start: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Lines of a log from offset `start` to before `stop`; `partial` is the line that goes on behind `stop`."""
+    """Lines of a log from offset `start` to before `stop`; `partial` is the line that continues after `stop`."""
 
     start: int
     stop: int
@@ -175,7 +175,7 @@ def _render(raw: bytes, style: ansi.Style) -> tuple[Html, ansi.Style]:
 
 
 def _render_mark(mark: Mark) -> Html:
-    """A line of queuectl's, as people would say it."""
+    """A line of queuectl's, for people."""
     fields = mark.fields
     attempt = f"attempt {fields.get('attempt', '?')}"
     if mark.event == "start":
@@ -193,12 +193,12 @@ def _render_mark(mark: Mark) -> Html:
 
 
 def _render_hole(size: int) -> Html:
-    """What stands where output was dropped."""
+    """The mark for dropped output."""
     return Html(f'<div class="mark dropped">… {size:,} bytes dropped …</div>')
 
 
 def line_start(fd: int, offset: int, least: int = 0) -> int:
-    """Where a line begins at or after `offset`, unless none does within a piece; of a hole its beginning."""
+    """Where a line begins at or after `offset`, unless none does within a piece; for a hole, its beginning."""
     if offset <= least:
         return least
     hole = _hole_at(fd, offset, least)
@@ -210,7 +210,7 @@ def line_start(fd: int, offset: int, least: int = 0) -> int:
 
 
 def _hole_at(fd: int, offset: int, least: int) -> tuple[int, int] | None:
-    """The hole, looked for from `least` on, that an offset lies in."""
+    """The hole that contains an offset, searched for from `least` on."""
     at = least
     for _ in range(_MAX_HOLES):
         hole = holes.find(fd, at, offset + 1)
@@ -222,7 +222,7 @@ def _hole_at(fd: int, offset: int, least: int) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Lines that hold a text: (offset, line) each. `next_at` is where to search on, None at the end."""
+    """Lines that contain a text: (offset, line) each. `next_at` is where to continue, None at the end."""
 
     lines: tuple[tuple[int, Html], ...]
     next_at: int | None

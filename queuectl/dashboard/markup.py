@@ -1,6 +1,6 @@
 """Text -> HTML. Everything is hostile unless it is `Html`, which only this package's own markup may be.
 
-Templates escape whatever they show through `escape`; control characters, bidi marks and halves of
+Templates escape everything they show through `escape`; control characters, bidi marks and halves of
 characters come out as visible escapes, as on a terminal.
 """
 
@@ -65,7 +65,7 @@ def badge(state: str, text: str = "") -> Html:
 
 
 def when(at: datetime | None, now: datetime) -> Html:
-    """A relative time, with the absolute one on hover; the page's script keeps it true."""
+    """A relative time, with the absolute one on hover; the page's script keeps it up to date."""
     if at is None:
         return Html('<span class="none">–</span>')
     text = format_rfc3339(at)
@@ -74,7 +74,7 @@ def when(at: datetime | None, now: datetime) -> Html:
 
 
 def _local(at: datetime) -> datetime:
-    """A time in this machine's zone; as it is where that would lie beyond the year 9999."""
+    """A time in this machine's zone; unchanged if that would be after the year 9999."""
     try:
         return at.astimezone()
     except (OverflowError, ValueError):
@@ -82,7 +82,7 @@ def _local(at: datetime) -> datetime:
 
 
 def clock(at: datetime | None, now: datetime) -> Html:
-    """A time of day, with its date on hover, and before it where that is another day's."""
+    """A time of day, with its date on hover, and before it if it is not today."""
     if at is None:
         return Html('<span class="none">?</span>')
     local, here = _local(at), now.astimezone()

@@ -1,7 +1,7 @@
-"""What can be done to jobs from a page, to one or to all that a filter selects; each deed leaves a receipt.
+"""What can be done to jobs from a page, to one or to all that a filter selects; each action is an operation.
 
-A deed over many jobs runs in a thread of its own; its receipt, which belongs to the session that asked,
-tells how far it is, what it did, what failed and why, and remembers what undoing it takes.
+An action on many jobs runs in a thread of its own; its operation (`Receipt`), which belongs to the session that
+asked, shows its progress, what it did, what failed and why, and keeps what is needed to undo it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
 SHOWN = 60.0
-"""Seconds for which a page shows a receipt."""
+"""Seconds for which a page shows a finished operation."""
 _PATIENCE = 1.5
 _KEPT = 100
 _MAX_UNDO = 10_000
@@ -32,9 +32,9 @@ _MAX_UNDO = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`name` as in forms, `label` as on buttons, `past` for receipts; `states` in which it makes sense.
+    """`name` as in forms, `label` as on buttons, `past` for operations; `states` to which it applies.
 
-    `held` says whether it is for held jobs alone (True), or for none that is held (False).
+    `held`: whether it applies only to held jobs (True), or only to jobs that are not held (False).
     """
 
     name: str
@@ -47,7 +47,7 @@ class Verb:
     held: bool | None = None
 
     def suits(self, state: State, *, is_held: bool) -> bool:
-        """Whether it makes sense for a job that is so."""
+        """Whether it applies to a job in that state."""
         return state in self.states and self.held in (None, is_held)
 
 
@@ -67,17 +67,17 @@ VERBS = {
 }
 SET = Verb("set", "Change", "Changed", "edit", (State.PENDING,), "reschedule")
 EDIT = Verb("edit", "Edit", "Changed", "edit", (State.PENDING, State.DEAD, State.DONE))
-"""What has a page of its own: see `change`."""
+"""Actions that have a page of their own: see `job_form`."""
 SIGNALS = {
     name: signal.Signals[f"SIG{name}"]
     for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT", "KILL")
 }
-"""Those that a page offers for `kill`."""
+"""The signals that a page offers for `kill`."""
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """What some deeds need besides their jobs: `priority` to set one, `signal` to send it."""
+    """Parameters of some actions: the `priority` to set, the `signal` to send."""
 
     priority: int | None = None
     signal: signal.Signals = signal.SIGTERM
@@ -85,7 +85,7 @@ class How:
 
 @dataclass(slots=True)
 class Receipt:
-    """What became of a deed. `undo` holds, for each job, how it was before and how it is now."""
+    """One operation and its outcome. `undo` holds, for each job, how it was before and how it is now."""
 
     id: str
     session: str
@@ -119,7 +119,7 @@ class Receipt:
 
 
 class Deeds:
-    """Carries deeds out and keeps their receipts. Thread-safe."""
+    """Carries out actions and keeps their operations. Thread-safe."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -127,7 +127,7 @@ class Deeds:
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
 
     def of(self, session: str) -> list[Receipt]:
-        """The receipts to show, newest first."""
+        """The operations to show, newest first."""
         at = time.monotonic()
         with self._lock:
             mine = [receipt for receipt in self._receipts.values() if receipt.session == session]
@@ -142,10 +142,10 @@ class Deeds:
     def carry_out(
         self, session: str, verb: Verb, jobs: Iterable[Job], *, total: int | None = None, how: How | None = None
     ) -> Receipt:
-        """Do it to each job, in a thread of its own; returns when that is over, or soon after it began."""
+        """Act on each job, in a thread of its own; returns when that is done, or soon after it began."""
         given = how or How()
-        told = replace(verb, past=f"Sent {given.signal.name} to") if verb.name == "kill" else verb
-        receipt = Receipt(secrets.token_hex(8), session, told, total=total)
+        shown = replace(verb, past=f"Sent {given.signal.name} to") if verb.name == "kill" else verb
+        receipt = Receipt(secrets.token_hex(8), session, shown, total=total)
         at = now()
 
         def act(job: Job) -> Job:
@@ -155,13 +155,13 @@ class Deeds:
         return receipt
 
     def note(self, session: str, verb: Verb, before: Job, after: Job, *, can_undo: bool = False) -> None:
-        """Leave a receipt for what was done to one job already."""
+        """Record an operation for what was already done to one job."""
         receipt = Receipt(secrets.token_hex(8), session, verb, done=1, total=1, ids=[after.id], is_over=True)
         receipt.undo = [(before, after)] if can_undo else []
         self._keep(receipt)
 
     def undo(self, session: str, id: str) -> Receipt | None:
-        """Take a deed back, job by job, as far as the jobs have not moved on; None if it cannot be."""
+        """Undo an operation, job by job, unless a job has changed state since; None if it cannot be undone."""
         with self._lock:
             old = self._receipts.get(id)
             if old is None or old.session != session or not old.can_undo:
@@ -185,7 +185,7 @@ class Deeds:
 
     def _start(self, receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> None:
         self._keep(receipt)
-        threading.Thread(target=_work, args=(receipt, jobs, act), name="deed", daemon=True).start()
+        threading.Thread(target=_work, args=(receipt, jobs, act), name="action", daemon=True).start()
         receipt.finished.wait(_PATIENCE)
 
 
@@ -234,7 +234,7 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
 
 
 def _take_back(spool: Spool, verb: Verb, before: Job, after: Job) -> Job:
-    """Undo one; raises WrongStateError if the job has moved on since. What was held is held again."""
+    """Undo one; raises WrongStateError if the job has changed state since. A job that was held is held again."""
     run_at = before.name.run_at if isinstance(before.name, PendingName) else None
     if verb.undo == "cancel":
         return spool.cancel(after)

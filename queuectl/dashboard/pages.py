@@ -1,4 +1,4 @@
-"""The pages that show: each gathers its values and leaves the rest to its template."""
+"""The pages: each gathers its values and leaves the rest to its template."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _next_at(request: Request, tag: str) -> datetime | None:
 
 
 def _parse_time(text: Any) -> datetime | None:
-    """What a name of the spool, or a worker's file, says; None for anything that is no such time."""
+    """The time in a name of the spool, or in a worker's file; None for anything else."""
     try:
         return parse_time(text)
     except (TypeError, ValueError):
@@ -72,7 +72,7 @@ def _day_ago(request: Request) -> str:
 
 
 def jobs(site: Site, *, only_dead: bool = False) -> Any:
-    """One table for each state, and for all; the dead letters have theirs grouped by reason."""
+    """One table for each state, and one for all; that of the dead letters is grouped by reason."""
     request = Request.of(site)
     wanted = Filter.parse(request.query)
     if only_dead:
@@ -162,7 +162,7 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
 
 
 def _verbs_of(found: Job) -> list[Any]:
-    """What a button does to this job; a file that is no job can only be dropped. Its priority has a page (`change`)."""
+    """The actions for this job; a file that is not a job can only be dropped. Its priority has a page (`job_form`)."""
     return [
         verb
         for verb in verbs_for(found.state, is_held=found.is_held)
@@ -197,7 +197,7 @@ def log_range(attempt: str, history: list[Any]) -> tuple[int, int | None] | None
 
 
 def workers(site: Site) -> Any:
-    """Who is there, and what each runs."""
+    """The workers, and what each runs."""
     request = Request.of(site)
 
     def values() -> dict[str, Any]:
@@ -212,7 +212,7 @@ def workers(site: Site) -> Any:
 
 
 def refused(site: Site) -> Any:
-    """Files that are no jobs, each with what is wrong and where."""
+    """Files that are not jobs, each with what is wrong and where."""
     request = Request.of(site)
     start = Filter.parse(request.query).start
 

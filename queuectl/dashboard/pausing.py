@@ -1,4 +1,4 @@
-"""Pausing the queue from a page, with a reason and a time to go on; and letting it go on."""
+"""Pausing the queue from a page, with a reason and a time to resume; and resuming it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from queuectl.errors import QueuectlError, UsageError
 
 
 def pause_page(site: Site) -> Any:
-    """The form; a pause in force is shown in it, to be changed."""
+    """The form; it shows a pause in force, so that it can be changed."""
     request = Request.of(site)
     if not site.policy.may_act:
-        return problem(403, "Read-only", "This dashboard shows everything and changes nothing.", request)
+        return problem(403, "Read-only", "This dashboard is read-only: it does not allow changes.", request)
     found = site.spool.paused()
     until = found.until.strftime("%Y-%m-%dT%H:%M:%SZ") if found and found.until else ""
     return _show(request, found.reason if found else "", until)
 
 
 def pause(site: Site) -> Any:
-    """Let no worker start a job, until the time given if there is one."""
+    """Stop workers from starting jobs, until the time given if there is one."""
     request = Request.of(site)
     reason, until = " ".join(request.field("reason").split()), request.field("until")
     try:
@@ -40,12 +40,12 @@ def _instant(text: str, now: datetime) -> datetime | None:
         return None
     at = parse_when(text, now)
     if at <= now:
-        raise UsageError(f"that time is over: {text!r}", hint='try 30m, "18:30" or "tomorrow 09:00"')
+        raise UsageError(f"that time has passed: {text!r}", hint='try 30m, "18:30" or "tomorrow 09:00"')
     return at
 
 
 def resume(site: Site) -> Any:
-    """Let workers start jobs again; nothing if they do."""
+    """Let workers start jobs again; does nothing if the queue is not paused."""
     request = Request.of(site)
     try:
         site.spool.resume()

@@ -58,7 +58,7 @@ class Policy:
         return hmac.new(self.secret, f"csrf:{session}".encode(), "sha256").hexdigest()
 
     def proof(self) -> str:
-        """What the browser of somebody who knew the token holds; of no use once the token has changed."""
+        """The cookie of a browser that has given the token; invalid once the token has changed."""
         return hmac.new((self.token or "").encode(), b"queuectl dashboard", "sha256").hexdigest()
 
     def is_token(self, text: str) -> bool:
@@ -83,7 +83,7 @@ class Policy:
 
 
 class DeniedError(Exception):
-    """The request is refused with this status; the text tells why."""
+    """The request is refused with this status; the text says why."""
 
     def __init__(self, status: str, text: str) -> None:
         super().__init__(text)
@@ -112,7 +112,7 @@ def cookies(environ: dict[str, Any]) -> dict[str, str]:
 
 
 class Guard:
-    """A WSGI application that lets through to another what the policy allows.
+    """A WSGI application that passes on to another what the policy allows.
 
     It hands on, in the environment: `queuectl.session`, `queuectl.csrf`, and for a POST its checked
     `queuectl.form`, a dict of lists of text.
@@ -162,13 +162,13 @@ class Guard:
                 "If that name is meant to reach it, start it with --allow-host NAME.\n",
             )
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "POST"):
-            raise DeniedError("405 Method Not Allowed", "Only GET, HEAD and POST are understood.\n")
+            raise DeniedError("405 Method Not Allowed", "Only GET, HEAD and POST are supported.\n")
 
     def _check_post(self, environ: dict[str, Any], session: str) -> dict[str, list[str]]:
         if not self._policy.accepts_origin(environ):
             raise DeniedError("403 Forbidden", "This request does not come from a page of this dashboard.\n")
         if environ.get("CONTENT_TYPE", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-            raise DeniedError("415 Unsupported Media Type", "Only forms are taken.\n")
+            raise DeniedError("415 Unsupported Media Type", "Only forms are accepted.\n")
         data = environ["wsgi.input"].read().decode("utf-8", "replace")
         try:
             form = parse_qs(data, keep_blank_values=True, max_num_fields=5000)
@@ -177,7 +177,7 @@ class Guard:
         given = form.get(CSRF_FIELD, [""])[0]
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._policy.csrf(session).encode()):
             raise DeniedError(
-                "403 Forbidden", "This page is from before the dashboard was started anew: go back and reload it.\n"
+                "403 Forbidden", "This page is from before the dashboard was restarted: go back and reload it.\n"
             )
         if not self._policy.may_act and environ["PATH_INFO"] != "/login":
             raise DeniedError("403 Forbidden", "This dashboard is read-only.\n")
@@ -215,7 +215,7 @@ def cookie(policy: Policy, environ: dict[str, Any], name: str, value: str) -> st
 
 
 def is_local_path(text: str) -> bool:
-    """Whether a path to go to after a form leads nowhere but to this dashboard."""
+    """Whether a path to go to after a form leads only to this dashboard."""
     return re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", text, re.ASCII) is not None
 
 

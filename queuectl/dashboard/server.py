@@ -31,7 +31,7 @@ MAX_HEAD = 64 << 10
 MAX_BODY = 1 << 20
 _HEAD_TIME = 15.0  # seconds for a whole request head, and again for its body
 _IDLE_TIME = 60.0  # seconds that a connection may wait for its next request
-_WRITE_TIME = 30.0  # seconds for a client to take in what was sent
+_WRITE_TIME = 30.0  # seconds for a client to receive what was sent
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{3,10}) (/[!-~]*) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\0\r\n]*?)[ \t]*")
@@ -80,14 +80,14 @@ def parse_head(head: bytes) -> dict[str, Any]:
 
 def _add_header(environ: dict[str, Any], name: str, value: str) -> None:
     if "_" in name:
-        return  # would pass for another header
+        return  # could be mistaken for another header
     key = name.replace("-", "_")
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = f"HTTP_{key}"
     if key not in environ:
         environ[key] = value
     elif name in ("HOST", "CONTENT-LENGTH", "CONTENT-TYPE", "ORIGIN", "AUTHORIZATION"):
-        raise RefusedRequestError(400)  # two of these mean that somebody is to be deceived
+        raise RefusedRequestError(400)  # two of these mean an attempt to deceive
     else:
         environ[key] += ("; " if name == "COOKIE" else ", ") + value
 
@@ -162,7 +162,7 @@ class Server:
             ready()
             await self._stopping.wait()
         finally:
-            # Take no more, and let those that were just accepted begin: asyncio 3.11 leaks them otherwise.
+            # Accept no more, and let those that were just accepted begin: asyncio 3.11 leaks them otherwise.
             self._loop.remove_reader(self._sock.fileno())
             for _ in range(8):
                 await asyncio.sleep(0)
@@ -180,7 +180,7 @@ class Server:
             if not self._waiting:
                 writer.transport.abort()
                 return
-            next(iter(self._waiting)).cancel()  # whoever has kept us waiting longest makes room
+            next(iter(self._waiting)).cancel()  # the connection that has waited longest makes room
         self._connections.add(task)
         sock = writer.get_extra_info("socket")
         if sock.family != socket.AF_UNIX:
@@ -216,10 +216,10 @@ class Server:
         return await self._answer(environ, writer)
 
     def _ask(self, environ: dict[str, Any]) -> Answer | None:
-        """What the application answers; None if it fails, which is told on stderr."""
+        """What the application answers; None if it fails, which is reported on stderr."""
         try:
             return Answer(self._app, environ)
-        except Exception:  # whatever a page fails of: the others go on
+        except Exception:  # whatever a page fails with, the others continue
             traceback.print_exc()
             return None
 
@@ -280,7 +280,7 @@ async def _read_request(reader: asyncio.StreamReader) -> dict[str, Any] | None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; raises UsageError if that address cannot be had."""
+    """A listening TCP socket; raises UsageError if that address is not available."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
@@ -290,15 +290,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def listen_unix(path: str, mode: int) -> socket.socket:
-    """A listening Unix socket in place of one that nobody answers any more."""
+    """A listening Unix socket, replacing one that nothing listens on any more."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.lexists(path):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise FileExistsError(17, "that file is no socket", path)
+                raise FileExistsError(17, "that file is not a socket", path)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(ConnectionRefusedError):
                 probe.connect(path)
-                raise FileExistsError(17, "another dashboard listens there", path)
+                raise FileExistsError(17, "another dashboard is listening there", path)
             os.unlink(path)
         old = os.umask(0o777 & ~mode)
         try:

@@ -1,4 +1,4 @@
-"""What all pages share: the spool and its snapshot, the request, and answers that say only what is new."""
+"""What all pages share: the spool and its snapshot, the request, and answers that send only what is new."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Site:
         self._measured: tuple[int, float, float, Metrics] | None = None
 
     def find(self, id: str) -> Job | None:
-        """The job of exactly that id, wherever it has moved meanwhile."""
+        """The job of exactly that id, wherever it is now."""
         looks: tuple[Callable[[], tuple[State, str] | None], ...] = (
-            lambda: self._places.pop(id, None),  # most jobs that are looked at stay where they were
+            lambda: self._places.pop(id, None),  # most jobs that are viewed stay where they were
             lambda: self.snapshot.view().find(id),
             lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
             lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
@@ -65,7 +65,7 @@ class Site:
         return None
 
     def metrics(self, view: View) -> Metrics:
-        """`queuectl metrics`, measured anew only when names have changed, and seldom if it is costly."""
+        """`queuectl metrics`, measured again only when names have changed, and seldom if it is costly."""
         with self._measure_lock:
             if self._measured is not None:
                 generation, at, cost, found = self._measured
@@ -81,7 +81,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to the site, and the moment it was asked."""
+    """One request to the site, and when it was made."""
 
     site: Site
     environ: dict[str, Any]
@@ -118,7 +118,7 @@ class Request:
 
 
 def page(request: Request, template: str, title: str, *key: Any, values: Callable[[], dict[str, Any]]) -> Any:
-    """A whole page, or 304 if the browser has it: `key` is what it depends on beside the snapshot."""
+    """A whole page, or 304 if the browser has it: `key` is what it depends on in addition to the snapshot."""
     site, view = request.site, request.view
     counts = view.counts(request.now)
     receipts = site.deeds.of(request.session)
@@ -145,7 +145,7 @@ def _tag(*parts: Any) -> str:
 
 
 def common(request: Request) -> dict[str, Any]:
-    """What the frame and the parts of every page may use."""
+    """The values that the frame and the parts of every page may use."""
     site, view = request.site, request.view
     return {
         "root": site.policy.prefix,

@@ -1,8 +1,8 @@
-"""One snapshot of the spool for all viewers, renewed in a thread of its own.
+"""One snapshot of the spool for all viewers, refreshed in a thread of its own.
 
-The bell (watchdog) and the viewers' questions make it look again; a look lists only directories that have
-changed since, and looks take at most a tenth of the time, however large the spool. While nobody asks,
-nothing is scanned. A slow beat lists everything, because a bell or a directory's time may be wrong.
+The trigger (watchdog) and the viewers' requests make it look again; a look lists only directories that have
+changed since, and looks take at most a tenth of the time, however large the spool. While there are no requests,
+nothing is scanned. Everything is listed at a slow interval, because an event may be lost or a directory's time wrong.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.trigger import Trigger
 
 SHARE = 0.1
-"""The largest part of the time that looking may take."""
+"""The largest share of the time that looking may take."""
 RESCAN = 30.0
-_LOOK = 0.4  # seconds for which a look is fresh enough for a viewer
-_PATIENCE = 0.25  # seconds that a viewer waits for a fresher one
-_IDLE = 60.0  # seconds after the last viewer until the bell is ignored
-_SETTLED = 100_000_000  # ns after a directory's last change until its time can be trusted to tell the next
+_LOOK = 0.4  # seconds for which a look is recent enough for a viewer
+_PATIENCE = 0.25  # seconds that a viewer waits for a newer one
+_IDLE = 60.0  # seconds after the last viewer until the trigger is ignored
+_SETTLED = 100_000_000  # ns after a directory's last change until its time is certain to show the next one
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The spool at one moment. `generation` changes when anything but the time does."""
+    """The spool at one moment. `generation` changes when anything but the time changes."""
 
     generation: int
     taken_at: datetime
@@ -111,7 +111,7 @@ class View:
         )
 
     def find(self, id: str) -> tuple[State, str] | None:
-        """Where the job of that id lay."""
+        """Where the job of that id was."""
         for state in (State.RUNNING, State.PENDING, State.DEAD, State.DONE):
             name = self.shelves[state].find(id)
             parsed = query.parse_name(state, name) if name else None
@@ -153,7 +153,7 @@ class Snapshot:
 
     @property
     def problem(self) -> str | None:
-        """Why there is no bell, if there is none."""
+        """Why there are no events, if there are none."""
         return self._trigger.problem
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class Snapshot:
                 self._changed.wait_for(self._is_wanted, self._rescan)
                 if self._closing:
                     return
-                # Let bells gather, and keep to the share of the time.
+                # Let events accumulate, and keep to the share of the time.
                 due = self._last_look + max(self._cost * (1 / self._share - 1), 0.0 if self._asked else _LOOK / 2)
                 while not self._closing and time.monotonic() < due:
                     self._changed.wait(due - time.monotonic())
@@ -243,7 +243,7 @@ class Snapshot:
         return new if new.is_same_as(old) else replace(new, generation=old.generation + 1)
 
     def _list(self, state: State, old: Shelf, *, full: bool) -> Shelf:
-        """The state's directory, listed only if its time says that it has changed."""
+        """The state's directory, listed only if its time shows that it has changed."""
         path = self._spool.layout.directory(state)
         changed_at = os.stat(path).st_mtime_ns
         if not full and self._seen.get(state) == changed_at:

@@ -1,4 +1,4 @@
-"""Which jobs a page lists: a filter, as it stands in the address, and one page of what it selects."""
+"""Which jobs a page lists: a filter, from the address, and one page of what it selects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _START = re.compile(r"\d{1,9}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is asked for. `start` is how many names to skip; `text` is looked for in ids and commands."""
+    """What is asked for. `start` is how many names to skip; `text` is searched for in ids and commands."""
 
     state: str = "all"
     text: str = ""
@@ -40,7 +40,7 @@ class Filter:
 
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> Filter:
-        """The filter of an address; what makes no sense is left out."""
+        """The filter of an address; invalid values are left out."""
         state, result, start = query.get("state", ""), query.get("result", ""), query.get("start", "")
         return cls(
             state if state in (*WORDS, "pending") else "all",
@@ -52,7 +52,7 @@ class Filter:
 
     @classmethod
     def parse_strictly(cls, query: Mapping[str, str]) -> Filter:
-        """The filter of an address; raises UsageError for what makes no sense. What is empty is left out."""
+        """The filter of an address; raises UsageError for invalid values. Empty ones are left out."""
         found = cls.parse(query)
         for name, taken, choices in (
             ("state", found.state, ", ".join((*WORDS, "pending"))),
@@ -82,9 +82,9 @@ _DEFAULTS = {("state", "all"), ("start", "0")}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some jobs. `total` is None where only reading every body could tell; `next_start` None at the end.
+    """Some jobs. `total` is None if it would take reading every body; `next_start` None at the end.
 
-    `looked` is how many names a search for a text went through for this page.
+    `looked` is how many names a text search went through for this page.
     """
 
     jobs: tuple[Job, ...]
@@ -95,7 +95,7 @@ class Page:
 
 
 def select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
-    """The names that all but the text of a filter leaves, in the order of the page."""
+    """The names that match all of a filter but its text, in the order of the page."""
     text = format_time(now)
     since = format_time(now - timedelta(seconds=AGES[wanted.age])) if wanted.age else ""
     found: list[Selection] = []
@@ -123,7 +123,7 @@ def _states(word: str) -> tuple[State, ...]:
 
 
 def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = ROWS) -> Page:
-    """One page. Of jobs that have moved on since the view was taken nothing is shown."""
+    """One page. Jobs that have changed state since the view was taken are left out."""
     selections = select(view, wanted, now)
     total = sum(selection.count for selection in selections)
     if wanted.text:
@@ -139,7 +139,7 @@ def _load(layout: Layout, selections: list[Selection], start: int, limit: int) -
 
 
 def _names(selections: list[Selection], start: int, limit: int) -> Iterator[tuple[State, str]]:
-    """Names of the selections behind one another, from the `start`th on."""
+    """Names of the selections, one after the other, from the `start`th on."""
     for selection in selections:
         if start >= selection.count:
             start -= selection.count
@@ -153,7 +153,7 @@ def _names(selections: list[Selection], start: int, limit: int) -> Iterator[tupl
 
 
 def _search(layout: Layout, view: View, selections: list[Selection], wanted: Filter, rows: int) -> Page:
-    """Look for a text until the page is full or its time is over; the next page goes on from there.
+    """Search for a text until the page is full or its time is up; the next page continues from there.
 
     A text that is an id finds its job first, however far down it is.
     """
@@ -178,20 +178,20 @@ def _search(layout: Layout, view: View, selections: list[Selection], wanted: Fil
 
 
 def matches(job: Job, text: str) -> bool:
-    """Whether the id or the command holds the text, in any case."""
+    """Whether the id or the command contains the text, ignoring case."""
     low = text.lower()
     return low in job.id.lower() or low in command(job).lower()
 
 
 def command(job: Job) -> str:
-    """The command as one text; for what is no job, why."""
+    """The command as one text; for an invalid job, why it is invalid."""
     if job.command is None:
         return f"({job.problem})"
     return job.command if isinstance(job.command, str) else shlex.join(job.command)
 
 
 def matching(layout: Layout, view: View, wanted: Filter, now: datetime) -> Iterator[Job]:
-    """Every job that a filter selects, also beyond any page; bodies are read as the iterator goes on."""
+    """Every job that a filter selects, on all pages; bodies are read as the iterator advances."""
     for selection in select(view, replace(wanted, start=0), now):
         for name in selection:
             job = query.load(layout, selection.state, name)
@@ -200,7 +200,7 @@ def matching(layout: Layout, view: View, wanted: Filter, now: datetime) -> Itera
 
 
 def word(job: Job, now: datetime) -> str:
-    """The state as people name it: pending is ready, scheduled, retrying or held."""
+    """The state as people call it: pending is ready, scheduled, retrying or held."""
     if job.is_held:
         return "held"
     if job.run_at is None:

@@ -16,7 +16,7 @@ MAX_SHOWN = 50
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt. `start` and `stop` are where its output lies in the log (None: at its end)."""
+    """One attempt. `start` and `stop` are where its output is in the log (None: at its end)."""
 
     number: int
     started_at: datetime | None
@@ -54,7 +54,7 @@ class Event:
 
 
 def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
-    """Oldest first. A job can write such lines itself, so nothing in them is relied on."""
+    """Oldest first. A job can write such lines itself, so nothing in them is trusted."""
     found: list[Attempt | Event] = []
     last: Attempt | None = None
     for offset, mark in marks:
@@ -84,7 +84,7 @@ def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
 
 
 def _take_present(job: Job, found: Sequence[Attempt | Event], last: Attempt | None) -> None:
-    """What the job's name knows of its last attempt."""
+    """What the job's name says about its last attempt."""
     if last is not None and found and found[-1] is last and last.number == job.attempts:
         if job.started_at is not None:
             last.is_running = last.result is None

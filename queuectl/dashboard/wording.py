@@ -1,4 +1,4 @@
-"""Why things are as they are, in a sentence: results, waiting, and refusals."""
+"""Explanations in one sentence: results, waiting, and refusals."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from queuectl.core.text import printable
 from queuectl.spool.system.layout import Layout
 
 _EXITS = {
-    126: "the command could not be executed, or its directory entered",
+    126: "the command could not be executed, or its directory could not be entered",
     127: "a command was not found",
 }
 _KINDS = {
     "timeout": "ran longer than its timeout",
     "lost": "its worker or the machine went away; the outcome is unknown",
     "cancelled": "cancelled by hand",
-    "invalid": "the file is no runnable job",
+    "invalid": "the file is not a runnable job",
     "exit0": "succeeded",
 }
 
@@ -42,7 +42,7 @@ def result(text: str) -> str:
         name = Signals(code).name
     except ValueError:
         return f"ended by signal {code}"
-    return f"ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"ended by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
 
 
 def waiting(reasons: Iterable[Reason]) -> str:
@@ -52,7 +52,7 @@ def waiting(reasons: Iterable[Reason]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a file is no job, and the line that it fails at: (its number, the text before the place, the text behind)."""
+    """Why a file is not a job, and the line where it fails: (its number, the text before the place, the text after)."""
 
     reason: str
     line: int | None = None
@@ -63,7 +63,7 @@ class Refusal:
 
 def refusal(job: Job, data: bytes) -> Refusal:
     """What is wrong with the file of a job that cannot run, shown at its line and column if that is known."""
-    reason = job.problem or "It could be read by now; it may have been a duplicate, or still being written."
+    reason = job.problem or "It can be read now; it may have been a duplicate, or was still being written."
     place = re.search(r"at line (\d+) column (\d+)$", reason)
     broken = re.search(r"at byte (\d+)$", reason)
     if place:

@@ -55,8 +55,8 @@ class Spool:
 
     Raises SpoolError if there is no spool at `path`, unless `create` is true. Any number of
     processes and threads may use one spool at once. Ids may be shortened to a unique prefix
-    (AmbiguousIdError otherwise; NotFoundError for none). Where an id is taken, a Job that was just
-    looked at stands for itself: it is not searched for, and WrongStateError tells if it has moved on.
+    (AmbiguousIdError otherwise; NotFoundError for none). A Job that was just read can be passed instead of
+    an id: it is not searched for, and WrongStateError is raised if it has changed state since.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
@@ -93,7 +93,7 @@ class Spool:
     # --- submitting
 
     def enqueue(self, command: str | Sequence[str], **fields: Any) -> Job:
-        """Queue one job; when this returns, the job would survive a power cut.
+        """Queue one job; once this returns, the job survives a power cut.
 
         `command` is a string for /bin/sh, or a sequence of strings to run as it is. `fields` are those of
         the job body (`id`, `priority`, `run_at`, `timeout`, `max_retries`, `backoff_base`, `backoff_max`,
@@ -111,8 +111,8 @@ class Spool:
     def enqueue_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job | QueuectlError]:
         """Queue many jobs, given as job bodies, in durable groups; yields for each its job or its error.
 
-        A job that is yielded would survive a power cut. A SpoolError, raised or yielded, says that the spool
-        cannot take more; what it stands for was not queued (but see DurabilityError).
+        A job that is yielded survives a power cut. A SpoolError, raised or yielded, means that the spool
+        cannot take more; its job, or group, was not queued (but see DurabilityError).
         """
         group: list[Mapping[str, Any]] = []
         for fields in jobs:
@@ -123,7 +123,7 @@ class Spool:
         if group:
             yield from submit.submit(self.layout, group, now())
 
-    # --- looking
+    # --- reading
 
     def get(self, id: str) -> Job:
         """The job of that id (or unique prefix), with its body."""
@@ -147,8 +147,8 @@ class Spool:
     ) -> Iterator[Job]:
         """Jobs of these states: pending and running in the order of `ls`, finished ones newest first.
 
-        `match` is a text that the id or the command holds; `where` is asked with each name's value.
-        Bodies are read as the iterator goes on.
+        `match` is a text that the id or the command contains; `where` is called with each parsed name.
+        Bodies are read as the iterator advances.
         """
         found = 0
         for state in states:
@@ -205,25 +205,25 @@ class Spool:
         return by_hand.cancel(self.layout, id, grace, policy or self.settings.policy)
 
     def kill(self, id: str | Job, number: int = 15) -> Job:
-        """Send a signal to every process of a running job; what comes of it is for the job and its worker to tell."""
+        """Send a signal to every process of a running job; the rest is up to the job and its worker."""
         return by_hand.kill(self.layout, id, number)
 
     def is_alive(self, id: str) -> bool:
-        """Whether a worker or any process of the job of exactly this id still holds its log (or nobody can tell)."""
+        """Whether a worker or any process of the job of exactly this id still locks its log (or that is unknown)."""
         return by_hand.is_alive(self.layout, id)
 
     def hold(self, id: str | Job) -> Job:
-        """Keep a waiting job from starting until it is released; nothing if it is held already."""
+        """Keep a waiting job from starting until it is released; does nothing if it is already held."""
         return by_hand.hold(self.layout, id)
 
     def release(self, id: str | Job, *, run_at: datetime | None = None) -> Job:
-        """Let a held job go: at `run_at`, else when its body asks for if that lies ahead, else at once."""
+        """Release a held job: at `run_at`, else at its body's time if that is still to come, else at once."""
         return by_hand.let_go(self.layout, id, run_at)
 
     def first(self, id: str | Job, *, ahead_of: Job | None = None) -> Job:
-        """Put a waiting job in front of all jobs that are due; a held one is released by it.
+        """Put a waiting job in front of all jobs that are due; this releases a held one.
 
-        To put many first, give each the one that the call before has returned: then nothing is searched for.
+        To put many first, pass as `ahead_of` what the previous call returned: then nothing is searched for.
         """
         return by_hand.first(self.layout, id, ahead_of)
 
@@ -232,22 +232,22 @@ class Spool:
         return by_hand.reschedule(self.layout, id, priority, run_at)
 
     def set_fields(self, id: str | Job, **fields: Any) -> Job:
-        """Give a waiting job other fields of the job body; None takes one away, or a variable of `env`; its id stays.
+        """Change fields of a waiting job's body; None removes a field, or a variable of `env`; the id cannot change.
 
-        All but `priority` and `run_at` swap the job's file for another one, in one step: a worker starts the old
-        job or the new one. Raises InvalidJobError, or WrongStateError if the job has been started.
+        All but `priority` and `run_at` swap the job's file for a new one, in one step: a worker starts the old
+        job or the new one. Raises InvalidJobError, or WrongStateError if the job has started.
         """
         return edit.set_fields(self.layout, id, fields)
 
     def edit(self, id: str | Job) -> Draft:
-        """The text of a job that is not running, for an editor; `apply` puts it into force."""
+        """The text of a job that is not running, for an editor; `apply` saves it."""
         return edit.draft(self.layout, id)
 
     def apply(self, draft: Draft, text: str) -> Job:
         """Swap a job's body for an edited text, in one step.
 
-        Raises NotJsonError or InvalidJobError for a text that is no runnable job, WrongStateError if the job has
-        been started or was changed by somebody else since it was read.
+        Raises NotJsonError or InvalidJobError for a text that is not a runnable job, WrongStateError if the job has
+        started or was changed by someone else since it was read.
         """
         return edit.apply(self.layout, draft, text)
 
@@ -261,7 +261,7 @@ class Spool:
     # --- pausing
 
     def pause(self, reason: str = "", until: datetime | None = None) -> None:
-        """Let no worker start a job until `until`, or until somebody resumes; running jobs go on."""
+        """Stop workers from starting jobs until `until`, or until the queue is resumed; running jobs continue."""
         pause.write(self.layout, reason, until)
 
     def resume(self) -> bool:
@@ -269,7 +269,7 @@ class Spool:
         return pause.remove(self.layout)
 
     def paused(self) -> Pause | None:
-        """The pause in force, with its reason; None if there is none or its time is over."""
+        """The pause in force, with its reason; None if there is none or it has expired."""
         return pause.read(self.layout, now)
 
     def is_paused(self) -> bool:
@@ -280,7 +280,7 @@ class Spool:
     def wait(self, id: str | Job, *, timeout: float | None = None) -> Job:
         """The job once it is done or dead; raises WaitTimeoutError after `timeout` seconds.
 
-        Raises NotFoundError if it is deleted meanwhile.
+        Raises NotFoundError if it is deleted in the meantime.
         """
         ended = next(self.ends([id], timeout=timeout))
         if isinstance(ended, NotFoundError):
@@ -290,28 +290,28 @@ class Spool:
     def ends(self, ids: Iterable[str | Job], *, timeout: float | None = None) -> Iterator[Job | NotFoundError]:
         """Each of these jobs once it is done or dead, as they end (two at almost the same time in any order).
 
-        A job that is deleted meanwhile yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds.
+        A job that is deleted in the meantime yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds.
         """
         jobs = [query.find(self.layout, id) for id in ids]
         return waiting.ends(self.layout, jobs, timeout)
 
     def wait_until_idle(self, timeout: float | None = None) -> None:
-        """Until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds."""
+        """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds."""
         waiting.wait_until_idle(self.layout, timeout)
 
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
-        """Watches jobs until they end, and logs for growth; for those who do something else in between."""
+        """Watch jobs until they end, and logs for growth; for callers that do something else in between."""
         return waiting.Watch(self.layout, jobs, logs=logs)
 
 
 def _missing(root: str) -> SpoolError:
     if os.path.exists(root):
         return SpoolError(f"{root} is not a spool", "it lacks the directories pending, running, done and dead")
-    return SpoolError(f"there is no spool at {root}", hint=f"make one: queuectl init {root}")
+    return SpoolError(f"there is no spool at {root}", hint=f"create one: queuectl init {root}")
 
 
 def with_directory(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A body with its time as text, and the current directory where it names none."""
+    """A body with its time as text, and the current directory unless it names one."""
     whole = {key: value for key, value in fields.items() if value is not None}
     if isinstance(whole.get("run_at"), datetime):
         whole["run_at"] = format_rfc3339(ceil_to_millisecond(to_utc(whole["run_at"])))

@@ -99,7 +99,7 @@ def test_unknown_settings(cli: CommandLine, words: list[str]) -> None:
     """A setting that does not exist is a usage error with the nearest one that does."""
     done = cli.run("config", *words, "max-retry", *(["1"] if words == ["set"] else []))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "queuectl: no setting 'max-retry'\n  did you mean max-retries?\n"
+    assert done.stderr == "queuectl: unknown setting 'max-retry'\n  did you mean max-retries?\n"
 
 
 def test_unset(cli: CommandLine, spool: Spool) -> None:
@@ -160,7 +160,7 @@ def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | 
     warning = done.stderr
     for each in (bad["found"], finding["what"], reason["text"].removeprefix("no worker can start: ")):
         assert each.startswith(told)
-        assert warning == f"warning: {each}; going on without it\n"
+        assert warning == f"warning: {each}; using the default\n"
     done = cli.run("cancel", "x")
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", f"{warning}1 job cancelled\n")
 

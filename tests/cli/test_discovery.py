@@ -109,7 +109,9 @@ def test_commands_that_read_refuse_a_missing_spool(tmp_path: Path, words: str) -
     """A spool that is named but not there is exit code 6 for every command that does not fill it."""
     done = run("--spool", "none", *words.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr == f"queuectl: there is no spool at {tmp_path}/none\n  make one: queuectl init {tmp_path}/none\n"
+    assert (
+        done.stderr == f"queuectl: there is no spool at {tmp_path}/none\n  create one: queuectl init {tmp_path}/none\n"
+    )
     assert names(tmp_path) == []
 
 
@@ -143,7 +145,7 @@ def test_init_leaves_what_is_there(tmp_path: Path) -> None:
     spool.enqueue("true", id="a")
     (spool.path / "config.toml").write_text("max-retries = 7\n")
     done = run("init", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, f"this is a spool already: {tmp_path}/spool\n")
+    assert (done.returncode, done.stderr) == (0, f"already a spool: {tmp_path}/spool\n")
     (spool.path / "dead").rmdir()
     assert run("init", cwd=tmp_path).stderr == f"created the spool {tmp_path}/spool\n"
     assert spool.get("a").command == "true"

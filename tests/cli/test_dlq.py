@@ -74,7 +74,7 @@ def test_retry_all(cli: CommandLine, spool: Spool) -> None:
 def test_retry_all_of_none(cli: CommandLine) -> None:
     """--all of nothing is no error."""
     done = cli.run("dlq", "retry", "--all")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no matching jobs\n")
 
 
 def test_retry_needs_ids_or_all(cli: CommandLine, spool: Spool) -> None:

@@ -228,7 +228,7 @@ def test_a_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
         (["--in", "soon", "--", "x"], ["not a duration: 'soon'", "try 90, 5m, 1h30m or 2d"]),
         (["--at", "soon", "--", "x"], ["not a time: 'soon'", 'try 5m']),
         (["--at", "9:00", "--in", "5m", "--", "x"], ["both --at and --in", "use one of them"]),
-        (["--env", "NOT_THERE", "--", "x"], ["--env NOT_THERE: there is no such variable here", "give it a value"]),
+        (["--env", "NOT_THERE", "--", "x"], ["--env NOT_THERE: not set in this environment", "give it a value"]),
         (["--env", "=x", "--", "x"], ["this is not a runnable job", '"env" has a bad variable name']),
         (["--id", "a", '{"command": "x"}', '{"command": "y"}'], ["one --id for several jobs", "put an id"]),
         (["--id", "a", "-"], ["one --id for many lines", "put an id into each line"]),

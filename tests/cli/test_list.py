@@ -109,7 +109,7 @@ def test_match(cli: CommandLine, spool: Spool) -> None:
 def test_an_empty_list(cli: CommandLine) -> None:
     """No jobs are nothing on stdout and a word on stderr; in JSON an empty array."""
     done = cli.run("list")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no matching jobs\n")
     assert cli.json("list") == []
 
 
@@ -231,7 +231,7 @@ def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: job ready is pending")
     done = cli.run("retry", "torn")
     assert done.returncode == 2
-    assert "mend it: queuectl retry --edit torn" in done.stderr
+    assert "fix it with: queuectl retry --edit torn" in done.stderr
     assert spool.get("torn").state is State.DEAD
 
 

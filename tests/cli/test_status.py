@@ -109,7 +109,7 @@ def test_status_of_a_paused_spool(cli: CommandLine, spool: Spool) -> None:
     (spool.path / "paused").touch()
     assert cli.json("status")["paused"] is True
     assert cli.json("status")["pause"]["reason"] == ""
-    assert "to go on: queuectl resume" in cli.ok("status")
+    assert "to continue: queuectl resume" in cli.ok("status")
 
 
 def test_status_with_dropped_files(cli: CommandLine, spool: Spool) -> None:

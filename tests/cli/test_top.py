@@ -115,7 +115,7 @@ def test_a_terminal_that_it_cannot_draw_on(cli: CommandLine, kind: str) -> None:
     """The error says so, and what to do."""
     with terminal(cli, "top", kind=kind) as screen:
         assert screen.wait_exit() == 2
-        assert f"top cannot draw on a terminal of the kind {kind!r}" in screen.read()
+        assert f"top cannot draw on a terminal of type {kind!r}" in screen.read()
     assert "Traceback" not in screen.shown
 
 

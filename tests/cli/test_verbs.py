@@ -78,7 +78,7 @@ def test_a_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[s
 
 
 def test_a_rehearsal_of_what_cannot_be_done(cli: CommandLine, full: Spool) -> None:
-    """A named job that is in no state for it is reported as without --dry-run."""
+    """A named job whose state does not allow the action is reported as without --dry-run."""
     done = cli.run("cancel", "ready", "failed", "--dry-run")
     assert (done.returncode, done.stdout) == (1, "ready\n")
     assert done.stderr.startswith("queuectl: job failed is dead\n")
@@ -119,12 +119,12 @@ def test_a_terminal_is_asked(
         (["cancel"], "name the jobs, or select them"),
         (["cancel", "ready", "--all"], "both ids and a selection"),
         (["cancel", "ready", "--match", "x"], "both ids and a selection"),
-        (["cancel", "--state", "dead"], "this is not for dead jobs"),
-        (["release", "--state", "running"], "this is not for running jobs"),
+        (["cancel", "--state", "dead"], "this does not apply to dead jobs"),
+        (["release", "--state", "running"], "this does not apply to running jobs"),
         (["cancel", "--match", "a("], "not a regular expression: 'a('"),
-        (["cancel", "--result", "exit999"], "no result 'exit999'"),
+        (["cancel", "--result", "exit999"], "unknown result 'exit999'"),
         (["cancel", "--since", "soon"], "not a time: 'soon'"),
-        (["kill", "-s", "NOPE", "running"], "no signal 'NOPE'"),
+        (["kill", "-s", "NOPE", "running"], "unknown signal 'NOPE'"),
         (["set", "ready"], "nothing to set"),
         (["set", "ready", "id=x"], "'id' cannot be set"),
         (["set", "ready", "colour=red"], "'colour' cannot be set"),
@@ -132,15 +132,15 @@ def test_a_terminal_is_asked(
         (["set", "ready", "timeout=soon"], "not a duration: 'soon'"),
         (["set", "ready", "retry_on=x"], "not exit codes from 1 to 255: 'x'"),
         (["set", "ready", "max-log=huge"], "not a size: 'huge'"),
-        (["pause", "--until", "2020-01-01T00:00:00Z"], "that time is over: '2020-01-01T00:00:00Z'"),
+        (["pause", "--until", "2020-01-01T00:00:00Z"], "that time has passed: '2020-01-01T00:00:00Z'"),
         (["list", "--sort", "x"], "cannot sort by 'x'"),
-        (["list", "--columns", "id,x"], "no column 'x'"),
-        (["list", "--format", "{x}"], "no field 'x'"),
+        (["list", "--columns", "id,x"], "unknown column 'x'"),
+        (["list", "--format", "{x}"], "unknown field 'x'"),
         (["first"], "name the jobs, or select them"),
-        (["first", "--state", "running"], "this is not for running jobs"),
+        (["first", "--state", "running"], "this does not apply to running jobs"),
         (["wait"], "name the jobs, or select them"),
         (["wait", "ready", "--all"], "both ids and a selection"),
-        (["wait", "--state", "done"], "this is not for done jobs"),
+        (["wait", "--state", "done"], "this does not apply to done jobs"),
         (["explain"], "name the jobs, or select them"),
         (["explain", "ready", "--match", "x"], "both ids and a selection"),
     ],
@@ -295,10 +295,13 @@ def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[
     given = {"ids": (), "every": True, "yes": True, "dry_run": False, "as_json": False, **dict.fromkeys(NAMES, ())}
     with click.Context(click.Command("hold")):
         act(spool, verb, given, hold)
-        assert capsys.readouterr() == ("b\n", "2 jobs (2 pending) selected\n1 job had moved on meanwhile\n1 job held\n")
+        assert capsys.readouterr() == (
+            "b\n",
+            "2 jobs (2 pending) selected\n1 job had already changed state\n1 job held\n",
+        )
         release = Verb("release", "released", (State.PENDING,), "held")
         act(spool, release, given, lambda id: [spool.release(id), spool.release(id)][1])  # as if somebody were faster
-        assert capsys.readouterr() == ("", "1 job (1 pending) selected\n1 job had moved on meanwhile\n")
+        assert capsys.readouterr() == ("", "1 job (1 pending) selected\n1 job had already changed state\n")
         with pytest.raises(click.exceptions.Exit) as exit:
             act(spool, verb, {**given, "ids": ("a",), "every": False}, spool.hold)
     assert exit.value.exit_code == 1
@@ -344,7 +347,7 @@ def test_set_a_variable_to_none(cli: CommandLine, full: Spool) -> None:
 
 
 def test_set_a_command(cli: CommandLine, full: Spool) -> None:
-    """A JSON array is stored as one, and refused if it is no command; other text is for the shell, but no `none`."""
+    """A JSON array is stored as one, and refused if it is not a command; other text is for the shell, but no `none`."""
     cli.ok("set", "ready", 'command=["echo","a b"]')
     assert full.get("ready").command == ("echo", "a b")
     cli.ok("set", "ready", "command=[ -e x ] && echo x")
@@ -371,24 +374,24 @@ def test_edit(cli: CommandLine, full: Spool) -> None:
     kept.unlink()
     assert full.get("ready").command == "echo edited"
     done = cli.run("edit", "ready", env={"EDITOR": "true"})
-    assert (done.returncode, done.stderr) == (0, "ready: nothing changed\n1 job as it should be\n")
+    assert (done.returncode, done.stderr) == (0, "ready: nothing changed\n1 job up to date\n")
     done = cli.run("edit", "ready", env={"EDITOR": "false"})
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor failed")
     done = cli.run("edit", "ready", env={"EDITOR": "rm"})
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "queuectl: the editor left no text")
     done = cli.run("edit", "ready", env={"EDITOR": "", "VISUAL": ""})
-    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: there is no terminal to edit on")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "queuectl: no terminal to edit on")
 
 
 def test_edit_warns_about_misspelt_fields(cli: CommandLine, full: Spool) -> None:
     """A field that is left and looks like a misspelt one is told as `enqueue` tells it."""
     warning = 'warning: unknown field "prioritty" is ignored; did you mean "priority"?\n'
     done = cli.run("edit", "ready", env={"EDITOR": """sed -i 's/"command"/"prioritty": 1, "command"/'"""})
-    assert (done.returncode, done.stderr) == (0, f"{warning}1 job as it should be\n")
+    assert (done.returncode, done.stderr) == (0, f"{warning}1 job up to date\n")
     done = cli.run("edit", "ready", env={"EDITOR": "true"})
-    assert done.stderr == f"ready: nothing changed\n{warning}1 job as it should be\n"
+    assert done.stderr == f"ready: nothing changed\n{warning}1 job up to date\n"
     done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/prioritty/mine/"})
-    assert done.stderr == "1 job as it should be\n"
+    assert done.stderr == "1 job up to date\n"
 
 
 def test_edit_of_ids_from_stdin(cli: CommandLine, full: Spool, tmp_path: Path) -> None:
@@ -407,7 +410,7 @@ def test_edit_of_ids_from_stdin(cli: CommandLine, full: Spool, tmp_path: Path) -
 
 
 def test_retry_with_an_edit(cli: CommandLine, spool: Spool) -> None:
-    """A file that was refused as no job is mended and retried in one go."""
+    """A file that was refused as an invalid job is fixed and retried in one go."""
     put_finished(spool.layout, "torn", "invalid").write_text('{"command": "echo')
     done = cli.run("retry", "--edit", "torn", env={"EDITOR": 'sed -i s/echo/true\\"}/'})
     assert (done.returncode, done.stdout) == (0, "torn\n")
@@ -423,12 +426,12 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     assert (found["paused"], found["pause"]["until"]) == (True, "2999-01-01T00:00:00.000Z")
     assert "new disks" in cli.ok("status")
     assert cli.json("drain")["paused"]["reason"] == "new disks"
-    assert cli.run("resume").stderr == "workers start jobs again\n"
-    assert cli.run("resume").stderr == "it was not paused\n"
+    assert cli.run("resume").stderr == "queue resumed\n"
+    assert cli.run("resume").stderr == "the queue was not paused\n"
     assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0}
     assert spool.is_paused()
     spool.enqueue("true", id="report")
-    assert "not report alone; for that: queuectl hold report" in cli.run("pause", "report").stderr
+    assert "not only report; for that: queuectl hold report" in cli.run("pause", "report").stderr
     assert "alone" not in cli.run("pause", "repor").stderr
 
 
@@ -463,7 +466,7 @@ def test_explain_a_selection(cli: CommandLine, full: Spool) -> None:
     assert (done.returncode, done.stdout.count(" is pending")) == (0, 1)
     assert done.stderr == "there are more than 1; see --limit\n"
     done = cli.run("explain", "--match", "nothing like it")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no such jobs\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no matching jobs\n")
 
 
 def test_first_keeps_the_order_of_a_selection(cli: CommandLine, full: Spool) -> None:

@@ -62,9 +62,9 @@ def test_any(cli: CommandLine, spool: Spool) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--match", "^one-"], "2 jobs go on"),
+        (["--match", "^one-"], "2 jobs have not ended"),
         (["--state", "running"], "job one-1 is still running"),
-        (["--all"], "3 jobs go on"),
+        (["--all"], "3 jobs have not ended"),
         (["--state", "held"], "job held is still pending"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_selection(cli: CommandLine, spool: Spool, words: list[str], said: str
 def test_nothing_selected(cli: CommandLine) -> None:
     """There is nothing to wait for, which is no error."""
     done = cli.run("wait", "--all", "--json")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no such jobs\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no matching jobs\n")
 
 
 def test_its_own_timeout(cli: CommandLine, spool: Spool) -> None:
@@ -168,10 +168,10 @@ def test_run_without_a_worker(cli: CommandLine, spool: Spool) -> None:
     )
     assert running.stderr is not None
     assert running.stderr.readline() == b"x is queued\n"
-    assert running.stderr.readline().startswith(b"x waits: no worker is alive")
+    assert running.stderr.readline().startswith(b"x is waiting: no worker is alive")
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=20)
-    assert (running.returncode, said) == (130, b"x goes on without you; see: queuectl logs -f x\n")
+    assert (running.returncode, said) == (130, b"x keeps running; see: queuectl logs -f x\n")
     assert spool.get("x").state is State.PENDING
 
 

@@ -148,7 +148,10 @@ def test_stop_again_is_no_harder(cli: CommandLine, spool: Spool, tmp_path: Path)
         wait_for(lambda: cli.json("worker", "list")[0]["state"] == "stopping", "the news")
         for words in ([], [name]):
             done = cli.run("worker", "stop", *words)
-            assert (done.stdout, done.stderr) == (f"{name}\n", f"{name} is stopping already; --now ends its jobs\n")
+            assert (done.stdout, done.stderr) == (
+                f"{name}\n",
+                f"{name} is already stopping; use --now to kill its jobs\n",
+            )
         go.touch()
         assert worker.wait_exit() == 0
     assert f"{spool.get('a').result}" == "exit0"
@@ -182,7 +185,7 @@ def test_stop_and_wait(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
         wait_for(lambda: worker.has("start", "a"), "the start of the job")
         done = cli.run("worker", "stop", "--wait", "--timeout", "0.1")
         assert done.returncode == 5
-        assert "still runs\n  waited 0.1 s\n  it stops when" in done.stderr
+        assert "is still running\n  waited 0.1 s\n  it stops when" in done.stderr
         go.touch()
         wait_for(lambda: worker.process.poll() is not None, "its end")
         assert cli.ok("worker", "stop", "--wait") == ""
@@ -215,7 +218,7 @@ def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:
         host = alive[0].split(".")[0]
         done = cli.run("worker", "stop", host)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "fits 2 workers" in done.stderr
+        assert "matches 2 workers" in done.stderr
         first = both[0].process.pid
         (name,) = [name for name in alive if f".{first}." in name]
         assert cli.ok("worker", "stop", name[:-1]) == name

@@ -236,7 +236,7 @@ def test_what_cannot_be_done_is_told(spool: Spool, client: Client) -> None:
     assert "Retried good. 1 job could not be." in said
     assert "not a runnable job" in said
     said = act(client, "/jobs/finished", "cancel", id="finished")
-    assert "has ended already" in said
+    assert "has already ended" in said
 
 
 def test_one_row_alone(spool: Spool, client: Client) -> None:

@@ -177,7 +177,7 @@ def test_retry_of_what_cannot_be_retried(spool: Spool) -> None:
         with pytest.raises(WrongStateError):
             spool.retry(id)
     put_finished(spool.layout, "bad", "invalid").write_text("{}")
-    with pytest.raises(InvalidJobError, match="mend"):
+    with pytest.raises(InvalidJobError, match="fix it with"):
         spool.retry("bad")
     assert spool.get("bad").state is State.DEAD
 
@@ -199,7 +199,7 @@ def test_a_job_that_moves_on_meanwhile(spool: Spool, monkeypatch: pytest.MonkeyP
     """Whoever is second to act on a job is told so, and changes nothing."""
     path = put(spool.layout, pending_name("x"))
     monkeypatch.setattr(files, "move", lambda *_: False)
-    with pytest.raises(WrongStateError, match="just moved on"):
+    with pytest.raises(WrongStateError, match="just changed state"):
         spool.reschedule("x", priority=1)
     assert path.exists()
 

@@ -1,4 +1,4 @@
-// The keyboard: / j k enter r x g ?, ticks of rows, the theme.
+// The keyboard: / j k enter r x g ?, selected rows, the theme.
 "use strict";
 (() => {
   const rows = () => [...document.querySelectorAll(".row a.id, main .line a.id")];
@@ -38,11 +38,11 @@
       return;
     }
     wentTo = event.key === "g" ? Date.now() : 0;
-    const deeds = { "/": () => document.getElementById("q")?.focus(), j: () => move(1), k: () => move(-1), r: retry, x: tick, "?": help };
-    const deed = deeds[event.key];
-    if (deed) {
+    const actions = { "/": () => document.getElementById("q")?.focus(), j: () => move(1), k: () => move(-1), r: retry, x: tick, "?": help };
+    const action = actions[event.key];
+    if (action) {
       event.preventDefault();
-      deed();
+      action();
     }
   });
 
@@ -69,7 +69,7 @@
     const boxes = [...document.querySelectorAll(".row input[type=checkbox]")];
     const ticked = boxes.filter((box) => box.checked).length;
     const text = document.getElementById("ticked");
-    if (text) text.textContent = `${ticked} ticked:`;
+    if (text) text.textContent = `${ticked} selected:`;
     for (const button of document.querySelectorAll("[data-many]")) button.disabled = !ticked;
     const all = document.getElementById("tick-all");
     if (all) {

@@ -1,4 +1,4 @@
-// Keeps the page true: asks for it again every two seconds while it can be seen, and changes what has changed.
+// Keeps the page up to date: requests it again every two seconds while it is visible, and changes what has changed.
 "use strict";
 const live = (() => {
   const PERIOD = 2000;
@@ -64,7 +64,7 @@ const live = (() => {
     timer = setTimeout(ask, Math.min(PERIOD * 2 ** Math.min(failures, 4), SLOWEST));
   }
 
-  // Relative times go on by themselves.
+  // Relative times update themselves.
   function brief(seconds) {
     for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
       if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
@@ -82,7 +82,7 @@ const live = (() => {
     }
   }
 
-  // The counters, aloud, but not at every beat.
+  // The counters, for screen readers, but not at every update.
   let told = "";
   let lastTold = 0;
   function tell() {
@@ -96,7 +96,7 @@ const live = (() => {
     }
   }
 
-  // A deed without leaving the page: send the form, and take the page that comes back.
+  // An action without leaving the page: send the form, and show the page that comes back.
   async function act(event) {
     const form = event.target;
     const button = event.submitter;

@@ -43,12 +43,12 @@
       const answer = await fetch(`${url}?from=${stop}&style=${encodeURIComponent(style)}`, { cache: "no-store" });
       if (answer.ok) {
         const piece = await answer.json();
-        if (piece.size < Number(stop)) location.reload(); // the log began anew
+        if (piece.size < Number(stop)) location.reload(); // the log was started again
         add(box, piece);
         if (piece.stop < piece.size && piece.html) again = 0;
       }
     } catch {
-      // live.js says that the dashboard cannot be reached
+      // live.js reports that the dashboard cannot be reached
     }
     timer = setTimeout(ask, again);
   }

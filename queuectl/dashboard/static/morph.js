@@ -1,5 +1,5 @@
 // Make a piece of the page like another without replacing what stays: focus, selection, scroll,
-// ticks, open details and half-typed text live on. Children are matched by id or data-key.
+// ticks, open details and half-typed text are kept. Children are matched by id or data-key.
 "use strict";
 const morph = (() => {
   // What the user, not the server, decides.
@@ -32,7 +32,7 @@ const morph = (() => {
       return;
     }
     if (from.hasAttribute("data-keep")) return;
-    if (from.tagName === "TIME" && from.dateTime === to.dateTime) return; // its text is kept true by the clock
+    if (from.tagName === "TIME" && from.dateTime === to.dateTime) return; // its text is kept up to date by the clock
     if (from.id === "offline") return;
     attributes(from, to);
     if (from.tagName === "SELECT" && from === document.activeElement) return;

@@ -7,6 +7,6 @@
     const chosen = localStorage.getItem("queuectl-theme");
     if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
   } catch {
-    // No storage: the system's theme it is.
+    // No storage: use the system's theme.
   }
 })();

@@ -1,1 +1,1 @@
-"""Every transition of a job, and what changes its bytes or deletes it."""
+"""Every transition of a job, and the code that changes its bytes or deletes it."""

@@ -1,8 +1,8 @@
-"""Files that some tool put into pending/: look, then adopt or refuse.
+"""Files that other tools put into pending/: check, then adopt or refuse.
 
 Adopting gives the file its canonical name; refusing moves it to the dead letters with the reason in
-its log; both are one rename that leaves the bytes untouched. A file that does not parse may still be being written:
-that is for the caller to wait out.
+its log; both are one rename that leaves the bytes unchanged. A file that does not parse may still be being written:
+the caller waits for that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Trusts = Callable[[int], bool]
 
 
 def require_trusted(owner: int, trusts: Trusts) -> None:
-    """Raise InvalidJobError for a file of a user whose commands are not to be run."""
+    """Raise InvalidJobError for a file of a user whose commands must not be run."""
     if not trusts(owner):
         who = trust.name_of(owner)
         raise InvalidJobError(
@@ -38,12 +38,10 @@ def require_trusted(owner: int, trusts: Trusts) -> None:
 
 
 def require_own_id(id: str, data: bytes) -> None:
-    """Raise InvalidJobError for a file whose name has another id than its body, `data`: a copy that some tool made."""
+    """Raise InvalidJobError for a file whose name has another id than its body, `data`: a copy."""
     fields = body.decode(data)
     if not has_own_id(id, fields):
-        raise InvalidJobError(
-            [f"duplicate: its name says {id!r}, its body {fields['id']!r}: a copy that some tool made"]
-        )
+        raise InvalidJobError([f"duplicate: its name says {id!r}, its body {fields['id']!r}: it is a copy"])
 
 
 def has_own_id(id: str, fields: Mapping[str, Any]) -> bool:
@@ -53,7 +51,7 @@ def has_own_id(id: str, fields: Mapping[str, Any]) -> bool:
 
 
 def locate_returned(texts: Iterable[str]) -> query.Locate:
-    """How to look for other files of the jobs that have come back under these names: once for all of them."""
+    """A `locate` for other files of the jobs that have come back under these names: it looks once for all of them."""
     ids = {name.id for name in map(_parse_returned, texts) if name is not None}
     return query.locate_together(ids) if len(ids) > 1 else query.locate
 
@@ -71,7 +69,7 @@ def adopt(
 ) -> PendingName | None:
     """Give a foreign file of pending/ its canonical name; None if it is gone or another adopts it.
 
-    Raises NotJsonError while it does not parse (or its id is being submitted elsewhere),
+    Raises NotJsonError while it does not parse (or its id is being submitted by another process),
     InvalidJobError when it never can be a job, PermissionError when it cannot be read.
     """
     path = layout.job(State.PENDING, text)
@@ -112,7 +110,7 @@ def _adopt(
         and job.id not in (None, returned.id)
         and not has_own_id(returned.id, body.decode(content.data))
     ):
-        returned = None  # it was refused under another id, or is a copy that some tool made: it asks for its own
+        returned = None  # it was refused under another id, or is a copy: it asks for its own id
     try:
         if returned is not None:
             reservation = reserve(layout, returned.id, returned=path, locate=locate)
@@ -143,7 +141,7 @@ def _adopt(
 
 
 def _reserve_new(layout: Layout, text: str) -> Reservation:
-    """An id of the file's stem and a random suffix."""
+    """An id made of the file's stem and a random suffix."""
     while True:
         with suppress(AlreadyExistsError):
             return reserve(layout, id_from_file_name(text, lease.random_text(6)))
@@ -162,9 +160,9 @@ def refuse(
     *,
     running: RunningName | None = None,
 ) -> str | None:
-    """Move a file that is no job to the dead letters; the id it has there, None if it was gone.
+    """Move a file that is not a job to the dead letters; its id there, None if it was gone.
 
-    `text` is its name in pending/; `running` the one that it has by now, if it was claimed.
+    `text` is its name in pending/; `running` its current name, if it was claimed.
     Its log gets the reason. Raises OSError if it cannot be moved.
     """
     parsed = PendingName.parse(text)

@@ -1,7 +1,8 @@
-"""Acting on one job: retry, cancel, signal, hold, let go, put first in line, reschedule, drop.
+"""Acting on one job: retry, cancel, signal, hold, release, put first in line, reschedule, drop.
 
-Nearly each is one rename, made by whoever wins it; what changes a job's bytes is in `edit`. Where an id is taken, a Job
-that was just looked at stands for itself: it is not searched for, and WrongStateError tells if it has moved on.
+Nearly every action is one rename, which only one process can win; changes to a job's bytes are in `edit`. A Job that
+was just read can be passed instead of an id: it is not searched for, and WrongStateError is raised if it has changed
+state since.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
 _LAST_HOLDER = 2.0
-"""Seconds, besides the grace, in which the log of a cancelled job must fall free."""
+"""Seconds, in addition to the grace, within which the log of a cancelled job must be unlocked."""
 
 
 def move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
-    """Move a job on; raises WrongStateError if somebody else was first."""
+    """Move a job; raises WrongStateError if another process was first."""
     moved = try_move(layout, job, target)
     if moved is None:
-        raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first", "look again")
+        raise WrongStateError(f"job {job.id} has just changed state", "a worker or another command got there first")
     return moved
 
 
 def try_move(layout: Layout, job: Job, target: lifecycle.Move) -> Job | None:
-    """Move a job on; None if somebody else was first."""
+    """Move a job; None if another process was first."""
     path = layout.job(*target)
     try:
         if not files.move(job.path, path):
@@ -58,7 +59,7 @@ def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, Pending
 def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log.
 
-    One that was refused under an id that is not its body's asks for that one: AlreadyExistsError if it is taken.
+    A job that was refused under another id than its body's gets the body's: AlreadyExistsError if that is taken.
     """
     from queuectl.spool.moves import adopt
 
@@ -66,7 +67,7 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     if not isinstance(job.name, FinishedName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a done or dead job can be retried")
     if job.problem is not None:
-        raise InvalidJobError([job.problem], f"mend it: queuectl retry --edit {job.id}")
+        raise InvalidJobError([job.problem], f"fix it with: queuectl retry --edit {job.id}")
     _require_own(layout, job)
     if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
         return _retry_as(layout, job, job.name, job.fields["id"], run_at)
@@ -84,9 +85,9 @@ def _require_own(layout: Layout, job: Job) -> None:
 
 
 def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: datetime | None) -> Job:
-    """Retry a job under another id, that of its body; what its old log says begins the new one.
+    """Retry a job under another id, that of its body; the new log begins with a copy of the old one.
 
-    CRASH: before the rename there is a log that reserves nothing, after it the old log, which is nobody's
+    CRASH: before the rename there is a log that reserves nothing, after it the old log, which belongs to no job
     (tests/spool/moves/test_by_hand.py).
     """
     from queuectl.spool.moves.submit import reserve
@@ -122,23 +123,25 @@ def drop(layout: Layout, id: str | Job) -> Job:
     if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
     if not prune.delete(layout, job.state, job.name):
-        raise WrongStateError(f"job {job.id} cannot be dropped", "it has just moved on, or a process of it still runs")
+        raise WrongStateError(
+            f"job {job.id} cannot be dropped", "it has just changed state, or a process of it still runs"
+        )
     return job
 
 
 def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> Job:
-    """Take a waiting job out of the queue, or end a running one with all its processes.
+    """Remove a waiting job from the queue, or end a running one with all its processes.
 
     The rename comes first and settles it as `cancelled`. Its processes, if they can be seen from here, then get SIGTERM
-    and after `grace` seconds SIGKILL. It is answered when the attempt's lock has been seen free: then no process of it
-    lives and none will start. Raises WaitTimeoutError if that does not come about in time, as when its worker is in
+    and after `grace` seconds SIGKILL. It returns when the attempt's lock has been seen free: then no process of it
+    is alive and none will start. Raises WaitTimeoutError if that does not happen in time, as when its worker is in
     another container: the job is cancelled, and it is not known yet whether it has ended.
-    Asked again, it ends what is left of a cancelled job, as after that error or a cancel that broke off.
-    A result that is on record is not overruled: such a job is settled by it, and WrongStateError says that it has ended
-    already; unless it would be tried again (the settings' `policy` says so, or its body), which is what is cancelled.
+    Called again, it ends what is left of a cancelled job, after that error or an interrupted cancel.
+    A result that is on record is not overruled: such a job is settled by it, and WrongStateError says that it has
+    already ended; unless it would be retried (according to the settings' `policy`, or its body): then it is cancelled.
 
     RACE: between the look and the rename a worker may claim the job or settle it; then look again
-    (tests/spool/moves/test_by_hand.py). CRASH: after the rename the processes live on until the job's worker looks.
+    (tests/spool/moves/test_by_hand.py). CRASH: after the rename the processes live until the job's worker looks.
     """
     while True:
         job = query.find(layout, id)
@@ -151,12 +154,12 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
                 return _end_processes(layout, cancelled, job.name, grace, policy)
             return _require_cancelled(cancelled)
         if isinstance(id, Job):
-            raise WrongStateError(f"job {job.id} has just moved on", "a worker or another command was first")
+            raise WrongStateError(f"job {job.id} has just changed state", "a worker or another command got there first")
         id = job.id
 
 
 def _cancel_again(layout: Layout, job: Job, grace: float, policy: RetryPolicy) -> Job:
-    """End the attempts of a cancelled job that are still under way; raises WrongStateError if there are none."""
+    """End the attempts of a cancelled job that are still running; raises WrongStateError if there are none."""
     running = ending.find_running(layout, job.id) if job.result == CANCELLED else []
     for name in running:
         job = _end_processes(layout, job, name, grace, policy)
@@ -166,7 +169,7 @@ def _cancel_again(layout: Layout, job: Job, grace: float, policy: RetryPolicy) -
 
 
 def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPolicy) -> lifecycle.Move | None:
-    """Where a job goes that was running under that name and has ended by itself; None if that is not on record."""
+    """Where a job that was running under that name, and has ended by itself, goes; None if no end is on record."""
     from queuectl.spool.system import processes
 
     try:
@@ -187,25 +190,25 @@ def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPol
 
 
 def _require_cancelled(job: Job) -> Job:
-    """The job; raises WrongStateError for one that had ended by itself."""
+    """The job; raises WrongStateError if it had ended by itself."""
     if job.result != CANCELLED:
         raise _ended_already(job)
     return job
 
 
 def _ended_already(job: Job) -> WrongStateError:
-    return WrongStateError(f"job {job.id} has ended already", f"{job.state}, {job.result}")
+    return WrongStateError(f"job {job.id} has already ended", f"{job.state}, {job.result}")
 
 
 def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: float, policy: RetryPolicy) -> Job:
-    """End what the attempt has started, and what its worker was about to start; the job as it is then."""
+    """End what the attempt has started, and what its worker was about to start; returns the job as it is then."""
     path = layout.log(name.id)
     deadline = time.monotonic() + grace + _LAST_HOLDER
-    has_rung = False
+    has_woken = False
     while True:
         token, shell = _processes_of(layout, name)
         ending.end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
-        # RACE: a worker that holds the lock may start the command only now: look until it has let go.
+        # RACE: a worker that holds the lock may start the command only now: look until it releases it.
         is_held = _is_held(path, name)
         # RACE: it may have ended by itself since the look before the rename (tests/spool/moves/test_by_hand.py).
         recorded = _find_recorded(layout, cancelled, name, policy)
@@ -214,20 +217,20 @@ def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: flo
             return _require_cancelled(moved)
         if not is_held:
             return cancelled
-        if not has_rung:
-            has_rung = True
+        if not has_woken:
+            has_woken = True
             files.ring(layout.bell)  # its worker may be in another container
         if time.monotonic() > deadline:
             raise WaitTimeoutError(
-                f"job {name.id} is cancelled, and it is not known yet whether it has ended",
-                f"its lock is held, by what cannot be seen or ended from here; its worker is {name.worker}",
-                "that worker, if it lives, ends it as soon as it looks",
+                f"job {name.id} is cancelled, but it is not known yet whether it has ended",
+                f"processes that cannot be killed from here may still be running; its worker is {name.worker}",
+                "that worker, if it is alive, will kill them",
             )
         time.sleep(0.01)
 
 
 def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
-    """The token that the attempt's processes carry, and its shell, which leads their group, while that is seen."""
+    """The token that the attempt's processes carry, and its shell, which leads their group, if it can be seen."""
     from queuectl.spool.system import processes
 
     attempt = logs.read_attempt(layout.log(name.id), name)[0]
@@ -237,7 +240,7 @@ def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
 
 
 def _is_held(path: str, name: RunningName) -> bool:
-    """Whether the attempt's lock is held, or that cannot be found out."""
+    """Whether the attempt's lock is held, or that cannot be determined."""
     try:
         return lease.is_attempt_held(path, name.started_at)
     except OSError:
@@ -245,7 +248,7 @@ def _is_held(path: str, name: RunningName) -> bool:
 
 
 def is_alive(layout: Layout, id: str) -> bool:
-    """Whether a worker or a process of the job holds a lock in its log, or that cannot be found out."""
+    """Whether a worker or a process of the job holds a lock in its log, or that cannot be determined."""
     try:
         return lease.is_in_use(layout.log(id))
     except OSError:
@@ -253,7 +256,7 @@ def is_alive(layout: Layout, id: str) -> bool:
 
 
 def kill(layout: Layout, id: str | Job, number: int) -> Job:
-    """Send a signal to the processes of a running job, and leave the rest to them and its worker."""
+    """Send a signal to the processes of a running job; the rest is up to them and its worker."""
     from queuectl.spool.system import processes
 
     job = query.find(layout, id)
@@ -265,13 +268,13 @@ def kill(layout: Layout, id: str | Job, number: int) -> Job:
 
 
 def hold(layout: Layout, id: str | Job) -> Job:
-    """Keep a waiting job from starting until it is released; nothing if it is held already."""
+    """Keep a waiting job from starting until it is released; does nothing if it is already held."""
     job, name = find_pending(layout, id, "held")
     return job if name.is_held else move(layout, job, lifecycle.hold(name))
 
 
 def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
-    """Release a held job: at `run_at`, else when its body asks for if that lies ahead, else at once."""
+    """Release a held job: at `run_at`, else at its body's time if that is still to come, else at once."""
     job, name = find_pending(layout, id, "released")
     if not name.is_held:
         raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
@@ -282,9 +285,9 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
 
 
 def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
-    """Put a waiting job in front of all that are due; a held one is released by it. Reads names alone.
+    """Put a waiting job in front of all that are due; this releases a held one. Reads only names.
 
-    Or in front of one that has just been put first, which saves the listing.
+    With `ahead_of`, put it in front of a job that has just been put first, which saves the listing.
     """
     job, name = find_pending(layout, id, "first in line")
     if ahead_of is not None and isinstance(ahead_of.name, PendingName) and ahead_of.id != job.id:

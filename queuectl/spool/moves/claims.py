@@ -1,7 +1,7 @@
-"""Taking a job, and settling it: the two renames that every attempt consists of.
+"""Claiming a job, and settling it: the two renames that every attempt consists of.
 
 At the instant of the claim's rename the job is this worker's; at the instant of the settling rename
-the attempt is over. Whoever wins the rename out of running/ has settled the job.
+the attempt is over. The process that wins the rename out of running/ has settled the job.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Claim(NamedTuple):
     """A job taken for one attempt: its name in running/, its validated body, and its log.
 
     `run_at` is what its pending name said; `log` is open and locked; `offset` is the log's size when the
-    attempt began.
+    attempt started.
     """
 
     name: RunningName
@@ -45,7 +45,7 @@ class Claim(NamedTuple):
 
 
 class RefusedError(InvalidJobError):
-    """The file was no runnable job and went to the dead letters; `id` names it there."""
+    """The file was not a runnable job and was moved to the dead letters; `id` is its id there."""
 
     def __init__(self, id: str, problems: tuple[str, ...]) -> None:
         super().__init__(problems)
@@ -53,7 +53,7 @@ class RefusedError(InvalidJobError):
 
 
 class StillRunningError(Exception):
-    """The job waits for attempts of it that are still under way, though its file has left them: it was cancelled and
+    """The job must wait for attempts that are still running although its file has left running/: it was cancelled and
     retried, or moved back by hand. `attempts` are the names that they had in running/."""
 
     def __init__(self, attempts: list[RunningName]) -> None:
@@ -64,13 +64,13 @@ class StillRunningError(Exception):
 def claim(
     layout: Layout, name: PendingName, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
 ) -> Claim | None:
-    """Take the pending job of that name; None if another was first or it must wait.
+    """Claim the pending job of that name; None if another worker was first or the job must wait.
 
     No two threads of one worker may claim files of one id at the same time: they could choose the same name.
 
     The body is read before the rename, so a file that is still being written is never moved
-    (NotJsonError), and it is checked after it that this very file was moved, so that what runs is
-    what lies there. Raises RefusedError for a job that can never run, or whose owner is not trusted, and
+    (NotJsonError), and after it that the same file was moved is checked, so that what runs is what is in the
+    file. Raises RefusedError for a job that can never run, or whose owner is not trusted, and
     StillRunningError for one that was put back to wait, so that no two attempts of it run at once.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
@@ -128,7 +128,7 @@ def _begin(
     log = logs.open_log(layout.log(running.id))
     try:
         is_locked = lease.lock_attempt(log, running.started_at)
-        # RACE: who cancels the job from here on sees the lock, and waits for it (tests/spool/moves/test_by_hand.py).
+        # RACE: a cancel from here on sees the lock, and waits for it (tests/spool/moves/test_by_hand.py).
         # RACE: the file may have been replaced between the read and the rename (tests/spool/moves/test_claims.py).
         if files.identify(os.lstat(path)) != content.identity:
             os.close(log)
@@ -155,7 +155,7 @@ def _begin(
         raise
     if not must_wait:
         return Claim(running, pending.run_at, job, log, status.st_size)
-    # It was cancelled and retried, or its file was moved here by hand, while an attempt ran; or it is being deleted.
+    # It was cancelled and retried, or moved back by hand, while an attempt was running; or it is being deleted.
     os.close(log)  # first, or the next claim would find this one
     settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
     if running_on:
@@ -164,7 +164,7 @@ def _begin(
 
 
 def _is_repeated(log: int, status: os.stat_result, name: RunningName) -> bool:
-    """Whether an attempt of this very time is in the log, as after the clock was set back: its end is another's."""
+    """Whether the log has an attempt of this exact time, as after the clock was set back: its end is not this one's."""
     was_written_later = status.st_size > 0 and status.st_mtime >= name.started_at.timestamp()
     return was_written_later and logs.find_attempt(log, name) is not None
 
@@ -172,13 +172,13 @@ def _is_repeated(log: int, status: os.stat_result, name: RunningName) -> bool:
 def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
     """Whether that is the claimed file's own old name, of an attempt that has ended: see rescue.drop_second_name.
 
-    An attempt under way holds its lock. Any other file of the id, and any other name given with `ln`, is a twin.
+    A running attempt holds its lock. Any other file of the id, and any other name made with `ln`, is a duplicate.
     """
     return state is State.RUNNING and files.is_same(path, layout.job(state, text))
 
 
 def _is_expected(log: int, name: PendingName) -> bool:
-    """Whether the log, which is not empty, ends the way this job's should, so that no other file holds its id."""
+    """Whether the log, which is not empty, ends as this job's log should, so that no other file holds its id."""
     event, fields = logs.last_line(log)
     if event == "end" or (event == "note" and "ended_at" in fields):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
@@ -186,9 +186,9 @@ def _is_expected(log: int, name: PendingName) -> bool:
 
 
 def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
-    """End a claim by moving the file on; False if somebody else did so first.
+    """End a claim by moving the file out of running/; False if another process did so first.
 
-    On a full disk, where even a rename can fail, the ballast is given up. Raises SpoolError if the
+    On a full disk, where even a rename can fail, the ballast is deleted. Raises SpoolError if the
     move is still impossible; the job stays in running/ and `settle` may be called again.
     """
     source, target = layout.job(State.RUNNING, name), layout.job(*move)
@@ -204,7 +204,7 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
 
 
 def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:
-    """Tell in the log when an attempt ended whose job will be tried again. Its loss loses no more than that."""
+    """Record in the log when an attempt ended whose job will be retried. Nothing else depends on this note."""
     with suppress(OSError):
         log = logs.open_existing(layout.log(name.id))
         try:
@@ -214,9 +214,9 @@ def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -
 
 
 def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -> bool:
-    """Give a claim back as if it had not been made; False if somebody else settled it first.
+    """Give a claim back as if it had not been made; False if another process settled it first.
 
-    `run_at` is where it stood, unless some tool has put another file there meanwhile.
+    `run_at` is that of its pending name, unless some tool has put another file there in the meantime.
     """
     move = lifecycle.release(name, run_at)
     if os.path.lexists(layout.job(*move)):
@@ -225,7 +225,7 @@ def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -
 
 
 def keep_ballast(layout: Layout, size: int = 1 << 20) -> None:
-    """Make sure that the file exists which `settle` may give up."""
+    """Make sure that the ballast, which `settle` may delete, exists."""
     if not os.path.exists(layout.ballast):
         with suppress(OSError):
             files.write_new(layout.ballast, bytes(size), sync=False)

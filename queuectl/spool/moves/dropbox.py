@@ -1,7 +1,7 @@
-"""The drop box: inbox/, to which a group may add files and do nothing else; how it is made, and how one hands in.
+"""The drop box: inbox/, to which a group may add files and nothing else; how it is made, and how to hand in jobs.
 
 inbox/ is sticky, and its group may enter and write it but not list it: nobody sees, reads, replaces or removes what
-another has handed in. taken/ and all else stay private. What becomes of the files is in `take`.
+another user has handed in. taken/ and everything else stay private. What happens to the files is in `take`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from queuectl.spool.system import files, lease
 from queuectl.spool.system.layout import Layout, unusable
 
 MODE = 0o1730
-"""Of inbox/: sticky; its owner everything, its group enter and add."""
+"""Mode of inbox/: sticky; its owner may do everything, its group may enter and add."""
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -29,7 +29,7 @@ def find_group(name: str) -> int:
     try:
         gid = grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"no group {name!r}", hint=f"make it first: groupadd {name}") from None
+        raise UsageError(f"no such group: {name!r}", hint=f"create it first: groupadd {name}") from None
     if os.geteuid() != 0 and gid not in (os.getegid(), *os.getgroups()):
         raise UsageError(
             f"you are not in the group {name!r}",
@@ -40,17 +40,17 @@ def find_group(name: str) -> int:
 
 
 def require_owner(root: str) -> None:
-    """Raise UsageError if a spool that is there is another user's, whom alone (or root) it obeys."""
+    """Raise UsageError if an existing spool belongs to another user, unless the caller is root."""
     with suppress(FileNotFoundError):
         if os.geteuid() not in (0, os.stat(root).st_uid):
             raise UsageError(f"the spool {root} is not yours", "only its owner or root can make a drop box of it")
 
 
 def make(spool: Layout, gid: int) -> None:
-    """Let a group add files to inbox/; pending/ is private afterwards, whatever it was. May be done again.
+    """Let a group add files to inbox/; pending/ is private afterwards, whatever it was before. May be repeated.
 
-    The door, which is the mode of inbox/ and then that of the spool itself, is opened last; if something fails on
-    the way, inbox/ and taken/ are as they were, or gone if they are new.
+    Access is granted last, by the mode of inbox/ and then that of the spool itself; if something fails before that,
+    inbox/ and taken/ are as they were, or removed if they are new.
     """
     made: list[str] = []
     try:
@@ -75,7 +75,7 @@ def make(spool: Layout, gid: int) -> None:
 
 
 class _Directory:
-    """A descriptor of a directory that is no link, for the time of a `with`."""
+    """A descriptor of a directory, never through a link, for the duration of a `with`."""
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, _OPEN)
@@ -94,7 +94,7 @@ def _set(path: str, mode: int, gid: int = -1) -> None:
 
 
 def find_strangers(spool: Layout) -> list[str]:
-    """Names in pending/ of what others have put there, or could change, while they could write to it."""
+    """Names of files in pending/ that others have put there, or could change, while they could write to it."""
     owner = os.stat(spool.root).st_uid
     found = []
     for name in sorted(os.listdir(spool.pending)):
@@ -117,10 +117,10 @@ def is_open_pending(spool: Layout) -> bool:
 
 
 def hand_in(spool: Layout, fields: Mapping[str, Any]) -> str:
-    """Put a job into inbox/, for a worker to take; the name of the file. It survives a power cut from here on.
+    """Put a job into inbox/, for a worker to take; the name of the file. It then survives a power cut.
 
-    It is written under a name that no worker looks at and gets its own in one step. CRASH: a file that ends in
-    `.part`, which means nothing (tests/work/test_dropbox_attack.py).
+    It is written under a name that workers ignore, and renamed in one step. CRASH: a file that ends in `.part`,
+    which has no meaning (tests/work/test_dropbox_attack.py).
     """
 
     body.validate(fields)

@@ -1,20 +1,20 @@
-"""Changing what a job asks for: the only way in which the bytes of a job ever change.
+"""Changing a job's body: the only way in which the bytes of a job ever change.
 
-Who changes a job locks its file (flock), and only then reads it, so of two at once the second waits, and changes what
-the first has made of it. The new body is written to tmp/, made durable and locked in the same way; then it and the
+A change locks the job's file (flock), and only then reads it, so of two changes the second waits, and is applied to
+the result of the first. The new body is written to tmp/, made durable and locked in the same way; then it and the
 job's file swap their names in one step (`exchange`, renameat2(2) with RENAME_EXCHANGE). So at each instant exactly one
-whole file has the job's name; a worker claims the old body or the new one, and if the job has just been claimed there
-is nothing to swap with. **Nothing is ever swapped back**: what has had the job's name may be running.
+complete file has the job's name; a worker claims the old body or the new one, and if the job has just been claimed
+there is nothing to swap with. **Nothing is ever swapped back**: what has had the job's name may be running.
 
-Workers never ask for these locks. A claim that has read the old body sees that it moved another file than it read, and
+Workers never take these locks. A claim that has read the old body sees that it moved another file than it read, and
 gives the job back (`claims`). So what was acknowledged is what runs.
 
-CRASH, each tested by a kill at that step (tests/spool/moves/test_edit.py): a lock goes with its holder. Before the swap
-the job is what it was, and tmp/ holds a file that means nothing; after it the job is what was asked for, and tmp/ holds
-the old body, which means nothing either.
+CRASH, each tested by a kill at that step (tests/spool/moves/test_edit.py): a lock vanishes with its holder. Before the
+swap the job is unchanged, and tmp/ holds a file without meaning; after it the job is changed, and tmp/ holds the old
+body, which has no meaning either.
 
-Where the file system cannot swap, the job is held first (out of reach of workers, in sight of people), then its
-file replaced by one rename, then the hold undone. A crash there leaves the job held, whole, old or new.
+If the file system cannot swap, the job is held first (workers ignore it, people see it), then its file is replaced by
+one rename, then it is released. A crash there leaves the job held, complete, old or new.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
 BY_NAME = ("priority", "run_at")
-"""Fields that the name of a waiting job decides."""
+"""Fields that are in the name of a waiting job."""
 _PATIENCE = 10.0
-"""Seconds for which a change waits for others of the same job."""
+"""Seconds for which a change waits for other changes of the same job."""
 _LOOK_AGAIN = 0.005
 
 Identity = tuple[int, int, int, int]
@@ -52,7 +52,7 @@ Identity = tuple[int, int, int, int]
 class Draft(NamedTuple):
     """A job's body as text for an editor, and the file that it was read from.
 
-    A waiting job's priority and time are shown as its name has them.
+    A waiting job's priority and time are those of its name.
     """
 
     job: Job
@@ -61,13 +61,13 @@ class Draft(NamedTuple):
 
 
 def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job:
-    """Give a waiting job other fields; None takes one away. `run_at` may be an aware datetime; of `env`, the
-    variables given join those that are there, and None takes one away.
+    """Change fields of a waiting job; None removes one. `run_at` may be an aware datetime; variables of `env` are
+    added to those of the job, and None removes one.
 
     Priority and time are in its name, so they cost one rename; anything else swaps the body. Its id cannot change.
-    Of several at once all hold, one after the other: each follows the job while it waits.
-    Raises InvalidJobError if the outcome were no runnable job, WrongStateError if it has been started,
-    WaitTimeoutError if others are changing it all the time.
+    Concurrent changes are all applied, one after the other: each follows the job while it is waiting.
+    Raises InvalidJobError if the result would not be a runnable job, WrongStateError if it has started,
+    WaitTimeoutError if others keep changing it.
     """
     job, name = by_hand.find_pending(layout, id, "changed")
     asked = {key: _text_of(value) for key, value in changes.items()}
@@ -90,11 +90,11 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
         moved = by_hand.try_move(layout, job, renamed(name))
         if moved is not None:
             return moved
-        job, name = by_hand.find_pending(layout, job.id, "changed")  # it has another name by now, or is not pending
+        job, name = by_hand.find_pending(layout, job.id, "changed")  # it has another name now, or is not pending
 
 
 def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The body with the fields given, without the variables that are None, nor an `env` of which nothing is left."""
+    """The body with the fields given, without variables that are None, and without an empty `env`."""
     merged = body.merge(fields, given)
     variables = given.get("env")
     if isinstance(variables, dict):
@@ -108,7 +108,7 @@ def _text_of(value: Any) -> Any:
 
 
 def draft(layout: Layout, id: str | Job) -> Draft:
-    """A job that is not running, for an editor; one that is no JSON is shown as it is."""
+    """A job that is not running, for an editor; if it is not valid JSON, as it is."""
     job = query.find(layout, id)
     if isinstance(job.name, RunningName):
         raise WrongStateError(f"job {job.id} is running", "only a job that is not running can be edited")
@@ -132,7 +132,7 @@ def _shown(job: Job, data: bytes) -> str:
 
 
 def _in_force(job: Job) -> dict[str, Any]:
-    """What a waiting job's name says besides its body: its priority, and its time if that lies ahead."""
+    """What a waiting job's name adds to its body: its priority, and its time if that is still to come."""
     if not isinstance(job.name, PendingName):
         return {}
     is_ahead = job.run_at is not None and job.run_at > now()
@@ -140,10 +140,10 @@ def _in_force(job: Job) -> dict[str, Any]:
 
 
 def apply(layout: Layout, edited: Draft, text: str) -> Job:
-    """Put an edited text into force. The job, unchanged, if the text is.
+    """Apply an edited text; the job as it is then. Changes nothing if the text was not changed.
 
-    Raises NotJsonError or InvalidJobError for a text that is no runnable job, WrongStateError if the job has been
-    started or was changed by somebody else since it was read.
+    Raises NotJsonError or InvalidJobError for a text that is not a runnable job, WrongStateError if the job has
+    started or was changed by someone else since it was read.
     """
     if text == edited.text:
         return edited.job
@@ -165,14 +165,14 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
     def find(id: str) -> Job:
         job = query.find(layout, id)
         if isinstance(job.name, RunningName):
-            raise WrongStateError(f"job {job.id} has been started meanwhile", "what runs cannot be changed")
+            raise WrongStateError(f"job {job.id} has just started", "a running job cannot be changed")
         return job
 
     return _change(layout, find(edited.job.id), _Change(replaced, renamed, ["by hand"]), find)
 
 
 class _Change(NamedTuple):
-    """The fields that come of a body, the name that comes of a waiting job's, and what the log says was changed."""
+    """A change: from a body to its new fields, from a waiting job's name to its new name, and what the log records."""
 
     fields: Callable[[files.Content], dict[str, Any]]
     rename: Callable[[PendingName], lifecycle.Move] | None
@@ -180,7 +180,7 @@ class _Change(NamedTuple):
 
 
 def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job]) -> Job:
-    """Make a change for which nobody else's gets lost. `find` looks for a job that has moved, or raises."""
+    """Apply a change without losing any other. `find` looks for a job that has moved, or raises."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -197,7 +197,7 @@ def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job
 
 @contextmanager
 def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
-    """The job's file as it is, locked until the end of the `with`; None if it does not have that name any more."""
+    """The job's file, locked until the end of the `with`; None if it no longer has that name."""
     try:
         fd = _open(job.path)
     except FileNotFoundError:
@@ -207,10 +207,10 @@ def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
         while not _try_lock(fd):
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(
-                    f"job {job.id} cannot be changed", f"another program keeps {job.path} locked", "try again later"
+                    f"job {job.id} cannot be changed", f"another program has locked {job.path}", "try again later"
                 )
             time.sleep(_LOOK_AGAIN)
-        # RACE: who had the lock before may have put another file there (tests/spool/moves/test_edit.py).
+        # RACE: the previous holder of the lock may have put another file there (tests/spool/moves/test_edit.py).
         content = files.read_descriptor(fd, job.path)
         yield content if _is(job.path, content.identity) else None
     finally:
@@ -218,7 +218,7 @@ def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
 
 
 def _open(path: str) -> int:
-    """For writing if possible: NFS emulates flock(2) by locks of ranges, which need that."""
+    """Open for writing if possible: NFS emulates flock(2) by range locks, which need that."""
     try:
         return files.open_file(path, os.O_RDWR)
     except OSError as error:
@@ -236,14 +236,14 @@ def _try_lock(fd: int) -> bool:
 
 
 def _unlock(fd: int) -> None:
-    """Not by close alone: a child that another thread has just forked has this descriptor as well."""
+    """Unlock explicitly: a child that another thread has just forked has this descriptor as well."""
     with suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
 
 
 def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> Job | None:
-    """Make the change of a job whose file is locked, and `old`; None if the job has moved."""
+    """Apply a change to a job whose file is locked and holds `old`; None if the job has moved."""
     fields = change.fields(old)
     content = body.validate(fields)
     trust.require_own(layout, old.owner, job.id)  # or the new file, the caller's own, would run as his
@@ -264,19 +264,19 @@ def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> J
 
 @contextmanager
 def _written(layout: Layout, job: Job, old: files.Content, data: bytes) -> Iterator[str]:
-    """A file in tmp/ that is ready to take the place of the job's, locked until the end of the `with`."""
+    """A file in tmp/ that is ready to replace the job's, locked until the end of the `with`."""
     temporary = f"{layout.tmp}/{job.id}.{lease.random_text(8)}.json"
     files.write_new(temporary, data)
     mine = None
     try:
         fd = _open(temporary)
         try:
-            _try_lock(fd)  # nobody else knows it
+            _try_lock(fd)  # no other process knows it
             with suppress(OSError):
                 os.chmod(temporary, stat.S_IMODE(os.lstat(job.path).st_mode))
             status = os.fstat(fd)
             if status.st_mtime_ns <= old.identity[3]:
-                # A claim tells bodies by inode, size and time. The inode may be that of one before the last.
+                # A claim identifies bodies by inode, size and time. The inode may be that of an earlier one.
                 os.utime(temporary, ns=(status.st_atime_ns, old.identity[3] + 1))
             mine = files.identify(os.fstat(fd))
             yield temporary
@@ -289,7 +289,7 @@ def _written(layout: Layout, job: Job, old: files.Content, data: bytes) -> Itera
 
 
 def _swap(job: Job, temporary: str, identity: Identity) -> bool:
-    """Let the file in tmp/ have the job's name, and the job's file its; False if the job has moved."""
+    """Swap the names of the file in tmp/ and the job's file; False if the job has moved."""
     try:
         return files.exchange(temporary, job.path)
     except files.CannotExchangeError:
@@ -299,9 +299,9 @@ def _swap(job: Job, temporary: str, identity: Identity) -> bool:
 def _put_aside(layout: Layout, job: Job, temporary: str, identity: Identity) -> None:
     """Keep what came out of the swap if it is not the body that was read, and raise WrongStateError.
 
-    RACE: a program that takes no lock has replaced the job's file, or written into it, in the instant before the swap
-    (tests/spool/moves/test_edit.py). Its file goes to the dead letters, as a second one of that id always does.
-    CRASH: before that it lies in tmp/ for a day.
+    RACE: a program that takes no lock has replaced the job's file, or written to it, in the instant before the swap
+    (tests/spool/moves/test_edit.py). Its file goes to the dead letters, like any second file of an id.
+    CRASH: before that it stays in tmp/ for a day.
     """
     if files.is_gone(temporary) or _is(temporary, identity):
         return
@@ -316,17 +316,17 @@ def _put_aside(layout: Layout, job: Job, temporary: str, identity: Identity) -> 
     files.move(temporary, path)
     reservation.keep()
     raise WrongStateError(
-        f"job {job.id} is changed, but another program changed it in the same instant",
-        f"what that one wrote is in {path}",
-        f"look at both: queuectl show {job.id} {id}",
+        f"job {job.id} was changed, but another program changed it at the same instant",
+        f"the other change is in {path}",
+        f"compare them: queuectl show {job.id}; queuectl show {id}",
     )
 
 
 def _replace_while_held(job: Job, temporary: str, identity: Identity) -> bool:
-    """`_swap` without an exchange: hold the job, replace its file, let it go; False if it has moved.
+    """`_swap` without an exchange: hold the job, replace its file, release it; False if it has moved.
 
-    An instant is left in which somebody who releases held jobs, or moves them by hand, could move the old file away;
-    then the new one goes, and the change is made to where the job is now.
+    For an instant someone who releases held jobs, or moves them by hand, could move the old file away; then the new
+    one is removed, and the change is applied to the job where it is now.
     """
     path = job.path
     if isinstance(job.name, PendingName):
@@ -350,7 +350,7 @@ def _replace_while_held(job: Job, temporary: str, identity: Identity) -> bool:
 
 
 def _rename(layout: Layout, job: Job, rename: Callable[[PendingName], lifecycle.Move] | None) -> Job:
-    """Give a job whose body is in force its name. A worker that claims it in between runs what was asked for."""
+    """Rename a job whose new body is in place. A worker that claims it in between runs the new body."""
     while rename is not None and isinstance(job.name, PendingName):
         target = rename(job.name)
         moved = job if target.name == job.name else by_hand.try_move(layout, job, target)
@@ -369,5 +369,5 @@ def _is(path: str, identity: Identity) -> bool:
 
 def _overtaken(job: Job) -> WrongStateError:
     return WrongStateError(
-        f"job {job.id} has just moved on", "a worker has started it, or another command changed it", "look again"
+        f"job {job.id} has just changed", "a worker has started it, or another command changed it", "look again"
     )

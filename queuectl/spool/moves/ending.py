@@ -1,14 +1,14 @@
 """Ending an attempt: its shell is stopped first, then its log is read, and only then are its processes ended.
 
-A shell that has written its end line and not exited yet has ended by itself, and what it wrote is the result. While
-it is stopped it cannot write one; a note is put into the log then, of why it is being ended, and what the shell writes
-after that (a job may take SIGTERM and exit with 0) is not the attempt's own end.
+A shell that has written its end line but not exited yet has ended by itself, and what it wrote is the result. While
+it is stopped it cannot write one; then a note is added to the log, of why it is being ended, and what the shell writes
+after that (a job may handle SIGTERM and exit with 0) is not the attempt's own end.
 
-A cancelled job's shell is not stopped: the rename out of running/ has decided already, and in the log the order of note
-and end line says which was first.
+A cancelled job's shell is not stopped: the rename out of running/ has already decided, and the order of note and end
+line in the log shows which was first.
 
-CRASH: before the note the shell is stopped, and continued by the worker that adopts the job; from the note on
-who finds it carries the ending out (tests/spool/moves/test_ending.py). Nobody would continue a cancelled one.
+CRASH: before the note the shell is stopped, and continued by the worker that adopts the job; after the note, whatever
+worker finds it completes the ending (tests/spool/moves/test_ending.py). Nobody would continue a cancelled one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from queuectl.spool.system.logs import Attempt
 
 
 def end_attempt(log: int, name: RunningName, token: str, shell: int | None, reason: str, grace: float) -> bool:
-    """End every process of an attempt, unless its end is on record; whether it was ended, and did not end by itself.
+    """End every process of an attempt, unless its end is on record; True if it was ended, False if it ended by itself.
 
     `log` is open for reading and appending. `shell` leads its process group and is alive or not yet waited for; None
-    where that is not known, and then what carries the token is ended. `reason` is one of `logs.append_ending`.
+    if that is unknown, and then every process that carries the token is ended. `reason` is one of `logs.append_ending`.
     """
     attempt = _read(log, name)
     if attempt is None:
@@ -40,7 +40,7 @@ def end_attempt(log: int, name: RunningName, token: str, shell: int | None, reas
         if shell is not None and is_stopped:
             processes.resume(shell)
         return False
-    # Who carries out what another has begun keeps that one's reason.
+    # If another worker began this ending, its reason is kept.
     if attempt.ending is None and (was_alive or (shell is None and processes.find(token))):
         with suppress(OSError):  # a full disk
             logs.append_ending(log, name, reason)
@@ -49,9 +49,9 @@ def end_attempt(log: int, name: RunningName, token: str, shell: int | None, reas
 
 
 def _end_unstarted(log: int, name: RunningName, token: str, shell: int | None) -> bool:
-    """End an attempt that has not said that it began: at once, as a command that has not begun has nothing to clean up.
+    """End an attempt that has not logged its start: at once, as a command that has not started has nothing to clean up.
 
-    RACE: it may begin, and even end, in between (tests/spool/moves/test_ending.py).
+    RACE: it may start, and even end, in between (tests/spool/moves/test_ending.py).
     """
     processes.terminate(token, shell, 0, is_told=True)
     attempt = _read(log, name)
@@ -59,7 +59,7 @@ def _end_unstarted(log: int, name: RunningName, token: str, shell: int | None) -
 
 
 def end_attempt_at(path: str, name: RunningName, token: str, shell: int | None, reason: str, grace: float) -> bool:
-    """`end_attempt` with the log of that path, if it is there."""
+    """`end_attempt` with the log at that path, if there is one."""
     try:
         log = logs.open_existing(path)
     except OSError:
@@ -72,7 +72,7 @@ def end_attempt_at(path: str, name: RunningName, token: str, shell: int | None, 
 
 
 def find_running(layout: Layout, id: str) -> list[RunningName]:
-    """The attempts of a job that may be under way, as `name_attempts`; none where its log cannot be read."""
+    """The attempts of a job that may be running, as in `name_attempts`; none if its log cannot be read."""
     with suppress(OSError):
         log = logs.open_existing(layout.log(id))
         try:
@@ -83,15 +83,15 @@ def find_running(layout: Layout, id: str) -> list[RunningName]:
 
 
 def name_attempts(log: int, id: str) -> list[RunningName]:
-    """What attempts that may be under way were called when they began, as far as their start is logged."""
+    """The names in running/ under which attempts that may be running started, if their start is logged."""
     starts = ((at, logs.find_start(log, at)) for at in lease.running_attempts(log))
     return [RunningName(at, DEFAULT_PRIORITY, start.attempt, start.worker, id) for at, start in starts if start]
 
 
 def end_disowned(layout: Layout, name: RunningName, grace: float) -> bool:
-    """End an attempt whose file has left running/, if processes of it are in this PID namespace; whether there were.
+    """End an attempt whose file has left running/, if it has processes in this PID namespace; whether it had.
 
-    Not if any file of the job is in running/: that may be this attempt's, adopted by another worker.
+    Does nothing if any file of the job is in running/: it may be this attempt's, adopted by another worker.
     """
     path = layout.log(name.id)
     token = processes.token_of(name, name.worker)
@@ -114,7 +114,7 @@ def _is_in_running(layout: Layout, id: str) -> bool:
 
 
 def _read(log: int, name: RunningName) -> Attempt | None:
-    """What is on record of an attempt; None if that cannot be read."""
+    """What is on record about an attempt; None if that cannot be read."""
     with suppress(OSError):
         return logs.find_attempt(log, name)
     return None

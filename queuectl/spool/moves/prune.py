@@ -1,11 +1,11 @@
 """Deleting finished jobs with their logs, and what crashes left in tmp/: the only code that does.
 
-What goes is everything up to one name, the cut: names in done/ and dead/ begin with the time at which the
-job ended, so the oldest go first. The cut is found from names alone (from sizes too, where the space is
+Everything up to one name, the cut, is deleted: names in done/ and dead/ begin with the time at which the
+job ended, so the oldest go first. The cut is found from names alone (and from sizes, if the space is
 limited), in a few listings and in flat memory.
 
-A job's log is locked while the job goes, so that nobody can reserve the id in between and lose the log to
-this. CRASH: between the two the log is left alone, which frees the id just the same (tests/spool/moves/test_prune.py).
+A job's log is locked while the job is deleted, so that nobody can reserve the id in between and lose the log.
+CRASH: between the two only the log is left, which frees the id just the same (tests/spool/moves/test_prune.py).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from queuectl.core.settings import Rule
 
 STALE = 86400.0
-"""Seconds after which a file in tmp/ is one that its writer has left behind."""
+"""Age in seconds at which a file in tmp/ counts as left behind by its writer."""
 _KEPT_IN_TMP = ("ballast", "config.lock", "prune.lock")
 _LEVELS = (8, 13, 20, None)  # of a name: its day, minute, millisecond, all of it
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many jobs went (or would go), and the disk space that they and their logs took."""
+    """How many jobs were (or would be) deleted, and the disk space that they and their logs took."""
 
     jobs: int = 0
     size: int = 0
@@ -43,13 +43,13 @@ class Pruned:
 def prune(layout: Layout, state: State, rule: Rule, *, dry_run: bool = False) -> Pruned:
     """Delete the jobs of one state that a rule does not keep, with their logs.
 
-    A job of which a process still lives stays, and so does one that somebody moves meanwhile.
+    A job that still has a live process is kept, and so is one that is moved in the meantime.
     """
     cut = find_cut(layout, state, rule)
     total = Pruned()
     if cut is None:
         return total
-    # Names that a listing has given may be deleted while it goes on (POSIX readdir): nothing is kept in memory.
+    # Names may be deleted while a listing continues (POSIX readdir): nothing is kept in memory.
     for text in _names(layout, state):
         if text > cut or (name := FinishedName.parse(text)) is None:
             continue
@@ -60,14 +60,14 @@ def prune(layout: Layout, state: State, rule: Rule, *, dry_run: bool = False) ->
 
 
 def delete(layout: Layout, state: State, name: FinishedName) -> bool:
-    """Delete a finished job and its log; False if it has moved on, a process of it still lives, or it came through
-    inbox/ and its taken file is still there: whoever finishes that must find the id taken (`take`)."""
+    """Delete a finished job and its log; False if it has changed state, still has a live process, or came through
+    inbox/ and its taken file is still there: the worker that finishes that file must find the id taken (`take`)."""
     path = layout.log(name.id)
     log, is_new = _open(path)
     try:
         is_ours = lease.lock_whole(log)
         is_gone = is_ours and files.is_gone(layout.taken_file(name.id)) and files.remove(layout.job(state, name))
-        # RACE: of two that prune, the second may find the log gone and make one (tests/spool/moves/test_prune.py).
+        # RACE: of two pruners, the second may find the log gone and create one (tests/spool/moves/test_prune.py).
         if is_gone or (is_ours and is_new):
             files.remove(path)
         return is_gone
@@ -76,7 +76,7 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
 
 
 def _open(path: str) -> tuple[int, bool]:
-    """A job's log, and whether it was made just now."""
+    """A job's log, and whether this call created it."""
     while True:
         with suppress(FileExistsError):
             return logs.open_log(path, exclusive=True), True
@@ -85,7 +85,7 @@ def _open(path: str) -> tuple[int, bool]:
 
 
 def find_cut(layout: Layout, state: State, rule: Rule) -> str | None:
-    """The last name of those that a rule does not keep, as text that names compare with; None if it keeps all."""
+    """The last name that a rule does not keep, as text to compare names with; None if it keeps all."""
     cuts: list[str | None] = []
     if rule.since is not None:
         cuts.append(format_time(rule.since))  # shorter than any name of that instant, so it is kept
@@ -97,7 +97,7 @@ def find_cut(layout: Layout, state: State, rule: Rule) -> str | None:
 
 
 def _cut_of(names: Callable[[], Iterator[str]], budget: int, weight: Callable[[str], int]) -> str | None:
-    """The newest name that does not fit into a budget which the newest names have first; None if all fit.
+    """The newest name that does not fit into a budget that is spent on the newest names first; None if all fit.
 
     Sums up by day, then by minute within the day where the budget ends, and so on: memory stays flat.
     """
@@ -114,7 +114,7 @@ def _cut_of(names: Callable[[], Iterator[str]], budget: int, weight: Callable[[s
                 break
             budget -= sums[key]
         if found is None:
-            # All within `inside` fit by now: jobs have gone or shrunk. What is older does not.
+            # All within `inside` fit by now: jobs were deleted or shrank. Older ones do not.
             return inside or None
         inside = found
     return inside
@@ -126,7 +126,7 @@ def _names(layout: Layout, state: State) -> Iterator[str]:
 
 
 def _size_of(layout: Layout, state: State, text: str) -> int:
-    """The disk space of a job's file and log; what is gone takes none."""
+    """The disk space of a job's file and log, if they exist."""
     name = FinishedName.parse(text)
     size = 0
     for path in (layout.job(state, text), layout.log(name.id) if name else ""):
@@ -136,9 +136,9 @@ def _size_of(layout: Layout, state: State, text: str) -> int:
 
 
 def clear_tmp(layout: Layout, now: datetime) -> int:
-    """Remove files of tmp/ that nobody has touched for a day; how many there were.
+    """Remove files of tmp/ that have not been touched for a day; how many there were.
 
-    Told by ctime, which no copying program sets back.
+    Uses ctime, which no copying program sets back.
     """
     removed = 0
     with os.scandir(layout.tmp) as entries:

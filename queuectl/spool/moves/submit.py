@@ -1,7 +1,7 @@
 """Accepting new jobs: reserve the ids, write, make durable, publish.
 
 At the instant a file gets its name in pending/, its bytes are already on the disk; `submit` returns
-after the directory is there too. A crash before that leaves files in tmp/, and perhaps an empty
+after the directory is on the disk too. A crash before that leaves files in tmp/, and perhaps an empty
 log: a reservation that the next submit of that id finds unlocked, and takes over.
 """
 
@@ -32,11 +32,11 @@ _FSYNC_EACH = 8
 
 
 class IdInFlightError(AlreadyExistsError):
-    """Someone is submitting a job of this id right now, or runs it."""
+    """A job of this id is being submitted right now, or is running."""
 
 
 class UnwantedError(AlreadyExistsError):
-    """The job of this id was submitted by somebody else before the id was reserved."""
+    """The job of this id was submitted by another process before the id was reserved."""
 
 
 class Reservation(NamedTuple):
@@ -59,12 +59,12 @@ class Reservation(NamedTuple):
 def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate | None = None) -> Reservation:
     """Reserve an id by creating its log.
 
-    RACE: two reserve one id (tests/spool/moves/test_submit.py). O_EXCL lets one create the log, and the lock on it says
-    that its owner is still at work. An empty log that is neither locked nor any job's was left by a crash, or was
-    made an instant ago by somebody who is about to lock it; it is replaced, which both find out.
+    RACE: two reserve one id (tests/spool/moves/test_submit.py). O_EXCL lets one create the log, and the lock on it
+    shows that its owner is still working. An empty log that is neither locked nor any job's was left by a crash, or
+    was created an instant ago by a process that is about to lock it; it is replaced, which both processes detect.
     Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
-    file that has come back: it holds the id already, and its log may be there or not; `locate` finds others
-    (`query.locate` if not given).
+    file that has come back: it already holds the id, and its log may exist or not; `locate` finds others
+    (default: `query.locate`).
     """
     path = layout.log(id)
     while True:
@@ -93,10 +93,10 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
 def _require_free(id: str, is_ours: bool, holder: tuple[State, str] | None) -> None:
     if holder:
         raise AlreadyExistsError(
-            f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"look at it: queuectl show {id}"
+            f"the id {id!r} is taken", f"that job is {_describe(*holder)}", f"see: queuectl show {id}"
         )
     if not is_ours:
-        raise IdInFlightError(f"the id {id!r} is taken", "a job of this id is being submitted or run right now")
+        raise IdInFlightError(f"the id {id!r} is taken", "a job of this id is being submitted or is running right now")
 
 
 def _describe(state: State, name: str) -> str:
@@ -129,17 +129,17 @@ def submit(
 ) -> list[Job | QueuectlError]:
     """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
 
-    `is_wanted` is asked with each id once it is reserved; if not, it is given up again (UnwantedError).
+    `is_wanted` is called with each id once it is reserved; if false, the id is given up again (UnwantedError).
 
-    Raises SpoolError when the spool cannot take the group: then none of it was queued. When the disk fills up
-    between two files, those that were kept out have a SpoolError for an outcome. After a DurabilityError it is
+    Raises SpoolError if the spool cannot take the group: then none of it was queued. If the disk fills up
+    between two files, the outcome of those that were not queued is a SpoolError. After a DurabilityError it is
     unknown whether the group was queued.
     """
     outcomes: list[Job | QueuectlError | None] = [None] * len(requests)
     items: dict[int, _Item] = {}
     try:
         try:
-            fresh = sorted(new_id() for _ in requests)  # so that equals start in the order given
+            fresh = sorted(new_id() for _ in requests)  # so that jobs of equal priority start in the order given
             for index, fields in enumerate(requests):
                 try:
                     items[index] = _prepare(layout, fields, fresh[index], now, is_wanted)
@@ -188,7 +188,7 @@ def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -
         reservation.give_up()
         raise
     reservation.give_up()
-    raise UnwantedError(f"the id {id!r} was taken", "its job has been submitted by somebody else")
+    raise UnwantedError(f"the id {id!r} was taken", "another process has submitted its job")
 
 
 def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:

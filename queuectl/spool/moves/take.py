@@ -2,15 +2,15 @@
 
     inbox/any.json --take--> taken/USER.RANDOM --finish--> pending/…-USER.RANDOM.json, and it is removed
 
-A file is looked at through one descriptor: whose it is, that nobody else can write to it, that it is whole. Then it
-is renamed to the name of the job that it becomes, and from there anybody may finish it, at once or years later: read
-its bytes once, reserve that id, *look whether it is still there* (if not, somebody has finished), publish what it says
-as a file of our own, remove it. So no file, name or link of a stranger is ever a job, and what its owner does to it
-afterwards reaches nothing but a file that nobody reads any more. `prune` leaves a job while its taken file is there,
-or a worker that has read it and was stopped would find the id free and submit it again.
+A file is checked through one descriptor: who owns it, that nobody else can write to it, that it is complete. Then it
+is renamed to the id of the job that it becomes, and from there any worker may finish it, at once or years later: read
+its bytes once, reserve that id, *check that it is still there* (if not, another worker has finished it), publish the
+content as a file of our own, remove it. So no file, name or link of another user is ever a job, and what its owner does
+to it afterwards affects only a file that nobody reads any more. `prune` keeps a job while its taken file is there, or
+a worker that has read it and was stopped would find the id free and submit it again.
 
-Who may hand in is asked when a file is taken, and not again: what was taken was accepted, as what is pending is. What
-turns out not to be a job goes to the dead letters in the same steps, as a copy.
+Whether a user may hand in jobs is checked when a file is taken, and not again: it was accepted then, like a pending
+job. A file that turns out not to be a job goes to the dead letters in the same steps, as a copy.
 
 tests/model/inbox.py searches every interleaving of these steps; tests/torture/syscalls.py kills at each call.
 """
@@ -42,22 +42,22 @@ Allows = Callable[[int], bool]
 """Whether the files of the user with that uid are taken."""
 
 _RANDOM = 12
-_DEEPEST = 100  # levels of arrays and objects in a body: what reads and writes it again needs as many frames, and more
+_DEEPEST = 100  # levels of arrays and objects in a body: to read and write it takes as many stack frames, and more
 _LONGEST_USER = 100 - 1 - _RANDOM
 
 
 class UnfitError(QueuectlError):
-    """A file of inbox/ that is not taken as it is; it may be put right by its owner."""
+    """A file of inbox/ that is not taken as it is; its owner may fix it."""
 
 
 def user_of(name: str) -> str:
-    """What the ids of a user's jobs begin with: his name, as far as an id can hold it."""
+    """The prefix of the ids of a user's jobs: the user's name, as far as it fits into an id."""
     text = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     return (text if re.match(r"[A-Za-z0-9]", text) else f"u{text}")[:_LONGEST_USER]
 
 
 def submitter_of(uid: int) -> str:
-    """The user's name; `uid1000` for one who has none."""
+    """The user's name; `uid1000` for a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name or f"uid{uid}"
     except KeyError:
@@ -69,7 +69,7 @@ def new_id(uid: int) -> str:
 
 
 def list_taken(layout: Layout, most: int) -> list[str]:
-    """Up to `most` ids of what was taken and is not finished."""
+    """Up to `most` ids of files that were taken and are not finished."""
     try:
         with os.scandir(layout.taken) as entries:
             return [entry.name for entry in islice(entries, most) if is_valid_id(entry.name)]
@@ -84,10 +84,10 @@ def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) ->
     """Move a file of inbox/ to taken/; the id of the job that it becomes, None if it is gone.
 
     Raises NotJsonError while it does not parse, unless it is to be taken as it is (`is_whole` false), and
-    UnfitError for what is not taken: no regular file, of a user who is not allowed, with another name, too large,
-    or such that others can write to it or we cannot read it.
+    UnfitError for a file that is not taken: not a regular file, of a user who is not allowed, with another name, too
+    large, writable by others, or not readable.
 
-    CRASH: after the rename anybody finishes it (tests/torture/syscalls.py).
+    CRASH: after the rename any worker finishes it (tests/torture/syscalls.py).
     """
     path = f"{layout.inbox}/{text}"
     try:
@@ -98,9 +98,9 @@ def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) ->
         status = os.fstat(fd)
         _require_fit(status, allows)
         if is_whole:
-            with suppress(InvalidJobError):  # an object, though no job: complete
+            with suppress(InvalidJobError):  # an object, though not a job: complete
                 body.decode(files.read_descriptor(fd, path).data)
-    except files.NotRegularError:  # another file system's answer to the same question
+    except files.NotRegularError:  # what other file systems report for the same thing
         raise UnfitError("it is not a regular file") from None
     finally:
         os.close(fd)
@@ -109,7 +109,7 @@ def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) ->
     try:
         if not files.move(path, taken):
             return None
-        # RACE: its owner may have put something else in its place since it was looked at: that one goes back
+        # RACE: its owner may have replaced it since it was checked: the replacement goes back
         # (tests/work/test_dropbox_attack.py).
         if os.path.samestat(os.lstat(taken), status):
             return id
@@ -122,7 +122,7 @@ def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) ->
 
 
 def why_unfit(layout: Layout, text: str, allows: Allows) -> str:
-    """Why a file of inbox/ is not taken as it is; empty for one that is, once it parses, and for one that is gone."""
+    """Why a file of inbox/ is not taken as it is; empty if it is taken once it parses, or if it is gone."""
     try:
         fd = _open(f"{layout.inbox}/{text}")
         try:
@@ -157,7 +157,7 @@ def _require_fit(status: os.stat_result, allows: Allows) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnfitError("it is not a regular file")
     if not allows(status.st_uid):
-        raise UnfitError(f"it belongs to {trust.name_of(status.st_uid)}, whom the setting allow-users does not name")
+        raise UnfitError(f"it belongs to {trust.name_of(status.st_uid)}, who is not in the setting allow-users")
     if status.st_mode & 0o022:
         raise UnfitError("others can write to it: chmod go-w")
     if status.st_nlink != 1:
@@ -167,9 +167,9 @@ def _require_fit(status: os.stat_result, allows: Allows) -> None:
 
 
 def give_back(layout: Layout, id: str) -> None:
-    """Put what is not the file that was looked at back into inbox/, to be judged anew, if it can be moved.
+    """Put a file that is not the one that was checked back into inbox/, to be checked again, if it can be moved.
 
-    RACE: another worker may be making a job of it. So this is done under the id's reservation, as that is; else the
+    RACE: another worker may be making a job of it. So this is done under the id's reservation, like that; else the
     file would become a job there, and another one from inbox/ (tests/model/inbox.py).
     """
     try:
@@ -187,7 +187,7 @@ def give_back(layout: Layout, id: str) -> None:
 
 
 class Finished(NamedTuple):
-    """What became of a taken file: a job, or, for a `reason`, a dead letter of that id."""
+    """The outcome for a taken file: a job, or, with a `reason`, a dead letter of that id."""
 
     id: str
     job: Job | None = None
@@ -195,10 +195,10 @@ class Finished(NamedTuple):
 
 
 def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
-    """Make jobs of taken files, durably; those that this call has made, or refused.
+    """Make jobs of taken files, durably; returns those that this call has made, or refused.
 
-    The others are gone, finished by somebody else, or in somebody's hands just now: look again later.
-    Raises SpoolError when the spool cannot take them; they stay in taken/.
+    The others are gone, finished by another worker, or being finished right now: look again later.
+    Raises SpoolError if the spool cannot take them; they stay in taken/.
     """
     requests: dict[str, dict[str, Any]] = {}
     finished: list[Finished] = []
@@ -223,7 +223,7 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
 
 
 def _is_there(layout: Layout, id: str) -> bool:
-    """Whether the taken file is there. Raises OSError where that cannot be said: neither answer would be safe."""
+    """Whether the taken file is there. Raises OSError if that is unknown: neither answer would be safe."""
     try:
         os.lstat(layout.taken_file(id))
     except FileNotFoundError:
@@ -232,26 +232,26 @@ def _is_there(layout: Layout, id: str) -> bool:
 
 
 def _read(layout: Layout, id: str) -> files.Content | None:
-    """The bytes, once and for all; None if it is gone, or was no file and has been given back."""
+    """The bytes, read once; None if the file is gone, or was not a regular file and has been given back."""
     try:
         content = files.read(layout.taken_file(id))
     except FileNotFoundError:
         return None
     except (files.NotRegularError, PermissionError):
-        # RACE: put there in the instant of the rename, or made unreadable since, by the user whose file it was
+        # RACE: replaced at the instant of the rename, or made unreadable since, by the user who owned the file
         # (tests/work/test_dropbox_attack.py).
         give_back(layout, id)
         return None
     except OSError as error:
         raise unusable(layout.root, error) from error
-    if len(content.data) > body.MAX_BODY:  # it has grown since
+    if len(content.data) > body.MAX_BODY:  # it has grown
         give_back(layout, id)
         return None
     return content
 
 
 def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
-    """The body of the job: what the file says, under our id and from whom it is, as bytes that parse again."""
+    """The body of the job: the file's fields, with our id and the submitter, as bytes that parse again."""
     fields = body.decode(content.data)
     whole = _ours(fields, id, _submitter(id, content.owner))
     if _is_deeper(whole, _DEEPEST):
@@ -274,26 +274,26 @@ def _is_deeper(value: object, most: int) -> bool:
 
 
 def _ours(fields: dict[str, Any], id: str, submitter: str) -> dict[str, Any]:
-    """What a stranger may not say of his job is said by us."""
+    """Set the fields that another user may not choose."""
     kept = {key: value for key, value in fields.items() if key not in ("id", "group", "submitted_by")}
     return {**kept, "id": id, "submitted_by": submitter}
 
 
 def _submitter(id: str, owner: int | None) -> str:
-    """The user by the name in taken/, who was asked for when it was taken; in full where that is still known."""
+    """The user in the name in taken/, which was set when the file was taken; in full if that is still known."""
     user, name = id.rpartition(".")[0], "" if owner is None else submitter_of(owner)
     return name if name and user_of(name) == user else user
 
 
 def _settle(layout: Layout, id: str, outcome: QueuectlError) -> None:
-    """Remove the taken file if its job is there; leave it to whoever is at it, or to a later look."""
+    """Remove the taken file if its job exists; else leave it to the worker that is finishing it, or to a later look."""
     if isinstance(outcome, SpoolError):
         raise outcome
     if isinstance(outcome, IdInFlightError | UnwantedError) or not isinstance(outcome, AlreadyExistsError):
         return
     held = query.locate(layout, id)
     if held is not None:
-        # Whoever published it may have died before it was durable: then this name is all that there is.
+        # The worker that published it may have died before it was durable: then only this name exists.
         files.sync_directory(layout.directory(held[0]))
         files.remove(layout.taken_file(id))
 
@@ -301,7 +301,7 @@ def _settle(layout: Layout, id: str, outcome: QueuectlError) -> None:
 def _refuse(
     layout: Layout, id: str, error: QueuectlError, data: bytes, owner: int | None, now: datetime
 ) -> Iterator[Finished]:
-    """The steps of `finish` for what is no job: a copy of it among the dead letters, the reason in its log."""
+    """The steps of `finish` for a file that is not a job: a copy in the dead letters, with the reason in its log."""
     reason = error.why if isinstance(error, InvalidJobError) else ": ".join(filter(None, (error.what, error.why)))
     try:
         reservation = reserve(layout, id)
@@ -331,7 +331,7 @@ def _refuse(
 
 
 def _for_the_dead(id: str, submitter: str, data: bytes) -> bytes:
-    """The bytes, untouched; but an object names who handed it in, or it could name somebody else."""
+    """The bytes, unchanged; but an object gets its real submitter, or it could name another user."""
     try:
         fields = body.decode(data)
         text = body.encode(_ours(fields, id, submitter))

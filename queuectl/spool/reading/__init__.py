@@ -1,1 +1,1 @@
-"""Looking at a spool: nothing here changes it."""
+"""Reading a spool: nothing here changes it."""

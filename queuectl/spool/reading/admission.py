@@ -17,7 +17,7 @@ from queuectl.spool.system.layout import Layout, unusable
 
 
 def room(layout: Layout) -> tuple[int, int | None]:
-    """Free bytes and inodes for this user; None inodes where the file system does not count them."""
+    """Free bytes and inodes for this user; inodes are None if the file system does not count them."""
     try:
         stat = os.statvfs(layout.running)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Why a job is not running: what stands in its way, what is before it, and when it will start as far as that goes.
+"""Why a job is not running: what blocks it, what is ahead of it, and an estimate of when it will start.
 
-Reads names, one body, the workers' files, and of a file that is no job yet its bytes. Changes nothing.
+Reads names, one body, the workers' files, and the bytes of a file that is not a job yet. Changes nothing.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.settings import Found
 
 _RECENT = 200
-"""Finished jobs whose durations make the estimate."""
+"""Number of finished jobs whose durations make the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why the job of that id (or the file in pending/ that is none yet) is where it is.
+    """Why the job of that id (or the file in pending/ that is not a job yet) is where it is.
 
     `reasons` are in the order in which they matter. `ahead` is how many jobs will start before it; `starts_at` an
-    estimate from recent durations, None where nobody can tell.
+    estimate from recent durations, None if it cannot be estimated.
     """
 
     id: str
@@ -98,7 +98,7 @@ def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) 
 
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
-    """The jobs that will be due by the time this one is, and stand before it: by their names alone."""
+    """How many jobs will be due by the time this one is, and are ahead of it: from their names alone."""
     mine, due = str(name).encode(), format_time(max(at, name.run_at)).encode()
     return sum(text < mine and text[4:24] <= due for names, _ in query.iterate_pending(layout) for text in names)
 
@@ -118,7 +118,7 @@ def _estimate(
     if mean is None:
         return None
     rounds = (ahead - free) // workers.slots + 1
-    # Those that run have run for some time already: half a job's, for want of a better guess.
+    # Running jobs have been running for some time: half a job's, lacking a better estimate.
     return begins + timedelta(seconds=round(mean * (rounds - 0.5), 3))
 
 
@@ -133,7 +133,9 @@ def _mean_duration(layout: Layout) -> float | None:
 def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -> Iterator[Reason]:
     limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
     since = format_instant(name.started_at)
-    yield Reason("running", f"attempt {name.attempt} of {limit + 1} runs since {since} under {name.worker}")
+    yield Reason(
+        "running", f"attempt {name.attempt} of {limit + 1} has been running since {since}, under {name.worker}"
+    )
     try:
         is_alive = lease.is_worker_alive(layout, name.worker)
     except OSError:
@@ -144,16 +146,16 @@ def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -
 
 def _of_ended(job: Job) -> Iterator[Reason]:
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
-    yield Reason("ended", f"it has ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
+    yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
     if job.problem is not None:
-        yield Reason("invalid", f"it is no runnable job: {job.problem}")
+        yield Reason("invalid", f"it is not a runnable job: {job.problem}")
 
 
-# --- files that are no jobs yet
+# --- files that are not jobs yet
 
 
 def _find_dropped(layout: Layout, text: str) -> str | None:
-    """The file in pending/ that has no name of ours and is called so, or begins so."""
+    """The foreign file in pending/ of that name, or whose name begins with it."""
     name = os.path.basename(text)
     foreign = [entry for entry in query.list_names(layout, State.PENDING) if PendingName.parse(entry) is None]
     exact = [entry for entry in foreign if entry in (name, f"{name}.json")]
@@ -170,7 +172,7 @@ def _explain_dropped(layout: Layout, name: str, wrong_settings: str) -> Explanat
 
 def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> Iterator[Reason]:
     if is_ignored(name):
-        yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is left alone")
+        yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is ignored")
         return
     workers = Workers.of(list_workers(layout))
     if not workers.number:
@@ -179,11 +181,11 @@ def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> It
         found = body.parse(files.read(path).data)
     except NotJsonError as error:
         why = ": ".join(part for part in (error.what, error.why) if part)
-        yield Reason("incomplete", f"{why}; a worker waits for the rest, and refuses it if none comes")
+        yield Reason("incomplete", f"{why}; a worker waits for the rest, and refuses the file if none comes")
     except InvalidJobError as error:
-        yield Reason("invalid", f"it is no runnable job and will be refused: {error.why}")
+        yield Reason("invalid", f"it is not a runnable job and will be refused: {error.why}")
     except OSError as error:
         yield Reason("unreadable", f"it cannot be read: {error.strerror}")
     else:
         if found.id is not None and query.locate(layout, found.id):
-            yield Reason("duplicate", f"the spool holds a job {found.id} already: it will be refused")
+            yield Reason("duplicate", f"the spool already holds a job {found.id}: it will be refused")

@@ -1,4 +1,4 @@
-"""Which jobs are meant: filters on names, and on bodies only where a text is looked for."""
+"""Selecting jobs: by their names, and by their bodies only when searching for a text."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RESULT_KINDS = ("exit", "signal", "timeout", "lost", "cancelled", "invalid")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a job must be. `where` is asked with its name's value.
+    """What a job must match. `where` is called with its parsed name.
 
     `since` and `until` are compared with when it finished, started or may start; `results` are results, kinds of
-    results (`exit`, `signal`) or `failed` for all but success; `match` is looked for in the id and the command.
+    results (`exit`, `signal`) or `failed` for all but success; `match` is searched for in the id and the command.
     """
 
     states: tuple[State, ...]
@@ -32,7 +32,7 @@ class Filter:
     match: re.Pattern[str] | None = None
 
     def takes(self, name: Name) -> bool:
-        """Whether a job of that name may be meant, whatever its body says."""
+        """Whether a job of that name may match, whatever its body says."""
         at = time_of(name)
         return (
             (self.where is None or self.where(name))
@@ -42,12 +42,12 @@ class Filter:
         )
 
     def matches(self, job: Job) -> bool:
-        """Whether the text that is looked for is in the job's id or its command."""
+        """Whether the job's id or command contains the text."""
         return self.match is None or any(self.match.search(text) for text in (job.id, command_line(job)))
 
 
 def time_of(name: Name) -> datetime:
-    """When the job finished, started or may start, as its state is."""
+    """When the job finished, started or may start, depending on its state."""
     if isinstance(name, PendingName):
         return name.run_at
     return name.started_at if isinstance(name, RunningName) else name.finished_at
@@ -68,9 +68,9 @@ def _has_result(name: Name, wanted: tuple[str, ...]) -> bool:
 
 
 def select(layout: Layout, wanted: Filter, limit: int | None = None) -> Iterator[Job]:
-    """The jobs that are meant: pending and running in the order of `ls`, finished ones newest first.
+    """The matching jobs: pending and running in the order of `ls`, finished ones newest first.
 
-    Bodies are read as the iterator goes on.
+    Bodies are read as the iterator advances.
     """
     found = 0
     is_plain = wanted == Filter(wanted.states)
@@ -88,7 +88,7 @@ def select(layout: Layout, wanted: Filter, limit: int | None = None) -> Iterator
 
 
 def select_names(layout: Layout, wanted: Filter) -> Iterator[tuple[State, str]]:
-    """Where the files of the same jobs lie, in the same order. A body is read only where a text is looked for."""
+    """Where the files of the same jobs are, in the same order. Bodies are read only when searching for a text."""
     if wanted.match is not None:
         yield from ((job.state, str(job.name)) for job in select(layout, wanted))
         return

@@ -44,7 +44,7 @@ def measure(layout: Layout, now: datetime) -> Metrics:
 
 
 def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metrics:
-    """The same, of the names in done/ and dead/ in pieces of text as `read_names` has them."""
+    """The same, from the names in done/ and dead/ in pieces of text as `read_names` yields them."""
     recent = _Recent(now)
     tallies = {}
     for state, pieces in texts.items():
@@ -81,7 +81,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
 
 
 class _Recent:
-    """How many jobs finished in the last day, hour and minute, by times as they stand in names, which sort as time."""
+    """How many jobs finished in the last day, hour and minute, by the times in their names, which sort as text."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -105,7 +105,7 @@ class _Recent:
             return 60.0
         try:
             first = parse_time(f"{self._first.decode()}Z")
-        except ValueError:  # some other's file: there is no such day
+        except ValueError:  # a foreign file: there is no such day
             return 60.0
         return max(1.0, min(3600.0, (self._now - first).total_seconds())) / 60
 

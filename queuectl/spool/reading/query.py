@@ -1,7 +1,7 @@
-"""Looking at a spool: listings, counts and single jobs. Reads names; bodies only where asked for.
+"""Reading a spool: listings, counts and single jobs. Reads names; bodies only when needed.
 
 Nothing here takes a lock or changes anything. A job that moves while directories are being listed
-may be missed once, so whoever needs certainty looks again (`locate` does).
+may be missed once, so a caller that needs certainty must look again (`locate` does).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
 _AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
 _RUN_AT = slice(4, 24)
 _PIECE = 10_000
-_PATIENCE = 4  # looks: a job that is tried again at once, and again, may move backwards between the listings of each
+_PATIENCE = 4  # looks: a job that is retried at once, repeatedly, may move backwards during each of them
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
 
@@ -69,7 +69,7 @@ def list_names(layout: Layout, state: State) -> list[str]:
 
 
 def iterate_names(layout: Layout, state: State, piece: int = _PIECE) -> Iterator[list[str]]:
-    """The same in lists of some thousands: in flat memory, however many there are."""
+    """The same in lists of some thousands: memory stays flat, however many there are."""
     with os.scandir(layout.directory(state)) as entries:
         while names := [entry.name for entry in islice(entries, piece)]:
             yield names
@@ -84,7 +84,7 @@ class Counts(NamedTuple):
     """How many jobs there are. ready + scheduled + retrying + held = pending.
 
     `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released.
-    `dropped` counts files in pending/ that no worker has looked at yet, or that may be incomplete.
+    `dropped` counts files in pending/ that no worker has adopted yet, or that may be incomplete.
     """
 
     ready: int
@@ -127,7 +127,7 @@ def count(layout: Layout, now: datetime) -> Counts:
 
 
 def front(layout: Layout, now: datetime, *, besides: PendingName) -> PendingName | None:
-    """Of the waiting jobs that are due, the one that is first in line; None if there is no other."""
+    """The first in line of the due jobs other than `besides`; None if there is none."""
     due, mine = format_time(now).encode(), str(besides).encode()
     first, limit = None, b"\xff"
     for names, _ in iterate_pending(layout):
@@ -147,7 +147,7 @@ def _parse_optional(text: bytes) -> datetime | None:
 
 
 def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
-    """Those names of a state that look like ours and may hold that text."""
+    """The names of a state that look like ours and may contain that text."""
     if state not in _AMONG:
         yield from list_names(layout, state)
         return
@@ -156,7 +156,7 @@ def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
 
 
 def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
-    """Where the job of exactly this id lies (state, name); None if the spool holds none.
+    """Where the job of exactly this id is (state, name); None if the spool does not hold it.
 
     `besides` is the path of a file that does not count. Looks twice, because a job that moves
     backwards (a retry) between two listings would be missed.
@@ -176,7 +176,7 @@ def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[Stat
 
 
 def find_files(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[State, str]]]:
-    """Where the jobs of these ids lie, each id with all its files; one listing of each directory, however many."""
+    """Where the jobs of these ids are, each id with all its files; one listing of each directory, however many."""
     found: dict[str, list[tuple[State, str]]] = {}
     for state in STATES if ids else ():
         skip = _FIELDS_BEFORE_ID[state]
@@ -195,9 +195,9 @@ class Locate(Protocol):
 
 
 def locate_together(ids: Collection[str]) -> Locate:
-    """`locate` for these ids that looks (twice) when it is first asked, and answers all by what it saw then.
+    """`locate` for these ids that looks (twice) when it is first called, and answers every call from that.
 
-    What has come since it does not see: two files of one id are then told apart when they are claimed.
+    It does not see later files; a second file of an id is then detected when it is claimed.
     """
     looks: list[dict[str, list[tuple[State, str]]]] = []
 
@@ -211,7 +211,7 @@ def locate_together(ids: Collection[str]) -> Locate:
 
 
 def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -> dict[str, tuple[State, str]]:
-    """Every id that starts with `prefix`, and where its job lies."""
+    """Every id that starts with `prefix`, and where its job is."""
     found = {}
     for state in states:
         skip = _FIELDS_BEFORE_ID[state]
@@ -223,7 +223,7 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
 
 
 def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:
-    """Where the job lies whose id is `text`, or the only one that starts with it.
+    """Where the job is whose id is `text`, or the only one that starts with it.
 
     Raises NotFoundError or AmbiguousIdError.
     """
@@ -237,14 +237,14 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
             return next(iter(found.values()))
         if found:
             some = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
-            raise AmbiguousIdError(f"{text!r} fits {len(found)} jobs", some, "type more of the id")
+            raise AmbiguousIdError(f"{text!r} matches {len(found)} jobs", some, "type more of the id")
     if states == STATES:
         raise NotFoundError(f"no job {text!r}", hint="see: queuectl list")
     raise NotFoundError(f"no job {text!r} in {' or '.join(states)}", hint=f"see: queuectl list --state {states[0]}")
 
 
 def find(layout: Layout, id: str | Job, states: tuple[State, ...] = STATES) -> Job:
-    """The job of that id or unique prefix, with its body; a Job stands for itself.
+    """The job of that id or unique prefix, with its body; a Job is returned as it is.
 
     Raises NotFoundError or AmbiguousIdError.
     """
@@ -257,9 +257,9 @@ def find(layout: Layout, id: str | Job, states: tuple[State, ...] = STATES) -> J
 
 
 def locate_all(layout: Layout, ids: Collection[str], patience: int = _PATIENCE) -> dict[str, tuple[State, str]]:
-    """Where the jobs of exactly these ids lie; those that the spool does not hold are missing.
+    """Where the jobs of exactly these ids are; ids that the spool does not hold are missing.
 
-    One listing of each directory for all of them, and more, `patience` in all, if some were not found: a job that
+    Lists each directory once for all of them, or up to `patience` times while some are not found: a job that
     moves backwards between two listings is missed.
     """
     found: dict[str, tuple[State, str]] = {}
@@ -275,7 +275,7 @@ def locate_all(layout: Layout, ids: Collection[str], patience: int = _PATIENCE) 
 
 
 def id_in(state: State, name: str) -> str | None:
-    """The id at the end of a name, without a look at the rest of it."""
+    """The id at the end of a name, without checking the rest of it."""
     fields = name.split("-", _FIELDS_BEFORE_ID[state])
     return fields[-1].removesuffix(SUFFIX) if len(fields) > _FIELDS_BEFORE_ID[state] else None
 
@@ -283,7 +283,7 @@ def id_in(state: State, name: str) -> str | None:
 def load(layout: Layout, state: State, name: str) -> Job | None:
     """The job of that file with its body; None if the file is gone or its name is foreign.
 
-    A body that is no job's leaves `body` None and says why in `problem`.
+    If the body is invalid, `body` is None and `problem` says why.
     """
     parsed = parse_name(state, name)
     if parsed is None:
@@ -309,7 +309,7 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
 
 
 def _owner_besides(layout: Layout, uid: int) -> str | None:
-    """The name of a file's owner, if that is not the spool's."""
+    """The name of a file's owner, if that is not the spool's owner."""
     if uid == os.stat(layout.root).st_uid:
         return None
     from queuectl.spool.system import trust  # which loads the tables of users and groups
@@ -318,7 +318,7 @@ def _owner_besides(layout: Layout, uid: int) -> str | None:
 
 
 def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[str]:
-    """Names of jobs in the order people want them: pending and running as `ls`, finished newest first."""
+    """Names of jobs in the order people want them: pending and running as in `ls`, finished newest first."""
     newest_first = state in (State.DONE, State.DEAD)
     if limit and state in _AMONG:
         first = _first_names(layout, state, limit, newest_first)
@@ -329,7 +329,7 @@ def sorted_names(layout: Layout, state: State, limit: int | None) -> Iterator[st
 
 
 def _first_names(layout: Layout, state: State, limit: int, newest_first: bool) -> list[str]:
-    """The first of the names that look like ours, in flat memory."""
+    """The first of the names that look like ours; memory stays flat."""
     first: list[bytes] = []
     for names, _ in read_split(layout.directory(state), _AMONG[state]):
         if len(first) == limit:

@@ -1,4 +1,4 @@
-"""The documented shapes of `--json`, which the dashboard's API gives out too. Jobs have theirs in `Job.to_json`."""
+"""The documented shapes of `--json`, which the dashboard's API returns too. That of jobs is in `Job.to_json`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_e
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
-"""Bytes of a log above which it is not searched for earlier attempts."""
+"""Size of a log, in bytes, above which it is not searched for earlier attempts."""
 WORKER = ("worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
 
 
@@ -58,7 +58,7 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def worker_started_at(each: Mapping[str, Any]) -> datetime | None:
-    """When a worker says it started; None if it does not say so."""
+    """When a worker says it started; None if it does not say."""
     try:
         return parse_time(f"{each.get('started_at')}")
     except ValueError:
@@ -71,7 +71,7 @@ def show(layout: Layout, job: Job) -> dict[str, Any]:
 
 
 def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
-    """The attempts that the job's log tells of; none if there is no log, or a very long one."""
+    """The attempts recorded in the job's log; none if there is no log, or a very long one."""
     attempts: list[dict[str, Any]] = []
     try:
         with open_reading(layout.log(id), id) as log:

@@ -1,7 +1,7 @@
 """Waiting for jobs to end, on the events of the spool itself.
 
-The bell tells of names that appear in done/ and dead/ or vanish from pending/; a job's own name there says that it
-has ended, and how. Bells may be lost, so all are looked at on a slow beat too, and faster where no bell can be had.
+The trigger reports names that appear in done/ and dead/ or vanish from pending/; a job's own name there says that it
+has ended, and how. Events may be lost, so all jobs are also checked at a slow interval, or a faster one without events.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
     from queuectl.spool.system.trigger import Trigger
 
 Ended = Job | NotFoundError
-"""A job that is done or dead, or the news that it was deleted."""
+"""A job that is done or dead, or the error that it was deleted."""
 
-_FIRST_BEAT = 0.02  # while the watch is being set up, in a thread of its own
-_BEAT = 2.0
-_BLIND_BEAT = 0.25
+_FIRST_INTERVAL = 0.02  # while the watch is being set up, in a thread of its own
+_INTERVAL = 2.0
+_BLIND_INTERVAL = 0.25
 
 
-class _Bell:
-    """Wakes one thread, from others and from signal handlers. A pipe: a lock could be left held by a Ctrl-C."""
+class _Waker:
+    """Wakes one thread, from other threads and signal handlers. A pipe, as a Ctrl-C could leave a lock held."""
 
     def __init__(self) -> None:
-        self._ear, self._clapper = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def ring(self) -> None:
-        with suppress(OSError):  # a full pipe rings as well; a closed one has nobody to wake
-            os.write(self._clapper, b"!")
+    def wake(self) -> None:
+        with suppress(OSError):  # a full pipe wakes as well; a closed one has nobody to wake
+            os.write(self._writing, b"!")
 
     def wait(self, seconds: float) -> None:
-        """Until it rings, or the time has passed."""
+        """Until `wake` is called, or the time has passed."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._ear, selectors.EVENT_READ)
+            selector.register(self._reading, selectors.EVENT_READ)
             selector.select(max(0.0, seconds))
         with suppress(BlockingIOError):
-            os.read(self._ear, 65536)
+            os.read(self._reading, 65536)
 
     def close(self) -> None:
-        clapper, self._clapper = self._clapper, -1
-        os.close(clapper)
-        os.close(self._ear)
+        writing, self._writing = self._writing, -1
+        os.close(writing)
+        os.close(self._reading)
 
 
 class Watch:
     """Watches some jobs until they have ended; close it, or use it in a `with`.
 
-    `logs` are files whose growth ends a `wait` as well, or their beginning where they are not there yet. That may be
-    for nothing: whoever reads them looks again.
+    `logs` are files whose growth, or creation, ends a `wait` as well. That may be a false alarm: the caller reads
+    them and looks again.
     """
 
     def __init__(self, layout: Layout, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> None:
@@ -70,11 +70,11 @@ class Watch:
         self._logs = frozenset(logs)
         self._unmade: set[str] = set()
         self._states = {layout.directory(state): state for state in (State.PENDING, State.DONE, State.DEAD)}
-        self._rung: deque[str | None] = deque()
-        self._bell = _Bell()
+        self._events: deque[str | None] = deque()
+        self._waker = _Waker()
         self._is_woken = False
         self._trigger: Trigger | None = None
-        self._beat = _FIRST_BEAT
+        self._interval = _FIRST_INTERVAL
         self._look_at = 0.0
         self.open = {job.id: job for job in jobs}
         """The jobs that have not ended, by id, as they were last seen."""
@@ -87,7 +87,7 @@ class Watch:
 
     def close(self) -> None:
         self._close_trigger()
-        self._bell.close()
+        self._waker.close()
 
     def _close_trigger(self) -> None:
         trigger, self._trigger = self._trigger, None
@@ -95,14 +95,14 @@ class Watch:
             trigger.close()
 
     def wake(self) -> None:
-        """Let the wait under way end, or the next one; for signal handlers."""
+        """End the current wait, or the next one; for signal handlers."""
         self._is_woken = True
-        self._bell.ring()
+        self._waker.wake()
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
-        """Those that have ended since.
+        """The jobs that have ended since the last call.
 
-        None if `timeout` seconds have passed, a log may have grown, or `wake` was called.
+        Empty if `timeout` seconds have passed, a log may have grown, or `wake` was called.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         ended = self._look()
@@ -112,44 +112,44 @@ class Watch:
             pause = self._look_at - time.monotonic()
             if deadline is not None:
                 pause = min(pause, deadline - time.monotonic())
-            self._bell.wait(pause)
-            heard, has_grown = self._hear()
-            if heard:
-                return heard
+            self._waker.wait(pause)
+            reported, has_grown = self._handle_events()
+            if reported:
+                return reported
             if has_grown or self._is_woken:
                 self._is_woken = False
                 break
             if time.monotonic() >= self._look_at:
                 ended = self._look()
                 if self._logs:
-                    break  # a bell may have been lost
+                    break  # an event may have been lost
         return ended
 
     def _start(self) -> None:
-        """Have the bell rung for the jobs and for each log; for one that is not there yet, when it is made."""
+        """Watch the jobs and each log; for a log that does not exist yet, its creation."""
         from queuectl.spool.system.trigger import Trigger
 
         self._unmade = {log for log in self._logs if files.is_gone(log)}
         parents = {os.path.dirname(log) for log in self._unmade}
         places = [*self._states, *parents, *(self._logs - self._unmade)]
-        self._trigger = Trigger(self._layout, self._ring, places)
+        self._trigger = Trigger(self._layout, self._on_event, places)
 
-    def _ring(self, path: str | None) -> None:
-        """Called from another thread. Of a busy spool most rings are about other jobs."""
+    def _on_event(self, path: str | None) -> None:
+        """Called from another thread. In a busy spool most events are about other jobs."""
         if path is not None and path not in self._logs:
             directory, _, name = path.rpartition("/")
             state = self._states.get(directory)
             if state is None or query.id_in(state, name) not in self.open:
                 return
-        self._rung.append(path)
-        self._bell.ring()
+        self._events.append(path)
+        self._waker.wake()
 
-    def _hear(self) -> tuple[list[Ended], bool]:
-        """The ends that the rings tell of, and whether the log has grown."""
+    def _handle_events(self) -> tuple[list[Ended], bool]:
+        """The ends that the events report, and whether a log has grown."""
         ended: list[Ended] = []
         has_grown = False
-        while self._rung:
-            path = self._rung.popleft()
+        while self._events:
+            path = self._events.popleft()
             has_grown |= path in self._logs
             directory, _, name = (path or "").rpartition("/")
             state = self._states.get(directory)
@@ -161,24 +161,24 @@ class Watch:
         return ended, has_grown
 
     def _look(self) -> list[Ended]:
-        """Look at every job: at its file alone, unless that has moved."""
+        """Check every job: only its file, unless that has moved."""
         if not all(map(files.is_gone, self._unmade)):
             self._unmade.clear()
-            self._close_trigger()  # the next one is told of its growth too
-            self._beat = _FIRST_BEAT
+            self._close_trigger()  # the next one watches its growth too
+            self._interval = _FIRST_INTERVAL
         blind = self._trigger is not None and self._trigger.problem is not None
-        self._beat = min(self._beat * 2, _BLIND_BEAT if blind else _BEAT)
+        self._interval = min(self._interval * 2, _BLIND_INTERVAL if blind else _INTERVAL)
         ended: list[Ended] = [job for job in self.open.values() if isinstance(job.name, FinishedName)]
         moved = [id for id, job in self.open.items() if files.is_gone(job.path)]
         found = query.locate_all(self._layout, set(moved)) if moved else {}
         for id in moved:
             if id not in found:
-                ended.append(NotFoundError(f"job {id} is gone", "it was removed while it was waited for"))
+                ended.append(NotFoundError(f"job {id} is gone", "it was removed during the wait"))
                 del self.open[id]
                 continue
             job = query.load(self._layout, *found[id])
             if job is None:
-                self._beat = _FIRST_BEAT  # it moved again meanwhile
+                self._interval = _FIRST_INTERVAL  # it has moved again
                 continue
             self.open[id] = job
             if isinstance(job.name, FinishedName):
@@ -186,12 +186,12 @@ class Watch:
         for item in ended:
             if isinstance(item, Job):
                 self.open.pop(item.id, None)
-        self._look_at = time.monotonic() + self._beat
+        self._look_at = time.monotonic() + self._interval
         return sorted(ended, key=_ended_at)
 
 
 def _ended_at(item: Ended) -> str:
-    """When a job finished, in a form to sort by; what was deleted comes first."""
+    """When a job finished, in a form to sort by; deleted jobs come first."""
     return str(item.name) if isinstance(item, Job) else ""
 
 
@@ -206,20 +206,24 @@ def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> I
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 left = [*watch.open.values()]
-                what = f"job {left[0].id} is still {left[0].state}" if len(left) == 1 else f"{len(left)} jobs go on"
+                what = (
+                    f"job {left[0].id} is still {left[0].state}"
+                    if len(left) == 1
+                    else f"{len(left)} jobs have not ended"
+                )
                 raise WaitTimeoutError(what, f"waited {timeout:g} s")
 
 
 def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
-    """Until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
+    """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
 
-    A job that leaves running/ appears in another directory, which rings the bell.
+    A job that leaves running/ appears in another directory, which wakes the wait.
     """
     from queuectl.spool.system.trigger import Trigger
 
     deadline = None if timeout is None else time.monotonic() + timeout
-    bell = _Bell()
-    beat = _FIRST_BEAT
+    waker = _Waker()
+    interval = _FIRST_INTERVAL
     trigger = None
     try:
         while running := [name for name in query.list_names(layout, State.RUNNING) if RunningName.parse(name)]:
@@ -228,10 +232,10 @@ def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
                 raise WaitTimeoutError(f"{format_count(len(running), 'job')} still running", f"waited {timeout:g} s")
             if trigger is None:
                 places = [layout.directory(state) for state in (State.PENDING, State.DONE, State.DEAD)]
-                trigger = Trigger(layout, lambda _: bell.ring(), places)
-            beat = min(beat * 2, _BLIND_BEAT if trigger.problem is not None else _BEAT)
-            bell.wait(min(beat, rest))
+                trigger = Trigger(layout, lambda _: waker.wake(), places)
+            interval = min(interval * 2, _BLIND_INTERVAL if trigger.problem is not None else _INTERVAL)
+            waker.wait(min(interval, rest))
     finally:
         if trigger is not None:
             trigger.close()
-        bell.close()
+        waker.close()

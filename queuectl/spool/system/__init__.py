@@ -1,1 +1,1 @@
-"""What the operating system does for a spool: files, names, locks, processes, events."""
+"""What a spool needs of the operating system: files, names, locks, processes, events."""

@@ -1,4 +1,4 @@
-"""The wall clock, in what a file name can carry."""
+"""The wall clock, in the resolution of file names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def now() -> datetime:
 
 
 def booted_at() -> datetime:
-    """When this machine started, by today's clock; long ago where the system does not tell."""
+    """When this machine started, by today's clock; long ago if the system does not say."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return datetime.min.replace(tzinfo=UTC) if clock is None else now() - timedelta(seconds=time.clock_gettime(clock))
 
 
 def from_file_time(seconds: float) -> datetime:
-    """A time that a file system tells, such as st_mtime."""
+    """A time from a file system, such as st_mtime."""
     return datetime.fromtimestamp(seconds, UTC)

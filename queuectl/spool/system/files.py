@@ -24,7 +24,7 @@ _NO_REPLACE, _EXCHANGE = 1, 2
 
 
 class Content(NamedTuple):
-    """The bytes of a regular file, what tells it from others (device, inode, size, mtime_ns), and its owner's uid."""
+    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), and its owner's uid."""
 
     data: bytes
     identity: tuple[int, int, int, int]
@@ -32,11 +32,11 @@ class Content(NamedTuple):
 
 
 class NotRegularError(OSError):
-    """The path holds a link, directory, pipe, socket or device."""
+    """The path is a link, directory, pipe, socket or device."""
 
 
 class CannotExchangeError(OSError):
-    """The file system cannot let two files swap their names."""
+    """The file system cannot swap the names of two files."""
 
 
 def read(path: str) -> Content:
@@ -66,7 +66,7 @@ def read_descriptor(fd: int, path: str) -> Content:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise NotRegularError(errno.EINVAL, "not a regular file", path)
-    most = min(status.st_size, MAX_BODY + 1)  # what it grows by from here on, its identity will tell
+    most = min(status.st_size, MAX_BODY + 1)  # if it grows from here on, its identity will differ
     data = os.pread(fd, most, 0)
     while len(data) < most and (more := os.pread(fd, most - len(data), len(data))):
         data += more
@@ -78,7 +78,7 @@ def identify(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def write_new(path: str, data: bytes, *, sync: bool = True) -> None:
-    """Create a file that did not exist, all of it or (after an OSError) nothing."""
+    """Create a file that did not exist, completely or (after an OSError) not at all."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -95,9 +95,9 @@ def write_new(path: str, data: bytes, *, sync: bool = True) -> None:
 
 
 def hand_over(temporary: str, path: str, data: bytes) -> None:
-    """Create a whole file that all can read, in a directory that this user may add to and not list; durably.
+    """Create a complete file that all can read, durably, in a directory that this user may add to but not list.
 
-    Such a directory cannot be opened for its fsync: where there is a syncfs(2), the file's own system is synced.
+    Such a directory cannot be opened for an fsync: if there is a syncfs(2), the file's own file system is synced.
     """
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
@@ -123,7 +123,7 @@ def hand_over(temporary: str, path: str, data: bytes) -> None:
 def publish(source: str, target: str) -> None:
     """Give a finished file of tmp/ its public name, replacing nothing (FileExistsError).
 
-    CRASH: between link and unlink the file has both names; the one in tmp/ means nothing
+    CRASH: between link and unlink the file has both names; the one in tmp/ has no meaning
     (tests/spool/system/test_files.py).
     """
     try:
@@ -140,7 +140,7 @@ def publish(source: str, target: str) -> None:
 
 
 def move(source: str, target: str) -> bool:
-    """Rename, to a name that nobody else could choose; False if the source is gone (a lost race)."""
+    """Rename to a name that nobody else could choose; False if the source is gone (a lost race)."""
     try:
         os.rename(source, target)
     except FileNotFoundError:
@@ -149,9 +149,9 @@ def move(source: str, target: str) -> bool:
 
 
 def move_new(source: str, target: str) -> bool:
-    """`move` to a name that another tool may have given to a file; raises FileExistsError, replacing nothing.
+    """`move` to a name that another tool may have used for a file; raises FileExistsError, and never replaces it.
 
-    Where the file system knows no rename without replacement (GlusterFS), an instant between look and rename is left.
+    If the file system has no rename without replacement (GlusterFS), there is a moment between check and rename.
     """
     code = _renameat2(source, target)
     if code == 0:
@@ -166,9 +166,9 @@ def move_new(source: str, target: str) -> bool:
 
 
 def exchange(one: str, other: str) -> bool:
-    """Let two files swap their names, in one step; False if one of them is gone.
+    """Swap the names of two files, in one step; False if one of them is gone.
 
-    Raises CannotExchangeError where the file system does not know how (GlusterFS, some network file systems).
+    Raises CannotExchangeError if the file system does not support it (GlusterFS, some network file systems).
     """
     code = _renameat2(one, other, _EXCHANGE)
     if code in (errno.EINVAL, errno.ENOSYS):
@@ -187,7 +187,7 @@ def _renameat2(source: str, target: str, flag: int = _NO_REPLACE) -> int:
 
 
 def replace(path: str, data: bytes) -> None:
-    """Swap the whole content of a settings file, durably."""
+    """Replace the whole content of a settings file, durably."""
     temporary = f"{path}.{os.getpid()}.tmp"
     remove(temporary)
     write_new(temporary, data)
@@ -195,14 +195,14 @@ def replace(path: str, data: bytes) -> None:
         os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
     try:
         os.rename(temporary, path)
-    except OSError:  # a directory lies there, say
+    except OSError:  # there is a directory, say
         remove(temporary)
         raise
     sync_directory(os.path.dirname(path))
 
 
 def has_more_names(path: str) -> bool:
-    """Whether a file has hard links besides that one; False if it is gone."""
+    """Whether a file has other hard links; False if it is gone."""
     try:
         return os.lstat(path).st_nlink > 1
     except FileNotFoundError:
@@ -210,7 +210,7 @@ def has_more_names(path: str) -> bool:
 
 
 def is_same(path: str, other: str) -> bool:
-    """Whether two names are of one file; False if one is gone."""
+    """Whether two names are the same file; False if one is gone."""
     try:
         return os.path.samestat(os.lstat(path), os.lstat(other))
     except FileNotFoundError:
@@ -227,14 +227,14 @@ def remove(path: str) -> bool:
 
 
 def ring(path: str) -> None:
-    """Make whoever watches a directory look, by a file there that comes and goes; nothing where that is impossible."""
+    """Wake whatever watches a directory, by creating and removing a file in it; do nothing if that is impossible."""
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         remove(path)
 
 
 def is_gone(path: str) -> bool:
-    """Whether nothing lies there; False too where the system cannot say."""
+    """Whether there is no file; False also if the system cannot say."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -245,10 +245,10 @@ def is_gone(path: str) -> bool:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a directory survive a power cut; raises DurabilityError when that is unknown.
+    """Make the names in a directory survive a power cut; raises DurabilityError if that is unknown.
 
-    XFS answers fsync of a directory with success although it has just shut down after an error of its disk (Linux
-    6.18); opening one then fails, so that is asked afterwards (tests/torture/test_powercut.py).
+    XFS reports success for an fsync of a directory although it has just shut down after a disk error (Linux 6.18);
+    opening one then fails, so that is checked afterwards (tests/torture/test_powercut.py).
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -259,14 +259,14 @@ def sync_directory(path: str) -> None:
         os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
         raise DurabilityError(
-            "it is not known whether this would survive a power cut",
+            "it is unknown whether this would survive a power cut",
             f"{path}: {error.strerror}",
-            "the jobs may be queued already; look before submitting them again",
+            "the jobs may already be queued; check before submitting them again",
         ) from error
 
 
 def sync_files(directory: str, paths: Sequence[str]) -> None:
-    """Make the contents of many new files survive a power cut, by one syncfs(2) where there is one."""
+    """Make the contents of many new files survive a power cut, by one syncfs(2) if there is one."""
     if len(paths) > 8 and _syncfs(directory):
         return
     for path in paths:
@@ -292,13 +292,13 @@ def _syncfs(directory: str) -> bool:
 
 @cache
 def _libc() -> ctypes.CDLL:
-    import ctypes  # only where foreign files are taken in or handed in, jobs edited, or many submitted
+    import ctypes  # needed only to adopt or hand in files, to edit jobs, or to submit many
 
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _errno_of(result: int) -> int:
-    """0 or the error's number of the call that has just returned this."""
+    """0, or the error number of the call that has just returned this."""
     import ctypes
 
     return 0 if result == 0 else ctypes.get_errno()

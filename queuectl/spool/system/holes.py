@@ -1,7 +1,7 @@
 """Holes in files: parts that read as zeros and take no space. Linux, on file systems that have them.
 
-A hole is made under a process that goes on writing behind it, so output can be dropped while what is written
-meanwhile stays where it is.
+A hole can be made while a process keeps writing after it, so output can be dropped without moving what is written in
+the meantime.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02
 
 @cache
 def _fallocate() -> _NamedFuncPointer | None:
-    import ctypes  # only where output is dropped
+    import ctypes  # needed only to drop output
 
     libc = ctypes.CDLL(None, use_errno=True)
     function = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
@@ -29,7 +29,7 @@ def _fallocate() -> _NamedFuncPointer | None:
 
 
 def punch(fd: int, start: int, end: int) -> bool:
-    """Give back the space of these bytes, which become zeros; False where that cannot be done."""
+    """Free the space of these bytes, which become zeros; False if that is not possible."""
     function = _fallocate()
     return function is not None and function(fd, _PUNCH_HOLE | _KEEP_SIZE, start, end - start) == 0
 

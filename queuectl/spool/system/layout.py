@@ -1,4 +1,4 @@
-"""Where things lie in a spool, how one is found, and how one is made."""
+"""Where things are in a spool, how one is found, and how one is created."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _OWN = ("tmp", "logs", "workers")
 
 README = """\
 This directory is a queuectl spool: a job queue made of files. A job is one JSON file; the directory it
-lies in is its state.
+is in is its state.
 
   pending/   jobs waiting     priority-run_at-attempts-id.json, in the order they will start
-  running/   jobs under way   started_at-priority-attempt-worker-id.json
+  running/   jobs running     started_at-priority-attempt-worker-id.json
   done/      succeeded        finished_at-priority-attempts-result-duration-id.json
-  dead/      gave up          the same names
-  logs/      output           one file per job, ID.log
-  workers/   one file per worker, locked by it while it lives
+  dead/      failed for good  the same names
+  logs/      output           one file for each job, ID.log
+  workers/   one file for each worker, locked while it lives
   tmp/       files being written
-  inbox/     files that other users hand in, taken/ those being read; only with --drop-box
-  hooks/     on-done, on-retry, on-dead, on-idle: programs of yours that are told, if you make them
+  inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
+  hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
 Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Hold one: give it a time in the year 9999.
-Pause: touch paused (its text is the reason). Go on: rm paused.
+Pause: touch paused (its text is the reason). Resume: rm paused.
 Never edit or rename files in running/, done/ and dead/.
 
 The full specification of this format is spool/README.md in the source of queuectl.
@@ -37,7 +37,7 @@ The full specification of this format is spool/README.md in the source of queuec
 
 CONFIG = """\
 # Settings of this spool. Change them here or with: queuectl config set KEY VALUE
-# What is not set has its default; see them all with: queuectl config list
+# A setting that is not here has its default; to list them all: queuectl config list
 """
 
 
@@ -51,12 +51,12 @@ class Layout:
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.bell = f"{root}/pending/.bell"
-        """A file that comes and goes to make workers look whether jobs of theirs have been taken away."""
+        """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
-        """A file of no meaning that is given up when a full disk keeps a job from being settled."""
+        """A file without meaning that is given up when a full disk prevents settling a job."""
 
     def hook(self, event: str) -> str:
-        """The executable that is told of such an event, if there is one."""
+        """The program to run on such an event, if there is one."""
         return f"{self.root}/hooks/on-{event}"
 
     def directory(self, state: State) -> str:
@@ -66,7 +66,7 @@ class Layout:
         return f"{self.root}/{state}/{name}"
 
     def taken_file(self, id: str) -> str:
-        """What was taken from inbox/ to become the job of that id."""
+        """The file that was taken from inbox/ to become the job of that id."""
         return f"{self.root}/taken/{id}"
 
     def log(self, id: str) -> str:
@@ -82,7 +82,7 @@ def is_spool(root: str | os.PathLike[str]) -> bool:
 
 
 def create(root: str | os.PathLike[str]) -> bool:
-    """Make a spool, or complete one; whether anything was new. Directories 0700, files 0600."""
+    """Create a spool, or complete one; whether anything was created. Directories 0700, files 0600."""
     root = os.path.abspath(root)
     try:
         os.makedirs(root, mode=0o700, exist_ok=True)
@@ -97,7 +97,7 @@ def create(root: str | os.PathLike[str]) -> bool:
 
 
 def complete(root: str) -> None:
-    """Make the directories that a spool made by hand, of the four states alone, lacks."""
+    """Create the directories that a spool made by hand, with only the four states, lacks."""
     if not all(os.path.isdir(f"{root}/{name}") for name in _OWN):
         try:
             _make_directories(root, _OWN)
@@ -134,13 +134,13 @@ def discover(start: str | os.PathLike[str] | None = None) -> str | None:
 
 
 def state_home_spool() -> str:
-    """The spool of last resort: `$XDG_STATE_HOME/queuectl/spool`."""
+    """The fallback spool: `$XDG_STATE_HOME/queuectl/spool`."""
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return f"{home}/queuectl/spool"
 
 
 def unusable(root: str, error: OSError) -> SpoolError:
-    """What a failed system call on the spool means to the user."""
+    """The error to report for a failed system call on the spool."""
     hints = {
         errno.EACCES: "check the owner and mode of that directory",
         errno.EPERM: "check the owner and mode of that directory",

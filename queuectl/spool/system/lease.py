@@ -3,13 +3,13 @@
 A worker holds an exclusive flock(2) on its file in workers/ for as long as it lives; the kernel drops it
 with the process, so a lock that is free means a dead worker, and no PID is ever trusted.
 
-An attempt's lock is one byte of the job's log, at an offset that the time of its claim decides. The worker takes
+An attempt's lock is one byte of the job's log, at an offset given by the time of its claim. The worker takes
 it and the job inherits the descriptor, so it is held as long as the worker or any process of that attempt lives,
 and what an earlier attempt left behind holds another byte. It must be a lock of the open file description
 (fcntl(2), F_OFD_SETLK): a child does not inherit the older POSIX locks (lockf), and a flock covers the whole file.
-It is only ever given up by close(): an unlock would free the job's inherited lock as well. Whether it is held
-is asked by F_OFD_GETLK, which takes nothing, so that nobody who looks is ever in the way of somebody who locks.
-Byte 0 is the id's own, for who submits, adopts or deletes.
+It is only ever released by close(): an unlock would free the job's inherited lock as well. Whether it is held
+is checked with F_OFD_GETLK, which takes no lock, so that a check never blocks anyone who wants to lock.
+Byte 0 belongs to the id, and is locked to submit, adopt or delete a job.
 
 The locks that exclude others for a moment, from writing settings or pruning, are portalocker's.
 """
@@ -42,12 +42,12 @@ def random_text(length: int) -> str:
 
 
 def host_of(worker: str) -> str:
-    """The host as it stands in a worker's name."""
+    """The host part of a worker's name."""
     return parse_worker(worker)[0]
 
 
 def lock_id(log: int) -> bool:
-    """Lock the id of an open log, for who submits or adopts a job under it; False if another process has it."""
+    """Lock the id of an open log, to submit or adopt a job under it; False if another process has it."""
     return _lock(log, 0, 1)
 
 
@@ -57,14 +57,14 @@ def lock_attempt(log: int, started_at: datetime) -> bool:
 
 
 def lock_whole(log: int) -> bool:
-    """Lock the id and every attempt there may be, for who deletes the job; False if anything of them is locked."""
+    """Lock the id and every possible attempt, to delete the job; False if any of them is locked."""
     return _lock(log, 0, 0) and not _is_flocked(log)
 
 
 def is_attempt_held(path: str, started_at: datetime) -> bool:
     """Whether the worker or any process of that attempt holds its lock in the log of that path.
 
-    Raises OSError when that cannot be found out.
+    Raises OSError if that cannot be determined.
     """
     log = _open_to_ask(path)
     if log is None:
@@ -76,10 +76,10 @@ def is_attempt_held(path: str, started_at: datetime) -> bool:
 
 
 def running_attempts(log: int) -> list[datetime]:
-    """When those attempts were claimed that hold their lock in an open log, other than through this descriptor, and
-    whose end is not on record: each may be under way.
+    """The claim times of the attempts that hold their lock in an open log, other than through this descriptor, and
+    whose end is not on record: each may be running.
 
-    What an attempt leaves behind, once its end is on record, is no attempt under way.
+    Processes that an attempt leaves behind, once its end is on record, do not count.
     """
     found = []
     ranges = [(1, _LAST_BYTE)]  # both ends included
@@ -88,7 +88,7 @@ def running_attempts(log: int) -> list[datetime]:
         held = _find_lock(log, first, last - first + 1)
         if held is None:
             continue
-        if held.first == held.last:  # else it is of somebody who deletes the job
+        if held.first == held.last:  # else somebody is deleting the job
             at = _time_of(held.first)
             if not logs.has_end(log, at):
                 found.append(at)
@@ -98,13 +98,13 @@ def running_attempts(log: int) -> list[datetime]:
 
 
 def may_be_running(log: int) -> bool:
-    """Whether an attempt other than this descriptor's may be under way: `running_attempts`, or one of an earlier
+    """Whether an attempt other than this descriptor's may be running: one of `running_attempts`, or one of an earlier
     version, which locks the whole log."""
     return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked(log))
 
 
 def is_running(path: str) -> bool:
-    """`may_be_running` of the log of that path; raises OSError when that cannot be found out."""
+    """`may_be_running` of the log of that path; raises OSError if that cannot be determined."""
     log = _open_to_ask(path)
     if log is None:
         return False
@@ -115,9 +115,9 @@ def is_running(path: str) -> bool:
 
 
 def is_in_use(path: str) -> bool:
-    """Whether anything at all is locked in the log of that path: its id, or an attempt, whatever is on record.
+    """Whether anything is locked in the log of that path: its id or any attempt, even one whose end is on record.
 
-    Raises OSError when that cannot be found out.
+    Raises OSError if that cannot be determined.
     """
     log = _open_to_ask(path)
     if log is None:
@@ -139,7 +139,7 @@ def _open_to_ask(path: str) -> int | None:
 
 
 def _byte_of(started_at: datetime) -> int:
-    """Where the lock of an attempt is: milliseconds since 1970, and one more, as byte 0 is the id's."""
+    """The offset of an attempt's lock: milliseconds since 1970, plus one, as byte 0 is the id's."""
     return (started_at - _EPOCH) // _MILLISECOND + 1
 
 
@@ -148,7 +148,7 @@ def _time_of(byte: int) -> datetime:
 
 
 def _lock(fd: int, start: int, length: int) -> bool:
-    """Lock bytes of a file for this open description; a length of 0 is all that follow. False if another has some."""
+    """Lock bytes of a file for this open description; length 0 is all that follow. False if another has any of them."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: POSIX allows either
@@ -183,7 +183,7 @@ def _is_flocked(fd: int) -> bool:
 
 
 class WorkerLease:
-    """A worker's file in workers/, locked until the end of its `with`, or of the process."""
+    """A worker's file in workers/, locked until the end of the `with`, or of the process."""
 
     def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
         """Take a new name and publish it; the file is locked before anyone can see it."""
@@ -216,23 +216,23 @@ class WorkerLease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """After a failure the file stays, for the next worker to rescue what ran."""
+        """After a failure the file is kept, for the next worker to rescue what ran."""
         if kind is None and not self.is_kept:
             self.release()
         self._file.close()
 
     def say_stopping(self, at: datetime) -> None:
-        """Add to the file, once, since when the worker takes no job any more; nothing where that cannot be written.
+        """Add to the file, once, since when the worker takes no more jobs; skipped if it cannot be written.
 
-        CRASH: a file torn by it says nothing, as `read_worker` has it; its lock still tells of the worker's life.
+        CRASH: `read_worker` treats a torn file as empty; the lock still shows whether the worker is alive.
         """
         if "stopping_at" not in self._info:
             self._info["stopping_at"] = format_time(at)
-            with suppress(OSError):  # written over itself: another file would not be the locked one
+            with suppress(OSError):  # in place: another file would not be the locked one
                 os.pwrite(self._file.fileno(), f"{json.dumps(self._info)}\n".encode(), 0)
 
     def release(self) -> None:
-        """Remove the file, then let go of it."""
+        """Remove the file, then unlock it."""
         files.remove(self._path)
         self._file.close()
 
@@ -240,7 +240,7 @@ class WorkerLease:
 def is_worker_alive(layout: Layout, worker: str) -> bool:
     """Whether the worker of that name holds its lock (as seen from this host).
 
-    Two who ask do not disturb each other: they try a shared lock. Raises OSError when that cannot be found out.
+    Two checks do not disturb each other: they try a shared lock. Raises OSError if that cannot be determined.
     """
     file = _open_to_ask(layout.worker(worker))
     if file is None:
@@ -261,9 +261,9 @@ def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
 
 
 def state_of(info: Mapping[str, Any], *, is_alive: bool, is_busy: bool, is_paused: bool) -> str:
-    """What a worker does: `working`, `idle`, `paused` (idle, in a paused spool), `stopping`, or `gone`.
+    """What a worker is doing: `working`, `idle`, `paused` (idle, in a paused spool), `stopping`, or `gone`.
 
-    `info` is what its file says; one that stops may still run jobs, one that works may have free slots.
+    `info` is what its file says; a stopping worker may still run jobs, a working one may have free slots.
     """
     if not is_alive:
         return "gone"
@@ -273,7 +273,7 @@ def state_of(info: Mapping[str, Any], *, is_alive: bool, is_busy: bool, is_pause
 
 
 def boot_id() -> str:
-    """Names this run of this kernel, the same in every container on it; empty where there is none."""
+    """Identifies this boot of the kernel, the same in every container on it; empty if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -282,7 +282,7 @@ def boot_id() -> str:
 
 
 def _as_os_error(error: Exception, path: str) -> OSError:
-    """What the system said to portalocker 4.4.2, which wraps it in an exception of its own."""
+    """The system's error inside that of portalocker 4.4.2, which wraps it in an exception of its own."""
     cause = next((item for item in (*error.args, error.__cause__) if isinstance(item, OSError)), None)
     return OSError(cause.errno if cause else errno.EIO, cause.strerror if cause else str(error), path)
 
@@ -306,7 +306,7 @@ def locked_settings(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
-    """Whether nobody else is pruning this spool; while the `with` lasts nobody else will. Waits `patience` seconds."""
+    """Exclude other pruners during the `with`; yields False if another is still pruning after `patience` seconds."""
     import portalocker
 
     lock = portalocker.Lock(f"{layout.tmp}/prune.lock", "a", timeout=patience)
@@ -322,5 +322,5 @@ def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
 
 
 def forget(layout: Layout, worker: str) -> None:
-    """Remove the file of a worker that is dead."""
+    """Remove the file of a dead worker."""
     files.remove(layout.worker(worker))

@@ -1,4 +1,4 @@
-"""The names in a directory of millions, by patterns over the kernel's records: one by one they cost far more."""
+"""Listing directories of millions of files, by patterns over the kernel's records: far cheaper than one by one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from threading import Thread
 
-_PIECE = 1 << 21  # bytes: enough for the reader to need the interpreter but seldom
+_PIECE = 1 << 21  # bytes: large enough that the reading thread seldom needs the interpreter
 _HEAD = struct.Struct("=QqHB")  # of a record: inode, offset, length of the record, kind; the name and a byte 0 follow
 _DOTS = 48  # bytes of the records of `.` and `..`
-_LONG = 230  # bytes of a name whose record is longer than 255, so that its length may be taken for a kind
-_REGULAR = 8  # the kind of a regular file, where a file system tells
+_LONG = 230  # bytes of a name whose record is longer than 255, so that its length may be mistaken for a kind
+_REGULAR = 8  # the kind of a regular file, if the file system reports it
 
 
-_BEFORE = b"\x18\0\b"  # what stands before a regular file's name: the length of its record, its kind
+_BEFORE = b"\x18\0\b"  # what precedes a regular file's name: the length of its record, its kind
 
 
 def read_names(directory: str) -> Iterator[bytes]:
     """The names in a directory, in no order, in pieces of some thousands.
 
-    In a piece a name stands between a byte up to 14 and a byte 0, as in the kernel's records (getdents64(2), where
-    that byte is the kind of file); what else lies between names is no text. While one piece is looked at the next
-    one is read.
+    In a piece each name is between a byte up to 14 and a byte 0, as in the kernel's records (getdents64(2), where
+    that byte is the kind of file); what is between names is not text. While one piece is processed the next one is
+    read.
     """
     read: SimpleQueue[bytes | BaseException] = SimpleQueue()
-    room: SimpleQueue[bool] = SimpleQueue()  # False: nobody wants more
+    room: SimpleQueue[bool] = SimpleQueue()  # False: no more is wanted
     room.put(True)
 
     def read_ahead() -> None:
@@ -40,12 +40,12 @@ def read_names(directory: str) -> Iterator[bytes]:
                 if not room.get():
                     return
             read.put(b"")
-        except BaseException as error:  # which is the reader's
+        except BaseException as error:  # raised again by the reader
             read.put(error)
 
     try:
         Thread(target=read_ahead, name="listing", daemon=True).start()
-    except RuntimeError:  # as many threads as this user, or the container, may have
+    except RuntimeError:  # the thread limit of this user, or the container
         yield from _records(directory)
         return
     try:
@@ -78,12 +78,12 @@ def read_split(directory: str, pattern: str, with_text: bytes = b"") -> Iterator
 
 
 def decode(names: list[bytes]) -> list[str]:
-    """Many names as `os.fsdecode` has each of them."""
+    """Many names, each as `os.fsdecode` returns it."""
     return os.fsdecode(b"\0".join(names)).split("\0") if names else []
 
 
 def as_text(names: Iterable[bytes]) -> bytes:
-    """Names that were listed otherwise, in one piece."""
+    """Names from another listing, in one piece."""
     return b"\0%b\0" % b"\0".join(names)
 
 
@@ -106,18 +106,18 @@ def _records(directory: str) -> Iterator[bytes]:
 
 
 def _record_length(length: int) -> int:
-    """Bytes of the record of a name that long: the kernel fills them up to a multiple of 8, on every file system."""
+    """Size of the record of a name of that length: the kernel pads it to a multiple of 8, on every file system."""
     return (_HEAD.size + length + 1 + 7) // 8 * 8
 
 
 def _record(name: bytes) -> bytes:
-    """A record as the kernel makes them."""
+    """A record as the kernel writes it."""
     length = _record_length(len(name))
     return (_HEAD.pack(0, 0, length, _REGULAR) + name).ljust(length, b"\0")
 
 
 def _is_all(piece: bytes, names: list[bytes]) -> bool:
-    """Whether a piece of records holds nothing but these, by their lengths; and `.` and `..`, which come first."""
+    """Whether a piece of records holds only these names, by their lengths, and `.` and `..`, which come first."""
     dots = _DOTS if piece.startswith(b".\0", _HEAD.size) else 0
     return dots + sum(_record_length(size) * number for size, number in Counter(map(len, names)).items()) == len(piece)
 

@@ -1,15 +1,15 @@
-"""The log of a job: its output as it wrote it, and between it the lines that queuectl adds.
+"""The log of a job: its output as written, and the lines that queuectl adds in between.
 
     #queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=4711
     (what the command wrote to stdout and stderr)
 
     #queuectl end attempt=1 started_at=20261124T034300.120Z exit=0
 
-`start` and, where it can, `end` are written by the job's own shell, so they outlive the worker. An end
+`start` and, if possible, `end` are written by the job's own shell, so they do not depend on the worker. An end
 says `exit=N`, `signal=N`, `result=WORD`, or `status=N`: a status as a shell sees it, where 128 + N
 means signal N. The newline before an end line belongs to it, so the output is known to the byte.
 `retry`, `refused` and `note` are single lines by queuectl alone. When a failed attempt is settled
-and the job's name will not tell how it was, a note does, and so does a retry by hand:
+and the job's name will not record it, a note does, and so does a retry by hand:
 
     #queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532
 
@@ -35,14 +35,14 @@ from queuectl.errors import SpoolError
 from queuectl.spool.system import holes
 
 RELEASED = "released"
-"""The result word of an attempt that does not count: its worker gave the job back."""
+"""The result of an attempt that does not count: its worker gave the job back."""
 ENDING_RELEASE, ENDING_CANCELLED = "release", "cancelled"
-"""Why an attempt is ended whose job is given back, or was taken away; others are `timeout` and `max-log`."""
+"""Why an attempt is ended: its job is given back, or was cancelled; other reasons are `timeout` and `max-log`."""
 PREFIX = b"#queuectl "
 _LINE = rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?"
 _FIELD = rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)'
 _BLOCK = 1 << 16
-_LONGEST_EVENT = 40  # bytes of a line of queuectl's before its time
+_LONGEST_EVENT = 40  # bytes of a line of queuectl's before the time
 
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -54,7 +54,7 @@ def open_log(path: str, *, exclusive: bool = False) -> int:
 
 
 def open_existing(path: str) -> int:
-    """`open_log` of a log that is there: a job that was deleted in the meantime gets none. Raises OSError."""
+    """`open_log` of an existing log: a job that was deleted in the meantime gets no new one. Raises OSError."""
     return os.open(path, _FLAGS)
 
 
@@ -74,12 +74,12 @@ def format_outcome(result: Result) -> str:
 
 
 def append_start(fd: int, name: RunningName, pid: int) -> None:
-    """Write the start line that the job's shell could not."""
+    """Write the start line that the job's shell could not write."""
     _append(fd, format_start(name, str(pid)) + "\n")
 
 
 def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> None:
-    """Write the end line that the job's shell could not."""
+    """Write the end line that the job's shell could not write."""
     said = f" reason={quote(reason)}" if reason else ""
     _append(fd, "\n" + format_end(name, outcome + said) + "\n")
 
@@ -95,7 +95,7 @@ def append(fd: int, data: bytes) -> None:
 
 
 def append_ending(fd: int, name: RunningName, reason: str) -> None:
-    """Say why an attempt is about to be ended, while its shell is stopped: what it writes later is not its own end."""
+    """Record why an attempt is about to be ended, while its shell is stopped: an end line after this is not its own."""
     at = format_time(name.started_at)
     size = os.fstat(fd).st_size
     newline = "" if not size or os.pread(fd, 1, size - 1) == b"\n" else "\n"
@@ -103,7 +103,7 @@ def append_ending(fd: int, name: RunningName, reason: str) -> None:
 
 
 def format_ended(attempt: int, at: datetime, duration: float) -> str:
-    """The fields that tell when an attempt ended, which its own shell cannot."""
+    """The fields that record when an attempt ended, which its shell cannot."""
     return f"attempt={attempt} ended_at={format_time(at)} duration={duration:.3f}"
 
 
@@ -112,15 +112,15 @@ def _append(fd: int, text: str) -> None:
 
 
 def quote(text: str) -> str:
-    """`text` in one line between double quotes."""
+    """`text` as one line in double quotes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
 
 
 class Attempt(NamedTuple):
-    """What a log says of one attempt: who claimed it, its shell's pid, and how it ended.
+    """What a log says about one attempt: who claimed it, its shell's pid, and how it ended.
 
-    `output_at` is the offset behind its start line. `is_over`: its end is on record. `ending` is why it was being
-    ended, if it had not ended by itself before that: then `result` follows from that, also while it is not over yet,
+    `output_at` is the offset after its start line. `is_over`: its end is on record. `ending` is why it was being
+    ended, if it had not ended by itself before that: then `result` follows from that, even while it is not over yet,
     and is None for one whose job is given back.
     """
 
@@ -150,7 +150,7 @@ class Start(NamedTuple):
 
 
 def find_attempt(fd: int, name: RunningName) -> Attempt | None:
-    """The attempt that a running name stands for; None if its start was never logged."""
+    """The attempt of a name in running/; None if its start was never logged."""
     which = f"attempt={name.attempt} started_at={format_time(name.started_at)} "
     start = _rfind(fd, f"#queuectl start {which}".encode())
     if start is None:
@@ -173,7 +173,7 @@ def find_attempt(fd: int, name: RunningName) -> Attempt | None:
 
 
 def find_start(fd: int, started_at: datetime) -> Start | None:
-    """Who began the attempt that was claimed at that time; None if its start was never logged."""
+    """The start line of the attempt that was claimed at that time; None if its start was never logged."""
     mark = f" started_at={format_time(started_at)} worker=".encode()
     at = _rfind(fd, mark)
     start = _rfind(fd, b"#queuectl start attempt=", max(0, at - _LONGEST_EVENT), at) if at is not None else None
@@ -185,13 +185,13 @@ def find_start(fd: int, started_at: datetime) -> Start | None:
 
 
 def _is_last_word(ended: dict[str, str]) -> bool:
-    """Whether an end line is a worker's, who had waited for every process, and not a shell's, which says no more than
+    """Whether an end line was written by a worker, after every process had ended, and not by a shell, which writes only
     a number."""
     return bool(ended.keys() & {"result", "bytes", "reason"})
 
 
 def _result_of_ending(reason: str, said: Result | None) -> Result | None:
-    """The result of an attempt that was ended, whatever its shell has said since; None of one that is given back."""
+    """The result of an attempt that was ended, whatever its shell wrote since; None for one that is given back."""
     if reason == ENDING_RELEASE:
         return None
     if reason == "max-log":
@@ -200,7 +200,7 @@ def _result_of_ending(reason: str, said: Result | None) -> Result | None:
 
 
 def parse_outcome(fields: dict[str, str]) -> Result | None:
-    """The result that the fields of an end line tell; None if they are torn or foreign."""
+    """The result in the fields of an end line; None if they are torn or foreign."""
     try:
         if "exit" in fields:
             return Result.parse(f"exit{int(fields['exit'])}")
@@ -214,7 +214,7 @@ def parse_outcome(fields: dict[str, str]) -> Result | None:
 
 
 def from_shell_status(status: int) -> Result:
-    """A command's status as its shell sees it: 128 + N stands for death by signal N (POSIX sh, 2.8.2)."""
+    """A command's status as its shell sees it: 128 + N means death by signal N (POSIX sh, 2.8.2)."""
     return Result.signal(status - 128) if 128 < status <= 192 else Result.exit(status)
 
 
@@ -233,7 +233,7 @@ def last_line(fd: int) -> tuple[str, dict[str, str]]:
 
 
 def outcome_of(fd: int, attempt: int) -> Result | None:
-    """How that attempt ended, if it is the last that an end line tells of."""
+    """How that attempt ended, if the last end line is its own."""
     end = _rfind(fd, b"\n#queuectl end attempt=")
     line = b"" if end is None else _line_at(fd, end + 1)
     fields = _fields(line)
@@ -241,8 +241,8 @@ def outcome_of(fd: int, attempt: int) -> Result | None:
 
 
 def has_end(fd: int, started_at: datetime) -> bool:
-    """Whether the end of the attempt that was claimed at that time is on record, so that what holds its lock was left
-    behind; the shell of one that is being ended does not have the last word."""
+    """Whether the end of the attempt that was claimed at that time is on record, so that whatever holds its lock was
+    left behind. While an attempt is being ended, an end line of its shell does not count."""
     mark = f" started_at={format_time(started_at)} "
     at = _rfind(fd, mark.encode())
     while at is not None:
@@ -259,7 +259,7 @@ def has_end(fd: int, started_at: datetime) -> bool:
 
 
 def is_last_attempt(fd: int, name: RunningName) -> bool:
-    """Whether no other attempt has begun in this log since that one."""
+    """Whether no other attempt has started in this log since that one."""
     start = _rfind(fd, b"#queuectl start attempt=")
     return start is None or _line_at(fd, start).startswith(
         f"#queuectl start attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
@@ -267,7 +267,7 @@ def is_last_attempt(fd: int, name: RunningName) -> bool:
 
 
 def is_last_attempt_open(fd: int) -> bool:
-    """Whether the last attempt that began in this log has no end line."""
+    """Whether the last attempt that started in this log has no end line."""
     start = _rfind(fd, b"#queuectl start attempt=")
     return start is not None and _rfind(fd, b"\n#queuectl end attempt=", start) is None
 
@@ -307,7 +307,7 @@ def _fields(line: bytes) -> dict[str, str]:
 
 
 def _unquote(text: str) -> str:
-    """Inverse of `quote`; a text that is not quoted stands for itself."""
+    """Inverse of `quote`; a text that is not quoted is returned as it is."""
     if not text.startswith('"'):
         return text
     return re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), text[1:-1])
@@ -316,7 +316,7 @@ def _unquote(text: str) -> str:
 class Mark(NamedTuple):
     """A line of queuectl's in a log: its event, its fields, and the text after the event.
 
-    `dropped` is no line: it stands where output was dropped.
+    `dropped` is not a line: it marks where output was dropped.
     """
 
     event: str
@@ -330,7 +330,7 @@ class Mark(NamedTuple):
 
 
 def parse_mark(line: bytes) -> Mark | None:
-    """The mark that a whole line is; None for output."""
+    """The mark of a whole line; None for output."""
     match = re.fullmatch(_LINE, line)
     return _mark(match) if match else None
 
@@ -344,7 +344,7 @@ def read_entries(  # noqa: C901 - one loop over one state
 ) -> Iterator[Mark | bytes]:
     """The log in order: pieces of output exactly as written, and a Mark for each line of queuectl's.
 
-    At the end of the file `wait`, if given, is asked: True means to look again, False that nothing
+    At the end of the file `wait`, if given, is called: True means to look again, False that nothing
     more will come. Memory stays flat however long a log or a line is.
     """
     held = False  # a newline that belongs to the output unless an end line follows
@@ -386,7 +386,7 @@ def read_entries(  # noqa: C901 - one loop over one state
 
 
 def _read_piece(file: BinaryIO) -> bytes | Mark:
-    """The next line, or a block of it, up to where output was dropped; then a mark of that."""
+    """The next line, or a block of it, up to where output was dropped; then a mark for that."""
     line = file.readline(_BLOCK)
     if b"\0" not in line:
         return line
@@ -396,7 +396,7 @@ def _read_piece(file: BinaryIO) -> bytes | Mark:
         return line
     raw_position = os.lseek(fd, 0, os.SEEK_CUR)
     hole = holes.find(fd, start, start + len(line))
-    os.lseek(fd, raw_position, os.SEEK_SET)  # where the file's buffer takes it to be
+    os.lseek(fd, raw_position, os.SEEK_SET)  # where the file's buffer expects it
     if hole is None:
         return line
     if hole[0] > start:
@@ -424,7 +424,7 @@ def open_reading(path: str, id: str) -> BinaryIO:
 def read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime | None]:
     """`find_attempt` in the log of that path, and when it was last written to, never before the attempt began.
 
-    (None, None) if there is no log. Raises OSError where that cannot be found out.
+    (None, None) if there is no log. Raises OSError if that cannot be determined.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

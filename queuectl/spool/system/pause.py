@@ -1,8 +1,8 @@
-"""The pause: while the file `paused` lies in the spool, no worker starts a job.
+"""The pause: while there is a file `paused` in the spool, no worker starts a job.
 
-Any file will do, an empty one too. If it holds text, that is the reason; a line `until: TIME` lets the pause end
-by itself. A time that cannot be read, and a file that cannot, mean that it does not: when in doubt, nothing starts.
-An expired file is left where it is, for whoever would remove it might remove the next one.
+Any file will do, even an empty one. Its text is the reason; a line `until: TIME` ends the pause at that time. If the
+time, or the file, cannot be read, the pause does not end: when in doubt, nothing starts. An expired file is not
+removed, as that might remove the next one instead.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _LONGEST = 4096
 
 
 def read(layout: Layout, now: Callable[[], datetime]) -> Pause | None:
-    """The pause in force; None if there is none, or if its time is over."""
-    if not os.access(layout.paused, os.F_OK, follow_symlinks=False):  # half the time of an error that is caught
+    """The pause in force; None if there is none, or if it has expired."""
+    if not os.access(layout.paused, os.F_OK, follow_symlinks=False):  # takes half the time of a caught error
         return None
     try:
         status = os.lstat(layout.paused)

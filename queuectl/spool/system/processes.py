@@ -24,14 +24,14 @@ _STOP_WAIT = 1.0
 
 
 def token_of(name: RunningName, worker: str) -> str:
-    """What names one attempt for ever: the worker that claimed it, when, and the job."""
+    """The unique name of an attempt: the worker that claimed it, when, and the job."""
     return f"{worker}:{format_time(name.started_at)}:{name.id}"
 
 
 def carries_token(pid: int, token: str) -> bool:
     """Whether that process was started under this token. False if it is gone or another user's.
 
-    Raises OSError when that cannot be found out: out of descriptors, say.
+    Raises OSError if that cannot be determined: out of descriptors, say.
     """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
@@ -41,7 +41,7 @@ def carries_token(pid: int, token: str) -> bool:
 
 
 def age(pid: int) -> float | None:
-    """Seconds since that process was made, whatever the wall clock did since; None where that cannot be told."""
+    """Seconds since that process was created, whatever the wall clock did since; None if that is unknown."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             ticks = int(file.read().rpartition(b")")[2].split()[19])
@@ -51,9 +51,9 @@ def age(pid: int) -> float | None:
 
 
 def is_own(pid: int) -> bool:
-    """Whether that process is of the caller's own PID namespace, and not of a container that the caller looks into.
+    """Whether that process is in the caller's own PID namespace, and not in a container below it.
 
-    False if it is gone. Raises OSError when that cannot be found out.
+    False if it is gone. Raises OSError if that cannot be determined.
     """
     own = pid_namespace()
     try:
@@ -65,7 +65,7 @@ def is_own(pid: int) -> bool:
 def find(token: str, group: int | None = None, *, is_ours: bool = False) -> list[int]:
     """Live processes that carry the token or belong to the group, but never the caller.
 
-    With `is_ours` only those of the caller's own PID namespace. Raises OSError when that cannot be found out.
+    With `is_ours` only those of the caller's own PID namespace. Raises OSError if that cannot be determined.
     """
     found = []
     for pid in _processes():
@@ -81,7 +81,7 @@ def find(token: str, group: int | None = None, *, is_ours: bool = False) -> list
 
 
 class _Status(NamedTuple):
-    """What the kernel says of a process: its state, as one letter, and its process group."""
+    """What the kernel says about a process: its state, as one letter, and its process group."""
 
     state: bytes
     group: int
@@ -98,9 +98,9 @@ def _status_of(pid: int) -> _Status | None:
 
 
 def stop(pid: int) -> bool:
-    """Stop a process by SIGSTOP and wait until it is: then it writes nothing any more. False if it has ended.
+    """Stop a process by SIGSTOP and wait until it is stopped and writes nothing more. False if it has ended.
 
-    A process that the kernel does not let go (state D, of a hanging file system) is waited for no longer than a second.
+    Waits at most a second for a process that the kernel does not stop (state D, on a hanging file system).
     """
     deadline = time.monotonic() + _STOP_WAIT
     try:
@@ -121,16 +121,16 @@ def is_alive(pid: int) -> bool:
 
 
 def resume(pid: int) -> None:
-    """Let a stopped process continue."""
+    """Continue a stopped process."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGCONT)
 
 
 def resume_shell(shell: int, token: str) -> None:
-    """Let an attempt's shell continue whose worker died while it was about to end the attempt.
+    """Continue the shell of an attempt whose worker died while it was about to end it.
 
-    Also if it is not stopped yet: a SIGSTOP may be on its way. If others of its processes are stopped, somebody has
-    stopped the job on purpose, and it stays so.
+    Also if it is not stopped yet: a SIGSTOP may be on its way. If other processes of the attempt are stopped, someone
+    has stopped the job on purpose, and it stays stopped.
     """
     others = (_status_of(pid) for pid in find(token) if pid != shell)
     if not any(other is not None and other.state in _STOPPED for other in others):
@@ -146,30 +146,30 @@ def _processes() -> Iterator[int]:
 
 
 def is_shell(pid: int, token: str) -> bool:
-    """Whether the shell of that attempt lives under that number: in another PID namespace it would mean another."""
+    """Whether that pid is the shell of that attempt: in another PID namespace it would be another process."""
     return carries_token(pid, token) and is_own(pid)
 
 
 def continue_shell(pid: int, token: str) -> None:
-    """Continue a shell that was stopped for a look at its log by a worker that has died since.
+    """Continue a shell that was stopped, so that its log could be read, by a worker that has died since.
 
-    Raises OSError where that cannot be found out.
+    Raises OSError if that cannot be determined.
     """
     if is_shell(pid, token):
         resume_shell(pid, token)
 
 
 def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False, is_ours: bool = False) -> None:
-    """End every process of an attempt: SIGTERM unless they had it, up to `grace` seconds, SIGKILL until none is left.
+    """End every process of an attempt: SIGTERM unless they got it already, and SIGKILL after up to `grace` seconds.
 
-    Those that are stopped continue, so that they can clean up. `group` must be the attempt's own: its leader is alive,
+    Stopped ones are continued, so that they can clean up. `group` must be the attempt's own: its leader is alive,
     or not yet waited for. `is_ours` as for `find`.
     """
     number = signal.SIGKILL if is_told else signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
     while True:
-        with suppress(OSError):  # out of descriptors: whether any is left is not known
+        with suppress(OSError):  # out of descriptors: it is unknown whether any is left
             left = find(token, group, is_ours=is_ours)
             if not left:
                 return
@@ -185,7 +185,7 @@ def terminate(token: str, group: int | None, grace: float, *, is_told: bool = Fa
 def send(token: str, group: int | None, number: int) -> int:
     """Send a signal to every process of an attempt; how many there were. `group` as for `terminate`.
 
-    The job's shell is spared where the signal is for the command and would only end the shell that waits for it.
+    The job's shell is spared if the signal is for the command and would only end the shell that waits for it.
     """
     found = find(token, group)
     if group is None or group not in found or not _is_spared(group, number, is_alone=len(found) == 1):
@@ -196,8 +196,8 @@ def send(token: str, group: int | None, number: int) -> int:
 
 
 def _is_spared(shell: int, number: int, *, is_alone: bool) -> bool:
-    """Whether the shell is not meant: it merely waits for the command (its last words say so), or the signal is one
-    that programs take for news, and some of them runs."""
+    """Whether to spare the shell: it merely waits for the command (its last words say so), or the signal is one that
+    programs handle as a notification, and one is running."""
     if number in _FOR_ALL or is_alone:
         return False
     if number in _NEWS:
@@ -227,7 +227,7 @@ def _group_of(pid: int) -> int | None:
 
 
 def pid_namespace() -> int:
-    """Names the process table that this process sees; 0 where there is no such thing."""
+    """Identifies the process table that this process sees; 0 if the system has no such thing."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:

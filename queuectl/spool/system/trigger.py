@@ -1,6 +1,6 @@
-"""The bell: watchdog tells that something happened in pending/, the spool's root, or wherever else is asked for.
+"""The trigger: events of the file system (watchdog) in pending/, the spool's root, or other places.
 
-A bell may ring for nothing and may be lost; nothing depends on it but how soon a worker looks.
+An event may be a false alarm or may be lost; nothing depends on events but how soon a worker looks.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
 Ring = Callable[[str | None], None]
-"""Called from another thread with the path of a file that appeared, or None for `look at everything`."""
+"""Called from another thread with the path of a file that appeared, or None to mean "look at everything"."""
 
 
 class Trigger:
-    """Watches a spool until closed. `problem` says why it cannot, if it cannot.
+    """Watches a spool until closed. If it cannot, `problem` says why.
 
-    `places` are the directories in which files appear and vanish, and the files that grow; without it
+    `places` are the directories in which files appear and vanish, and the files that grow; by default
     pending/ and the root.
     """
 
@@ -31,21 +31,21 @@ class Trigger:
         self._ring = ring
         self._observer: BaseObserver | None = None
         self.problem: str | None = None
-        self.overflows = 0  # how often the kernel has dropped events because too many waited
+        self.overflows = 0  # how often the kernel has dropped events because too many were queued
         self.open()
 
     def open(self) -> None:
-        """Start watching, or say in `problem` why that fails; may be called again later."""
+        """Start watching, or record in `problem` why that fails; may be called again later."""
         self.close()
         try:
             self._observer = _start_observer(self._places, self._ring, self._overflow)
             self.problem = None
-        except Exception as error:  # watchdog raises what the platform's backend does: OSError, ImportError, its own
+        except Exception as error:  # watchdog raises what the platform's backend raises: OSError, ImportError, its own
             self.problem = f"{type(error).__name__}: {error}"
 
     @property
     def is_alive(self) -> bool:
-        """Whether every thread that a ring needs is running."""
+        """Whether every thread that events need is running."""
         observer = self._observer
         if observer is None or not observer.is_alive():
             return False
@@ -84,13 +84,12 @@ def _start_observer(places: Sequence[str], ring: Ring, overflow: Callable[[], No
 
 
 def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
-    """An observer that rings at once, even right after a job was claimed.
+    """An observer that reports events at once, even right after a job was claimed.
 
-    Stock watchdog 7.1.0 keeps an IN_MOVED_FROM (every claim is one) for 0.5 s in the hope of its
-    IN_MOVED_TO, and everything behind it; so that event is not asked for here
-    (tests/spool/system/test_trigger.py). And it hands each event through two more threads, which would be most of the
-    time until a job starts: here the thread that reads events rings. `overflow` is called when the kernel's queue
-    of events was full.
+    Stock watchdog 7.1.0 delays an IN_MOVED_FROM (every claim is one), and every event behind it, by 0.5 s while
+    waiting for its IN_MOVED_TO; so that event is not requested here (tests/spool/system/test_trigger.py). It also
+    passes each event through two more threads, which would be most of the time until a job starts: here the thread
+    that reads events calls `ring`. `overflow` is called when the kernel's event queue was full.
     """
     import sys
 
@@ -104,7 +103,7 @@ def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
 
     events = Mask(
         InotifyConstants.IN_MOVED_TO
-        | InotifyConstants.IN_CREATE  # a hard link, as `enqueue` makes it, is nothing but this
+        | InotifyConstants.IN_CREATE  # a hard link, as `enqueue` makes it, is only this
         | InotifyConstants.IN_CLOSE_WRITE
         | InotifyConstants.IN_DELETE
         | InotifyConstants.IN_DELETE_SELF
@@ -115,7 +114,7 @@ def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
     class Group(InotifyWatchGroup):
         def on_event(self, event: InotifyEvent) -> None:
             if event.is_delete_self:
-                super().on_event(event)  # with which the emitter ends
+                super().on_event(event)  # which ends the emitter
             else:
                 path = os.path.join(self.path, event.name) if event.name else self.path
                 ring(None if event.is_directory else os.fsdecode(path))
@@ -130,8 +129,8 @@ def _make_observer(ring: Ring, overflow: Callable[[], None]) -> BaseObserver:
             wanted = events if os.path.isdir(path) else growth
             self._inotify = Group(self._inotify_fd, os.fsencode(path), event_mask=wanted)
 
-    inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and started anew
-    os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 leaves it to be inherited by every job
+    inotify = InotifyFD()  # of this trigger's own, so that it can be stopped and restarted
+    os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 lets every job inherit it
     inotify.start()
 
     class Observer(BaseObserver):

@@ -1,9 +1,9 @@
-"""Who can make a worker run commands: whoever can write to the spool. So that is looked at as sshd and cron do.
+"""Who can make a worker run commands: anyone who can write to the spool. So that is checked, as sshd and cron do.
 
 A directory is safe if it belongs to root or to the worker's own user and nobody else can write to it. Above the
-spool, and for inbox/ itself, a sticky directory will do: others may add files there, but neither remove nor
-replace what is not theirs. What is run lies in pending/, where only root, the worker's user and the spool's owner
-write; what others hand in through inbox/ is copied there after a look at whose it is (`take`).
+spool, and for inbox/ itself, a sticky directory is enough: others may add files there, but neither remove nor
+replace those of others. Jobs are run from pending/, where only root, the worker's user and the spool's owner can
+write; what others hand in through inbox/ is copied there after checking who owns it (`take`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def require_safe(spool: Layout) -> None:
     """Raise SpoolError if other users could make a worker of this spool run their commands."""
     dangers = list(find_dangers(spool))
     if dangers:
-        hint = "fix that, or take the risk: queuectl worker start --trust-anyone"
+        hint = "fix this, or accept the risk: queuectl worker start --trust-anyone"
         raise SpoolError("other users could run commands as you through this spool", dangers[0], hint)
 
 
 def find_dangers(spool: Layout) -> Iterator[str]:
-    """Every path by which others could reach into the spool, with the reason and the cure.
+    """Every path by which others could get into the spool, with the reason and the fix.
 
-    The spool's path counts as it is written, links and all, and not only where it leads today: who can replace a
-    link of it could swap the spool under a running worker.
+    Every link on the spool's path counts, not only where the path leads today: anyone who can replace a link could
+    swap the spool under a running worker.
     """
     root = os.path.realpath(spool.root)
     for path in _ways_to(spool.root):
@@ -46,7 +46,7 @@ def find_dangers(spool: Layout) -> Iterator[str]:
 
 
 def _ways_to(path: str) -> Iterator[str]:
-    """Each directory and each link through which the kernel comes to a path, and what it leads to; none twice."""
+    """Each directory and link that the kernel passes on its way to a path, and the target; none twice."""
     seen = {"/"}
     yield "/"
     here, links = "", 0
@@ -74,7 +74,7 @@ def _ways_to(path: str) -> Iterator[str]:
 
 
 def _hooks(root: str) -> Iterator[str]:
-    """The programs that a worker runs besides its jobs."""
+    """The programs that a worker runs in addition to its jobs."""
     with suppress(OSError):
         yield from (f"hooks/{name}" for name in os.listdir(f"{root}/hooks") if name.startswith("on-"))
 
@@ -86,7 +86,7 @@ def _check(path: str, *, may_be_sticky: bool = False, is_inside: bool = False) -
         return
     is_link = stat.S_ISLNK(status.st_mode)
     if is_inside and is_link:
-        yield f"{path} is a link, which leads out of the spool"
+        yield f"{path} is a link, which may lead out of the spool"
         return
     if status.st_uid not in (0, os.geteuid()):
         yield f"{path} belongs to {name_of(status.st_uid)}"
@@ -100,12 +100,12 @@ def _check(path: str, *, may_be_sticky: bool = False, is_inside: bool = False) -
 
 
 def _was_drop_box(path: str) -> bool:
-    """Whether that is a pending/ that others may write to, as drop boxes of older versions were made."""
+    """Whether that is a pending/ that others may write to, as in drop boxes of older versions."""
     return os.path.basename(path) == State.PENDING
 
 
 def _is_private_group(gid: int) -> bool:
-    """Whether it is the user's own group, as many systems give one to each, with nobody else in it."""
+    """Whether it is the user's private group, which many systems create for each user, with nobody else in it."""
     try:
         group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -114,7 +114,7 @@ def _is_private_group(gid: int) -> bool:
 
 
 def name_of(uid: int) -> str:
-    """The user's name, or the number of one that has none."""
+    """The user's name, or number if there is no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -130,17 +130,17 @@ def is_trusted(spool: Layout, uid: int) -> bool:
 
 
 def require_own(spool: Layout, owner: int, id: str) -> None:
-    """Raise WrongStateError for a job whose file is another user's: it is never made the caller's own."""
+    """Raise WrongStateError for a job whose file is another user's: it never becomes the caller's own."""
     if not is_trusted(spool, owner):
         raise WrongStateError(
             f"job {id} is a file of {name_of(owner)}",
-            "it was not handed in through inbox/, and is neither run nor made yours",
-            f"look at it, then submit what you want of it yourself: queuectl show {id}",
+            "it was not handed in through inbox/, so it is not run, and does not become yours",
+            f"check it, then submit it yourself if you want it: queuectl show {id}",
         )
 
 
 class Users(NamedTuple):
-    """Those whom a setting names: their uids (None for everyone), and the words that are no user's name."""
+    """The users that a setting names: their uids (None for everyone), and the words that are not users."""
 
     uids: frozenset[int] | None
     unknown: tuple[str, ...] = ()
@@ -150,9 +150,9 @@ class Users(NamedTuple):
 
 
 def find_users(text: str) -> Users:
-    """The users of names and uids between commas or spaces; `*` is everyone.
+    """The users of a list of names and uids, separated by commas or spaces; `*` is everyone.
 
-    Each word is looked up for itself, so that one of a user who is gone locks nobody else out.
+    Each word is looked up separately, so that a user who has been removed locks nobody else out.
     """
     words = text.replace(",", " ").split()
     if ANYONE in words:
@@ -171,7 +171,7 @@ def find_users(text: str) -> Users:
 
 
 def require_users(text: str) -> None:
-    """Raise UsageError if a word of such a text is no user's."""
+    """Raise UsageError if such a list names an unknown user."""
     unknown = find_users(text).unknown
     if unknown:
         raise UsageError("no such user", unknown[0])

@@ -1,1 +1,1 @@
-"""What puts right or proves what others have left."""
+"""Rescuing, checking and diagnosing: what repairs or verifies a spool."""

@@ -1,7 +1,7 @@
-"""What the spool's surroundings allow: the file system, permissions, limits and the clock, tried out and not guessed.
+"""What the spool's environment supports: the file system, permissions, limits and the clock, tested and not guessed.
 
-Each check says in one line what it found, and in another what to do about it. Tries are made with files of
-its own in tmp/, which it removes.
+Each check reports in one line what it found, and in another what to do about it. It tests with files of its own in
+tmp/, which it removes.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Health(StrEnum):
     """How a check ended."""
 
     OK = "ok"
-    WARN = "warn"  # works, with a limit that one should know
+    WARN = "warn"  # works, with a limit that users should know
     BAD = "bad"  # a promise cannot be kept here
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`subject`: what was looked at; `found`; and what to do, unless all is well."""
+    """`subject`: what was checked; `found`: the outcome; `advice`: what to do, unless all is well."""
 
     health: Health
     subject: str
@@ -88,7 +88,7 @@ class Mount:
 
 
 def find_mount(path: str, table: str | None = None) -> Mount | None:
-    """The mount that holds a path; None where the system has no such table."""
+    """The mount that holds a path; None if the system has no table of mounts."""
     if table is None:
         try:
             table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
@@ -111,13 +111,13 @@ def find_mount(path: str, table: str | None = None) -> Mount | None:
 def _check_file_system(spool: Layout) -> Check:
     mount = find_mount(spool.root)
     if mount is None:
-        return _ok("file system", "unknown: this system has no table of mounts")
+        return _ok("file system", "unknown: this system has no mount table")
     found = f"{mount.kind}, mounted at {mount.point}"
     if _NETWORK.fullmatch(mount.kind):
-        advice = "hosts share it safely, but each rescues only its own workers' jobs; keep their clocks together"
+        advice = "hosts can share it safely, but each rescues only its own workers' jobs; keep their clocks in sync"
         return Check(Health.WARN, "file system", found, advice)
     if mount.kind in _VOLATILE:
-        return Check(Health.WARN, "file system", found, "it lives in memory: every job is gone after a reboot")
+        return Check(Health.WARN, "file system", found, "it is in memory: all jobs are lost at a reboot")
     return _ok("file system", found)
 
 
@@ -129,7 +129,7 @@ def _check_mount_options(spool: Layout) -> Check:
     for risky in ("nobarrier", "barrier=0"):
         if risky in options:
             return Check(
-                Health.BAD, "mount options", risky, "a power cut can lose acknowledged jobs: remount without it"
+                Health.BAD, "mount options", risky, "a power cut can lose acknowledged jobs; remount without it"
             )
     return _ok("mount options", ",".join(sorted(options)) or "unknown")
 
@@ -139,35 +139,37 @@ def _check_permissions(spool: Layout) -> Check:
         try:
             status = os.stat(directory)
         except OSError as error:
-            return Check(Health.BAD, "permissions", f"{directory}: {error.strerror}", "make it: queuectl init")
+            return Check(Health.BAD, "permissions", f"{directory}: {error.strerror}", "create it: queuectl init")
         if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-            return Check(Health.BAD, "permissions", f"{directory} cannot be used", "run as its owner, or chown it")
+            return Check(Health.BAD, "permissions", f"{directory} is not accessible", "run as its owner, or chown it")
         if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            advice = f"whoever can write there runs commands as you: chmod o-w {directory}"
-            return Check(Health.BAD, "permissions", f"everybody can write to {directory}", advice)
+            advice = f"anyone who can write there can run commands as you: chmod o-w {directory}"
+            return Check(Health.BAD, "permissions", f"everyone can write to {directory}", advice)
     return _ok(
         "permissions", f"mode {stat.S_IMODE(os.stat(spool.root).st_mode):04o}, owner {os.stat(spool.root).st_uid}"
     )
 
 
 def _check_drop_box(spool: Layout, allow_users: str) -> Check:
-    """Whether others can hand in jobs, and what they have put there that is not taken."""
+    """Whether others can hand in jobs, and which of their files are not taken."""
     try:
         mode = stat.S_IMODE(os.stat(spool.inbox).st_mode)
     except FileNotFoundError:
-        return _ok("drop box", "none; to make one: queuectl init --drop-box GROUP")
-    make = "make it anew: queuectl init --drop-box GROUP"
+        return _ok("drop box", "none; to create one: queuectl init --drop-box GROUP")
+    make = "create it again: queuectl init --drop-box GROUP"
     if not os.path.isdir(spool.taken):
         return Check(Health.WARN, "drop box", f"{spool.taken} is missing", make)
     if not mode & stat.S_ISVTX or os.stat(spool.pending).st_mode & 0o022:
-        return Check(Health.BAD, "drop box", "others can replace files that are not theirs", make)
+        return Check(Health.BAD, "drop box", "users can replace each other's files", make)
     users = trust.find_users(allow_users)
     left = [reason for reason in _reasons_left(spool, users) if reason]
     if left:
-        found = f"{format_count(len(left), 'file')} in inbox/ that no worker takes: {left[0]}"
-        return Check(Health.WARN, "drop box", found, "remove them, or have them put right and wait")
+        found = f"{format_count(len(left), 'file')} in inbox/ that workers do not take: {left[0]}"
+        return Check(Health.WARN, "drop box", found, "remove them, or ask their owners to fix them")
     if users.uids == frozenset():
-        return Check(Health.WARN, "drop box", "nobody's files are taken", "say whose: queuectl config set allow-users")
+        return Check(
+            Health.WARN, "drop box", "no user's files are taken", "to allow users: queuectl config set allow-users"
+        )
     return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}")
 
 
@@ -201,7 +203,7 @@ def _try(spool: Layout, subject: str, attempt: Callable[[str], str], advice: str
 
 def _try_links(path: str) -> str:
     files.publish(path, f"{path}.2")
-    return "a new job's file gets its name by a hard link, which replaces nothing"
+    return "a new job's file gets its name by a hard link, which never replaces a file"
 
 
 def _try_no_replace(path: str) -> str:
@@ -226,7 +228,7 @@ def _try_lock(path: str) -> str:
 
 
 def _try_attempt_lock(path: str) -> str:
-    """As an attempt has it: another cannot have it, and a copy of the descriptor keeps it, as a child's is one."""
+    """As for an attempt: nobody else can take it, and a copy of the descriptor, such as a child's, keeps it."""
     at = clock.now()
     first, second = os.open(path, os.O_RDWR | os.O_APPEND), os.open(path, os.O_RDWR | os.O_APPEND)
     copy = os.dup(first)
@@ -235,7 +237,7 @@ def _try_attempt_lock(path: str) -> str:
             raise OSError(errno.ENOLCK, "two had the same lock")
         os.close(first)
         if not lease.is_attempt_held(path, at):
-            raise OSError(errno.ENOLCK, "a copy does not keep the lock of a closed descriptor")
+            raise OSError(errno.ENOLCK, "a copy does not keep the lock after the descriptor is closed")
     finally:
         os.close(copy)
         os.close(second)
@@ -248,11 +250,15 @@ def _try_sync(path: str) -> str:
 
 
 _TRIES: tuple[tuple[str, Callable[[str], str], str], ...] = (
-    ("hard links", _try_links, "queuectl falls back on a rename; two tools could choose one name in an instant"),
-    ("no-replace rename", _try_no_replace, "queuectl looks before it renames; an instant is left between the two"),
-    ("locks", _try_lock, "!whether a worker lives cannot be told here: use another file system"),
-    ("attempt locks", _try_attempt_lock, "!whether a job lives cannot be told here: use another file system"),
-    ("durability", _try_sync, "!acknowledged jobs may not survive a power cut here: use another file system"),
+    (
+        "hard links",
+        _try_links,
+        "queuectl falls back to a rename; two tools could choose the same name at the same instant",
+    ),
+    ("no-replace rename", _try_no_replace, "queuectl checks before it renames; there is a moment between the two"),
+    ("locks", _try_lock, "!live workers cannot be detected here; use another file system"),
+    ("attempt locks", _try_attempt_lock, "!live jobs cannot be detected here; use another file system"),
+    ("durability", _try_sync, "!acknowledged jobs may not survive a power cut here; use another file system"),
 )
 
 
@@ -264,9 +270,9 @@ def _check_inotify(spool: Layout) -> Check:
     if not sys.platform.startswith("linux") or not limits.is_dir():
         return _ok("file events", "those of this platform")
     instances = (limits / "max_user_instances").read_text().strip()
-    bell = trigger.Trigger(spool, lambda path: None)
-    problem = bell.problem
-    bell.close()
+    probe = trigger.Trigger(spool, lambda path: None)
+    problem = probe.problem
+    probe.close()
     if problem is not None:
         advice = "workers look every second instead; raise fs.inotify.max_user_instances"
         return Check(Health.WARN, "file events", f"{problem}; the limit is {instances}", advice)
@@ -276,7 +282,7 @@ def _check_inotify(spool: Layout) -> Check:
 def _check_open_files() -> Check:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _LEAST_FILES:
-        return Check(Health.WARN, "open files", f"{soft}", f"for workers of many slots: ulimit -n {_LEAST_FILES * 4}")
+        return Check(Health.WARN, "open files", f"{soft}", f"for workers with many slots: ulimit -n {_LEAST_FILES * 4}")
     return _ok("open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft}")
 
 
@@ -285,7 +291,7 @@ def _check_proc() -> Check:
         Path("/proc/self/environ").read_bytes()
         os.close(os.pidfd_open(os.getpid()))
     except (OSError, AttributeError) as error:
-        advice = "jobs whose worker died are taken for lost while they may still run; use Linux with /proc mounted"
+        advice = "jobs whose worker died count as lost although they may still be running; use Linux with /proc mounted"
         return Check(Health.WARN, "processes", f"{error}", advice)
     return _ok("processes", "jobs are found by their environment, and awaited by pidfd")
 
@@ -298,10 +304,10 @@ def _check_clock(spool: Layout) -> Check:
         skew = clock.from_file_time(os.stat(path).st_mtime) - now
         files.remove(path)
     except OSError as error:
-        return Check(Health.BAD, "clock", f"cannot be compared with the disk's: {error.strerror}", "see above")
+        return Check(Health.BAD, "clock", f"cannot be compared with the file system's: {error.strerror}", "see above")
     if abs(skew) > _SKEW:
         found = f"the file system's differs by {format_seconds(abs(skew.total_seconds()))}"
-        return Check(Health.WARN, "clock", found, "let both hosts follow the same time server")
+        return Check(Health.WARN, "clock", found, "sync both hosts with the same time server")
     newest = max((max(names) for names in query.iterate_names(spool, State.DONE)), default="")
     last = FinishedName.parse(newest)
     if last is not None and last.finished_at > now + _SKEW:
@@ -316,5 +322,5 @@ def _check_room(spool: Layout, min_free: int) -> Check:
     free, inodes = admission.room(spool)
     found = format_size(free) + ("" if inodes is None else f", {inodes} inodes")
     if free < min_free or (inodes is not None and inodes < 64):
-        return Check(Health.BAD, "free space", found, f"no job starts below {format_size(min_free)}: free some space")
+        return Check(Health.BAD, "free space", found, f"no job starts below {format_size(min_free)}; free some space")
     return _ok("free space", found)

@@ -1,8 +1,8 @@
-"""Proving a spool's invariants, explaining what is off, and mending what is safe to mend.
+"""Checking a spool's invariants, explaining violations, and repairing what is safe to repair.
 
-Looks only at files and locks; takes no part in the work, so it may run beside workers: whatever seems wrong is
-looked at again before it is told. Mending never deletes a job, never touches a body, and is never needed
-by workers: they heal all of this in passing, or leave it alone.
+Looks only at files and locks, so it may run alongside workers: whatever seems wrong is checked again before it is
+reported. A repair never deletes a job, never changes a body, and is never needed by workers: they fix all of this
+themselves, or ignore it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
 
 _STALE = 3600.0
-"""Seconds after which a file in tmp/ is nobody's any more."""
+"""Age in seconds at which a file in tmp/ counts as left behind."""
 _MOST_OF_INBOX = 100
 _OWN_TMP = ("ballast", "config.lock", "prune.lock")
 
@@ -34,13 +34,13 @@ _OWN_TMP = ("ballast", "config.lock", "prune.lock")
 class Weight(StrEnum):
     """How bad a finding is."""
 
-    NOTE = "note"  # heals by itself, or is harmless
+    NOTE = "note"  # goes away by itself, or is harmless
     PROBLEM = "problem"  # an invariant does not hold
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is off: where, what, and what to do. `mend` does it, where that is safe."""
+    """Something that is wrong: where, what, and what to do. `mend` repairs it, if that is safe."""
 
     weight: Weight
     path: str
@@ -59,9 +59,9 @@ class Finding:
 
 
 def check(spool: Layout, host: str) -> Iterator[Finding]:
-    """Everything that is off in a spool, seen from the workers' host `host`."""
+    """Everything that is wrong in a spool, as seen from the workers' host `host`."""
     yield from _check_directories(spool)
-    known: set[str] = set()  # of a million jobs nothing else is kept
+    known: set[str] = set()  # nothing else is kept of a million jobs
     twins: set[str] = set()
     for state in STATES:
         for text in sorted(query.list_names(spool, state)):
@@ -85,7 +85,7 @@ def _check_directories(spool: Layout) -> Iterator[Finding]:
     for directory in ("tmp", "logs", "workers"):
         path = f"{spool.root}/{directory}"
         if not os.path.isdir(path):
-            yield Finding(Weight.NOTE, path, "the directory is missing", "it is made when needed", _complete(spool))
+            yield Finding(Weight.NOTE, path, "the directory is missing", "it is created when needed", _complete(spool))
 
 
 def _complete(spool: Layout) -> Callable[[], bool]:
@@ -102,24 +102,24 @@ def _check_foreign(spool: Layout, state: State, text: str) -> Iterator[Finding]:
         return
     if state is State.PENDING:
         if not is_ignored(text):
-            yield Finding(Weight.NOTE, path, "dropped, and not taken in yet", "a worker adopts or refuses it")
+            yield Finding(Weight.NOTE, path, "dropped, and not adopted yet", "a worker adopts or refuses it")
     elif text.endswith(SUFFIX):
-        remedy = "if it is a job, move it to pending/; else remove it"
-        yield Finding(Weight.PROBLEM, path, f"no name that a file of {state}/ can have", remedy)
+        remedy = "if it is a job, move it to pending/, else remove it"
+        yield Finding(Weight.PROBLEM, path, f"not a valid name for a file in {state}/", remedy)
 
 
 def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[Finding]:
-    """One file: regular, whole, and in the directory that its result belongs to."""
+    """One file: regular, complete, and in the directory that its result belongs to."""
     path = spool.job(state, text)
     is_refused = isinstance(name, FinishedName) and name.result.kind == "invalid"
     problem = None if is_refused else _problem_of(path)
     if problem and not files.is_gone(path):
         if state is State.PENDING:
-            yield Finding(Weight.NOTE, path, problem, "a worker waits for its rest, or refuses it")
+            yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
         else:
-            yield Finding(Weight.PROBLEM, path, problem, f"mend the file or drop it: queuectl dlq drop {name.id}")
+            yield Finding(Weight.PROBLEM, path, problem, f"fix the file or drop it: queuectl dlq drop {name.id}")
     if isinstance(name, FinishedName) and name.result.is_success != (state is State.DONE):
-        yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} lies in {state}/", "move it by hand")
+        yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
 def _problem_of(path: str) -> str | None:
@@ -129,18 +129,18 @@ def _problem_of(path: str) -> str | None:
     except FileNotFoundError:
         return None
     except files.NotRegularError:
-        return "no regular file"
+        return "not a regular file"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     except InvalidJobError as error:
-        return f"no runnable job: {error.why}"
+        return f"not a runnable job: {error.why}"
     except NotJsonError as error:
-        return "the file is empty" if not content.data else f"no whole job: {error.what}"
+        return "the file is empty" if not content.data else f"not a complete job: {error.what}"
     return None
 
 
 def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Iterator[Finding]:
-    """An id names one job. Of two files the one that has come furthest is the job."""
+    """An id names one job. Of two files the one that has got furthest is the job."""
     there = [file for file in held if not files.is_gone(spool.job(*file))]
     if len(there) < 2:
         return  # it moved while the directories were listed
@@ -148,14 +148,14 @@ def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Itera
     (state, first), *others = sorted(there, key=lambda file: (order.index(file[0]), file[1]))
     for twin in others:
         if state is State.RUNNING and files.is_same(spool.job(state, first), spool.job(*twin)):
-            what = f"a second name of {state}/{first}: half of a move, which a power cut can leave"
+            what = f"a second name of {state}/{first}: a power cut can leave half of a move"
             yield Finding(Weight.NOTE, spool.job(*twin), what, "the next worker removes one of the two")
             continue
         mend = _refuse(spool, id, twin[1]) if twin[0] is State.PENDING else None
         yield Finding(
             Weight.PROBLEM,
             spool.job(*twin),
-            f"the id {id} is held by {state}/{first} too",
+            f"the id {id} is also held by {state}/{first}",
             "it goes to the dead letters as a duplicate" if mend else "remove one of the two",
             mend,
         )
@@ -174,17 +174,19 @@ def _check_orphans(spool: Layout, host: str) -> Iterator[Finding]:
     for name in rescue.find_orphans(spool, host, ""):
         path = spool.job(State.RUNNING, name)
         if not files.is_gone(path):
-            yield Finding(Weight.NOTE, path, f"its worker {name.worker} is gone", "the next worker takes care of it")
+            yield Finding(Weight.NOTE, path, f"its worker {name.worker} is gone", "the next worker takes it over")
     for text in query.list_names(spool, State.RUNNING):
         running = RunningName.parse(text)
         if running and lease.host_of(running.worker) != host and files.is_gone(spool.worker(running.worker)):
             path = spool.job(State.RUNNING, text)
-            remedy = f"start a worker there; if that host is gone for good: mv {path} {spool.pending}/"
-            yield Finding(Weight.NOTE, path, "a worker of another host has it, and cannot be seen from here", remedy)
+            remedy = f"start a worker there, or if that host is gone for good: mv {path} {spool.pending}/"
+            yield Finding(
+                Weight.NOTE, path, "it belongs to a worker of another host, which cannot be seen from here", remedy
+            )
 
 
 def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
-    suspects: dict[str, bool] = {}  # whether the log is empty
+    suspects: dict[str, bool] = {}  # whether its log is empty
     for entry in os.listdir(spool.logs) if os.path.isdir(spool.logs) else ():
         id = entry.removesuffix(".log")
         if id in known or not entry.endswith(".log") or not is_valid_id(id):
@@ -200,14 +202,14 @@ def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
     for id, is_empty in sorted(suspects.items()):
         path = spool.log(id)
         if is_empty:
-            what = "reserves an id for a job that never came: its submit broke off"
-            yield Finding(Weight.NOTE, path, what, "the id is free; the log can go", _forget_log(spool, id))
+            what = "reserves an id for a job that was never submitted: its submit was interrupted"
+            yield Finding(Weight.NOTE, path, what, "the id is free; the log can be removed", _forget_log(spool, id))
         elif not files.is_gone(path):
             yield Finding(Weight.NOTE, path, "a log without its job", "remove it if nobody needs it")
 
 
 def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
-    """Under its lock, so that nobody who is just submitting that id loses the reservation."""
+    """Under its lock, so that a process that is just submitting that id does not lose the reservation."""
 
     def mend() -> bool:
         log = logs.open_log(spool.log(id))
@@ -222,11 +224,11 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
 
 
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
-    """What lies in the drop box, up to a hundred of it: others can fill it as they like."""
+    """Files in the drop box, up to a hundred of them: others can fill it as they like."""
     if not os.path.isdir(spool.inbox):
         return
     if not os.path.isdir(spool.taken):
-        remedy = "make it: queuectl init --drop-box GROUP"
+        remedy = "create it: queuectl init --drop-box GROUP"
         yield Finding(Weight.PROBLEM, spool.taken, "the directory is missing, so nothing is taken from inbox/", remedy)
     with os.scandir(spool.inbox) as entries:
         for number, entry in enumerate(entries):
@@ -238,7 +240,7 @@ def _check_inbox(spool: Layout) -> Iterator[Finding]:
             if is_file:
                 yield Finding(Weight.NOTE, entry.path, "handed in, and not taken yet", "a worker takes or reports it")
             else:
-                what = "never taken: it is no file, or its name does not end in .json"
+                what = "never taken: it is not a file, or its name does not end in .json"
                 yield Finding(Weight.NOTE, entry.path, what, "remove it if nobody needs it")
 
 
@@ -250,11 +252,11 @@ def _check_taken(spool: Layout) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         if not is_valid_id(entry) or not is_file:
-            yield Finding(Weight.PROBLEM, path, "nothing that a worker has taken", "remove it if nobody needs it")
+            yield Finding(Weight.PROBLEM, path, "not a file that a worker has taken", "remove it if nobody needs it")
         elif query.locate(spool, entry):
-            yield Finding(Weight.NOTE, path, "its job is there already", "the next worker removes it")
+            yield Finding(Weight.NOTE, path, "its job already exists", "the next worker removes it")
         else:
-            yield Finding(Weight.NOTE, path, "taken from inbox/, and no job yet", "the next worker makes one of it")
+            yield Finding(Weight.NOTE, path, "taken from inbox/, and not a job yet", "the next worker makes it one")
 
 
 def _check_leftovers(spool: Layout) -> Iterator[Finding]:
@@ -264,8 +266,8 @@ def _check_leftovers(spool: Layout) -> Iterator[Finding]:
         with suppress(FileNotFoundError):
             status = os.lstat(path)
             if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > _STALE:
-                what = "left behind by a submit that broke off; it was never acknowledged"
-                yield Finding(Weight.NOTE, path, what, "it can go", lambda path=path: files.remove(path))  # type: ignore[misc]
+                what = "left behind by an interrupted submit; it was never acknowledged"
+                yield Finding(Weight.NOTE, path, what, "it can be removed", lambda path=path: files.remove(path))  # type: ignore[misc]
 
 
 def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
@@ -274,7 +276,9 @@ def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
         worker = entry.removesuffix(SUFFIX)
         if is_worker(worker) and worker not in busy and lease.host_of(worker) == host and _is_dead(spool, worker):
             mend = _forget_workers(spool, host)
-            yield Finding(Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one forgets it", mend)
+            yield Finding(
+                Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one removes its file", mend
+            )
 
 
 def _is_dead(spool: Layout, worker: str) -> bool:

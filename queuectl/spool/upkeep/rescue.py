@@ -1,7 +1,7 @@
-"""What dead workers left in running/: who is an orphan, and what became of it.
+"""What dead workers left in running/: which jobs are orphans, and what happened to them.
 
-The worker that looks then adopts, settles or releases, each by one rename that decides
-between two rescuers. Workers of other hosts are left to those hosts: a lock cannot be seen from here.
+The worker that looks then adopts, settles or releases them, each by one rename that decides
+between two rescuers. Workers of other hosts are left to those hosts: their locks cannot be seen from here.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from queuectl.spool.system.layout import Layout
 
 
 class Fate(Enum):
-    """What became of an attempt whose worker is gone."""
+    """What happened to an attempt whose worker is gone."""
 
-    ENDED = auto()  # its end is on record, or it cannot have one any more
-    ALIVE = auto()  # its shell still runs: adopt it
-    RELEASED = auto()  # its worker died while it gave the job back: the attempt does not count
-    NEVER_STARTED = auto()  # the worker died before the command began: the attempt does not count
-    HEADLESS = auto()  # its shell was killed, and what that has left holds its lock: end these, then look again
-    UNCLEAR = auto()  # its lock is held and its shell is not seen: it may live, so look again later
+    ENDED = auto()  # its end is on record, or can no longer be recorded
+    ALIVE = auto()  # its shell is still running: adopt it
+    RELEASED = auto()  # its worker died while giving the job back: the attempt does not count
+    NEVER_STARTED = auto()  # the worker died before the command started: the attempt does not count
+    HEADLESS = auto()  # its shell was killed, and processes that it left hold its lock: end them, then look again
+    UNCLEAR = auto()  # its lock is held and its shell cannot be seen: it may be alive, so look again later
 
 
 class Verdict(NamedTuple):
-    """A fate with what belongs to it: the result and when it ended, or the shell's pid and the token.
+    """A fate with its details: the result and when it ended, or the shell's pid and the token.
 
-    `ending` is why its worker was ending it. `is_recorded`: its end is on record; else what carries the token must not
-    meet the next attempt.
+    `ending` is why its worker was ending it. `is_recorded`: its end is on record; else processes that carry the token
+    must be ended before the next attempt.
     """
 
     fate: Fate
@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
 def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
     """Running jobs whose worker's lock is free on this host, except those of the worker `mine`.
 
-    A worker whose lock cannot be looked at counts as alive.
+    A worker whose lock cannot be checked counts as alive.
     """
     alive: dict[str, bool] = {mine: True}
     orphans = []
@@ -77,9 +77,9 @@ def _may_be_alive(layout: Layout, worker: str) -> bool:
 
 
 def _is_here(layout: Layout, worker: str, host: str) -> bool:
-    """Whether that worker ran on this host: the same run of the same kernel, or the same name.
+    """Whether that worker ran on this host: the same boot of the same kernel, or the same name.
 
-    The names of two hosts may agree in what a worker's name holds of them, so the whole one is asked for.
+    A worker's name holds only part of its host's name, which two hosts may share, so the full one is compared.
     """
     info = lease.read_worker(layout, worker)
     if info.get("boot_id") and info["boot_id"] == lease.boot_id():
@@ -95,16 +95,16 @@ def forget_dead_workers(layout: Layout, host: str) -> None:
         for worker in (entry.removesuffix(".json") for entry in os.listdir(layout.workers))
         if is_worker(worker) and _is_here(layout, worker, host) and not _may_be_alive(layout, worker)
     ]
-    if dead:  # which claim no more, so this listing has all that they left
+    if dead:  # dead workers claim nothing more, so this listing has everything they left
         busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
         for worker in set(dead) - busy:
             lease.forget(layout, worker)
 
 
 def drop_second_name(layout: Layout, name: RunningName) -> bool:
-    """Remove an orphan's name in running/ if its file has another of its id: half of a rename that a power cut undid.
+    """Remove an orphan's name in running/ if its file has another name of its id: a power cut undid half of a rename.
 
-    btrfs leaves that where the directory was synced to which the file had gone. False if there is no other name.
+    btrfs does that if only the directory to which the file was moved had been synced. False if there is no other name.
     """
     path = layout.job(State.RUNNING, name)
     if not files.has_more_names(path):
@@ -114,12 +114,12 @@ def drop_second_name(layout: Layout, name: RunningName) -> bool:
 
 
 def examine(layout: Layout, name: RunningName) -> Verdict:
-    """What became of an orphan, whose worker's lock has been seen free.
+    """What happened to an orphan, whose worker's lock has been seen free.
 
-    The end line is believed first: a process that the job left behind may hold its lock for ever. Then a lock that is
-    held means alive, also where none of its processes can be seen. Only when the lock has been seen free is the
-    attempt over, and the log is read after that: whatever its shell wrote is there.
-    Raises OSError where the evidence cannot be read: then nothing is known.
+    The end line counts first: a process that the job left behind may hold its lock for ever. Without one, a held lock
+    means alive, even if none of its processes can be seen. Only when the lock has been seen free is the attempt over,
+    and the log is read after that: whatever its shell wrote is there.
+    Raises OSError if the evidence cannot be read: then nothing is known.
     """
     path = layout.log(name.id)
     attempt, _ = logs.read_attempt(path, name)
@@ -131,18 +131,18 @@ def examine(layout: Layout, name: RunningName) -> Verdict:
     if lease.is_attempt_held(path, name.started_at):
         return _examine_held(path, name, token)
     if attempt is None and logs.read_attempt(path, name)[0] is not None:
-        return Verdict(Fate.UNCLEAR, token)  # it has begun since the first look, which asked for no shell
+        return Verdict(Fate.UNCLEAR, token)  # it has started since the first look, which did not look for a shell
     return conclude(layout, name)
 
 
 def _examine_held(path: str, name: RunningName, token: str) -> Verdict:
     """The fate of an attempt whose lock is held, and whose shell was not seen.
 
-    It lives in another PID namespace, or its shell is about to write its start line. Or its shell was killed: then
-    what it has left is seen from here, but not the shell. Once that has been ended, the lock says what became of it.
+    It is in another PID namespace, or its shell is about to write its start line. Or its shell was killed: then the
+    processes that it left can be seen from here, but not the shell. Once those have been ended, the lock decides.
     """
     left = processes.find(token, is_ours=True)
-    # RACE: the shell may have begun or ended between the looks (tests/spool/upkeep/test_rescue.py).
+    # RACE: the shell may have started or ended between the looks (tests/spool/upkeep/test_rescue.py).
     attempt, _ = logs.read_attempt(path, name)
     if not left or attempt is None or attempt.is_over or not attempt.pid or attempt.pid in left:
         return Verdict(Fate.UNCLEAR, token)
@@ -150,7 +150,7 @@ def _examine_held(path: str, name: RunningName, token: str) -> Verdict:
 
 
 def conclude(layout: Layout, name: RunningName) -> Verdict:
-    """What became of an attempt that is over: its lock has been seen free, its shell has been seen to end, or its end
+    """What happened to an attempt that is over: its lock has been seen free, its shell has been seen to end, or its end
     is on record."""
     attempt, ended_at = logs.read_attempt(layout.log(name.id), name)
     token = processes.token_of(name, attempt.worker if attempt else name.worker)
@@ -166,7 +166,7 @@ def conclude(layout: Layout, name: RunningName) -> Verdict:
 
 
 def _was_before_this_boot(layout: Layout, name: RunningName) -> bool:
-    """Told by what its worker wrote about itself, and without that by the clock."""
+    """Uses the boot id that its worker recorded, or else the clock."""
     recorded = lease.read_worker(layout, name.worker).get("boot_id")
     if recorded and lease.boot_id():
         return bool(recorded != lease.boot_id())

@@ -314,7 +314,7 @@ def test_reschedule_keeps_the_rest(spool: Spool) -> None:
     """A job whose Job is handed in is not searched for again."""
     job = spool.enqueue("true", id="x")
     assert spool.reschedule(job, run_at=NOW + timedelta(hours=1)).run_at == NOW + timedelta(hours=1)
-    with pytest.raises(WrongStateError, match="just moved on"):
+    with pytest.raises(WrongStateError, match="just changed state"):
         spool.cancel(job)
 
 

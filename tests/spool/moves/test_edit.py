@@ -153,7 +153,7 @@ def test_an_edit_of_a_job_that_has_started(spool: Spool) -> None:
     path = put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
     path.rename(spool.layout.job(State.RUNNING, running_name("x")))
-    with pytest.raises(WrongStateError, match="started meanwhile"):
+    with pytest.raises(WrongStateError, match="has just started"):
         spool.apply(draft, '{"command": "ls"}')
     assert body_of(spool) == {"command": "true"}
 
@@ -173,7 +173,7 @@ def test_two_edits_at_once(spool: Spool) -> None:
     put(spool.layout, pending_name("x"))
     first, second = spool.edit("x"), spool.edit("x")
     spool.apply(first, '{"command": "first"}')
-    with pytest.raises(WrongStateError, match="just moved on"):
+    with pytest.raises(WrongStateError, match="just changed"):
         spool.apply(second, '{"command": "second"}')
     assert body_of(spool) == {"command": "first"}
     assert names(spool.path / "tmp") == []
@@ -196,7 +196,7 @@ def test_a_program_without_locks_between_the_look_and_the_swap(
         return exchange(one, other)
 
     monkeypatch.setattr(files, "exchange", overtaken)
-    with pytest.raises(WrongStateError, match="in the same instant") as caught:
+    with pytest.raises(WrongStateError, match="at the same instant") as caught:
         spool.apply(draft, '{"command": "mine"}')
     assert body_of(spool) == {"command": "mine"}
     (kept,) = names(spool.path / "dead")
@@ -489,8 +489,8 @@ def test_without_an_exchange_the_job_keeps_its_name(spool: Spool, monkeypatch: p
     with pytest.raises(WrongStateError):
         spool.apply(old, '{"command": "late"}')
     dead = put_finished(spool.layout, "y")
-    spool.apply(spool.edit("y"), '{"command": "mended"}')
-    assert json.loads(dead.read_text()) == {"command": "mended"}
+    spool.apply(spool.edit("y"), '{"command": "fixed"}')
+    assert json.loads(dead.read_text()) == {"command": "fixed"}
     assert names(spool.path / "tmp") == []
 
 

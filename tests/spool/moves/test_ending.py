@@ -156,7 +156,7 @@ def test_cancel_believes_what_is_on_record(spool: Spool, said: str, max_retries:
     if result == "cancelled":
         assert spool.cancel("x", grace=0).result == CANCELLED
     else:
-        with pytest.raises(WrongStateError, match="has ended already"):
+        with pytest.raises(WrongStateError, match="has already ended"):
             spool.cancel("x", grace=0)
     assert str(spool.get("x").result) == result
 
@@ -209,7 +209,7 @@ def test_cancelling_again_ends_what_a_cancel_that_broke_off_has_left(spool: Spoo
     (spool.path / "running" / str(name)).rename(spool.layout.job(*move))
     assert spool.cancel("x", grace=1).result == CANCELLED
     assert not spool.is_alive("x")
-    with pytest.raises(WrongStateError, match="has ended already"):
+    with pytest.raises(WrongStateError, match="has already ended"):
         spool.cancel("x", grace=1)
 
 

@@ -265,7 +265,7 @@ def test_a_failed_fsync_of_the_directory_is_unknown(layout: Layout, monkeypatch:
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fail_for_directories)
-    with pytest.raises(DurabilityError, match="not known"):
+    with pytest.raises(DurabilityError, match="unknown"):
         one(layout, id="x")
     assert len(names(Path(layout.pending))) == 1
     assert not lease.is_in_use(layout.log("x"))

@@ -128,7 +128,7 @@ def test_jobs_that_do_not_wait(spool: Spool, worker: str) -> None:
     put_finished(spool.layout, "torn", "invalid").write_text("{")
     assert words(spool.explain("runs")) == ["running"]
     assert words(spool.explain("orphan")) == ["running", "orphaned"]
-    assert spool.explain("ended").reasons[0].text == "it has ended after 1 attempt: exit1 in 1.5 s"
+    assert spool.explain("ended").reasons[0].text == "it ended after 1 attempt: exit1 in 1.5 s"
     assert words(spool.explain("torn")) == ["ended", "invalid"]
 
 

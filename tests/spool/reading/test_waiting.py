@@ -36,8 +36,8 @@ class Waiting:
 @pytest.fixture
 def _no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an event, or the time given, can end a wait."""
-    monkeypatch.setattr(waiting, "_FIRST_BEAT", 3600.0)
-    monkeypatch.setattr(waiting, "_BEAT", 3600.0)
+    monkeypatch.setattr(waiting, "_FIRST_INTERVAL", 3600.0)
+    monkeypatch.setattr(waiting, "_INTERVAL", 3600.0)
 
 
 @pytest.mark.usefixtures("_no_beat")
@@ -168,7 +168,7 @@ def test_several_that_time_out(spool: Spool, layout: Layout) -> None:
         put(layout, pending_name(id))
     put_finished(layout, "x")
     told: list[Ended] = []
-    with pytest.raises(WaitTimeoutError, match="2 jobs go on"):
+    with pytest.raises(WaitTimeoutError, match="2 jobs have not ended"):
         told.extend(spool.ends(["a", "x", "b"], timeout=0))
     ends = spool.ends(["a", "x", "b"], timeout=0)
     assert isinstance(next(ends), Job)

@@ -207,7 +207,7 @@ def test_write_new_is_private_and_replaces_nothing(tmp_path: Path) -> None:
 
 def test_sync_directory_says_when_it_is_unknown(tmp_path: Path) -> None:
     """A directory that cannot be synced is a DurabilityError, not a failure."""
-    with pytest.raises(DurabilityError, match="not known"):
+    with pytest.raises(DurabilityError, match="unknown"):
         files.sync_directory(str(tmp_path / "nothing"))
 
 

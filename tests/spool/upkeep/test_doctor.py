@@ -165,7 +165,7 @@ def test_a_drop_box(layout: Layout) -> None:
     """None is well; one whose files nobody's are taken from, or which holds what is not taken, is told."""
     assert drop_box(layout).health is Health.OK
     dropbox.make(layout, os.getegid())
-    assert "nobody" in drop_box(layout).found
+    assert "no user's files" in drop_box(layout).found
     assert drop_box(layout, "root").health is Health.OK
     os.mkdir(f"{layout.inbox}/x.json")
     told = drop_box(layout, "root")

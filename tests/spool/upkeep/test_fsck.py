@@ -189,8 +189,8 @@ def test_what_lies_in_a_drop_box_is_told(layout: Layout) -> None:
     whats = {name: finding.what for name, finding in found.items()}
     assert "not taken yet" in whats["new.json"]
     assert "never taken" in whats["x.json"]
-    assert "no job yet" in whats["ann.aaaaaaaaaaaa"]
-    assert "there already" in whats["ann.bbbbbbbbbbbb"]
+    assert "not a job yet" in whats["ann.aaaaaaaaaaaa"]
+    assert "already exists" in whats["ann.bbbbbbbbbbbb"]
     assert [name for name, finding in found.items() if finding.weight is Weight.PROBLEM] == ["-odd"]
 
 
