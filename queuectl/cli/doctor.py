@@ -44,7 +44,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _check_settings(found: Found) -> Iterator[Check]:
-    """A line for each that cannot be, whether in config.toml or in the environment, and for each that is unknown."""
+    """A line for each invalid setting, in config.toml or in the environment, and for each unknown one."""
     from queuectl.cli.settings import NO_WORKER
     from queuectl.spool.system import trust
     from queuectl.spool.system.settings import describe

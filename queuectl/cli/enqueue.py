@@ -63,7 +63,7 @@ def _options() -> Iterator[Callable[[F], F]]:
     for name, field in FIELDS.items():
         if name == "run_at":
             yield click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.')
-            yield click.option("--in", "in_", metavar="TIME", help="How long to wait first: 90, 5m, 1h30m.")
+            yield click.option("--in", "in_", metavar="TIME", help="Time to wait before starting: 90, 5m, 1h30m.")
         elif field.option:
             names = (*_SHORT.get(name, ()), f"--{name.replace('_', '-')}", name)
             kind = click.Choice([word.value for word in field.kind]) if issubclass(field.kind, StrEnum) else field.kind

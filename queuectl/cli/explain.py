@@ -66,7 +66,7 @@ def _select(spool: Spool, given: dict[str, Any], limit: int) -> list[str]:
 
 
 def why(spool: Spool, id: str) -> str:
-    """The first reason, for somebody who waits."""
+    """The first reason, for a user who is waiting."""
     return spool.explain(id).reasons[0].text
 
 

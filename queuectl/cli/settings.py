@@ -14,4 +14,4 @@ def warn_of_settings(spool: Spool) -> None:
     from queuectl.spool.system.settings import describe
 
     for error in spool.examine_settings().wrong:
-        note(f"warning: {describe(error)}; going on without it")
+        note(f"warning: {describe(error)}; using the default")

@@ -88,7 +88,7 @@ def start(
     from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
-    settings.load(spool.layout)  # a mistake in it is told before anything is started
+    settings.load(spool.layout)  # so that a mistake in it is reported before anything is started
     Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
 
 

@@ -18,7 +18,7 @@ MIN_FREE_INODES = 64
 
 
 class Pause(NamedTuple):
-    """Since when no job is started, until when (None: until somebody resumes), and why."""
+    """Since when no job is started, until when (None: until resumed), and why."""
 
     since: datetime
     until: datetime | None = None
@@ -104,19 +104,19 @@ def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     reasons = [*_of_its_own(job, now), *of_queue(queue)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
-    return reasons or [Reason("due", "it is due; a worker takes it at any moment")]
+    return reasons or [Reason("due", "due now; waiting for a worker to pick it up")]
 
 
 def _of_its_own(job: Waiting, now: datetime) -> Iterator[Reason]:
     """What its name, its bytes and its log say."""
     name = job.name
     if job.problem is not None:
-        yield Reason("invalid", f"it is no runnable job and will be refused: {job.problem}")
+        yield Reason("invalid", f"it is not a runnable job and will be refused: {job.problem}")
     if job.is_running:
-        text = "an attempt of it that was cancelled, or whose file was moved, may still be running: it holds its lock"
+        text = "an attempt that was cancelled, or whose file was moved, may still be running: its lock is held"
         yield Reason("running", text)
     if name.is_held:
-        yield Reason("held", f"it is held; to let it go: queuectl release {name.id}")
+        yield Reason("held", f"it is held; to release it: queuectl release {name.id}")
     elif name.run_at > now and name.attempts:
         after = f", after {job.last}" if job.last else ""
         text = f"retry {name.attempts} of {job.max_retries} {format_when(name.run_at, now)}{after}"
@@ -131,8 +131,10 @@ def of_queue(queue: Queue) -> Iterator[Reason]:
     paused = queue.paused
     if paused is not None:
         until = f", until {format_instant(paused.until)}" if paused.until else ""
-        why = f": {paused.reason}" if paused.reason else "; to go on: queuectl resume"
-        yield Reason("paused", f"the queue is paused since {format_instant(paused.since)}{until}{why}", paused.until)
+        why = f": {paused.reason}" if paused.reason else "; to continue: queuectl resume"
+        yield Reason(
+            "paused", f"the queue has been paused since {format_instant(paused.since)}{until}{why}", paused.until
+        )
     if queue.room is not None:
         yield from _of_room(queue.room, queue.min_free)
     if queue.workers is not None:

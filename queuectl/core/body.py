@@ -15,7 +15,7 @@ from queuectl.core.fields import FIELDS, Body
 from queuectl.errors import InvalidJobError, NotJsonError
 
 MAX_BODY = 1 << 20
-"""Bytes of the largest job file."""
+"""Size of the largest job file, in bytes."""
 _CHECKS = {name: field.check for name, field in FIELDS.items()}
 
 
@@ -99,10 +99,10 @@ def _tolerant(problems: list[str]) -> json.JSONDecoder:
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
-    """A body as one line of JSON, in readable UTF-8 where that is possible."""
+    """A body as one line of JSON, in readable UTF-8 if possible."""
     try:
         return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:  # a lone surrogate in a field of the user's own
+    except UnicodeEncodeError:  # a lone surrogate in one of the user's own fields
         return (json.dumps(fields) + "\n").encode()
 
 

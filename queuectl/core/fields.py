@@ -21,26 +21,26 @@ from queuectl.core.text import format_seconds, format_size
 from queuectl.errors import UsageError
 
 MAX_ARGUMENT = 120_000
-"""Bytes of the longest command or word of one: Linux refuses an argument over 131,072 with E2BIG."""
+"""Size of the longest command, or word of a command: Linux refuses an argument over 131,072 bytes with E2BIG."""
 MAX_SECONDS = 10 * 366 * 86400
-"""The longest timeout or backoff."""
+"""The longest timeout or backoff, in seconds."""
 
 MAX_SUBMITTER = 256
-"""Characters of the longest `submitted_by`, which the worker writes that takes a file out of inbox/."""
+"""Length of the longest `submitted_by`, which is written by the worker that takes a file from inbox/."""
 
 MIN_LOG, MAX_LOG = 4096, 1 << 60
-"""Bytes of the smallest and the largest limit of a job's output."""
+"""The smallest and the largest limit of a job's output, in bytes."""
 
 
 class OnMaxLog(StrEnum):
-    """What happens when the output of an attempt passes its limit: its middle goes, or the attempt is ended."""
+    """What happens when an attempt's output exceeds its limit: the middle is dropped, or the attempt is ended."""
 
     DROP = "drop"
     KILL = "kill"
 
 
 class Body(NamedTuple):
-    """A validated job body. None stands for a field that was not given (or was null).
+    """A validated job body. None means that a field was not given (or was null).
 
     `warnings` names unknown fields that look like misspelt ones; all unknown fields are kept in
     the file and ignored.
@@ -110,7 +110,7 @@ def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]
         return value
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
         if not value[0]:
-            problems.append('"command" names no program: its first string is empty')
+            problems.append('"command" does not name a program: its first string is empty')
         for word in value:
             _check_text(problems, key, word)
         return tuple(value)
@@ -120,7 +120,7 @@ def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]
 
 def _id(problems: list[str], key: str, value: Any) -> str:
     if not (isinstance(value, str) and is_valid_id(value)):
-        problems.append('"id" must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit')
+        problems.append('"id" must be 1 to 100 characters of A-Z a-z 0-9 . _ - and begin with a letter or digit')
     return str(value)
 
 
@@ -200,14 +200,14 @@ def _submitter(problems: list[str], key: str, value: Any) -> str:
 
 
 def _check_text(problems: list[str], key: str, text: str) -> None:
-    """Refuse what an argument or variable of a process cannot hold."""
+    """Refuse text that cannot be an argument or variable of a process."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        problems.append(f'"{key}" holds half a character (a lone surrogate)')
+        problems.append(f'"{key}" contains half a character (a lone surrogate)')
         return
     if "\0" in text:
-        problems.append(f'"{key}" holds a NUL character')
+        problems.append(f'"{key}" contains a NUL character')
     if size > MAX_ARGUMENT:
         problems.append(f'"{key}" is longer than {MAX_ARGUMENT} bytes; put it into a file')
 
@@ -216,9 +216,9 @@ def _check_text(problems: list[str], key: str, text: str) -> None:
 
 
 def _parse_command(text: str, _: datetime) -> Any:
-    """The command line, or the array of strings that it is in JSON."""
+    """The command line, or the array of strings if it is one in JSON."""
     if text.strip().lower() == "none":
-        raise UsageError("a job needs a command", hint="to take the job away: queuectl cancel")
+        raise UsageError("a job needs a command", hint="to remove the job: queuectl cancel")
     if text.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
             return json.loads(text)
@@ -281,12 +281,12 @@ def _show_variables(env: Mapping[str, str]) -> str:
 
 FIELDS = {
     "command": Field(_command, _parse_command, label="Command", hint="for the shell"),
-    "id": Field(_id, option="The job's id; refused if the spool holds it already.", metavar="ID"),
+    "id": Field(_id, option="Id of the job; refused if the spool already holds it.", metavar="ID"),
     "priority": Field(
         _integer(MAX_PRIORITY),
         _parse_integer,
         int,
-        option="0 to 999, lower runs first; 10 if not given.",
+        option="0 to 999; lower runs first. [default: 10]",
         metavar="N",
         label="Priority",
         hint="0 to 999, lower runs first; 10",
@@ -297,7 +297,7 @@ FIELDS = {
     "timeout": Field(
         _number(above_zero=True),
         _parse_seconds,
-        option="The longest an attempt may take: 90, 5m, 1h30m.",
+        option="Longest time an attempt may take: 90, 5m, 1h30m.",
         metavar="TIME",
         label="Timeout",
         hint="90, 5m, 1h30m; empty is none",
@@ -321,7 +321,7 @@ FIELDS = {
     "retry_on": Field(
         _exit_codes,
         _parse_codes,
-        option="Retry on these exit codes only: 75,111 or 64-78.",
+        option="Retry only on these exit codes: 75,111 or 64-78.",
         metavar="CODES",
         label="Retry on exit codes",
         hint="75,111 or 64-78",
@@ -340,15 +340,15 @@ FIELDS = {
         _word(OnLost),
         _parse_word,
         OnLost,
-        option="If nobody knows how an attempt ended.",
-        label="When its end is unknown",
+        option="What to do if the outcome of an attempt is unknown.",
+        label="If its outcome is unknown",
         hint="retry or dead",
         show=str,
     ),
     "max_log": Field(
         _integer(MAX_LOG, MIN_LOG),
         _parse_size,
-        option="The largest output of an attempt: 64K, 10M.",
+        option="Largest output of an attempt: 64K, 10M.",
         metavar="SIZE",
         label="Largest output",
         hint="64K, 10M",
@@ -358,7 +358,7 @@ FIELDS = {
         _word(OnMaxLog),
         _parse_word,
         OnMaxLog,
-        option="Beyond that: drop its middle, or end the job.",
+        option="Beyond that: drop the middle of the output, or end the job.",
         label="Beyond that",
         hint="drop or kill",
         show=str,
@@ -366,7 +366,7 @@ FIELDS = {
     "cwd": Field(
         _cwd,
         _parse_text,
-        option="Where to run; this directory if not given.",
+        option="Directory to run in. [default: the current one]",
         metavar="DIR",
         label="Directory",
         hint="/srv/app",
@@ -374,17 +374,17 @@ FIELDS = {
     ),
     "env": Field(
         _env,
-        option="A variable to set; without VALUE, its value here.",
+        option="Set a variable; without VALUE, to its value here.",
         metavar="NAME[=VALUE]",
         label="Set variables",
-        hint="RATE=slow, or RATE=none to remove it; one a line, the others stay",
+        hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
         show=_show_variables,
     ),
     "submitted_by": Field(_submitter),
 }
 """The known fields of a job, in the order in which they are shown."""
 CAN_BE_SET = tuple(name for name, field in FIELDS.items() if field.parse is not None)
-"""What `parse` knows. The variables of `env` are set one by one; an id never changes, nor who submitted it."""
+"""The fields that `parse` knows. Variables of `env` are set one by one; an id never changes, nor who submitted it."""
 
 
 def parse(name: str, text: str, now: datetime) -> Any:
@@ -405,7 +405,7 @@ def parse(name: str, text: str, now: datetime) -> Any:
 
 
 def parse_variable(name: str, text: str) -> str | None:
-    """A variable's value for the `env` of `Spool.set_fields`; None takes it away. Raises UsageError."""
+    """A variable's value for the `env` of `Spool.set_fields`; None removes it. Raises UsageError."""
     if not name:
         raise UsageError("a variable has no name", hint="give env.NAME=VALUE")
     return None if text.strip().lower() == "none" else text

@@ -26,7 +26,7 @@ from queuectl.errors import ConfigError, UsageError
 class Rule:
     """What is kept of a state's jobs: those that ended from `since` on, the `count` newest, `size` bytes of them.
 
-    None is no limit. A job goes when it is beyond any of the three.
+    None is no limit. A job is deleted if it is beyond any of the three.
     """
 
     since: datetime | None = None
@@ -236,7 +236,7 @@ KEYS = {
     "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
     "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
     "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users),
-    "rescan": Key("the longest a worker goes without looking at the whole spool", _positive_seconds),
+    "rescan": Key("the longest time between a worker's scans of the whole spool", _positive_seconds),
     "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
     "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
     "hook-timeout": Key("the longest time a hook or such a post may take", _positive_seconds),
@@ -251,7 +251,7 @@ def as_text(value: Any) -> str:
 
 
 def nearest(name: str) -> str | None:
-    """The key that may be meant by a name that is none."""
+    """The key that is closest to an unknown name."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name[:40].lower().replace("_", "-"), KEYS, n=1)), None)

@@ -170,7 +170,7 @@ class Spool:
         return metrics.measure(self.layout, now())
 
     def workers(self) -> Iterator[dict[str, Any]]:
-        """What each worker said of itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`."""
+        """What each worker recorded about itself, with `alive`, its `state` (lease.state_of) and the ids it `runs`."""
         yield from workers.list_workers(self.layout, is_paused=self.is_paused())
 
     def explain(self, id: str) -> Explanation:

@@ -247,7 +247,7 @@ class Worker:
             return False
         return not any(RunningName.parse(name) for name in query.list_names(self.context.layout, State.RUNNING))
 
-    # --- looking
+    # --- reading
 
     def _look(self) -> None:
         """Everything the main thread does each time it wakes."""

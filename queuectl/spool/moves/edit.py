@@ -246,7 +246,7 @@ def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> J
     """Apply a change to a job whose file is locked and holds `old`; None if the job has moved."""
     fields = change.fields(old)
     content = body.validate(fields)
-    trust.require_own(layout, old.owner, job.id)  # or the new file, the caller's own, would run as his
+    trust.require_own(layout, old.owner, job.id)  # or the new file, which is the caller's own, would be run
     data = body.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])

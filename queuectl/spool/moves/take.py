@@ -215,7 +215,7 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
         if isinstance(outcome, Job):
             files.remove(layout.taken_file(id))
             finished.append(Finished(id, outcome))
-        elif isinstance(outcome, InvalidJobError):  # larger than a job can be with who it is from
+        elif isinstance(outcome, InvalidJobError):  # too large for a job once the submitter is added
             finished += _refuse(layout, id, outcome, body.encode(fields), None, now)
         else:
             _settle(layout, id, outcome)
@@ -257,7 +257,7 @@ def _fields_of(id: str, content: files.Content) -> dict[str, Any]:
     if _is_deeper(whole, _DEEPEST):
         raise InvalidJobError([f"nested deeper than {_DEEPEST}"])
     try:
-        body.decode(body.encode(whole))  # 1e999 is a number in JSON, and none once it is read
+        body.decode(body.encode(whole))  # 1e999 is a number in JSON, but not once it is read
     except (NotJsonError, ValueError) as error:
         raise InvalidJobError([f"it cannot be written again: {error}"]) from None
     return whole

@@ -64,7 +64,7 @@ def _may_be_running(layout: Layout, name: PendingName) -> bool:
 
 
 def _last_result(layout: Layout, name: PendingName) -> Result | None:
-    """How its last attempt ended, as far as its log tells."""
+    """How its last attempt ended, if its log says so."""
     try:
         fd = os.open(layout.log(name.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

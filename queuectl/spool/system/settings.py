@@ -22,8 +22,8 @@ class Found(NamedTuple):
     """What is set, and what is wrong with it.
 
     `values`: every key with its value and where that comes from: `default`, `config.toml` or a variable. `wrong`:
-    why a value, or all of config.toml, cannot be; the default stands in for it. `unknown`: keys of config.toml that
-    this version does not know, and what may be meant by them; they stop nothing.
+    why a value, or all of config.toml, is invalid; the default is used instead. `unknown`: keys of config.toml that
+    this version does not know, with suggestions; they are ignored.
     """
 
     values: dict[str, tuple[Any, str]]
@@ -73,7 +73,7 @@ def _stamp(path: str) -> tuple[int, ...] | None:
 def load(layout: Layout, flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force; `flags` are fields that were given on the command line.
 
-    Raises ConfigError for a value that cannot be, naming where it stands.
+    Raises ConfigError for an invalid value, naming where it is set.
     """
     return checked(examine(layout)).settings._replace(
         **{key: value for key, value in (flags or {}).items() if value is not None}
@@ -98,7 +98,7 @@ def describe(error: ConfigError) -> str:
 
 
 def examine(layout: Layout, variables: Mapping[str, str] | None = None) -> Found:
-    """All that is set, however much of it is wrong. `variables` are those of the environment, if not given."""
+    """Everything that is set, invalid values included. `variables` defaults to the environment."""
     variables = os.environ if variables is None else variables
     wrong: list[ConfigError] = []
     stored: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def _parse(name: str, text: str, where: str) -> Any:
 
 
 def read_file(layout: Layout) -> dict[str, Any]:
-    """What config.toml sets; keys that this version does not know, which may be those of a newer one, are no error."""
+    """What config.toml sets. Unknown keys are not an error: they may be those of a newer version."""
     try:
         text = files.read(layout.config).data.decode()
         if all(line.startswith("#") or not line for line in text.split("\n")):
@@ -146,14 +146,14 @@ def read_file(layout: Layout) -> dict[str, Any]:
         return {}
     except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(
-            "config.toml cannot be read", f"{layout.config}: {error}", "mend or remove that line"
+            "config.toml cannot be read", f"{layout.config}: {error}", "fix or remove that line"
         ) from None
     except OSError as error:
         raise ConfigError("config.toml cannot be read", f"{layout.config}: {error.strerror}") from None
 
 
 def store(layout: Layout, name: str, text: str | None) -> Any:
-    """Set a key (or unset it, with None) in config.toml, leaving every other line as it is; the new value."""
+    """Set a key (or unset it, with None) in config.toml, keeping every other line; the new value."""
     name = name.replace("_", "-")
     key = key_of(name)
     value = key.parse(text) if text is not None else None
@@ -180,11 +180,13 @@ def _require_users(text: str) -> None:
 
 
 def _end_of_top_level(lines: list[str]) -> int:
-    """Where a key of the top level can stand: before the first [table]."""
+    """Where a top-level key can be inserted: before the first [table]."""
     return next((index for index, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
 
 
 def _to_toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_to_toml, value))}]"
-    return repr(value) if isinstance(value, int | float) else json.dumps(as_text(value))  # a JSON string is one of TOML
+    return (
+        repr(value) if isinstance(value, int | float) else json.dumps(as_text(value))
+    )  # a JSON string is a TOML string
