@@ -27,7 +27,7 @@ from tests.support import environment, names, wait_for
 HOLDER = """
 import os, subprocess, sys, time
 from datetime import datetime
-from queuectl.spool import lease, logs
+from queuectl.spool.system import lease, logs
 fd = logs.open_log(sys.argv[1])
 assert lease.lock_attempt(fd, datetime.fromisoformat("2026-11-24T03:43:00+00:00"))
 child = subprocess.Popen(["sleep", "300"], pass_fds=[fd]) if sys.argv[2] == "child" else None
