@@ -136,12 +136,12 @@ def of_queue(queue: Queue) -> Iterator[Reason]:
             "paused", f"the queue has been paused since {format_instant(paused.since)}{until}{why}", paused.until
         )
     if queue.room is not None:
-        yield from _of_room(queue.room, queue.min_free)
+        yield from of_room(queue.room, queue.min_free)
     if queue.workers is not None:
         yield from of_workers(queue.workers, queue.wrong_settings)
 
 
-def _of_room(room: Room, min_free: int) -> Iterator[Reason]:
+def of_room(room: Room, min_free: int) -> Iterator[Reason]:
     """Whether how a job ends could be recorded."""
     if room.problem:
         yield Reason("full", room.problem)

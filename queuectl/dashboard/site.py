@@ -171,8 +171,7 @@ def common(request: Request) -> dict[str, Any]:
 
 
 def _low_room(view: View) -> bool:
-    free, inodes = view.room
-    return view.problem is None and (free < 64 << 20 or (inodes is not None and inodes < 1000))
+    return view.problem is None and view.is_full
 
 
 def verbs_for(state: State, *, is_held: bool = False) -> list[Verb]:

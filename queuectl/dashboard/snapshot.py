@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from queuectl.core.admission import MIN_FREE_INODES, Pause, Queue, Reason, Room, Workers, of_job, of_orphan
+from queuectl.core.admission import Pause, Queue, Reason, Room, Workers, of_job, of_orphan, of_room
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, format_time, parse_time
 from queuectl.core.result import State
@@ -57,6 +57,11 @@ class View:
     def alive(self) -> list[dict[str, Any]]:
         return [worker for worker in self.workers if worker["alive"]]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no job is started for want of free space."""
+        return any(of_room(Room(*self.room), self.settings.min_free))
+
     def is_same_as(self, other: View) -> bool:
         """Whether both show the same; free space counts in steps that a viewer would notice."""
         return self._shown() == other._shown() and all(
@@ -64,10 +69,8 @@ class View:
         )
 
     def _shown(self) -> tuple[object, ...]:
-        free, inodes = self.room
-        is_full = free < self.settings.min_free or (inodes is not None and inodes < MIN_FREE_INODES)
         settings = self.settings, self.wrong_settings
-        return self.paused, self.workers, self.problem, free >> 26, is_full, settings
+        return self.paused, self.workers, self.problem, self.room[0] >> 26, self.is_full, settings
 
     def reasons(self, job: Job, layout: Layout, at: datetime) -> list[Reason]:
         """Why a job does not run now, as `queuectl explain` has it; of a running one whether its worker is gone."""

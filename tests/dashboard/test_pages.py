@@ -218,6 +218,7 @@ def test_a_full_disk_is_why_a_job_waits(spool: Spool, client: Client) -> None:
     with lease.WorkerLease(spool.layout, "web1", {"slots": 1}):
         page = wait_text(client, "/jobs/x", "The disk is full: ")
         assert "a worker takes it" not in page
+        assert "<b>The disk is full.</b>" in page
 
 
 def test_a_stopping_worker_is_why_a_job_waits(spool: Spool, client: Client) -> None:

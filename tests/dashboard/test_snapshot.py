@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.settings import Settings
 from queuectl.dashboard.snapshot import Snapshot
 from queuectl.spool.reading import query
 from queuectl.spool.system.clock import now
@@ -101,3 +103,10 @@ def test_close_ends_its_threads(spool: Spool) -> None:
     taken = Snapshot(spool)
     taken.close()
     assert not taken._thread.is_alive()
+
+
+def test_the_disk_is_full_below_min_free(snapshot: Snapshot) -> None:
+    """It is called full when no job is started, below the setting min-free, and not below a limit of the page's own."""
+    nearly = replace(snapshot.view(), room=(20 << 20, None))
+    assert not nearly.is_full
+    assert replace(nearly, settings=Settings(min_free=21 << 20)).is_full

@@ -6,11 +6,11 @@ import json
 from io import StringIO
 from typing import Any
 
-from queuectl import Spool, config
+from queuectl import Spool
 from queuectl.core.fields import Body
 from queuectl.core.result import State
 from queuectl.spool.moves import claims
-from queuectl.spool.system import clock, lease, logs
+from queuectl.spool.system import clock, lease, logs, settings
 from queuectl.work.context import Context
 from queuectl.work.report import Report
 from tests.spool.given import put, running_name
@@ -24,7 +24,7 @@ class Reported:
 
     def __init__(self, spool: Spool) -> None:
         self._stream = StringIO()
-        self.context = Context(spool, Report("json", self._stream), config.load(spool.layout))
+        self.context = Context(spool, Report("json", self._stream), settings.load(spool.layout))
 
     def events(self, event: str = "") -> list[dict[str, Any]]:
         """All, or those of that kind."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queuectl import Spool, config
+from queuectl import Spool
 from queuectl.work.reload import Reload
 from tests.work.given import Reported
 
@@ -20,8 +20,8 @@ def reported(spool: Spool) -> Reported:
 def test_reload_reads_a_changed_file(spool: Spool, reported: Reported) -> None:
     """What is set holds from the next look on, but for what a flag of the command overrides."""
     reload = Reload(reported.context, {"rescan": 7.0})
-    config.store(spool.layout, "grace", "3")
-    config.store(spool.layout, "rescan", "9")
+    settings.store(spool.layout, "grace", "3")
+    settings.store(spool.layout, "rescan", "9")
     reload.reload()
     settings = reported.context.settings
     assert (settings.grace, settings.rescan) == (3.0, 7.0)
@@ -32,15 +32,15 @@ def test_reload_leaves_alone_what_has_not_changed(
 ) -> None:
     """The file is read once for each time that it is written."""
     loads: list[bool] = []
-    real = config.load
+    real = settings.load
 
     def counted(*arguments: Any) -> Any:
         loads.append(True)
         return real(*arguments)
 
-    monkeypatch.setattr(config, "load", counted)
+    monkeypatch.setattr(settings, "load", counted)
     reload = Reload(reported.context, {})
-    config.store(spool.layout, "grace", "3")
+    settings.store(spool.layout, "grace", "3")
     for _ in range(3):
         reload.reload()
     assert len(loads) == 1
@@ -52,7 +52,7 @@ def test_reload_leaves_alone_what_has_not_changed(
 def test_reload_keeps_the_settings_while_the_file_is_invalid(spool: Spool, reported: Reported) -> None:
     """That is reported once, and once more when it is valid again."""
     reload = Reload(reported.context, {})
-    config.store(spool.layout, "grace", "3")
+    settings.store(spool.layout, "grace", "3")
     reload.reload()
     for text in ("grace = ", "grace = [", "grace = 4\n"):
         with open(spool.layout.config, "w", encoding="utf-8") as file:

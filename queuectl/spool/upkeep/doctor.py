@@ -21,6 +21,7 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
+from queuectl.core.admission import Room, of_room
 from queuectl.core.names import FinishedName, is_ignored
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_seconds, format_size
@@ -321,6 +322,6 @@ def _check_clock(spool: Layout) -> Check:
 def _check_room(spool: Layout, min_free: int) -> Check:
     free, inodes = admission.room(spool)
     found = format_size(free) + ("" if inodes is None else f", {inodes} inodes")
-    if free < min_free or (inodes is not None and inodes < 64):
+    if any(of_room(Room(free, inodes), min_free)):
         return Check(Health.BAD, "free space", found, f"no job starts below {format_size(min_free)}; free some space")
     return _ok("free space", found)
