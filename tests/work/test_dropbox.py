@@ -151,11 +151,11 @@ def test_a_failure_of_the_disk_is_told_once_and_over_when_it_is(
 
         patch.setattr(take, "submit", fail)
         drop(inbox)
-        wait_for(lambda: any("nothing is taken" in text for text in warnings(running)))
+        wait_for(lambda: any("cannot take files" in text for text in warnings(running)))
         assert len(names(inbox.parent / "taken")) == 1
         patch.undo()
         wait_for(lambda: running.has("done"))
-        assert sum("nothing is taken" in text for text in warnings(running)) == 1
+        assert sum("cannot take files" in text for text in warnings(running)) == 1
 
 
 def test_an_inbox_that_cannot_be_emptied_keeps_no_worker_that_drains(

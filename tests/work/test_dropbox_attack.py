@@ -306,7 +306,7 @@ def test_a_flood_costs_the_owner_nothing_that_lasts(box: Box, make: Callable[[Pa
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
             box.run_one()
         box.write(ALICE, "alice.json", "echo alice")
-        wait_for(lambda: "echo alice" in box.commands(), patience=120)
+        wait_for(lambda: "echo alice" in box.commands(), patience=150)
         for _ in range(30):
             box.run_one()
         warnings = [event for event in worker.events() if event["event"] == "warning"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from queuectl import Spool
+from queuectl.spool.system import settings
 from queuectl.work.reload import Reload
 from tests.work.given import Reported
 
@@ -23,8 +24,8 @@ def test_reload_reads_a_changed_file(spool: Spool, reported: Reported) -> None:
     settings.store(spool.layout, "grace", "3")
     settings.store(spool.layout, "rescan", "9")
     reload.reload()
-    settings = reported.context.settings
-    assert (settings.grace, settings.rescan) == (3.0, 7.0)
+    found = reported.context.settings
+    assert (found.grace, found.rescan) == (3.0, 7.0)
 
 
 def test_reload_leaves_alone_what_has_not_changed(
