@@ -90,7 +90,7 @@ def test_version(tmp_path: Path) -> None:
         (["show", "a b"], 3, ["queuectl: no job 'a b'"]),
         (["retry", "job-1"], 1, ["queuectl: job job-1 is pending", "  only a done or dead job"]),
         (["enqueue", "--id", "job-1", "--", "true"], 4,
-         ["queuectl: the id 'job-1' is taken", "  that job is pending", "  look at it: queuectl show job-1"]),
+         ["queuectl: the id 'job-1' is taken", "  that job is pending", "  see: queuectl show job-1"]),
         (["worker", "stop", "nope"], 3, ["queuectl: no worker 'nope'", "  see: queuectl worker list"]),
         (["config", "get", "nope"], 2, ["queuectl: unknown setting 'nope'"]),
     ],

@@ -113,7 +113,7 @@ def test_retry_from_the_dead_letters_and_undo(spool: Spool, client: Client, wind
     assert spool.get("failed-0").state is State.DEAD
     for number in (1, 2):
         window.wait(f'[data-key="failed-{number}"] input').click()
-    assert window.wait("#ticked").text == "2 ticked:"
+    assert window.wait("#ticked").text == "2 selected:"
     window.wait("[data-many]", "Retry").click()
     window.wait("#receipts", "Retried 2 jobs.")
     window.wait('[name="all"]', "Retry all").click()
@@ -127,11 +127,11 @@ def test_drop_names_what_it_deletes(spool: Spool, client: Client, window: Browse
     """The confirmation lists the jobs; leaving it changes nothing."""
     fill(spool)
     window.go(client.address("/jobs/failed-3"))
-    window.wait(".deeds .danger").click()
+    window.wait(".actions .danger").click()
     window.wait("h1", "Drop 1 job?")
-    window.wait("a.button", "Leave them alone").click()
+    window.wait("a.button", "Go back").click()
     window.wait("h1", "failed-3")
-    window.wait(".deeds .danger").click()
+    window.wait(".actions .danger").click()
     window.wait("button.danger", "Drop 1 job").click()
     wait_for(
         lambda: not (spool.path / "dead" / "20261124T034300.000Z-010-1-exit1-1.500s-failed-3.json").exists(), "the end"
@@ -171,7 +171,7 @@ def test_the_keyboard_alone_is_enough(spool: Spool, client: Client, window: Brow
     assert window.run(FOCUSED) == first
     assert window.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     window.press("x")
-    assert window.wait("#ticked").text == "1 ticked:"
+    assert window.wait("#ticked").text == "1 selected:"
     window.press("x")
     window.press("?")
     window.wait("dialog[open]")
@@ -351,7 +351,7 @@ def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> N
     window.wait(".pages", "1–1 of 1")
     window.wait(".row a.id", "failed-4").click()
     window.wait("h1", "failed-4")
-    window.wait(".deeds .danger").click()
+    window.wait(".actions .danger").click()
     window.wait("h1", "Drop 1 job?")
     window.wait("button.danger").click()
     wait_for(lambda: spool.counts().dead == 6, "the drop")
@@ -363,7 +363,7 @@ def test_a_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client:
     """From the job's page to the form; a mistake stands beside what was typed; mended, it leads back to the job."""
     spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
     window.go(client.address("/jobs/x"))
-    window.wait(".deeds a", "Change").click()
+    window.wait(".actions a", "Change").click()
     window.wait("#f-timeout").type("long")
     window.wait("#f-set_env").type("RATE=slow")
     window.wait("button.primary", "Save").click()

@@ -164,7 +164,7 @@ def test_a_job_that_is_gone_or_has_started(spool: Spool, client: Client, way: st
     (spool.path / "running" / str(running_name("x"))).unlink()
     answer = client.post(f"/actions/{way}", form)
     assert answer.status == 409
-    assert "the spool holds no job x any more" in said(answer)
+    assert "the spool no longer holds a job x" in said(answer)
     assert "77" in form_of(answer.text)["timeout" if way == "set" else "text"]
     assert spool.get("xy").fields == other.fields
     assert client.get(f"/jobs/x/{way}").status == 404
@@ -227,7 +227,7 @@ def test_two_who_edit_do_not_undo_each_other(spool: Spool, client: Client) -> No
     spool.set_fields("x", command="theirs", priority=1)
     answer = client.post("/actions/edit", {**form, "text": '{"command": "mine"}'})
     assert answer.status == 409
-    assert "the job was changed meanwhile" in said(answer)
+    assert "the job was changed in the meantime" in said(answer)
     assert "theirs" in said(answer)
     assert (spool.get("x").command, form_of(answer.text)["text"]) == ("theirs", '{"command": "mine"}')
     assert client.post("/actions/edit", form_of(answer.text)).status == 303
@@ -254,7 +254,7 @@ def test_the_forms_are_for_those_who_may(spool: Spool, serve: Serve) -> None:
         assert reader.get(path).status == 403
     pages = [reader.get(path).text for path in ("/", "/jobs/x")]
     assert not any(word in page for page in pages for word in ("/pause", "/resume", "/set", "/edit"))
-    assert "To go on: queuectl resume" in said(reader.get("/"))
+    assert "To continue: queuectl resume" in said(reader.get("/"))
     client = serve()
     assert client.open("/jobs/busy/set").status == client.open("/jobs/busy/edit").status == 409
     assert client.get("/jobs/none/set").status == client.get("/jobs/none/edit").status == 404
@@ -280,7 +280,7 @@ def test_pause_and_resume(spool: Spool, client: Client) -> None:
     assert paused is not None
     assert (paused.reason, paused.until is not None) == ("new disks", True)
     assert "Paused: new disks" in said(client.open("/jobs"))
-    assert "Nothing runs, and nothing is started." in said(client.open("/jobs"))
+    assert "Nothing is running, and nothing is started." in said(client.open("/jobs"))
     form = form_of(client.open("/pause").text)
     assert (form["reason"], form["until"][:4]) == ("new disks", f"{now():%Y}")
     assert client.post("/actions/resume", {"back": "/jobs"}).headers["Location"] == "/jobs"
@@ -292,13 +292,13 @@ def test_a_pause_says_what_still_runs(spool: Spool, client: Client) -> None:
     """So one sees when the queue is drained."""
     path = put(spool.layout, running_name("busy"), state=State.RUNNING)
     spool.pause()
-    wait_for(lambda: "1 running job finishes; no other is started" in said(client.open("/")), "the job")
+    wait_for(lambda: "1 running job finishes; no others are started" in said(client.open("/")), "the job")
     path.unlink()
-    wait_for(lambda: "Nothing runs, and nothing is started" in said(client.open("/")), "the end")
+    wait_for(lambda: "Nothing is running, and nothing is started" in said(client.open("/")), "the end")
 
 
 @pytest.mark.parametrize(
-    ("until", "why"), [("soon", "not a time: 'soon'"), ("2020-01-01T00:00:00Z", "that time is over")]
+    ("until", "why"), [("soon", "not a time: 'soon'"), ("2020-01-01T00:00:00Z", "that time has passed")]
 )
 def test_a_time_that_cannot_be_meant(spool: Spool, client: Client, until: str, why: str) -> None:
     """It is refused beside the field, with all that was typed; nothing is paused."""

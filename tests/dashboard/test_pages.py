@@ -173,7 +173,7 @@ def test_a_held_job_is_called_so(spool: Spool, client: Client) -> None:
         page = wait_text(client, path, '#i-held"/></svg>held</span>')
         assert 'datetime="9999' not in page
     page = client.get("/jobs/x").text
-    assert "It does not start until somebody releases it." in page
+    assert "It does not start until it is released." in page
     assert "queuectl release x" in page
     assert "queuectl first x" in page
     assert "queuectl hold later" in client.get("/jobs/later").text
