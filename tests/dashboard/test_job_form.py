@@ -46,7 +46,7 @@ def said(answer: Answer) -> str:
 
 
 def test_each_field_can_be_changed(spool: Spool, client: Client) -> None:
-    """What was typed is in force, what was not touched is as it was; the receipt says which job."""
+    """What was typed is in force, what was not touched is as it was; the operation says which job."""
     spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, note="kept")
     answer = send(
         client,
@@ -137,7 +137,7 @@ def test_what_is_refused_stands_beside_what_was_typed(
     assert (spool.get("x").fields or {})["max_retries"] == 9
 
 
-def test_what_others_change_meanwhile_stays(spool: Spool, client: Client) -> None:
+def test_what_others_change_in_the_meantime_stays(spool: Spool, client: Client) -> None:
     """A field that was not touched is not put back to what the page showed."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open("/jobs/x/set").text)
@@ -209,7 +209,7 @@ def test_the_whole_body_can_be_edited(spool: Spool, client: Client) -> None:
         ("</textarea><b>", "not valid JSON"),
     ],
 )
-def test_a_text_that_is_no_job_comes_back(spool: Spool, client: Client, text: str, why: str) -> None:
+def test_a_text_that_is_not_a_job_comes_back(spool: Spool, client: Client, text: str, why: str) -> None:
     """With the reason, and the place where that is known; the job is what it was."""
     before = spool.enqueue("true", id="x", run_at=LATER)
     answer = send(client, "x", "edit", {"text": text})
@@ -221,7 +221,7 @@ def test_a_text_that_is_no_job_comes_back(spool: Spool, client: Client, text: st
 
 
 def test_two_who_edit_do_not_undo_each_other(spool: Spool, client: Client) -> None:
-    """The second one is told, sees both texts, and may save again."""
+    """The second one gets an error, sees both texts, and may save again."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open("/jobs/x/edit").text)
     spool.set_fields("x", command="theirs", priority=1)
@@ -234,7 +234,7 @@ def test_two_who_edit_do_not_undo_each_other(spool: Spool, client: Client) -> No
     assert spool.get("x").command == "mine"
 
 
-def test_a_refused_file_is_mended_and_retried(spool: Spool, client: Client) -> None:
+def test_a_refused_file_is_fixed_and_retried(spool: Spool, client: Client) -> None:
     """What is wrong is shown above the text; saved and retried, it is a job that waits."""
     put_finished(spool.layout, "torn", "invalid").write_text('{"command": "echo",\n}')
     page = client.open("/jobs/torn/edit")
@@ -273,7 +273,7 @@ def test_a_form_without_a_job(spool: Spool, client: Client, way: str, id: str) -
 
 
 def test_pause_and_resume(spool: Spool, client: Client) -> None:
-    """With a reason and a time; every page says so and lets it go on. The form shows a pause in force."""
+    """With a reason and a time; every page says so and lets you resume it. The form shows a pause in force."""
     form = form_of(client.open("/pause").text)
     assert client.post("/actions/pause", {**form, "reason": " new  disks", "until": "30m"}).headers["Location"] == "/"
     paused = spool.paused()
@@ -300,7 +300,7 @@ def test_a_pause_says_what_still_runs(spool: Spool, client: Client) -> None:
 @pytest.mark.parametrize(
     ("until", "why"), [("soon", "not a time: 'soon'"), ("2020-01-01T00:00:00Z", "that time has passed")]
 )
-def test_a_time_that_cannot_be_meant(spool: Spool, client: Client, until: str, why: str) -> None:
+def test_an_invalid_time(spool: Spool, client: Client, until: str, why: str) -> None:
     """It is refused beside the field, with all that was typed; nothing is paused."""
     client.open("/pause")
     answer = client.post("/actions/pause", {"reason": "new disks", "until": until})

@@ -52,7 +52,7 @@ def test_a_refusal_shows_the_place(
 
 
 def test_why_a_job_waits(spool: Spool) -> None:
-    """The first of the reasons that holds is told."""
+    """The first of the reasons that holds is reported."""
     job, later = spool.enqueue("true", id="b"), spool.enqueue("true", run_at=now() + timedelta(hours=2))
     snapshot = Snapshot(spool)
 
