@@ -310,7 +310,7 @@ def test_settings_change_while_it_works(spool: Spool, cli: CommandLine) -> None:
         assert spool.wait("x", timeout=20).attempts == 1
 
 
-def test_misspelt_fields_are_reported(spool: Spool) -> None:
+def test_misspelt_fields_are_told(spool: Spool) -> None:
     """A worker warns about the fields of a dropped file that look misspelt: once, when the job starts."""
     body = {"command": "false", "prioritty": 1, "max-retries": 9, "mine": 1, "max_retries": 1, "backoff_base": 0}
     (spool.path / "pending/x.json").write_text(json.dumps(body))
