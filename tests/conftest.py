@@ -15,7 +15,7 @@ from tests.support import CommandLine, WorkerProcess
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees a QUEUECTL_ variable of whoever runs it."""
+    """No test sees a QUEUECTL_ variable of anyone who runs it."""
     for name in list(os.environ):
         if name.startswith("QUEUECTL_"):
             monkeypatch.delenv(name)

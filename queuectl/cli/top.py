@@ -53,7 +53,7 @@ class Snapshot:
     "--interval",
     type=click.FloatRange(0.1, 3600),
     default=1.0,
-    show_default="1",
+    show_default=True,
     metavar="SECONDS",
     help="Time between updates.",
 )

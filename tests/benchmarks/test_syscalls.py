@@ -18,7 +18,7 @@ TRACE = """\
 """
 
 
-def test_calls_are_told_apart_by_who_made_them() -> None:
+def test_calls_are_distinguished_by_who_made_them() -> None:
     """Threads of the first process are the worker, its children are jobs; a call in two parts counts once."""
     assert tally(TRACE.splitlines(keepends=True)) == {
         ("worker", "clone3"): (2, 3040),

@@ -27,7 +27,7 @@ JOB_KEYS = {
     "duration", "submitted_by", "owner", "path", "body", "problem", "held",
 }  # fmt: skip
 FOREIGN = (b"README", b"x.txt", b".hidden.json", b"\xff\xfe.json~", b"010-x-0-y.jsn")
-"""Names that are no jobs, nor files that may become some."""
+"""Names that are not jobs, nor files that may become some."""
 
 
 def run(
@@ -112,7 +112,7 @@ def put_one_of_each(layout: Layout) -> None:
 
 
 def put_foreign(layout: Layout) -> None:
-    """In every state's directory, files and a directory that are no jobs."""
+    """In every state's directory, files and a directory that are not jobs."""
     for state in State:
         for name in FOREIGN:
             Path(os.fsdecode(os.path.join(os.fsencode(layout.directory(state)), name))).write_text("{}")

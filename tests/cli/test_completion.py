@@ -53,7 +53,7 @@ def test_the_spool_that_is_typed(here: Path, tmp_path: Path) -> None:
 
 
 def test_completion_makes_nothing(tmp_path: Path) -> None:
-    """Where there is no spool, nothing completes, nothing is said, and nothing is made."""
+    """Without a spool, nothing completes, nothing is printed, and nothing is created."""
     assert complete("queuectl show ", tmp_path, XDG_STATE_HOME=str(tmp_path / "state")) == []
     assert complete("queuectl --spool none dlq retry ", tmp_path) == []
     assert complete("queuectl worker stop ", tmp_path, XDG_STATE_HOME=str(tmp_path / "state")) == []

@@ -34,7 +34,7 @@ def test_list(cli: CommandLine) -> None:
 
 
 def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
-    """On a terminal no meaning is cut: it goes on in the next line."""
+    """On a terminal no meaning is cut: it continues in the next line."""
     code, screen = run_on_terminal(cli.argv("config", "list"), tmp_path)
     assert code == 0
     assert max(map(len, screen.splitlines())) <= 80
@@ -125,7 +125,7 @@ def test_the_environment_goes_first(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_a_broken_file(cli: CommandLine, spool: Spool) -> None:
-    """A config.toml that cannot be read is told with its path, and never overwritten."""
+    """A config.toml that cannot be read is reported with its path, and never overwritten."""
     path = spool.path / "config.toml"
     path.write_text("max-retries = \n")
     for words in (["list"], ["get", "timeout"], ["set", "timeout", "5"]):
@@ -144,7 +144,7 @@ def test_a_broken_file(cli: CommandLine, spool: Spool) -> None:
     ],
 )
 def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | bytes, told: str) -> None:
-    """`doctor` and `fsck` count it as a problem, `explain` as a reason, and `cancel` goes on with the default."""
+    """`doctor` and `fsck` count it as a problem, `explain` as a reason, and `cancel` continues with the default."""
     spool.enqueue("true", id="x")
     path = spool.path / "config.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -165,7 +165,7 @@ def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | 
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", f"{warning}1 job cancelled\n")
 
 
-def test_unknown_keys_are_told(cli: CommandLine, spool: Spool) -> None:
+def test_unknown_keys_are_reported(cli: CommandLine, spool: Spool) -> None:
     """A key that config.toml cannot have is warned about with the nearest one, and stops nothing."""
     path = spool.path / "config.toml"
     path.write_text("max_retries = 9\nmax-retrys = 8\ngrace = 1\n[Zebra]\nx = 1\n")
@@ -188,7 +188,7 @@ def test_unknown_keys_are_told(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_a_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
-    """`doctor` tells of the environment too; the spool is sound, and the other settings are in force."""
+    """`doctor` reports the environment too; the spool is sound, and the other settings are in force."""
     cli.ok("config", "set", "min-free", "1000T")
     done = cli.run("doctor", env={"QUEUECTL_GRACE": "soon"})
     assert done.returncode == 1

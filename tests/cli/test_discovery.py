@@ -115,7 +115,7 @@ def test_commands_that_read_refuse_a_missing_spool(tmp_path: Path, words: str) -
     assert names(tmp_path) == []
 
 
-def test_a_directory_that_is_no_spool(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_a_spool(tmp_path: Path) -> None:
     """Any other directory is refused with 6 and left as it is, and so is a file."""
     (tmp_path / "file").write_text("x")
     for path in (".", "file"):

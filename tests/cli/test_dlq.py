@@ -34,7 +34,7 @@ def test_list_on_a_terminal(cli: CommandLine, spool: Spool, tmp_path: Path) -> N
 
 
 def test_list_limit(cli: CommandLine, spool: Spool) -> None:
-    """--limit shows so many, and stderr tells that there are more."""
+    """--limit shows so many, and stderr says that there are more."""
     for id in "abc":
         put_finished(spool.layout, id)
     done = cli.run("dlq", "list", "--limit", "2")
@@ -72,7 +72,7 @@ def test_retry_all(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_retry_all_of_none(cli: CommandLine) -> None:
-    """--all of nothing is no error."""
+    """--all of nothing is not an error."""
     done = cli.run("dlq", "retry", "--all")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no matching jobs\n")
 
@@ -88,7 +88,7 @@ def test_retry_needs_ids_or_all(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_only_dead_jobs(cli: CommandLine, spool: Spool) -> None:
-    """A job in another state is no dead letter, nor does it make a prefix ambiguous."""
+    """A job in another state is not a dead letter, nor does it make a prefix ambiguous."""
     put_one_of_each(spool.layout)
     put_finished(spool.layout, "done-too")
     for command in ("retry", "drop"):

@@ -151,7 +151,7 @@ WARNING = 'warning: unknown field "timout" is ignored; did you mean "timeout"?\n
 MISSPELT = '{"id": "a", "command": "true", "timout": 3}'
 
 
-def test_misspelt_fields_are_told(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_misspelt_fields_are_reported(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """A field that looks misspelt earns a warning in every form of enqueue, with its line number in bulk."""
     assert cli.run("enqueue", MISSPELT).stderr == WARNING
     (tmp_path / "job.json").write_text(MISSPELT.replace('"a"', '"b"'))
@@ -262,7 +262,7 @@ def test_bulk(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_bulk_with_bad_lines(cli: CommandLine, spool: Spool) -> None:
-    """Bad lines are told by their number on stderr, the exit code is 1, and the good ones are queued all the same."""
+    """Bad lines are reported by their number on stderr, the exit code is 1, and the good ones are still queued."""
     spool.enqueue("true", id="taken")
     bad = {
         2: (b"nope", "not valid JSON"),
@@ -296,7 +296,7 @@ def test_bulk_of_one_id(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_bulk_of_nothing(cli: CommandLine) -> None:
-    """No lines are no jobs, and no error."""
+    """Empty input queues nothing and is not an error."""
     done = cli.run("enqueue", "-", stdin="\n \n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "queued 0\n")
 
@@ -338,7 +338,7 @@ def test_progress(cli: CommandLine, spool: Spool, tmp_path: Path, long_input: Pa
 
 
 def test_no_progress_elsewhere(cli: CommandLine, tmp_path: Path, long_input: Path) -> None:
-    """There is no bar for short input, nor where stderr is no terminal."""
+    """There is no bar for short input, nor where stderr is not a terminal."""
     short = tmp_path / "short"
     short.write_text(GOOD)
     with short.open("rb") as stdin:
@@ -354,7 +354,7 @@ def test_a_spool_that_is_not_there_in_bulk(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, f"created the spool {tmp_path}/new\nqueued 1\n")
 
 
-def test_a_terminal_as_input_is_told(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_terminal_as_input_is_reported(cli: CommandLine, tmp_path: Path) -> None:
     """Who types jobs by hand is told what is awaited, and how to end."""
     keyboard, stdin = pty.openpty()
     os.write(keyboard, GOOD.encode() + b"\x04")

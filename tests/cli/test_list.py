@@ -77,7 +77,7 @@ def test_a_table_fits_the_terminal(cli: CommandLine, spool: Spool, tmp_path: Pat
 
 
 def test_limit(cli: CommandLine, spool: Spool) -> None:
-    """Twenty jobs are shown unless --limit says otherwise, and stderr tells when there are more."""
+    """Twenty jobs are shown unless --limit says otherwise, and stderr says when there are more."""
     for number in range(22):
         put(spool.layout, PendingName(number, NOW, 0, f"j{number}"))
     done = cli.run("list")
@@ -114,7 +114,7 @@ def test_an_empty_list(cli: CommandLine) -> None:
 
 
 def test_foreign_names_are_not_listed(cli: CommandLine, spool: Spool) -> None:
-    """Files that are no jobs do not appear, and do no harm."""
+    """Files that are not jobs do not appear, and do no harm."""
     put_one_of_each(spool.layout)
     put_foreign(spool.layout)
     assert {job["id"] for job in cli.json("list")} == EVERY
@@ -144,7 +144,7 @@ def test_show_json(cli: CommandLine, spool: Spool) -> None:
     assert [(line[0], line[-1]) for line in lines if line[0] in ("1", "2")] == [("1", "exit3"), ("2", "exit3")]
 
 
-def test_show_tells_everything(cli: CommandLine, spool: Spool) -> None:
+def test_show_shows_everything(cli: CommandLine, spool: Spool) -> None:
     """A waiting job is shown with its time, its settings, its warnings and where its files lie."""
     spool.enqueue(
         ["echo", "a b"], id="a", priority=3, run_at="2999-01-02T03:04:05Z", timeout=90, max_retries=5, backoff_base=3,
@@ -196,7 +196,7 @@ def test_a_unique_prefix_is_enough(cli: CommandLine, spool: Spool, words: list[s
     assert "type more of the id" in done.stderr
 
 
-def test_a_whole_id_is_no_prefix(cli: CommandLine, spool: Spool) -> None:
+def test_a_whole_id_is_not_a_prefix(cli: CommandLine, spool: Spool) -> None:
     """An id that is the beginning of another names its own job."""
     for id in ("a", "ab"):
         put(spool.layout, PendingName(10, NOW, 0, id))
@@ -224,7 +224,7 @@ def test_retry_of_some(cli: CommandLine, spool: Spool, command: list[str]) -> No
 
 
 def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
-    """A waiting job is not retried (1), and a file that is no job stays dead (2)."""
+    """A waiting job is not retried (1), and a file that is not a job stays dead (2)."""
     put_one_of_each(spool.layout)
     put_finished(spool.layout, "torn", "invalid").write_text("{")
     done = cli.run("retry", "ready")
@@ -235,7 +235,7 @@ def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
     assert spool.get("torn").state is State.DEAD
 
 
-def test_when_is_told_from_now(cli: CommandLine, spool: Spool) -> None:
+def test_when_is_relative_to_now(cli: CommandLine, spool: Spool) -> None:
     """WHEN is short: how long ago, or how soon."""
     from queuectl.spool.system.clock import now
 

@@ -46,7 +46,7 @@ def output(cli: CommandLine, *words: str) -> tuple[bytes, list[str]]:
 
 
 def test_logs(cli: CommandLine, job: str) -> None:
-    """stdout has the output of all attempts to the byte; stderr tells where each begins and how it ended."""
+    """stdout has the output of all attempts to the byte; stderr says where each begins and how it ended."""
     out, error = output(cli, job)
     assert out == FIRST + SECOND
     assert error == [
@@ -94,7 +94,7 @@ def test_nothing_yet(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_no_log(cli: CommandLine, spool: Spool) -> None:
-    """A job whose log is missing is told in words."""
+    """A job whose log is missing is reported in words."""
     put(spool.layout, pending_name("a"))
     done = cli.run("logs", "a")
     assert (done.returncode, done.stdout) == (6, "")
@@ -177,8 +177,8 @@ def test_the_end_of_a_long_log_is_found_from_its_end(cli: CommandLine, spool: Sp
 @pytest.mark.parametrize(
     "words", [["long"], ["long", "--grep", "1"], ["long", "--json"], ["long", "other"], ["-f", "long", "other"]]
 )
-def test_a_line_is_no_write(cli: CommandLine, spool: Spool, words: list[str]) -> None:
-    """Lines are written many at a time, however they are shown: nobody looks at what is there already line by line."""
+def test_a_line_is_not_a_write(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """Lines are written many at a time, however they are shown: nobody looks at what is already there line by line."""
     for id in ("long", "other"):
         put_finished(spool.layout, id)
         spool.log_path(id).write_text("".join(f"line {number}\n" for number in range(1000, 3000)))
@@ -244,7 +244,7 @@ def test_follow_several(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
 
 
 def test_following_lists_no_directory_again(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
-    """However often the log grows, only that file is read: the bell tells of it, and of the end."""
+    """However often the log grows, only that file is read: the trigger reports that, and the end."""
     running = put(spool.layout, running_name("a"), state=State.RUNNING)
     log, seen, report = spool.log_path("a"), tmp_path / "seen", tmp_path / "report"
     log.touch()
@@ -267,7 +267,7 @@ def test_logs_of_ids_from_stdin(cli: CommandLine, job: str) -> None:
 
 
 def test_a_job_that_goes_while_it_is_followed(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
-    """Its end is told, with the code for a job that is not there."""
+    """Its end is reported, with the code for a job that is not there."""
     running = put(spool.layout, running_name("a"), state=State.RUNNING)
     spool.log_path("a").write_text("line\n")
     process = subprocess.Popen(cli.argv("logs", "-f", "a"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -90,7 +90,7 @@ def test_version(tmp_path: Path) -> None:
         (["show", "a b"], 3, ["queuectl: no job 'a b'"]),
         (["retry", "job-1"], 1, ["queuectl: job job-1 is pending", "  only a done or dead job"]),
         (["enqueue", "--id", "job-1", "--", "true"], 4,
-         ["queuectl: the id 'job-1' is taken", "  that job is pending", "  look at it: queuectl show job-1"]),
+         ["queuectl: the id 'job-1' is taken", "  that job is pending", "  see: queuectl show job-1"]),
         (["worker", "stop", "nope"], 3, ["queuectl: no worker 'nope'", "  see: queuectl worker list"]),
         (["config", "get", "nope"], 2, ["queuectl: unknown setting 'nope'"]),
     ],
@@ -156,7 +156,7 @@ def test_a_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_closed_and_full_streams(spool: Spool, tmp_path: Path, ending: str, code: int, said: str) -> None:
-    """A closed stream is no crash, and a full one is told as what it is."""
+    """A closed stream is not a crash, and a full one is reported as what it is."""
     put(spool.layout, PendingName(10, NOW, 0, "a"))
     done = run_shell(f"queuectl --spool {spool.path} {ending}", tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
@@ -232,7 +232,7 @@ def test_the_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
 def test_the_process_ends_at_once_but_not_before_all_is_written(
     tmp_path: Path, target: str, code: int, expected: int
 ) -> None:
-    """What a command left unflushed gets to its reader; an output that is full is no success, and hides no failure."""
+    """What a command left unflushed gets to its reader; a full output is not a success, and hides no failure."""
     script = (
         "import atexit, sys; from queuectl import __main__; from queuectl.cli import main\n"
         "atexit.register(print, 'taken apart', file=sys.stderr)\n"

@@ -44,7 +44,7 @@ METRICS_KEYS = {
 
 @pytest.fixture
 def full(spool: Spool) -> Spool:
-    """A job in every state, and in every directory what is no job."""
+    """A job in every state, and in every directory what is not a job."""
     put_one_of_each(spool.layout)
     put_foreign(spool.layout)
     return spool
@@ -105,7 +105,7 @@ def test_status_of_an_empty_spool(cli: CommandLine) -> None:
 
 
 def test_status_of_a_paused_spool(cli: CommandLine, spool: Spool) -> None:
-    """A paused spool says so, and how to go on."""
+    """A paused spool says so, and how to continue."""
     (spool.path / "paused").touch()
     assert cli.json("status")["paused"] is True
     assert cli.json("status")["pause"]["reason"] == ""

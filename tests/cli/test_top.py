@@ -119,7 +119,7 @@ def test_a_terminal_that_it_cannot_draw_on(cli: CommandLine, kind: str) -> None:
     assert "Traceback" not in screen.shown
 
 
-def test_it_tells_why_the_queue_is_paused(spool: Spool) -> None:
+def test_it_shows_why_the_queue_is_paused(spool: Spool) -> None:
     """Since when, until when and why, on a line of its own in which nothing steers the terminal."""
     spool.pause("new\x1b[2J disks")
     (line,) = [text for text, _ in lines_of(look(spool), 79, 24) if "PAUSED" in text]

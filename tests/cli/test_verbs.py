@@ -163,7 +163,7 @@ def test_ids_from_stdin_and_prefixes(cli: CommandLine, full: Spool) -> None:
 
 
 def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
-    """--json tells of every job that was meant, those that failed too, and leaves the exit code."""
+    """--json reports every job that was meant, those that failed too, and leaves the exit code."""
     done = cli.run("hold", "ready", "running", "nope", "--json")
     first, second, third = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (1, "")
@@ -280,7 +280,7 @@ def test_many_running_jobs_share_one_grace(cli: CommandLine, spool: Spool) -> No
 
 
 def test_jobs_that_left_a_selection(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
-    """A job that a worker was faster to take or to end is no failure of a filter; of a name it is one."""
+    """A job that a worker was faster to take or to end is not a failure of a filter; of a name it is one."""
     put(spool.layout, PendingName(10, NOW, 0, "a"), "true")
     put(spool.layout, PendingName(10, NOW, 0, "b"), "true")
     verb = Verb("hold", "held", (State.PENDING,), "pending")
@@ -363,7 +363,7 @@ def test_set_a_command(cli: CommandLine, full: Spool) -> None:
 
 
 def test_edit(cli: CommandLine, full: Spool) -> None:
-    """$EDITOR gets a copy; what it saves is the job, what is no job is kept elsewhere."""
+    """$EDITOR gets a copy; what it saves is the job, what is not a job is kept elsewhere."""
     done = cli.run("edit", "ready", env={"EDITOR": "sed -i s/ready/edited/"})
     assert (done.returncode, done.stdout) == (0, "ready\n")
     assert full.get("ready").command == "echo edited"
@@ -384,7 +384,7 @@ def test_edit(cli: CommandLine, full: Spool) -> None:
 
 
 def test_edit_warns_about_misspelt_fields(cli: CommandLine, full: Spool) -> None:
-    """A field that is left and looks like a misspelt one is told as `enqueue` tells it."""
+    """A field that is left and looks like a misspelt one is reported as in `enqueue`."""
     warning = 'warning: unknown field "prioritty" is ignored; did you mean "priority"?\n'
     done = cli.run("edit", "ready", env={"EDITOR": """sed -i 's/"command"/"prioritty": 1, "command"/'"""})
     assert (done.returncode, done.stderr) == (0, f"{warning}1 job up to date\n")
@@ -450,7 +450,7 @@ def test_a_duration_is_a_time_to_come(cli: CommandLine, full: Spool, words: list
 
 
 def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
-    """The code is 5, and the pause stays; jobs of dead workers are told."""
+    """The code is 5, and the pause stays; jobs of dead workers are reported."""
     done = cli.run("drain", "--timeout", "10ms")
     assert done.returncode == 5
     assert "1 job of dead workers: only a worker can settle them" in done.stderr
@@ -458,7 +458,7 @@ def test_drain_that_takes_too_long(cli: CommandLine, full: Spool) -> None:
 
 
 def test_explain_a_selection(cli: CommandLine, full: Spool) -> None:
-    """Filters select what is explained, up to a limit; that there is more is told."""
+    """Filters select what is explained, up to a limit; that there is more is reported."""
     assert {each["id"] for each in cli.json("explain", "--state", "pending")} == {
         "ready", "scheduled", "retrying", "held",
     }  # fmt: skip
@@ -478,7 +478,7 @@ def test_first_keeps_the_order_of_a_selection(cli: CommandLine, full: Spool) -> 
 
 
 def test_explain(cli: CommandLine, full: Spool) -> None:
-    """Every job that is named is explained, also one that is no job yet; one that is not there is an error."""
+    """Every job that is named is explained, also one that is not a job yet; one that is not there is an error."""
     (full.path / "pending" / "new.json").write_text("{")
     done = cli.run("explain", "held", "nope", "new", "running")
     assert done.returncode == 3

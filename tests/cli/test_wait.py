@@ -80,7 +80,7 @@ def test_a_selection(cli: CommandLine, spool: Spool, words: list[str], said: str
 
 
 def test_nothing_selected(cli: CommandLine) -> None:
-    """There is nothing to wait for, which is no error."""
+    """There is nothing to wait for, which is not an error."""
     done = cli.run("wait", "--all", "--json")
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no matching jobs\n")
 

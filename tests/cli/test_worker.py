@@ -49,7 +49,7 @@ def test_json_lines(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_bad_counts(cli: CommandLine) -> None:
-    """A count that is no number from 1 on is a usage error."""
+    """A count that is not a number from 1 on is a usage error."""
     for count in ("0", "-1", "many", "1001"):
         done = cli.run("worker", "start", "--count", count)
         assert (done.returncode, done.stdout) == (2, "")
@@ -72,7 +72,7 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     ]  # fmt: skip
 
 
-def test_list_tells_hosts_apart(cli: CommandLine, spool: Spool) -> None:
+def test_list_shows_hosts_if_they_differ(cli: CommandLine, spool: Spool) -> None:
     """Where a worker is of another host, every row has its host."""
     (spool.path / "workers" / f"{WORKER}.json").write_text('{"host": "web1", "slots": 2}')
     header, row = (line.split() for line in cli.ok("worker", "list").splitlines())
@@ -91,7 +91,7 @@ def test_list_of_a_living_worker(cli: CommandLine, spool: Spool) -> None:
     assert row[1:3] + row[-3:] == ["working", "3", "ago", __version__, "x"]
 
 
-def test_list_tells_what_a_worker_does(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_list_shows_what_a_worker_does(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Idle, paused with the queue, working, and stopping while its last job finishes."""
 
     def is_told(state: str) -> bool:
@@ -115,7 +115,7 @@ def test_list_tells_what_a_worker_does(cli: CommandLine, spool: Spool, tmp_path:
 
 
 def test_stop_none(cli: CommandLine) -> None:
-    """Where no worker runs, `worker stop` says so and is no error; a worker that is named must be there."""
+    """If no worker runs, `worker stop` says so, which is not an error; a worker that is named must be there."""
     done = cli.run("worker", "stop")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no worker runs on this host\n")
     done = cli.run("worker", "stop", "web1")
@@ -138,7 +138,7 @@ def test_stop_lets_jobs_finish(cli: CommandLine, spool: Spool, tmp_path: Path) -
     assert names(spool.path / "workers") == []
 
 
-def test_stop_again_is_no_harder(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_stop_twice_changes_nothing(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """A second `worker stop` says that the worker is stopping, and leaves its job alone; --now still ends it."""
     go = tmp_path / "go"
     spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="a")
@@ -227,7 +227,7 @@ def test_stop_by_name(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_stop_for_programs(cli: CommandLine, spool: Spool) -> None:
-    """Names may come on stdin, of which none is no name for all; --json says who was told, and who is gone."""
+    """Names may come on stdin, where none does not mean all; --json says who was signalled, and who has stopped."""
     with workers(spool.path, 2) as both:
         names_ = [worker["worker"] for worker in cli.json("worker", "list")]
         done = cli.run("worker", "stop", "-", stdin="\n")

@@ -1,4 +1,4 @@
-"""How hypothesis runs here: a slow machine is no failure."""
+"""How hypothesis runs here: a slow machine is not a failure."""
 
 from __future__ import annotations
 

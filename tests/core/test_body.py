@@ -154,7 +154,7 @@ def test_every_problem_at_once() -> None:
 
 
 def test_several_problems_of_one_field() -> None:
-    """A field with two faults is told of both."""
+    """Both faults of a field are reported."""
     with pytest.raises(InvalidJobError) as caught:
         body.validate({"command": ["a\0", "\ud800"]})
     assert len(caught.value.problems) == 2
@@ -177,7 +177,7 @@ def test_fields_of_the_users_own(key: str) -> None:
     assert body.validate({"command": "true", key: ["anything"]}).warnings == ()
 
 
-def test_a_misspelt_command_is_told_with_the_refusal() -> None:
+def test_a_misspelt_command_is_reported_with_the_refusal() -> None:
     """Where a field is missing because its name is misspelt, the error says so."""
     with pytest.raises(InvalidJobError) as caught:
         body.validate({"comand": "true"})
@@ -220,7 +220,7 @@ def test_what_may_still_become_a_job(data: bytes) -> None:
         (b'{"command": "x"', "Expecting ',' delimiter at line 1 column 16"),
     ],
 )
-def test_what_is_not_json_is_told_by_its_place(data: bytes, why: str) -> None:
+def test_what_is_not_json_is_reported_by_its_place(data: bytes, why: str) -> None:
     """In a sentence, by line and column."""
     with pytest.raises(NotJsonError) as caught:
         body.parse(data)
@@ -306,7 +306,7 @@ def test_any_values_are_a_body_or_invalid(value: dict[str, Any]) -> None:
 
 
 def test_repeated_keys_are_named() -> None:
-    """The error tells which keys an object has twice, however deep."""
+    """The error says which keys an object has twice, however deep."""
     with pytest.raises(InvalidJobError) as caught:
         body.decode(b'{"command": "a", "command": "b", "env": {"A": "1", "A": "2"}}')
     assert sorted(caught.value.problems) == ['repeated key "A"', 'repeated key "command"']

@@ -44,7 +44,7 @@ def test_json_shape(state: State, name: Name, expected: dict[str, Any]) -> None:
 
 
 def test_a_job_without_a_body() -> None:
-    """A job whose file is no job's has its problem instead of a body."""
+    """A job whose file is not a job's has its problem instead of a body."""
     job = Job(State.DEAD, FinishedName(NOW, 5, 0, Result("invalid"), 0, "a"), "/spool/x", problem="not valid JSON")
     assert job.to_json()["body"] is None
     assert job.to_json()["problem"] == "not valid JSON"

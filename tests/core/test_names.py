@@ -255,7 +255,7 @@ def test_what_only_resembles_a_finished_job_is_not_counted(foreign: str) -> None
     ],
 )  # fmt: skip
 def test_ignored_names(text: str, ignored: bool) -> None:
-    """Hidden files and those of editors and unfinished copies are no jobs."""
+    """Hidden files and those of editors and unfinished copies are not jobs."""
     assert names.is_ignored(text) is ignored
 
 
@@ -300,7 +300,7 @@ def test_a_worker_has_the_same_parts_back(host: str, pid: int) -> None:
     "text", ["", "web1", "web1.4242", "web1.0.k7f3", "Web1.1.k7f3", "web1.1.K7f3", "a-b.1.k7f3", "web1.1.k7f3\n"]
 )
 def test_no_worker(text: str) -> None:
-    """What is no worker's name is refused."""
+    """What is not a worker's name is refused."""
     assert not names.is_worker(text)
     with pytest.raises(ValueError, match="not a worker's name"):
         names.parse_worker(text)

@@ -66,7 +66,7 @@ def test_seconds(seconds: float, shown: str) -> None:
     ],
 )  # fmt: skip
 def test_when(seconds: float, when: str, age: str) -> None:
-    """An instant is told by its distance from now, at length or in one short unit."""
+    """An instant is shown as its distance from now, long or in one short unit."""
     at = NOW + timedelta(seconds=seconds)
     assert text.format_when(at, NOW) == when
     assert text.format_age(at, NOW) == age

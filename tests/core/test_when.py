@@ -91,7 +91,7 @@ def berlin(day: int, hour: int = 0, minute: int = 0, second: int = 0, month: int
     ],
 )  # fmt: skip
 def test_times(text: str, at: datetime) -> None:
-    """Each form means this instant at half past twelve on a Tuesday in Berlin, and it is told in UTC."""
+    """Each form means this instant at half past twelve on a Tuesday in Berlin, and the result is in UTC."""
     found = parse_when(text, TUESDAY.astimezone(UTC), BERLIN)
     assert found == at
     assert found.tzinfo is UTC

@@ -28,7 +28,7 @@ def test_a_line_is_shown_as_a_terminal_would_but_obeyed_in_nothing_else(text: st
     assert render_line(text, PLAIN)[0] == markup
 
 
-def test_a_colour_goes_on_in_the_next_line() -> None:
+def test_a_colour_continues_in_the_next_line() -> None:
     """The style that one line ends with is what the next one begins with, also through its text form."""
     _, style = render_line("\x1b[1;33mwarning", PLAIN)
     assert parse_style(format_style(style)) == style

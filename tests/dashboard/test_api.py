@@ -38,7 +38,7 @@ def test_the_api_says_what_the_command_line_says(spool: Spool, cli: CommandLine,
     assert status == expected
 
 
-def test_a_pause_and_held_jobs_are_told_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
+def test_a_pause_and_held_jobs_are_reported_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
     """The status and the list of held jobs, to the letter."""
     fill(spool)
     spool.hold("waiting")
@@ -57,8 +57,8 @@ def test_a_pause_and_held_jobs_are_told_alike(spool: Spool, cli: CommandLine, cl
     assert status == expected
 
 
-def test_a_live_worker_is_told_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
-    """With its slots, and what it runs; only the time it has been up goes on meanwhile."""
+def test_a_live_worker_is_reported_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
+    """With its slots, and what it runs; only the time it has been up continues in the meantime."""
 
     def without_uptime(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         assert all(worker["uptime"] >= 0 for worker in found)
@@ -119,7 +119,7 @@ def test_what_is_empty_or_unknown_is_not_asked(spool: Spool, client: Client) -> 
     ],
 )  # fmt: skip
 def test_the_log_of_an_attempt(spool: Spool, client: Client, attempt: str, status: int, expected: bytes | None) -> None:
-    """Its bytes alone; an attempt that is not there is 404, what is no number 400, never the whole log."""
+    """Its bytes alone; an attempt that is not there is 404, what is not a number 400, never the whole log."""
     log = b"".join(
         b"#queuectl start attempt=%d started_at=20261124T03430%d.000Z worker=w pid=1\n%s\n" % (number, number, text)
         for number, text in ((1, b"one"), (2, b"two"))

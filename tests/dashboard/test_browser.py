@@ -76,7 +76,7 @@ def test_a_job_lives_from_drop_to_done_without_a_reload(spool: Spool, client: Cl
 
 
 def test_a_log_grows_while_it_is_looked_at(spool: Spool, client: Client, window: Browser, tmp_path: Path) -> None:
-    """New lines come by themselves, a line without its end too; the page tells when the job is done."""
+    """New lines come by themselves, a line without its end too; the page says when the job is done."""
     gate = tmp_path / "gate"
     spool.enqueue(
         f"echo first; printf half; while [ ! -e {gate} ]; do sleep 0.05; done; echo -whole; echo last", id="x"
@@ -102,7 +102,7 @@ def test_a_log_grows_while_it_is_looked_at(spool: Spool, client: Client, window:
 
 
 def test_retry_from_the_dead_letters_and_undo(spool: Spool, client: Client, window: Browser) -> None:
-    """One row, then some, then all: each with a receipt, none with a reload; an undo puts back."""
+    """One row, then some, then all: each with an operation, none with a reload; an undo puts back."""
     fill(spool)
     window.go(client.address("/dead"))
     window.wait('[data-key="failed-0"] [data-verb="retry"]').click()
@@ -113,7 +113,7 @@ def test_retry_from_the_dead_letters_and_undo(spool: Spool, client: Client, wind
     assert spool.get("failed-0").state is State.DEAD
     for number in (1, 2):
         window.wait(f'[data-key="failed-{number}"] input').click()
-    assert window.wait("#ticked").text == "2 ticked:"
+    assert window.wait("#ticked").text == "2 selected:"
     window.wait("[data-many]", "Retry").click()
     window.wait("#receipts", "Retried 2 jobs.")
     window.wait('[name="all"]', "Retry all").click()
@@ -127,11 +127,11 @@ def test_drop_names_what_it_deletes(spool: Spool, client: Client, window: Browse
     """The confirmation lists the jobs; leaving it changes nothing."""
     fill(spool)
     window.go(client.address("/jobs/failed-3"))
-    window.wait(".deeds .danger").click()
+    window.wait(".actions .danger").click()
     window.wait("h1", "Drop 1 job?")
-    window.wait("a.button", "Leave them alone").click()
+    window.wait("a.button", "Go back").click()
     window.wait("h1", "failed-3")
-    window.wait(".deeds .danger").click()
+    window.wait(".actions .danger").click()
     window.wait("button.danger", "Drop 1 job").click()
     wait_for(
         lambda: not (spool.path / "dead" / "20261124T034300.000Z-010-1-exit1-1.500s-failed-3.json").exists(), "the end"
@@ -171,7 +171,7 @@ def test_the_keyboard_alone_is_enough(spool: Spool, client: Client, window: Brow
     assert window.run(FOCUSED) == first
     assert window.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     window.press("x")
-    assert window.wait("#ticked").text == "1 ticked:"
+    assert window.wait("#ticked").text == "1 selected:"
     window.press("x")
     window.press("?")
     window.wait("dialog[open]")
@@ -224,7 +224,7 @@ def test_updates_disturb_nobody(spool: Spool, client: Client, window: Browser) -
 
 
 def test_a_hidden_page_asks_for_nothing(client: Client, window: Browser) -> None:
-    """Polling stops when the page is hidden and goes on when it shows again."""
+    """Polling stops when the page is hidden and continues when it shows again."""
     window.go(client.address())
     window.run(
         "window.asked = 0; const original = window.fetch;"
@@ -272,7 +272,7 @@ def test_nothing_moves_where_motion_is_unwanted(spool: Spool, client: Client, wi
     assert window.run("return document.getAnimations().length") == 0
 
 
-def test_the_loss_of_the_server_is_told(spool: Spool, client: Client, window: Browser) -> None:
+def test_the_loss_of_the_server_is_reported(spool: Spool, client: Client, window: Browser) -> None:
     """A page that cannot be renewed says so; it forgets that once it can."""
     window.go(client.address())
     window.run(
@@ -351,7 +351,7 @@ def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> N
     window.wait(".pages", "1–1 of 1")
     window.wait(".row a.id", "failed-4").click()
     window.wait("h1", "failed-4")
-    window.wait(".deeds .danger").click()
+    window.wait(".actions .danger").click()
     window.wait("h1", "Drop 1 job?")
     window.wait("button.danger").click()
     wait_for(lambda: spool.counts().dead == 6, "the drop")
@@ -360,10 +360,10 @@ def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> N
 
 
 def test_a_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client: Client, window: Browser) -> None:
-    """From the job's page to the form; a mistake stands beside what was typed; mended, it leads back to the job."""
+    """From the job's page to the form; a mistake stands beside what was typed; fixed, it leads back to the job."""
     spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
     window.go(client.address("/jobs/x"))
-    window.wait(".deeds a", "Change").click()
+    window.wait(".actions a", "Change").click()
     window.wait("#f-timeout").type("long")
     window.wait("#f-set_env").type("RATE=slow")
     window.wait("button.primary", "Save").click()
@@ -378,8 +378,8 @@ def test_a_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client:
     assert (spool.get("x").fields or {}).items() >= {"timeout": 300, "env": {"RATE": "slow"}}.items()
 
 
-def test_the_queue_is_paused_and_goes_on(spool: Spool, client: Client, window: Browser) -> None:
-    """Two clicks pause it, one lets it go on without leaving the page."""
+def test_the_queue_is_paused_and_resumed(spool: Spool, client: Client, window: Browser) -> None:
+    """Two clicks pause it, one resumes it without leaving the page."""
     window.go(client.address())
     window.wait("a.button", "Pause the queue").click()
     window.wait("#f-reason").type(f"new disks{ENTER}")

@@ -31,7 +31,7 @@ def dashboard(cli: CommandLine, *words: str) -> Iterator[str]:
         process.stderr.close()
 
 
-def test_it_says_where_it_is_and_ends_when_told(cli: CommandLine, spool: Spool) -> None:
+def test_it_says_where_it_is_and_ends_when_stopped(cli: CommandLine, spool: Spool) -> None:
     """One line, then pages; SIGTERM ends it with 0 and without noise, also with a page open."""
     spool.enqueue("true", id="hello")
     with dashboard(cli, "--port", "0", "--prefix", "/q/") as said:

@@ -62,7 +62,7 @@ def test_finished_names_come_newest_first(names: list[FinishedName], since: date
 
 @given(st.lists(finished, unique_by=str), st.lists(finished, unique_by=str))
 def test_a_new_shelf_takes_over_what_stayed(before: list[FinishedName], after: list[FinishedName]) -> None:
-    """However the directory changed, the next shelf holds exactly its names, and keeps buckets that did not change."""
+    """However the directory changed, the next index holds exactly its names, and keeps buckets that did not change."""
     old = build(State.DEAD, map(str, before), None)
     new = build(State.DEAD, map(str, after), old)
     assert list(new.select()) == sorted(map(str, after), reverse=True)

@@ -46,7 +46,7 @@ def said(answer: Answer) -> str:
 
 
 def test_each_field_can_be_changed(spool: Spool, client: Client) -> None:
-    """What was typed is in force, what was not touched is as it was; the receipt says which job."""
+    """What was typed is in force, what was not touched is as it was; the operation says which job."""
     spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, note="kept")
     answer = send(
         client,
@@ -137,7 +137,7 @@ def test_what_is_refused_stands_beside_what_was_typed(
     assert (spool.get("x").fields or {})["max_retries"] == 9
 
 
-def test_what_others_change_meanwhile_stays(spool: Spool, client: Client) -> None:
+def test_what_others_change_in_the_meantime_stays(spool: Spool, client: Client) -> None:
     """A field that was not touched is not put back to what the page showed."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open("/jobs/x/set").text)
@@ -164,7 +164,7 @@ def test_a_job_that_is_gone_or_has_started(spool: Spool, client: Client, way: st
     (spool.path / "running" / str(running_name("x"))).unlink()
     answer = client.post(f"/actions/{way}", form)
     assert answer.status == 409
-    assert "the spool holds no job x any more" in said(answer)
+    assert "the spool no longer holds a job x" in said(answer)
     assert "77" in form_of(answer.text)["timeout" if way == "set" else "text"]
     assert spool.get("xy").fields == other.fields
     assert client.get(f"/jobs/x/{way}").status == 404
@@ -209,7 +209,7 @@ def test_the_whole_body_can_be_edited(spool: Spool, client: Client) -> None:
         ("</textarea><b>", "not valid JSON"),
     ],
 )
-def test_a_text_that_is_no_job_comes_back(spool: Spool, client: Client, text: str, why: str) -> None:
+def test_a_text_that_is_not_a_job_comes_back(spool: Spool, client: Client, text: str, why: str) -> None:
     """With the reason, and the place where that is known; the job is what it was."""
     before = spool.enqueue("true", id="x", run_at=LATER)
     answer = send(client, "x", "edit", {"text": text})
@@ -221,20 +221,20 @@ def test_a_text_that_is_no_job_comes_back(spool: Spool, client: Client, text: st
 
 
 def test_two_who_edit_do_not_undo_each_other(spool: Spool, client: Client) -> None:
-    """The second one is told, sees both texts, and may save again."""
+    """The second one gets an error, sees both texts, and may save again."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open("/jobs/x/edit").text)
     spool.set_fields("x", command="theirs", priority=1)
     answer = client.post("/actions/edit", {**form, "text": '{"command": "mine"}'})
     assert answer.status == 409
-    assert "the job was changed meanwhile" in said(answer)
+    assert "the job was changed in the meantime" in said(answer)
     assert "theirs" in said(answer)
     assert (spool.get("x").command, form_of(answer.text)["text"]) == ("theirs", '{"command": "mine"}')
     assert client.post("/actions/edit", form_of(answer.text)).status == 303
     assert spool.get("x").command == "mine"
 
 
-def test_a_refused_file_is_mended_and_retried(spool: Spool, client: Client) -> None:
+def test_a_refused_file_is_fixed_and_retried(spool: Spool, client: Client) -> None:
     """What is wrong is shown above the text; saved and retried, it is a job that waits."""
     put_finished(spool.layout, "torn", "invalid").write_text('{"command": "echo",\n}')
     page = client.open("/jobs/torn/edit")
@@ -254,7 +254,7 @@ def test_the_forms_are_for_those_who_may(spool: Spool, serve: Serve) -> None:
         assert reader.get(path).status == 403
     pages = [reader.get(path).text for path in ("/", "/jobs/x")]
     assert not any(word in page for page in pages for word in ("/pause", "/resume", "/set", "/edit"))
-    assert "To go on: queuectl resume" in said(reader.get("/"))
+    assert "To continue: queuectl resume" in said(reader.get("/"))
     client = serve()
     assert client.open("/jobs/busy/set").status == client.open("/jobs/busy/edit").status == 409
     assert client.get("/jobs/none/set").status == client.get("/jobs/none/edit").status == 404
@@ -273,14 +273,14 @@ def test_a_form_without_a_job(spool: Spool, client: Client, way: str, id: str) -
 
 
 def test_pause_and_resume(spool: Spool, client: Client) -> None:
-    """With a reason and a time; every page says so and lets it go on. The form shows a pause in force."""
+    """With a reason and a time; every page says so and lets you resume it. The form shows a pause in force."""
     form = form_of(client.open("/pause").text)
     assert client.post("/actions/pause", {**form, "reason": " new  disks", "until": "30m"}).headers["Location"] == "/"
     paused = spool.paused()
     assert paused is not None
     assert (paused.reason, paused.until is not None) == ("new disks", True)
     assert "Paused: new disks" in said(client.open("/jobs"))
-    assert "Nothing runs, and nothing is started." in said(client.open("/jobs"))
+    assert "Nothing is running, and nothing is started." in said(client.open("/jobs"))
     form = form_of(client.open("/pause").text)
     assert (form["reason"], form["until"][:4]) == ("new disks", f"{now():%Y}")
     assert client.post("/actions/resume", {"back": "/jobs"}).headers["Location"] == "/jobs"
@@ -292,15 +292,15 @@ def test_a_pause_says_what_still_runs(spool: Spool, client: Client) -> None:
     """So one sees when the queue is drained."""
     path = put(spool.layout, running_name("busy"), state=State.RUNNING)
     spool.pause()
-    wait_for(lambda: "1 running job finishes; no other is started" in said(client.open("/")), "the job")
+    wait_for(lambda: "1 running job finishes; no others are started" in said(client.open("/")), "the job")
     path.unlink()
-    wait_for(lambda: "Nothing runs, and nothing is started" in said(client.open("/")), "the end")
+    wait_for(lambda: "Nothing is running, and nothing is started" in said(client.open("/")), "the end")
 
 
 @pytest.mark.parametrize(
-    ("until", "why"), [("soon", "not a time: 'soon'"), ("2020-01-01T00:00:00Z", "that time is over")]
+    ("until", "why"), [("soon", "not a time: 'soon'"), ("2020-01-01T00:00:00Z", "that time has passed")]
 )
-def test_a_time_that_cannot_be_meant(spool: Spool, client: Client, until: str, why: str) -> None:
+def test_an_invalid_time(spool: Spool, client: Client, until: str, why: str) -> None:
     """It is refused beside the field, with all that was typed; nothing is paused."""
     client.open("/pause")
     answer = client.post("/actions/pause", {"reason": "new disks", "until": until})

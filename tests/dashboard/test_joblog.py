@@ -44,7 +44,7 @@ def test_pieces_follow_each_other_to_the_byte(log: Path) -> None:
 
 
 def test_a_line_longer_than_a_piece_is_cut_between_characters(log: Path) -> None:
-    """No character is torn, and the reading goes on."""
+    """No character is torn, and the reading continues."""
     log.write_text("é" * joblog.PIECE + "\nend\n")
     fd, at, text = opened(log), 0, ""
     while (piece := read_piece(fd, at)).stop > at:
@@ -156,7 +156,7 @@ def texts(client: Client, id: str, stop: int = 0) -> list[str]:
         stop = piece["stop"]
 
 
-def test_where_output_was_dropped_is_told(spool: Spool, client: Client) -> None:
+def test_where_output_was_dropped_is_reported(spool: Spool, client: Client) -> None:
     """Once, with the number of bytes, at that place: on the page, in its pieces and in a search; never as NULs."""
     put_finished(spool.layout, "x")
     start = flooded(spool.log_path("x"))
@@ -196,7 +196,7 @@ def test_a_long_hole_costs_nothing(spool: Spool) -> None:
     assert ([line for _, line in found.lines], found.next_at) == (["needle"], None)
 
 
-def test_find_goes_on_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_continues_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines with a text, in any case, each once, page after page."""
     monkeypatch.setattr(joblog, "MAX_FOUND", 10)
     log.write_text("".join(f"{'Needle' if number % 3 == 0 else 'hay'} {number}\n" for number in range(100)))
@@ -209,7 +209,7 @@ def test_find_goes_on_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPatc
     assert found == [f"Needle {number}" for number in range(0, 100, 3)]
 
 
-def test_links_and_pipes_are_no_logs(spool: Spool) -> None:
+def test_links_and_pipes_are_not_logs(spool: Spool) -> None:
     """A log that is a link elsewhere, or a pipe that would block, is not opened or has no text."""
     spool.log_path("link").symlink_to("/etc/passwd")
     assert LogReader(spool.layout).open("link") is None

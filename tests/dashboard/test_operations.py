@@ -14,14 +14,14 @@ from tests.support import WorkerProcess, wait_for, workers
 
 
 def receipt(client: Client, path: str = "/workers") -> str:
-    """The receipt on a page, without its markup; empty if there is none."""
+    """The operation on a page, without its markup; empty if there is none."""
     found = re.search(r'<section id="receipts".*?</section>', client.get(path).text, re.DOTALL)
     assert found is not None
     return " ".join(re.sub(r"<[^>]*>", " ", found[0]).split())
 
 
 def undo(client: Client, text: str = "") -> str:
-    """Press Undo on the newest receipt; what the next receipt says."""
+    """Press Undo on the newest operation; what the next operation says."""
     page = client.open("/workers").text
     found = re.search(r'name="receipt" value="([0-9a-f]+)"', page)
     assert found is not None
@@ -30,7 +30,7 @@ def undo(client: Client, text: str = "") -> str:
 
 
 def act(client: Client, path: str, verb: str, **form: object) -> str:
-    """Send the form of a page; what the receipt says."""
+    """Send the form of a page; what the operation says."""
     client.open(path)
     answer = client.post(f"/actions/{verb}", {"back": path, **form})
     assert (answer.status, answer.headers.get("Location")) == (303, path), answer.text
@@ -38,7 +38,7 @@ def act(client: Client, path: str, verb: str, **form: object) -> str:
 
 
 def test_retry_and_its_undo(spool: Spool, client: Client) -> None:
-    """A dead job is pending again, and cancelled again if it was not claimed meanwhile."""
+    """A dead job is pending again, and cancelled again if it was not claimed in the meantime."""
     put_finished(spool.layout, "x")
     assert act(client, "/dead", "retry", id="x") == "Retried x. Undo"
     assert spool.get("x").state is State.PENDING
@@ -119,7 +119,7 @@ def test_an_undo_never_releases_a_held_job(spool: Spool, client: Client, verb: s
     assert (spool.get("x").is_held, spool.get("x").priority) == (True, 10)
 
 
-def test_deeds_over_a_filter_leave_held_jobs_held(spool: Spool, client: Client) -> None:
+def test_actions_on_a_filter_leave_held_jobs_held(spool: Spool, client: Client) -> None:
     """What is made due now, all of it, is what waits for its time."""
     for id in ("held", "later"):
         spool.enqueue("true", id=id, run_at=LATER)
@@ -134,7 +134,7 @@ def test_deeds_over_a_filter_leave_held_jobs_held(spool: Spool, client: Client) 
 
 
 def offered(page: str) -> list[str]:
-    """The deeds that a job's page has buttons for."""
+    """The actions that a job's page has buttons for."""
     return re.findall(r'data-verb="([\w ]+)"', page)
 
 
@@ -204,7 +204,7 @@ def test_drop_asks_first_and_says_which(spool: Spool, client: Client) -> None:
 
 
 def test_all_that_match_beyond_the_page(spool: Spool, client: Client) -> None:
-    """After a confirmation that counts them, a deed reaches every job of the filter, and no other."""
+    """After a confirmation that counts them, an action reaches every job of the filter, and no other."""
     number = table.ROWS + 30
     for index in range(number):
         put_finished(spool.layout, f"timeout-{index}", "timeout")
@@ -227,8 +227,8 @@ def test_all_that_match_beyond_the_page(spool: Spool, client: Client) -> None:
     wait_for(lambda: spool.counts().dead == number + 2, "the undo")
 
 
-def test_what_cannot_be_done_is_told(spool: Spool, client: Client) -> None:
-    """A job that has moved on, or is no job, is named with the reason; the others are still done."""
+def test_what_cannot_be_done_is_reported(spool: Spool, client: Client) -> None:
+    """A job that has moved on, or is not a job, is named with the reason; the others are still done."""
     put_finished(spool.layout, "good")
     put_finished(spool.layout, "finished", "exit0", State.DONE)
     put_finished(spool.layout, "broken", "invalid").write_text("{")
@@ -283,8 +283,8 @@ def test_a_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:
     assert "caught" in read_log(spool.layout, "x")
 
 
-def test_receipts_belong_to_who_acted(spool: Spool, client: Client) -> None:
-    """Another session sees no receipt, and cannot undo; a dismissed one is gone."""
+def test_operations_belong_to_their_session(spool: Spool, client: Client) -> None:
+    """Another session sees no operation, and cannot undo; a dismissed one is gone."""
     put_finished(spool.layout, "x")
     put_finished(spool.layout, "y")
     act(client, "/dead", "retry", id="x")
@@ -307,8 +307,8 @@ def test_forms_lead_back_to_their_page_only(spool: Spool, client: Client) -> Non
 
 
 @pytest.mark.parametrize("form", [{}, {"id": "../x"}, {"id": ""}])
-def test_nothing_chosen_is_told(client: Client, spool: Spool, form: dict[str, str]) -> None:
-    """A form without a job says so; an unknown deed is not found."""
+def test_nothing_chosen_is_reported(client: Client, spool: Spool, form: dict[str, str]) -> None:
+    """A form without a job says so; an unknown action is not found."""
     put_finished(spool.layout, "x")
     client.open("/dead")
     assert client.post("/actions/retry", form).status == 400

@@ -96,7 +96,7 @@ def wait_text(client: Client, path: str, text: str) -> str:
     "path", ["/jobs/{}", "/jobs/{}/log", "/jobs/{}/tail", "/api/jobs/{}", "/api/jobs/{}/log", "/static/{}"]
 )
 def test_ids_reach_no_other_file(client: Client, path: str, id: str) -> None:
-    """What is no id of a job is not found; nothing outside is read."""
+    """What is not an id of a job is not found; nothing outside is read."""
     answer = client.get(path.format(id))
     assert answer.status in (403, 404)
     assert b"root:" not in answer.body
@@ -135,7 +135,7 @@ def test_an_empty_spool_says_what_to_type(client: Client, path: str) -> None:
 
 
 def test_the_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None:
-    """A tab in the background tells how many jobs gave up."""
+    """A tab in the background says how many jobs gave up."""
     for number in range(3):
         put_finished(spool.layout, f"x{number}")
     page = wait_text(client, "/workers", "(3) Workers")
@@ -166,7 +166,7 @@ def test_a_pause_says_why_and_until_when(spool: Spool, client: Client) -> None:
     wait_for(lambda: "Paused" not in client.get("/workers").text, "the end of the pause")
 
 
-def test_a_held_job_is_called_so(spool: Spool, client: Client) -> None:
+def test_a_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
     """By icon and word in lists and on its page, with no time that nobody means; it has a list of its own."""
     spool.enqueue("true", id="x")
     spool.enqueue("true", id="later", run_at="2100-01-01T00:00:00Z")

@@ -81,7 +81,7 @@ def test_a_wrong_csrf_token_does_nothing(spool: Spool, client: Client, token: st
 
 
 def test_a_true_form_is_accepted(spool: Spool, client: Client) -> None:
-    """The same POST without a flaw does its deed: the tests above refuse for their own reason."""
+    """The same POST without a flaw does its action: the tests above refuse for their own reason."""
     put_finished(spool.layout, "x")
     client.open("/dead")
     assert client.post("/actions/retry", {"id": "x"}).status == 303
@@ -89,7 +89,7 @@ def test_a_true_form_is_accepted(spool: Spool, client: Client) -> None:
 
 
 def test_read_only_shows_and_changes_nothing(spool: Spool, serve: Serve) -> None:
-    """No form for a deed is offered, and one that is sent anyway is refused."""
+    """No form for an action is offered, and one that is sent anyway is refused."""
     put_finished(spool.layout, "x")
     policy = Policy(may_act=False)
     client = serve(policy)
@@ -113,7 +113,7 @@ def test_every_answer_carries_the_policy(client: Client) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_without_the_token_nothing_is_told(spool: Spool, serve: Serve) -> None:
+def test_without_the_token_nothing_is_revealed(spool: Spool, serve: Serve) -> None:
     """Pages lead to the login, everything else is 401; only health, the login and static files are open."""
     put_finished(spool.layout, "secret-id")
     client = serve(PUBLIC)

@@ -135,7 +135,7 @@ def test_the_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_failing_application_fails_one_request(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error that nobody caught is told on stderr and answered with 500; the server goes on."""
+    """An error that nobody caught is reported on stderr and answered with 500; the server continues."""
 
     def failing(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/fail":
@@ -165,7 +165,7 @@ def test_a_unix_socket_replaces_a_dead_one_only(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     """The error names the port and what to do."""
     with server.listen("127.0.0.1", 0) as sock, pytest.raises(UsageError) as told:
         server.listen("127.0.0.1", sock.getsockname()[1])

@@ -38,7 +38,7 @@ def test_it_counts_as_status_does(spool: Spool, snapshot: Snapshot) -> None:
 
 @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.DONE, State.DEAD])
 def test_changes_show_by_themselves(spool: Spool, snapshot: Snapshot, state: State, tmp_path: Path) -> None:
-    """Whoever keeps asking sees a file come into any directory, and go."""
+    """Anyone who keeps asking sees a file come into any directory, and go."""
     spool.enqueue("true", id="x")
     source = next(iter((spool.path / "pending").iterdir()))
     names = {
@@ -54,8 +54,8 @@ def test_changes_show_by_themselves(spool: Spool, snapshot: Snapshot, state: Sta
     wait_for(lambda: snapshot.view().shelves[state].count == 0, "its leaving")
 
 
-def test_anew_shows_what_was_just_done(spool: Spool, snapshot: Snapshot) -> None:
-    """A view asked for anew was begun after the question."""
+def test_a_new_look_shows_what_was_just_done(spool: Spool, snapshot: Snapshot) -> None:
+    """A view asked for again was begun after the question."""
     for number in range(5):
         spool.enqueue("true", id=f"job-{number}")
         assert snapshot.view(anew=True, patience=20).find(f"job-{number}") is not None

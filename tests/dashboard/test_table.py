@@ -64,7 +64,7 @@ def test_pages_hold_every_job_once(spool: Spool, view: View) -> None:
     assert [job.id for job in found] == [job.id for job in spool.list()]
 
 
-def test_a_search_goes_on_where_its_time_was_over(spool: Spool, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_continues_where_its_time_was_over(spool: Spool, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without time for all, the page says where to search on, and nothing is lost between pages."""
     monkeypatch.setattr(table, "_SEARCH_TIME", 0.0)
     monkeypatch.setattr(table, "_SEARCH_STEP", 1)
@@ -88,7 +88,7 @@ def test_an_address_holds_the_filter() -> None:
 
 
 def test_all_that_match_reaches_beyond_the_page(spool: Spool) -> None:
-    """A deed for all that match gets every job that the filter selects."""
+    """An action for all that match gets every job that the filter selects."""
     for number in range(table.ROWS + 20):
         put_finished(spool.layout, f"job-{number}", "exit1" if number % 2 else "timeout")
     snapshot = Snapshot(spool)

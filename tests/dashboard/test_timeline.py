@@ -24,7 +24,7 @@ def _marks(spool: Spool, job: Job) -> list[Any]:
         os.close(fd)
 
 
-def test_every_attempt_is_told_from_start_to_end(spool: Spool, cli: CommandLine) -> None:
+def test_every_attempt_is_reported_from_start_to_end(spool: Spool, cli: CommandLine) -> None:
     """Of failed, retried and repeated attempts each has its worker, result, and when it began and ended."""
     spool.enqueue("exit 3", id="x", max_retries=1, backoff_base=0)
     with workers(spool.path):

@@ -1,4 +1,4 @@
-"""A running worker among hundreds of files that are no jobs: none lost, none looping, none in the way."""
+"""A running worker among hundreds of files that are not jobs: none lost, none looping, none in the way."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_dropped_job_runs_once(busy: tuple[Spool, WorkerProcess], tmp_path: Pa
     ids=["sed -i", "vim with a backup", "write and rename", "write in place"],
 )
 def test_a_waiting_job_can_be_edited(spool: Spool, edit: str) -> None:
-    """An editor's save dance on a waiting job's file changes that job, and its leftovers are no jobs."""
+    """An editor's save dance on a waiting job's file changes that job, and its leftovers are not jobs."""
     need(*(["vim.tiny"] if "vim" in edit else []))
     job = spool.enqueue("true", id="x", max_retries=0)
     (spool.path / "paused").touch()

@@ -1,4 +1,4 @@
-"""Files that are no jobs: what tools, editors and mistakes leave in pending/."""
+"""Files that are not jobs: what tools, editors and mistakes leave in pending/."""
 
 from __future__ import annotations
 

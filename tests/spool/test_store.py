@@ -44,7 +44,7 @@ def test_the_public_names() -> None:
 
 
 def test_no_spool(tmp_path: Path) -> None:
-    """A path that is no spool is refused, and says whether it is missing or something else."""
+    """A path that is not a spool is refused, and says whether it is missing or something else."""
     with pytest.raises(SpoolError, match="there is no spool"):
         Spool(tmp_path / "nothing")
     with pytest.raises(SpoolError, match="is not a spool"):
@@ -64,7 +64,7 @@ def test_no_spool(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_every_error_has_its_exit_code(error: type[queuectl.QueuectlError], code: int) -> None:
-    """What a program is told by the exit code is told to Python by the class."""
+    """The class of an error says in Python what the exit code says to other programs."""
     assert error.exit_code == code
 
 
@@ -140,8 +140,8 @@ def test_pausing_is_a_file(spool: Spool) -> None:
     assert spool.is_paused()
 
 
-def test_workers_are_told(spool: Spool) -> None:
-    """Living and dead workers are told with what they run, also those that have no file any more."""
+def test_workers_are_listed(spool: Spool) -> None:
+    """Living and dead workers are reported with what they run, also those that have no file any more."""
     put(spool.layout, running_name("c", worker="web1.1.gone"), state=State.RUNNING)
     with lease.WorkerLease(spool.layout, "web1", {"slots": 2}) as living:
         put(spool.layout, running_name("b", worker=living.name), state=State.RUNNING)
@@ -170,7 +170,7 @@ def test_retry(spool: Spool, state: State, result: str) -> None:
 
 
 def test_retry_of_what_cannot_be_retried(spool: Spool) -> None:
-    """A job that has not ended is in the wrong state; one that can never run has to be mended first."""
+    """A job that has not ended is in the wrong state; one that can never run has to be fixed first."""
     put(spool.layout, pending_name("p"))
     put(spool.layout, running_name("r"), state=State.RUNNING)
     for id in "pr":
@@ -195,8 +195,8 @@ def test_reschedule(spool: Spool) -> None:
         spool.reschedule("y", priority=1)
 
 
-def test_a_job_that_moves_on_meanwhile(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is second to act on a job is told so, and changes nothing."""
+def test_a_job_that_moves_on_in_the_meantime(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone who is second to act on a job gets an error, and changes nothing."""
     path = put(spool.layout, pending_name("x"))
     monkeypatch.setattr(files, "move", lambda *_: False)
     with pytest.raises(WrongStateError, match="just changed state"):
@@ -277,7 +277,7 @@ def test_drop(spool: Spool) -> None:
 
 
 def test_wait(spool: Spool, worker: WorkerProcess) -> None:
-    """Waiting ends with the job, over its retries, and tells how it ended."""
+    """Waiting ends with the job, over its retries, and says how it ended."""
     ended = spool.wait(spool.enqueue("echo hi", id="good").id, timeout=20)
     assert (ended.state, ended.result, ended.attempts) == (State.DONE, Result.exit(0), 1)
     job = spool.enqueue('test "$QUEUECTL_ATTEMPT" = 3', max_retries=5, backoff_base=0)

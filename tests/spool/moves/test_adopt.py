@@ -69,7 +69,7 @@ def test_what_does_not_parse_waits(layout: Layout, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", INVALID.values(), ids=INVALID.keys())
-def test_what_can_be_no_job_is_told(layout: Layout, data: bytes) -> None:
+def test_adopt_reports_an_invalid_job(layout: Layout, data: bytes) -> None:
     """A complete object that cannot run is an InvalidJobError that names a problem, and no id is taken for it."""
     path = drop(layout, "x.json", data)
     with pytest.raises(InvalidJobError) as caught:
@@ -80,7 +80,7 @@ def test_what_can_be_no_job_is_told(layout: Layout, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", SPECIAL.values(), ids=SPECIAL.keys())
-def test_what_is_no_file_is_told(layout: Layout, make: Callable[[Path], None]) -> None:
+def test_adopt_reports_what_is_not_a_file(layout: Layout, make: Callable[[Path], None]) -> None:
     """Links are not followed, pipes not waited for, directories not entered: they are moved away as they are."""
     path = Path(layout.pending, "x.json")
     make(path)
@@ -101,7 +101,7 @@ def test_any_name_is_adopted(layout: Layout, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_any_name_is_refused(layout: Layout, name: str) -> None:
-    """What is no job is refused under any name, and its log stays one line."""
+    """What is not a job is refused under any name, and its log stays one line."""
     path = drop(layout, name, b"{}")
     with pytest.raises(InvalidJobError):
         adopt.adopt(layout, path.name, NOW)
@@ -119,7 +119,7 @@ def test_any_name_is_refused(layout: Layout, name: str) -> None:
         ),
     ],
 )
-def test_the_body_tells_the_name(layout: Layout, body: dict[str, Any], expected: PendingName) -> None:
+def test_the_body_shows_the_name(layout: Layout, body: dict[str, Any], expected: PendingName) -> None:
     """Id, priority and time of a dropped job are those of its body."""
     assert adopt_one(layout, put(layout, "night.json", **body)) == expected
 
@@ -135,7 +135,7 @@ def test_the_stem_becomes_the_id(layout: Layout) -> None:
     assert len(set(ids)) == 3
 
 
-def test_a_byte_order_mark_is_no_obstacle(layout: Layout) -> None:
+def test_a_byte_order_mark_is_not_an_obstacle(layout: Layout) -> None:
     """A file that an editor began with a UTF-8 byte order mark is a job."""
     assert adopt_one(layout, drop(layout, "x.json", b'\xef\xbb\xbf{"command": "true", "id": "x"}')).id == "x"
 

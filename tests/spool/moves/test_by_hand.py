@@ -52,7 +52,7 @@ def test_hold_and_release(spool: Spool) -> None:
 
 
 def test_a_released_job_keeps_the_time_it_was_submitted_for(spool: Spool) -> None:
-    """It is due when its body asks for if that lies ahead, or when whoever releases it says."""
+    """It is due when its body asks for if that lies ahead, or at the time given at the release."""
     spool.enqueue("true", id="x", run_at="2999-01-01T00:00:00Z")
     spool.hold("x")
     assert spool.release("x").run_at == datetime(2999, 1, 1, tzinfo=UTC)
@@ -125,7 +125,7 @@ def _claim_or_hold(root: str) -> str:
 
 
 def test_a_hold_and_a_claim_exclude_each_other(spool: Spool) -> None:
-    """Whoever is second loses: a job is claimed or held, never both."""
+    """Anyone who is second loses: a job is claimed or held, never both."""
     for _ in range(5):
         path = put(spool.layout, pending_name("x"))
         told = run_at_once(6, _claim_or_hold, str(spool.path))
@@ -141,7 +141,7 @@ def test_a_hold_and_a_claim_exclude_each_other(spool: Spool) -> None:
 # --- cancel
 
 
-def test_cancel_follows_a_job_that_is_claimed_meanwhile(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_follows_a_job_that_is_claimed_in_the_meantime(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look and the rename a worker may claim the job: then the running job is cancelled."""
     put(spool.layout, pending_name("x"))
     move = files.move
@@ -202,7 +202,7 @@ def test_cancel_waits_for_a_worker_that_is_about_to_start(spool: Spool, layout: 
 
 
 def test_cancelling_while_workers_claim(spool: Spool) -> None:
-    """Jobs are cancelled as they come while two workers take them: each is settled once, and nothing goes on."""
+    """Jobs are cancelled as they come while two workers take them: each is settled once, and nothing continues."""
     with workers(spool.path, 2, "--count", "2"):
         ids = [spool.enqueue("sleep 300", max_retries=5).id for _ in range(16)]
         threads = [threading.Thread(target=spool.cancel, args=(id,), kwargs={"grace": 0.2}) for id in ids]
@@ -300,7 +300,7 @@ def test_kill_ends_a_command_without_a_trap(spool: Spool) -> None:
 
 
 def test_kill_of_what_does_not_run_here(spool: Spool) -> None:
-    """A job that does not run, or not on this host, cannot be signalled, and is told so."""
+    """A job that does not run, or not on this host, cannot be signalled, and the error says so."""
     put(spool.layout, pending_name("p"))
     put(spool.layout, running_name("r"), state=State.RUNNING)
     with pytest.raises(WrongStateError, match="is pending"):

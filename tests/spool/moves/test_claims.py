@@ -129,7 +129,7 @@ def make_pipe(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [make_invalid, make_link, make_directory, make_pipe])
 def test_what_can_never_run_goes_to_the_dead(layout: Layout, make: Callable[[Path], None]) -> None:
-    """A canonical file that is no job is refused, untouched, with the reason in its log."""
+    """A canonical file that is not a job is refused, untouched, with the reason in its log."""
     path = put(layout, pending_name("x", priority=3))
     make(path)
     before = os.lstat(path)
@@ -200,7 +200,7 @@ def test_twins_under_a_race(layout: Layout) -> None:
     assert (len(names(Path(layout.root, "done"))), len(names(Path(layout.root, "dead")))) == (100, 100)
 
 
-def test_a_leftover_of_an_earlier_attempt_is_no_obstacle(layout: Layout) -> None:
+def test_a_leftover_of_an_earlier_attempt_is_not_an_obstacle(layout: Layout) -> None:
     """A daemon that the last attempt left behind holds the log's lock, and the next attempt starts all the same."""
     with locked_log(layout, "x") as log:
         logs.append_start(log, running_name("x"), 1)
@@ -310,7 +310,7 @@ def test_a_settle_that_fails_may_be_tried_again(layout: Layout, monkeypatch: pyt
     assert claims.settle(layout, held.name, move)
 
 
-def test_whoever_moves_the_file_has_settled_it(spool: Spool, layout: Layout) -> None:
+def test_the_process_that_moves_the_file_has_settled_it(spool: Spool, layout: Layout) -> None:
     """A worker whose job was cancelled from elsewhere learns that it is settled, and puts nothing back."""
     held = taken(layout, put(layout, pending_name("x")))
     with pytest.raises(WaitTimeoutError, match="not known yet"):  # as that worker holds the lock of its attempt
@@ -328,7 +328,7 @@ def test_a_released_job_keeps_its_place(layout: Layout) -> None:
 
 
 def test_a_released_job_replaces_nothing(layout: Layout) -> None:
-    """A file that some tool has put under the job's old name meanwhile is left alone."""
+    """A file that some tool has put under the job's old name in the meantime is left alone."""
     path = put(layout, PendingName(10, NOW - timedelta(hours=1), 0, "x"))
     held = taken(layout, path)
     path.write_text("another")
@@ -337,14 +337,14 @@ def test_a_released_job_replaces_nothing(layout: Layout) -> None:
 
 
 def test_a_log_that_cannot_be_opened_gives_the_job_back(layout: Layout) -> None:
-    """Where no log can be had nothing is run: the job is pending again, and the reason is told."""
+    """Where no log can be had nothing is run: the job is pending again, and the reason is reported."""
     os.mkdir(layout.log("x"))
     with pytest.raises(SpoolError, match=r"x\.log"):
         claim(layout, put(layout, pending_name("x")))
     assert names(Path(layout.pending)) == [str(pending_name("x"))]
 
 
-def test_room_is_told(layout: Layout) -> None:
+def test_room_reports_free_space_and_inodes(layout: Layout) -> None:
     """The free space is that of the spool's file system."""
     free, inodes = admission.room(layout)
     assert 0 < free <= shutil.disk_usage(layout.root).total

@@ -69,7 +69,7 @@ def test_a_group_that_is_not_there_makes_nothing(tmp_path: Path, cli: CommandLin
 
 
 def test_a_group_of_others_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is neither root nor a member of the group cannot give it a directory, and is told so first."""
+    """Who is neither root nor a member of the group cannot give it a directory, and gets an error first."""
     group = own_group()
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.setattr(os, "getegid", lambda: 4711)

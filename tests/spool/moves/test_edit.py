@@ -1,4 +1,4 @@
-"""Changing what a job asks for: whole or not at all, whoever else acts and wherever it breaks off."""
+"""Changing what a job asks for: whole or not at all, whatever else acts and wherever it is interrupted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_set_what_the_name_says(spool: Spool) -> None:
 
 
 def test_set_what_the_body_says(spool: Spool) -> None:
-    """Other fields swap the file for another whole one; what was not named stays, and the log tells of it."""
+    """Other fields swap the file for another whole one; what was not named stays, and the log reports it."""
     path = put(spool.layout, pending_name("x"), "echo", mine=[1], env={"A": "1"}, timeout=5)
     path.chmod(0o640)
     job = spool.set_fields("x", timeout=None, max_retries=7, env={"B": "2"}, priority=3)
@@ -140,7 +140,7 @@ def test_a_held_job_stays_held(spool: Spool) -> None:
     [("{", NotJsonError), ('{"command": 7}', InvalidJobError), ('{"command": "ls", "id": "y"}', UsageError)],
 )
 def test_a_bad_edit(spool: Spool, text: str, error: type[Exception]) -> None:
-    """What is no runnable job, or another job, is refused, and the job stays as it was."""
+    """What is not a runnable job, or another job, is refused, and the job stays as it was."""
     put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
     with pytest.raises(error):
@@ -149,7 +149,7 @@ def test_a_bad_edit(spool: Spool, text: str, error: type[Exception]) -> None:
 
 
 def test_an_edit_of_a_job_that_has_started(spool: Spool) -> None:
-    """What has been claimed meanwhile is not changed."""
+    """What has been claimed in the meantime is not changed."""
     path = put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
     path.rename(spool.layout.job(State.RUNNING, running_name("x")))
@@ -159,7 +159,7 @@ def test_an_edit_of_a_job_that_has_started(spool: Spool) -> None:
 
 
 def test_an_edit_follows_the_job(spool: Spool) -> None:
-    """A job that was only given another name meanwhile, by a retry for instance, is edited all the same."""
+    """A job that was only given another name in the meantime, by a retry for instance, is edited all the same."""
     put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
     spool.reschedule("x", run_at=datetime(2999, 1, 1, tzinfo=UTC))
@@ -169,7 +169,7 @@ def test_an_edit_follows_the_job(spool: Spool) -> None:
 
 
 def test_two_edits_at_once(spool: Spool) -> None:
-    """The second of two people who edit one job is told, and overwrites nothing."""
+    """The second of two people who edit one job gets an error, and overwrites nothing."""
     put(spool.layout, pending_name("x"))
     first, second = spool.edit("x"), spool.edit("x")
     spool.apply(first, '{"command": "first"}')
@@ -232,7 +232,7 @@ def test_the_bodies_of_a_job_never_look_alike(spool: Spool) -> None:
     assert times == sorted(set(times))
 
 
-def test_a_dead_file_that_is_no_job_can_be_mended(spool: Spool) -> None:
+def test_a_dead_file_that_is_not_a_job_can_be_fixed(spool: Spool) -> None:
     """It is shown as it is, swapped where it lies, and can then be retried."""
     put_finished(spool.layout, "x", "invalid").write_text('{"command": ')
     draft = spool.edit("x")
@@ -366,7 +366,7 @@ def _set_for_ever(root: str, said: str, seed: int) -> None:
                 file.write(f"{id} {variable}\n")
 
 
-def test_acknowledged_changes_run_whoever_is_killed(spool: Spool, tmp_path: Path) -> None:
+def test_acknowledged_changes_run_whatever_is_killed(spool: Spool, tmp_path: Path) -> None:
     """While many set variables of many jobs, are killed, and workers take the jobs, each runs with all of its own."""
     jobs = [f"j{number}" for number in range(60)]
     list(spool.enqueue_many({"id": id, "command": "echo ran; sleep 0.01; env | grep ^V || :"} for id in jobs))
@@ -495,7 +495,7 @@ def test_without_an_exchange_the_job_keeps_its_name(spool: Spool, monkeypatch: p
 
 
 def test_a_job_that_starts_between_the_swap_and_the_rename(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It runs with the new body; that its name came too late is no error, and makes no second file."""
+    """It runs with the new body; that its name came too late is not an error, and makes no second file."""
     path = put(spool.layout, pending_name("x"))
     move = files.move
 

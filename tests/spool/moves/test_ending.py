@@ -197,7 +197,7 @@ def test_cancel_wakes_the_worker_that_cannot_be_seen(spool: Spool, monkeypatch: 
         assert spool.cancel("x", grace=5).result == CANCELLED
 
 
-def test_cancelling_again_ends_what_a_cancel_that_broke_off_has_left(spool: Spool) -> None:
+def test_cancelling_again_ends_what_an_interrupted_cancel_has_left(spool: Spool) -> None:
     """A cancel that died after its rename can be given again, also where no worker lives."""
     spool.enqueue("echo ready; sleep 300", id="x")
     with workers(spool.path) as (first,):

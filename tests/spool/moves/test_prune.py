@@ -177,7 +177,7 @@ def test_a_crash_between_job_and_log(spool: Spool) -> None:
 
 
 def test_only_one_prunes_by_itself(spool: Spool) -> None:
-    """While one worker prunes, another is told not to."""
+    """While one worker prunes, another does not."""
     with lease.sole_pruner(spool.layout) as first, lease.sole_pruner(spool.layout) as second:
         assert (first, second) == (True, False)
     with lease.sole_pruner(spool.layout) as third:
@@ -195,7 +195,7 @@ def test_what_crashes_left_in_tmp_goes_after_a_day(spool: Spool) -> None:
 
 
 def test_a_job_that_has_just_been_retried_keeps_its_log(spool: Spool) -> None:
-    """Whoever moved the file first has decided."""
+    """Anyone who moved the file first has decided."""
     name = finished(spool, "x", timedelta(days=2))
     spool.retry("x")
     assert not prune.delete(spool.layout, State.DONE, name)

@@ -77,7 +77,7 @@ def test_run_at_is_never_early(layout: Layout) -> None:
 
 
 def test_each_item_has_its_own_outcome(layout: Layout) -> None:
-    """In a group, jobs that cannot be taken are told one by one and keep nobody else out."""
+    """In a group, jobs that cannot be taken are reported one by one and keep nobody else out."""
     put_finished(layout, "held")
     Path(layout.log("held")).touch()
     outcomes = submit.submit(
@@ -143,7 +143,7 @@ def test_a_stale_reservation_is_taken_over(layout: Layout) -> None:
 def test_of_two_that_meet_between_creation_and_lock_one_gets_the_id(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever created a log, but locked it only after another had queued a job under it, does not get the id."""
+    """Anyone who created a log, but locked it only after another had queued a job under it, does not get the id."""
     real = lease.lock_id
     turns: list[Callable[[], object]] = [lambda: one(layout, id="x")]
 
@@ -169,7 +169,7 @@ def test_a_reservation_under_way_holds_the_id(layout: Layout) -> None:
 
 
 def test_giving_up_does_not_let_two_hold_an_id(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opened the log of a reservation that is given up that instant does not hold a log that is gone."""
+    """Anyone who opened the log of a reservation that is given up that instant does not hold a log that is gone."""
     first = submit.reserve(layout, "x")
     real = lease.lock_id
     turns: list[Callable[[], None]] = [first.give_up]
@@ -272,7 +272,7 @@ def test_a_failed_fsync_of_the_directory_is_unknown(layout: Layout, monkeypatch:
 
 
 def test_an_id_is_taken_while_its_job_runs(layout: Layout) -> None:
-    """The lock that a running job holds keeps its id, whoever has moved its file away."""
+    """The lock that a running job holds keeps its id, no matter who has moved its file away."""
     with locked_log(layout, "x"), pytest.raises(AlreadyExistsError, match="taken"):
         one(layout, id="x")
 

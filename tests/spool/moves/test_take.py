@@ -177,7 +177,7 @@ def test_a_body_that_is_nested_deeply_is_refused(box: Layout, depth: int) -> Non
     "data",
     [{"comand": "x"}, b'{"command": "x", "y": 1e999}', {"command": "x", "timeout": -1}, {"command": "x" * 200_000}],
 )
-def test_an_object_that_is_no_job_is_refused_at_once(box: Layout, data: object) -> None:
+def test_an_object_that_is_not_a_job_is_refused_at_once(box: Layout, data: object) -> None:
     """It is complete, so there is nothing to wait for."""
     drop(box, data)
     (done,) = finish(box, taken(box))
@@ -201,7 +201,7 @@ def test_a_job_that_grows_too_large_by_its_submitter_is_refused(box: Layout) -> 
 
 
 def test_finishing_twice_makes_one_job(box: Layout) -> None:
-    """Whoever finds the job there removes the taken file; who read it before that finds it gone, and gives up."""
+    """Anyone who finds the job there removes the taken file; who read it before that finds it gone, and gives up."""
     drop(box)
     id = taken(box)
     os.link(box.taken_file(id), f"{box.tmp}/kept")
@@ -255,7 +255,7 @@ def test_prune_leaves_a_job_whose_taken_file_is_there(box: Layout) -> None:
 
 
 def test_what_is_swapped_in_the_instant_of_the_rename_goes_back(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is not the one that was looked at is judged anew, and leaves nothing reserved."""
+    """A file that is not the one that was looked at is judged again, and leaves nothing reserved."""
     path = drop(box)
     real = files.move
 
@@ -274,8 +274,8 @@ def test_what_is_swapped_in_the_instant_of_the_rename_goes_back(box: Layout, mon
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
-def test_what_is_no_file_in_taken_goes_back(box: Layout, make: Callable[[Path], None]) -> None:
-    """Whoever finishes looks at what it is: the worker that took it may have died before its second look."""
+def test_what_is_not_a_file_in_taken_goes_back(box: Layout, make: Callable[[Path], None]) -> None:
+    """Anyone who finishes looks at what it is: the worker that took it may have died before its second look."""
     make(Path(box.taken_file("ann.aaaaaaaaaaaa")))
     assert finish(box, "ann.aaaaaaaaaaaa") == []
     assert (names(Path(box.taken)), names(Path(box.inbox))) == ([], ["ann.aaaaaaaaaaaa.json"])
@@ -360,7 +360,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     assert (take.submitter_of(1000), take.new_id(1000)[:8]) == ("uid1000", "uid1000.")
 
 
-def test_a_user_who_is_renamed_meanwhile_keeps_his_files(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_is_renamed_in_the_meantime_keeps_his_files(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was taken years ago is of the user in its name."""
     drop(box)
     os.rename(box.taken_file(taken(box)), box.taken_file("before.aaaaaaaaaaaa"))

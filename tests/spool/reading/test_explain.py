@@ -121,7 +121,7 @@ def test_a_full_disk(spool: Spool, worker: str) -> None:
 
 
 def test_jobs_that_do_not_wait(spool: Spool, worker: str) -> None:
-    """A running job is told with its worker, or that it has none; a finished one with how it ended."""
+    """A running job is reported with its worker, or that it has none; a finished one with how it ended."""
     put(spool.layout, running_name("runs", worker=worker), state=State.RUNNING)
     put(spool.layout, running_name("orphan"), state=State.RUNNING)
     put_finished(spool.layout, "ended")
@@ -141,7 +141,7 @@ def test_jobs_that_do_not_wait(spool: Spool, worker: str) -> None:
         ("report.json~", "{}", "report.json~", "ignored"),
     ],
 )
-def test_a_file_that_is_no_job_yet(spool: Spool, worker: str, name: str, data: str, asked: str, reason: str) -> None:
+def test_a_file_that_is_not_a_job_yet(spool: Spool, worker: str, name: str, data: str, asked: str, reason: str) -> None:
     """A dropped file is found by its name, and told with what keeps it from being taken in."""
     assert worker
     put_finished(spool.layout, "x")

@@ -72,7 +72,7 @@ def test_counts_of_an_empty_spool(layout: Layout) -> None:
 
 
 def test_foreign_names_are_not_counted(full: Layout) -> None:
-    """Files that are not ours are no jobs; in pending/ those that may become jobs are counted as dropped."""
+    """Files that are not ours are not jobs; in pending/ those that may become jobs are counted as dropped."""
     before = query.count(full, NOW)
     add_foreign(full)
     after = query.count(full, NOW)
@@ -200,7 +200,7 @@ def test_resolve_takes_a_unique_prefix(full: Layout) -> None:
 
 @pytest.mark.parametrize("text", ["nothing", "", "../x", "*", "a" * 101, "rea dy", "ready\n"])
 def test_resolve_finds_nothing(full: Layout, text: str) -> None:
-    """What is no id, or no job's, is NotFoundError."""
+    """What is not an id, or no job's, is NotFoundError."""
     with pytest.raises(NotFoundError):
         query.resolve(full, text)
 
@@ -233,7 +233,9 @@ def test_an_ambiguous_id_names_a_few(layout: Layout) -> None:
         (lambda path: path.symlink_to("nothing"), "regular file"),
     ],
 )
-def test_a_body_that_is_no_job_shows_its_problem(layout: Layout, make: Callable[[Path], object], problem: str) -> None:
+def test_a_body_that_is_not_a_job_shows_its_problem(
+    layout: Layout, make: Callable[[Path], object], problem: str
+) -> None:
     """A job can be shown whatever its file holds: the name tells its state, and `problem` what is wrong."""
     path = Path(layout.job(State.DEAD, "20261124T034300.000Z-010-0-invalid-0.000s-x.json"))
     make(path)

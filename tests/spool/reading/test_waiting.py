@@ -80,7 +80,7 @@ def _probe(layout: Layout, watch: Watch) -> None:
 
 @pytest.mark.usefixtures("_no_beat")
 def test_the_growth_of_a_log_ends_the_wait(spool: Spool, layout: Layout) -> None:
-    """Whoever follows a log is woken when it grows."""
+    """Anyone who follows a log is woken when it grows."""
     put(layout, running_name("x"), state=State.RUNNING)
     log = Path(layout.log("x"))
     log.touch()
@@ -97,8 +97,8 @@ def test_the_growth_of_a_log_ends_the_wait(spool: Spool, layout: Layout) -> None
         assert list(watch.open) == ["x"]
 
 
-def test_several_jobs_are_told_as_they_end(spool: Spool) -> None:
-    """Each is told once it has ended, while the others go on, whatever the order in which they were named."""
+def test_several_jobs_are_reported_as_they_end(spool: Spool) -> None:
+    """Each is reported once it has ended, while the others continue, whatever the order in which they were named."""
     with workers(spool.path):
         spool.enqueue("true", id="three", run_at="2999-01-01T00:00:00Z")
         for id in ("one", "two"):
@@ -120,7 +120,7 @@ def test_a_wait_over_retries(spool: Spool) -> None:
         assert spool.wait(job, timeout=30).attempts == 3
 
 
-def test_a_deleted_job_is_told_among_others(spool: Spool, layout: Layout) -> None:
+def test_a_deleted_job_is_reported_among_others(spool: Spool, layout: Layout) -> None:
     """The others are waited for all the same."""
     put(layout, pending_name("gone")).unlink()
     path = put(layout, pending_name("gone"))
@@ -147,10 +147,8 @@ def test_without_events(spool: Spool, layout: Layout, monkeypatch: pytest.Monkey
         assert len(started.result()) == 1
 
 
-def test_a_log_is_looked_at_where_there_are_no_events(
-    spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The wait ends now and then, for whoever follows the log to look."""
+def test_a_log_is_checked_if_there_are_no_events(spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait ends now and then, for anyone who follows the log to look."""
     import queuectl.spool.system.trigger as trigger
 
     def refuse(*_: object) -> None:
@@ -163,7 +161,7 @@ def test_a_log_is_looked_at_where_there_are_no_events(
 
 
 def test_several_that_time_out(spool: Spool, layout: Layout) -> None:
-    """What had ended is told first, then how many go on."""
+    """What had ended is reported first, then how many continue."""
     for id in ("a", "b"):
         put(layout, pending_name(id))
     put_finished(layout, "x")

@@ -118,7 +118,7 @@ def test_crash_between_link_and_unlink(tmp_path: Path) -> None:
     assert target.read_text() == "job"
 
 
-def test_move_tells_a_lost_race(tmp_path: Path) -> None:
+def test_move_reports_a_lost_race(tmp_path: Path) -> None:
     """Of two who move one file, the second learns that it was late."""
     source = tmp_path / "source"
     source.write_text("job")
@@ -146,7 +146,7 @@ def test_a_replacement_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_replace_is_atomic(tmp_path: Path) -> None:
-    """Whoever reads a file while it is being replaced sees all of the old content or all of the new."""
+    """Anyone who reads a file while it is being replaced sees all of the old content or all of the new."""
     path = tmp_path / "config.toml"
     contents = [letter * 100_000 for letter in (b"a", b"b")]
     files.replace(str(path), contents[0])

@@ -56,14 +56,14 @@ def test_create_where_there_can_be_none(tmp_path: Path, place: str) -> None:
 
 @pytest.mark.parametrize("missing", State)
 def test_a_spool_has_all_four_states(tmp_path: Path, missing: State) -> None:
-    """A directory that lacks a state, such as /var/spool, is no spool."""
+    """A directory that lacks a state, such as /var/spool, is not a spool."""
     layout.create(tmp_path)
     os.rmdir(tmp_path / missing)
     assert not layout.is_spool(tmp_path)
 
 
 def test_discover_looks_in_the_parents(tmp_path: Path) -> None:
-    """The nearest parent's spool/ is found, and a directory of that name that is no spool is passed over."""
+    """The nearest parent's spool/ is found, and a directory of that name that is not a spool is passed over."""
     far, near, here = tmp_path / "spool", tmp_path / "a" / "spool", tmp_path / "a" / "b" / "c"
     here.mkdir(parents=True)
     assert layout.discover(here) is None

@@ -270,7 +270,7 @@ def _be_a_worker(root: str) -> None:
 
 
 def test_a_killed_worker_is_dead(layout: Layout) -> None:
-    """After kill -9 a worker's file is left, and its lock tells that it is dead."""
+    """After kill -9 a worker's file is left, and its lock says that it is dead."""
     process = PROCESSES.Process(target=_be_a_worker, args=(layout.root,))
     process.start()
     (file,) = wait_for(lambda: names(Path(layout.workers)), "the worker's file")

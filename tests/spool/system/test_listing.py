@@ -39,7 +39,7 @@ def test_every_name_is_there(tmp_path: Path, number: int, has_getdents: bool, mo
 
 @pytest.mark.parametrize("has_getdents", [True, False])
 def test_names_of_a_kind_and_all_others(tmp_path: Path, has_getdents: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each name is told once, on the right side, whatever its length, its kind of file or the bytes in it."""
+    """Each name is reported once, on the right side, whatever its length, its kind of file or the bytes in it."""
     ours = {b"%03d-20261124T034300.120Z-0-%b.json" % (n % 1000, b"x" * (n % 100 + 1)) for n in range(5000)}
     others = {b"%b.txt" % (b"y" * length) for length in range(1, 252)}
     others |= {
@@ -71,7 +71,7 @@ def test_names_of_a_kind_alone(tmp_path: Path) -> None:
 
 
 def test_pieces_without_a_text_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a long listing only the piece that holds a name is looked at, and that name is told."""
+    """Of a long listing only the piece that holds a name is looked at, and that name is reported."""
     monkeypatch.setattr(listing, "_PIECE", 1 << 16)
     for count in range(9000):
         (tmp_path / f"010-20261124T034300.120Z-0-n{count:05d}.json").touch()
@@ -87,7 +87,7 @@ def test_a_directory_that_is_gone(tmp_path: Path) -> None:
         list(listing.read_names(str(tmp_path / "nowhere")))
 
 
-def test_an_error_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_on_the_way_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing that breaks off is no short listing."""
 
     class Broken:
@@ -101,7 +101,7 @@ def test_an_error_on_the_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         list(listing.read_names(str(tmp_path)))
 
 
-def test_any_failure_of_the_reader_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_failure_of_the_reader_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a piece that will not come."""
 
     def fail(*_: object) -> None:

@@ -132,7 +132,7 @@ def test_what_an_end_line_says(fields: dict[str, str], result: Result | None) ->
     ],
 )
 def test_the_last_line(log: int, content: bytes, event: str) -> None:
-    """The last line is told only if queuectl wrote it."""
+    """The last line is reported only if queuectl wrote it."""
     os.write(log, content)
     assert logs.last_line(log)[0] == event
 
@@ -238,8 +238,8 @@ def test_find_attempt_at_every_block_boundary(log: int) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len(END)))
-def test_a_torn_end_line_is_no_end(log: int, cut: int) -> None:
-    """As long as a single byte of the end line is missing, the end is not known."""
+def test_a_torn_end_line_is_not_an_end(log: int, cut: int) -> None:
+    """As long as a single byte of the end line is missing, the end is unknown."""
     attempt = find(log, START + b"out" + END[:-cut])
     assert attempt is not None
     assert attempt.result is None
@@ -314,7 +314,7 @@ def test_marks_have_their_fields() -> None:
 
 @pytest.mark.parametrize("text", ["plain", 'a "quote"', 'ends with "', "back\\slash", "two\nlines", "\\n", '"'])
 def test_quoted_text_is_read_as_written(text: str) -> None:
-    """What a line quotes is told as it was said."""
+    """What a line quotes is reported as it was said."""
     (mark,) = read(f"#queuectl refused reason={logs.quote(text)}\n".encode())
     assert isinstance(mark, logs.Mark)
     assert mark.fields["reason"] == text
@@ -381,7 +381,7 @@ def test_following_shows_whole_lines_at_once() -> None:
     assert seen == b"one\n"
 
 
-def test_following_goes_on_behind_a_long_line() -> None:
+def test_following_continues_behind_a_long_line() -> None:
     """A line that begins like queuectl's and is longer than a block does not hold up what follows it."""
     asked: list[None] = []
 

@@ -1,4 +1,4 @@
-"""The pause: any file, with a reason and a time to go on if it says so."""
+"""The pause: any file, with a reason and a time to continue if it says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bell: it rings at once for every way a file can appear, and says when it cannot."""
+"""The trigger: it fires at once for every way a file can appear, and says when it cannot."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_rings_at_once_after_a_claim(layout: Layout, bell: Bell, make: Callable[
 
 @pytest.mark.usefixtures("trigger")
 def test_rings_when_a_file_is_written_again(layout: Layout, bell: Bell) -> None:
-    """Whoever goes on writing a file is heard when it is closed."""
+    """Anyone who continues writing a file is heard when it is closed."""
     path = put(layout, "x.json")
     wait_for(lambda: bell.heard(path), "the first ring")
     with path.open("a") as file:
@@ -162,7 +162,7 @@ def test_names_that_are_not_utf8(layout: Layout, bell: Bell) -> None:
 
 
 def test_an_overflow_rings_for_everything(trigger: Trigger, bell: Bell) -> None:
-    """When the kernel drops events, the bell says: look at everything."""
+    """When the kernel drops events, the trigger says: look at everything."""
     reader = reader_of(trigger)
     assert not bell.heard(None)
     reader.handle_event(InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b""))
@@ -188,7 +188,7 @@ def no_inotify(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_without_inotify_the_problem_is_told(layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_inotify_the_problem_is_reported(layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no watch can be had nothing is raised: `problem` says why, and a later try can succeed."""
     with no_inotify(monkeypatch):
         trigger = Trigger(layout, bell)

@@ -62,7 +62,7 @@ def test_sticky_is_enough_for_inbox_alone(layout: Layout) -> None:
         assert path in dangers(layout)
 
 
-def test_a_drop_box_of_an_older_version_is_told_the_way_out(layout: Layout) -> None:
+def test_a_drop_box_of_an_older_version_is_shown_the_fix(layout: Layout) -> None:
     """A pending/ to which others may add files is refused, with the command that makes it an inbox/."""
     os.chmod(layout.pending, 0o1777)
     with pytest.raises(SpoolError) as caught:
@@ -102,7 +102,7 @@ def test_a_link_of_another_user_counts(layout: Layout, tmp_path: Path) -> None:
     assert f"{shared}/link belongs to" in dangers(Layout(f"{shared}/link"))
 
 
-def test_links_that_lead_in_a_circle_are_no_trap(tmp_path: Path) -> None:
+def test_links_that_lead_in_a_circle_are_not_a_trap(tmp_path: Path) -> None:
     """A path without an end is given up, as the kernel does."""
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
@@ -124,7 +124,7 @@ def test_another_owner(layout: Layout) -> None:
     assert "belongs to" in dangers(layout)
 
 
-def test_a_worker_refuses_an_unsafe_spool_unless_told_otherwise(spool: Spool, cli: CommandLine) -> None:
+def test_a_worker_refuses_an_unsafe_spool_by_default(spool: Spool, cli: CommandLine) -> None:
     """It ends at once, with exit code 6, the reason and the way out; with --trust-anyone it works."""
     spool.enqueue("true", id="x")
     (spool.path / "pending").chmod(0o777)
@@ -179,7 +179,7 @@ def test_who_is_allowed_is_read_as_names_and_numbers() -> None:
 
 
 def test_a_user_who_is_gone_locks_nobody_out(spool: Spool, cli: CommandLine) -> None:
-    """`config set` refuses the name of nobody; in config.toml it stops no worker, and doctor tells of it."""
+    """`config set` refuses the name of nobody; in config.toml it stops no worker, and doctor reports it."""
     assert cli.run("config", "set", "allow-users", "gone-for-good").returncode == 2
     (spool.path / "config.toml").write_text('allow-users = "root gone-for-good"\n')
     assert cli.ok("config", "get", "allow-users") == "root gone-for-good"

@@ -100,7 +100,7 @@ def a_clock_set_back(layout: Layout, patch: pytest.MonkeyPatch) -> str:
         (a_clock_set_back, Health.WARN),
     ],
 )
-def test_what_is_missing_is_told_with_what_to_do(
+def test_what_is_missing_is_reported_with_what_to_do(
     layout: Layout,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[Layout, pytest.MonkeyPatch], str],
@@ -148,7 +148,7 @@ def test_the_mount_of_a_path(path: str, point: str, kind: str) -> None:
     ("path", "subject"),
     [("/srv/q", "file system"), ("/srv/fast disk/q", "mount options"), ("/srv2/q", "mount options")],
 )
-def test_a_risky_mount_is_told(monkeypatch: pytest.MonkeyPatch, path: str, subject: str) -> None:
+def test_a_risky_mount_is_reported(monkeypatch: pytest.MonkeyPatch, path: str, subject: str) -> None:
     """A network file system, no write barriers, or a read-only mount do not pass as ok."""
     real = doctor.find_mount
     monkeypatch.setattr(doctor, "find_mount", lambda root: real(root, TABLE))
@@ -162,7 +162,7 @@ def drop_box(layout: Layout, allow_users: str = "") -> Check:
 
 
 def test_a_drop_box(layout: Layout) -> None:
-    """None is well; one whose files nobody's are taken from, or which holds what is not taken, is told."""
+    """None is well; one whose files nobody's are taken from, or which holds what is not taken, is reported."""
     assert drop_box(layout).health is Health.OK
     dropbox.make(layout, os.getegid())
     assert "no user's files" in drop_box(layout).found

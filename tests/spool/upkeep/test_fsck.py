@@ -1,4 +1,4 @@
-"""What `queuectl fsck` finds, and what it mends."""
+"""What `queuectl fsck` finds, and what it repairs."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def test_leftovers_of_broken_submits_go(layout: Layout, cli: CommandLine) -> Non
 
 
 def test_orphans_are_notes(layout: Layout) -> None:
-    """A running job whose worker is gone is told with what will become of it; that is no broken invariant."""
+    """A running job whose worker is gone is reported with what will become of it; that is no broken invariant."""
     put(layout, running_name("x"), state=State.RUNNING)
     (finding,) = findings(layout)
     assert finding.weight is Weight.NOTE
     assert "next worker" in finding.remedy
 
 
-def test_a_job_that_moves_meanwhile_is_no_twin(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_moves_in_the_meantime_is_not_a_twin(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job seen in two directories because it moved between two listings is not reported."""
     path = put(layout, pending_name("x"))
     real = os.listdir
@@ -143,7 +143,7 @@ def test_a_job_that_moves_meanwhile_is_no_twin(layout: Layout, monkeypatch: pyte
 def test_logs_without_jobs_cost_two_listings_however_many(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, logs: int
 ) -> None:
-    """Each such log is told, and the spool is not listed once more for each of them."""
+    """Each such log is reported, and the spool is not listed once more for each of them."""
     for number in range(logs):
         Path(layout.log(f"lost{number}")).write_text("output")
     put_finished(layout, "x")
@@ -160,7 +160,7 @@ def test_logs_without_jobs_cost_two_listings_however_many(
     assert scanned.count(layout.directory(State.DEAD)) == 2
 
 
-def test_a_log_whose_job_comes_meanwhile_is_not_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_whose_job_comes_in_the_meantime_is_not_reported(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that was submitted while the spool was listed has its log, and is found when that is looked at again."""
     Path(layout.log("x")).write_text("output")
     real = os.listdir
@@ -174,7 +174,7 @@ def test_a_log_whose_job_comes_meanwhile_is_not_told(layout: Layout, monkeypatch
     assert findings(layout) == []
 
 
-def test_what_lies_in_a_drop_box_is_told(layout: Layout) -> None:
+def test_what_lies_in_a_drop_box_is_reported(layout: Layout) -> None:
     """Files to be taken or finished are notes; what nobody has put there by the rules of taken/ is a problem."""
     dropbox.make(layout, os.getegid())
     assert findings(layout) == []
@@ -194,7 +194,7 @@ def test_what_lies_in_a_drop_box_is_told(layout: Layout) -> None:
     assert [name for name, finding in found.items() if finding.weight is Weight.PROBLEM] == ["-odd"]
 
 
-def test_a_drop_box_that_others_fill_is_not_told_file_by_file(layout: Layout) -> None:
+def test_a_drop_box_that_others_fill_is_not_reported_file_by_file(layout: Layout) -> None:
     """A hundred files are enough."""
     dropbox.make(layout, os.getegid())
     for number in range(150):

@@ -35,7 +35,7 @@ class Orphans:
     gate: Path
 
     def make(self, then: str = "exit 3") -> RunningName:
-        """A running job whose worker has been killed. Once released it goes on with `then`."""
+        """A running job whose worker has been killed. Once released it continues with `then`."""
         command = f"echo begun; while [ ! -e '{self.gate}' ]; do sleep 0.02; done; {then}"
         job = self.spool.enqueue(command, id="x")
         worker = WorkerProcess(self.spool.path)
@@ -69,7 +69,7 @@ def is_ended(layout: Layout, name: RunningName) -> bool:
     return rescue.examine(layout, name).fate is Fate.ENDED
 
 
-def test_a_job_that_goes_on_is_alive(layout: Layout, orphans: Orphans) -> None:
+def test_a_job_that_keeps_running_is_alive(layout: Layout, orphans: Orphans) -> None:
     """A job outlives its worker, and its shell is known by pid and token."""
     name = orphans.make()
     verdict = rescue.examine(layout, name)
@@ -89,8 +89,8 @@ def test_a_job_that_goes_on_is_alive(layout: Layout, orphans: Orphans) -> None:
     ],
     ids=["success", "failure", "death by signal", "a daemon keeps the lock"],
 )
-def test_an_end_line_tells_the_result(layout: Layout, orphans: Orphans, then: str, result: Result) -> None:
-    """A job that ended without its worker is settled by its end line, whoever still holds its lock."""
+def test_an_end_line_shows_the_result(layout: Layout, orphans: Orphans, then: str, result: Result) -> None:
+    """A job that ended without its worker is settled by its end line, no matter who still holds its lock."""
     name = orphans.make(then)
     orphans.release()
     wait_for(lambda: is_ended(layout, name), "the job's end")
@@ -171,7 +171,7 @@ def test_a_shell_of_another_pid_namespace_is_not_adopted(
     assert rescue.examine(layout, name).fate is Fate.UNCLEAR
 
 
-def test_what_a_killed_shell_has_left_is_no_shell(layout: Layout, orphans: Orphans) -> None:
+def test_what_a_killed_shell_has_left_is_not_a_shell(layout: Layout, orphans: Orphans) -> None:
     """Processes that hold the lock and carry the token, without their shell, are to be ended before a verdict."""
     name = orphans.make("echo last; sleep 300")
     pid = orphans.shell_of(name)
