@@ -175,7 +175,7 @@ def test_a_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
         page = wait_text(client, path, '#i-held"/></svg>held</span>')
         assert 'datetime="9999' not in page
     page = client.get("/jobs/x").text
-    assert "It is held; to let it go: queuectl release x." in page
+    assert "It is held; to release it: queuectl release x." in page
     assert "queuectl release x" in page
     assert "queuectl first x" in page
     assert "queuectl hold later" in client.get("/jobs/later").text

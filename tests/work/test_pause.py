@@ -22,7 +22,7 @@ def test_a_pause_ends_by_itself(spool: Spool) -> None:
         assert spool.wait(job.id, timeout=20).state is State.DONE
         wait_for(lambda: worker.has("info"), "the word that it is over")
     (said,) = [event["message"] for event in worker.events() if event["event"] == "paused"]
-    assert said.startswith("no job is started: the queue is paused since ")
+    assert said.startswith("no job is started: the queue has been paused since ")
     assert said.endswith(": lunch")
 
 
