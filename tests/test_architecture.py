@@ -117,7 +117,7 @@ def test_wings_of_the_spool_point_down_only(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_library_is_used_in_one_place(module: str) -> None:
+def test_library_is_used_in_one_place(module: str) -> None:
     """click, watchdog, portalocker, bottle and whatever starts a process are each imported in one place only."""
     for name in imports_of(module):
         library = name.split(".")[0]
@@ -128,7 +128,7 @@ def test_a_library_is_used_in_one_place(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_kind_of_system_call_is_made_in_one_place(module: str) -> None:
+def test_kind_of_system_call_is_made_in_one_place(module: str) -> None:
     """Renames, links and fsync are in spool/files.py; processes are started in work/."""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
@@ -165,7 +165,7 @@ def test_no_modules_import_each_other() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_says_what_it_is_and_stays_short(module: str) -> None:
+def test_module_says_what_it_is_and_stays_short(module: str) -> None:
     """Every module has a docstring and fits in a reader's head."""
     assert ast.get_docstring(tree_of(module)), f"{module} has no docstring"
     assert len(MODULES[module].read_text().splitlines()) <= LONGEST
@@ -183,7 +183,7 @@ def loaded_after(code: str) -> set[str]:
     return {"click", "bottle", "watchdog", "portalocker", "importlib.metadata"} & set(done.stderr.split())
 
 
-def test_the_package_loads_no_library() -> None:
+def test_package_loads_no_library() -> None:
     """`import queuectl` loads none of click, bottle, watchdog and portalocker, and nor do its names."""
     assert loaded_after("import queuectl") == set()
     assert loaded_after("import queuectl\nfor name in queuectl.__all__: getattr(queuectl, name)") == set()
@@ -202,10 +202,10 @@ def test_enqueue_loads_click_alone(tmp_path: Path) -> None:
     "source",
     ["import queuectl.work.worker", "def f():\n    from queuectl.spool.system import files", "import click.testing"],
 )
-def test_the_rule_is_checked_inside_functions_too(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rule_is_checked_inside_functions_too(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad import is found wherever it stands."""
     (tmp_path / "bad.py").write_text(source)
     monkeypatch.setitem(MODULES, "queuectl.core.bad", tmp_path / "bad.py")
-    rule = test_a_library_is_used_in_one_place if "click" in source else test_imports_point_down_only
+    rule = test_library_is_used_in_one_place if "click" in source else test_imports_point_down_only
     with pytest.raises(AssertionError, match="imports"):
         rule("queuectl.core.bad")

@@ -33,7 +33,7 @@ def test_systemd_accepts_the_unit(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["system", "user"])
-def test_the_command_of_the_unit_is_one(kind: str) -> None:
+def test_command_of_the_unit_is_one(kind: str) -> None:
     """The command line that a unit starts is one that queuectl understands."""
     unit = configparser.RawConfigParser(strict=False)
     unit.read(UNITS / kind / "queuectl.service")

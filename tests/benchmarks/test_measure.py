@@ -19,7 +19,7 @@ def test_sides_take_turns_in_alternating_order() -> None:
     assert order == ["a", "b", "b", "a", "a", "b"]
 
 
-def test_a_ratio_is_the_median_of_the_ratios_of_rounds() -> None:
+def test_ratio_is_the_median_of_the_ratios_of_rounds() -> None:
     """Not the ratio of medians: a slow round is slow for both."""
     mine, floor = iter([10.0, 200.0, 30.0]), iter([10.0, 100.0, 10.0])
     takes = interleave({"floor": lambda: Take(next(floor)), "mine": lambda: Take(next(mine))}, 3)
@@ -57,7 +57,7 @@ def test_quantiles_lie_between_neighbours(share: float, value: float) -> None:
     assert quantile([4.0, 1.0, 3.0, 2.0], share) == pytest.approx(value)
 
 
-def test_a_meter_counts_its_own_cpu() -> None:
+def test_meter_counts_its_own_cpu() -> None:
     """Work done in the block is its own."""
     with Meter() as meter:
         sum(range(2_000_000))

@@ -34,12 +34,12 @@ def _row(name: str = "drain", figure: float = 1.0, place: str = "tmpfs", **more:
         (Bar(1.5, 1.1), 1.1, "goal"), (Bar(1.5, 1.1), 1.5, "bar"), (Bar(1.5, 1.1), 1.51, "MISS"),
     ],
 )  # fmt: skip
-def test_a_figure_is_judged_by_bar_and_goal(bar: Bar, figure: float, verdict: str) -> None:
+def test_figure_is_judged_by_bar_and_goal(bar: Bar, figure: float, verdict: str) -> None:
     """Both marks belong to what reaches them."""
     assert bar.verdict(figure) == verdict
 
 
-def test_the_table_shows_ratio_bar_goal_and_verdict() -> None:
+def test_table_shows_ratio_bar_goal_and_verdict() -> None:
     """One line for each row, and how many reach what."""
     text = report.text([_row(figure=1.0), Row(name="x", what="what of x", skipped="no strace here")])
     line = next(line for line in text.splitlines() if line.startswith("what of drain"))
@@ -77,7 +77,7 @@ def test_only_the_marked_part_of_a_document_is_rewritten(tmp_path: Path) -> None
     assert "| rename | 1234.00 | 3.0 |" in text
 
 
-def test_a_document_without_marks_is_left_alone(tmp_path: Path) -> None:
+def test_document_without_marks_is_left_alone(tmp_path: Path) -> None:
     """Nothing is guessed."""
     document = tmp_path / "doc.md"
     document.write_text("text")
@@ -86,7 +86,7 @@ def test_a_document_without_marks_is_left_alone(tmp_path: Path) -> None:
     assert document.read_text() == "text"
 
 
-def test_the_project_has_the_marks() -> None:
+def test_project_has_the_marks() -> None:
     """`make bench` finds its place in docs/PERFORMANCE.md."""
     text = report.DOCUMENT.read_text(encoding="utf-8")
     assert text.index(report.BEGIN) < text.index(report.END)

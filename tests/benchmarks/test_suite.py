@@ -62,7 +62,7 @@ def test_every_benchmark_has_its_expectation() -> None:
 
 
 @pytest.mark.parametrize("benchmark", suite.SUITE, ids=lambda one: one.name)
-def test_a_benchmark_yields_its_rows_and_leaves_nothing(benchmark: suite.Benchmark, session: Session) -> None:
+def test_benchmark_yields_its_rows_and_leaves_nothing(benchmark: suite.Benchmark, session: Session) -> None:
     """Rows that can be written down and read back; afterwards the place is empty."""
     with session:
         rows = list(benchmark.run(session))
@@ -76,7 +76,7 @@ def test_a_benchmark_yields_its_rows_and_leaves_nothing(benchmark: suite.Benchma
 
 
 @pytest.mark.parametrize("kind", [kind for kind in peers.PEERS if kind is not peers.At], ids=lambda kind: kind.name)
-def test_a_peer_is_measured_or_says_why_not(kind: type[peers.Peer], session: Session) -> None:
+def test_peer_is_measured_or_says_why_not(kind: type[peers.Peer], session: Session) -> None:
     """No peer is needed; queuectl itself is always measured. `at` is left out: its queue is the machine's."""
     with session:
         rows = list(peers.measure(session, kind))
@@ -89,7 +89,7 @@ def test_a_peer_is_measured_or_says_why_not(kind: type[peers.Peer], session: Ses
     assert os.listdir(session.place.path) == []
 
 
-def test_a_place_that_is_missing_gives_rows_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_place_that_is_missing_gives_rows_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured on a file system that would give wrong figures."""
     monkeypatch.delenv("BENCH_DIR", raising=False)
     monkeypatch.setattr(places, "is_journaled", lambda kind, device: False)

@@ -44,7 +44,7 @@ def test_words(here: Path, line: str, expected: list[str]) -> None:
     assert sorted(complete(line, here)) == expected
 
 
-def test_the_spool_that_is_typed(here: Path, tmp_path: Path) -> None:
+def test_spool_that_is_typed(here: Path, tmp_path: Path) -> None:
     """Ids come from the spool that the line names, or the environment does."""
     other = Spool(tmp_path / "other", create=True)
     other.enqueue("true", id="elsewhere")

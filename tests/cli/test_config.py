@@ -111,7 +111,7 @@ def test_unset(cli: CommandLine, spool: Spool) -> None:
     assert path.read_text() == "# mine\n\ntimeout = 5\n"
 
 
-def test_the_environment_goes_first(cli: CommandLine, spool: Spool) -> None:
+def test_environment_goes_first(cli: CommandLine, spool: Spool) -> None:
     """A variable goes before config.toml, and is named as the source."""
     cli.ok("config", "set", "max-retries", "7")
     done = cli.run("config", "get", "max-retries", env={"QUEUECTL_MAX_RETRIES": "1"})
@@ -124,7 +124,7 @@ def test_the_environment_goes_first(cli: CommandLine, spool: Spool) -> None:
     assert "in QUEUECTL_MAX_RETRIES" in done.stderr
 
 
-def test_a_broken_file(cli: CommandLine, spool: Spool) -> None:
+def test_broken_file(cli: CommandLine, spool: Spool) -> None:
     """A config.toml that cannot be read is reported with its path, and never overwritten."""
     path = spool.path / "config.toml"
     path.write_text("max-retries = \n")
@@ -143,7 +143,7 @@ def test_a_broken_file(cli: CommandLine, spool: Spool) -> None:
         (b"\xff", "config.toml cannot be read ("),
     ],
 )
-def test_a_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | bytes, told: str) -> None:
+def test_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | bytes, told: str) -> None:
     """`doctor` and `fsck` count it as a problem, `explain` as a reason, and `cancel` continues with the default."""
     spool.enqueue("true", id="x")
     path = spool.path / "config.toml"
@@ -187,7 +187,7 @@ def test_unknown_keys_are_reported(cli: CommandLine, spool: Spool) -> None:
     ]
 
 
-def test_a_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
+def test_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
     """`doctor` reports the environment too; the spool is sound, and the other settings are in force."""
     cli.ok("config", "set", "min-free", "1000T")
     done = cli.run("doctor", env={"QUEUECTL_GRACE": "soon"})

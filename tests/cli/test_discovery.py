@@ -26,7 +26,7 @@ def where(*words: str, cwd: Path, **env: str) -> str:
     return found
 
 
-def test_the_nearest_parent_directory(tmp_path: Path, home: Path) -> None:
+def test_nearest_parent_directory(tmp_path: Path, home: Path) -> None:
     """spool/ in this directory counts, else that of the nearest parent that has one."""
     far = Spool(tmp_path / "spool", create=True).path
     near = Spool(tmp_path / "a" / "spool", create=True).path
@@ -37,7 +37,7 @@ def test_the_nearest_parent_directory(tmp_path: Path, home: Path) -> None:
     assert where(cwd=deep) == str(near)
 
 
-def test_a_spool_that_is_none_does_not_count(tmp_path: Path) -> None:
+def test_spool_that_is_none_does_not_count(tmp_path: Path) -> None:
     """A directory that is called spool but lacks one of the four state directories is passed over, as /var/spool is."""
     real = Spool(tmp_path / "spool", create=True).path
     inner = tmp_path / "var"
@@ -57,7 +57,7 @@ def test_precedence(tmp_path: Path) -> None:
     assert where("--spool", "../flag/spool", cwd=cwd) == flag
 
 
-def test_the_spool_of_last_resort(tmp_path: Path, home: Path) -> None:
+def test_spool_of_last_resort(tmp_path: Path, home: Path) -> None:
     """Where there is none, $XDG_STATE_HOME/queuectl/spool is made on first use, and said aloud once."""
     expected = home / "queuectl" / "spool"
     env = {"XDG_STATE_HOME": str(home)}
@@ -69,7 +69,7 @@ def test_the_spool_of_last_resort(tmp_path: Path, home: Path) -> None:
     assert Spool(expected).counts().ready == 2
 
 
-def test_the_spool_of_last_resort_when_reading(tmp_path: Path) -> None:
+def test_spool_of_last_resort_when_reading(tmp_path: Path) -> None:
     """A command that only reads makes it too, below ~/.local/state where XDG_STATE_HOME is not set."""
     done = run("list", cwd=tmp_path, env={"HOME": str(tmp_path / "me"), "XDG_STATE_HOME": ""})
     assert done.returncode == 0
@@ -86,7 +86,7 @@ def test_enqueue_creates_the_spool_that_is_named(tmp_path: Path, by: str) -> Non
     assert Spool(spool).get("a").command == "true"
 
 
-def test_a_job_that_cannot_run_creates_no_spool(tmp_path: Path) -> None:
+def test_job_that_cannot_run_creates_no_spool(tmp_path: Path) -> None:
     """A refused job leaves no directory behind."""
     done = run("--spool", "new", "enqueue", '{"command": 5}', cwd=tmp_path)
     assert done.returncode == 2
@@ -115,7 +115,7 @@ def test_commands_that_read_refuse_a_missing_spool(tmp_path: Path, words: str) -
     assert names(tmp_path) == []
 
 
-def test_a_directory_that_is_not_a_spool(tmp_path: Path) -> None:
+def test_directory_that_is_not_a_spool(tmp_path: Path) -> None:
     """Any other directory is refused with 6 and left as it is, and so is a file."""
     (tmp_path / "file").write_text("x")
     for path in (".", "file"):

@@ -42,7 +42,7 @@ def test_list_limit(cli: CommandLine, spool: Spool) -> None:
     assert len(cli.json("dlq", "list", "--limit", "0")) == 3
 
 
-def test_an_empty_list(cli: CommandLine) -> None:
+def test_empty_list(cli: CommandLine) -> None:
     """Without dead letters there is nothing on stdout, and an empty array in JSON."""
     done = cli.run("dlq", "list")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no dead letters\n")

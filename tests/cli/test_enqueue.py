@@ -58,7 +58,7 @@ def test_forms_of_a_command(cli: CommandLine, spool: Spool, words: list[str], co
      (["make", "all", "--priority", "5"], "--priority", "make"),
      (["-p", "5", "ls", "-l"], "-l", "ls")],
 )  # fmt: skip
-def test_an_option_behind_a_program_is_never_guessed(
+def test_option_behind_a_program_is_never_guessed(
     cli: CommandLine, spool: Spool, words: list[str], option: str, program: str
 ) -> None:
     """An option that may be the program's or queuectl's is refused, with the line to type instead."""
@@ -84,7 +84,7 @@ def test_all_options(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_body_is_what_was_given(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_body_is_what_was_given(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Without options a body has the command, the id and the directory it was typed in; no environment."""
     id = cli.ok("enqueue", "--", "true", env={"SECRET": "x"})
     assert only_body(spool) == {"command": "true", "id": id, "cwd": str(tmp_path)}
@@ -110,7 +110,7 @@ def test_cwd_is_absolute(cli: CommandLine, spool: Spool, tmp_path: Path) -> None
     [(["--in", "5m"], 299, 301), (["--in", "90"], 89, 91), (["--at", "+1h"], 3599, 3601), (["--at", "1h"], 3599, 3601),
      (["--at", "in 2d"], 172799, 172801)],
 )  # fmt: skip
-def test_a_wait_is_echoed_as_an_instant(
+def test_wait_is_echoed_as_an_instant(
     cli: CommandLine, spool: Spool, options: list[str], least: int, most: int
 ) -> None:
     """--in and --at tell on stderr at which instant, and how soon, the job will start."""
@@ -132,7 +132,7 @@ def test_at_a_local_time(cli: CommandLine, spool: Spool) -> None:
     assert spool.get("a").run_at == datetime(2999, 1, 2, 3, 30, tzinfo=UTC)
 
 
-def test_a_time_in_the_past(cli: CommandLine, spool: Spool) -> None:
+def test_time_in_the_past(cli: CommandLine, spool: Spool) -> None:
     """A job whose time has come is queued, and the echo says that it starts at once."""
     done = cli.run("enqueue", '{"id": "a", "command": "true", "run_at": "2025-11-08T14:00:00Z"}', env={"TZ": "UTC"})
     assert done.stdout == "a\n"
@@ -180,7 +180,7 @@ def test_several_json_arguments(cli: CommandLine) -> None:
     assert cli.ok("enqueue", '{"id": "a", "command": "true"}', '{"id": "b", "command": "true"}').split() == ["a", "b"]
 
 
-def test_a_bad_file_keeps_all_out(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_bad_file_keeps_all_out(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Of several jobs none is queued if one of them cannot be one, and the error names its file."""
     (tmp_path / "good.json").write_text('{"command": "true"}')
     for name, text, what in (
@@ -196,7 +196,7 @@ def test_a_bad_file_keeps_all_out(cli: CommandLine, spool: Spool, tmp_path: Path
     assert names(spool.path / "pending") == []
 
 
-def test_a_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
+def test_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
     """Of several jobs those with a free id are queued, every other is reported, and the exit code is 4."""
     for id in "ab":
         spool.enqueue("true", id=id)
@@ -309,7 +309,7 @@ def test_quiet_bulk(cli: CommandLine) -> None:
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["line 2"]
 
 
-def test_a_dash_behind_dashes_is_a_command(cli: CommandLine, spool: Spool) -> None:
+def test_dash_behind_dashes_is_a_command(cli: CommandLine, spool: Spool) -> None:
     """`enqueue -- -` does not read standard input."""
     cli.ok("enqueue", "--", "-", stdin=GOOD)
     assert [job.command for job in spool.list((State.PENDING,))] == ["-"]
@@ -348,13 +348,13 @@ def test_no_progress_elsewhere(cli: CommandLine, tmp_path: Path, long_input: Pat
     assert (done.returncode, done.stderr.splitlines()[1:]) == (1, ["queued 450, refused 1"])
 
 
-def test_a_spool_that_is_not_there_in_bulk(tmp_path: Path) -> None:
+def test_spool_that_is_not_there_in_bulk(tmp_path: Path) -> None:
     """Bulk input creates the spool that is named, as one job does."""
     done = run("--spool", "new", "enqueue", "-", cwd=tmp_path, stdin=GOOD)
     assert (done.returncode, done.stderr) == (0, f"created the spool {tmp_path}/new\nqueued 1\n")
 
 
-def test_a_terminal_as_input_is_reported(cli: CommandLine, tmp_path: Path) -> None:
+def test_terminal_as_input_is_reported(cli: CommandLine, tmp_path: Path) -> None:
     """Who types jobs by hand is told what is awaited, and how to end."""
     keyboard, stdin = pty.openpty()
     os.write(keyboard, GOOD.encode() + b"\x04")

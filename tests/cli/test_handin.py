@@ -28,7 +28,7 @@ def hand_in(spool: Spool, jobs: list[dict[str, Any]] | None, *, is_awaited: bool
     return handin.hand_in(spool.layout, jobs, {"priority": 5}, quiet=False, is_awaited=is_awaited)
 
 
-def test_a_job_is_handed_in_whole(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_job_is_handed_in_whole(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is a file of its own in inbox/, with the directory it was typed in; no id is printed, as there is none yet."""
     assert hand_in(spool, [{"command": "true"}]) == 0
     (name,) = names(inbox)
@@ -37,7 +37,7 @@ def test_a_job_is_handed_in_whole(spool: Spool, inbox: Path, capsys: pytest.Capt
     assert (printed.out, printed.err) == ("", f"handed in as inbox/{name}; a worker will take it\n")
 
 
-def test_an_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A job that asks for one is not handed in, as it would not get it."""
     assert hand_in(spool, [{"command": "true", "id": "x"}]) == 2
     assert names(inbox) == []

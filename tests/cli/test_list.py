@@ -63,7 +63,7 @@ def test_list_as_a_table(cli: CommandLine, spool: Spool) -> None:
     ]
 
 
-def test_a_table_fits_the_terminal(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_table_fits_the_terminal(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """On a terminal no line is wider than it, and commands that are cut end with an ellipsis; in a pipe none is cut."""
     command = "echo " + "x" * 200
     put(spool.layout, PendingName(10, NOW, 0, "abcdefghijkl"), command)
@@ -91,7 +91,7 @@ def test_limit(cli: CommandLine, spool: Spool) -> None:
 
 
 @pytest.mark.parametrize(("key", "read"), [("-took", 3), ("id", 3), ("result", 3), ("command", 30)])
-def test_a_body_is_read_where_it_is_needed(spool: Spool, tmp_path: Path, key: str, read: int) -> None:
+def test_body_is_read_where_it_is_needed(spool: Spool, tmp_path: Path, key: str, read: int) -> None:
     """To sort by what is in the names takes the bodies of the jobs that are shown, and of one more."""
     for number in range(30):
         put_finished(spool.layout, f"job-{number}")
@@ -106,7 +106,7 @@ def test_match(cli: CommandLine, spool: Spool) -> None:
     assert {job["id"] for job in cli.json("list", "--match", "echo r")} == {"ready", "retrying", "running"}
 
 
-def test_an_empty_list(cli: CommandLine) -> None:
+def test_empty_list(cli: CommandLine) -> None:
     """No jobs are nothing on stdout and a word on stderr; in JSON an empty array."""
     done = cli.run("list")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no matching jobs\n")
@@ -120,7 +120,7 @@ def test_foreign_names_are_not_listed(cli: CommandLine, spool: Spool) -> None:
     assert {job["id"] for job in cli.json("list")} == EVERY
 
 
-def test_a_job_that_is_none(cli: CommandLine, spool: Spool) -> None:
+def test_job_that_is_none(cli: CommandLine, spool: Spool) -> None:
     """A dead file that holds no job is listed with what is wrong with it."""
     put_finished(spool.layout, "torn", "invalid").write_text('{"command": ')
     (job,) = cli.json("list")
@@ -183,7 +183,7 @@ def test_show_without_a_log(cli: CommandLine, spool: Spool) -> None:
 @pytest.mark.parametrize(
     "words", [["show", "rep"], ["logs", "rep"], ["retry", "rep"], ["dlq", "retry", "rep"], ["dlq", "drop", "rep"]]
 )
-def test_a_unique_prefix_is_enough(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+def test_unique_prefix_is_enough(cli: CommandLine, spool: Spool, words: list[str]) -> None:
     """Every command that takes an id takes its beginning, as long as only one job's id begins so."""
     put_finished(spool.layout, "report-1")
     put_finished(spool.layout, "other")
@@ -196,7 +196,7 @@ def test_a_unique_prefix_is_enough(cli: CommandLine, spool: Spool, words: list[s
     assert "type more of the id" in done.stderr
 
 
-def test_a_whole_id_is_not_a_prefix(cli: CommandLine, spool: Spool) -> None:
+def test_whole_id_is_not_a_prefix(cli: CommandLine, spool: Spool) -> None:
     """An id that is the beginning of another names its own job."""
     for id in ("a", "ab"):
         put(spool.layout, PendingName(10, NOW, 0, id))

@@ -66,7 +66,7 @@ def test_one_attempt(cli: CommandLine, job: str, attempt: str, expected: bytes) 
     assert [line.split()[2] for line in error] == [attempt, attempt]
 
 
-def test_an_attempt_that_never_was(cli: CommandLine, job: str) -> None:
+def test_attempt_that_never_was(cli: CommandLine, job: str) -> None:
     """An attempt that the log does not know is exit code 3, with those that it knows."""
     done = cli.run("logs", job, "--attempt", "7")
     assert (done.returncode, done.stdout) == (3, "")
@@ -78,7 +78,7 @@ def test_raw(cli: CommandLine, job: str) -> None:
     assert output(cli, job, "--raw") == (LOG, [])
 
 
-def test_a_terminal_is_not_steered(cli: CommandLine, job: str, tmp_path: Path) -> None:
+def test_terminal_is_not_steered(cli: CommandLine, job: str, tmp_path: Path) -> None:
     """On a terminal control characters are escaped, lines stay lines."""
     code, screen = run_on_terminal(cli.argv("logs", job), tmp_path)
     assert code == 0
@@ -165,7 +165,7 @@ def test_contradictions(cli: CommandLine, job: str, words: list[str]) -> None:
     assert cli.run("logs", job, *words).returncode == 2
 
 
-def test_the_end_of_a_long_log_is_found_from_its_end(cli: CommandLine, spool: Spool) -> None:
+def test_end_of_a_long_log_is_found_from_its_end(cli: CommandLine, spool: Spool) -> None:
     """The last lines are those that sorting all would find, also in a log of many blocks and many attempts."""
     put_finished(spool.layout, "long")
     lines = b"".join(b"line %d %s\n" % (number, b"x" * (number % 300)) for number in range(20_000))
@@ -177,7 +177,7 @@ def test_the_end_of_a_long_log_is_found_from_its_end(cli: CommandLine, spool: Sp
 @pytest.mark.parametrize(
     "words", [["long"], ["long", "--grep", "1"], ["long", "--json"], ["long", "other"], ["-f", "long", "other"]]
 )
-def test_a_line_is_not_a_write(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+def test_line_is_not_a_write(cli: CommandLine, spool: Spool, words: list[str]) -> None:
     """Lines are written many at a time, however they are shown: nobody looks at what is already there line by line."""
     for id in ("long", "other"):
         put_finished(spool.layout, id)
@@ -266,7 +266,7 @@ def test_logs_of_ids_from_stdin(cli: CommandLine, job: str) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "second")
 
 
-def test_a_job_that_goes_while_it_is_followed(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_job_that_goes_while_it_is_followed(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Its end is reported, with the code for a job that is not there."""
     running = put(spool.layout, running_name("a"), state=State.RUNNING)
     spool.log_path("a").write_text("line\n")

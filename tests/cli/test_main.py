@@ -58,7 +58,7 @@ def test_help_has_an_example(path: tuple[str, ...], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=" ".join)
-def test_a_group_alone_prints_its_help(path: tuple[str, ...], tmp_path: Path) -> None:
+def test_group_alone_prints_its_help(path: tuple[str, ...], tmp_path: Path) -> None:
     """A command that needs another word shows its help on stderr, with exit code 2."""
     done = run(*path, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -136,7 +136,7 @@ def test_control_characters_in_errors_are_escaped(cli: CommandLine) -> None:
     assert "\x1b" not in done.stderr
 
 
-def test_a_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
+def test_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
     """`| head -1` gets its line, and no traceback follows."""
     need("bash")
     for number in range(1500):
@@ -162,7 +162,7 @@ def test_closed_and_full_streams(spool: Spool, tmp_path: Path, ending: str, code
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
 
 
-def test_a_stdout_that_is_not_utf_8(cli: CommandLine, spool: Spool) -> None:
+def test_stdout_that_is_not_utf_8(cli: CommandLine, spool: Spool) -> None:
     """Where the locale cannot show a character it is escaped, and nothing crashes."""
     put(spool.layout, PendingName(10, NOW, 0, "a"), "echo 日本")
     done = cli.run("list", env={"PYTHONIOENCODING": "latin-1"})
@@ -218,7 +218,7 @@ def test_enqueue_imports_only_what_it_needs(spool: Spool, tmp_path: Path, words:
     assert "queuectl.core.settings" not in loaded
 
 
-def test_the_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
+def test_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
     """`queuectl` and `python -m queuectl` are the same."""
     script = f"queuectl --spool {spool.path} status; {sys.executable} -m queuectl --spool {spool.path} status"
     first, second = run_shell(script, tmp_path).stdout.split("spool ")[1:]
@@ -229,7 +229,7 @@ def test_the_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
     ("target", "code", "expected"),
     [("/dev/stdout", 0, 0), ("/dev/stdout", 3, 3), ("/dev/full", 0, 120), ("/dev/full", 3, 3)],
 )
-def test_the_process_ends_at_once_but_not_before_all_is_written(
+def test_process_ends_at_once_but_not_before_all_is_written(
     tmp_path: Path, target: str, code: int, expected: int
 ) -> None:
     """What a command left unflushed gets to its reader; a full output is not a success, and hides no failure."""

@@ -119,7 +119,7 @@ def test_status_with_dropped_files(cli: CommandLine, spool: Spool) -> None:
     assert cli.json("status")["counts"]["dropped"] == 1
 
 
-def test_a_living_worker(cli: CommandLine, spool: Spool) -> None:
+def test_living_worker(cli: CommandLine, spool: Spool) -> None:
     """A worker that lives is shown with its slots and since when, in status and in `worker list`."""
     with workers(spool.path, 1, "--count", "3"):
         (worker,) = cli.json("status")["workers"]

@@ -111,7 +111,7 @@ def test_it_needs_no_colours(cli: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("kind", ["", "no-such-terminal", "dumb"])
-def test_a_terminal_that_it_cannot_draw_on(cli: CommandLine, kind: str) -> None:
+def test_terminal_that_it_cannot_draw_on(cli: CommandLine, kind: str) -> None:
     """The error says so, and what to do."""
     with terminal(cli, "top", kind=kind) as screen:
         assert screen.wait_exit() == 2
@@ -196,6 +196,6 @@ def test_status_watch_on_a_terminal(cli: CommandLine, spool: Spool) -> None:
         assert screen.wait_exit() == 130
 
 
-def test_an_interval_is_for_watching(cli: CommandLine) -> None:
+def test_interval_is_for_watching(cli: CommandLine) -> None:
     """Without --watch it is a usage error."""
     assert cli.run("status", "--interval", "1").returncode == 2

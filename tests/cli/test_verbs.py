@@ -66,7 +66,7 @@ def full(spool: Spool) -> Spool:
         (["dlq", "drop", "--result", "failed"], {"failed"}),
     ],
 )
-def test_a_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[str]) -> None:
+def test_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[str]) -> None:
     """--dry-run prints the ids that a command with these filters is about, and does nothing."""
     before = {state: names(full.path / state) for state in State}
     done = cli.run(*words, "--dry-run")
@@ -77,7 +77,7 @@ def test_a_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[s
     assert {outcome["ok"] for outcome in found} <= {None}
 
 
-def test_a_rehearsal_of_what_cannot_be_done(cli: CommandLine, full: Spool) -> None:
+def test_rehearsal_of_what_cannot_be_done(cli: CommandLine, full: Spool) -> None:
     """A named job whose state does not allow the action is reported as without --dry-run."""
     done = cli.run("cancel", "ready", "failed", "--dry-run")
     assert (done.returncode, done.stdout) == (1, "ready\n")
@@ -86,7 +86,7 @@ def test_a_rehearsal_of_what_cannot_be_done(cli: CommandLine, full: Spool) -> No
     assert full.counts().pending == 4
 
 
-def test_a_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
+def test_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
     """Without a terminal it is refused with the count, and done with --yes."""
     done = cli.run("cancel", "--all")
     assert (done.returncode, done.stdout) == (2, "")
@@ -98,9 +98,7 @@ def test_a_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code", "dead"), [(b"y\n", 0, 4), (b"n\n", 130, 1), (b"\n", 130, 1)])
-def test_a_terminal_is_asked(
-    cli: CommandLine, full: Spool, tmp_path: Path, answer: bytes, code: int, dead: int
-) -> None:
+def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer: bytes, code: int, dead: int) -> None:
     """On a terminal the count is part of the question, and anything but yes does nothing."""
     master, inside = pty.openpty()
     with open(inside, "rb") as stdin:
@@ -177,7 +175,7 @@ def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
 @pytest.mark.parametrize(
     "words", [["hold", "--all", "-y"], ["cancel", "-"], ["enqueue", "-", "-q"], ["set", "--all", "-y", "timeout=9"]]
 )
-def test_a_reader_that_goes_away(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+def test_reader_that_goes_away(cli: CommandLine, spool: Spool, words: list[str]) -> None:
     """`| head -1` ends the report, not the work: what was begun is done for every job."""
     ids = [f"job-{number}" for number in range(300)]
     bodies = "".join(f'{{"command": "true", "id": "{id}"}}\n' for id in ids)
@@ -440,7 +438,7 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     [["pause", "--until", "1h"], ["release", "held", "--at", "1h"], ["set", "ready", "run_at=1h"],
      ["drain", "--until", "1h"]],
 )  # fmt: skip
-def test_a_duration_is_a_time_to_come(cli: CommandLine, full: Spool, words: list[str]) -> None:
+def test_duration_is_a_time_to_come(cli: CommandLine, full: Spool, words: list[str]) -> None:
     """Wherever a time to come is asked for, `1h` is in an hour; no sign is needed."""
     (full.path / "running" / names(full.path / "running")[0]).unlink()
     cli.ok(*words)
@@ -511,7 +509,7 @@ def test_columns_and_formats(cli: CommandLine, full: Spool) -> None:
     assert cli.run("list", "--json", "--format", "{id}").returncode == 2
 
 
-def test_a_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None:
+def test_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None:
     """What somebody sees in a command is found when it is typed, characters of expressions and all."""
     put(spool.layout, PendingName(10, NOW, 0, "a"), "echo (1+1)")
     put(spool.layout, PendingName(10, NOW, 0, "b"), "echo 11")

@@ -32,7 +32,7 @@ def worker(spool: Spool) -> WorkerProcess:
     [("exit0", 0), ("exit7", 7), ("exit255", 255), ("signal9", 137), ("timeout", 124), ("cancelled", 1), ("lost", 1),
      ("invalid", 1)],
 )  # fmt: skip
-def test_the_code_of_one_job(cli: CommandLine, spool: Spool, result: str, code: int) -> None:
+def test_code_of_one_job(cli: CommandLine, spool: Spool, result: str, code: int) -> None:
     """The exit code of `wait` for one job is the job's own."""
     put_finished(spool.layout, "x", result, State.DONE if code == 0 else State.DEAD)
     done = cli.run("wait", "x")
@@ -68,7 +68,7 @@ def test_any(cli: CommandLine, spool: Spool) -> None:
         (["--state", "held"], "job held is still pending"),
     ],
 )
-def test_a_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) -> None:
+def test_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) -> None:
     """Filters select among the jobs that run or wait; held ones are waited for only if that is said."""
     put_finished(spool.layout, "one-old", "exit1")
     put(spool.layout, running_name("one-1"), state=State.RUNNING)
@@ -221,7 +221,7 @@ def test_ctrl_c_on_a_terminal_asks(terminal: Terminal, spool: Spool, answer: str
     assert spool.get("x").state is state
 
 
-def test_a_second_ctrl_c_detaches(terminal: Terminal, spool: Spool) -> None:
+def test_second_ctrl_c_detaches(terminal: Terminal, spool: Spool) -> None:
     """Who presses it again wants to go."""
     terminal.process.send_signal(signal.SIGINT)
     wait_for(lambda: terminal.shows("[c]ancel it?"), "the question")

@@ -239,7 +239,7 @@ def test_stop_for_programs(cli: CommandLine, spool: Spool) -> None:
         assert cli.json("worker", "stop") == []
 
 
-def test_a_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:
+def test_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:
     """Ctrl-C on an idle worker ends it with 0."""
     with workers(spool.path) as (worker,):
         worker.process.send_signal(signal.SIGINT)

@@ -134,7 +134,7 @@ def test_bad_fields(field: str, value: Any, problem: str) -> None:
     assert caught.value.problems[0].startswith(problem)
 
 
-def test_a_job_of_one_field() -> None:
+def test_job_of_one_field() -> None:
     """A command is all that a job needs; the rest has its defaults."""
     assert body.parse(b'{"command": "true"}') == Body("true")
 
@@ -177,7 +177,7 @@ def test_fields_of_the_users_own(key: str) -> None:
     assert body.validate({"command": "true", key: ["anything"]}).warnings == ()
 
 
-def test_a_misspelt_command_is_reported_with_the_refusal() -> None:
+def test_misspelt_command_is_reported_with_the_refusal() -> None:
     """Where a field is missing because its name is misspelt, the error says so."""
     with pytest.raises(InvalidJobError) as caught:
         body.validate({"comand": "true"})
@@ -185,7 +185,7 @@ def test_a_misspelt_command_is_reported_with_the_refusal() -> None:
     assert 'did you mean "command"' in caught.value.hint
 
 
-def test_the_policy_is_the_jobs_own_where_given() -> None:
+def test_policy_is_the_jobs_own_where_given() -> None:
     """Each field of the retry policy is the job's, else the default's; zero is a value."""
     default = RetryPolicy(3, 2.0, 3600.0)
     assert body.validate({"command": "true"}).policy(default) == default
@@ -256,7 +256,7 @@ def test_no_strict_prefix_is_complete(data: st.DataObject, value: dict[str, Any]
 
 
 @given(objects)
-def test_an_object_decodes_to_itself(value: dict[str, Any]) -> None:
+def test_object_decodes_to_itself(value: dict[str, Any]) -> None:
     """What was written is what is read."""
     assert body.decode(json.dumps(value).encode()) == value
 
@@ -280,7 +280,7 @@ WHOLE = json.dumps(
 
 
 @given(st.data())
-def test_a_damaged_job_is_a_job_or_an_error_of_ours(data: st.DataObject) -> None:
+def test_damaged_job_is_a_job_or_an_error_of_ours(data: st.DataObject) -> None:
     """A good body with some bytes changed, doubled or missing never makes the parser crash."""
     damaged = bytearray(WHOLE)
     for _ in range(data.draw(st.integers(1, 4))):

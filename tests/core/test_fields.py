@@ -39,7 +39,7 @@ def test_fields_of_the_table_are_those_of_a_body() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_typed_field_passes_its_own_check(name: str) -> None:
+def test_typed_field_passes_its_own_check(name: str) -> None:
     """What is typed for a field is read as a value that its check takes, and that reads the same when typed again."""
     text, value = SAMPLES[name]
     assert parse(name, text, NOW) == value
@@ -51,7 +51,7 @@ def test_a_typed_field_passes_its_own_check(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CAN_BE_SET if name != "command"])
-def test_a_typed_field_can_be_taken_away(name: str) -> None:
+def test_typed_field_can_be_taken_away(name: str) -> None:
     """`none` and nothing at all take a field away; a job without a command is refused."""
     assert parse(name, " None ", NOW) is parse(name, "", NOW) is None
     with pytest.raises(UsageError, match="needs a command"):
@@ -59,7 +59,7 @@ def test_a_typed_field_can_be_taken_away(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["priority", "max_retries", "backoff_base", "backoff_jitter"])
-def test_a_typed_number_must_be_one(name: str) -> None:
+def test_typed_number_must_be_one(name: str) -> None:
     """Text that is no number is refused with the field's name."""
     with pytest.raises(UsageError, match=f"not a number: {name}=x"):
         parse(name, "x", NOW)
@@ -81,7 +81,7 @@ def test_variables_are_typed_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("name", CAN_BE_SET)
-def test_a_field_that_can_be_set_is_on_the_form(name: str) -> None:
+def test_field_that_can_be_set_is_on_the_form(name: str) -> None:
     """Its row has a label, and a hint of what to type."""
     assert FIELDS[name].label
     assert FIELDS[name].hint

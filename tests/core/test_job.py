@@ -43,7 +43,7 @@ def test_json_shape(state: State, name: Name, expected: dict[str, Any]) -> None:
     assert json.loads(json.dumps(job.to_json())) == job.to_json()
 
 
-def test_a_job_without_a_body() -> None:
+def test_job_without_a_body() -> None:
     """A job whose file is not a job's has its problem instead of a body."""
     job = Job(State.DEAD, FinishedName(NOW, 5, 0, Result("invalid"), 0, "a"), "/spool/x", problem="not valid JSON")
     assert job.to_json()["body"] is None

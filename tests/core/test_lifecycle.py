@@ -119,7 +119,7 @@ def test_transition(row: Row) -> None:
     assert row.move() == Move(row.state, row.after)
 
 
-def test_the_table_is_the_codes() -> None:
+def test_table_is_the_codes() -> None:
     """Rows here and rows in the code are the same events in the same order, with the same ends."""
     assert list(dict.fromkeys(row.event for row in TABLE)) == [transition.event for transition in TRANSITIONS]
     by_event = {transition.event: transition for transition in TRANSITIONS}
@@ -129,7 +129,7 @@ def test_the_table_is_the_codes() -> None:
         assert row.before is None or KINDS[type(row.before)] & set(transition.source)
 
 
-def test_the_codes_table_names_its_functions() -> None:
+def test_codes_table_names_its_functions() -> None:
     """Every function named in the table exists, and every public function of the module is in the table."""
     functions = {
         name
@@ -140,7 +140,7 @@ def test_the_codes_table_names_its_functions() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[f"{number} {row.event}" for number, row in enumerate(TABLE)])
-def test_a_name_fits_its_directory(row: Row) -> None:
+def test_name_fits_its_directory(row: Row) -> None:
     """A move's name is one that its directory's parser takes, with the job's id."""
     move = row.move()
     assert move.state in KINDS[type(move.name)]
@@ -149,7 +149,7 @@ def test_a_name_fits_its_directory(row: Row) -> None:
 
 
 @given(st.integers(1, 20), st.integers(0, 20), st.floats(0, 1e6))
-def test_a_failure_leads_on_until_retries_are_used_up(attempt: int, max_retries: int, duration: float) -> None:
+def test_failure_leads_on_until_retries_are_used_up(attempt: int, max_retries: int, duration: float) -> None:
     """A job gets exactly one attempt and its retries; each wait is at least its backoff, never shorter."""
     policy = RetryPolicy(max_retries)
     running = RunningName(EARLIER, 10, attempt, ME, "a")
@@ -160,7 +160,7 @@ def test_a_failure_leads_on_until_retries_are_used_up(attempt: int, max_retries:
         assert (move.name.run_at - NOW).total_seconds() >= min(3600, 2**attempt)
 
 
-def test_a_claim_and_its_release_leave_no_trace() -> None:
+def test_claim_and_its_release_leave_no_trace() -> None:
     """A released job has as many attempts as before, and has lost no place to later ones."""
     claimed = lifecycle.claim(WAITING_AGAIN, ME, NOW).name
     assert isinstance(claimed, RunningName)
@@ -179,7 +179,7 @@ def test_no_job_starts_before_its_time() -> None:
 
 
 @pytest.mark.parametrize("duration", [-5.0, -0.0001, 0.0, 0.0004])
-def test_a_clock_that_went_back_gives_no_negative_duration(duration: float) -> None:
+def test_clock_that_went_back_gives_no_negative_duration(duration: float) -> None:
     """A duration below zero, or too short to write, is zero."""
     assert lifecycle.succeed(FIRST, SUCCESS, duration, NOW).name == FinishedName(NOW, 10, 1, SUCCESS, 0, "a")
     before_its_start = EARLIER - timedelta(hours=1)

@@ -124,7 +124,7 @@ def test_no_name_is_too_long(name: Name) -> None:
     assert len(os.fsencode(str(name))) <= 255
 
 
-def test_the_longest_names() -> None:
+def test_longest_names() -> None:
     """With every field at its longest, a name still is far below 255 bytes."""
     worker = names.format_worker("w" * 300, 2**32, "abcd")
     longest = (
@@ -172,7 +172,7 @@ CHARACTERS = st.sampled_from(list("0123456789TZs.-_aexitA/ \n\0é٣²")) | st.ch
 
 
 @given(st.data(), all_names)
-def test_a_changed_name_is_foreign_or_another_value(data: st.DataObject, name: Name) -> None:
+def test_changed_name_is_foreign_or_another_value(data: st.DataObject, name: Name) -> None:
     """However a name is bent, it parses only if it is exactly what its value would be called."""
     text = str(name)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -192,20 +192,20 @@ def test_no_text_is_mistaken(text: str) -> None:
 
 
 @given(pending_names)
-def test_the_cheap_test_passes_our_names(name: PendingName) -> None:
+def test_cheap_test_passes_our_names(name: PendingName) -> None:
     """`looks_pending` holds for every name of pending/ of ours, and none of them is ignored."""
     assert names.looks_pending(str(name))
     assert not names.is_ignored(str(name))
 
 
 @pytest.mark.parametrize("text", ["report.json", "20261124T034300.120Z-010-1-web1.4242.k7f3-report.json", "x" * 40])
-def test_the_cheap_test_fails_others(text: str) -> None:
+def test_cheap_test_fails_others(text: str) -> None:
     """Names of other directories and of no directory do not look like a pending job."""
     assert not names.looks_pending(text)
 
 
 @given(finished_names)
-def test_the_cheap_test_passes_our_finished_names(name: FinishedName) -> None:
+def test_cheap_test_passes_our_finished_names(name: FinishedName) -> None:
     """`looks_finished` holds for every name of done/ and dead/ of ours."""
     assert names.looks_finished(str(name))
 
@@ -260,7 +260,7 @@ def test_ignored_names(text: str, ignored: bool) -> None:
 
 
 @given(st.text())
-def test_a_dropped_file_gets_a_valid_id(stem: str) -> None:
+def test_dropped_file_gets_a_valid_id(stem: str) -> None:
     """Whatever a file is called, the id made of it is valid and ends with the suffix."""
     id = names.id_from_file_name(f"{stem}.json", "abcd1234")
     assert names.is_valid_id(id)
@@ -287,7 +287,7 @@ def test_valid_ids(text: str) -> None:
 
 
 @given(st.text(), st.integers(1, 2**31))
-def test_a_worker_has_the_same_parts_back(host: str, pid: int) -> None:
+def test_worker_has_the_same_parts_back(host: str, pid: int) -> None:
     """Any host makes a worker's name that is read back, the host cut to what a name can hold."""
     worker = names.format_worker(host, pid, "k7f3")
     assert names.is_worker(worker)

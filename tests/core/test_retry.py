@@ -98,7 +98,7 @@ def test_exit_codes_say_nothing_about_other_ends(result: Result) -> None:
     assert not RetryPolicy(retry_on={1}, no_retry_on=range(1, 256)).is_permanent(result)
 
 
-def test_a_lost_attempt_may_be_the_last() -> None:
+def test_lost_attempt_may_be_the_last() -> None:
     """With on_lost = dead an attempt whose outcome is unknown is not repeated; all else is."""
     policy = RetryPolicy(on_lost=OnLost.DEAD)
     assert policy.is_permanent(LOST)

@@ -139,7 +139,7 @@ def test_zones(now: str, text: str, zone: ZoneInfo, at: str) -> None:
     assert parse_when(text, datetime.fromisoformat(now), zone) == datetime.fromisoformat(at)
 
 
-def test_the_zone_is_the_local_one_by_default() -> None:
+def test_zone_is_the_local_one_by_default() -> None:
     """Without a zone a time is that of this machine."""
     local = datetime(2026, 11, 25, 9).astimezone(UTC)
     assert parse_when("2026-11-25 09:00", TUESDAY, None) == local
@@ -158,7 +158,7 @@ def local_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("local_new_york")
 @pytest.mark.parametrize("day", ["2025-03-09", "2026-03-08", "2027-03-14", "2050-03-13"])
-def test_a_time_that_clocks_skip(day: str) -> None:
+def test_time_that_clocks_skip(day: str) -> None:
     """It is as long after they go forward, in the past as to come, however it is written, and as in a named zone."""
     at = datetime.fromisoformat(f"{day}T03:30-04:00")
     for text in (f"{day} 02:30", f"{day}T02:30", f"{day}T02:30:00", f"{day} 02:30:00"):
@@ -171,13 +171,13 @@ def test_a_time_that_clocks_skip(day: str) -> None:
     st.datetimes(datetime(1971, 1, 1), datetime(2037, 12, 31))
     | st.datetimes(datetime(2027, 3, 14), datetime(2027, 3, 15))
 )
-def test_the_local_zone_is_as_one_that_is_named(at: datetime) -> None:
+def test_local_zone_is_as_one_that_is_named(at: datetime) -> None:
     """To the microsecond, also where clocks change."""
     assert to_utc(at) == to_utc(at.replace(tzinfo=NEW_YORK))
 
 
 @given(st.integers(0, 23), st.integers(0, 59), st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))
-def test_a_time_of_day_is_the_next_one(hour: int, minute: int, naive: datetime) -> None:
+def test_time_of_day_is_the_next_one(hour: int, minute: int, naive: datetime) -> None:
     """It lies ahead, by no more than a day (and the hour by which clocks change), and shows that time."""
     now = naive.replace(tzinfo=UTC)
     at = parse_when(f"{hour}:{minute:02d}", now, BERLIN)

@@ -23,12 +23,12 @@ from queuectl.dashboard.ansi import PLAIN, format_style, parse_style, render_lin
         ("\x1b[99999999999999999999999999mx", "x"),
     ],
 )
-def test_a_line_is_shown_as_a_terminal_would_but_obeyed_in_nothing_else(text: str, markup: str) -> None:
+def test_line_is_shown_as_a_terminal_would_but_obeyed_in_nothing_else(text: str, markup: str) -> None:
     """Colours become classes; cursor moves, titles and links go; what is left is escaped."""
     assert render_line(text, PLAIN)[0] == markup
 
 
-def test_a_colour_continues_in_the_next_line() -> None:
+def test_colour_continues_in_the_next_line() -> None:
     """The style that one line ends with is what the next one begins with, also through its text form."""
     _, style = render_line("\x1b[1;33mwarning", PLAIN)
     assert parse_style(format_style(style)) == style
@@ -36,6 +36,6 @@ def test_a_colour_continues_in_the_next_line() -> None:
 
 
 @pytest.mark.parametrize("text", ["", 'x" onload="', "f999..", "..zz", "f1"])
-def test_a_forged_style_is_none(text: str) -> None:
+def test_forged_style_is_none(text: str) -> None:
     """What comes back from the browser cannot carry anything but a style."""
     assert parse_style(text) == PLAIN

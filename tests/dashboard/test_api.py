@@ -20,7 +20,7 @@ def fill(spool: Spool) -> None:
     put_finished(spool.layout, "good", "exit0", State.DONE)
 
 
-def test_the_api_says_what_the_command_line_says(spool: Spool, cli: CommandLine, client: Client) -> None:
+def test_api_says_what_the_command_line_says(spool: Spool, cli: CommandLine, client: Client) -> None:
     """Each answer is what `--json` prints, to the letter, but for free space, which moves."""
     fill(spool)
     wait_for(lambda: len(client.get("/api/jobs").json) == 4, "the jobs")
@@ -38,7 +38,7 @@ def test_the_api_says_what_the_command_line_says(spool: Spool, cli: CommandLine,
     assert status == expected
 
 
-def test_a_pause_and_held_jobs_are_reported_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
+def test_pause_and_held_jobs_are_reported_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
     """The status and the list of held jobs, to the letter."""
     fill(spool)
     spool.hold("waiting")
@@ -57,7 +57,7 @@ def test_a_pause_and_held_jobs_are_reported_alike(spool: Spool, cli: CommandLine
     assert status == expected
 
 
-def test_a_live_worker_is_reported_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
+def test_live_worker_is_reported_alike(spool: Spool, cli: CommandLine, client: Client) -> None:
     """With its slots, and what it runs; only the time it has been up continues in the meantime."""
 
     def without_uptime(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def test_what_makes_no_sense_is_400(spool: Spool, client: Client, asked: str, wh
     assert len(answer.body) < 300
 
 
-def test_the_dead_letters_are_of_one_state(spool: Spool, client: Client) -> None:
+def test_dead_letters_are_of_one_state(spool: Spool, client: Client) -> None:
     """A state in the question is passed over, all else is as for other jobs."""
     fill(spool)
     wait_for(lambda: len(client.get("/api/dead").json) == 1, "the dead letter")
@@ -118,7 +118,7 @@ def test_what_is_empty_or_unknown_is_not_asked(spool: Spool, client: Client) -> 
         ("x", 400, b"no such attempt: 'x'"), ("0", 400, b"no such attempt"), ("-1", 400, b"no such attempt"),
     ],
 )  # fmt: skip
-def test_the_log_of_an_attempt(spool: Spool, client: Client, attempt: str, status: int, expected: bytes | None) -> None:
+def test_log_of_an_attempt(spool: Spool, client: Client, attempt: str, status: int, expected: bytes | None) -> None:
     """Its bytes alone; an attempt that is not there is 404, what is not a number 400, never the whole log."""
     log = b"".join(
         b"#queuectl start attempt=%d started_at=20261124T03430%d.000Z worker=w pid=1\n%s\n" % (number, number, text)
@@ -133,7 +133,7 @@ def test_the_log_of_an_attempt(spool: Spool, client: Client, attempt: str, statu
         assert expected is None or len(answer.body) < len(log)
 
 
-def test_an_attempt_is_not_given_up_before_the_whole_log_is_searched(
+def test_attempt_is_not_given_up_before_the_whole_log_is_searched(
     spool: Spool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a log that takes longer than one question may, 503 says to ask again; all of it is to be had at once."""
@@ -171,7 +171,7 @@ def test_health_follows_the_spool(spool: Spool, client: Client) -> None:
     wait_for(lambda: client.get("/healthz").status == 200, "its end")
 
 
-def test_a_log_is_tailed_by_offset(spool: Spool, client: Client) -> None:
+def test_log_is_tailed_by_offset(spool: Spool, client: Client) -> None:
     """Each answer says where the next one begins; nonsense in the question is the beginning of the log."""
     put_finished(spool.layout, "x")
     spool.log_path("x").write_text("one\ntwo\n")

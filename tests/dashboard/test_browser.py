@@ -60,7 +60,7 @@ def is_same(window: Browser) -> bool:
     return bool(window.run("return window.isSame === true"))
 
 
-def test_a_job_lives_from_drop_to_done_without_a_reload(spool: Spool, client: Client, window: Browser) -> None:
+def test_job_lives_from_drop_to_done_without_a_reload(spool: Spool, client: Client, window: Browser) -> None:
     """The counters follow a dropped file to ready and done while the page stays the same."""
     window.go(client.address())
     window.wait("h2", "The queue is empty")
@@ -75,7 +75,7 @@ def test_a_job_lives_from_drop_to_done_without_a_reload(spool: Spool, client: Cl
     assert is_same(window)
 
 
-def test_a_log_grows_while_it_is_looked_at(spool: Spool, client: Client, window: Browser, tmp_path: Path) -> None:
+def test_log_grows_while_it_is_looked_at(spool: Spool, client: Client, window: Browser, tmp_path: Path) -> None:
     """New lines come by themselves, a line without its end too; the page says when the job is done."""
     gate = tmp_path / "gate"
     spool.enqueue(
@@ -159,7 +159,7 @@ def test_filter_page_and_back(spool: Spool, client: Client, window: Browser) -> 
     assert window.wait("#q")("return e.value") == "echo 1"
 
 
-def test_the_keyboard_alone_is_enough(spool: Spool, client: Client, window: Browser) -> None:
+def test_keyboard_alone_is_enough(spool: Spool, client: Client, window: Browser) -> None:
     """Search, move, tick, retry, open, help: without a pointer, and the focus can be seen."""
     fill(spool)
     window.go(client.address("/dead"))
@@ -223,7 +223,7 @@ def test_updates_disturb_nobody(spool: Spool, client: Client, window: Browser) -
     assert window.run("return [document.querySelector('details').open, getSelection().toString()]") == [True, "false 1"]
 
 
-def test_a_hidden_page_asks_for_nothing(client: Client, window: Browser) -> None:
+def test_hidden_page_asks_for_nothing(client: Client, window: Browser) -> None:
     """Polling stops when the page is hidden and continues when it shows again."""
     window.go(client.address())
     window.run(
@@ -272,7 +272,7 @@ def test_nothing_moves_where_motion_is_unwanted(spool: Spool, client: Client, wi
     assert window.run("return document.getAnimations().length") == 0
 
 
-def test_the_loss_of_the_server_is_reported(spool: Spool, client: Client, window: Browser) -> None:
+def test_loss_of_the_server_is_reported(spool: Spool, client: Client, window: Browser) -> None:
     """A page that cannot be renewed says so; it forgets that once it can."""
     window.go(client.address())
     window.run(
@@ -359,7 +359,7 @@ def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> N
     window.wait("#lines", "red output")
 
 
-def test_a_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client: Client, window: Browser) -> None:
+def test_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client: Client, window: Browser) -> None:
     """From the job's page to the form; a mistake stands beside what was typed; fixed, it leads back to the job."""
     spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
     window.go(client.address("/jobs/x"))
@@ -378,7 +378,7 @@ def test_a_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client:
     assert (spool.get("x").fields or {}).items() >= {"timeout": 300, "env": {"RATE": "slow"}}.items()
 
 
-def test_the_queue_is_paused_and_resumed(spool: Spool, client: Client, window: Browser) -> None:
+def test_queue_is_paused_and_resumed(spool: Spool, client: Client, window: Browser) -> None:
     """Two clicks pause it, one resumes it without leaving the page."""
     window.go(client.address())
     window.wait("a.button", "Pause the queue").click()

@@ -53,7 +53,7 @@ def test_it_listens_on_a_unix_socket(cli: CommandLine, tmp_path: Path) -> None:
     wait_for(lambda: not path.exists(), "the socket's end")
 
 
-def test_a_public_address_needs_a_token_and_shows_only(cli: CommandLine, tmp_path: Path) -> None:
+def test_public_address_needs_a_token_and_shows_only(cli: CommandLine, tmp_path: Path) -> None:
     """Without a token it does not start; with one it is read-only unless actions are allowed."""
     done = cli.run("dashboard", "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 2

@@ -40,7 +40,7 @@ def test_pending_names_are_split_by_time_and_attempts(names: list[PendingName], 
 
 
 @given(st.lists(pending, unique_by=str, min_size=1))
-def test_the_place_in_the_queue_counts_due_jobs_only(names: list[PendingName]) -> None:
+def test_place_in_the_queue_counts_due_jobs_only(names: list[PendingName]) -> None:
     """A job has as many ahead of it as are due and sort before it."""
     shelf = build(State.PENDING, map(str, names), None)
     name = str(names[0])
@@ -61,7 +61,7 @@ def test_finished_names_come_newest_first(names: list[FinishedName], since: date
 
 
 @given(st.lists(finished, unique_by=str), st.lists(finished, unique_by=str))
-def test_a_new_shelf_takes_over_what_stayed(before: list[FinishedName], after: list[FinishedName]) -> None:
+def test_new_shelf_takes_over_what_stayed(before: list[FinishedName], after: list[FinishedName]) -> None:
     """However the directory changed, the next index holds exactly its names, and keeps buckets that did not change."""
     old = build(State.DEAD, map(str, before), None)
     new = build(State.DEAD, map(str, after), old)

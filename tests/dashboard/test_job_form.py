@@ -88,7 +88,7 @@ def test_fields_can_be_taken_away(spool: Spool, client: Client) -> None:
     assert job.run_at <= now()
 
 
-def test_a_time_lets_a_held_job_go(spool: Spool, client: Client) -> None:
+def test_time_lets_a_held_job_go(spool: Spool, client: Client) -> None:
     """It starts then; any other field leaves it held. Priority and time have an undo, a body has none."""
     spool.enqueue("true", id="x")
     held = spool.hold("x")
@@ -149,7 +149,7 @@ def test_what_others_change_in_the_meantime_stays(spool: Spool, client: Client) 
 
 
 @pytest.mark.parametrize("way", ["set", "edit"])
-def test_a_job_that_is_gone_or_has_started(spool: Spool, client: Client, way: str) -> None:
+def test_job_that_is_gone_or_has_started(spool: Spool, client: Client, way: str) -> None:
     """The answer says so, what was typed is still there, and no other job is taken for it."""
     job = spool.enqueue("true", id="x", run_at=LATER)
     other = spool.enqueue("true", id="xy", run_at=LATER)
@@ -170,7 +170,7 @@ def test_a_job_that_is_gone_or_has_started(spool: Spool, client: Client, way: st
     assert client.get(f"/jobs/x/{way}").status == 404
 
 
-def test_a_command_that_a_form_would_spoil_is_left_to_the_text(spool: Spool, client: Client) -> None:
+def test_command_that_a_form_would_spoil_is_left_to_the_text(spool: Spool, client: Client) -> None:
     """Words, and characters that nobody sees, are not offered as a line; the text has them escaped, and keeps them."""
     spool.enqueue(["echo", "a b"], id="words", run_at=LATER)
     spool.enqueue("printf '\x1b[1m\u202e\U000e0001'", id="odd", run_at=LATER)
@@ -186,7 +186,7 @@ def test_a_command_that_a_form_would_spoil_is_left_to_the_text(spool: Spool, cli
 # --- as a text
 
 
-def test_the_whole_body_can_be_edited(spool: Spool, client: Client) -> None:
+def test_whole_body_can_be_edited(spool: Spool, client: Client) -> None:
     """The text is what the job asks for, with priority and time in force; saved, it is what the job asks for."""
     spool.enqueue("true", id="x", run_at=LATER)
     spool.reschedule("x", priority=4)
@@ -209,7 +209,7 @@ def test_the_whole_body_can_be_edited(spool: Spool, client: Client) -> None:
         ("</textarea><b>", "not valid JSON"),
     ],
 )
-def test_a_text_that_is_not_a_job_comes_back(spool: Spool, client: Client, text: str, why: str) -> None:
+def test_text_that_is_not_a_job_comes_back(spool: Spool, client: Client, text: str, why: str) -> None:
     """With the reason, and the place where that is known; the job is what it was."""
     before = spool.enqueue("true", id="x", run_at=LATER)
     answer = send(client, "x", "edit", {"text": text})
@@ -234,7 +234,7 @@ def test_two_who_edit_do_not_undo_each_other(spool: Spool, client: Client) -> No
     assert spool.get("x").command == "mine"
 
 
-def test_a_refused_file_is_fixed_and_retried(spool: Spool, client: Client) -> None:
+def test_refused_file_is_fixed_and_retried(spool: Spool, client: Client) -> None:
     """What is wrong is shown above the text; saved and retried, it is a job that waits."""
     put_finished(spool.layout, "torn", "invalid").write_text('{"command": "echo",\n}')
     page = client.open("/jobs/torn/edit")
@@ -244,7 +244,7 @@ def test_a_refused_file_is_fixed_and_retried(spool: Spool, client: Client) -> No
     assert receipt(client) == "Retried torn."
 
 
-def test_the_forms_are_for_those_who_may(spool: Spool, serve: Serve) -> None:
+def test_forms_are_for_those_who_may(spool: Spool, serve: Serve) -> None:
     """A dashboard that only shows has none of them, and no link to one; nor has a running job."""
     spool.enqueue("true", id="x", run_at=LATER)
     put(spool.layout, running_name("busy"), state=State.RUNNING)
@@ -262,7 +262,7 @@ def test_the_forms_are_for_those_who_may(spool: Spool, serve: Serve) -> None:
 
 @pytest.mark.parametrize("id", ["", "../x", "x\r\nSet-Cookie: a=b", "//evil.example"])
 @pytest.mark.parametrize("way", ["set", "edit"])
-def test_a_form_without_a_job(spool: Spool, client: Client, way: str, id: str) -> None:
+def test_form_without_a_job(spool: Spool, client: Client, way: str, id: str) -> None:
     """It leads nowhere."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open(f"/jobs/x/{way}").text)
@@ -288,7 +288,7 @@ def test_pause_and_resume(spool: Spool, client: Client) -> None:
     assert client.post("/actions/resume", {"back": "/jobs"}).status == 303
 
 
-def test_a_pause_says_what_still_runs(spool: Spool, client: Client) -> None:
+def test_pause_says_what_still_runs(spool: Spool, client: Client) -> None:
     """So one sees when the queue is drained."""
     path = put(spool.layout, running_name("busy"), state=State.RUNNING)
     spool.pause()
@@ -300,7 +300,7 @@ def test_a_pause_says_what_still_runs(spool: Spool, client: Client) -> None:
 @pytest.mark.parametrize(
     ("until", "why"), [("soon", "not a time: 'soon'"), ("2020-01-01T00:00:00Z", "that time has passed")]
 )
-def test_an_invalid_time(spool: Spool, client: Client, until: str, why: str) -> None:
+def test_invalid_time(spool: Spool, client: Client, until: str, why: str) -> None:
     """It is refused beside the field, with all that was typed; nothing is paused."""
     client.open("/pause")
     answer = client.post("/actions/pause", {"reason": "new disks", "until": until})

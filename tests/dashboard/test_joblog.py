@@ -43,7 +43,7 @@ def test_pieces_follow_each_other_to_the_byte(log: Path) -> None:
     assert (piece.partial, piece.size) == ("no newline", log.stat().st_size)
 
 
-def test_a_line_longer_than_a_piece_is_cut_between_characters(log: Path) -> None:
+def test_line_longer_than_a_piece_is_cut_between_characters(log: Path) -> None:
     """No character is torn, and the reading continues."""
     log.write_text("é" * joblog.PIECE + "\nend\n")
     fd, at, text = opened(log), 0, ""
@@ -101,7 +101,7 @@ def test_marks_inside_a_line_are_output(spool: Spool) -> None:
     assert [offset for offset, _ in marks.found] == [(3 << 20) + len(START)]
 
 
-def test_a_huge_log_is_never_read_at_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_log_is_never_read_at_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a huge log shows at once; its marks come bit by bit, and the last are found."""
     path = spool.log_path("x")
     with path.open("wb") as file:
@@ -179,7 +179,7 @@ def test_where_output_was_dropped_is_reported(spool: Spool, client: Client) -> N
     assert len(client.get("/jobs/x/log").body) == spool.log_path("x").stat().st_size
 
 
-def test_a_long_hole_costs_nothing(spool: Spool) -> None:
+def test_long_hole_costs_nothing(spool: Spool) -> None:
     """Neither the marks behind it nor a search reads what was dropped."""
     path = spool.log_path("x")
     with path.open("wb") as file:

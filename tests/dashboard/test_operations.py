@@ -110,7 +110,7 @@ def test_first_in_line_and_its_undo(spool: Spool, client: Client, is_held: bool)
 
 
 @pytest.mark.parametrize("verb", ["cancel", "reprioritise"])
-def test_an_undo_never_releases_a_held_job(spool: Spool, client: Client, verb: str) -> None:
+def test_undo_never_releases_a_held_job(spool: Spool, client: Client, verb: str) -> None:
     """A held job is held again after it."""
     spool.enqueue("true", id="x")
     spool.hold("x")
@@ -138,7 +138,7 @@ def offered(page: str) -> list[str]:
     return re.findall(r'data-verb="([\w ]+)"', page)
 
 
-def test_a_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
+def test_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
     """Hold for a waiting job, release for a held one, neither for a finished one, nothing where nobody may act."""
     spool.enqueue("true", id="free", run_at=LATER)
     spool.enqueue("true", id="held")
@@ -157,7 +157,7 @@ def test_a_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("verb", ["hold", "release", "first", "set", "edit", "pause", "resume", "kill"])
-def test_the_safeguards_hold_for_each(spool: Spool, serve: Serve, verb: str) -> None:
+def test_safeguards_hold_for_each(spool: Spool, serve: Serve, verb: str) -> None:
     """No GET, no foreign page, no forged token and no read-only dashboard moves a job, or the queue."""
     before = spool.enqueue("true", id="x", run_at=LATER)
     if verb == "release":
@@ -182,7 +182,7 @@ def test_the_safeguards_hold_for_each(spool: Spool, serve: Serve, verb: str) -> 
 
 
 @pytest.mark.parametrize("priority", ["", "-1", "1000", "x", "1.5", "9" * 30])
-def test_a_priority_that_cannot_be_is_refused(spool: Spool, client: Client, priority: str) -> None:
+def test_priority_that_cannot_be_is_refused(spool: Spool, client: Client, priority: str) -> None:
     """With a page that says what a priority is."""
     spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
     client.open("/jobs/x")
@@ -267,7 +267,7 @@ def test_cancel_keeps_to_the_grace_that_is_set(spool: Spool, client: Client) -> 
     assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
 
 
-def test_a_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:
+def test_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:
     """The one that was chosen is sent to its processes; a job that waits has none, and `15` is no choice."""
     spool.enqueue("trap 'echo caught; exit 3' USR1; echo ready; sleep 60 & wait", id="x", max_retries=0)
     spool.enqueue("true", id="waits", run_at=LATER)

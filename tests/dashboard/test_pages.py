@@ -113,7 +113,7 @@ def test_logs_are_never_run(spool: Spool, client: Client) -> None:
     assert headers["Content-Disposition"] == 'attachment; filename="x.log"'
 
 
-def test_an_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
+def test_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
     """A page asked for with its ETag is 304 until something changes; then it comes whole."""
     client.get("/")
     tag = client.get("/").headers["ETag"]
@@ -128,13 +128,13 @@ def test_an_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> No
 
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/dead", "/workers", "/refused"])
-def test_an_empty_spool_says_what_to_type(client: Client, path: str) -> None:
+def test_empty_spool_says_what_to_type(client: Client, path: str) -> None:
     """An empty state is no empty page."""
     page = client.get(path).text
     assert "queuectl enqueue" in page or "queuectl worker start" in page or "pending/" in page or "retries" in page
 
 
-def test_the_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None:
+def test_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None:
     """A tab in the background says how many jobs gave up."""
     for number in range(3):
         put_finished(spool.layout, f"x{number}")
@@ -152,7 +152,7 @@ def test_what_needs_attention_is_said_on_every_page(spool: Spool, client: Client
         assert "No worker is alive" in page
 
 
-def test_a_pause_says_why_and_until_when(spool: Spool, client: Client) -> None:
+def test_pause_says_why_and_until_when(spool: Spool, client: Client) -> None:
     """The reason, which can be anything, and the time; a pause whose time is over is none."""
     spool.enqueue("true", id="x")
     spool.pause("moving <b>the</b> database", datetime(2100, 1, 1, tzinfo=UTC))
@@ -166,7 +166,7 @@ def test_a_pause_says_why_and_until_when(spool: Spool, client: Client) -> None:
     wait_for(lambda: "Paused" not in client.get("/workers").text, "the end of the pause")
 
 
-def test_a_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
+def test_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
     """By icon and word in lists and on its page, with no time that nobody means; it has a list of its own."""
     spool.enqueue("true", id="x")
     spool.enqueue("true", id="later", run_at="2100-01-01T00:00:00Z")
@@ -211,7 +211,7 @@ def test_who_handed_a_job_in_is_shown(spool: Spool, client: Client) -> None:
     assert "Submitted by" not in client.get("/jobs/own").text
 
 
-def test_a_full_disk_is_why_a_job_waits(spool: Spool, client: Client) -> None:
+def test_full_disk_is_why_a_job_waits(spool: Spool, client: Client) -> None:
     """With less free space than min-free its page says what `explain` says: the disk is full."""
     spool.enqueue("true", id="x")
     (spool.path / "config.toml").write_text('min-free = "1024T"\n')
@@ -221,7 +221,7 @@ def test_a_full_disk_is_why_a_job_waits(spool: Spool, client: Client) -> None:
         assert "<b>The disk is full.</b>" in page
 
 
-def test_a_stopping_worker_is_why_a_job_waits(spool: Spool, client: Client) -> None:
+def test_stopping_worker_is_why_a_job_waits(spool: Spool, client: Client) -> None:
     """If the only worker is stopping, its page says what `explain` says, though its slot is taken."""
     spool.enqueue("true", id="x")
     with lease.WorkerLease(spool.layout, "web1", {"slots": 1}) as worker:

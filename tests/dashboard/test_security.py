@@ -39,7 +39,7 @@ def test_own_and_allowed_names_are_served(serve: Serve, host: str) -> None:
     assert serve(Policy(hosts=LOOPBACK | {"queue.example"})).get("/", Host=host).status == 200
 
 
-def test_a_public_bind_answers_to_addresses_but_not_to_any_name(serve: Serve) -> None:
+def test_public_bind_answers_to_addresses_but_not_to_any_name(serve: Serve) -> None:
     """An address cannot be rebound; a name could be."""
     client = serve(PUBLIC)
     assert client.get("/healthz", Host="192.0.2.7:5000").status == 200
@@ -72,7 +72,7 @@ def test_forged_posts_do_nothing(spool: Spool, client: Client, headers: dict[str
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "é"])
-def test_a_wrong_csrf_token_does_nothing(spool: Spool, client: Client, token: str) -> None:
+def test_wrong_csrf_token_does_nothing(spool: Spool, client: Client, token: str) -> None:
     """The session's own token is needed."""
     put_finished(spool.layout, "x")
     client.open("/dead")
@@ -80,7 +80,7 @@ def test_a_wrong_csrf_token_does_nothing(spool: Spool, client: Client, token: st
     assert spool.get("x").state is State.DEAD
 
 
-def test_a_true_form_is_accepted(spool: Spool, client: Client) -> None:
+def test_true_form_is_accepted(spool: Spool, client: Client) -> None:
     """The same POST without a flaw does its action: the tests above refuse for their own reason."""
     put_finished(spool.layout, "x")
     client.open("/dead")
@@ -127,7 +127,7 @@ def test_without_the_token_nothing_is_revealed(spool: Spool, serve: Serve) -> No
     assert client.post("/actions/retry", {"id": "secret-id", "csrf": ""}).status == 401
 
 
-def test_the_token_lets_in(serve: Serve) -> None:
+def test_token_lets_in(serve: Serve) -> None:
     """As a bearer for programs; once through the form for people, who land where they wanted to go."""
     client = serve(PUBLIC)
     assert client.get("/api/status", Authorization=f"Bearer {TOKEN}").status == 200
@@ -151,7 +151,7 @@ def test_login_leads_nowhere_else(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("stripped", [True, False])
-def test_a_prefix_holds_whether_or_not_the_proxy_strips_it(serve: Serve, *, stripped: bool) -> None:
+def test_prefix_holds_whether_or_not_the_proxy_strips_it(serve: Serve, *, stripped: bool) -> None:
     """Links, forms, cookies and redirects carry the prefix."""
     client = serve(Policy(prefix="/a/queue"))
     if stripped:

@@ -102,7 +102,7 @@ def test_what_is_too_large_or_no_http_is_answered_and_closed(
         assert read_to_end(sock).startswith(b"HTTP/1.1 " + status)
 
 
-def test_a_hundred_slow_clients_stall_nobody(plain: Client) -> None:
+def test_hundred_slow_clients_stall_nobody(plain: Client) -> None:
     """While a hundred connections hold half a request, and more than there are threads, others are answered."""
     with ExitStack() as stack:
         slow = [stack.enter_context(plain.connect()) for _ in range(100)]
@@ -124,7 +124,7 @@ def test_clients_that_do_not_read_stall_nobody() -> None:
         assert len(client.get("/").body) == 400 * 65536
 
 
-def test_the_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """When all places are taken, who has said nothing for longest loses its own."""
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
     with listening(small) as port, ExitStack() as stack:
@@ -134,7 +134,7 @@ def test_the_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPat
         assert silent[0].recv(1) == b""
 
 
-def test_a_failing_application_fails_one_request(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_application_fails_one_request(capsys: pytest.CaptureFixture[str]) -> None:
     """An error that nobody caught is reported on stderr and answered with 500; the server continues."""
 
     def failing(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -151,7 +151,7 @@ def test_a_failing_application_fails_one_request(capsys: pytest.CaptureFixture[s
     assert "broken" in capsys.readouterr().err
 
 
-def test_a_unix_socket_replaces_a_dead_one_only(tmp_path: Path) -> None:
+def test_unix_socket_replaces_a_dead_one_only(tmp_path: Path) -> None:
     """A socket file that nobody answers is taken over, with the mode asked for; a live one and a plain file are not."""
     path = tmp_path / "s"
     server.listen_unix(str(path), 0o600).close()
@@ -165,7 +165,7 @@ def test_a_unix_socket_replaces_a_dead_one_only(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_port_in_use_is_reported() -> None:
+def test_port_in_use_is_reported() -> None:
     """The error names the port and what to do."""
     with server.listen("127.0.0.1", 0) as sock, pytest.raises(UsageError) as told:
         server.listen("127.0.0.1", sock.getsockname()[1])

@@ -54,14 +54,14 @@ def test_changes_show_by_themselves(spool: Spool, snapshot: Snapshot, state: Sta
     wait_for(lambda: snapshot.view().shelves[state].count == 0, "its leaving")
 
 
-def test_a_new_look_shows_what_was_just_done(spool: Spool, snapshot: Snapshot) -> None:
+def test_new_look_shows_what_was_just_done(spool: Spool, snapshot: Snapshot) -> None:
     """A view asked for again was begun after the question."""
     for number in range(5):
         spool.enqueue("true", id=f"job-{number}")
         assert snapshot.view(anew=True, patience=20).find(f"job-{number}") is not None
 
 
-def test_the_generation_changes_only_with_the_spool(spool: Spool, snapshot: Snapshot) -> None:
+def test_generation_changes_only_with_the_spool(spool: Spool, snapshot: Snapshot) -> None:
     """Looking again at an unchanged spool is not news; a pause is."""
     first = snapshot.view(anew=True, patience=20)
     assert snapshot.view(anew=True, patience=20).generation == first.generation
@@ -87,7 +87,7 @@ def test_one_look_serves_all(spool: Spool, snapshot: Snapshot, monkeypatch: pyte
     assert State.DONE not in listed
 
 
-def test_a_spool_that_goes_away_is_a_problem_and_comes_back(spool: Spool, snapshot: Snapshot, tmp_path: Path) -> None:
+def test_spool_that_goes_away_is_a_problem_and_comes_back(spool: Spool, snapshot: Snapshot, tmp_path: Path) -> None:
     """Without its spool the last view stays, with the reason; once it is back, so is the view."""
     spool.enqueue("true", id="x")
     assert snapshot.view(anew=True, patience=20).find("x")
@@ -105,7 +105,7 @@ def test_close_ends_its_threads(spool: Spool) -> None:
     assert not taken._thread.is_alive()
 
 
-def test_the_disk_is_full_below_min_free(snapshot: Snapshot) -> None:
+def test_disk_is_full_below_min_free(snapshot: Snapshot) -> None:
     """It is called full when no job is started, below the setting min-free, and not below a limit of the page's own."""
     nearly = replace(snapshot.view(), room=(20 << 20, None))
     assert not nearly.is_full

@@ -44,9 +44,7 @@ def ids(spool: Spool, view: View, wanted: Filter, **options: int) -> list[str]:
         ({"state": "nonsense", "result": "<b>", "age": "1y", "start": "-1"}, None),
     ],
 )
-def test_a_filter_shows_what_it_says(
-    spool: Spool, view: View, query: dict[str, str], expected: set[str] | None
-) -> None:
+def test_filter_shows_what_it_says(spool: Spool, view: View, query: dict[str, str], expected: set[str] | None) -> None:
     """State, text, result and age, each alone; what makes no sense is left out."""
     found = ids(spool, view, Filter.parse(query))
     assert len(found) == len(set(found))
@@ -64,7 +62,7 @@ def test_pages_hold_every_job_once(spool: Spool, view: View) -> None:
     assert [job.id for job in found] == [job.id for job in spool.list()]
 
 
-def test_a_search_continues_where_its_time_was_over(spool: Spool, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_continues_where_its_time_was_over(spool: Spool, view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without time for all, the page says where to search on, and nothing is lost between pages."""
     monkeypatch.setattr(table, "_SEARCH_TIME", 0.0)
     monkeypatch.setattr(table, "_SEARCH_STEP", 1)
@@ -78,7 +76,7 @@ def test_a_search_continues_where_its_time_was_over(spool: Spool, view: View, mo
     assert sorted(found) == ["later-0", "later-1", "old-failed", "old-timeout"]
 
 
-def test_an_address_holds_the_filter() -> None:
+def test_address_holds_the_filter() -> None:
     """Parsing what `address` wrote gives the filter again, whatever its text."""
     from urllib.parse import parse_qsl
 

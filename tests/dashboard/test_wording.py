@@ -35,7 +35,7 @@ def test_results_in_words(result: str, part: str) -> None:
         (b"[1]", None, None, "", ""),
     ],
 )
-def test_a_refusal_shows_the_place(
+def test_refusal_shows_the_place(
     spool: Spool, data: bytes, line: int | None, column: int | None, before: str, behind: str
 ) -> None:
     """A parse error is shown at its line and column, split where it is."""

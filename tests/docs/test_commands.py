@@ -15,7 +15,7 @@ PROGRAMS = {"bash", "dash", "make", "node", "sync"}
 
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=label)
-def test_a_document_does_what_it_says(document: Path, tmp_path: Path) -> None:
+def test_document_does_what_it_says(document: Path, tmp_path: Path) -> None:
     """Every block of a document that can be run is run, in order, in one shell and one fresh directory."""
     home = tmp_path / "home"
     home.mkdir()
@@ -61,7 +61,7 @@ def test_other_differences_are_found(expected: str, actual: str) -> None:
     assert not session.is_match(expected, actual)
 
 
-def test_a_failing_command_is_found(tmp_path: Path) -> None:
+def test_failing_command_is_found(tmp_path: Path) -> None:
     """A command that fails, or that ends the shell, fails its document and those after it."""
     text = "```console\n$ echo good\ngood\n$ false\n```\n```sh\nexit 3\n```\n```console\n$ echo never\nnever\n```\n"
     problems = session.problems_of(blocks(text), tmp_path)

@@ -12,7 +12,7 @@ from tests.docs.markdown import ROOT
 from tests.support import environment
 
 
-def test_the_demo_shows_every_kind_of_job(tmp_path: Path) -> None:
+def test_demo_shows_every_kind_of_job(tmp_path: Path) -> None:
     """Success, retries into the dead letters, a timeout, a schedule, a priority and a dropped file."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(

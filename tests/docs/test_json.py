@@ -65,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("words", [words for words, section in SHOWN.items() if examples(section)])
-def test_an_example_has_every_key(words: str, home: Path, tmp_path: Path) -> None:
+def test_example_has_every_key(words: str, home: Path, tmp_path: Path) -> None:
     """A command prints what its example shows: the same keys in the same order, with values of the same kind."""
     copy = tmp_path / "home"
     shutil.copytree(home, copy)  # a spool is files, and some of these commands change it
@@ -75,7 +75,7 @@ def test_an_example_has_every_key(words: str, home: Path, tmp_path: Path) -> Non
     assert compared(examples(SHOWN[words])[0]) == compared(json.loads(printed))
 
 
-def test_the_example_of_a_line_of_a_log(home: Path) -> None:
+def test_example_of_a_line_of_a_log(home: Path) -> None:
     """`logs` prints one object a line, each with the keys of the example."""
     title = "queuectl logs report --json"
     (section,) = [section for section in sections(DOCUMENT.read_text()) if section.title == title]
@@ -84,7 +84,7 @@ def test_the_example_of_a_line_of_a_log(home: Path) -> None:
     assert shape(json.loads(lines[0])) == shape(examples(section)[0])
 
 
-def test_the_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
+def test_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
     """So does that of a worker that runs."""
     cli.ok("enqueue", "--id", "report", "--", "sleep 60")
     with workers(cli.spool, 1, "--count", "2"):

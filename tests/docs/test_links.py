@@ -43,7 +43,7 @@ def test_make_targets_exist(document: Path) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_module_map_is_complete() -> None:
+def test_module_map_is_complete() -> None:
     """docs/ARCHITECTURE.md says what each module of core, spool and work owns."""
     text = ARCHITECTURE.read_text()
     modules = [
@@ -57,14 +57,14 @@ def test_the_module_map_is_complete() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=label)
-def test_a_document_names_no_machine(document: Path) -> None:
+def test_document_names_no_machine(document: Path) -> None:
     """No path of the machine it was written on, and nobody's name for a spool but the example's."""
     assert not re.findall(
         r"(?<![\w.])(?:/root|/work|/tmp|/home/(?!ann\b))[/\w.]*", without_blocks(document.read_text())
     )
 
 
-def test_the_short_readme_of_a_spool_agrees_with_the_specification() -> None:
+def test_short_readme_of_a_spool_agrees_with_the_specification() -> None:
     """What `queuectl init` writes has the directories and names of spool/README.md, and says where that is."""
     full = (ROOT / "spool/README.md").read_text()
     patterns = re.findall(r"\S+-id\.json", layout.README)

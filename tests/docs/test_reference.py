@@ -41,7 +41,7 @@ def section(title: str, text: str = README) -> str:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_a_command_has_its_place(words: str) -> None:
+def test_command_has_its_place(words: str) -> None:
     """Each command is in the README's section of its noun, with each of its options."""
     text = section(f"queuectl {words.split(maxsplit=1)[0]}")
     assert re.search(rf"`?(queuectl )?{words}\b", text), f"no {words!r}"
@@ -52,21 +52,21 @@ def test_a_command_has_its_place(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_a_json_shape_is_documented(words: str) -> None:
+def test_json_shape_is_documented(words: str) -> None:
     """Each command with --json has a section of docs/JSON.md."""
     if any("--json" in parameter.opts for parameter in COMMANDS[words].params):
         titles = [section.title for section in sections(JSON)]
         assert any(re.fullmatch(rf"queuectl {words}( \S+)* --json", title) for title in titles)
 
 
-def test_the_options_of_queuectl_itself_are_documented() -> None:
+def test_options_of_queuectl_itself_are_documented() -> None:
     """--spool, --version and --help are in the section of the commands."""
     text = section("Commands")
     assert all(option in text for option in ("--spool", "--version", "--help"))
 
 
 @pytest.mark.parametrize("key", settings.KEYS)
-def test_a_setting_is_documented_with_its_default(key: str) -> None:
+def test_setting_is_documented_with_its_default(key: str) -> None:
     """Each key is in the README's table, and its default is true."""
     row = re.search(rf"^\| `{key}` \| (\S+) \|", section("Settings"), re.MULTILINE)
     assert row is not None
@@ -75,13 +75,13 @@ def test_a_setting_is_documented_with_its_default(key: str) -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_field_is_documented(field: str) -> None:
+def test_field_is_documented(field: str) -> None:
     """Each field of a job is in the README's table and in the format's example."""
     assert re.search(rf"^\|.*`{field}`.*\|.*\|", section("A job"), re.MULTILINE)
     assert f'"{field}"' in section("Jobs", FORMAT)
 
 
-def test_the_exit_codes_are_documented() -> None:
+def test_exit_codes_are_documented() -> None:
     """The table has the codes of all errors, and no others."""
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     codes = {value.exit_code for value in classes if issubclass(value, errors.QueuectlError)}
@@ -89,7 +89,7 @@ def test_the_exit_codes_are_documented() -> None:
     assert {int(row) for row in rows} == codes | {0}
 
 
-def test_the_results_are_documented() -> None:
+def test_results_are_documented() -> None:
     """The format names every way in which an attempt can end."""
     for kind in re.findall("[a-z]+", re.sub(r"\(.*?\)|\[.*?\]|\\d|\?", "", RESULT_PATTERN)):
         assert f"`{kind}" in FORMAT, kind

@@ -50,7 +50,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spool, Work
 
 
 @pytest.mark.parametrize("producer", PRODUCERS)
-def test_a_dropped_job_runs_once(busy: tuple[Spool, WorkerProcess], tmp_path: Path, producer: str) -> None:
+def test_dropped_job_runs_once(busy: tuple[Spool, WorkerProcess], tmp_path: Path, producer: str) -> None:
     """However the tool writes the file, one job runs, with the bytes that were written, and nothing is left over."""
     need(*([NEEDED[producer]] if producer in NEEDED else []))
     spool, worker = busy
@@ -81,7 +81,7 @@ def test_a_dropped_job_runs_once(busy: tuple[Spool, WorkerProcess], tmp_path: Pa
     ],
     ids=["sed -i", "vim with a backup", "write and rename", "write in place"],
 )
-def test_a_waiting_job_can_be_edited(spool: Spool, edit: str) -> None:
+def test_waiting_job_can_be_edited(spool: Spool, edit: str) -> None:
     """An editor's save dance on a waiting job's file changes that job, and its leftovers are not jobs."""
     need(*(["vim.tiny"] if "vim" in edit else []))
     job = spool.enqueue("true", id="x", max_retries=0)

@@ -9,7 +9,7 @@ from tests.model.interleavings import Model, search, show
 
 
 @pytest.mark.parametrize("case", inbox.SOUND, ids=lambda case: case.name)
-def test_the_protocol_is_sound(case: Model) -> None:
+def test_protocol_is_sound(case: Model) -> None:
     """No file is lost, none becomes two, nothing unseen becomes a job, and from everywhere the end can be reached."""
     report = search(case)
     assert report.fault is None, show(report)

@@ -38,7 +38,7 @@ def worker(spool: Spool) -> WorkerProcess:
 # --- the door itself
 
 
-def test_the_public_names() -> None:
+def test_public_names() -> None:
     """Everything that `__all__` promises is there."""
     assert all(hasattr(queuectl, name) for name in queuectl.__all__)
 
@@ -83,7 +83,7 @@ def test_enqueue_returns_the_job(spool: Spool) -> None:
     assert spool.log_path("x").exists()
 
 
-def test_a_time_of_any_zone(spool: Spool) -> None:
+def test_time_of_any_zone(spool: Spool) -> None:
     """An aware time is the same instant whatever its zone."""
     at = datetime.fromisoformat("2030-01-02T03:00:00+05:30")
     assert spool.enqueue("true", run_at=at).run_at == at
@@ -100,7 +100,7 @@ def test_enqueue_refuses_what_cannot_run(spool: Spool, command: str, fields: dic
     assert (names(spool.path / "pending"), names(spool.path / "logs")) == ([], [])
 
 
-def test_an_id_is_taken_in_every_state(spool: Spool) -> None:
+def test_id_is_taken_in_every_state(spool: Spool) -> None:
     """An id is taken for as long as the spool holds its job, in whatever state."""
     layout = spool.layout
     spool.enqueue("true", id="a")
@@ -195,7 +195,7 @@ def test_reschedule(spool: Spool) -> None:
         spool.reschedule("y", priority=1)
 
 
-def test_a_job_that_moves_on_in_the_meantime(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_that_moves_on_in_the_meantime(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anyone who is second to act on a job gets an error, and changes nothing."""
     path = put(spool.layout, pending_name("x"))
     monkeypatch.setattr(files, "move", lambda *_: False)
@@ -321,7 +321,7 @@ def test_wait_for_a_finished_job(spool: Spool) -> None:
     assert spool.wait("x", timeout=0).state is State.DEAD
 
 
-def test_a_running_job_keeps_its_id(spool: Spool) -> None:
+def test_running_job_keeps_its_id(spool: Spool) -> None:
     """While processes of a job live its id stays taken, even after its file was removed."""
     with locked_log(spool.layout, "x"), pytest.raises(AlreadyExistsError) as caught:
         spool.enqueue("true", id="x")

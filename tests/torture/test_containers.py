@@ -12,7 +12,7 @@ from tests.support import need
 from tests.torture import containers, ledger, namespaces
 
 
-def test_a_storm_over_three_pid_namespaces(tmp_path: Path) -> None:
+def test_storm_over_three_pid_namespaces(tmp_path: Path) -> None:
     """Whatever two dozen kinds of agents do and whoever they kill: nothing lost, doubled, overlapping or untrue."""
     need("flock", "unshare", "nsenter")
     if reason := namespaces.missing():
@@ -65,7 +65,7 @@ CANCELLED = "dead/20261124T034312.420Z-010-1-cancelled-12.300s-x.json"
         ([f"> 2 set0 x {AT}", f"< 2 ok {AT}", RAN[0].replace("0 0 0", "2 0 0"), RAN[1]], "0", [DONE], None),
     ],
 )
-def test_the_judge(tmp_path: Path, lines: list[str], ends: str, files: list[str], problem: str | None) -> None:
+def test_judge(tmp_path: Path, lines: list[str], ends: str, files: list[str], problem: str | None) -> None:
     """Each kind of lie is seen, and what merely looks like one is not."""
     for directory in ("pending", "running", "done", "dead", "logs"):
         (tmp_path / directory).mkdir()

@@ -18,7 +18,7 @@ def warnings_of(worker: WorkerProcess) -> list[str]:
     return [event["message"] for event in worker.events() if event["event"] == "warning"]
 
 
-def test_a_queue_of_64_events_hides_no_job(spool: Spool, cli: CommandLine) -> None:
+def test_queue_of_64_events_hides_no_job(spool: Spool, cli: CommandLine) -> None:
     """Hundreds of files that appear at once, twice: each job runs once, and the worker says once what it missed."""
     if reason := events.missing():
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -40,7 +40,7 @@ def test_a_queue_of_64_events_hides_no_job(spool: Spool, cli: CommandLine) -> No
     assert "dropped file events" in warning
 
 
-def test_the_last_inotify_instance_is_taken(spool: Spool, cli: CommandLine) -> None:
+def test_last_inotify_instance_is_taken(spool: Spool, cli: CommandLine) -> None:
     """With the kernel's own limit reached a worker says so once, and still starts what is dropped."""
     need("unshare")
     cli.ok("config", "set", "rescan", "1000")

@@ -23,7 +23,7 @@ def need_volume(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
-def test_a_power_cut_loses_no_acknowledged_job(tmp_path: Path, kind: str) -> None:
+def test_power_cut_loses_no_acknowledged_job(tmp_path: Path, kind: str) -> None:
     """Every job whose enqueue was answered is there afterwards, whole, and comes to its end."""
     need("flock")
     need_volume(kind)
@@ -33,7 +33,7 @@ def test_a_power_cut_loses_no_acknowledged_job(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("variant", ["no-file-fsync", "no-directory-fsync"])
-def test_a_power_cut_catches_a_missing_fsync(tmp_path: Path, variant: str) -> None:
+def test_power_cut_catches_a_missing_fsync(tmp_path: Path, variant: str) -> None:
     """Without the fsync of the file, or of the directory, acknowledged jobs are torn or lost."""
     need("flock")
     need_volume("ext4")
@@ -41,7 +41,7 @@ def test_a_power_cut_catches_a_missing_fsync(tmp_path: Path, variant: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_a_file_system_that_has_shut_down_makes_nothing_durable(
+def test_file_system_that_has_shut_down_makes_nothing_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """When the disk has failed between a job's publication and the fsync of pending/, the answer is `unknown`."""

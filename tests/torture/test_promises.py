@@ -135,7 +135,7 @@ def end(story: Story, worker: Worker) -> None:
 
 @pytest.mark.parametrize("leave", ["detached", "killed"])
 @pytest.mark.parametrize("where", ["in another container", "on the host"])
-def test_a_job_whose_worker_changed_twice(
+def test_job_whose_worker_changed_twice(
     story: Story, container: Callable[[], Container], leave: str, where: str
 ) -> None:
     """A worker that cannot see the processes of a job by their numbers neither ends it nor starts it again."""
@@ -160,7 +160,7 @@ def test_a_job_whose_worker_changed_twice(
 
 
 @pytest.mark.parametrize("is_retried", [False, True])
-def test_a_worker_that_sleeps_before_it_starts_the_command(story: Story, is_retried: bool) -> None:
+def test_worker_that_sleeps_before_it_starts_the_command(story: Story, is_retried: bool) -> None:
     """After a cancel that was acknowledged nothing starts; nor beside an attempt that a retry has brought about."""
     point = stretched.Point(story.home, "spawn")
     sleeper = Worker(story.path, program=stretched.command(story.home, "spawn"))
@@ -188,7 +188,7 @@ def test_a_worker_that_sleeps_before_it_starts_the_command(story: Story, is_retr
 
 
 @pytest.mark.parametrize("how", ["cancelled and retried", "its worker killed"])
-def test_an_attempt_beside_a_daemon_of_the_last(story: Story, container: Callable[[], Container], how: str) -> None:
+def test_attempt_beside_a_daemon_of_the_last(story: Story, container: Callable[[], Container], how: str) -> None:
     """An attempt holds a lock of its own, whatever the last one has left: from elsewhere it is seen to live."""
     daemon = f'if [ "$QUEUECTL_ATTEMPT" = 1 ]&&mkdir {story.home}/first;then ({story.until("daemon")})& exit 1;fi;'
     inside, outside = container(), container()
@@ -214,7 +214,7 @@ def test_an_attempt_beside_a_daemon_of_the_last(story: Story, container: Callabl
     assert f"{story.spool.get('x').result}" == "exit0"
 
 
-def test_a_worker_that_wakes_up_beside_a_later_attempt(story: Story, container: Callable[[], Container]) -> None:
+def test_worker_that_wakes_up_beside_a_later_attempt(story: Story, container: Callable[[], Container]) -> None:
     """It writes nothing about its own, older attempt behind the start of the new one, which so stays alive for all."""
     inside, outside = container(), container()
     story.enqueue(pause=story.until("go"))
@@ -248,7 +248,7 @@ def test_a_worker_that_wakes_up_beside_a_later_attempt(story: Story, container: 
 # --- shells at bad moments
 
 
-def test_a_shell_that_is_slow_to_speak(story: Story) -> None:
+def test_shell_that_is_slow_to_speak(story: Story) -> None:
     """A shell that has not written its start line when its worker dies is neither ended nor forgotten."""
     point = stretched.Point(story.home, "shell")
     first = Worker(story.path, program=stretched.command(story.home, "shell"))
@@ -264,7 +264,7 @@ def test_a_shell_that_is_slow_to_speak(story: Story) -> None:
     story.judge()
 
 
-def test_a_shell_that_ends_while_rescue_looks(story: Story) -> None:
+def test_shell_that_ends_while_rescue_looks(story: Story) -> None:
     """A job that begins and ends between a rescuer's looks at its log and at the processes does not run again."""
     point, find = stretched.Point(story.home, "shell"), stretched.Point(story.home, "find")
     first = Worker(story.path, program=stretched.command(story.home, "shell"))
@@ -291,7 +291,7 @@ def stopped_after_its_end_line(story: Story) -> int:
 
 @pytest.mark.parametrize("is_adopted", [False, True], ids=["own", "adopted"])
 @pytest.mark.parametrize("what", ["killed", "timeout", "max-log", "stop --now", "cancel"])
-def test_a_shell_that_has_written_its_end_line(story: Story, what: str, is_adopted: bool) -> None:
+def test_shell_that_has_written_its_end_line(story: Story, what: str, is_adopted: bool) -> None:
     """Whatever ends it before it exits, its own line is what counts: the job is done, and does not run again."""
     fill = "head -c 100000 /dev/zero;" if what == "max-log" else ""
     before = STOPS_AFTER_ITS_END_LINE.replace("kill", f"{fill}kill")
@@ -322,7 +322,7 @@ def test_a_shell_that_has_written_its_end_line(story: Story, what: str, is_adopt
     story.judge()
 
 
-def test_a_cancel_of_a_job_that_ended_without_a_worker(story: Story) -> None:
+def test_cancel_of_a_job_that_ended_without_a_worker(story: Story) -> None:
     """What is on record is not replaced by `cancelled`: the cancel says that the job has ended."""
     story.enqueue(pause=story.until("go"))
     worker = Worker(story.path)
@@ -341,7 +341,7 @@ def test_a_cancel_of_a_job_that_ended_without_a_worker(story: Story) -> None:
 # --- two changes at once
 
 
-def test_a_change_that_is_killed_beside_another(story: Story) -> None:
+def test_change_that_is_killed_beside_another(story: Story) -> None:
     """A `set` that is killed right after its exchange takes nothing away that another has set in the meantime."""
     need("strace")
     story.spool.enqueue("true", id="x")

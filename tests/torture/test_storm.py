@@ -11,7 +11,7 @@ from tests.torture import storm
 
 
 @pytest.mark.parametrize("shells", [False, True], ids=["workers", "workers-and-shells"])
-def test_a_storm_of_kills(tmp_path: Path, shells: bool) -> None:
+def test_storm_of_kills(tmp_path: Path, shells: bool) -> None:
     """Workers, and shells of jobs, die at random: no job lost, none twice at once, every outcome true."""
     need("flock")
     outcome = storm.rage(tmp_path, jobs=210, kills=10, shells=shells)

@@ -18,7 +18,7 @@ LONG = {"worker": 11}
 
 @pytest.mark.parametrize("fault", STEPS)
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "enqueue-group"])
-def test_a_fault_at_a_system_call(operation: str, fault: str) -> None:
+def test_fault_at_a_system_call(operation: str, fault: str) -> None:
     """Wherever an operation breaks off, each job is one whole file, and the next worker brings it to its end once."""
     need("strace", "flock")
     words = [

@@ -29,7 +29,7 @@ def adopted(spool: Spool) -> Adopted:
     return Adopted(context, "host.1.mine", Attempts(context, lambda _: None), selectors.DefaultSelector())
 
 
-def test_a_number_that_goes_to_another_process_meanwhile_is_not_awaited(
+def test_number_that_goes_to_another_process_meanwhile_is_not_awaited(
     spool: Spool, adopted: Adopted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shell that ends between the verdict and the pidfd, its pid being used again, is not taken for alive."""

@@ -48,7 +48,7 @@ def test_jobs_go_on_and_the_next_worker_has_them(cli: CommandLine, spool: Spool,
     assert names(spool.path / "workers") == []
 
 
-def test_an_idle_worker_leaves_nothing(cli: CommandLine, spool: Spool) -> None:
+def test_idle_worker_leaves_nothing(cli: CommandLine, spool: Spool) -> None:
     """Without jobs to detaching is to stop, and the worker's file goes."""
     with workers(spool.path) as (worker,):
         cli.ok("worker", "stop", "--detach", "--wait")
@@ -56,7 +56,7 @@ def test_an_idle_worker_leaves_nothing(cli: CommandLine, spool: Spool) -> None:
     assert names(spool.path / "workers") == []
 
 
-def test_an_adopted_job_can_be_left_again(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_adopted_job_can_be_left_again(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Upgrades may follow each other while a long job runs."""
     go = tmp_path / "go"
     spool.enqueue(waiting(go), id="long")

@@ -34,7 +34,7 @@ def warnings(running: InProcess) -> list[str]:
     return [event["message"] for event in running.events() if event["event"] == "warning"]
 
 
-def test_a_file_is_taken_at_its_event(inbox: Path, in_process: StartWorker) -> None:
+def test_file_is_taken_at_its_event(inbox: Path, in_process: StartWorker) -> None:
     """Long before the next look at the whole spool."""
     with in_process(rescan=3600) as running:
         wait_for(lambda: running.has("worker"))
@@ -43,7 +43,7 @@ def test_a_file_is_taken_at_its_event(inbox: Path, in_process: StartWorker) -> N
     assert (names(inbox), names(inbox.parent / "taken")) == ([], [])
 
 
-def test_a_file_is_taken_without_events(inbox: Path, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_taken_without_events(inbox: Path, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no watch can be had, inbox/ is listed every second."""
 
     def fail(*_: object) -> None:
@@ -56,7 +56,7 @@ def test_a_file_is_taken_without_events(inbox: Path, in_process: StartWorker, mo
         wait_for(lambda: running.has("done"))
 
 
-def test_a_drop_box_that_is_made_later_is_found(spool: Spool, in_process: StartWorker) -> None:
+def test_drop_box_that_is_made_later_is_found(spool: Spool, in_process: StartWorker) -> None:
     """A worker need not be started again."""
     with in_process(rescan=0.1) as running:
         wait_for(lambda: running.has("worker"))
@@ -75,7 +75,7 @@ def test_what_another_worker_has_taken_is_finished(spool: Spool, inbox: Path) ->
     assert spool.get(f"{id}").state == "done"
 
 
-def test_a_file_in_pieces_is_waited_for(inbox: Path, in_process: StartWorker) -> None:
+def test_file_in_pieces_is_waited_for(inbox: Path, in_process: StartWorker) -> None:
     """It is taken once it is whole, and not refused before."""
     with in_process() as running:
         path = inbox / "x.json"
@@ -123,7 +123,7 @@ def test_what_is_left_there_is_reported_in_moderation(
         (inbox / f"{number}.json").rmdir()
 
 
-def test_a_flood_of_events_closes_the_watch_for_a_while(
+def test_flood_of_events_closes_the_watch_for_a_while(
     inbox: Path, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said once; what comes is found by listing, and later by events again."""
@@ -140,7 +140,7 @@ def test_a_flood_of_events_closes_the_watch_for_a_while(
     assert sum("faster than" in text for text in warnings(running)) == 1
 
 
-def test_a_failure_of_the_disk_is_told_once_and_over_when_it_is(
+def test_failure_of_the_disk_is_told_once_and_over_when_it_is(
     inbox: Path, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was taken stays until it can be finished."""
@@ -158,7 +158,7 @@ def test_a_failure_of_the_disk_is_told_once_and_over_when_it_is(
         assert sum("cannot take files" in text for text in warnings(running)) == 1
 
 
-def test_an_inbox_that_cannot_be_emptied_keeps_no_worker_that_drains(
+def test_inbox_that_cannot_be_emptied_keeps_no_worker_that_drains(
     inbox: Path, spool: Spool, in_process: StartWorker
 ) -> None:
     """It waits for a first look, and not for what strangers leave there."""
@@ -170,7 +170,7 @@ def test_an_inbox_that_cannot_be_emptied_keeps_no_worker_that_drains(
     assert spool.get("x").state == "done"
 
 
-def test_the_record_of_a_taken_job(spool: Spool, inbox: Path, cli: CommandLine) -> None:
+def test_record_of_a_taken_job(spool: Spool, inbox: Path, cli: CommandLine) -> None:
     """`list --json` and `show` have the submitter; a job of the spool's own has none."""
     drop(inbox, text=json.dumps({"command": "true"}))
     assert WorkerProcess(spool.path, "--drain").wait_exit() == 0

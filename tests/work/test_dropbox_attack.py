@@ -165,7 +165,7 @@ def test_who_is_not_allowed_waits_until_he_is(box: Box) -> None:
     assert box.commands() == ["echo m"]
 
 
-def test_a_file_that_is_put_right_runs(box: Box) -> None:
+def test_file_that_is_put_right_runs(box: Box) -> None:
     """What others could write to is left there until its owner has seen to that."""
     with workers(box.spool.path) as (worker,):
         box.write(ALICE, "a.json", "echo a", mode=0o666)
@@ -174,7 +174,7 @@ def test_a_file_that_is_put_right_runs(box: Box) -> None:
         wait_for(lambda: worker.has("done"))
 
 
-def test_a_broken_file_goes_to_the_dead_letters(box: Box) -> None:
+def test_broken_file_goes_to_the_dead_letters(box: Box) -> None:
     """After the settle time; nothing of the stranger's own file is there, and who he was is on record."""
     with workers(box.spool.path) as (worker,):
         act_as(ALICE, lambda: (box.inbox / "half.json").write_text('{"command": "tr'))
@@ -188,7 +188,7 @@ def test_a_broken_file_goes_to_the_dead_letters(box: Box) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o666])
-def test_a_hard_link_of_an_allowed_users_file(box: Box, mode: int) -> None:
+def test_hard_link_of_an_allowed_users_file(box: Box, mode: int) -> None:
     """A stranger's link of it is not that user's word: neither while others can write to it, nor with two names."""
     scratch = box.shared / "scratch"
     act_as(ALICE, lambda: write(scratch, {"command": "echo mine"}, mode))
@@ -271,7 +271,7 @@ def test_swapping_a_file_while_it_is_looked_at(box: Box) -> None:
     assert names(box.spool.path / "taken") == []
 
 
-def test_the_worker_reads_once_what_it_has_taken(box: Box) -> None:
+def test_worker_reads_once_what_it_has_taken(box: Box) -> None:
     """What the owner writes through a descriptor that he has kept reaches neither the job nor its file."""
     layout = box.spool.layout
     box.write(ALICE, "x.json", "echo first")
@@ -293,7 +293,7 @@ FLOODS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS)
-def test_a_flood_costs_the_owner_nothing_that_lasts(box: Box, make: Callable[[Path], object]) -> None:
+def test_flood_costs_the_owner_nothing_that_lasts(box: Box, make: Callable[[Path], object]) -> None:
     """Beside 50,000 files of a stranger the owner's jobs run, another user's is taken, and the worker says little."""
     box.cli.ok("config", "set", "rescan", "10")
 
@@ -313,7 +313,7 @@ def test_a_flood_costs_the_owner_nothing_that_lasts(box: Box, make: Callable[[Pa
         assert len(warnings) <= 14, [event["message"] for event in warnings]
 
 
-def test_a_flood_of_jobs_is_taken_in_turn(box: Box) -> None:
+def test_flood_of_jobs_is_taken_in_turn(box: Box) -> None:
     """A thousand good files of one user become a thousand jobs, and so does one of another user."""
     box.cli.ok("config", "set", "allow-users", f"{ALICE} {MALLORY}")
     (box.spool.path / "paused").touch()

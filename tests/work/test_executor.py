@@ -46,9 +46,7 @@ def test_every_shell_records_the_outcome(
     assert str(attempt.result) == expected or (expected.startswith("signal") and attempt.result is None)
 
 
-def test_a_shell_that_would_call_a_signal_death_success_is_wrapped(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shell_that_would_call_a_signal_death_success_is_wrapped(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With bash as /bin/sh, killing everything leaves no end line that says exit=0."""
     need("bash")
     monkeypatch.setattr(executor, "SHELL", "/bin/bash")
@@ -85,7 +83,7 @@ def test_stops_in_the_instant_of_the_end(spool: Spool) -> None:
         os.close(claim.log)
 
 
-def test_the_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path) -> None:
+def test_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path) -> None:
     """The worker's closing of its descriptor frees nothing while a process of the job is there."""
     go = tmp_path / "go"
     claim = claim_of(spool, f"while [ ! -e {go} ]; do sleep 0.01; done")

@@ -31,7 +31,7 @@ def drop(spool: Spool, name: str, **fields: object) -> None:
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=1)])
-def test_a_clock_set_back_starts_nothing_early_and_forgets_nothing(
+def test_clock_set_back_starts_nothing_early_and_forgets_nothing(
     spool: Spool, in_process: StartWorker, step: timedelta
 ) -> None:
     """Jobs that were due wait again until the clock says so; it going forward again lets them start."""
@@ -50,7 +50,7 @@ def test_a_clock_set_back_starts_nothing_early_and_forgets_nothing(
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=1)])
-def test_a_clock_set_forward_makes_later_jobs_due(spool: Spool, in_process: StartWorker, step: timedelta) -> None:
+def test_clock_set_forward_makes_later_jobs_due(spool: Spool, in_process: StartWorker, step: timedelta) -> None:
     """A job for later starts by the new time, and a running one is not timed out by the step."""
     stepped = SteppedClock()
     with in_process(now=stepped, rescan=0.1, slots=2) as running:
@@ -80,7 +80,7 @@ def test_without_inotify_the_worker_looks_often_and_says_so_once(
     assert sum(event["event"] == "warning" for event in running.events()) == 1
 
 
-def test_a_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: StartWorker) -> None:
+def test_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: StartWorker) -> None:
     """When watchdog's threads die a job starts by the next slow beat, which says so once and brings the events back."""
     with in_process(rescan=0.5) as running:
         wait_for(lambda: running.has("worker"))
@@ -95,7 +95,7 @@ def test_a_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: Star
     assert warnings == ["the watch on the spool has died; starting it again"]
 
 
-def test_an_overflow_of_events_hides_no_job(spool: Spool, cli: CommandLine) -> None:
+def test_overflow_of_events_hides_no_job(spool: Spool, cli: CommandLine) -> None:
     """When the kernel drops events because a stopped worker reads none, the whole directory is listed."""
     cli.ok("config", "set", "rescan", "1000")
     limit = max(16_384, int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()))
@@ -112,7 +112,7 @@ def test_an_overflow_of_events_hides_no_job(spool: Spool, cli: CommandLine) -> N
         wait_for(lambda: worker.has("done", "unheard"))
 
 
-def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
+def test_backlog_that_has_not_changed_is_seldom_listed_again(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million jobs for tomorrow cost an idle worker next to nothing; a change is found although nothing rings."""
@@ -140,7 +140,7 @@ def test_a_backlog_that_has_not_changed_is_seldom_listed_again(
         wait_for(lambda: running.has("done", job.id), "a job that nothing told of")
 
 
-def test_a_lost_event_delays_a_job_by_one_beat_at_most(
+def test_lost_event_delays_a_job_by_one_beat_at_most(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a bell that never rings, the slow beat finds everything."""
@@ -151,7 +151,7 @@ def test_a_lost_event_delays_a_job_by_one_beat_at_most(
         wait_for(lambda: running.has("done", "x"))
 
 
-def test_a_job_dropped_byte_by_byte_runs_once_and_whole(spool: Spool) -> None:
+def test_job_dropped_byte_by_byte_runs_once_and_whole(spool: Spool) -> None:
     """However slowly it is written, in place, a job starts only when it is complete."""
     data = b'{"command": "printf whole; printf %s \\"$QUEUECTL_JOB_ID\\"", "id": "slow"}'
     with workers(spool.path) as (worker,), (spool.path / "pending" / "any name.json").open("wb", buffering=0) as file:
@@ -164,7 +164,7 @@ def test_a_job_dropped_byte_by_byte_runs_once_and_whole(spool: Spool) -> None:
     assert sum(event["event"] == "start" for event in worker.events()) == 1
 
 
-def test_a_canonical_name_written_in_place_is_not_moved_before_it_is_whole(spool: Spool) -> None:
+def test_canonical_name_written_in_place_is_not_moved_before_it_is_whole(spool: Spool) -> None:
     """An incomplete file stays where its writer, who may open it again by its path, expects it."""
     path = spool.path / "pending" / "000-20261124T000000.000Z-0-inplace.json"
     with workers(spool.path) as (worker,):
@@ -208,7 +208,7 @@ def test_two_workers_share_what_is_dropped(spool: Spool, tmp_path: Path) -> None
     assert names(spool.path / "dead") == []
 
 
-def test_a_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
+def test_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not go on with a slot less and a job that nobody settles; the next worker takes the job over."""
@@ -227,7 +227,7 @@ def test_a_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
     assert (f"{spool.get('x').state}", spool.get("x").attempts) == ("done", 1)
 
 
-def test_a_look_that_fails_ends_no_job(
+def test_look_that_fails_ends_no_job(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A job whose file cannot be looked at for a moment (EIO, ESTALE) is not taken for one that was cancelled."""
@@ -251,7 +251,7 @@ def test_a_look_that_fails_ends_no_job(
     assert (f"{spool.get('x').result}", spool.get("x").attempts) == ("exit0", 1)
 
 
-def test_a_claim_that_broke_off_half_way_is_taken_up_again(
+def test_claim_that_broke_off_half_way_is_taken_up_again(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When neither the look behind a claim's rename succeeds nor its undoing, the job runs nevertheless, and once."""
@@ -310,7 +310,7 @@ def test_two_claims_of_one_worker_never_choose_one_name(
 
 
 @pytest.mark.parametrize("step", [timedelta(days=1), timedelta(days=-1)], ids=["forward", "back"])
-def test_a_clock_step_changes_no_timeout_of_an_adopted_job(
+def test_clock_step_changes_no_timeout_of_an_adopted_job(
     spool: Spool, in_process: StartWorker, tmp_path: Path, step: timedelta
 ) -> None:
     """The time of a job that outlived its worker counts from the start of its shell, not by the clock of the day."""
@@ -334,7 +334,7 @@ def test_a_clock_step_changes_no_timeout_of_an_adopted_job(
     "name",
     ["010-20260230T034300.000Z-0-x.json", "010-20990230T034300.000Z-0-x.json", "010-20200101T034300.000Z-00-x.json"],
 )
-def test_a_name_that_only_looks_like_ours_is_a_dropped_file(spool: Spool, in_process: StartWorker, name: str) -> None:
+def test_name_that_only_looks_like_ours_is_a_dropped_file(spool: Spool, in_process: StartWorker, name: str) -> None:
     """A date that does not exist, or a leading zero, found in a listing: the job runs, and the worker goes on."""
     (spool.path / "pending" / name).write_text('{"command": "true", "id": "x"}')
     spool.enqueue("true", id="y", priority=20)

@@ -79,7 +79,7 @@ def test_hooks_are_found_while_the_worker_runs(spool: Spool, tmp_path: Path) -> 
     assert {entry["event"] for entry in told(path)} == {"done"}
 
 
-def test_a_hook_that_hangs_delays_no_job(spool: Spool) -> None:
+def test_hook_that_hangs_delays_no_job(spool: Spool) -> None:
     """Jobs go on; the hook and all it started are ended when its time is up, which the report tells."""
     settings.store(spool.layout, "hook-timeout", "0.3")
     hook(spool, "done", "sleep 600 & sleep 600")
@@ -114,7 +114,7 @@ def processes_below(spool: Spool) -> list[int]:
         ("yes | head -c 10000000; exit 1", "failed (exit code 1) y"),
     ],
 )
-def test_a_hook_that_fails_is_told(spool: Spool, script: str, said: str) -> None:
+def test_hook_that_fails_is_told(spool: Spool, script: str, said: str) -> None:
     """The report has its exit code and its last line; the job is not concerned."""
     hook(spool, "done", script)
     spool.enqueue("true", id="x")
@@ -123,7 +123,7 @@ def test_a_hook_that_fails_is_told(spool: Spool, script: str, said: str) -> None
     assert any(event["event"] == "warning" and said in event["message"] for event in worker.events())
 
 
-def test_a_hook_that_cannot_run_is_told(spool: Spool) -> None:
+def test_hook_that_cannot_run_is_told(spool: Spool) -> None:
     """A file without a program in it is a warning."""
     hook(spool, "done", "")
     (spool.path / "hooks/on-done").write_bytes(b"\x7fELF nonsense")
@@ -158,7 +158,7 @@ def listener(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-def test_the_webhook(spool: Spool) -> None:
+def test_webhook(spool: Spool) -> None:
     """notify-url gets the events of notify-on as JSON, and no others."""
     with listener() as (address, posted):
         settings.store(spool.layout, "notify-url", address)
@@ -173,7 +173,7 @@ def test_the_webhook(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 302, None])
-def test_a_webhook_that_fails_is_told(spool: Spool, status: int | None) -> None:
+def test_webhook_that_fails_is_told(spool: Spool, status: int | None) -> None:
     """An error, a redirection or nobody there: a warning, and the job is not concerned."""
     with listener(status or 200) as (address, posted):
         settings.store(spool.layout, "notify-url", address if status else "http://127.0.0.1:9/")

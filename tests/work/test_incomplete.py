@@ -8,7 +8,7 @@ from pathlib import Path
 from queuectl.work.incomplete import Incomplete
 
 
-def test_a_file_is_given_up_only_after_lying_unchanged_for_the_settle_time(tmp_path: Path) -> None:
+def test_file_is_given_up_only_after_lying_unchanged_for_the_settle_time(tmp_path: Path) -> None:
     """Each change starts the time anew; without one, waiting ends at the settle time and not before."""
     file = tmp_path / "x.json"
     file.write_text("{")
@@ -21,7 +21,7 @@ def test_a_file_is_given_up_only_after_lying_unchanged_for_the_settle_time(tmp_p
     assert not incomplete.wait("x.json", str(file), 120.0, 60.0)
 
 
-def test_the_pause_between_looks_doubles(tmp_path: Path) -> None:
+def test_pause_between_looks_doubles(tmp_path: Path) -> None:
     """A file that does not change is looked at less and less often, and once more when its time is up."""
     file = tmp_path / "x.json"
     file.write_text("{")

@@ -44,7 +44,7 @@ def finish(spool: Spool, *words: str) -> WorkerProcess:
         (["sh", "-c", "{wait}; kill -9 $$"], "signal9"),
     ],
 )
-def test_a_job_outlives_its_worker(spool: Spool, tmp_path: Path, command: str | list[str], expected: str) -> None:
+def test_job_outlives_its_worker(spool: Spool, tmp_path: Path, command: str | list[str], expected: str) -> None:
     """The job goes on undisturbed, ends once, and the next worker records its real outcome."""
     go, ledger = tmp_path / "go", tmp_path / "ledger"
     wait = f"echo begun >> {ledger}; while [ ! -e {go} ]; do sleep 0.01; done; echo ended >> {ledger}"
@@ -65,7 +65,7 @@ def test_a_job_outlives_its_worker(spool: Spool, tmp_path: Path, command: str | 
     assert names(spool.path / "workers") == []
 
 
-def test_the_outcome_of_a_job_that_ended_while_no_worker_lived(spool: Spool, tmp_path: Path) -> None:
+def test_outcome_of_a_job_that_ended_while_no_worker_lived(spool: Spool, tmp_path: Path) -> None:
     """Its own shell has recorded it; the next worker settles it so, without running it again."""
     go = tmp_path / "go"
     spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.01; done; exit 3", id="x", max_retries=0)
@@ -78,7 +78,7 @@ def test_the_outcome_of_a_job_that_ended_while_no_worker_lived(spool: Spool, tmp
     assert (f"{spool.get('x').result}", spool.get("x").attempts) == ("exit3", 1)
 
 
-def test_the_timeout_of_an_adopted_job_is_enforced(spool: Spool) -> None:
+def test_timeout_of_an_adopted_job_is_enforced(spool: Spool) -> None:
     """It counts from the job's own start."""
     spool.enqueue("sleep 600", id="x", timeout=1.5, max_retries=0)
     worker = WorkerProcess(spool.path)
@@ -90,7 +90,7 @@ def test_the_timeout_of_an_adopted_job_is_enforced(spool: Spool) -> None:
     assert pid not in processes.find("", group=pid)
 
 
-def test_an_adopted_job_counts_against_the_slots(spool: Spool, tmp_path: Path) -> None:
+def test_adopted_job_counts_against_the_slots(spool: Spool, tmp_path: Path) -> None:
     """A worker of one slot that has adopted a job starts no other."""
     go = tmp_path / "go"
     spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.01; done", id="x", priority=0)
@@ -107,7 +107,7 @@ def test_an_adopted_job_counts_against_the_slots(spool: Spool, tmp_path: Path) -
     assert events.index(("done", "x")) < events.index(("start", "y"))
 
 
-def test_a_job_killed_with_its_worker_is_lost_and_tried_again(spool: Spool, tmp_path: Path) -> None:
+def test_job_killed_with_its_worker_is_lost_and_tried_again(spool: Spool, tmp_path: Path) -> None:
     """Nobody knows its outcome: the attempt counts, what it left is ended, and the next attempt runs."""
     once = tmp_path / "once"
     spool.enqueue(
@@ -125,7 +125,7 @@ def test_a_job_killed_with_its_worker_is_lost_and_tried_again(spool: Spool, tmp_
     assert "result=lost" in spool.log_path("x").read_text()
 
 
-def test_a_lost_job_that_must_not_run_twice_is_dead(spool: Spool) -> None:
+def test_lost_job_that_must_not_run_twice_is_dead(spool: Spool) -> None:
     """With on_lost = dead nobody repeats an attempt whose outcome is unknown."""
     spool.enqueue("sleep 600", id="x", on_lost="dead")
     worker = WorkerProcess(spool.path)
@@ -137,7 +137,7 @@ def test_a_lost_job_that_must_not_run_twice_is_dead(spool: Spool) -> None:
     assert (f"{job.state}", f"{job.result}", job.attempts) == ("dead", "lost", 1)
 
 
-def test_a_claim_that_never_began_does_not_count(spool: Spool) -> None:
+def test_claim_that_never_began_does_not_count(spool: Spool) -> None:
     """A worker that died between the claim and the command leaves a job that simply starts again."""
     spool.enqueue("true", id="x", max_retries=0)
     dead = format_worker(socket.gethostname(), 999_999, "aaaa")
@@ -149,7 +149,7 @@ def test_a_claim_that_never_began_does_not_count(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("log", ["", "{start}\n", "{start}\n\n{end}\n", "{start}\noutput"])
-def test_a_move_of_which_a_power_cut_undid_half(spool: Spool, log: str) -> None:
+def test_move_of_which_a_power_cut_undid_half(spool: Spool, log: str) -> None:
     """A job that was to be tried again and has its old name in running/ as well is one job still."""
     job = spool.enqueue("true", id="x")
     dead = format_worker(socket.gethostname(), 999_999, "aaaa")
@@ -163,7 +163,7 @@ def test_a_move_of_which_a_power_cut_undid_half(spool: Spool, log: str) -> None:
     assert (spool.get("x").state, spool.get("x").attempts) == ("done", 2)
 
 
-def test_the_jobs_of_another_host_are_left_alone(spool: Spool) -> None:
+def test_jobs_of_another_host_are_left_alone(spool: Spool) -> None:
     """A lock cannot be seen from here, so nothing is concluded about its worker."""
     spool.enqueue("true", id="x")
     (pending,) = names(spool.path / "pending")
@@ -177,7 +177,7 @@ def test_the_jobs_of_another_host_are_left_alone(spool: Spool) -> None:
     assert names(spool.path / "running") == [str(running)]
 
 
-def test_a_storm_of_kills(spool: Spool, tmp_path: Path) -> None:
+def test_storm_of_kills(spool: Spool, tmp_path: Path) -> None:
     """Workers killed at random moments: every job starts once, ends once, with its own exit code, in one attempt."""
     rng = random.Random(20261124)
     ledger = tmp_path / "ledger"

@@ -27,7 +27,7 @@ def space(path: Path) -> int:
     return os.stat(path).st_blocks * 512
 
 
-def test_the_middle_is_dropped(spool: Spool, cli: CommandLine) -> None:
+def test_middle_is_dropped(spool: Spool, cli: CommandLine) -> None:
     """The job goes on to its own end; the beginning and the end of its output stay, within the limit."""
     spool.enqueue(f"echo first; {FLOOD}; echo last; exit 3", id="x", max_retries=0, max_log=LIMIT)
     worker = drain(spool)
@@ -45,7 +45,7 @@ def test_the_middle_is_dropped(spool: Spool, cli: CommandLine) -> None:
     assert worker.has("done", "x") or worker.has("dead", "x")
 
 
-def test_the_disk_is_spared_while_the_job_runs(spool: Spool) -> None:
+def test_disk_is_spared_while_the_job_runs(spool: Spool) -> None:
     """Space is given back while the job writes, and the report says so once."""
     spool.enqueue(STREAM, id="x", max_log=LIMIT)
     with workers(spool.path) as (worker,):
@@ -57,7 +57,7 @@ def test_the_disk_is_spared_while_the_job_runs(spool: Spool) -> None:
         assert b"\n#queuectl end attempt=1 " in log.read()
 
 
-def test_the_job_is_killed(spool: Spool, cli: CommandLine) -> None:
+def test_job_is_killed(spool: Spool, cli: CommandLine) -> None:
     """With on_max_log = kill the attempt is ended, fails, and its log says why, even if it takes SIGTERM well."""
     spool.enqueue(STREAM, id="x", max_retries=1, backoff_base=0, max_log=LIMIT, on_max_log="kill")
     spool.enqueue(f"trap 'exit 0' TERM; {STREAM}", id="y", max_retries=0, max_log=LIMIT,
@@ -68,7 +68,7 @@ def test_the_job_is_killed(spool: Spool, cli: CommandLine) -> None:
     assert "its output passed max-log, 64.0 KiB" in spool.log_path("x").read_text(errors="replace")
 
 
-def test_the_setting_is_for_jobs_that_do_not_say(spool: Spool, cli: CommandLine) -> None:
+def test_setting_is_for_jobs_that_do_not_say(spool: Spool, cli: CommandLine) -> None:
     """max-log and on-max-log hold where the body has neither; within the limit nothing happens."""
     cli.ok("config", "set", "max-log", "64K")
     cli.ok("config", "set", "on-max-log", "kill")
@@ -81,7 +81,7 @@ def test_the_setting_is_for_jobs_that_do_not_say(spool: Spool, cli: CommandLine)
     assert len(cli.ok("logs", "small")) == 60_000
 
 
-def test_an_adopted_job_is_limited_too(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
+def test_adopted_job_is_limited_too(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
     """The worker that takes over goes on where the dead one stopped, and the end is the job's own."""
     go, end = tmp_path / "go", tmp_path / "end"
     spool.enqueue(
@@ -105,7 +105,7 @@ def test_an_adopted_job_is_limited_too(spool: Spool, cli: CommandLine, tmp_path:
     assert space(spool.log_path("x")) <= LIMIT + 8192
 
 
-def test_an_adopted_job_is_killed_too(spool: Spool, tmp_path: Path) -> None:
+def test_adopted_job_is_killed_too(spool: Spool, tmp_path: Path) -> None:
     """So it is for one that is to be ended."""
     go = tmp_path / "go"
     spool.enqueue(
@@ -134,7 +134,7 @@ def test_where_there_are_no_holes_the_job_is_ended(tmp_path: Path, monkeypatch: 
     os.close(log)
 
 
-def test_a_fast_writer_is_looked_at_more_often(tmp_path: Path) -> None:
+def test_fast_writer_is_looked_at_more_often(tmp_path: Path) -> None:
     """The next look is the sooner the faster the log grows, and never later than a quarter of a second."""
     path = tmp_path / "x.log"
     path.touch()

@@ -32,7 +32,7 @@ def hear(journal: socket.socket, word: str) -> str:
 
 
 @pytest.mark.parametrize("words", [(), ("--processes", "2")], ids=["one", "several"])
-def test_a_service(spool: Spool, tmp_path: Path, journal: socket.socket, words: tuple[str, ...]) -> None:
+def test_service(spool: Spool, tmp_path: Path, journal: socket.socket, words: tuple[str, ...]) -> None:
     """It says when it is ready and that it lives, again and again; jobs know nothing of it; then that it stops."""
     spool.enqueue("env", id="x")
     worker = WorkerProcess(
@@ -49,7 +49,7 @@ def test_a_service(spool: Spool, tmp_path: Path, journal: socket.socket, words: 
     assert worker.wait_exit() == 0
 
 
-def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that begins with @ has no file."""
     name = f"queuectl-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
@@ -60,7 +60,7 @@ def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         assert receiver.recv(100) == b"STOPPING=1"
 
 
-def test_a_watchdog_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is meant for another process is none, and variables are taken away all the same."""
     for name, value in (("NOTIFY_SOCKET", "/nowhere"), ("WATCHDOG_USEC", "1000000"), ("WATCHDOG_PID", "1")):
         monkeypatch.setenv(name, value)

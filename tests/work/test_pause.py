@@ -14,7 +14,7 @@ from tests.support import names, wait_for, workers
 from tests.work.conftest import StartWorker
 
 
-def test_a_pause_ends_by_itself(spool: Spool) -> None:
+def test_pause_ends_by_itself(spool: Spool) -> None:
     """A worker that nobody wakes starts jobs once the time of the pause is over, and says why it did not before."""
     spool.pause("lunch", datetime.now(UTC) + timedelta(seconds=1))
     job = spool.enqueue("true")
@@ -36,7 +36,7 @@ def test_resuming_wakes_a_worker(spool: Spool) -> None:
         assert spool.wait(job.id, timeout=20).state is State.DONE
 
 
-def test_a_job_claimed_as_the_queue_is_paused_goes_back(
+def test_job_claimed_as_the_queue_is_paused_goes_back(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pause that comes between the look and the claim holds too: the attempt does not count, its place stays."""

@@ -43,7 +43,7 @@ def test_json_lines_carry_the_facts() -> None:
     assert event["at"].endswith("Z")
 
 
-def test_a_reader_that_went_away_stops_nothing() -> None:
+def test_reader_that_went_away_stops_nothing() -> None:
     """The jobs matter more than the report."""
     Report("text", Gone()).event("done", "x", "exit0")
 

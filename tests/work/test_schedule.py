@@ -63,7 +63,7 @@ def test_take_gives_every_due_name_in_the_order_of_ls(listing: list[str], window
 
 
 @given(jobs, jobs, st.integers(1, 10))
-def test_an_offered_name_takes_its_place(listing: list[str], offered: list[str], window: int) -> None:
+def test_offered_name_takes_its_place(listing: list[str], offered: list[str], window: int) -> None:
     """Names that arrive by events are taken in order with those that were listed."""
     schedule = Schedule(window)
     refill(schedule, listing, at(50))
@@ -84,7 +84,7 @@ def test_later_names_become_due_in_time(listing: list[str], window: int) -> None
         assert drain(schedule, left, at(second)) == expected
 
 
-def test_a_clock_set_back_makes_ready_names_wait_again() -> None:
+def test_clock_set_back_makes_ready_names_wait_again() -> None:
     """A name that was due and no longer is stays, and its time is known."""
     schedule = Schedule()
     refill(schedule, [name(10, 30, "a")], at(40))
@@ -146,14 +146,14 @@ def test_files_that_are_no_jobs_take_no_job_its_place() -> None:
     assert (schedule.take(at(1)), schedule.needs_listing(at(1))) == (name(10, 1, "a"), False)
 
 
-def test_a_horizon_that_has_passed_asks_for_a_listing() -> None:
+def test_horizon_that_has_passed_asks_for_a_listing() -> None:
     """Beyond the later jobs that are known, only a listing can tell what is due."""
     schedule = Schedule(2)
     refill(schedule, [name(10, 30, f"j{number}") for number in range(9)], at(1))
     assert [schedule.is_beyond_horizon(at(second)) for second in (29, 30)] == [False, True]
 
 
-def test_a_name_offered_twice_is_taken_once() -> None:
+def test_name_offered_twice_is_taken_once() -> None:
     """A second event about a waiting file changes nothing."""
     schedule = Schedule()
     for _ in range(2):

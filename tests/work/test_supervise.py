@@ -44,7 +44,7 @@ def test_it_drains(spool: Spool) -> None:
     assert not supervisor.has("warning")
 
 
-def test_a_process_that_dies_is_replaced(spool: Spool, tmp_path: Path) -> None:
+def test_process_that_dies_is_replaced(spool: Spool, tmp_path: Path) -> None:
     """After a kill -9 there are as many workers again, and the job of the dead one goes on."""
     go = tmp_path / "go"
     supervisor = start(spool)
@@ -85,7 +85,7 @@ def test_stopping_lets_jobs_finish_and_twice_puts_them_back(spool: Spool) -> Non
     assert (spool.get("x").state, spool.get("x").attempts) == (State.PENDING, 0)
 
 
-def test_a_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_path: Path) -> None:
+def test_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_path: Path) -> None:
     """They stop as if told to: running jobs finish first, and are settled."""
     go = tmp_path / "go"
     supervisor = start(spool)
@@ -98,7 +98,7 @@ def test_a_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_p
     assert f"{spool.get('x').result}" == "exit0"
 
 
-def test_a_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_path: Path) -> None:
+def test_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_path: Path) -> None:
     """Its end is no second order to stop."""
     go = tmp_path / "go"
     supervisor = start(spool)

@@ -16,7 +16,7 @@ from tests.spool.moves.test_prune import finished, ids
 from tests.support import wait_for, workers
 
 
-def test_a_worker_prunes_by_the_settings(spool: Spool) -> None:
+def test_worker_prunes_by_the_settings(spool: Spool) -> None:
     """Old done jobs go, and dead ones only if keep-dead is set."""
     for days in range(3):
         finished(spool, f"done{days}", timedelta(days=days, minutes=1))

@@ -60,7 +60,7 @@ def test_dropped_files_start_in_the_order_of_their_priorities(spool: Spool) -> N
     assert started == ["p1", "p3", "queued", "p7", "p9"]
 
 
-def test_an_urgent_job_overtakes_a_long_queue(spool: Spool) -> None:
+def test_urgent_job_overtakes_a_long_queue(spool: Spool) -> None:
     """A job that arrives while others wait starts next if its priority is better."""
     list(spool.enqueue_many({"command": "sleep 0.05", "id": f"slow{n:02d}"} for n in range(40)))
     with workers(spool.path) as (worker,):
@@ -70,7 +70,7 @@ def test_an_urgent_job_overtakes_a_long_queue(spool: Spool) -> None:
         assert spool.counts().ready > 10
 
 
-def test_a_scheduled_job_starts_when_it_is_due(spool: Spool) -> None:
+def test_scheduled_job_starts_when_it_is_due(spool: Spool) -> None:
     """Not before its time by the wall clock, and without waiting for the slow beat."""
     due = clock.now() + timedelta(seconds=1.5)
     with workers(spool.path) as (worker,):
@@ -81,7 +81,7 @@ def test_a_scheduled_job_starts_when_it_is_due(spool: Spool) -> None:
     assert job.finished_at is not None
 
 
-def test_a_failed_job_waits_its_backoff_without_holding_a_slot(spool: Spool) -> None:
+def test_failed_job_waits_its_backoff_without_holding_a_slot(spool: Spool) -> None:
     """While one job waits for its retry, the only slot runs another."""
     spool.enqueue("false", id="failing", priority=0, max_retries=1, backoff_base=60)
     with workers(spool.path) as (worker,):
@@ -147,7 +147,7 @@ def test_results(spool: Spool, command: str | list[str], expected: str) -> None:
     assert log.count("#queuectl start attempt=1 ") == 1
 
 
-def test_a_job_sees_its_environment(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
+def test_job_sees_its_environment(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
     """Its own variables, those of queuectl, its directory, and nothing on stdin."""
     spool.enqueue("env; pwd; cat; echo end", id="x", env={"COLOUR": "blue\nüber"}, cwd=str(tmp_path))
     worker = drain(spool)
@@ -161,7 +161,7 @@ def test_a_job_sees_its_environment(spool: Spool, cli: CommandLine, tmp_path: Pa
     assert any(line.startswith("QUEUECTL_TOKEN=") for line in lines)
 
 
-def test_a_job_inherits_nothing_but_its_log(spool: Spool, cli: CommandLine) -> None:
+def test_job_inherits_nothing_but_its_log(spool: Spool, cli: CommandLine) -> None:
     """No descriptor of the worker leaks into its jobs: stdin is null, 1, 2 and 9 are the log."""
     spool.enqueue("ls -l /proc/$$/fd", id="x")
     with workers(spool.path):
@@ -171,7 +171,7 @@ def test_a_job_inherits_nothing_but_its_log(spool: Spool, cli: CommandLine) -> N
     assert links == {"0": "/dev/null", "1": log, "2": log, "9": log}
 
 
-def test_an_array_runs_as_it_is(spool: Spool, cli: CommandLine) -> None:
+def test_array_runs_as_it_is(spool: Spool, cli: CommandLine) -> None:
     """No word is split, expanded or lost."""
     spool.enqueue(["printf", "%s|", "a b", "", "$HOME", "*", "'", '"', "\\n"], id="x")
     drain(spool)
@@ -185,7 +185,7 @@ def test_line_numbers_in_shell_errors_stay_true(spool: Spool, cli: CommandLine) 
     assert "2: " in output(spool, cli, "x")
 
 
-def test_a_missing_directory_fails_the_attempt(spool: Spool, cli: CommandLine) -> None:
+def test_missing_directory_fails_the_attempt(spool: Spool, cli: CommandLine) -> None:
     """The command does not run anywhere else."""
     spool.enqueue("echo ran", id="x", cwd="/no/such/directory", max_retries=0)
     drain(spool)
@@ -203,7 +203,7 @@ def test_a_missing_directory_fails_the_attempt(spool: Spool, cli: CommandLine) -
         ["sleep", "600"],
     ],
 )
-def test_a_timeout_ends_every_process_of_the_job(spool: Spool, cli: CommandLine, command: str | list[str]) -> None:
+def test_timeout_ends_every_process_of_the_job(spool: Spool, cli: CommandLine, command: str | list[str]) -> None:
     """TERM, grace, KILL, also for children in other sessions or deaf to TERM; the attempt is `timeout`."""
     cli.ok("config", "set", "grace", "0.3")
     spool.enqueue(command, id="x", timeout=0.3, max_retries=0)
@@ -225,7 +225,7 @@ def _carriers(spool: Spool) -> list[str]:
     return found
 
 
-def test_a_job_that_obeys_term_has_the_grace_to_clean_up(spool: Spool, cli: CommandLine) -> None:
+def test_job_that_obeys_term_has_the_grace_to_clean_up(spool: Spool, cli: CommandLine) -> None:
     """After SIGTERM a job may still finish what it must; it ends as `timeout` nevertheless."""
     command = "trap 'echo cleaned; exit 0' TERM; while :; do sleep 0.01; done"
     spool.enqueue(["sh", "-c", command], id="x", timeout=0.3, max_retries=0)
@@ -256,7 +256,7 @@ def test_after_a_lost_race_names_that_are_gone_are_not_claimed(
     assert tried == [ids[0], *ids[15:]]
 
 
-def test_a_daemon_left_behind_keeps_no_job_from_ending(spool: Spool, tmp_path: Path) -> None:
+def test_daemon_left_behind_keeps_no_job_from_ending(spool: Spool, tmp_path: Path) -> None:
     """A background process outlives its job, which is done at once, and can be retried meanwhile."""
     stop = tmp_path / "stop"
     spool.enqueue(f"(while [ ! -e {stop} ]; do sleep 0.05; done) & true", id="x")
@@ -361,7 +361,7 @@ def test_sigterm_lets_running_jobs_finish(spool: Spool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]]
 )
-def test_a_second_signal_puts_running_jobs_back(spool: Spool, signals: list[signal.Signals]) -> None:
+def test_second_signal_puts_running_jobs_back(spool: Spool, signals: list[signal.Signals]) -> None:
     """They are ended, they are pending again, and the attempt does not count."""
     spool.enqueue("sleep 600", id="x", max_retries=0)
     worker = WorkerProcess(spool.path)
@@ -376,7 +376,7 @@ def test_a_second_signal_puts_running_jobs_back(spool: Spool, signals: list[sign
     assert not _carriers(spool)
 
 
-def test_a_job_cancelled_elsewhere_is_accepted(spool: Spool) -> None:
+def test_job_cancelled_elsewhere_is_accepted(spool: Spool) -> None:
     """The worker of a cancelled job sees that its file is gone, and goes on with the next."""
     spool.enqueue("sleep 600", id="x")
     with workers(spool.path) as (worker,):
@@ -390,7 +390,7 @@ def test_a_job_cancelled_elsewhere_is_accepted(spool: Spool) -> None:
     assert not _carriers(spool)
 
 
-def test_a_file_moved_away_ends_its_job(spool: Spool, cli: CommandLine) -> None:
+def test_file_moved_away_ends_its_job(spool: Spool, cli: CommandLine) -> None:
     """`mv running/X pending/` settles the attempt: its processes are ended before it starts again."""
     cli.ok("config", "set", "rescan", "0.3")
     spool.enqueue("sleep 600", id="x")
@@ -421,7 +421,7 @@ def test_names_while_running_and_after(spool: Spool) -> None:
     assert worker.process.returncode == 0
 
 
-def test_the_body_never_changes(spool: Spool) -> None:
+def test_body_never_changes(spool: Spool) -> None:
     """The bytes in done/ are the bytes that were submitted, own fields and white space included."""
     data = b'{ "command" : "true",\n\t"id": "x", "owner": {"name": "J\xc3\xbcrgen"}, "n": 1e2 }\n\n'
     (spool.path / "pending" / "dropped.json").write_bytes(data)
@@ -430,7 +430,7 @@ def test_the_body_never_changes(spool: Spool) -> None:
     assert (spool.path / "done" / text).read_bytes() == data
 
 
-def test_a_command_too_large_to_run_fails_with_a_reason(spool: Spool) -> None:
+def test_command_too_large_to_run_fails_with_a_reason(spool: Spool) -> None:
     """What the kernel refuses (E2BIG) is an attempt that failed, told in the log, not a worker that stops."""
     limit = os.sysconf("SC_ARG_MAX")
     words = ["true", *(["y" * 119_000] * 8)]
@@ -443,7 +443,7 @@ def test_a_command_too_large_to_run_fails_with_a_reason(spool: Spool) -> None:
     assert result(spool, "after") == "exit0"
 
 
-def test_the_token_finds_what_left_the_process_group(spool: Spool) -> None:
+def test_token_finds_what_left_the_process_group(spool: Spool) -> None:
     """A process in a session of its own is found by its environment."""
     spool.enqueue("setsid sleep 600 & sleep 600", id="x")
     with workers(spool.path):
@@ -468,7 +468,7 @@ def test_done_jobs_are_kept_as_long_as_is_set(spool: Spool, cli: CommandLine) ->
     assert spool.counts().dead == 1
 
 
-def test_a_retry_at_once_is_not_missed(spool: Spool, in_process: StartWorker) -> None:
+def test_retry_at_once_is_not_missed(spool: Spool, in_process: StartWorker) -> None:
     """With idle slots beside the one that has just failed it, a job without backoff is tried again at once."""
     job = spool.enqueue("exit 1", max_retries=40, backoff_base=0)
     with in_process(slots=4, rescan=3600.0):

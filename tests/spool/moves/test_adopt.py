@@ -119,12 +119,12 @@ def test_any_name_is_refused(layout: Layout, name: str) -> None:
         ),
     ],
 )
-def test_the_body_shows_the_name(layout: Layout, body: dict[str, Any], expected: PendingName) -> None:
+def test_body_shows_the_name(layout: Layout, body: dict[str, Any], expected: PendingName) -> None:
     """Id, priority and time of a dropped job are those of its body."""
     assert adopt_one(layout, put(layout, "night.json", **body)) == expected
 
 
-def test_the_stem_becomes_the_id(layout: Layout) -> None:
+def test_stem_becomes_the_id(layout: Layout) -> None:
     """Without an id the file's name serves with a random suffix, so that it can be dropped every night."""
     ids = []
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_the_stem_becomes_the_id(layout: Layout) -> None:
     assert len(set(ids)) == 3
 
 
-def test_a_byte_order_mark_is_not_an_obstacle(layout: Layout) -> None:
+def test_byte_order_mark_is_not_an_obstacle(layout: Layout) -> None:
     """A file that an editor began with a UTF-8 byte order mark is a job."""
     assert adopt_one(layout, drop(layout, "x.json", b'\xef\xbb\xbf{"command": "true", "id": "x"}')).id == "x"
 
@@ -152,14 +152,14 @@ def test_moving_a_finished_job_back_retries_it(layout: Layout, state: State) -> 
     assert read_log(layout, "x").splitlines()[1].startswith("#queuectl retry by hand")
 
 
-def test_a_refused_file_that_comes_back_asks_for_its_own_id(layout: Layout) -> None:
+def test_refused_file_that_comes_back_asks_for_its_own_id(layout: Layout) -> None:
     """What was refused as a duplicate gets the id of its body when it is moved back, once that is free."""
     path = put_finished(layout, "drop-abcdef", result="invalid", id="x", priority=1)
     back = path.rename(Path(layout.pending, path.name))
     assert adopt_one(layout, back) == PendingName(1, NOW, 0, "x")
 
 
-def test_a_file_that_comes_back_under_an_id_in_its_group_keeps_it(layout: Layout) -> None:
+def test_file_that_comes_back_under_an_id_in_its_group_keeps_it(layout: Layout) -> None:
     """GROUP.ID is the id of a body that names its group and its id apart."""
     path = put_finished(layout, "night.x", id="x", group="night")
     assert adopt_one(layout, path.rename(Path(layout.pending, path.name))).id == "night.x"
@@ -189,7 +189,7 @@ def test_copying_a_finished_job_is_a_duplicate(layout: Layout, has_log: bool) ->
     assert len(names(original.parent)) == 2
 
 
-def test_an_id_that_is_held_is_refused(layout: Layout, spool: Spool) -> None:
+def test_id_that_is_held_is_refused(layout: Layout, spool: Spool) -> None:
     """A drop that asks for the id of another job is a duplicate, and the other stays as it is."""
     held = Path(spool.enqueue("true", id="x").path)
     path = put(layout, "drop.json", id="x")
@@ -246,14 +246,14 @@ def test_of_racing_drops_of_one_id_one_is_adopted(layout: Layout) -> None:
     assert len(names(Path(layout.pending))) == 40
 
 
-def test_a_file_that_is_gone(layout: Layout) -> None:
+def test_file_that_is_gone(layout: Layout) -> None:
     """Adopting or refusing what somebody has removed is a normal None and leaves no log."""
     assert adopt.adopt(layout, "gone.json", NOW) is None
     assert adopt.refuse(layout, "gone.json", "why", NOW) is None
     assert names(Path(layout.logs)) == []
 
 
-def test_a_file_replaced_while_it_is_read(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_replaced_while_it_is_read(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is no longer the one that was read is left for the next look."""
     path = put(layout, "x.json", "old")
     real = files.read_descriptor
@@ -270,7 +270,7 @@ def test_a_file_replaced_while_it_is_read(layout: Layout, monkeypatch: pytest.Mo
     assert names(Path(layout.logs)) == []
 
 
-def test_a_refused_canonical_file_keeps_its_priority(layout: Layout) -> None:
+def test_refused_canonical_file_keeps_its_priority(layout: Layout) -> None:
     """A refused file of ours is filed under its own id and priority, and its mode stays."""
     path = put(layout, pending_name("x", priority=3), state=State.PENDING)
     path.chmod(0o640)
@@ -282,7 +282,7 @@ def test_a_refused_canonical_file_keeps_its_priority(layout: Layout) -> None:
     assert f"file={logs.quote(path.name)}" in read_log(layout, id)
 
 
-def test_a_canonical_name_that_another_tool_chose_is_not_replaced(layout: Layout) -> None:
+def test_canonical_name_that_another_tool_chose_is_not_replaced(layout: Layout) -> None:
     """A file that would be adopted under the name of one that was dropped canonically is a duplicate; both are kept."""
     first = drop(layout, "010-20261124T034300.000Z-0-x.json", b'{"command": "echo first"}')
     second = drop(layout, "any.json", b'{"command": "echo second", "id": "x", "run_at": "2026-11-24T03:43:00Z"}')
@@ -293,10 +293,10 @@ def test_a_canonical_name_that_another_tool_chose_is_not_replaced(layout: Layout
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL])
-def test_a_file_system_without_such_a_rename(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_file_system_without_such_a_rename(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """Where a rename that replaces nothing is unknown, the same holds by a look beforehand."""
     monkeypatch.setattr(files, "_renameat2", lambda *_: code)
-    test_a_canonical_name_that_another_tool_chose_is_not_replaced(layout)
+    test_canonical_name_that_another_tool_chose_is_not_replaced(layout)
     os.rename(f"{layout.pending}/any.json", f"{layout.pending}/other.json")
     os.unlink(f"{layout.pending}/010-20261124T034300.000Z-0-x.json")
     assert adopt.adopt(layout, "other.json", NOW) is not None

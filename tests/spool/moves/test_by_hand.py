@@ -51,7 +51,7 @@ def test_hold_and_release(spool: Spool) -> None:
         spool.release("x")
 
 
-def test_a_released_job_keeps_the_time_it_was_submitted_for(spool: Spool) -> None:
+def test_released_job_keeps_the_time_it_was_submitted_for(spool: Spool) -> None:
     """It is due when its body asks for if that lies ahead, or at the time given at the release."""
     spool.enqueue("true", id="x", run_at="2999-01-01T00:00:00Z")
     spool.hold("x")
@@ -83,7 +83,7 @@ def test_first(spool: Spool) -> None:
     assert spool.counts().held == 0
 
 
-def test_a_worker_leaves_held_jobs_alone(spool: Spool) -> None:
+def test_worker_leaves_held_jobs_alone(spool: Spool) -> None:
     """A worker that drains runs the others and exits; a held job starts once it is released."""
     for id in ("held", "free"):
         spool.enqueue("true", id=id)
@@ -124,7 +124,7 @@ def _claim_or_hold(root: str) -> str:
     return "claim" if claims.claim(spool.layout, parsed(text), worker, clock.now) else "lost"
 
 
-def test_a_hold_and_a_claim_exclude_each_other(spool: Spool) -> None:
+def test_hold_and_a_claim_exclude_each_other(spool: Spool) -> None:
     """Anyone who is second loses: a job is claimed or held, never both."""
     for _ in range(5):
         path = put(spool.layout, pending_name("x"))
@@ -159,7 +159,7 @@ def test_cancel_follows_a_job_that_is_claimed_in_the_meantime(spool: Spool, monk
     assert sum(len(names(spool.path / state)) for state in State) == 1
 
 
-def test_a_job_cancelled_right_after_its_claim_never_starts(
+def test_job_cancelled_right_after_its_claim_never_starts(
     spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that has claimed a job looks once more, after it has locked the log and before it starts anything."""
@@ -229,7 +229,7 @@ def _cancel_and_die(root: str) -> None:
     Spool(root).cancel("x")
 
 
-def test_a_cancel_that_breaks_off(spool: Spool) -> None:
+def test_cancel_that_breaks_off(spool: Spool) -> None:
     """Who cancels and dies after the rename has settled the job; its worker ends it at its next look."""
     (spool.path / "config.toml").write_text("rescan = 0.2\n")
     with workers(spool.path) as (worker,):
@@ -269,7 +269,7 @@ def test_kill_signals_and_nothing_else(spool: Spool, command: str, number: signa
 
 @pytest.mark.parametrize("deed", ["cancel", "kill"])
 @pytest.mark.parametrize("command", ["sh {script}", "sh {script} && true", ["sh", "{script}"]], ids=str)
-def test_a_command_has_the_grace_to_clean_up(spool: Spool, command: str | list[str], deed: str) -> None:
+def test_command_has_the_grace_to_clean_up(spool: Spool, command: str | list[str], deed: str) -> None:
     """Its shell may die of SIGTERM at once: the command has it once, and time to end, before SIGKILL."""
     script = spool.path / "script"
     script.write_text("trap 'sleep 0.4; echo cleaned; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
@@ -318,7 +318,7 @@ def test_reschedule_keeps_the_rest(spool: Spool) -> None:
         spool.cancel(job)
 
 
-def test_a_refused_job_is_retried_under_its_own_id(spool: Spool) -> None:
+def test_refused_job_is_retried_under_its_own_id(spool: Spool) -> None:
     """What was refused as a duplicate asks for its body's id: refused while that is taken, then queued under it."""
     layout = spool.layout
     dead = put_finished(layout, "drop-abcdef", result="invalid", id="x")
@@ -335,7 +335,7 @@ def test_a_refused_job_is_retried_under_its_own_id(spool: Spool) -> None:
     assert not os.path.exists(layout.log("drop-abcdef"))
 
 
-def test_a_retry_under_another_id_that_breaks_off_frees_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_under_another_id_that_breaks_off_frees_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever fails before the rename, the job stays dead, and the id can be had again."""
     put_finished(spool.layout, "drop-abcdef", result="invalid", id="x")
     with monkeypatch.context() as patch:

@@ -35,7 +35,7 @@ def taken(layout: Layout, path: Path | PendingName, worker: str = WORKER) -> cla
     return held
 
 
-def test_a_claim_takes_the_job(layout: Layout) -> None:
+def test_claim_takes_the_job(layout: Layout) -> None:
     """A claimed job lies in running/ under its worker's name, and its log is open and locked."""
     held = taken(layout, put(layout, pending_name("x", attempts=2, priority=5), "echo hi"))
     assert names(Path(layout.running)) == ["20261124T034300.000Z-005-3-web1.4242.k7f3-x.json"]
@@ -74,9 +74,7 @@ def test_every_job_is_claimed_once(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("change", ["replaced", "written in place"])
-def test_a_file_changed_under_the_claim_is_not_run(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_file_changed_under_the_claim_is_not_run(layout: Layout, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """Between the read and the rename another file may take the name: it goes back, and is claimed for what it is."""
     path = put(layout, pending_name("x"), "old")
     real = files.move
@@ -99,7 +97,7 @@ def test_a_file_changed_under_the_claim_is_not_run(
 
 
 @pytest.mark.parametrize("data", [b"", b'{"command": "tr', b"not json", b'{"command": "a"} x'])
-def test_an_incomplete_file_is_not_moved(layout: Layout, data: bytes) -> None:
+def test_incomplete_file_is_not_moved(layout: Layout, data: bytes) -> None:
     """A canonical file that does not parse may still be being written: it stays where it is."""
     path = put(layout, pending_name("x"))
     path.write_bytes(data)
@@ -200,7 +198,7 @@ def test_twins_under_a_race(layout: Layout) -> None:
     assert (len(names(Path(layout.root, "done"))), len(names(Path(layout.root, "dead")))) == (100, 100)
 
 
-def test_a_leftover_of_an_earlier_attempt_is_not_an_obstacle(layout: Layout) -> None:
+def test_leftover_of_an_earlier_attempt_is_not_an_obstacle(layout: Layout) -> None:
     """A daemon that the last attempt left behind holds the log's lock, and the next attempt starts all the same."""
     with locked_log(layout, "x") as log:
         logs.append_start(log, running_name("x"), 1)
@@ -218,7 +216,7 @@ def test_a_leftover_of_an_earlier_attempt_is_not_an_obstacle(layout: Layout) -> 
         daemon.wait()
 
 
-def test_a_job_that_still_runs_is_not_started_again(layout: Layout) -> None:
+def test_job_that_still_runs_is_not_started_again(layout: Layout) -> None:
     """A running job's file moved back to pending by hand has to wait until that attempt is over."""
     later = NOW + timedelta(seconds=1)
     with locked_log(layout, "x") as log:
@@ -244,7 +242,7 @@ def test_no_attempt_starts_without_its_lock(layout: Layout) -> None:
     assert (names(Path(layout.running)), len(names(Path(layout.pending)))) == ([], 1)
 
 
-def test_an_attempt_of_the_same_time_is_not_taken_for_this_one(layout: Layout) -> None:
+def test_attempt_of_the_same_time_is_not_taken_for_this_one(layout: Layout) -> None:
     """When the clock was set back to the millisecond of an attempt that has ended, its end is not that of the next."""
     with locked_log(layout, "x") as log:
         logs.append_start(log, running_name("x"), 1)
@@ -256,7 +254,7 @@ def test_an_attempt_of_the_same_time_is_not_taken_for_this_one(layout: Layout) -
     os.close(held.log)
 
 
-def test_a_log_that_goes_under_the_claim_is_not_used(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_that_goes_under_the_claim_is_not_used(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock on a log that was deleted after it was opened would be seen by nobody: the job goes back."""
     real = lease.lock_attempt
 
@@ -284,7 +282,7 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_the_ballast_is_given_up_to_settle(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_ballast_is_given_up_to_settle(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """On a disk so full that a rename fails, the ballast makes room for it."""
     claims.keep_ballast(layout)
     assert os.path.getsize(layout.ballast) == 1 << 20
@@ -296,7 +294,7 @@ def test_the_ballast_is_given_up_to_settle(layout: Layout, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_settle_that_fails_may_be_tried_again(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_settle_that_fails_may_be_tried_again(layout: Layout, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """Without ballast, or for another reason, the job stays in running/ and can be settled later."""
     held = taken(layout, put(layout, pending_name("x")))
     if code == errno.EROFS:
@@ -310,7 +308,7 @@ def test_a_settle_that_fails_may_be_tried_again(layout: Layout, monkeypatch: pyt
     assert claims.settle(layout, held.name, move)
 
 
-def test_the_process_that_moves_the_file_has_settled_it(spool: Spool, layout: Layout) -> None:
+def test_process_that_moves_the_file_has_settled_it(spool: Spool, layout: Layout) -> None:
     """A worker whose job was cancelled from elsewhere learns that it is settled, and puts nothing back."""
     held = taken(layout, put(layout, pending_name("x")))
     with pytest.raises(WaitTimeoutError, match="not known yet"):  # as that worker holds the lock of its attempt
@@ -320,14 +318,14 @@ def test_the_process_that_moves_the_file_has_settled_it(spool: Spool, layout: La
     assert (names(Path(layout.pending)), names(Path(layout.root, "done"))) == ([], [])
 
 
-def test_a_released_job_keeps_its_place(layout: Layout) -> None:
+def test_released_job_keeps_its_place(layout: Layout) -> None:
     """A claim that is given back does not count as an attempt and waits no longer than before."""
     held = taken(layout, put(layout, pending_name("x", attempts=2)))
     assert claims.release(layout, held.name, held.run_at)
     assert names(Path(layout.pending)) == [str(pending_name("x", attempts=2))]
 
 
-def test_a_released_job_replaces_nothing(layout: Layout) -> None:
+def test_released_job_replaces_nothing(layout: Layout) -> None:
     """A file that some tool has put under the job's old name in the meantime is left alone."""
     path = put(layout, PendingName(10, NOW - timedelta(hours=1), 0, "x"))
     held = taken(layout, path)
@@ -336,7 +334,7 @@ def test_a_released_job_replaces_nothing(layout: Layout) -> None:
     assert (path.read_text(), len(names(path.parent))) == ("another", 2)
 
 
-def test_a_log_that_cannot_be_opened_gives_the_job_back(layout: Layout) -> None:
+def test_log_that_cannot_be_opened_gives_the_job_back(layout: Layout) -> None:
     """Where no log can be had nothing is run: the job is pending again, and the reason is reported."""
     os.mkdir(layout.log("x"))
     with pytest.raises(SpoolError, match=r"x\.log"):
@@ -351,7 +349,7 @@ def test_room_reports_free_space_and_inodes(layout: Layout) -> None:
     assert inodes is None or inodes > 0
 
 
-def test_a_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
+def test_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
     """A sync tool's conflict copy, whose name has another id than its body, is refused; the original runs."""
     put(layout, pending_name("x"), id="x")
     copy = put(layout, pending_name("x.sync-conflict-20301001"), id="x")
@@ -360,6 +358,6 @@ def test_a_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
     os.close(taken(layout, pending_name("x")).log)
 
 
-def test_an_id_in_a_group_is_its_own(layout: Layout) -> None:
+def test_id_in_a_group_is_its_own(layout: Layout) -> None:
     """A body whose `group` and `id` make the id of its name is that job."""
     os.close(taken(layout, put(layout, pending_name("night.x"), id="x", group="night")).log)

@@ -25,7 +25,7 @@ def modes(root: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root, *root.iterdir()) if path.is_dir()}
 
 
-def test_a_drop_box_is_open_at_inbox_and_nowhere_else(spool: Spool, cli: CommandLine) -> None:
+def test_drop_box_is_open_at_inbox_and_nowhere_else(spool: Spool, cli: CommandLine) -> None:
     """The group may enter the spool and add to inbox/; all else is private, and a worker takes such a spool."""
     cli.ok("init", str(spool.path), "--drop-box", own_group())
     found = modes(spool.path)
@@ -36,7 +36,7 @@ def test_a_drop_box_is_open_at_inbox_and_nowhere_else(spool: Spool, cli: Command
     assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
 
 
-def test_a_drop_box_may_be_made_again(spool: Spool, cli: CommandLine) -> None:
+def test_drop_box_may_be_made_again(spool: Spool, cli: CommandLine) -> None:
     """The second time leaves the same, and what lies there."""
     for _ in range(2):
         cli.ok("init", str(spool.path), "--drop-box", own_group())
@@ -45,7 +45,7 @@ def test_a_drop_box_may_be_made_again(spool: Spool, cli: CommandLine) -> None:
     assert names(spool.path / "inbox") == ["any.json"]
 
 
-def test_a_drop_box_of_an_older_version_becomes_one_of_this(spool: Spool, cli: CommandLine) -> None:
+def test_drop_box_of_an_older_version_becomes_one_of_this(spool: Spool, cli: CommandLine) -> None:
     """pending/ is private again, and what others could have planted there goes to the dead letters; the rest stays."""
     pending = spool.path / "pending"
     pending.chmod(0o1770)
@@ -62,13 +62,13 @@ def test_a_drop_box_of_an_older_version_becomes_one_of_this(spool: Spool, cli: C
     assert "loose.json" in done.stderr
 
 
-def test_a_group_that_is_not_there_makes_nothing(tmp_path: Path, cli: CommandLine) -> None:
+def test_group_that_is_not_there_makes_nothing(tmp_path: Path, cli: CommandLine) -> None:
     """Everything is checked before anything is made."""
     done = cli.run("init", str(tmp_path / "other"), "--drop-box", "no-such-group")
     assert (done.returncode, (tmp_path / "other").exists()) == (2, False)
 
 
-def test_a_group_of_others_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_of_others_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is neither root nor a member of the group cannot give it a directory, and gets an error first."""
     group = own_group()
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
@@ -80,7 +80,7 @@ def test_a_group_of_others_makes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         dropbox.require_owner(str(tmp_path))
 
 
-def test_a_failure_half_way_leaves_no_drop_box(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_half_way_leaves_no_drop_box(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the system while it is made takes away what is new, and leaves the door shut."""
     real, root = os.fchmod, os.stat(layout.root).st_mode
 

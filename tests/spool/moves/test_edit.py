@@ -94,7 +94,7 @@ def test_set_of_a_job_that_does_not_wait(spool: Spool) -> None:
             spool.set_fields(id, timeout=1)
 
 
-def test_an_edited_job_runs_as_edited(spool: Spool) -> None:
+def test_edited_job_runs_as_edited(spool: Spool) -> None:
     """A worker runs the new body."""
     spool.enqueue("echo old", id="x")
     spool.set_fields("x", command="echo new")
@@ -119,7 +119,7 @@ def test_edit(spool: Spool) -> None:
     assert body_of(spool) == {"command": "ls", "priority": 4, "mine": 1}
 
 
-def test_an_edit_that_changes_nothing(spool: Spool) -> None:
+def test_edit_that_changes_nothing(spool: Spool) -> None:
     """A text that comes back as it was leaves the very file."""
     path = put(spool.layout, pending_name("x"))
     inode = path.stat().st_ino
@@ -128,7 +128,7 @@ def test_an_edit_that_changes_nothing(spool: Spool) -> None:
     assert path.stat().st_ino == inode
 
 
-def test_a_held_job_stays_held(spool: Spool) -> None:
+def test_held_job_stays_held(spool: Spool) -> None:
     """Editing a held job does not let it go."""
     put(spool.layout, PendingName(3, HELD_AT, 0, "x"))
     draft = spool.edit("x")
@@ -139,7 +139,7 @@ def test_a_held_job_stays_held(spool: Spool) -> None:
     ("text", "error"),
     [("{", NotJsonError), ('{"command": 7}', InvalidJobError), ('{"command": "ls", "id": "y"}', UsageError)],
 )
-def test_a_bad_edit(spool: Spool, text: str, error: type[Exception]) -> None:
+def test_bad_edit(spool: Spool, text: str, error: type[Exception]) -> None:
     """What is not a runnable job, or another job, is refused, and the job stays as it was."""
     put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
@@ -148,7 +148,7 @@ def test_a_bad_edit(spool: Spool, text: str, error: type[Exception]) -> None:
     assert body_of(spool) == {"command": "true"}
 
 
-def test_an_edit_of_a_job_that_has_started(spool: Spool) -> None:
+def test_edit_of_a_job_that_has_started(spool: Spool) -> None:
     """What has been claimed in the meantime is not changed."""
     path = put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
@@ -158,7 +158,7 @@ def test_an_edit_of_a_job_that_has_started(spool: Spool) -> None:
     assert body_of(spool) == {"command": "true"}
 
 
-def test_an_edit_follows_the_job(spool: Spool) -> None:
+def test_edit_follows_the_job(spool: Spool) -> None:
     """A job that was only given another name in the meantime, by a retry for instance, is edited all the same."""
     put(spool.layout, pending_name("x"))
     draft = spool.edit("x")
@@ -180,7 +180,7 @@ def test_two_edits_at_once(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("is_written_in_place", [False, True])
-def test_a_program_without_locks_between_the_look_and_the_swap(
+def test_program_without_locks_between_the_look_and_the_swap(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, is_written_in_place: bool
 ) -> None:
     """The edit is in force, nothing is swapped back, and what the other wrote is kept: the error says where."""
@@ -207,7 +207,7 @@ def test_a_program_without_locks_between_the_look_and_the_swap(
     assert names(spool.path / "tmp") == []
 
 
-def test_a_file_that_stays_locked_is_not_waited_for_long(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_stays_locked_is_not_waited_for_long(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that keeps the job's file locked delays a change by some seconds; then the error says which file."""
     path = put(spool.layout, pending_name("x"))
     monkeypatch.setattr(edit, "_PATIENCE", 0.1)
@@ -220,7 +220,7 @@ def test_a_file_that_stays_locked_is_not_waited_for_long(spool: Spool, monkeypat
     assert body_of(spool)["timeout"] == 1
 
 
-def test_the_bodies_of_a_job_never_look_alike(spool: Spool) -> None:
+def test_bodies_of_a_job_never_look_alike(spool: Spool) -> None:
     """Each is later than the one before, by its file's own time, or a claim could take the third for the first."""
     path = put(spool.layout, pending_name("x"), timeout=1)
     ahead = clock.now().timestamp() + 3600
@@ -232,7 +232,7 @@ def test_the_bodies_of_a_job_never_look_alike(spool: Spool) -> None:
     assert times == sorted(set(times))
 
 
-def test_a_dead_file_that_is_not_a_job_can_be_fixed(spool: Spool) -> None:
+def test_dead_file_that_is_not_a_job_can_be_fixed(spool: Spool) -> None:
     """It is shown as it is, swapped where it lies, and can then be retried."""
     put_finished(spool.layout, "x", "invalid").write_text('{"command": ')
     draft = spool.edit("x")
@@ -463,7 +463,7 @@ OLD, NEW = {"command": "old", "mine": 1}, {"command": "new", "mine": 1, "timeout
         ("move 3 is made", NEW, False),
     ],
 )
-def test_a_crash_at_each_step(spool: Spool, step: str, expected: dict[str, Any], is_held: bool) -> None:
+def test_crash_at_each_step(spool: Spool, step: str, expected: dict[str, Any], is_held: bool) -> None:
     """Wherever a change breaks off there is exactly one whole file, old or new: it runs, or is held in plain sight."""
     put(spool.layout, pending_name("x"), "old", mine=1)
     run_to_death(_die_at, str(spool.path), step)
@@ -494,7 +494,7 @@ def test_without_an_exchange_the_job_keeps_its_name(spool: Spool, monkeypatch: p
     assert names(spool.path / "tmp") == []
 
 
-def test_a_job_that_starts_between_the_swap_and_the_rename(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_that_starts_between_the_swap_and_the_rename(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs with the new body; that its name came too late is not an error, and makes no second file."""
     path = put(spool.layout, pending_name("x"))
     move = files.move
@@ -510,7 +510,7 @@ def test_a_job_that_starts_between_the_swap_and_the_rename(spool: Spool, monkeyp
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.DEAD])
-def test_a_file_of_another_user_is_never_made_ones_own(spool: Spool, state: State) -> None:
+def test_file_of_another_user_is_never_made_ones_own(spool: Spool, state: State) -> None:
     """`set`, `edit` and `retry` refuse it: a body rewritten by the caller would run as the caller's."""
     need_root()
     layout = spool.layout

@@ -49,7 +49,7 @@ def start(spool: Spool, claim: Claim) -> int:
     return run.pid
 
 
-def test_an_end_on_record_is_not_ended(spool: Spool, claim: Claim) -> None:
+def test_end_on_record_is_not_ended(spool: Spool, claim: Claim) -> None:
     """A shell that has written its end line gets no signal but the stop, and continues."""
     pid = start(spool, claim)
     logs.append_end(claim.log, claim.name, "exit=0")
@@ -70,7 +70,7 @@ def test_what_it_says_after_it_was_ended_is_not_its_own_end(spool: Spool, claim:
     assert b"note ending attempt=1" in spool.log_path("x").read_bytes()
 
 
-def test_an_attempt_that_has_not_begun_is_ended_at_once(spool: Spool, claim: Claim) -> None:
+def test_attempt_that_has_not_begun_is_ended_at_once(spool: Spool, claim: Claim) -> None:
     """Without a start line nothing is stopped, which nobody could continue, and no grace is waited for."""
     stopped: list[int] = []
     pid = os.posix_spawn("/bin/sleep", ["sleep", "300"], {"QUEUECTL_TOKEN": claim.token}, setsid=True)
@@ -85,7 +85,7 @@ def test_an_attempt_that_has_not_begun_is_ended_at_once(spool: Spool, claim: Cla
 
 
 @pytest.mark.parametrize("reason", ["", "timeout"])
-def test_a_shell_that_was_left_stopped_continues_or_is_ended(spool: Spool, tmp_path: Path, reason: str) -> None:
+def test_shell_that_was_left_stopped_continues_or_is_ended(spool: Spool, tmp_path: Path, reason: str) -> None:
     """A worker that dies between its SIGSTOP and what follows leaves a stopped shell: who adopts it continues it, or
     carries out what the log says."""
     go = tmp_path / "go"
@@ -112,7 +112,7 @@ def test_a_shell_that_was_left_stopped_continues_or_is_ended(spool: Spool, tmp_p
 
 
 @pytest.mark.parametrize("who", ["worker", "cancel"])
-def test_a_shell_that_was_stopped_behind_its_end_line_is_continued(spool: Spool, tmp_path: Path, who: str) -> None:
+def test_shell_that_was_stopped_behind_its_end_line_is_continued(spool: Spool, tmp_path: Path, who: str) -> None:
     """Who settles a job by the end line that it finds lets its shell exit, or it would hold its lock for ever."""
     spool.enqueue("echo ready; sleep 300", id="x", max_retries=0)
     with workers(spool.path) as (first,):
@@ -213,7 +213,7 @@ def test_cancelling_again_ends_what_an_interrupted_cancel_has_left(spool: Spool)
         spool.cancel("x", grace=1)
 
 
-def test_a_job_that_is_cancelled_and_retried_waits_for_the_attempt_that_is_left(spool: Spool, tmp_path: Path) -> None:
+def test_job_that_is_cancelled_and_retried_waits_for_the_attempt_that_is_left(spool: Spool, tmp_path: Path) -> None:
     """An attempt that nobody looks after any more is ended before the next one starts, by the worker that claims it."""
     go = tmp_path / "go"
     spool.enqueue(f"echo ready; while [ ! -e {go} ]; do sleep 0.02; done", id="x", max_retries=0)

@@ -48,7 +48,7 @@ def test_only_jobs_of_that_state_that_are_old_enough_go(spool: Spool) -> None:
     assert names(spool.path / "logs") == ["dead.log", "young.log"]
 
 
-def test_a_dry_run_deletes_nothing(spool: Spool) -> None:
+def test_dry_run_deletes_nothing(spool: Spool) -> None:
     """It finds what the real one then deletes."""
     for age in range(1, 5):
         finished(spool, f"d{age}", timedelta(days=age))
@@ -60,7 +60,7 @@ def test_a_dry_run_deletes_nothing(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("kept", range(8))
-def test_the_newest_are_kept(spool: Spool, kept: int) -> None:
+def test_newest_are_kept(spool: Spool, kept: int) -> None:
     """`count` keeps exactly that many, whether jobs ended on one day, in one minute or in one millisecond."""
     ages = [timedelta(days=400), timedelta(days=1), timedelta(hours=1), timedelta(seconds=1), *[timedelta(0)] * 3]
     at = clock.now()
@@ -81,7 +81,7 @@ def test_space_goes_to_the_newest(spool: Spool) -> None:
     assert ids(spool) == {"j0", "j1"}
 
 
-def test_a_job_goes_when_any_limit_says_so(spool: Spool) -> None:
+def test_job_goes_when_any_limit_says_so(spool: Spool) -> None:
     """Limits are given together, and each holds."""
     for age in range(6):
         finished(spool, f"d{age}", timedelta(days=age, minutes=1))
@@ -96,9 +96,7 @@ def test_a_job_goes_when_any_limit_says_so(spool: Spool) -> None:
     ages=lists(integers(0, 3 * 86_400_000) | integers(0, 3), max_size=30),
     count=integers(0, 31),
 )
-def test_the_cut_is_what_sorting_would_find(
-    ages: list[int], count: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_cut_is_what_sorting_would_find(ages: list[int], count: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Summing up by day, minute and millisecond finds the same name as sorting them all."""
     spool = Spool(tmp_path_factory.mktemp("cut") / "spool", create=True)
     texts = []
@@ -110,7 +108,7 @@ def test_the_cut_is_what_sorting_would_find(
     assert [text for text in sorted(texts) if text > cut] == sorted(texts)[max(0, len(texts) - count) :]
 
 
-def test_a_job_that_still_has_a_process_stays(spool: Spool) -> None:
+def test_job_that_still_has_a_process_stays(spool: Spool) -> None:
     """A daemon that a job left behind holds the log, and keeps job and log from going."""
     finished(spool, "x", timedelta(days=2))
     with locked_log(spool.layout, "x"):
@@ -164,7 +162,7 @@ def die_between_job_and_log(spool: Spool) -> None:
     prune_all(spool)
 
 
-def test_a_crash_between_job_and_log(spool: Spool) -> None:
+def test_crash_between_job_and_log(spool: Spool) -> None:
     """It leaves a log without a job, whose id can be used again, and the other jobs for the next prune."""
     for number in range(3):
         finished(spool, f"j{number}", timedelta(days=2))
@@ -194,7 +192,7 @@ def test_what_crashes_left_in_tmp_goes_after_a_day(spool: Spool) -> None:
     assert names(spool.path / "tmp") == ["ballast", "config.lock", "directory"]
 
 
-def test_a_job_that_has_just_been_retried_keeps_its_log(spool: Spool) -> None:
+def test_job_that_has_just_been_retried_keeps_its_log(spool: Spool) -> None:
     """Anyone who moved the file first has decided."""
     name = finished(spool, "x", timedelta(days=2))
     spool.retry("x")
@@ -202,7 +200,7 @@ def test_a_job_that_has_just_been_retried_keeps_its_log(spool: Spool) -> None:
     assert names(spool.path / "logs") == ["x.log"]
 
 
-def test_the_id_cannot_be_taken_while_its_log_goes(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_id_cannot_be_taken_while_its_log_goes(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job enqueued between the two deletions would lose its log, so the id is held until both are done."""
     name = finished(spool, "x", timedelta(days=2))
     seen = []

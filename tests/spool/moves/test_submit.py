@@ -30,7 +30,7 @@ def one(layout: Layout, **fields: Any) -> Job:
     return outcome
 
 
-def test_the_file_of_a_job(layout: Layout) -> None:
+def test_file_of_a_job(layout: Layout) -> None:
     """A job is one line of JSON with its id, in a private file whose name tells priority and time."""
     job = one(layout, id="report", priority=7, command="echo ä")
     path = Path(layout.pending, "007-20261124T034300.000Z-0-report.json")
@@ -58,7 +58,7 @@ def test_generated_ids(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("given", "recorded"), [(None, "."), ("sub", "sub"), ("a/../b", "b"), ("/srv/app", "/srv/app")]
 )
-def test_the_current_directory_is_recorded(
+def test_current_directory_is_recorded(
     spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, recorded: str
 ) -> None:
     """A job runs in the directory it was submitted from, or in its `cwd` as seen from there."""
@@ -134,7 +134,7 @@ def test_one_of_eight_gets_the_id(spool: Spool) -> None:
     assert len(names(spool.path / "pending")) == 25
 
 
-def test_a_stale_reservation_is_taken_over(layout: Layout) -> None:
+def test_stale_reservation_is_taken_over(layout: Layout) -> None:
     """An unlocked log of no job was left by a crash and holds no id."""
     Path(layout.log("x")).touch()
     assert one(layout, id="x").id == "x"
@@ -158,7 +158,7 @@ def test_of_two_that_meet_between_creation_and_lock_one_gets_the_id(
     assert len(names(Path(layout.pending))) == 1
 
 
-def test_a_reservation_under_way_holds_the_id(layout: Layout) -> None:
+def test_reservation_under_way_holds_the_id(layout: Layout) -> None:
     """While its owner lives, a reserved id is taken, and free again once it is given up."""
     reservation = submit.reserve(layout, "x")
     with pytest.raises(submit.IdInFlightError):
@@ -189,7 +189,7 @@ def test_giving_up_does_not_let_two_hold_an_id(layout: Layout, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("step", ["write_new", "publish"])
-def test_a_killed_submit_does_not_block_its_id(spool: Spool, step: str) -> None:
+def test_killed_submit_does_not_block_its_id(spool: Spool, step: str) -> None:
     """kill -9 between the reservation and the publishing leaves an id that the next submit can have."""
     run_to_death(_enqueue_and_die, str(spool.path), step)
     assert os.path.exists(spool.layout.log("x"))
@@ -222,7 +222,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, owner: object, function: str, turn:
     [(logs, "open_log", 3), (files, "write_new", 1), (files, "write_new", 3), (os, "fsync", 1),
      (files, "sync_files", 1), (files, "publish", 1)],
 )  # fmt: skip
-def test_a_group_that_fails_leaves_nothing(
+def test_group_that_fails_leaves_nothing(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, owner: object, function: str, turn: int, number: int
 ) -> None:
     """On a full disk the whole group is refused, nothing of it lies anywhere, and its ids are free again."""
@@ -242,7 +242,7 @@ def test_a_group_that_fails_leaves_nothing(
     assert [type(outcome) for outcome in outcomes] == [Job] * number
 
 
-def test_a_group_that_is_published_in_part_says_so(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_that_is_published_in_part_says_so(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk fills up between two files, each job is queued or refused, and the refused can be queued later."""
     requests: list[Mapping[str, Any]] = [{"command": "true", "id": f"j{index}"} for index in range(5)]
     with monkeypatch.context() as patch:
@@ -255,7 +255,7 @@ def test_a_group_that_is_published_in_part_says_so(layout: Layout, monkeypatch: 
     assert [type(outcome) for outcome in outcomes] == [AlreadyExistsError] * 2 + [Job] * 3
 
 
-def test_a_failed_fsync_of_the_directory_is_unknown(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_fsync_of_the_directory_is_unknown(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the directory cannot be synced the submit says `unknown`, and the job may well be there."""
     real = os.fsync
 
@@ -271,14 +271,14 @@ def test_a_failed_fsync_of_the_directory_is_unknown(layout: Layout, monkeypatch:
     assert not lease.is_in_use(layout.log("x"))
 
 
-def test_an_id_is_taken_while_its_job_runs(layout: Layout) -> None:
+def test_id_is_taken_while_its_job_runs(layout: Layout) -> None:
     """The lock that a running job holds keeps its id, no matter who has moved its file away."""
     with locked_log(layout, "x"), pytest.raises(AlreadyExistsError, match="taken"):
         one(layout, id="x")
 
 
 @pytest.mark.parametrize("call", ["fstat", "fcntl"])
-def test_a_reservation_that_fails_is_not_held(layout: Layout, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_reservation_that_fails_is_not_held(layout: Layout, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """When the system refuses a look at the log, the id does not stay reserved by this process."""
 
     def refuse(*_: object) -> None:

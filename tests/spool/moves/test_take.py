@@ -57,7 +57,7 @@ def finish(layout: Layout, id: str) -> list[Finished]:
     return take.finish(layout, [id], clock.now())
 
 
-def test_a_file_becomes_a_job_of_ours(box: Layout) -> None:
+def test_file_becomes_a_job_of_ours(box: Layout) -> None:
     """Its id begins with the user and is new; the job's file is another one, private, and says who it is from."""
     path = drop(box, {"command": "echo hi", "priority": 3, "mine": [1]})
     inode = path.stat().st_ino
@@ -84,7 +84,7 @@ def test_what_a_file_says_of_itself_counts_for_nothing(box: Layout, spool: Spool
     assert query.find(box, "pay").path == held.path
 
 
-def test_a_canonical_name_in_inbox_is_a_name_like_any_other(box: Layout) -> None:
+def test_canonical_name_in_inbox_is_a_name_like_any_other(box: Layout) -> None:
     """It tells neither priority, time nor id."""
     drop(box, name="000-20200101T000000.000Z-0-pay.json")
     id = take_it(box, "000-20200101T000000.000Z-0-pay.json")
@@ -138,7 +138,7 @@ def test_who_is_not_allowed_is_not_taken_from(box: Layout) -> None:
         take.take(box, "any.json", lambda _: False)
 
 
-def test_a_file_that_is_gone_is_a_normal_none(box: Layout) -> None:
+def test_file_that_is_gone_is_a_normal_none(box: Layout) -> None:
     """Somebody else took it, or its owner removed it."""
     assert take_it(box) is None
     assert finish(box, "nobody.aaaaaaaaaaaa") == []
@@ -165,7 +165,7 @@ def test_what_does_not_parse_waits_or_is_refused(box: Layout) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 500, 900, 940, 960, 970, 975, 980, 985, 990, 995, 1000, 100_000])
-def test_a_body_that_is_nested_deeply_is_refused(box: Layout, depth: int) -> None:
+def test_body_that_is_nested_deeply_is_refused(box: Layout, depth: int) -> None:
     """Whatever it overflows, what reads it or what writes it again, it keeps no other file from being taken."""
     drop(box, b'{"command": "true", "x": ' + b"[" * depth + b"]" * depth + b"}")
     (done,) = finish(box, taken(box, is_whole=False))
@@ -177,14 +177,14 @@ def test_a_body_that_is_nested_deeply_is_refused(box: Layout, depth: int) -> Non
     "data",
     [{"comand": "x"}, b'{"command": "x", "y": 1e999}', {"command": "x", "timeout": -1}, {"command": "x" * 200_000}],
 )
-def test_an_object_that_is_not_a_job_is_refused_at_once(box: Layout, data: object) -> None:
+def test_object_that_is_not_a_job_is_refused_at_once(box: Layout, data: object) -> None:
     """It is complete, so there is nothing to wait for."""
     drop(box, data)
     (done,) = finish(box, taken(box))
     assert done.reason
 
 
-def test_a_refused_object_names_who_handed_it_in(box: Layout) -> None:
+def test_refused_object_names_who_handed_it_in(box: Layout) -> None:
     """And nobody else, so that it can be edited and retried without a look at that."""
     drop(box, {"comand": "x", "submitted_by": "root2", "id": "pay"})
     id = taken(box)
@@ -192,7 +192,7 @@ def test_a_refused_object_names_who_handed_it_in(box: Layout) -> None:
     assert (query.find(box, id).submitted_by, query.find(box, id).problem) == (ME, '"command" is missing')
 
 
-def test_a_job_that_grows_too_large_by_its_submitter_is_refused(box: Layout) -> None:
+def test_job_that_grows_too_large_by_its_submitter_is_refused(box: Layout) -> None:
     """A file of just the largest size has no room for who it is from."""
     text = b'{"command": "true", "mine": "%s"}'
     drop(box, text % (b"x" * ((1 << 20) - len(text) + 2)))
@@ -211,7 +211,7 @@ def test_finishing_twice_makes_one_job(box: Layout) -> None:
     assert (len(names(Path(box.pending))), names(Path(box.taken))) == (1, [])
 
 
-def test_a_reserved_id_is_left_to_who_has_it(box: Layout) -> None:
+def test_reserved_id_is_left_to_who_has_it(box: Layout) -> None:
     """While another worker publishes the job, the taken file stays: that worker may die yet."""
     drop(box)
     id = taken(box)
@@ -298,7 +298,7 @@ def test_what_cannot_be_read_any_more_keeps_nobody_waiting(box: Layout, monkeypa
     assert names(Path(box.inbox)) == [f"{first}.json"]
 
 
-def test_an_error_of_the_disk_leaves_it_taken(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_the_disk_leaves_it_taken(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the spool cannot take now is finished later, and no answer is taken for `it is gone`."""
     drop(box)
     id = taken(box)
@@ -350,7 +350,7 @@ def test_what_an_id_begins_with(monkeypatch: pytest.MonkeyPatch, name: str, user
     assert take.new_id(7) != take.new_id(7)
 
 
-def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """`uid1000` is what stands for him."""
 
     def unknown(_: int) -> pwd.struct_passwd:
@@ -360,7 +360,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     assert (take.submitter_of(1000), take.new_id(1000)[:8]) == ("uid1000", "uid1000.")
 
 
-def test_a_user_who_is_renamed_in_the_meantime_keeps_his_files(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_who_is_renamed_in_the_meantime_keeps_his_files(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was taken years ago is of the user in its name."""
     drop(box)
     os.rename(box.taken_file(taken(box)), box.taken_file("before.aaaaaaaaaaaa"))

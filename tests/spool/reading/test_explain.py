@@ -48,7 +48,7 @@ def test_without_a_worker(spool: Spool) -> None:
     assert (words(found), found.starts_at) == (["no-worker"], None)
 
 
-def test_a_stopping_worker_takes_no_job(spool: Spool) -> None:
+def test_stopping_worker_takes_no_job(spool: Spool) -> None:
     """It counts for nothing, whatever slots it has; another worker beside it does."""
     put(spool.layout, PendingName(10, NOW, 0, "x"))
     with lease.WorkerLease(spool.layout, "web1", {"slots": 2}) as stopping:
@@ -111,7 +111,7 @@ def test_paused(spool: Spool, worker: str) -> None:
     assert (found.reasons[0].until, found.starts_at) == (until, until)
 
 
-def test_a_full_disk(spool: Spool, worker: str) -> None:
+def test_full_disk(spool: Spool, worker: str) -> None:
     """Too little room keeps every job from starting."""
     assert worker
     put(spool.layout, PendingName(10, NOW, 0, "x"))
@@ -141,7 +141,7 @@ def test_jobs_that_do_not_wait(spool: Spool, worker: str) -> None:
         ("report.json~", "{}", "report.json~", "ignored"),
     ],
 )
-def test_a_file_that_is_not_a_job_yet(spool: Spool, worker: str, name: str, data: str, asked: str, reason: str) -> None:
+def test_file_that_is_not_a_job_yet(spool: Spool, worker: str, name: str, data: str, asked: str, reason: str) -> None:
     """A dropped file is found by its name, and told with what keeps it from being taken in."""
     assert worker
     put_finished(spool.layout, "x")

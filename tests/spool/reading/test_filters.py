@@ -55,7 +55,7 @@ def test_what_a_filter_lets_through(full: Spool, wanted: Filter, ids: set[str]) 
     assert {job.id for job in select(full.layout, wanted)} == ids
 
 
-def test_the_order_and_the_limit(full: Spool) -> None:
+def test_order_and_the_limit(full: Spool) -> None:
     """Finished jobs come newest first, and no more than asked for."""
     assert [job.id for job in select(full.layout, Filter((State.DEAD,)), 1)] == ["shot"]
     assert [job.id for job in select(full.layout, Filter((State.DEAD,), results=("exit", "signal")))] == ["shot", "bad"]

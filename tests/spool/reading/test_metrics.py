@@ -22,12 +22,12 @@ def finish(layout: Layout, result: str, age: timedelta, seconds: float, attempts
     put(layout, FinishedName(NOW - age, 10, attempts, parsed, round(seconds * 1000), id), state=state)
 
 
-def test_an_empty_spool(layout: Layout) -> None:
+def test_empty_spool(layout: Layout) -> None:
     """Of nothing there is no rate, no mean and no percentile."""
     assert measure(layout, NOW) == Metrics(0, 0, 0, None, 0, {}, None, None, None, None, 0, 0, 0, 0.0)
 
 
-def test_a_day_that_does_not_exist(layout: Layout) -> None:
+def test_day_that_does_not_exist(layout: Layout) -> None:
     """A file of another's making, newer than all others, makes no rate impossible."""
     Path(layout.directory(State.DONE), "20261131T101010.101Z-010-1-exit0-1.000s-a.json").touch()
     assert measure(layout, NOW).per_minute == pytest.approx(1 / 60)
@@ -60,7 +60,7 @@ def test_numbers_from_names(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("age", "minutes"), [(timedelta(minutes=10), 10), (timedelta(0), 1 / 60), (-timedelta(hours=1), 1 / 60)]
 )
-def test_a_young_spool(layout: Layout, age: timedelta, minutes: float) -> None:
+def test_young_spool(layout: Layout, age: timedelta, minutes: float) -> None:
     """Before an hour has passed the rate is that since the first job, of a second at least."""
     finish(layout, "exit0", age, 1.0)
     assert measure(layout, NOW).per_minute == pytest.approx(1 / minutes)

@@ -97,7 +97,7 @@ def test_foreign_names_are_not_jobs(full: Layout) -> None:
 
 @pytest.mark.parametrize("state", [State.PENDING, State.DONE])
 @pytest.mark.parametrize("number", [3, 100])
-def test_a_limit_counts_jobs(spool: Spool, state: State, number: int) -> None:
+def test_limit_counts_jobs(spool: Spool, state: State, number: int) -> None:
     """However many foreign files lie about, a limited list is full as long as there are jobs."""
     layout = spool.layout
     for index in range(number):
@@ -123,7 +123,7 @@ def test_lists_are_in_the_order_people_want(spool: Spool) -> None:
     assert list(spool.list(limit=0)) == []
 
 
-def test_a_limit_of_many_names_takes_the_first(spool: Spool) -> None:
+def test_limit_of_many_names_takes_the_first(spool: Spool) -> None:
     """A short list of a long directory holds the same jobs as the head of the whole list."""
     for index in range(90):
         put(spool.layout, PendingName(index * 7 % 90, NOW, 0, f"j{index}"))
@@ -143,7 +143,7 @@ def test_front_is_the_first_of_the_due_jobs(full: Layout) -> None:
     assert query.front(full, NOW - timedelta(hours=2), besides=ready) is None
 
 
-def test_a_long_directory_is_counted_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_directory_is_counted_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """In however many pieces its names come."""
     monkeypatch.setattr(listing, "_PIECE", 1 << 12)
     for number in range(300):
@@ -181,7 +181,7 @@ def test_locate_finds_exactly_this_id(full: Layout, id: str) -> None:
     assert query.locate(full, id, besides=full.job(*found)) is None
 
 
-def test_an_id_that_ends_like_another(layout: Layout) -> None:
+def test_id_that_ends_like_another(layout: Layout) -> None:
     """`b` is not found in a job whose id is `a-b`."""
     put(layout, pending_name("a-b"))
     assert query.locate(layout, "b") is None
@@ -212,7 +212,7 @@ def test_resolve_in_some_states(full: Layout) -> None:
     assert query.resolve(full, "f", (State.DEAD,))[1].endswith("-failed.json")
 
 
-def test_an_ambiguous_id_names_a_few(layout: Layout) -> None:
+def test_ambiguous_id_names_a_few(layout: Layout) -> None:
     """Of many jobs that a prefix fits, four are named."""
     for index in range(6):
         put(layout, pending_name(f"j{index}"))
@@ -233,9 +233,7 @@ def test_an_ambiguous_id_names_a_few(layout: Layout) -> None:
         (lambda path: path.symlink_to("nothing"), "regular file"),
     ],
 )
-def test_a_body_that_is_not_a_job_shows_its_problem(
-    layout: Layout, make: Callable[[Path], object], problem: str
-) -> None:
+def test_body_that_is_not_a_job_shows_its_problem(layout: Layout, make: Callable[[Path], object], problem: str) -> None:
     """A job can be shown whatever its file holds: the name tells its state, and `problem` what is wrong."""
     path = Path(layout.job(State.DEAD, "20261124T034300.000Z-010-0-invalid-0.000s-x.json"))
     make(path)
@@ -246,7 +244,7 @@ def test_a_body_that_is_not_a_job_shows_its_problem(
     assert (job.id, job.body, job.command) == ("x", None, None)
 
 
-def test_a_job_with_its_body(full: Layout) -> None:
+def test_job_with_its_body(full: Layout) -> None:
     """A loaded job has its fields as given, and its path; one that is gone is None."""
     path = put(full, pending_name("x"), ["echo", "hi"], mine=1)
     job = query.load(full, State.PENDING, path.name)

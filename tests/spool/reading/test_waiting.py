@@ -42,7 +42,7 @@ def _no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_beat")
 @pytest.mark.parametrize("state", [State.DONE, State.DEAD])
-def test_an_event_ends_the_wait(spool: Spool, layout: Layout, state: State) -> None:
+def test_event_ends_the_wait(spool: Spool, layout: Layout, state: State) -> None:
     """A job's name in done or dead ends the wait, without any look at the clock."""
     path = put(layout, running_name("x"), state=State.RUNNING)
     put(layout, running_name("other"), state=State.RUNNING)
@@ -79,7 +79,7 @@ def _probe(layout: Layout, watch: Watch) -> None:
 
 
 @pytest.mark.usefixtures("_no_beat")
-def test_the_growth_of_a_log_ends_the_wait(spool: Spool, layout: Layout) -> None:
+def test_growth_of_a_log_ends_the_wait(spool: Spool, layout: Layout) -> None:
     """Anyone who follows a log is woken when it grows."""
     put(layout, running_name("x"), state=State.RUNNING)
     log = Path(layout.log("x"))
@@ -113,14 +113,14 @@ def test_several_jobs_are_reported_as_they_end(spool: Spool) -> None:
     assert (last.id, list(ends)) == ("three", [])
 
 
-def test_a_wait_over_retries(spool: Spool) -> None:
+def test_wait_over_retries(spool: Spool) -> None:
     """A job that goes back to pending has not ended."""
     with workers(spool.path):
         job = spool.enqueue("exit 1", id="x", max_retries=2, backoff_base=0)
         assert spool.wait(job, timeout=30).attempts == 3
 
 
-def test_a_deleted_job_is_reported_among_others(spool: Spool, layout: Layout) -> None:
+def test_deleted_job_is_reported_among_others(spool: Spool, layout: Layout) -> None:
     """The others are waited for all the same."""
     put(layout, pending_name("gone")).unlink()
     path = put(layout, pending_name("gone"))
@@ -147,7 +147,7 @@ def test_without_events(spool: Spool, layout: Layout, monkeypatch: pytest.Monkey
         assert len(started.result()) == 1
 
 
-def test_a_log_is_checked_if_there_are_no_events(spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_is_checked_if_there_are_no_events(spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait ends now and then, for anyone who follows the log to look."""
     import queuectl.spool.system.trigger as trigger
 

@@ -137,7 +137,7 @@ def test_replace_keeps_the_mode(tmp_path: Path, mode: int) -> None:
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode), names(tmp_path)) == ("new", mode, ["config.toml"])
 
 
-def test_a_replacement_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_replacement_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """Where a directory lies no file can be put, and no half of it stays."""
     (tmp_path / "paused").mkdir()
     with pytest.raises(IsADirectoryError):

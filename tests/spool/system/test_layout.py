@@ -55,7 +55,7 @@ def test_create_where_there_can_be_none(tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("missing", State)
-def test_a_spool_has_all_four_states(tmp_path: Path, missing: State) -> None:
+def test_spool_has_all_four_states(tmp_path: Path, missing: State) -> None:
     """A directory that lacks a state, such as /var/spool, is not a spool."""
     layout.create(tmp_path)
     os.rmdir(tmp_path / missing)
@@ -82,7 +82,7 @@ def test_discover_starts_in_the_current_directory(tmp_path: Path, monkeypatch: p
     assert layout.discover() == str(tmp_path / "spool")
 
 
-def test_the_spool_of_last_resort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_spool_of_last_resort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It lies in $XDG_STATE_HOME, or where that is by default."""
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert layout.state_home_spool() == "/state/queuectl/spool"

@@ -60,7 +60,7 @@ def end(pid: int) -> None:
         return
 
 
-def test_the_lock_dies_with_its_process(layout: Layout) -> None:
+def test_lock_dies_with_its_process(layout: Layout) -> None:
     """A log is locked for as long as the process lives that locked it, and not an instant longer than kill -9."""
     path = layout.log("x")
     assert not lease.is_in_use(path)
@@ -71,7 +71,7 @@ def test_the_lock_dies_with_its_process(layout: Layout) -> None:
         assert not lease.is_in_use(path)
 
 
-def test_a_child_keeps_the_lock(layout: Layout) -> None:
+def test_child_keeps_the_lock(layout: Layout) -> None:
     """When the worker is killed, the lock is held for as long as a process of its job lives."""
     path = layout.log("x")
     with holder(path, "child") as (process, pid):
@@ -139,7 +139,7 @@ def test_every_attempt_that_runs_is_found(layout: Layout, number: int) -> None:
         assert lease.is_running(layout.log("x"))
 
 
-def test_an_attempt_of_an_older_version_is_seen(layout: Layout) -> None:
+def test_attempt_of_an_older_version_is_seen(layout: Layout) -> None:
     """An earlier version locks the whole log with flock: its attempts are not taken for dead."""
     log = logs.open_log(layout.log("x"))
     logs.append_start(log, running_name("x"), 1)
@@ -188,7 +188,7 @@ def test_nothing_to_lock(layout: Layout, kind: str) -> None:
     assert not lease.is_in_use(layout.log("x"))
 
 
-def test_a_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """At no instant does a worker's file lie in workers/ without its lock and its whole content."""
     real = files.publish
     published = []
@@ -220,7 +220,7 @@ def test_what_a_worker_says_of_itself(layout: Layout) -> None:
     assert names(Path(layout.workers)) == []
 
 
-def test_a_worker_says_once_that_it_stops(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_says_once_that_it_stops(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same file, still locked, says the rest and since when; where it cannot be written nothing happens."""
     with lease.WorkerLease(layout, "web1", {"slots": 2}) as held:
         before, status = lease.read_worker(layout, held.name), os.stat(layout.worker(held.name))
@@ -256,7 +256,7 @@ def test_what_a_worker_does(is_alive: bool, info: dict[str, str], is_busy: bool,
     assert lease.state_of(info, is_alive=is_alive, is_busy=is_busy, is_paused=is_paused) == state
 
 
-def test_a_worker_that_failed_leaves_its_file(layout: Layout) -> None:
+def test_worker_that_failed_leaves_its_file(layout: Layout) -> None:
     """After an error the file stays, unlocked, for the next worker to rescue what ran."""
     with pytest.raises(ZeroDivisionError), lease.WorkerLease(layout, "web1", {}) as held:
         raise ZeroDivisionError
@@ -269,7 +269,7 @@ def _be_a_worker(root: str) -> None:
         signal.pause()
 
 
-def test_a_killed_worker_is_dead(layout: Layout) -> None:
+def test_killed_worker_is_dead(layout: Layout) -> None:
     """After kill -9 a worker's file is left, and its lock says that it is dead."""
     process = PROCESSES.Process(target=_be_a_worker, args=(layout.root,))
     process.start()
@@ -286,7 +286,7 @@ def test_a_killed_worker_is_dead(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1'])
-def test_a_torn_worker_file(layout: Layout, content: str) -> None:
+def test_torn_worker_file(layout: Layout, content: str) -> None:
     """What is not a worker's whole file tells nothing, and nobody holds it."""
     Path(layout.worker("web1.1.aaaa")).write_text(content)
     assert lease.read_worker(layout, "web1.1.aaaa") == {}
@@ -308,9 +308,7 @@ def test_random_text() -> None:
     assert set(lease.random_text(5000)) == set("abcdefghijklmnopqrstuvwxyz234567")
 
 
-def test_a_lock_that_the_system_refuses_is_an_error_of_the_spool(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_that_the_system_refuses_is_an_error_of_the_spool(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where locks do not work a worker, or a change of settings, ends with the system's reason; nothing is left."""
 
     error = OSError(errno.ENOLCK, "No locks available")

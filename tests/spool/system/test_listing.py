@@ -81,13 +81,13 @@ def test_pieces_without_a_text_are_left_out(tmp_path: Path, monkeypatch: pytest.
     assert len(pieces[0][0]) < 9000
 
 
-def test_a_directory_that_is_gone(tmp_path: Path) -> None:
+def test_directory_that_is_gone(tmp_path: Path) -> None:
     """The error is that of the system, with the path."""
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list(listing.read_names(str(tmp_path / "nowhere")))
 
 
-def test_an_error_on_the_way_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_on_the_way_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing that breaks off is no short listing."""
 
     class Broken:

@@ -59,7 +59,7 @@ def join(entries: list[logs.Mark | bytes]) -> list[str | bytes]:
 # --- lines
 
 
-def test_the_lines_of_an_attempt(log: int) -> None:
+def test_lines_of_an_attempt(log: int) -> None:
     """Start and end tell attempt, claim time, worker, pid and outcome; an end line begins on a line of its own."""
     logs.append_start(log, NAME, 77)
     logs.append_end(log, NAME, "exit=3")
@@ -68,7 +68,7 @@ def test_the_lines_of_an_attempt(log: int) -> None:
     assert os.pread(log, 1000, len(START + END)).endswith(b' exit=126 reason="cannot \\"run\\"\\nit"\n')
 
 
-def test_a_log_is_private_appended_and_no_link(tmp_path: Path) -> None:
+def test_log_is_private_appended_and_no_link(tmp_path: Path) -> None:
     """A log is 0600, every write goes to its end, O_EXCL makes it once, and no link is followed."""
     path = str(tmp_path / "x.log")
     first, second = logs.open_log(path, exclusive=True), logs.open_log(path)
@@ -88,7 +88,7 @@ def test_a_log_is_private_appended_and_no_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("result", [Result.exit(0), Result.exit(255), Result.signal(9), TIMEOUT, LOST])
-def test_an_outcome_is_read_as_written(log: int, result: Result) -> None:
+def test_outcome_is_read_as_written(log: int, result: Result) -> None:
     """Every result survives its way through an end line."""
     logs.append_start(log, NAME, 1)
     logs.append_end(log, NAME, logs.format_outcome(result))
@@ -131,13 +131,13 @@ def test_what_an_end_line_says(fields: dict[str, str], result: Result | None) ->
         (b"see #queuectl end attempt=1\n", ""),
     ],
 )
-def test_the_last_line(log: int, content: bytes, event: str) -> None:
+def test_last_line(log: int, content: bytes, event: str) -> None:
     """The last line is reported only if queuectl wrote it."""
     os.write(log, content)
     assert logs.last_line(log)[0] == event
 
 
-def test_an_ending_decides_what_the_shell_says_afterwards(log: int) -> None:
+def test_ending_decides_what_the_shell_says_afterwards(log: int) -> None:
     """What a shell writes after its attempt began to be ended is not its own end; what it wrote before is."""
     logs.append_start(log, NAME, 77)
     os.write(log, b"half a line")
@@ -162,7 +162,7 @@ def test_an_ending_decides_what_the_shell_says_afterwards(log: int) -> None:
         ("release", "exit=0", None),
     ],
 )
-def test_the_result_of_what_was_ended(log: int, reason: str, said: str, result: Result | None) -> None:
+def test_result_of_what_was_ended(log: int, reason: str, said: str, result: Result | None) -> None:
     """An attempt that was ended has the result of that, whatever its shell says in its grace."""
     logs.append_start(log, NAME, 77)
     logs.append_ending(log, NAME, reason)
@@ -172,7 +172,7 @@ def test_the_result_of_what_was_ended(log: int, reason: str, said: str, result: 
     assert (attempt.result, attempt.ending, attempt.is_released) == (result, reason, reason == "release")
 
 
-def test_an_end_before_an_ending_is_its_own(log: int) -> None:
+def test_end_before_an_ending_is_its_own(log: int) -> None:
     """Who ends an attempt that has just ended by itself changes nothing of its result."""
     logs.append_start(log, NAME, 77)
     logs.append_end(log, NAME, "exit=0")
@@ -183,7 +183,7 @@ def test_an_end_before_an_ending_is_its_own(log: int) -> None:
     assert logs.has_end(log, NAME.started_at)
 
 
-def test_an_open_attempt(log: int) -> None:
+def test_open_attempt(log: int) -> None:
     """An attempt is open from its start line to its end line."""
     assert not logs.is_last_attempt_open(log)
     for line, is_open in ((START, True), (b"out", True), (END, False), (b"more\n", False), (START, True)):
@@ -238,21 +238,21 @@ def test_find_attempt_at_every_block_boundary(log: int) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len(END)))
-def test_a_torn_end_line_is_not_an_end(log: int, cut: int) -> None:
+def test_torn_end_line_is_not_an_end(log: int, cut: int) -> None:
     """As long as a single byte of the end line is missing, the end is unknown."""
     attempt = find(log, START + b"out" + END[:-cut])
     assert attempt is not None
     assert attempt.result is None
 
 
-def test_the_last_end_line_counts(log: int) -> None:
+def test_last_end_line_counts(log: int) -> None:
     """After a torn end line, the one that was written in its place is believed."""
     attempt = find(log, START + END[:-5] + END.replace(b"exit=3", b"result=lost"))
     assert attempt is not None
     assert attempt.result == LOST
 
 
-def test_an_attempt_ended_when_its_log_was_last_written_to(tmp_path: Path) -> None:
+def test_attempt_ended_when_its_log_was_last_written_to(tmp_path: Path) -> None:
     """That is the best that can be known of it later, but it was never before the attempt began."""
     path = str(tmp_path / "x.log")
     assert logs.read_attempt(path, NAME) == (None, None)

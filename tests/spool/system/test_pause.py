@@ -27,7 +27,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
         ("\x00\ufffd", None, "\x00\ufffd"),
     ],
 )
-def test_the_text_of_the_file(text: str, until: datetime | None, reason: str) -> None:
+def test_text_of_the_file(text: str, until: datetime | None, reason: str) -> None:
     """What is no time that can be read is part of the reason, and the pause has no end."""
     assert pause.parse(text) == (until, reason)
 
@@ -47,7 +47,7 @@ def test_pause_and_resume(spool: Spool) -> None:
     assert {"paused"}.isdisjoint(os.listdir(spool.path))
 
 
-def test_a_pause_whose_time_is_over_is_none(spool: Spool) -> None:
+def test_pause_whose_time_is_over_is_none(spool: Spool) -> None:
     """The file may lie there: nothing has to remove it."""
     spool.pause("", datetime.now(UTC) - timedelta(milliseconds=1))
     assert not spool.is_paused()

@@ -161,7 +161,7 @@ def test_names_that_are_not_utf8(layout: Layout, bell: Bell) -> None:
     wait_for(lambda: bell.heard(path), "the ring")
 
 
-def test_an_overflow_rings_for_everything(trigger: Trigger, bell: Bell) -> None:
+def test_overflow_rings_for_everything(trigger: Trigger, bell: Bell) -> None:
     """When the kernel drops events, the trigger says: look at everything."""
     reader = reader_of(trigger)
     assert not bell.heard(None)
@@ -202,7 +202,7 @@ def test_without_inotify_the_problem_is_reported(layout: Layout, bell: Bell, mon
     trigger.close()
 
 
-def test_a_directory_that_is_gone_is_a_problem(layout: Layout, bell: Bell) -> None:
+def test_directory_that_is_gone_is_a_problem(layout: Layout, bell: Bell) -> None:
     """A spool without pending/ cannot be watched, and no thread is left that pretends to."""
     os.rmdir(layout.pending)
     trigger = Trigger(layout, bell)
@@ -227,7 +227,7 @@ def kill_the_observer(trigger: Trigger) -> None:
 
 
 @pytest.mark.parametrize("kill", [kill_an_emitter, kill_the_reader, kill_the_observer])
-def test_a_dead_thread_is_noticed_and_replaced(
+def test_dead_thread_is_noticed_and_replaced(
     layout: Layout, trigger: Trigger, bell: Bell, kill: Callable[[Trigger], None]
 ) -> None:
     """When any thread that a ring needs has died the trigger is not alive, and opening it again brings it back."""

@@ -20,7 +20,7 @@ def dangers(layout: Layout) -> str:
     return "\n".join(trust.find_dangers(layout))
 
 
-def test_a_new_spool_is_safe(layout: Layout) -> None:
+def test_new_spool_is_safe(layout: Layout) -> None:
     """What `init` makes below a directory of one's own can be written by nobody else, /tmp being sticky."""
     assert dangers(layout) == ""
 
@@ -39,7 +39,7 @@ def test_what_others_can_write_is_a_danger(layout: Layout, name: str, mode: int)
         trust.require_safe(layout)
 
 
-def test_a_directory_above_counts(layout: Layout) -> None:
+def test_directory_above_counts(layout: Layout) -> None:
     """Who can rename the spool away can put another one there; unless the directory is sticky."""
     above = Path(layout.root).parent
     above.chmod(0o777)
@@ -62,7 +62,7 @@ def test_sticky_is_enough_for_inbox_alone(layout: Layout) -> None:
         assert path in dangers(layout)
 
 
-def test_a_drop_box_of_an_older_version_is_shown_the_fix(layout: Layout) -> None:
+def test_drop_box_of_an_older_version_is_shown_the_fix(layout: Layout) -> None:
     """A pending/ to which others may add files is refused, with the command that makes it an inbox/."""
     os.chmod(layout.pending, 0o1777)
     with pytest.raises(SpoolError) as caught:
@@ -77,7 +77,7 @@ def test_what_was_taken_is_private(layout: Layout) -> None:
     assert layout.taken in dangers(layout)
 
 
-def test_a_link_that_leads_to_the_spool_counts(layout: Layout, tmp_path: Path) -> None:
+def test_link_that_leads_to_the_spool_counts(layout: Layout, tmp_path: Path) -> None:
     """A directory in which somebody could replace a link of the spool's path is as bad as one above the spool."""
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -91,7 +91,7 @@ def test_a_link_that_leads_to_the_spool_counts(layout: Layout, tmp_path: Path) -
     assert f"{shared}" in dangers(Layout(f"{tmp_path}/second/spool"))
 
 
-def test_a_link_of_another_user_counts(layout: Layout, tmp_path: Path) -> None:
+def test_link_of_another_user_counts(layout: Layout, tmp_path: Path) -> None:
     """In a sticky directory the owner of a link can replace it."""
     need_root()
     shared = tmp_path / "shared"
@@ -109,7 +109,7 @@ def test_links_that_lead_in_a_circle_are_not_a_trap(tmp_path: Path) -> None:
     assert f"{tmp_path}/b" in [*trust._ways_to(f"{tmp_path}/a/spool")]
 
 
-def test_a_link_out_of_the_spool(layout: Layout, tmp_path: Path) -> None:
+def test_link_out_of_the_spool(layout: Layout, tmp_path: Path) -> None:
     """A state's directory that is a link is not followed."""
     elsewhere = tmp_path / "elsewhere"
     Path(layout.logs).rename(elsewhere)
@@ -124,7 +124,7 @@ def test_another_owner(layout: Layout) -> None:
     assert "belongs to" in dangers(layout)
 
 
-def test_a_worker_refuses_an_unsafe_spool_by_default(spool: Spool, cli: CommandLine) -> None:
+def test_worker_refuses_an_unsafe_spool_by_default(spool: Spool, cli: CommandLine) -> None:
     """It ends at once, with exit code 6, the reason and the way out; with --trust-anyone it works."""
     spool.enqueue("true", id="x")
     (spool.path / "pending").chmod(0o777)
@@ -138,7 +138,7 @@ def test_a_worker_refuses_an_unsafe_spool_by_default(spool: Spool, cli: CommandL
 
 
 @pytest.mark.parametrize("name", ["any.json", "010-20261124T034300.000Z-0-theirs.json"])
-def test_a_file_of_another_user_in_pending_is_refused(spool: Spool, cli: CommandLine, name: str) -> None:
+def test_file_of_another_user_in_pending_is_refused(spool: Spool, cli: CommandLine, name: str) -> None:
     """It goes to the dead letters, allowed or not: what others hand in comes through inbox/, as the reason says."""
     need_root()
     cli.ok("config", "set", "allow-users", str(STRANGER))
@@ -178,7 +178,7 @@ def test_who_is_allowed_is_read_as_names_and_numbers() -> None:
         trust.require_users("root gone-for-good")
 
 
-def test_a_user_who_is_gone_locks_nobody_out(spool: Spool, cli: CommandLine) -> None:
+def test_user_who_is_gone_locks_nobody_out(spool: Spool, cli: CommandLine) -> None:
     """`config set` refuses the name of nobody; in config.toml it stops no worker, and doctor reports it."""
     assert cli.run("config", "set", "allow-users", "gone-for-good").returncode == 2
     (spool.path / "config.toml").write_text('allow-users = "root gone-for-good"\n')

@@ -27,7 +27,7 @@ def examine(layout: Layout) -> dict[str, Check]:
     return {check.subject: check for check in doctor.examine(layout, MIN_FREE)}
 
 
-def test_a_sound_place(spool: Spool, cli: CommandLine) -> None:
+def test_sound_place(spool: Spool, cli: CommandLine) -> None:
     """Where everything can be done nothing is bad, and nothing is left behind."""
     done = cli.json("doctor")
     assert done["spool"] == str(spool.path)
@@ -137,7 +137,7 @@ TABLE = """\
         ("/srv22", "/", "ext4"),
     ],
 )
-def test_the_mount_of_a_path(path: str, point: str, kind: str) -> None:
+def test_mount_of_a_path(path: str, point: str, kind: str) -> None:
     """The nearest mount above a path is the one that counts, whatever its name looks like."""
     mount = doctor.find_mount(path, TABLE)
     assert mount is not None
@@ -148,7 +148,7 @@ def test_the_mount_of_a_path(path: str, point: str, kind: str) -> None:
     ("path", "subject"),
     [("/srv/q", "file system"), ("/srv/fast disk/q", "mount options"), ("/srv2/q", "mount options")],
 )
-def test_a_risky_mount_is_reported(monkeypatch: pytest.MonkeyPatch, path: str, subject: str) -> None:
+def test_risky_mount_is_reported(monkeypatch: pytest.MonkeyPatch, path: str, subject: str) -> None:
     """A network file system, no write barriers, or a read-only mount do not pass as ok."""
     real = doctor.find_mount
     monkeypatch.setattr(doctor, "find_mount", lambda root: real(root, TABLE))
@@ -161,7 +161,7 @@ def drop_box(layout: Layout, allow_users: str = "") -> Check:
     return checks["drop box"]
 
 
-def test_a_drop_box(layout: Layout) -> None:
+def test_drop_box(layout: Layout) -> None:
     """None is well; one whose files nobody's are taken from, or which holds what is not taken, is reported."""
     assert drop_box(layout).health is Health.OK
     dropbox.make(layout, os.getegid())
@@ -172,7 +172,7 @@ def test_a_drop_box(layout: Layout) -> None:
     assert (told.health, "x.json: it is not a regular file" in told.found) == (Health.WARN, True)
 
 
-def test_a_drop_box_that_others_can_tamper_with(layout: Layout) -> None:
+def test_drop_box_that_others_can_tamper_with(layout: Layout) -> None:
     """Without its sticky bit, or beside a pending/ that others write to, it is none."""
     dropbox.make(layout, os.getegid())
     os.chmod(layout.inbox, 0o730)

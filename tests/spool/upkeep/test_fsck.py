@@ -26,7 +26,7 @@ def findings(layout: Layout) -> list[Finding]:
     return list(check(layout, HOST))
 
 
-def test_a_spool_that_has_worked_is_sound(spool: Spool, cli: CommandLine) -> None:
+def test_spool_that_has_worked_is_sound(spool: Spool, cli: CommandLine) -> None:
     """After jobs of every fate nothing is off, and the exit code says so."""
     for id, command in (("good", "true"), ("bad", "false")):
         spool.enqueue(command, id=id, max_retries=0)
@@ -66,7 +66,7 @@ def foreign(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("spoil", [twins, empty, torn, link, wrong_directory, foreign])
-def test_a_broken_invariant_is_found(layout: Layout, cli: CommandLine, spoil: Callable[[Layout], None]) -> None:
+def test_broken_invariant_is_found(layout: Layout, cli: CommandLine, spoil: Callable[[Layout], None]) -> None:
     """Whatever makes a file no single whole job in its right place is a problem, and exit code 1."""
     spoil(layout)
     problems = [finding for finding in findings(layout) if finding.weight is Weight.PROBLEM]
@@ -77,7 +77,7 @@ def test_a_broken_invariant_is_found(layout: Layout, cli: CommandLine, spoil: Ca
     assert json.loads(done.stdout)["sound"] is False
 
 
-def test_a_twin_goes_to_the_dead_letters(layout: Layout, cli: CommandLine) -> None:
+def test_twin_goes_to_the_dead_letters(layout: Layout, cli: CommandLine) -> None:
     """`--repair` refuses the file that has not begun; both files are kept, and the spool is sound again."""
     twins(layout)
     cli.ok("fsck", "--repair")
@@ -124,7 +124,7 @@ def test_orphans_are_notes(layout: Layout) -> None:
     assert "next worker" in finding.remedy
 
 
-def test_a_job_that_moves_in_the_meantime_is_not_a_twin(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_that_moves_in_the_meantime_is_not_a_twin(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job seen in two directories because it moved between two listings is not reported."""
     path = put(layout, pending_name("x"))
     real = os.listdir
@@ -160,7 +160,7 @@ def test_logs_without_jobs_cost_two_listings_however_many(
     assert scanned.count(layout.directory(State.DEAD)) == 2
 
 
-def test_a_log_whose_job_comes_in_the_meantime_is_not_reported(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_whose_job_comes_in_the_meantime_is_not_reported(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that was submitted while the spool was listed has its log, and is found when that is looked at again."""
     Path(layout.log("x")).write_text("output")
     real = os.listdir
@@ -194,7 +194,7 @@ def test_what_lies_in_a_drop_box_is_reported(layout: Layout) -> None:
     assert [name for name, finding in found.items() if finding.weight is Weight.PROBLEM] == ["-odd"]
 
 
-def test_a_drop_box_that_others_fill_is_not_reported_file_by_file(layout: Layout) -> None:
+def test_drop_box_that_others_fill_is_not_reported_file_by_file(layout: Layout) -> None:
     """A hundred files are enough."""
     dropbox.make(layout, os.getegid())
     for number in range(150):

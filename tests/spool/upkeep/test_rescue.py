@@ -69,7 +69,7 @@ def is_ended(layout: Layout, name: RunningName) -> bool:
     return rescue.examine(layout, name).fate is Fate.ENDED
 
 
-def test_a_job_that_keeps_running_is_alive(layout: Layout, orphans: Orphans) -> None:
+def test_job_that_keeps_running_is_alive(layout: Layout, orphans: Orphans) -> None:
     """A job outlives its worker, and its shell is known by pid and token."""
     name = orphans.make()
     verdict = rescue.examine(layout, name)
@@ -89,7 +89,7 @@ def test_a_job_that_keeps_running_is_alive(layout: Layout, orphans: Orphans) -> 
     ],
     ids=["success", "failure", "death by signal", "a daemon keeps the lock"],
 )
-def test_an_end_line_shows_the_result(layout: Layout, orphans: Orphans, then: str, result: Result) -> None:
+def test_end_line_shows_the_result(layout: Layout, orphans: Orphans, then: str, result: Result) -> None:
     """A job that ended without its worker is settled by its end line, no matter who still holds its lock."""
     name = orphans.make(then)
     orphans.release()
@@ -101,7 +101,7 @@ def test_an_end_line_shows_the_result(layout: Layout, orphans: Orphans, then: st
     assert lease.is_in_use(layout.log("x")) == ("&" in then)
 
 
-def test_a_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) -> None:
+def test_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) -> None:
     """When shell and worker are both gone without an end line, the outcome is unknown and the token finds the rest."""
     name = orphans.make("true")
     pid = orphans.shell_of(name)
@@ -117,7 +117,7 @@ def test_a_job_killed_with_its_worker_is_lost(layout: Layout, orphans: Orphans) 
 @pytest.mark.parametrize(
     "log", [None, "", "#queuectl retry by hand\n", "#queuectl start attempt=2 started_at=x pid=1\n"]
 )
-def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
+def test_job_that_never_started(layout: Layout, log: str | None) -> None:
     """A claim whose worker died before the command began does not count as an attempt."""
     name = running_name("x")._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
@@ -126,7 +126,7 @@ def test_a_job_that_never_started(layout: Layout, log: str | None) -> None:
     assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
 
 
-def test_an_end_of_another_attempt_is_not_believed(layout: Layout) -> None:
+def test_end_of_another_attempt_is_not_believed(layout: Layout) -> None:
     """The end line of an earlier attempt says nothing about this one."""
     name = running_name("x", attempt=2)._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
@@ -139,7 +139,7 @@ def test_an_end_of_another_attempt_is_not_believed(layout: Layout) -> None:
     assert rescue.examine(layout, name).result == LOST
 
 
-def test_a_pid_alone_is_never_trusted(layout: Layout) -> None:
+def test_pid_alone_is_never_trusted(layout: Layout) -> None:
     """A living process that has the shell's old pid but not its token is not the job."""
     name = running_name("x")
     put(layout, name, state=State.RUNNING)
@@ -149,7 +149,7 @@ def test_a_pid_alone_is_never_trusted(layout: Layout) -> None:
     assert (verdict.fate, verdict.result) == (Fate.ENDED, LOST)
 
 
-def test_a_held_lock_means_alive(layout: Layout) -> None:
+def test_held_lock_means_alive(layout: Layout) -> None:
     """While its lock is held by processes that cannot be seen from here, as in another container, nothing is decided,
     whatever is known of its worker."""
     name = running_name("x")
@@ -162,7 +162,7 @@ def test_a_held_lock_means_alive(layout: Layout) -> None:
         assert rescue.examine(layout, name).fate is Fate.ENDED
 
 
-def test_a_shell_of_another_pid_namespace_is_not_adopted(
+def test_shell_of_another_pid_namespace_is_not_adopted(
     layout: Layout, orphans: Orphans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that sees the processes of a container under other numbers leaves them alone."""
@@ -185,7 +185,7 @@ def test_what_a_killed_shell_has_left_is_not_a_shell(layout: Layout, orphans: Or
     assert (verdict.fate, verdict.result) == (Fate.ENDED, LOST)
 
 
-def test_a_shell_that_ends_between_two_looks(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shell_that_ends_between_two_looks(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that writes its end line while it is being examined is not lost."""
     name = running_name("x")
     put(layout, name, state=State.RUNNING)
@@ -223,7 +223,7 @@ def test_only_jobs_of_dead_workers_here_are_orphans(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(("boot", "is_here"), [("this", True), ("another", False), ("", False)])
-def test_a_container_on_the_same_kernel_is_here(layout: Layout, boot: str, is_here: bool) -> None:
+def test_container_on_the_same_kernel_is_here(layout: Layout, boot: str, is_here: bool) -> None:
     """A worker of another host name is of this host if it ran on this very boot of this kernel."""
     worker = "c0ffee.1.aaaa"
     put(layout, running_name("x", worker=worker), state=State.RUNNING)
@@ -233,7 +233,7 @@ def test_a_container_on_the_same_kernel_is_here(layout: Layout, boot: str, is_he
     assert bool(rescue.find_orphans(layout, "web1", "web1.7.mine")) == is_here
 
 
-def test_the_job_of_a_killed_worker_is_an_orphan(layout: Layout, orphans: Orphans) -> None:
+def test_job_of_a_killed_worker_is_an_orphan(layout: Layout, orphans: Orphans) -> None:
     """kill -9 of a worker makes its job an orphan, and its file stays until the job is rescued."""
     name = orphans.make()
     host = lease.host_of(name.worker)
@@ -297,9 +297,7 @@ def test_nothing_is_concluded_from_what_cannot_be_read(
             rescue.examine(layout, name)
 
 
-def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_whose_lock_cannot_be_looked_at_counts_as_alive(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the lock itself (ENOLCK of a network file system) makes no orphan of its jobs."""
     put(layout, running_name("x"), state=State.RUNNING)
     Path(layout.worker(running_name("x").worker)).write_text("{}")
@@ -316,7 +314,7 @@ def test_a_worker_whose_lock_cannot_be_looked_at_counts_as_alive(
 # --- no start line
 
 
-def test_a_shell_that_is_slow_to_speak_is_waited_for(layout: Layout) -> None:
+def test_shell_that_is_slow_to_speak_is_waited_for(layout: Layout) -> None:
     """A lock that outlives its worker may be held by a shell that is about to begin, however long that takes."""
     name = running_name("x")._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
@@ -330,7 +328,7 @@ def test_a_shell_that_is_slow_to_speak_is_waited_for(layout: Layout) -> None:
     assert rescue.examine(layout, name).fate is Fate.NEVER_STARTED
 
 
-def test_a_shell_that_spoke_while_the_lock_was_looked_at_is_not_started_again(
+def test_shell_that_spoke_while_the_lock_was_looked_at_is_not_started_again(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shell that began and ended between two looks has its result: the log is read after the lock was seen free."""
@@ -349,7 +347,7 @@ def test_a_shell_that_spoke_while_the_lock_was_looked_at_is_not_started_again(
     assert rescue.examine(layout, name).result == Result.exit(0)
 
 
-def test_a_daemon_of_an_earlier_attempt_hides_no_claim_that_never_began(layout: Layout) -> None:
+def test_daemon_of_an_earlier_attempt_hides_no_claim_that_never_began(layout: Layout) -> None:
     """A lock held by what an earlier attempt left behind says nothing about this claim."""
     name = running_name("x", attempt=2)._replace(started_at=clock.now())
     put(layout, name, state=State.RUNNING)
@@ -371,7 +369,7 @@ def test_a_daemon_of_an_earlier_attempt_hides_no_claim_that_never_began(layout: 
     ],
 )
 @pytest.mark.parametrize("said", ["", "exit=0"])
-def test_an_ending_whose_worker_died(layout: Layout, reason: str, fate: Fate, result: Result | None, said: str) -> None:
+def test_ending_whose_worker_died(layout: Layout, reason: str, fate: Fate, result: Result | None, said: str) -> None:
     """An attempt that was being ended when its worker died has the result of that, whatever its shell said then."""
     name = running_name("x")
     put(layout, name, state=State.RUNNING)
@@ -388,7 +386,7 @@ def test_an_ending_whose_worker_died(layout: Layout, reason: str, fate: Fate, re
 @pytest.mark.parametrize(
     ("boot", "fate"), [("this", Fate.NEVER_STARTED), ("another", Fate.ENDED), ("unknown", Fate.ENDED)]
 )
-def test_a_missing_start_line_proves_nothing_after_a_power_cut(layout: Layout, boot: str, fate: Fate) -> None:
+def test_missing_start_line_proves_nothing_after_a_power_cut(layout: Layout, boot: str, fate: Fate) -> None:
     """Logs are not made durable: an attempt of an earlier boot without a start line is lost, and counts."""
     name = running_name("x")
     if boot != "this":
