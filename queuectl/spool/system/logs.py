@@ -24,7 +24,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import BinaryIO, NamedTuple
@@ -42,6 +41,7 @@ PREFIX = b"#queuectl "
 _LINE = rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?"
 _FIELD = rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)'
 _BLOCK = 1 << 16
+_SIGTERM = 15  # the module signal takes a millisecond to import
 _LONGEST_EVENT = 40  # bytes of a line of queuectl's before the time
 
 
@@ -195,7 +195,7 @@ def _result_of_ending(reason: str, said: Result | None) -> Result | None:
     if reason == ENDING_RELEASE:
         return None
     if reason == "max-log":
-        return said if said is not None and not said.is_success else Result.signal(signal.SIGTERM)
+        return said if said is not None and not said.is_success else Result.signal(_SIGTERM)
     return parse_outcome({"result": reason}) or said
 
 
