@@ -26,7 +26,7 @@ _SET_HELP = f"""Change fields of waiting jobs, as KEY=VALUE.
 
 Keys: {", ".join(CAN_BE_SET)} and env.NAME; KEY=none takes a field or a variable
 away. A command may be a JSON array of strings, which runs without a shell.
-A job that has been started meanwhile is left as it is.
+A job that has started in the meantime is not changed.
 
 \b
 Example:

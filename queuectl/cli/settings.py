@@ -1,4 +1,4 @@
-"""The warning about settings that cannot be, of commands that can do without them."""
+"""A one-line warning about each invalid setting, for commands that can run without it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NO_WORKER = "workers will not start until this is fixed"
 
 
 def warn_of_settings(spool: Spool) -> None:
-    """Say which settings cannot be; the default stands in for each."""
+    """Warn about invalid settings; their defaults are used."""
     from queuectl.spool.system.settings import describe
 
     for error in spool.examine_settings().wrong:

@@ -165,9 +165,13 @@ def of_workers(workers: Workers, wrong_settings: str) -> Iterator[Reason]:
 
 
 def of_orphan(*, is_running: bool | None) -> Reason:
-    """Why a running job makes no progress that anybody records: its worker is gone.
+    """Why a running job is not being watched: its worker is gone.
 
     `is_running` says whether processes of it were found; None if nobody looked.
     """
-    rest = {None: "", True: ", its processes go on", False: ", so have its processes"}[is_running]
-    return Reason("orphaned", f"its worker is gone{rest}; the next worker of its host takes it over")
+    gone = {
+        None: "its worker is gone",
+        True: "its worker is gone, its processes are still running",
+        False: "its worker and its processes are gone",
+    }[is_running]
+    return Reason("orphaned", f"{gone}; the next worker on its host takes it over")

@@ -83,7 +83,7 @@ class Field(NamedTuple):
     """All that is common to the fields of a job; what is left out is not offered for this field.
 
     `check` judges the value in a job's file. `parse` makes that value of a text that was typed at a moment; it raises
-    UsageError, or ValueError for what is no number. `kind` is what a value is made of: str, int, or one of some words.
+    UsageError, or ValueError for what should be a number. `kind` is what a value is made of: str, int, or some words.
     `option` is the help of the option of `queuectl enqueue`, `metavar` what that takes. `label` and `hint` are for the
     dashboard's form. `show` is how `queuectl show` prints the value in a Body, under `title` (the name if empty).
     """

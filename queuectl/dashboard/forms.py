@@ -41,7 +41,7 @@ def act(site: Site, name: str) -> Any:
         return _confirm(request, verb, ids, is_all=is_all)
     jobs = _matching(request, verb) if is_all else _named(site, ids)
     how = How(int(priority) if name == "reprioritise" else None, SIGNALS.get(signal, SIGNALS["TERM"]))
-    site.deeds.carry_out(request.session, verb, jobs, total=None if is_all else len(ids), how=how)
+    site.operations.carry_out(request.session, verb, jobs, total=None if is_all else len(ids), how=how)
     return go_back(request)
 
 
@@ -94,14 +94,14 @@ def _confirm(request: Request, verb: Verb, ids: list[str], *, is_all: bool) -> A
 
 def undo(site: Site) -> Any:
     request = Request.of(site)
-    if site.deeds.undo(request.session, request.field("receipt")) is None:
+    if site.operations.undo(request.session, request.field("receipt")) is None:
         return problem(409, "Nothing to undo", "It was already undone, or is too old.", request)
     return go_back(request)
 
 
 def dismiss(site: Site) -> Any:
     request = Request.of(site)
-    site.deeds.dismiss(request.session, request.field("receipt"))
+    site.operations.dismiss(request.session, request.field("receipt"))
     return go_back(request)
 
 
@@ -112,7 +112,7 @@ def _origin(request: Request) -> str:
 
 def go_back(request: Request, path: str = "") -> Any:
     """Redirect to that page, or back to the one with the form, once the snapshot shows what was done."""
-    request.site.snapshot.view(patience=0.5, anew=True)
+    request.site.snapshot.view(patience=0.5, is_fresh=True)
     target = request.site.policy.prefix + (path or _origin(request))
     return bottle.HTTPResponse(status=303, headers={"Location": target})
 

@@ -110,7 +110,7 @@ def set_fields(site: Site) -> Any:
         return _show_fields(request, id, typed, is_held=is_held, status=_status(error), error=error)
     if before and after:
         is_name_only = values.keys() <= set(BY_NAME)
-        site.deeds.note(request.session, SET, before, after, can_undo=is_name_only)
+        site.operations.note(request.session, SET, before, after, can_undo=is_name_only)
     return go_back(request, f"/jobs/{id}")
 
 
@@ -206,9 +206,9 @@ def edit(site: Site) -> Any:
             return _show_text(request, id, text, draft, status=409, theirs=_editable(draft.text))
         after = draft.job if text == _editable(draft.text) else site.spool.apply(draft, text)
         if request.field("retry"):
-            site.deeds.note(request.session, VERBS["retry"], after, site.spool.retry(after))
+            site.operations.note(request.session, VERBS["retry"], after, site.spool.retry(after))
         elif after is not draft.job:
-            site.deeds.note(request.session, EDIT, draft.job, after)
+            site.operations.note(request.session, EDIT, draft.job, after)
     except QueuectlError as error:
         return _show_text(request, id, text, draft, status=_status(error), error=error)
     return go_back(request, f"/jobs/{id}")
@@ -260,14 +260,14 @@ def _show_text(
 # --- both
 
 
-def _with_job(site: Site, id: str, deed: Callable[[Job], T]) -> T:
+def _with_job(site: Site, id: str, action: Callable[[Job], T]) -> T:
     """Act on the job of exactly that id; once more if it was moved just then. Raises NotFoundError."""
     for is_last in (False, True):
         job = site.find(id) if is_valid_id(id) else None
         if job is None:
             break
         try:
-            return deed(job)
+            return action(job)
         except WrongStateError:
             if is_last:
                 raise

@@ -118,7 +118,7 @@ class Receipt:
         return self.is_over and bool(self.undo) and not self.is_undone
 
 
-class Deeds:
+class Operations:
     """Carries out actions and keeps their operations. Thread-safe."""
 
     def __init__(self, spool: Spool) -> None:

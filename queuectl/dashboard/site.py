@@ -19,7 +19,7 @@ from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.dashboard import markup
 from queuectl.dashboard.joblog import LogReader
-from queuectl.dashboard.operations import VERBS, Deeds, Verb
+from queuectl.dashboard.operations import VERBS, Operations, Verb
 from queuectl.dashboard.security import Policy
 from queuectl.dashboard.snapshot import Snapshot, View
 from queuectl.spool.reading import query
@@ -39,7 +39,7 @@ class Site:
         self.spool = spool
         self.policy = policy
         self.snapshot = snapshot
-        self.deeds = Deeds(spool)
+        self.operations = Operations(spool)
         self.logs = LogReader(spool.layout)
         self.boot = secrets.token_hex(4)
         self._places: dict[str, tuple[State, str]] = {}
@@ -51,8 +51,8 @@ class Site:
         looks: tuple[Callable[[], tuple[State, str] | None], ...] = (
             lambda: self._places.pop(id, None),  # most jobs that are viewed stay where they were
             lambda: self.snapshot.view().find(id),
-            lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
-            lambda: self.snapshot.view(patience=1.0, anew=True).find(id),
+            lambda: self.snapshot.view(patience=1.0, is_fresh=True).find(id),
+            lambda: self.snapshot.view(patience=1.0, is_fresh=True).find(id),
         )
         for look in looks:
             place = look()
@@ -121,7 +121,7 @@ def page(request: Request, template: str, title: str, *key: Any, values: Callabl
     """A whole page, or 304 if the browser has it: `key` is what it depends on in addition to the snapshot."""
     site, view = request.site, request.view
     counts = view.counts(request.now)
-    receipts = site.deeds.of(request.session)
+    receipts = site.operations.of(request.session)
     tag = _tag(
         site.boot, request.here, request.environ["queuectl.csrf"], view.generation, counts, key,
         int(request.now.timestamp()) // 60, [(each.id, each.done, each.is_over, each.is_undone) for each in receipts],

@@ -166,20 +166,20 @@ class Snapshot:
         self._thread.join()
         self._trigger.close()
 
-    def view(self, *, patience: float = _PATIENCE, anew: bool = False) -> View:
+    def view(self, *, patience: float = _PATIENCE, is_fresh: bool = False) -> View:
         """The newest view, waiting up to `patience` seconds for one that is fresh.
 
-        With `anew`, fresh means that it was begun after this call: it shows what the caller has just done.
+        With `is_fresh`, fresh means that it was begun after this call: it shows what the caller has just done.
         """
         with self._changed:
             at = time.monotonic()
             self._last_asked = at
-            if not anew and at - self._last_look < _LOOK:
+            if not is_fresh and at - self._last_look < _LOOK:
                 return self._view
             wanted = self._looks_begun + 1
             self._asked = True
             self._changed.notify_all()
-            if anew or self._cost * 2 < patience:
+            if is_fresh or self._cost * 2 < patience:
                 self._changed.wait_for(lambda: self._looks_done >= wanted or self._closing, patience)
             return self._view
 

@@ -80,7 +80,7 @@ class Spool:
 
     @property
     def settings(self) -> Settings:
-        """The settings in force; where one cannot be, its default stands in. Read when first used, and again when
+        """The settings in force; the default replaces an invalid one. Read when first used, and again when
         config.toml has changed."""
         return self.examine_settings().settings
 
@@ -174,7 +174,7 @@ class Spool:
         yield from workers.list_workers(self.layout, is_paused=self.is_paused())
 
     def explain(self, id: str) -> Explanation:
-        """Why a job is not running, and when it will; also for a file in pending/ that is no job yet.
+        """Why a job is not running, and when it will; also for a file in pending/ that is not a job yet.
 
         Raises NotFoundError or AmbiguousIdError.
         """

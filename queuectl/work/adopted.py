@@ -1,6 +1,6 @@
 """Jobs that outlived their worker: take charge of them, enforce their timeouts, settle them.
 
-An adopted job's shell is no child of this process, so its end is awaited through a pidfd and its
+An adopted job's shell is not a child of this process, so its end is awaited through a pidfd and its
 outcome read from the end line that the shell wrote.
 """
 

@@ -36,8 +36,8 @@ _FLOOD = 10.0
 _BLIND_RELIST = 1.0  # seconds between listings when no event will come
 _TRY_AGAIN = 1.0
 _MOST_OF_USER = 500  # files of each user that are remembered because they cannot be taken
-_MOST_TOLD = 10  # of them that are reported one by one, in so many seconds:
-_TOLD_AGAIN = 3600.0
+_MOST_REPORTED = 10  # of them that are reported one by one, in so many seconds:
+_REPORTED_AGAIN = 3600.0
 _FIRST_LOOK = 10.0  # seconds that a worker which drains waits for it at most
 
 
@@ -47,8 +47,8 @@ class _User:
 
     waiting: Incomplete = field(default_factory=Incomplete)
     left: dict[str, object] = field(default_factory=dict)
-    told: int = 0
-    told_since: float = float("-inf")
+    reported: int = 0
+    reported_since: float = float("-inf")
 
     def keep_only(self, names: set[str]) -> None:
         self.waiting.keep_only(names)
@@ -177,7 +177,7 @@ class Dropbox:
                 at = self._next_look(now)
                 if at <= now:
                     return True
-                self._changed.wait(min(at - now, _TOLD_AGAIN))
+                self._changed.wait(min(at - now, _REPORTED_AGAIN))
             return False
 
     def _next_look(self, now: float) -> float:
@@ -325,13 +325,13 @@ class Dropbox:
     def _tell(self, uid: int, user: _User, text: str) -> None:
         """Report a file that cannot be taken; after some of one user, that there are more."""
         now = time.monotonic()
-        if now - user.told_since > _TOLD_AGAIN:
-            user.told, user.told_since = 0, now
+        if now - user.reported_since > _REPORTED_AGAIN:
+            user.reported, user.reported_since = 0, now
         if not text:
-            user.told = max(user.told, _MOST_TOLD)
-        user.told += 1
-        if user.told <= _MOST_TOLD:
+            user.reported = max(user.reported, _MOST_REPORTED)
+        user.reported += 1
+        if user.reported <= _MOST_REPORTED:
             self._context.report.event("warning", None, text)
-        elif user.told == _MOST_TOLD + 1:
+        elif user.reported == _MOST_REPORTED + 1:
             text = f"more files of {trust.name_of(uid)} were left in inbox/; see: queuectl doctor"
             self._context.report.event("warning", None, text)

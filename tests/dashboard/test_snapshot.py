@@ -33,7 +33,7 @@ def test_it_counts_as_status_does(spool: Spool, snapshot: Snapshot) -> None:
     put_finished(spool.layout, "gone")
     (spool.path / "pending" / "dropped.json").write_text("{}")
     at = now()
-    wait_for(lambda: snapshot.view(anew=True, patience=5).counts(at) == spool.counts(), "the same counts")
+    wait_for(lambda: snapshot.view(is_fresh=True, patience=5).counts(at) == spool.counts(), "the same counts")
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.DONE, State.DEAD])
@@ -58,13 +58,13 @@ def test_new_look_shows_what_was_just_done(spool: Spool, snapshot: Snapshot) -> 
     """A view asked for again was begun after the question."""
     for number in range(5):
         spool.enqueue("true", id=f"job-{number}")
-        assert snapshot.view(anew=True, patience=20).find(f"job-{number}") is not None
+        assert snapshot.view(is_fresh=True, patience=20).find(f"job-{number}") is not None
 
 
 def test_generation_changes_only_with_the_spool(spool: Spool, snapshot: Snapshot) -> None:
     """Looking again at an unchanged spool is not news; a pause is."""
-    first = snapshot.view(anew=True, patience=20)
-    assert snapshot.view(anew=True, patience=20).generation == first.generation
+    first = snapshot.view(is_fresh=True, patience=20)
+    assert snapshot.view(is_fresh=True, patience=20).generation == first.generation
     (spool.path / "paused").touch()
     wait_for(lambda: snapshot.view().paused, "the pause")
     assert snapshot.view().generation > first.generation
@@ -72,7 +72,7 @@ def test_generation_changes_only_with_the_spool(spool: Spool, snapshot: Snapshot
 
 def test_one_look_serves_all(spool: Spool, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ask, an unchanged directory is not listed again."""
-    wait_for(lambda: snapshot.view(anew=True, patience=5) and all(snapshot._seen.values()), "a settled spool")
+    wait_for(lambda: snapshot.view(is_fresh=True, patience=5) and all(snapshot._seen.values()), "a settled spool")
     listed: list[State] = []
     original = query.list_names
 
@@ -83,19 +83,19 @@ def test_one_look_serves_all(spool: Spool, snapshot: Snapshot, monkeypatch: pyte
     monkeypatch.setattr(query, "list_names", record)
     for _ in range(200):
         snapshot.view()
-    snapshot.view(anew=True, patience=20)
+    snapshot.view(is_fresh=True, patience=20)
     assert State.DONE not in listed
 
 
 def test_spool_that_goes_away_is_a_problem_and_comes_back(spool: Spool, snapshot: Snapshot, tmp_path: Path) -> None:
     """Without its spool the last view stays, with the reason; once it is back, so is the view."""
     spool.enqueue("true", id="x")
-    assert snapshot.view(anew=True, patience=20).find("x")
+    assert snapshot.view(is_fresh=True, patience=20).find("x")
     shutil.move(spool.path, tmp_path / "away")
-    wait_for(lambda: snapshot.view(anew=True, patience=5).problem, "a problem")
+    wait_for(lambda: snapshot.view(is_fresh=True, patience=5).problem, "a problem")
     assert snapshot.view().find("x") is not None
     shutil.move(tmp_path / "away", spool.path)
-    wait_for(lambda: snapshot.view(anew=True, patience=5).problem is None, "the spool's return")
+    wait_for(lambda: snapshot.view(is_fresh=True, patience=5).problem is None, "the spool's return")
 
 
 def test_close_ends_its_threads(spool: Spool) -> None:
