@@ -19,7 +19,7 @@ from queuectl.core.text import format_instant, printable, printable_output
 from queuectl.core.when import parse_past
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.logs import Mark, parse_outcome, read_entries
+from queuectl.spool.system.logs import Mark, describe_ending, parse_outcome, read_entries
 
 _LONGEST_LINE = 1 << 20
 _BLOCK = 1 << 16
@@ -252,7 +252,7 @@ def _describe(mark: Mark) -> str:
         reason = mark.fields.get("reason")
         how = f"{parse_outcome(mark.fields) or mark.fields.get('result')}"
         return f"attempt {mark.attempt} ended: {how}" + (f"; {printable(reason)}" if reason else "")
-    return f"{mark.event} {mark.text}"
+    return describe_ending(mark) or f"{mark.event} {mark.text}"
 
 
 def _to_json(id: str, entry: Entry) -> dict[str, Any]:

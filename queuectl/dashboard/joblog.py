@@ -188,7 +188,7 @@ def _render_mark(mark: Mark) -> Html:
     elif "ended_at" in fields and mark.event == "note":
         said = f"{attempt} took {fields.get('duration', '?')} s"
     else:
-        said = f"{mark.event} {mark.text}"
+        said = logs.describe_ending(mark) or f"{mark.event} {mark.text}"
     return Html(f'<div class="mark {escape(mark.event)}">{escape(said)}</div>')
 
 
