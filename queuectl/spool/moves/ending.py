@@ -88,8 +88,8 @@ def name_attempts(log: int, id: str) -> list[RunningName]:
     return [RunningName(at, DEFAULT_PRIORITY, start.attempt, start.worker, id) for at, start in starts if start]
 
 
-def end_disowned(layout: Layout, name: RunningName, grace: float) -> bool:
-    """End an attempt whose file has left running/, if it has processes in this PID namespace; whether it had.
+def end_disowned(layout: Layout, name: RunningName, grace: float) -> None:
+    """End an attempt whose file has left running/, if it has processes in this PID namespace.
 
     Does nothing if any file of the job is in running/: it may be this attempt's, adopted by another worker.
     """
@@ -97,11 +97,10 @@ def end_disowned(layout: Layout, name: RunningName, grace: float) -> bool:
     token = processes.token_of(name, name.worker)
     left = processes.find(token, is_ours=True)
     if not left or _is_in_running(layout, name.id):
-        return False
+        return
     attempt, _ = logs.read_attempt(path, name)
     shell = attempt.pid if attempt is not None and attempt.pid in left else None
     end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
-    return True
 
 
 def _is_in_running(layout: Layout, id: str) -> bool:
