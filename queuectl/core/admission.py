@@ -128,17 +128,21 @@ def _of_its_own(job: Waiting, now: datetime) -> Iterator[Reason]:
 
 def of_queue(queue: Queue) -> Iterator[Reason]:
     """What keeps any job from starting."""
-    paused = queue.paused
-    if paused is not None:
-        until = f", until {format_instant(paused.until)}" if paused.until else ""
-        why = f": {paused.reason}" if paused.reason else "; to continue: queuectl resume"
-        yield Reason(
-            "paused", f"the queue has been paused since {format_instant(paused.since)}{until}{why}", paused.until
-        )
+    if queue.paused is not None:
+        yield of_pause(queue.paused)
     if queue.room is not None:
         yield from of_room(queue.room, queue.min_free)
     if queue.workers is not None:
         yield from of_workers(queue.workers, queue.wrong_settings)
+
+
+def of_pause(paused: Pause, group: str = "") -> Reason:
+    """The pause of the queue, or of a group."""
+    until = f", until {format_instant(paused.until)}" if paused.until else ""
+    to_continue = f"queuectl resume --group {group}" if group else "queuectl resume"
+    why = f": {paused.reason}" if paused.reason else f"; to continue: {to_continue}"
+    what = f"the group {group}" if group else "the queue"
+    return Reason("paused", f"{what} has been paused since {format_instant(paused.since)}{until}{why}", paused.until)
 
 
 def of_room(room: Room, min_free: int) -> Iterator[Reason]:

@@ -257,6 +257,11 @@ def looks_pending(name: str) -> bool:
     )
 
 
+def pending_id(name: str) -> str:
+    """The id in a name that looks like ours in pending/."""
+    return name.split("-", 3)[-1].removesuffix(SUFFIX)
+
+
 def looks_held(name: str) -> bool:
     """The same for held jobs."""
     return name[4:8] >= HELD_FROM and looks_pending(name)

@@ -73,6 +73,11 @@ def release(context: Context, name: RunningName, why: str, run_at: datetime | No
         context.report.event("released", name.id, f"{why}; returned to pending, the attempt does not count")
 
 
+def give_back(context: Context, name: RunningName, run_at: datetime) -> None:
+    """`release` without a word: the job was not to be started yet."""
+    _patiently(claims.release, context, name, run_at)
+
+
 def _patiently(
     settle: Callable[[Layout, RunningName, _Target], bool], context: Context, name: RunningName, target: _Target
 ) -> bool | None:

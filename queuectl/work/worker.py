@@ -21,6 +21,7 @@ from queuectl.spool.moves import claims
 from queuectl.spool.reading import query
 from queuectl.spool.system import lease, processes, trust
 from queuectl.spool.upkeep import rescue
+from queuectl.work import gate
 from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
@@ -131,9 +132,10 @@ class Worker:
         context, attempts = self.context, self._attempts
         self._adopted = Adopted(context, self.name, attempts, selector)
         self._slots = Slots(context, self.name, self.slots, attempts, self._waker)
-        disowned = Janitor(attempts.end_disowned)
-        others = {context.layout.config: self._reload.run, context.layout.bell: disowned.hurry}
+        self._disowned = Janitor(attempts.end_disowned)
+        others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
+        self._groups = Janitor(self._intake.look_at_groups)
         self._janitors = Janitors(
             [
                 self._reload,
@@ -141,7 +143,8 @@ class Worker:
                 Janitor(self._intake.check_trigger),
                 Janitor(self._intake.list_pending),
                 self._rescue,
-                disowned,
+                self._disowned,
+                self._groups,
                 Janitor(Tidy(context).tidy),
                 Janitor(self._intake.dropbox.look),
             ]
@@ -271,8 +274,16 @@ class Worker:
             root = self.context.layout.root
             raise SpoolError(f"the spool {root} is gone", f"{error.filename} does not exist") from error
         self._intake.adopt_due()
+        if self._slots.has_closed_groups:
+            self._groups.hurry(gate.LOOK_AGAIN)
+            self._intake.await_places()
         self._slots.advance()
         self._note_idleness()
+
+    def _hear_bell(self) -> None:
+        """A command has done something of which no event tells: cancelled a running job, or changed a group."""
+        self._disowned.hurry()
+        self._groups.hurry()
 
     def _note_idleness(self) -> None:
         """Call the hook for idleness, once, when it has run jobs and has none left."""

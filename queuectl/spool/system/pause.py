@@ -1,4 +1,4 @@
-"""The pause: while there is a file `paused` in the spool, no worker starts a job.
+"""The pause: while there is a file `paused` in the spool, no worker starts a job; in groups/G/, none of the group G.
 
 Any file will do, even an empty one. Its text is the reason; a line `until: TIME` ends the pause at that time. If the
 time, or the file, cannot be read, the pause does not end: when in doubt, nothing starts. An expired file is not
@@ -21,17 +21,18 @@ _LINE = r"(?i)(until|reason)\s*[:=]\s*(.*)"
 _LONGEST = 4096
 
 
-def read(layout: Layout, now: Callable[[], datetime]) -> Pause | None:
-    """The pause in force; None if there is none, or if it has expired."""
-    if not os.access(layout.paused, os.F_OK, follow_symlinks=False):  # takes half the time of a caught error
+def read(layout: Layout, now: Callable[[], datetime], group: str = "") -> Pause | None:
+    """The pause in force, of the queue or of a group; None if there is none, or if it has expired."""
+    path = layout.pause_of(group)
+    if not os.access(path, os.F_OK, follow_symlinks=False):  # takes half the time of a caught error
         return None
     try:
-        status = os.lstat(layout.paused)
+        status = os.lstat(path)
     except OSError:
         return None
     since = datetime.fromtimestamp(status.st_mtime, UTC)
     try:
-        text = files.read(layout.paused).data[:_LONGEST].decode("utf-8", "replace")
+        text = files.read(path).data[:_LONGEST].decode("utf-8", "replace")
     except OSError:
         return Pause(since)
     until, reason = parse(text)
@@ -53,20 +54,22 @@ def parse(text: str) -> tuple[datetime | None, str]:
     return until, " ".join(reasons)
 
 
-def write(layout: Layout, reason: str = "", until: datetime | None = None) -> None:
-    """Pause the spool, or change the pause in force; replaces the file whole."""
+def write(layout: Layout, reason: str = "", until: datetime | None = None, group: str = "") -> None:
+    """Pause the spool or a group, or change the pause in force; replaces the file whole."""
     lines = [f"until: {format_rfc3339(until)}\n"] if until is not None else []
     if reason:
         lines.append(f"reason: {' '.join(reason.split())}\n")
     try:
-        files.replace(layout.paused, "".join(lines).encode("utf-8", "backslashreplace"))
+        if group:
+            os.makedirs(layout.group(group), 0o700, exist_ok=True)
+        files.replace(layout.pause_of(group), "".join(lines).encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise unusable(layout.root, error) from error
 
 
-def remove(layout: Layout) -> bool:
+def remove(layout: Layout, group: str = "") -> bool:
     """End the pause; whether there was a file."""
     try:
-        return files.remove(layout.paused)
+        return files.remove(layout.pause_of(group))
     except OSError as error:
         raise unusable(layout.root, error) from error

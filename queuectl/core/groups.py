@@ -1,0 +1,89 @@
+"""Groups: a job belongs to every prefix of its id that ends before a dot. `gpu.train.7` is in `gpu` and `gpu.train`.
+
+Nothing else is stored, so a group can be listed, counted and filtered by names alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from queuectl.core.admission import Pause, Reason, of_pause
+from queuectl.core.names import is_valid_id
+from queuectl.core.text import format_count
+from queuectl.errors import UsageError
+
+MAX_LENGTH = 87
+"""Characters of a group's name: with a dot and 12 random characters it is still an id."""
+
+
+def of(id: str) -> tuple[str, ...]:
+    """The groups of an id, the outermost and shortest first."""
+    if "." not in id:
+        return ()
+    dots = (match.start() for match in re.finditer(r"\.", id))
+    return tuple(id[:dot] for dot in dots if id[dot - 1] != ".")
+
+
+def chain(group: str) -> tuple[str, ...]:
+    """The groups that a job of `group` belongs to for certain: those around it, and itself."""
+    return (*of(group), group)
+
+
+def is_in(id: str, group: str) -> bool:
+    """Whether that job belongs to the group."""
+    return id.startswith(group) and id[len(group) : len(group) + 1] == "."
+
+
+def is_name(text: str) -> bool:
+    """Whether a group can have that name."""
+    return len(text) <= MAX_LENGTH and is_valid_id(text) and not text.endswith(".") and ".." not in text
+
+
+def require_name(text: str) -> str:
+    """The name of a group, as it is; raises UsageError for what cannot be one."""
+    if not is_valid_id(text):
+        why = "a name has up to 87 letters, digits, dots, dashes and underscores, and begins with a letter or digit"
+        raise UsageError(f"not a name of a group: {text!r}", why)
+    if len(text) > MAX_LENGTH:
+        raise UsageError(f"the name of the group {text[:20]}… is too long", f"{len(text)} characters, not {MAX_LENGTH}")
+    if text.endswith(".") or ".." in text:
+        hint = f"the group is {text.rstrip('.')}" if ".." not in text else ""
+        raise UsageError(f"not a name of a group: {text!r}", "a name ends in no dot and has no two in a row", hint)
+    return text
+
+
+def join(group: str, id: str) -> str:
+    """The id of a job of the group: `gpu` and `train` give `gpu.train`, as do `gpu` and `gpu.train`."""
+    return id if is_in(id, group) else f"{group}.{id}"
+
+
+class Group(NamedTuple):
+    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
+
+    name: str
+    limit: int | None = None
+    paused: Pause | None = None
+    problem: str = ""
+
+
+def reasons(group: Group, running: int | None = None) -> list[Reason]:
+    """What keeps jobs of the group from starting; `running` is how many of it run, if somebody has counted."""
+    found = []
+    if group.problem:
+        found.append(Reason("group", f"{group.problem}; no job of the group {group.name} is started"))
+    if group.paused is not None:
+        found.append(of_pause(group.paused, group.name))
+    if group.limit == 0:
+        found.append(Reason("limit", f"the limit of the group {group.name} is 0"))
+    elif group.limit is not None and running is not None and running >= group.limit:
+        text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
+        found.append(Reason("limit", text))
+    return found
+
+
+def parse_limit(text: str) -> int:
+    """Raises ValueError with what is wrong."""
+    if not re.fullmatch(r"\d{1,6}", text.strip(), re.ASCII):
+        raise ValueError("is empty" if not text.strip() else f"is not a whole number: {text.strip()[:40]!r}")
+    return int(text)
