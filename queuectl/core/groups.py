@@ -6,6 +6,7 @@ Nothing else is stored, so a group can be listed, counted and filtered by names 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from queuectl.core.admission import Pause, Reason, of_pause
@@ -13,6 +14,7 @@ from queuectl.core.names import is_valid_id
 from queuectl.core.text import format_count
 from queuectl.errors import UsageError
 
+_ENOUGH = 5  # jobs that have ended, before a share of them says anything
 MAX_LENGTH = 87
 """Characters of a group's name: with a dot and 12 random characters it is still an id."""
 
@@ -58,12 +60,30 @@ def join(group: str, id: str) -> str:
     return id if is_in(id, group) else f"{group}.{id}"
 
 
+@dataclass(frozen=True, slots=True)
+class MaxFailed:
+    """How many failures are too many: a number, or a share of the jobs that have ended, once five have."""
+
+    number: int | None = None
+    share: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.number}" if self.share is None else f"{self.share * 100:g}%"
+
+    def is_reached(self, failed: int, ended: int) -> bool:
+        """Whether so many of so many are too many."""
+        if self.number is not None:
+            return failed >= self.number
+        return self.share is not None and ended >= _ENOUGH and failed >= self.share * ended
+
+
 class Group(NamedTuple):
     """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
 
     name: str
     limit: int | None = None
     paused: Pause | None = None
+    max_failed: MaxFailed | None = None
     problem: str = ""
 
 
@@ -80,6 +100,15 @@ def reasons(group: Group, running: int | None = None) -> list[Reason]:
         text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
         found.append(Reason("limit", text))
     return found
+
+
+def parse_max_failed(text: str) -> MaxFailed:
+    """A number from 1, or a share such as 5%. Raises ValueError with what is wrong."""
+    match = re.fullmatch(r"(\d{1,6})|(\d{1,2}(?:\.\d+)?|100)\s*%", text.strip(), re.ASCII)
+    if match is None or not float(match[1] or match[2]):
+        what = f"is neither a number from 1 nor a share such as 5%: {text.strip()[:40]!r}"
+        raise ValueError(what if text.strip() else "is empty")
+    return MaxFailed(int(match[1])) if match[1] else MaxFailed(share=float(match[2]) / 100)
 
 
 def parse_limit(text: str) -> int:

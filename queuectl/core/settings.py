@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from queuectl.core.fields import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
+from queuectl.core.groups import MaxFailed, parse_max_failed
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
@@ -51,6 +52,7 @@ class Settings(NamedTuple):
     temporary_codes: tuple[int, ...] | None = None
     on_lost: OnLost = OnLost.RETRY
     timeout: float | None = None
+    max_failed: MaxFailed | None = None
     grace: float = 5.0
     max_log: int | None = None
     on_max_log: OnMaxLog = OnMaxLog.DROP
@@ -179,6 +181,15 @@ def _optional_count(text: str) -> int | None:
     return int(text)
 
 
+def _max_failed(text: str) -> MaxFailed | None:
+    if text.lower() in ("none", "off", ""):
+        return None
+    try:
+        return parse_max_failed(text)
+    except ValueError as error:
+        raise ConfigError(f"max-failed {error}") from None
+
+
 def _optional_size(text: str) -> int | None:
     return None if text.lower() in ("none", "off", "") else parse_size(text)
 
@@ -198,7 +209,7 @@ def _events(text: str) -> tuple[str, ...]:
     return events
 
 
-HOOK_EVENTS = ("done", "retry", "dead", "idle")
+HOOK_EVENTS = ("done", "retry", "dead", "idle", "group-paused")
 """The events that hooks and the webhook can receive."""
 
 
@@ -223,6 +234,9 @@ KEYS = {
     "on-lost": Key("retry or dead: what to do if the outcome of an attempt is unknown", _one_of(OnLost)),
     "timeout": Key(
         "the longest time an attempt may take, for jobs that do not say; none for no limit", _optional_seconds
+    ),
+    "max-failed": Key(
+        "how many jobs may fail before the queue pauses itself: 20, or 5% of those that end; none for any", _max_failed
     ),
     "grace": Key("time between SIGTERM and SIGKILL", _seconds),
     "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),

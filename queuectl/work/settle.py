@@ -39,6 +39,8 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         return False
     context.report.event(event, name.id, text, **facts)
     context.hooks.tell("retry" if event == "lost" else event, move.state, move.name, **facts)
+    if event == "dead":
+        context.brake.note(name.id)
     return True
 
 

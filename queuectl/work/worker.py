@@ -122,6 +122,7 @@ class Worker:
         if not left:
             self._slots.join()
         remain = f"; {format_count(left, 'job')} left to the next worker" if left else ""
+        self.context.brake.finish()
         if self.context.stopping < 2:
             self.context.hooks.finish()
         self._say("worker", f"{self.name} has stopped{remain}")

@@ -166,6 +166,7 @@ SOUND = (
     model("two workers", Rules()),
     model("two workers, no look before the claim", Rules(looks_first=False)),
     model("two workers, the first give up after a second", Rules(gives_up=True), must_end=False),
-    model("three workers, two at once", Rules(), "VWX", limit=2),
     model("two workers, one is killed and its job adopted", Rules(), dies="V"),
 )
+LARGE = (model("three workers, two at once", Rules(), "VWX", limit=2),)
+"""700,000 states: for `python -m tests.model` alone."""

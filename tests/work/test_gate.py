@@ -79,7 +79,7 @@ def test_closed_by_a_limit_that_cannot_be_read(given: Given, text: str) -> None:
 
 def test_begin_lets_one_job_of_a_limited_group_be_claimed_at_a_time(given: Given) -> None:
     """Until its claim has come to something; a group without a limit is not held up."""
-    groups.set_limit(given.spool.layout, "gpu", "5")
+    groups.write(given.spool.layout, "gpu", "limit", "5")
     given.gate.begin("gpu.1")
     assert given.gate.closed_by("gpu.2") == "gpu"
     given.gate.begin("net.1")
@@ -100,7 +100,7 @@ def test_find_full_counts_all_that_run_in_a_group(given: Given) -> None:
 def test_fill_keeps_a_group_closed_until_one_of_the_first_has_left(given: Given) -> None:
     """Not until any of its jobs has: one that gave back makes no place."""
     layout = given.spool.layout
-    groups.set_limit(layout, "gpu", "1")
+    groups.write(layout, "gpu", "limit", "1")
     name = given.run("gpu.1")
     given.gate.fill({"gpu": 1}, given.gate.find_full({"gpu": 1}))
     assert given.gate.closed_by("gpu.2") == "gpu"
@@ -116,9 +116,9 @@ def test_fill_keeps_a_group_closed_until_one_of_the_first_has_left(given: Given)
 
 def test_fill_ends_when_the_limit_is_changed(given: Given) -> None:
     """A raised limit lets jobs start although none has ended."""
-    groups.set_limit(given.spool.layout, "gpu", "1")
+    groups.write(given.spool.layout, "gpu", "limit", "1")
     given.gate.fill({"gpu": 1}, {"gpu": frozenset([str(given.run("gpu.1"))])})
-    groups.set_limit(given.spool.layout, "gpu", "2")
+    groups.write(given.spool.layout, "gpu", "limit", "2")
     assert given.gate.look_again()
 
 
@@ -182,7 +182,7 @@ def _job(marked: Path) -> str:
 
 def test_workers_keep_a_limit_together(spool: Spool, marked: Path) -> None:
     """Three workers of four slots each start no more than two of a group at once, and all of another beside them."""
-    groups.set_limit(spool.layout, "gpu", "2")
+    groups.write(spool.layout, "gpu", "limit", "2")
     ids = [spool.enqueue(_job(marked), id=f"gpu.{number}", max_retries=0).id for number in range(40)]
     ids += [spool.enqueue("true", id=f"net.{number}").id for number in range(10)]
     with workers(spool.path, 3, "--count", "4"):
@@ -194,7 +194,7 @@ def test_workers_start_jobs_of_a_group_as_soon_as_a_limit_is_raised_or_a_pause_i
     spool: Spool, in_process: StartWorker
 ) -> None:
     """By the files alone, with no event for them."""
-    groups.set_limit(spool.layout, "gpu", "0")
+    groups.write(spool.layout, "gpu", "limit", "0")
     pause.write(spool.layout, group="net")
     held, waits, free = (spool.enqueue("true", id=id) for id in ("gpu.1", "net.1", "other.1"))
     with in_process() as running:

@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from queuectl.core import groups
 from queuectl.core.groups import Group
 from queuectl.errors import ConfigError
 from queuectl.spool.system import files, pause
 from queuectl.spool.system.layout import Layout, unusable
+
+PARSERS: dict[str, Callable[[str], Any]] = {"limit": groups.parse_limit, "max-failed": groups.parse_max_failed}
+"""The settings of a group, and what reads their texts; raises ValueError with what is wrong."""
 
 _LONGEST = 4096
 _PATIENCE, _LOOK = 1.0, 0.05  # seconds for which a wrong value may be one that is being written
@@ -43,17 +47,20 @@ def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None
         return None
     except OSError as error:
         return Group(name, problem=f"groups/{name} cannot be read ({error.strerror})")
-    limit, problem = None, ""
-    if "limit" in there:
-        try:
-            limit = groups.parse_limit(_text(f"{layout.group(name)}/limit"))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            problem = f"groups/{name}/limit cannot be read ({error.strerror})"
-        except ValueError as error:
-            problem = f"groups/{name}/limit {error}"
-    return Group(name, limit, pause.read(layout, now, name) if "paused" in there else None, problem)
+    values: dict[str, Any] = {}
+    problem = ""
+    for key, parse in PARSERS.items():
+        if key in there:
+            try:
+                values[key.replace("-", "_")] = parse(_text(f"{layout.group(name)}/{key}"))
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                problem = f"groups/{name}/{key} cannot be read ({error.strerror})"
+            except ValueError as error:
+                problem = f"groups/{name}/{key} {error}"
+    paused = pause.read(layout, now, name) if "paused" in there else None
+    return Group(name, paused=paused, problem=problem, **values)
 
 
 def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None:
@@ -64,15 +71,15 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
     return group
 
 
-def set_limit(layout: Layout, name: str, text: str) -> None:
-    """Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
+def write(layout: Layout, name: str, key: str, text: str) -> None:
+    """Set one of `PARSERS`. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
     try:
-        limit = groups.parse_limit(text)
+        PARSERS[key](text)
     except ValueError as error:
-        raise ConfigError(f"limit {error}", hint=f"queuectl group set {name} limit=2") from None
+        raise ConfigError(f"{key} {error}") from None
     try:
         os.makedirs(layout.group(name), 0o700, exist_ok=True)
-        files.replace(f"{layout.group(name)}/limit", b"%d\n" % limit)
+        files.replace(f"{layout.group(name)}/{key}", f"{text.strip()}\n".encode())
     except OSError as error:
         raise unusable(layout.root, error) from error
 
@@ -84,6 +91,8 @@ def unset(layout: Layout, name: str, key: str) -> bool:
     except OSError as error:
         raise unusable(layout.root, error) from error
     with suppress(OSError):
+        if os.listdir(layout.group(name)) == ["resumed"]:
+            files.remove(f"{layout.group(name)}/resumed")
         os.rmdir(layout.group(name))
     return was_there
 

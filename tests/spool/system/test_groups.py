@@ -34,7 +34,7 @@ def test_read_gives_what_the_files_say(spool: Spool) -> None:
     (spool.path / "groups/gpu/limit").write_text("2\n")
     assert groups.read(spool.layout, "gpu", _now) == Group("gpu", 2)
 
-    groups.set_limit(spool.layout, "gpu", "3")
+    groups.write(spool.layout, "gpu", "limit", "3")
     pause.write(spool.layout, "new driver", group="gpu")
     found = groups.read(spool.layout, "gpu", _now)
     assert found is not None
@@ -61,16 +61,16 @@ def test_read_of_odd_files_is_a_problem_and_never_blocks(spool: Spool) -> None:
     assert groups.read(spool.layout, "net", _now) is None
 
 
-def test_set_limit_refuses_what_is_not_a_number(spool: Spool) -> None:
+def test_write_refuses_what_is_not_a_number(spool: Spool) -> None:
     """Nothing is written then."""
     with pytest.raises(ConfigError, match="not a whole number"):
-        groups.set_limit(spool.layout, "gpu", "two")
+        groups.write(spool.layout, "gpu", "limit", "two")
     assert not groups.has_any(spool.layout)
 
 
 def test_unset_removes_the_folder_with_its_last_setting(spool: Spool) -> None:
     """And says whether there was such a setting."""
-    groups.set_limit(spool.layout, "gpu", "3")
+    groups.write(spool.layout, "gpu", "limit", "3")
     pause.write(spool.layout, group="gpu")
     assert groups.unset(spool.layout, "gpu", "limit")
     assert groups.names(spool.layout) == ["gpu"]
@@ -81,7 +81,7 @@ def test_unset_removes_the_folder_with_its_last_setting(spool: Spool) -> None:
 
 def test_examine_waits_for_a_value_that_is_being_written(spool: Spool) -> None:
     """What is wrong only while it is written is not reported."""
-    groups.set_limit(spool.layout, "gpu", "3")
+    groups.write(spool.layout, "gpu", "limit", "3")
     path = spool.path / "groups/gpu/limit"
     path.write_text("")
     looks: list[None] = []
