@@ -87,7 +87,7 @@ def test_retry_needs_ids_or_all(cli: CommandLine, spool: Spool) -> None:
     assert spool.counts().dead == 1
 
 
-def test_only_dead_jobs(cli: CommandLine, spool: Spool) -> None:
+def test_dlq_refuses_jobs_that_are_not_dead(cli: CommandLine, spool: Spool) -> None:
     """A job in another state is not a dead letter, nor does it make a prefix ambiguous."""
     put_one_of_each(spool.layout)
     put_finished(spool.layout, "done-too")

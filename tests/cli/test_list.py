@@ -235,7 +235,7 @@ def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
     assert spool.get("torn").state is State.DEAD
 
 
-def test_when_is_relative_to_now(cli: CommandLine, spool: Spool) -> None:
+def test_column_when_is_relative_to_now(cli: CommandLine, spool: Spool) -> None:
     """WHEN is short: how long ago, or how soon."""
     from queuectl.spool.system.clock import now
 

@@ -59,7 +59,7 @@ def test_logs(cli: CommandLine, job: str) -> None:
 
 
 @pytest.mark.parametrize(("attempt", "expected"), [("1", FIRST), ("2", SECOND)])
-def test_one_attempt(cli: CommandLine, job: str, attempt: str, expected: bytes) -> None:
+def test_attempt_selects_one_attempt(cli: CommandLine, job: str, attempt: str, expected: bytes) -> None:
     """--attempt prints the output of that attempt alone."""
     out, error = output(cli, job, "--attempt", attempt)
     assert out == expected
@@ -86,14 +86,14 @@ def test_terminal_is_not_steered(cli: CommandLine, job: str, tmp_path: Path) -> 
     assert "\x1b" not in screen
 
 
-def test_nothing_yet(cli: CommandLine, spool: Spool) -> None:
+def test_job_without_output_yet(cli: CommandLine, spool: Spool) -> None:
     """A job that has not started has no output, and stderr says why."""
     spool.enqueue("true", id="a")
     done = cli.run("logs", "a")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing yet: a is pending\n")
 
 
-def test_no_log(cli: CommandLine, spool: Spool) -> None:
+def test_missing_log_is_reported(cli: CommandLine, spool: Spool) -> None:
     """A job whose log is missing is reported in words."""
     put(spool.layout, pending_name("a"))
     done = cli.run("logs", "a")
@@ -193,7 +193,7 @@ def test_line_is_not_a_write(cli: CommandLine, spool: Spool, words: list[str]) -
     assert len(writes) < len(lines) / 20
 
 
-def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
+def test_lines_of_several_jobs_begin_with_their_ids(cli: CommandLine, spool: Spool, job: str) -> None:
     """Lines of several jobs begin with their ids; a job named twice is shown once."""
     put_finished(spool.layout, "other")
     spool.log_path("other").write_bytes(b"hello\n")
@@ -203,7 +203,7 @@ def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
 
 
 @pytest.mark.parametrize("follow", [[], ["-f"]], ids=["", "follow"])
-def test_one_that_fails_does_not_hide_the_rest(cli: CommandLine, spool: Spool, job: str, follow: list[str]) -> None:
+def test_failing_id_does_not_hide_the_rest(cli: CommandLine, spool: Spool, job: str, follow: list[str]) -> None:
     """Ids may come from stdin; what is not there is reported, the others are shown, and the code is the first's."""
     put_finished(spool.layout, "bare")
     done = cli.run("logs", "-", "--tail", "1", *follow, stdin=f"nope\nbare\n{job} of this line only the first word\n")

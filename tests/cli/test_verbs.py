@@ -160,7 +160,7 @@ def test_ids_from_stdin_and_prefixes(cli: CommandLine, full: Spool) -> None:
     assert full.counts().dead == 3
 
 
-def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
+def test_json_reports_the_outcome_of_each_job(cli: CommandLine, full: Spool) -> None:
     """--json reports every job that was meant, those that failed too, and leaves the exit code."""
     done = cli.run("hold", "ready", "running", "nope", "--json")
     first, second, third = json.loads(done.stdout)
@@ -263,7 +263,7 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     ]
 
 
-def test_many_running_jobs_share_one_grace(cli: CommandLine, spool: Spool) -> None:
+def test_cancelling_many_running_jobs_takes_one_grace(cli: CommandLine, spool: Spool) -> None:
     """Jobs that do not heed SIGTERM are ended together, not one grace after the other."""
     with workers(spool.path, 1, "--count", "8"):
         command = "trap '' TERM; echo ready; while :; do sleep 0.05; done"

@@ -39,7 +39,7 @@ def test_code_of_one_job(cli: CommandLine, spool: Spool, result: str, code: int)
     assert (done.returncode, done.stdout, done.stderr) == (code, f"x {result} in 1.5 s\n", "")
 
 
-def test_several(cli: CommandLine, spool: Spool) -> None:
+def test_wait_for_several_jobs(cli: CommandLine, spool: Spool) -> None:
     """For several jobs 0 means that all have succeeded; a code of one of them is not the code of all."""
     put_finished(spool.layout, "good", "exit0", State.DONE)
     put_finished(spool.layout, "too", "exit0", State.DONE)
@@ -51,7 +51,7 @@ def test_several(cli: CommandLine, spool: Spool) -> None:
     assert cli.json("wait", "-") == []
 
 
-def test_any(cli: CommandLine, spool: Spool) -> None:
+def test_wait_for_any(cli: CommandLine, spool: Spool) -> None:
     """--any ends with the first, with its code, whatever the others do."""
     put(spool.layout, running_name("runs"), state=State.RUNNING)
     put_finished(spool.layout, "bad", "exit7")
@@ -79,13 +79,13 @@ def test_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) 
     assert (done.returncode, done.stderr.splitlines()[0]) == (5, f"queuectl: {said}")
 
 
-def test_nothing_selected(cli: CommandLine) -> None:
+def test_wait_for_an_empty_selection(cli: CommandLine) -> None:
     """There is nothing to wait for, which is not an error."""
     done = cli.run("wait", "--all", "--json")
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no matching jobs\n")
 
 
-def test_its_own_timeout(cli: CommandLine, spool: Spool) -> None:
+def test_timeout_of_wait(cli: CommandLine, spool: Spool) -> None:
     """The code is 5, and JSON holds those that had ended by then."""
     put(spool.layout, running_name("runs"), state=State.RUNNING)
     put_finished(spool.layout, "bad", "exit7")

@@ -85,7 +85,7 @@ def test_unknown_jobs_are_404(client: Client) -> None:
         ("state=done&age=" + "9" * 5000, "no such age: '999"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_400(spool: Spool, client: Client, asked: str, why: str) -> None:
+def test_query_that_makes_no_sense_is_400(spool: Spool, client: Client, asked: str, why: str) -> None:
     """With the reason, and short; never jobs that were not asked for."""
     answer = client.get(f"/api/jobs?{asked}")
     assert answer.status == 400
@@ -101,7 +101,7 @@ def test_dead_letters_are_of_one_state(spool: Spool, client: Client) -> None:
     assert client.get("/api/dead?result=bogus").status == 400
 
 
-def test_what_is_empty_or_unknown_is_not_asked(spool: Spool, client: Client) -> None:
+def test_parameters_that_are_empty_or_unknown_are_ignored(spool: Spool, client: Client) -> None:
     """As a form sends it whose fields are not filled in; a limit over the highest is the highest."""
     fill(spool)
     wait_for(lambda: len(client.get("/api/jobs").json) == 4, "the jobs")

@@ -156,7 +156,7 @@ def texts(client: Client, id: str, stop: int = 0) -> list[str]:
         stop = piece["stop"]
 
 
-def test_where_output_was_dropped_is_reported(spool: Spool, client: Client) -> None:
+def test_dropped_output_is_reported_at_its_place(spool: Spool, client: Client) -> None:
     """Once, with the number of bytes, at that place: on the page, in its pieces and in a search; never as NULs."""
     put_finished(spool.layout, "x")
     start = flooded(spool.log_path("x"))

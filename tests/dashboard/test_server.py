@@ -93,7 +93,7 @@ def test_requests_follow_each_other_on_one_connection(plain: Client) -> None:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", b"400"),
     ],
 )
-def test_what_is_too_large_or_no_http_is_answered_and_closed(
+def test_requests_too_large_or_malformed_are_answered_and_closed(
     plain: Client, request_bytes: bytes, status: bytes
 ) -> None:
     """The answer is one line of status, and the connection ends."""

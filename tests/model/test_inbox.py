@@ -17,7 +17,7 @@ def test_protocol_is_sound(case: Model) -> None:
 
 
 @pytest.mark.parametrize("case", inbox.BROKEN, ids=lambda case: case.name)
-def test_every_broken_reading_is_caught(case: Model) -> None:
+def test_broken_readings_are_all_caught(case: Model) -> None:
     """Each part of the protocol is needed: without it the search finds a trace to what must not be."""
     report = search(case)
     assert report.fault is not None

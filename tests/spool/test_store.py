@@ -43,7 +43,7 @@ def test_public_names() -> None:
     assert all(hasattr(queuectl, name) for name in queuectl.__all__)
 
 
-def test_no_spool(tmp_path: Path) -> None:
+def test_opening_what_is_not_a_spool(tmp_path: Path) -> None:
     """A path that is not a spool is refused, and says whether it is missing or something else."""
     with pytest.raises(SpoolError, match="there is no spool"):
         Spool(tmp_path / "nothing")
@@ -63,7 +63,7 @@ def test_no_spool(tmp_path: Path) -> None:
         (queuectl.DurabilityError, 6),
     ],
 )  # fmt: skip
-def test_every_error_has_its_exit_code(error: type[queuectl.QueuectlError], code: int) -> None:
+def test_errors_have_their_exit_codes(error: type[queuectl.QueuectlError], code: int) -> None:
     """The class of an error says in Python what the exit code says to other programs."""
     assert error.exit_code == code
 

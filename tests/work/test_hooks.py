@@ -41,7 +41,7 @@ def news(spool: Spool, tmp_path: Path) -> Path:
     return path
 
 
-def test_each_event_has_its_hook(spool: Spool, news: Path) -> None:
+def test_hooks_run_for_each_event(spool: Spool, news: Path) -> None:
     """A hook gets one JSON object on stdin, about the job as it lies in the spool now."""
     spool.enqueue("true", id="good", priority=1)
     spool.enqueue("exit 7", id="bad", priority=2, max_retries=1, backoff_base=0)

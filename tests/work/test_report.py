@@ -48,7 +48,7 @@ def test_reader_that_went_away_stops_nothing() -> None:
     Report("text", Gone()).event("done", "x", "exit0")
 
 
-def test_once_is_said_again_only_after_it_was_over() -> None:
+def test_report_once_repeats_only_after_it_was_over() -> None:
     """A condition that lasts is told at its beginning and its end."""
     stream = io.StringIO()
     report = Report("text", stream)

@@ -109,7 +109,7 @@ def test_urgent_jobs_of_tomorrow_do_not_hide_those_of_today() -> None:
     assert schedule.next_run_at == at(40)
 
 
-def test_what_only_looks_like_a_name_of_ours_is_given_back() -> None:
+def test_names_that_only_look_like_ours_are_given_back() -> None:
     """It is neither taken nor waited for, and whoever lists the directory learns of it."""
     schedule = Schedule()
     lookalikes = [

@@ -22,7 +22,7 @@ def start(spool: Spool, *words: str, number: int = 2) -> WorkerProcess:
     return supervisor
 
 
-def test_it_starts_as_many_as_asked_for(spool: Spool) -> None:
+def test_supervisor_starts_as_many_as_asked_for(spool: Spool) -> None:
     """N workers, each with its own name, and lines that tell which of them speaks."""
     supervisor = start(spool, number=3)
     spool.enqueue("true", id="x")
@@ -35,7 +35,7 @@ def test_it_starts_as_many_as_asked_for(spool: Spool) -> None:
     assert next(event["worker"] for event in supervisor.events() if event["event"] == "done") in speakers
 
 
-def test_it_drains(spool: Spool) -> None:
+def test_supervisor_drains(spool: Spool) -> None:
     """Workers that end well are not replaced, and with the last one the supervisor ends."""
     list(spool.enqueue_many({"command": "true"} for _ in range(20)))
     supervisor = WorkerProcess(spool.path, "--processes", "2", "--drain")
@@ -62,7 +62,7 @@ def test_process_that_dies_is_replaced(spool: Spool, tmp_path: Path) -> None:
     assert supervisor.wait_exit() == 0
 
 
-def test_one_may_be_stopped(cli: CommandLine, spool: Spool) -> None:
+def test_supervisor_ends_with_its_last_worker(cli: CommandLine, spool: Spool) -> None:
     """`worker stop` of all of them ends the supervisor too; none comes back."""
     supervisor = start(spool)
     first = next(worker["worker"] for worker in spool.workers())
@@ -113,7 +113,7 @@ def test_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_
     assert f"{spool.get('x').result}" == "exit0"
 
 
-def test_it_detaches(cli: CommandLine, spool: Spool) -> None:
+def test_supervisor_detaches(cli: CommandLine, spool: Spool) -> None:
     """Told to detach, all of them leave their jobs running."""
     supervisor = start(spool)
     spool.enqueue("sleep 300", id="x")

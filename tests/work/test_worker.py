@@ -234,7 +234,7 @@ def test_job_that_obeys_term_has_the_grace_to_clean_up(spool: Spool, cli: Comman
     assert "cleaned" in output(spool, cli, "x")
 
 
-def test_after_a_lost_race_names_that_are_gone_are_not_claimed(
+def test_names_that_are_gone_are_not_claimed_after_a_lost_race(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that finds one job taken looks whether the next are still there, and misses none that are."""
@@ -282,7 +282,7 @@ def test_paused_means_that_nothing_starts(spool: Spool) -> None:
         spool.wait("y", timeout=8)
 
 
-def test_no_job_starts_without_room_to_record_its_end(spool: Spool, cli: CommandLine) -> None:
+def test_job_never_starts_without_room_to_record_its_end(spool: Spool, cli: CommandLine) -> None:
     """Below min-free the worker says why it waits, and goes on when there is room."""
     cli.ok("config", "set", "min-free", "1000T")
     cli.ok("config", "set", "rescan", "0.2")

@@ -60,7 +60,7 @@ def test_released_job_keeps_the_time_it_was_submitted_for(spool: Spool) -> None:
     assert spool.release("x", run_at=NOW).run_at == NOW
 
 
-def test_only_a_waiting_job_can_be_held(spool: Spool) -> None:
+def test_verbs_about_waiting_refuse_other_jobs(spool: Spool) -> None:
     """Running and finished jobs are in the wrong state for all verbs about waiting."""
     put(spool.layout, running_name("r"), state=State.RUNNING)
     put_finished(spool.layout, "f")
@@ -104,7 +104,7 @@ def _act(root: str, verb: str) -> str:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "first", "hold"])
-def test_of_those_who_act_at_once_one_wins(spool: Spool, verb: str) -> None:
+def test_actions_at_once_have_one_winner(spool: Spool, verb: str) -> None:
     """Several processes do the same to one job: it stays exactly one file, and losing is a normal error."""
     put(spool.layout, pending_name("x"))
     told = run_at_once(6, _act, str(spool.path), verb)

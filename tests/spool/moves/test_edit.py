@@ -168,7 +168,7 @@ def test_edit_follows_the_job(spool: Spool) -> None:
     assert len(names(spool.path / "pending")) == 1
 
 
-def test_two_edits_at_once(spool: Spool) -> None:
+def test_edits_at_once(spool: Spool) -> None:
     """The second of two people who edit one job gets an error, and overwrites nothing."""
     put(spool.layout, pending_name("x"))
     first, second = spool.edit("x"), spool.edit("x")
@@ -325,7 +325,7 @@ def _set_after(root: str, word: str, *, then_die: bool) -> None:
 
 
 @pytest.mark.parametrize("then_die", [True, False], ids=["killed", "claimed"])
-def test_what_was_acknowledged_is_what_runs(spool: Spool, then_die: bool) -> None:
+def test_acknowledged_edit_is_what_runs(spool: Spool, then_die: bool) -> None:
     """A change that came in between another's look and its exchange is kept, if that is killed or a worker claims."""
     put(spool.layout, pending_name("x"))
     first = PROCESSES.Process(target=_set_after, args=(str(spool.path), "second"), kwargs={"then_die": then_die})
@@ -479,7 +479,7 @@ def test_crash_at_each_step(spool: Spool, step: str, expected: dict[str, Any], i
     os.close(claim.log)
 
 
-def test_without_an_exchange_the_job_keeps_its_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_without_an_exchange_keeps_the_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file system knows no exchange the outcome is the same, for dead jobs too; the second still loses."""
     monkeypatch.setattr(files, "exchange", _no_exchange)
     path = put(spool.layout, pending_name("x"))

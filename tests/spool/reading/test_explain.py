@@ -41,7 +41,7 @@ def test_due(spool: Spool, worker: str) -> None:
     assert found.starts_at is not None
 
 
-def test_without_a_worker(spool: Spool) -> None:
+def test_explain_without_a_worker(spool: Spool) -> None:
     """Nobody can tell when it starts."""
     put(spool.layout, PendingName(10, NOW, 0, "x"))
     found = spool.explain("x")
@@ -150,7 +150,7 @@ def test_file_that_is_not_a_job_yet(spool: Spool, worker: str, name: str, data: 
     assert (found.state, words(found)) == ("dropped", ["dropped", reason])
 
 
-def test_nothing_of_that_name(spool: Spool) -> None:
+def test_explain_of_an_unknown_name(spool: Spool) -> None:
     """Neither a job nor a file is NotFoundError."""
     with pytest.raises(NotFoundError):
         spool.explain("nothing")

@@ -95,7 +95,7 @@ def test_closing_a_copy_keeps_the_childs_lock(layout: Layout) -> None:
     assert not lease.is_in_use(path)
 
 
-def test_one_holds_the_lock(layout: Layout) -> None:
+def test_lock_has_one_holder(layout: Layout) -> None:
     """A second descriptor cannot have the lock, and asking does not take it away."""
     with locked_log(layout, "x"):
         second = os.open(layout.log("x"), os.O_RDWR)
@@ -107,7 +107,7 @@ def test_one_holds_the_lock(layout: Layout) -> None:
     assert not lease.is_in_use(layout.log("x"))
 
 
-def test_each_attempt_has_a_lock_of_its_own(layout: Layout) -> None:
+def test_attempts_have_a_lock_each(layout: Layout) -> None:
     """What an attempt has left holds its own lock, and no other; the id has one besides."""
     path, later = layout.log("x"), NOW + timedelta(milliseconds=1)
     with locked_log(layout, "x") as first, locked_log(layout, "x", later) as second:
@@ -123,7 +123,7 @@ def test_each_attempt_has_a_lock_of_its_own(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 7])
-def test_every_attempt_that_runs_is_found(layout: Layout, number: int) -> None:
+def test_running_attempts_are_all_found(layout: Layout, number: int) -> None:
     """However many attempts hold their locks, those are found whose end is not on record."""
     times = [NOW + timedelta(milliseconds=100 * index) for index in range(number)]
     with ExitStack() as stack:
@@ -181,7 +181,7 @@ def test_asking_does_not_disturb_those_who_ask(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "link"])
-def test_nothing_to_lock(layout: Layout, kind: str) -> None:
+def test_lock_of_a_missing_or_linked_log(layout: Layout, kind: str) -> None:
     """A log that is missing, or is a link, is not locked."""
     if kind == "link":
         os.symlink("/dev/null", layout.log("x"))
@@ -206,7 +206,7 @@ def test_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.
         assert names(Path(layout.tmp)) == []
 
 
-def test_what_a_worker_says_of_itself(layout: Layout) -> None:
+def test_worker_file_describes_its_worker(layout: Layout) -> None:
     """A worker's file names its host, its pid and what it adds, and is private; it goes with the worker."""
     with lease.WorkerLease(layout, "Web-1.example.org", {"slots": 2}) as held:
         host, pid, nonce = parse_worker(held.name)
@@ -251,7 +251,9 @@ def full_disk(*_: object) -> int:
         (False, {"stopping_at": "20261124T034300.000Z"}, True, True, "gone"),
     ],
 )
-def test_what_a_worker_does(is_alive: bool, info: dict[str, str], is_busy: bool, is_paused: bool, state: str) -> None:
+def test_worker_state_is_one_word(
+    is_alive: bool, info: dict[str, str], is_busy: bool, is_paused: bool, state: str
+) -> None:
     """One word, the one that matters most."""
     assert lease.state_of(info, is_alive=is_alive, is_busy=is_busy, is_paused=is_paused) == state
 

@@ -113,7 +113,7 @@ def test_outcome_is_read_as_written(log: int, result: Result) -> None:
         ({}, None),
     ],
 )
-def test_what_an_end_line_says(fields: dict[str, str], result: Result | None) -> None:
+def test_end_line_results(fields: dict[str, str], result: Result | None) -> None:
     """A status as a shell sees it may stand for a signal; what is torn or foreign is no result."""
     assert logs.parse_outcome(fields) == result
 
@@ -332,7 +332,7 @@ def test_quoted_text_is_read_as_written(text: str) -> None:
 @pytest.mark.parametrize(
     "line", [b"#queuectl", b"#queuectl\n", b"#queuectl hello\n", b" #queuectl end\n", b"##queuectl end\n"]
 )
-def test_what_only_looks_like_a_line_is_output(line: bytes) -> None:
+def test_output_that_looks_like_a_line_is_output(line: bytes) -> None:
     """Only the known events at the start of a line are queuectl's."""
     assert join(read(START + line + END)) == ["start", line, "end"]
 

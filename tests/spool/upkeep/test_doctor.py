@@ -100,7 +100,7 @@ def a_clock_set_back(layout: Layout, patch: pytest.MonkeyPatch) -> str:
         (a_clock_set_back, Health.WARN),
     ],
 )
-def test_what_is_missing_is_reported_with_what_to_do(
+def test_doctor_reports_what_is_missing_and_what_to_do(
     layout: Layout,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[Layout, pytest.MonkeyPatch], str],
@@ -114,7 +114,7 @@ def test_what_is_missing_is_reported_with_what_to_do(
     assert found.advice
 
 
-def test_too_little_room(layout: Layout) -> None:
+def test_doctor_reports_too_little_space(layout: Layout) -> None:
     """Below min-free it says that no job starts."""
     checks = {check.subject: check for check in doctor.examine(layout, 1 << 60)}
     assert checks["free space"].health is Health.BAD

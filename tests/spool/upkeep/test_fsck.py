@@ -174,7 +174,7 @@ def test_log_whose_job_comes_in_the_meantime_is_not_reported(layout: Layout, mon
     assert findings(layout) == []
 
 
-def test_what_lies_in_a_drop_box_is_reported(layout: Layout) -> None:
+def test_fsck_reports_what_lies_in_a_drop_box(layout: Layout) -> None:
     """Files to be taken or finished are notes; what nobody has put there by the rules of taken/ is a problem."""
     dropbox.make(layout, os.getegid())
     assert findings(layout) == []
