@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "": {"spool", "core", "errors"},
 }
-"""What each part may import besides itself. "" is queuectl/__init__.py, "version" its __version__."""
+"""What each part may import apart from itself. "" is queuectl/__init__.py, "version" its __version__."""
 
 WINGS = ("system", "reading", "moves", "upkeep", "store")
 """The wings of spool/, each of which may import those before it."""

@@ -113,7 +113,7 @@ def test_cwd_is_absolute(cli: CommandLine, spool: Spool, tmp_path: Path) -> None
 def test_wait_is_echoed_as_an_instant(
     cli: CommandLine, spool: Spool, options: list[str], least: int, most: int
 ) -> None:
-    """--in and --at tell on stderr at which instant, and how soon, the job will start."""
+    """--in and --at say on stderr when, and how soon, the job will start."""
     before = datetime.now(UTC)
     done = cli.run("enqueue", *options, "--", "true")
     assert done.returncode == 0
@@ -142,7 +142,7 @@ def test_time_in_the_past(cli: CommandLine, spool: Spool) -> None:
 
 @pytest.mark.parametrize("quiet", ["-q", "--quiet"])
 def test_quiet_prints_the_id_alone(cli: CommandLine, quiet: str) -> None:
-    """-q leaves nothing but the id, though there is a warning and a time to tell."""
+    """-q leaves nothing but the id, though there is a warning and a time to report."""
     done = cli.run("enqueue", quiet, "--in", "5m", '{"id": "a", "command": "true", "timout": 3}')
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
 
@@ -357,7 +357,7 @@ def test_spool_that_is_not_there_in_bulk(tmp_path: Path) -> None:
 
 
 def test_terminal_as_input_is_reported(cli: CommandLine, tmp_path: Path) -> None:
-    """Who types jobs by hand is told what is awaited, and how to end."""
+    """A person who types jobs by hand sees what is expected, and how to end."""
     keyboard, stdin = pty.openpty()
     os.write(keyboard, GOOD.encode() + b"\x04")
     with os.fdopen(stdin, "rb") as file:

@@ -247,9 +247,9 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     wanted = ids[::-1]
     listings: list[PendingName] = []
 
-    def count(layout: Layout, at: datetime, *, besides: PendingName) -> PendingName | None:
-        listings.append(besides)
-        return FRONT(layout, at, besides=besides)
+    def count(layout: Layout, at: datetime, *, excluding: PendingName) -> PendingName | None:
+        listings.append(excluding)
+        return FRONT(layout, at, excluding=excluding)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(query, "front", count)
@@ -350,13 +350,13 @@ def test_set_a_command(cli: CommandLine, full: Spool) -> None:
     assert full.get("ready").command == ("echo", "a b")
     cli.ok("set", "ready", "command=[ -e x ] && echo x")
     assert full.get("ready").command == "[ -e x ] && echo x"
-    for text, told in (
+    for text, hint in (
         ("none", "queuectl: a job needs a command"),
         ("[]", '  "command" must be a string, or an array of strings that is not empty'),
         ("[1]", '  "command" must be a string, or an array of strings that is not empty'),
     ):
         done = cli.run("set", "ready", f"command={text}")
-        assert (done.returncode, told in done.stderr.splitlines()) == (2, True)
+        assert (done.returncode, hint in done.stderr.splitlines()) == (2, True)
     assert full.get("ready").command == "[ -e x ] && echo x"
 
 

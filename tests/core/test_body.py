@@ -140,7 +140,7 @@ def test_job_of_one_field() -> None:
 
 
 def test_problems_are_reported_all_at_once() -> None:
-    """One error tells everything that is wrong, in one pass over the fields."""
+    """One error reports everything that is wrong, in one pass over the fields."""
     wrong = {
         "command": 5, "id": "-", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,

@@ -145,7 +145,7 @@ def test_attempt_is_not_given_up_before_the_whole_log_is_searched(
 
 
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
-    """Each sample is well-formed and told apart by state or result; counts are those of the spool."""
+    """Each sample is well-formed and labelled by state or result; counts are those of the spool."""
     fill(spool)
     wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
     text = client.get("/metrics").text

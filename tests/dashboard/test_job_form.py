@@ -132,8 +132,8 @@ def test_form_keeps_what_was_typed_beside_what_is_refused(
         "max_retries": "9", "max_log": "1M", field: typed,
     }  # fmt: skip
     assert (spool.get("x").name, spool.get("x").fields) == (before.name, before.fields)
-    mended = client.post("/actions/set", {**form, field: form[f"was_{field}"]})
-    assert mended.status == 303
+    corrected = client.post("/actions/set", {**form, field: form[f"was_{field}"]})
+    assert corrected.status == 303
     assert (spool.get("x").fields or {})["max_retries"] == 9
 
 

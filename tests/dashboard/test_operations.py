@@ -128,7 +128,7 @@ def test_actions_on_a_filter_leave_held_jobs_held(spool: Spool, client: Client) 
     form = {"all": "1", "state": "pending", "back": "/jobs?state=pending"}
     assert "Run now 1 job?" in client.post("/actions/run", form).text
     client.post("/actions/run", {**form, "confirmed": "1"})
-    wait_for(lambda: spool.counts().ready == 1, "the deed")
+    wait_for(lambda: spool.counts().ready == 1, "the action")
     assert spool.get("held").is_held
     assert "Release 1 job?" in client.post("/actions/release", {**form, "state": "held"}).text
 

@@ -167,9 +167,9 @@ def test_unix_socket_replaces_a_dead_one_only(tmp_path: Path) -> None:
 
 def test_port_in_use_is_reported() -> None:
     """The error names the port and what to do."""
-    with server.listen("127.0.0.1", 0) as sock, pytest.raises(UsageError) as told:
+    with server.listen("127.0.0.1", 0) as sock, pytest.raises(UsageError) as refused:
         server.listen("127.0.0.1", sock.getsockname()[1])
-    assert "--port" in told.value.hint
+    assert "--port" in refused.value.hint
 
 
 def test_stop_may_come_from_any_thread() -> None:

@@ -140,7 +140,7 @@ def test_flood_of_events_closes_the_watch_for_a_while(
     assert sum("faster than" in text for text in warnings(running)) == 1
 
 
-def test_failure_of_the_disk_is_told_once_and_over_when_it_is(
+def test_failure_of_the_disk_is_reported_once_and_over_when_it_is(
     inbox: Path, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was taken stays until it can be finished."""

@@ -137,7 +137,7 @@ def test_backlog_that_has_not_changed_is_seldom_listed_again(
         wait_for(lambda: len(beats) >= 45, "many beats")
         assert 2 <= len(listings) <= 2 + len(beats) // 10
         job = spool.enqueue("true")
-        wait_for(lambda: running.has("done", job.id), "a job that nothing told of")
+        wait_for(lambda: running.has("done", job.id), "a job without an event")
 
 
 def test_lost_event_delays_a_job_by_one_beat_at_most(
@@ -179,7 +179,7 @@ def test_canonical_name_written_in_place_is_not_moved_before_it_is_whole(spool: 
 
 
 def test_broken_file_is_refused_after_the_settle_time(spool: Spool, cli: CommandLine) -> None:
-    """The bytes go to dead/ untouched, with the reason in the log, and jobs go on meanwhile."""
+    """The bytes go to dead/ untouched, with the reason in the log, and other jobs run in the meantime."""
     cli.ok("config", "set", "settle", "0.5")
     data = b'{"command": "never closed'
     (spool.path / "pending" / "broken.json").write_bytes(data)

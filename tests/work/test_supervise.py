@@ -23,7 +23,7 @@ def start(spool: Spool, *words: str, number: int = 2) -> WorkerProcess:
 
 
 def test_supervisor_starts_as_many_as_asked_for(spool: Spool) -> None:
-    """N workers, each with its own name, and lines that tell which of them speaks."""
+    """N workers, each with its own name, and lines that name the one that speaks."""
     supervisor = start(spool, number=3)
     spool.enqueue("true", id="x")
     spool.wait("x", timeout=20)
@@ -73,7 +73,7 @@ def test_supervisor_ends_with_its_last_worker(cli: CommandLine, spool: Spool) ->
 
 
 def test_stopping_lets_jobs_finish_and_twice_puts_them_back(spool: Spool) -> None:
-    """The supervisor passes on what it is told, as often as it is told."""
+    """The supervisor passes on each signal, as often as it comes."""
     supervisor = start(spool)
     spool.enqueue("sleep 300", id="x")
     wait_for(lambda: supervisor.has("start", "x"))
@@ -86,7 +86,7 @@ def test_stopping_lets_jobs_finish_and_twice_puts_them_back(spool: Spool) -> Non
 
 
 def test_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_path: Path) -> None:
-    """They stop as if told to: running jobs finish first, and are settled."""
+    """They stop as after `worker stop`: running jobs finish first, and are settled."""
     go = tmp_path / "go"
     supervisor = start(spool)
     spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="x")
@@ -114,7 +114,7 @@ def test_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_
 
 
 def test_supervisor_detaches(cli: CommandLine, spool: Spool) -> None:
-    """Told to detach, all of them leave their jobs running."""
+    """On a request to detach, all of them leave their jobs running."""
     supervisor = start(spool)
     spool.enqueue("sleep 300", id="x")
     wait_for(lambda: supervisor.has("start", "x"))

@@ -266,8 +266,8 @@ def _set_or_claim(root: str) -> tuple[str, Any]:
 def test_changes_and_claims_at_once(spool: Spool) -> None:
     """However many change a job while others claim it, one claims it, with a whole body, and there is one file."""
     put(spool.layout, pending_name("x"), mine=0, timeout=99)
-    told = run_at_once(6, _set_or_claim, str(spool.path))
-    claimed = [timeout for word, timeout in told if word == "claim"]
+    outcomes = run_at_once(6, _set_or_claim, str(spool.path))
+    claimed = [timeout for word, timeout in outcomes if word == "claim"]
     files_left = [name for state in State for name in names(spool.path / state)]
     assert len(files_left) == 1
     assert len(claimed) <= 1
@@ -289,8 +289,8 @@ def _set_own(root: str) -> str | None:
 def test_changes_at_once_all_hold(spool: Spool, monkeypatch: pytest.MonkeyPatch, can_exchange: bool) -> None:
     """Each of many who set different fields of one job waits for the one before, reads again, and loses nobody's."""
     put(spool.layout, pending_name("x"))
-    told = run_at_once(6, _set_own if can_exchange else _set_own_without_exchange, str(spool.path))
-    assert body_of(spool)["env"] == dict.fromkeys(told, "2")
+    outcomes = run_at_once(6, _set_own if can_exchange else _set_own_without_exchange, str(spool.path))
+    assert body_of(spool)["env"] == dict.fromkeys(outcomes, "2")
     assert len(names(spool.path / "pending")) == 1
     assert names(spool.path / "tmp") == []
 

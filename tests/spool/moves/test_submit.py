@@ -31,7 +31,7 @@ def one(layout: Layout, **fields: Any) -> Job:
 
 
 def test_file_of_a_job(layout: Layout) -> None:
-    """A job is one line of JSON with its id, in a private file whose name tells priority and time."""
+    """A job is one line of JSON with its id, in a private file whose name holds priority and time."""
     job = one(layout, id="report", priority=7, command="echo ä")
     path = Path(layout.pending, "007-20261124T034300.000Z-0-report.json")
     assert path.read_text(encoding="utf-8") == '{"command": "echo ä", "id": "report", "priority": 7}\n'
@@ -68,7 +68,7 @@ def test_current_directory_is_recorded(
 
 
 def test_run_at_is_never_early(layout: Layout) -> None:
-    """A time finer than the name can tell is rounded up; a time in the past is kept."""
+    """A time finer than the name can hold is rounded up; a time in the past is kept."""
     name = one(layout, run_at="2026-11-25T10:00:00.0001+01:00").name
     assert isinstance(name, PendingName)
     assert name.run_at == datetime(2026, 11, 25, 9, 0, 0, 1000, tzinfo=UTC)

@@ -85,7 +85,7 @@ def test_claims_of_a_file_about_itself_are_ignored(box: Layout, spool: Spool) ->
 
 
 def test_canonical_name_in_inbox_is_a_name_like_any_other(box: Layout) -> None:
-    """It tells neither priority, time nor id."""
+    """It holds neither priority, time nor id."""
     drop(box, name="000-20200101T000000.000Z-0-pay.json")
     id = take_it(box, "000-20200101T000000.000Z-0-pay.json")
     assert id is not None

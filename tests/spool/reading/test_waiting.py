@@ -107,8 +107,8 @@ def test_jobs_are_reported_as_they_end(spool: Spool) -> None:
         first = [next(ends), next(ends)]
         spool.first("three")
         last = next(ends)
-    told = {job.id: str(job.result) for job in first if isinstance(job, Job)}
-    assert told == {"one": "exit0", "two": "exit1"}
+    results = {job.id: str(job.result) for job in first if isinstance(job, Job)}
+    assert results == {"one": "exit0", "two": "exit1"}
     assert isinstance(last, Job)
     assert (last.id, list(ends)) == ("three", [])
 
@@ -165,9 +165,9 @@ def test_wait_for_several_times_out(spool: Spool, layout: Layout) -> None:
     for id in ("a", "b"):
         put(layout, pending_name(id))
     put_finished(layout, "x")
-    told: list[Ended] = []
+    ended: list[Ended] = []
     with pytest.raises(WaitTimeoutError, match="2 jobs have not ended"):
-        told.extend(spool.ends(["a", "x", "b"], timeout=0))
+        ended.extend(spool.ends(["a", "x", "b"], timeout=0))
     ends = spool.ends(["a", "x", "b"], timeout=0)
     assert isinstance(next(ends), Job)
 

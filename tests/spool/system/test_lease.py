@@ -1,4 +1,4 @@
-"""Locks that tell who lives: of a worker, and of any process of a job."""
+"""Locks that show who is alive: of a worker, and of any process of a job."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_lock_has_one_holder(layout: Layout) -> None:
 
 
 def test_attempts_have_a_lock_each(layout: Layout) -> None:
-    """What an attempt has left holds its own lock, and no other; the id has one besides."""
+    """What an attempt has left holds its own lock, and no other; the id has another."""
     path, later = layout.log("x"), NOW + timedelta(milliseconds=1)
     with locked_log(layout, "x") as first, locked_log(layout, "x", later) as second:
         assert lease.lock_id(second)
@@ -168,16 +168,18 @@ def _is_flocked(path: str) -> bool:
 
 
 def test_asking_does_not_disturb_those_who_ask(layout: Layout) -> None:
-    """Many who ask at once whether a free log is locked are all told that it is not."""
+    """Many who ask at once whether a free log is locked all learn that it is not."""
     path = layout.log("x")
     Path(path).touch()
-    told: list[bool] = []
-    askers = [threading.Thread(target=lambda: told.extend(lease.is_in_use(path) for _ in range(300))) for _ in range(4)]
+    found: list[bool] = []
+    askers = [
+        threading.Thread(target=lambda: found.extend(lease.is_in_use(path) for _ in range(300))) for _ in range(4)
+    ]
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join()
-    assert (len(told), any(told)) == (1200, False)
+    assert (len(found), any(found)) == (1200, False)
 
 
 @pytest.mark.parametrize("kind", ["missing", "link"])
@@ -289,7 +291,7 @@ def test_killed_worker_is_dead(layout: Layout) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1'])
 def test_torn_worker_file(layout: Layout, content: str) -> None:
-    """What is not a worker's whole file tells nothing, and nobody holds it."""
+    """What is not a worker's whole file says nothing, and nobody holds it."""
     Path(layout.worker("web1.1.aaaa")).write_text(content)
     assert lease.read_worker(layout, "web1.1.aaaa") == {}
     assert lease.read_worker(layout, "web1.2.aaaa") == {}

@@ -168,8 +168,8 @@ def test_drop_box(layout: Layout) -> None:
     assert "no user's files" in drop_box(layout).found
     assert drop_box(layout, "root").health is Health.OK
     os.mkdir(f"{layout.inbox}/x.json")
-    told = drop_box(layout, "root")
-    assert (told.health, "x.json: it is not a regular file" in told.found) == (Health.WARN, True)
+    check = drop_box(layout, "root")
+    assert (check.health, "x.json: it is not a regular file" in check.found) == (Health.WARN, True)
 
 
 def test_drop_box_that_others_can_tamper_with(layout: Layout) -> None:
