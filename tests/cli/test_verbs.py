@@ -149,7 +149,6 @@ def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer
         (["first", "--state", "running"], "this does not apply to running jobs"),
         (["wait"], "name the jobs, or select them"),
         (["wait", "ready", "--all"], "both ids and a selection"),
-        (["wait", "--state", "done"], "this does not apply to done jobs"),
         (["explain"], "name the jobs, or select them"),
         (["explain", "ready", "--match", "x"], "both ids and a selection"),
     ],
