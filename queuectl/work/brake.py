@@ -120,11 +120,11 @@ class Brake:
             reason = f"{format_count(failed, 'job')}{of} failed; max-failed is {most}"
             pause.write(layout, reason, group=group, counted=since)
             if pause.counted_from(layout, now, group) == since:
-                self._tell(group, reason)
+                self._report(group, reason)
                 return
 
-    def _tell(self, group: str, reason: str) -> None:
+    def _report(self, group: str, reason: str) -> None:
         what = f"the group {group}" if group else "the queue"
         self._context.report.event("paused", None, f"{what} has paused itself: {reason}", group=group or None)
-        self._context.hooks.tell("group-paused", group=group or None, reason=reason)
+        self._context.hooks.notify("group-paused", group=group or None, reason=reason)
         files.ring(self._context.layout.bell)

@@ -14,7 +14,7 @@ from queuectl.spool.reading import query
 from queuectl.spool.system import files
 from queuectl.work.context import Context
 from queuectl.work.incomplete import Incomplete
-from queuectl.work.settle import tell_refused
+from queuectl.work.settle import notify_refused
 
 
 class Drops:
@@ -100,4 +100,4 @@ class Drops:
         self._incomplete.forget(name)
         if id is not None:
             self._context.report.event("refused", id, f"pending/{name} is not a valid job: {reason}", file=name)
-            tell_refused(self._context, id)
+            notify_refused(self._context, id)

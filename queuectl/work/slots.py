@@ -27,7 +27,7 @@ from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, 
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import finish, give_back, release, tell_refused
+from queuectl.work.settle import finish, give_back, notify_refused, release
 from queuectl.work.waker import Waker
 
 _LOOK_AGAIN = 0.02  # seconds for which a look at the pause and the free space holds good
@@ -310,7 +310,7 @@ class Slots:
             self._attempts.end_left(error.attempts)
         except RefusedError as error:
             report.event("refused", error.id, f"pending/{name} is not a valid job: {error.why}", file=str(name))
-            tell_refused(self.context, error.id)
+            notify_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
             self._cannot_claim = True
             report.once("claim", "error", f"cannot start jobs: {error}")

@@ -292,7 +292,7 @@ class Worker:
             return
         if self._attempts.has_worked:
             self._attempts.has_worked = False
-            self.context.hooks.tell("idle")
+            self.context.hooks.notify("idle")
 
     def _rescue_all(self) -> None:
         """Take care of the running jobs whose workers are gone."""

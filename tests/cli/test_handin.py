@@ -44,7 +44,7 @@ def test_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.Cap
     assert "gets its id from the worker" in capsys.readouterr().err
 
 
-def test_what_is_handed_in_cannot_be_awaited(spool: Spool, inbox: Path) -> None:
+def test_wait_refuses_jobs_that_were_handed_in(spool: Spool, inbox: Path) -> None:
     """Its end is not for this user to see."""
     with pytest.raises(UsageError, match="not wait"):
         hand_in(spool, [{"command": "true"}], is_awaited=True)

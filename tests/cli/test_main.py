@@ -37,7 +37,7 @@ GROUPS = [path for path, command in COMMANDS.items() if isinstance(command, clic
 HOSTILE = "echo \x1b[31mred\x07 \u202eback"
 
 
-def test_every_command_of_the_design_is_there() -> None:
+def test_commands_of_the_design_are_all_there() -> None:
     """The command line is the one that was promised (but for the dashboard)."""
     assert {" ".join(path) for path in COMMANDS} >= {
         "init", "enqueue", "worker start", "worker stop", "worker list", "status", "list", "show", "logs", "retry",

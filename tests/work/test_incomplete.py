@@ -9,7 +9,7 @@ from queuectl.work.incomplete import Incomplete
 
 
 def test_file_is_given_up_only_after_lying_unchanged_for_the_settle_time(tmp_path: Path) -> None:
-    """Each change starts the time anew; without one, waiting ends at the settle time and not before."""
+    """Each change starts the time again; without one, waiting ends at the settle time and not before."""
     file = tmp_path / "x.json"
     file.write_text("{")
     incomplete = Incomplete()

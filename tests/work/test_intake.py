@@ -70,7 +70,7 @@ def test_intake_offers_what_events_report(given: Given, spool: Spool) -> None:
 
 
 def test_intake_passes_on_what_is_not_a_job(given: Given, spool: Spool) -> None:
-    """An event of config.toml or of the bell is for whoever looks after these, in the order of the events."""
+    """An event of config.toml or of the bell is for the part that looks after these, in the order of the events."""
     given.hear(spool.layout.bell, spool.layout.config)
     assert given.heard == [spool.layout.bell, spool.layout.config]
     assert not given.waker.must_list

@@ -140,7 +140,7 @@ def _begin(
         )
         running_on = name_attempts(log, running.id) if must_wait else []
         if must_wait or (status.st_size and not _is_expected(log, pending)):
-            holder = query.locate(layout, running.id, besides=path)
+            holder = query.locate(layout, running.id, excluding=path)
             if holder and (must_wait or not _is_left_behind(layout, path, *holder)):
                 id = refuse(
                     layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),

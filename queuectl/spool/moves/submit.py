@@ -79,7 +79,7 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
             status = os.fstat(fd)
             if status.st_nlink and not (is_new and is_ours and returned is None):
                 find = locate or query.locate
-                _require_free(id, is_ours, find(layout, id, besides=returned))
+                _require_free(id, is_ours, find(layout, id, excluding=returned))
             if status.st_nlink and (is_new or status.st_size):
                 return Reservation(fd, path, is_new)
             if status.st_nlink:

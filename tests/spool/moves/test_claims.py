@@ -46,7 +46,7 @@ def test_claim_takes_the_job(layout: Layout) -> None:
     assert not lease.is_in_use(layout.log("x"))
 
 
-def test_no_claim_of_what_is_not_there(layout: Layout) -> None:
+def test_claim_of_a_job_that_is_gone_is_none(layout: Layout) -> None:
     """A job that is gone is a normal None."""
     assert claim(layout, pending_name("x")) is None
 
@@ -62,7 +62,7 @@ def _claim_everything(root: str, worker: str) -> list[str]:
     return won
 
 
-def test_every_job_is_claimed_once(layout: Layout) -> None:
+def test_jobs_are_each_claimed_once(layout: Layout) -> None:
     """When 8 processes claim 2,000 jobs at once, every job is claimed by exactly one."""
     ids = [f"j{index:04d}" for index in range(2000)]
     for id in ids:
@@ -126,7 +126,7 @@ def make_pipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_invalid, make_link, make_directory, make_pipe])
-def test_what_can_never_run_goes_to_the_dead(layout: Layout, make: Callable[[Path], None]) -> None:
+def test_job_that_can_never_run_is_refused(layout: Layout, make: Callable[[Path], None]) -> None:
     """A canonical file that is not a job is refused, untouched, with the reason in its log."""
     path = put(layout, pending_name("x", priority=3))
     make(path)
@@ -146,7 +146,7 @@ def test_what_can_never_run_goes_to_the_dead(layout: Layout, make: Callable[[Pat
     [(True, (WORKER, WORKER)), (True, (WORKER, "web1.7.zzzz")), (False, (WORKER, "web1.7.zzzz"))],
     ids=["one after the other, one worker", "one after the other, two workers", "at the same time"],
 )
-def test_of_two_files_of_one_id_one_runs(
+def test_files_of_one_id_run_once(
     layout: Layout, make_twin: Callable[[Path, Path], object], workers: tuple[str, str], has_ended: bool
 ) -> None:
     """A job under two canonical names runs once, however close the claims are; the other file is a duplicate."""
@@ -229,7 +229,7 @@ def test_job_that_still_runs_is_not_started_again(layout: Layout) -> None:
     assert names(Path(layout.pending)) == ["010-20261124T034303.000Z-0-x.json"]
 
 
-def test_no_attempt_starts_without_its_lock(layout: Layout) -> None:
+def test_attempt_never_starts_without_its_lock(layout: Layout) -> None:
     """A claim of the very time of another (the clock was set back), or of a log that is being deleted, goes back."""
     path = put(layout, pending_name("x"))
     with locked_log(layout, "x"):

@@ -188,7 +188,9 @@ def no_inotify(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_without_inotify_the_problem_is_reported(layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trigger_without_inotify_reports_the_problem(
+    layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no watch can be had nothing is raised: `problem` says why, and a later try can succeed."""
     with no_inotify(monkeypatch):
         trigger = Trigger(layout, bell)
