@@ -36,6 +36,7 @@ _COMMANDS = {
     "pause": "queuectl.cli.pause:pause",
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
+    "group": "queuectl.cli.group:group",
     "dlq": "queuectl.cli.dlq:dlq",
     "prune": "queuectl.cli.prune:prune",
     "metrics": "queuectl.cli.metrics:metrics",

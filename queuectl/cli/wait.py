@@ -9,7 +9,7 @@ import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
 from queuectl.cli.filters import filter_options, is_given, make_filter
-from queuectl.cli.targets import ids_argument, is_selection, read_ids
+from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name
 from queuectl.core.text import format_age, format_count, format_seconds
@@ -49,6 +49,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
       queuectl wait --match '^resize-' --since 1d
     """
     spool = open_spool()
+    take_groups(spool, given)
     is_selected = is_selection(given)
     jobs = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
     jobs = list({job.id: job for job in jobs}.values())

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from queuectl.core.groups import MaxFailed
 from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.text import format_count, format_instant, format_size, format_when
@@ -27,6 +28,16 @@ class Pause(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
         return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
+
+
+class Group(NamedTuple):
+    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
+
+    name: str
+    limit: int | None = None
+    paused: Pause | None = None
+    max_failed: MaxFailed | None = None
+    problem: str = ""
 
 
 class Room(NamedTuple):
@@ -77,7 +88,8 @@ class Waiting(NamedTuple):
     """What bears on one pending job.
 
     `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
-    its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it.
+    its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it, `groups`
+    those of its groups that have settings, each with how many jobs of it run.
     """
 
     name: PendingName
@@ -86,6 +98,7 @@ class Waiting(NamedTuple):
     is_running: bool = False
     last: Result | None = None
     ahead: int | None = None
+    groups: tuple[tuple[Group, int], ...] = ()
 
 
 class Reason(NamedTuple):
@@ -101,7 +114,8 @@ class Reason(NamedTuple):
 
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
-    reasons = [*_of_its_own(job, now), *of_queue(queue)]
+    of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
+    reasons = [*_of_its_own(job, now), *of_groups, *of_queue(queue)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
     return reasons or [Reason("due", "due now; waiting for a worker to pick it up")]
@@ -143,6 +157,19 @@ def of_pause(paused: Pause, group: str = "") -> Reason:
     why = f": {paused.reason}" if paused.reason else f"; to continue: {to_continue}"
     what = f"the group {group}" if group else "the queue"
     return Reason("paused", f"{what} has been paused since {format_instant(paused.since)}{until}{why}", paused.until)
+
+
+def of_group(group: Group, running: int | None = None) -> Iterator[Reason]:
+    """What keeps jobs of the group from starting; `running` is how many of it run, if somebody has counted."""
+    if group.problem:
+        yield Reason("group", f"{group.problem}; no job of the group {group.name} is started")
+    if group.paused is not None:
+        yield of_pause(group.paused, group.name)
+    if group.limit == 0:
+        yield Reason("limit", f"the limit of the group {group.name} is 0")
+    elif group.limit is not None and running is not None and running >= group.limit:
+        text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
+        yield Reason("limit", text)
 
 
 def of_room(room: Room, min_free: int) -> Iterator[Reason]:

@@ -11,7 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from queuectl.core import groups
 from queuectl.core.fields import FIELDS, Body
+from queuectl.core.names import is_valid_id
 from queuectl.errors import InvalidJobError, NotJsonError
 
 MAX_BODY = 1 << 20
@@ -118,6 +120,9 @@ def validate(obj: Mapping[str, Any]) -> Body:
             is_known = False
         elif value is not None:
             checked[key] = _CHECKS[key](problems, key, value)
+    group, id = checked.get("group"), checked.get("id")
+    if not problems and group and id and not is_valid_id(groups.join(group, id)):
+        problems.append('"group" and "id" together make an id of over 100 characters')
     warnings = () if is_known else _misspelt(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from queuectl.core.admission import Pause, Reason, of_pause
 from queuectl.core.names import is_valid_id
-from queuectl.core.text import format_count
 from queuectl.errors import UsageError
 
 _ENOUGH = 5  # jobs that have ended, before a share of them says anything
@@ -55,6 +52,12 @@ def require_name(text: str) -> str:
     return text
 
 
+def is_new_id(id: str) -> bool:
+    """Whether an id that is valid may be a new job's: with a dot at its end, or two in a row, nobody could name its
+    groups."""
+    return not id.endswith(".") and ".." not in id
+
+
 def join(group: str, id: str) -> str:
     """The id of a job of the group: `gpu` and `train` give `gpu.train`, as do `gpu` and `gpu.train`."""
     return id if is_in(id, group) else f"{group}.{id}"
@@ -75,31 +78,6 @@ class MaxFailed:
         if self.number is not None:
             return failed >= self.number
         return self.share is not None and ended >= _ENOUGH and failed >= self.share * ended
-
-
-class Group(NamedTuple):
-    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
-
-    name: str
-    limit: int | None = None
-    paused: Pause | None = None
-    max_failed: MaxFailed | None = None
-    problem: str = ""
-
-
-def reasons(group: Group, running: int | None = None) -> list[Reason]:
-    """What keeps jobs of the group from starting; `running` is how many of it run, if somebody has counted."""
-    found = []
-    if group.problem:
-        found.append(Reason("group", f"{group.problem}; no job of the group {group.name} is started"))
-    if group.paused is not None:
-        found.append(of_pause(group.paused, group.name))
-    if group.limit == 0:
-        found.append(Reason("limit", f"the limit of the group {group.name} is 0"))
-    elif group.limit is not None and running is not None and running >= group.limit:
-        text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
-        found.append(Reason("limit", text))
-    return found
 
 
 def parse_max_failed(text: str) -> MaxFailed:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from queuectl.core import groups
-from queuectl.core.groups import Group
+from queuectl.core import admission, groups
+from queuectl.core.admission import Group
 from queuectl.core.names import SUFFIX, RunningName
 from queuectl.core.result import State
 from queuectl.spool.reading import query
@@ -81,7 +81,7 @@ class Gate:
 
     def _close(self, found: Group) -> bool:
         """Whether its own files let no job of the group start; says so, once."""
-        reasons = groups.reasons(found)
+        reasons = [*admission.of_group(found)]
         key = f"group {found.name}"
         if not reasons:
             if self._closed.pop(found.name, None) is not None:

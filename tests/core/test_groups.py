@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from queuectl.core import groups
-from queuectl.core.admission import Pause
-from queuectl.core.groups import Group
+from queuectl.core import admission, groups
+from queuectl.core.admission import Group, Pause
 from queuectl.errors import UsageError
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -55,15 +54,15 @@ def test_require_name_refuses_what_cannot_be_in_an_id(name: str) -> None:
 
 def test_reasons_say_what_keeps_a_group_from_starting() -> None:
     """A wrong value, a pause, and as many running as the limit allows; nothing else."""
-    assert groups.reasons(Group("gpu", 2), running=1) == []
-    assert groups.reasons(Group("gpu", 2)) == []
-    (full,) = groups.reasons(Group("gpu", 2), running=2)
+    assert [*admission.of_group(Group("gpu", 2), running=1)] == []
+    assert [*admission.of_group(Group("gpu", 2))] == []
+    (full,) = admission.of_group(Group("gpu", 2), running=2)
     assert (full.reason, full.text) == ("limit", "the group gpu runs 2 jobs, its limit is 2")
-    (none,) = groups.reasons(Group("gpu", 0))
+    (none,) = admission.of_group(Group("gpu", 0))
     assert none.text == "the limit of the group gpu is 0"
-    (paused,) = groups.reasons(Group("gpu", None, Pause(NOON)))
+    (paused,) = admission.of_group(Group("gpu", None, Pause(NOON)))
     assert paused.text.endswith("to continue: queuectl resume --group gpu")
-    (wrong,) = groups.reasons(Group("gpu", problem="groups/gpu/limit is empty"))
+    (wrong,) = admission.of_group(Group("gpu", problem="groups/gpu/limit is empty"))
     assert wrong.text == "groups/gpu/limit is empty; no job of the group gpu is started"
 
 

@@ -15,8 +15,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from queuectl.core import body, lifecycle
-from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name
+from queuectl.core import body, groups, lifecycle
+from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name, is_valid_id
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
 from queuectl.spool.moves.submit import IdInFlightError, Reservation, reserve
@@ -105,6 +105,8 @@ def _adopt(
         return None
     job = body.parse(content.data)
     returned = _parse_returned(text)
+    if returned is None and not groups.is_new_id(job.id or ""):
+        raise InvalidJobError([f"the id {job.id!r} has a dot at its end, or two in a row"])
     if (
         returned is not None
         and job.id not in (None, returned.id)
@@ -116,7 +118,7 @@ def _adopt(
             reservation = reserve(layout, returned.id, returned=path, locate=locate)
             move = lifecycle.retry_by_hand(returned, now)
         else:
-            reservation = reserve(layout, job.id) if job.id is not None else _reserve_new(layout, text)
+            reservation = _reserve_new(layout, text, job.group) if job.id is None else reserve(layout, job.id_with(""))
             move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
     except IdInFlightError as error:
         raise NotJsonError(error.what, error.why) from None
@@ -140,11 +142,14 @@ def _adopt(
     return move.name
 
 
-def _reserve_new(layout: Layout, text: str) -> Reservation:
-    """An id made of the file's stem and a random suffix."""
+def _reserve_new(layout: Layout, text: str, group: str | None = None) -> Reservation:
+    """An id made of its group, the file's stem, and a random suffix."""
     while True:
+        id = id_from_file_name(text, lease.random_text(6))
+        if group is not None and not is_valid_id(id := groups.join(group, id)):
+            id = groups.join(group, lease.random_text(12))
         with suppress(AlreadyExistsError):
-            return reserve(layout, id_from_file_name(text, lease.random_text(6)))
+            return reserve(layout, id)
 
 
 def _id_of(reservation: Reservation) -> str:

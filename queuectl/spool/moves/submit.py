@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from queuectl.core import body, lifecycle
+from queuectl.core import body, groups, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
@@ -169,7 +169,9 @@ def _prepare(
     layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: datetime, is_wanted: Callable[[str], bool]
 ) -> _Item:
     content = body.validate(fields)
-    id = content.id or fresh_id
+    id = content.id_with(fresh_id)
+    if not groups.is_new_id(id):
+        raise InvalidJobError([f"the id {id!r} has a dot at its end, or two in a row"])
     whole = {**fields, "id": id}
     data = body.encode(whole)
     if len(data) > body.MAX_BODY:

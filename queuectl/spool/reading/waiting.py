@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from queuectl.core import groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, RunningName
 from queuectl.core.result import State
@@ -214,8 +215,8 @@ def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> I
                 raise WaitTimeoutError(what, f"waited {timeout:g} s")
 
 
-def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
-    """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
+def wait_until_idle(layout: Layout, timeout: float | None = None, group: str = "") -> None:
+    """Wait until no job (of a group) is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
 
     A job that leaves running/ appears in another directory, which wakes the wait.
     """
@@ -226,7 +227,7 @@ def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
     interval = _FIRST_INTERVAL
     trigger = None
     try:
-        while running := [name for name in query.list_names(layout, State.RUNNING) if RunningName.parse(name)]:
+        while running := _running_ids(layout, group):
             rest = float("inf") if deadline is None else deadline - time.monotonic()
             if rest <= 0:
                 raise WaitTimeoutError(f"{format_count(len(running), 'job')} still running", f"waited {timeout:g} s")
@@ -239,3 +240,8 @@ def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
         if trigger is not None:
             trigger.close()
         waker.close()
+
+
+def _running_ids(layout: Layout, group: str) -> list[str]:
+    names = filter(None, map(RunningName.parse, query.list_names(layout, State.RUNNING)))
+    return [name.id for name in names if not group or groups.is_in(name.id, group)]

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from queuectl.core import groups
-from queuectl.core.groups import Group
+from queuectl.core.admission import Group
 from queuectl.errors import ConfigError
 from queuectl.spool.system import files, pause
 from queuectl.spool.system.layout import Layout, unusable
@@ -71,12 +71,17 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
     return group
 
 
-def write(layout: Layout, name: str, key: str, text: str) -> None:
-    """Set one of `PARSERS`. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
+def check(key: str, text: str) -> None:
+    """Raise ConfigError for a value that one of `PARSERS` cannot read."""
     try:
         PARSERS[key](text)
     except ValueError as error:
         raise ConfigError(f"{key} {error}") from None
+
+
+def write(layout: Layout, name: str, key: str, text: str) -> None:
+    """Set one of `PARSERS`. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
+    check(key, text)
     try:
         os.makedirs(layout.group(name), 0o700, exist_ok=True)
         files.replace(f"{layout.group(name)}/{key}", f"{text.strip()}\n".encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl.core.groups import Group
+from queuectl.core.admission import Group
 from queuectl.errors import ConfigError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import groups, pause
