@@ -64,6 +64,13 @@ def full(spool: Spool) -> Spool:
         (["set", "priority=1", "--match", "echo sched"], {"scheduled"}),
         (["dlq", "retry", "--match", "true"], {"failed"}),
         (["dlq", "drop", "--result", "failed"], {"failed"}),
+        (["retry", "--state", "failed"], {"failed"}),
+        (["dlq", "drop", "--state", "failed"], {"failed"}),
+        (["cancel", "--state", "failed"], {"retrying"}),
+        (["hold", "--state", "failed,held"], {"retrying", "held"}),
+        (["cancel", "--where", "priority<10"], {"scheduled"}),
+        (["cancel", "--where", "body.command=echo ready"], {"ready"}),
+        (["hold", "--where", "attempts>=1", "--where", "body.sweep="], {"retrying"}),
     ],
 )
 def test_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[str]) -> None:
@@ -131,14 +138,17 @@ def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer
         (["set", "ready", "retry_on=x"], "not exit codes from 1 to 255: 'x'"),
         (["set", "ready", "max-log=huge"], "not a size: 'huge'"),
         (["pause", "--until", "2020-01-01T00:00:00Z"], "that time has passed: '2020-01-01T00:00:00Z'"),
-        (["list", "--sort", "x"], "cannot sort by 'x'"),
-        (["list", "--columns", "id,x"], "unknown column 'x'"),
+        (["list", "--sort", "x"], "unknown field 'x'"),
+        (["list", "--columns", "id,x"], "unknown field 'x'"),
         (["list", "--format", "{x}"], "unknown field 'x'"),
+        (["list", "--where", "x=1"], "unknown field 'x'"),
+        (["list", "--where", "id.x=1"], "unknown field 'id.x'"),
+        (["list", "--where", "body.x"], "not a condition: 'body.x'"),
+        (["cancel", "--where", "=3"], "not a condition: '=3'"),
         (["first"], "name the jobs, or select them"),
         (["first", "--state", "running"], "this does not apply to running jobs"),
         (["wait"], "name the jobs, or select them"),
         (["wait", "ready", "--all"], "both ids and a selection"),
-        (["wait", "--state", "done"], "this does not apply to done jobs"),
         (["explain"], "name the jobs, or select them"),
         (["explain", "ready", "--match", "x"], "both ids and a selection"),
     ],
@@ -503,9 +513,9 @@ def test_columns_and_formats(cli: CommandLine, full: Spool) -> None:
     assert cli.ok("list", "--state", "held", "--columns", "id,when").splitlines()[1].split() == ["held", "held"]
     template = r"{id}\t{result}\t{exit_code}\t{command}\\"
     assert cli.ok("list", "--result", "failed", "--format", template) == "failed\texit7\t7\ttrue\\"
-    assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "True |"
+    assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "true |"
     named = cli.ok("list", "--state", "dead", "--columns", "id, priority,attempts,duration").splitlines()
-    assert named[0].split() == ["ID", "PRI", "TRY", "TOOK"]
+    assert named[0].split() == ["ID", "PRIORITY", "ATTEMPTS", "DURATION"]
     assert cli.run("list", "--json", "--format", "{id}").returncode == 2
 
 
