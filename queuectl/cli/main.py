@@ -85,7 +85,7 @@ class App(LazyGroup):
 def app(spool: str | None) -> None:
     """Run shell commands from a queue that is a directory.
 
-    A job is one JSON file; the directory it lies in is its state. The spool is --spool, else
+    A job is one JSON file; the directory it is in is its state. The spool is --spool, else
     $QUEUECTL_SPOOL, else spool/ in this or the nearest parent directory, else one in your home.
 
     \b

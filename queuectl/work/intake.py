@@ -109,7 +109,7 @@ class Intake:
         self._adopt(self._drops.due())
 
     def _adopt(self, names: list[str]) -> None:
-        """Adopt in batches, so that of files that lie there together the most urgent starts first."""
+        """Adopt in batches, so that of several files the most urgent starts first."""
         for start in range(0, len(names), _BATCH):
             self._slots.offer(self._look_at(names[start : start + _BATCH]))
             self._slots.advance()
@@ -121,7 +121,7 @@ class Intake:
     # --- listings
 
     def list_pending(self) -> None:
-        """List pending/ if that must be, or if it may have changed: what is due, what comes later, what was dropped."""
+        """List pending/ if it must be listed, or may have changed: what is due, what comes later, what was dropped."""
         if not (self._waker.must_list or self._may_have_changed()):
             return
         changed_at = os.stat(self.layout.pending).st_mtime_ns

@@ -29,7 +29,7 @@ from queuectl.work.schedule import Schedule
 from queuectl.work.settle import finish, notify_refused, release
 from queuectl.work.waker import Waker
 
-_LOOK_AGAIN = 0.02  # seconds for which a look at the pause and the free space holds good
+_LOOK_AGAIN = 0.02  # seconds for which a check of the pause and the free space is valid
 _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
@@ -95,7 +95,7 @@ class Slots:
 
     @property
     def next_run_at(self) -> str | None:
-        """When the next later job is due, as it stands in a name."""
+        """When the next later job is due, in the form of a file name."""
         return self._schedule.next_run_at
 
     def offer(self, names: Iterable[str]) -> None:
@@ -176,7 +176,7 @@ class Slots:
     def _take(self, now: str) -> PendingName | None:
         """The next name that is due; none whose id a slot holds, so that no two claims choose one name.
 
-        Such a name is kept: the slot that has just settled the job for another attempt looks again when it lets go.
+        Such a name is kept: the slot that has just settled the job for another attempt looks again after that.
         """
         busy: list[str] = []
         found = None

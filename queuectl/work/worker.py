@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """Its own, in the names of the jobs that it runs."""
+        """The worker's name, which is in the names of the jobs that it runs."""
         return self._lease.name
 
     def _run(self) -> int:
@@ -155,7 +155,7 @@ class Worker:
     def detach(self) -> None:
         """Stop as soon as nothing is being claimed or settled; running jobs continue, and the next worker adopts them.
 
-        CRASH: to die on the way leaves no less to the next worker (tests/work/test_detach.py).
+        CRASH: dying on the way leaves the same to the next worker (tests/work/test_detach.py).
         """
         self._is_detaching = True
         self.context.stopping = self.context.stopping or 1

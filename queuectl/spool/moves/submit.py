@@ -40,7 +40,7 @@ class UnwantedError(AlreadyExistsError):
 
 
 class Reservation(NamedTuple):
-    """An id that is ours to publish: its log, open and locked, and whether we created it."""
+    """An id that this process may publish: its log, open and locked, and whether we created it."""
 
     fd: int
     path: str
