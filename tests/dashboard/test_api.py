@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from queuectl import Spool, State
 from queuectl.dashboard import joblog
 from tests.dashboard.client import Client
 from tests.spool.given import put_finished
-from tests.support import CommandLine, wait_for, workers
+from tests.support import CommandLine, need, wait_for, workers
 
 
 def fill(spool: Spool) -> None:
@@ -160,6 +161,20 @@ def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
         "up 1",
     ):
         assert f"queuectl_{expected}\n" in text
+
+
+@pytest.mark.parametrize("is_filled", [False, True], ids=["empty", "filled"])
+def test_promtool_finds_nothing_wrong_with_the_metrics(spool: Spool, client: Client, is_filled: bool) -> None:
+    """`promtool check metrics` has no remark, whether or not there are any jobs."""
+    need("promtool")
+    if is_filled:
+        fill(spool)
+        wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
+        assert 'quantile="0.95"' in client.get("/metrics").text
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], check=False, capture_output=True, text=True, input=client.get("/metrics").text
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 def test_health_follows_the_spool(spool: Spool, client: Client) -> None:
