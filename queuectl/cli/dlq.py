@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, open_spool
+from queuectl.cli.groups import Group
 from queuectl.cli.list import UNLIMITED, print_jobs
 from queuectl.cli.retry import AGAIN
 from queuectl.cli.targets import Verb, act
@@ -19,7 +20,7 @@ _RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")
 _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 
-@click.group()
+@click.group(cls=Group)
 def dlq() -> None:
     """List, retry or drop dead letters.
 
