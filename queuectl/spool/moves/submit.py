@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName, PendingName
+from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
@@ -154,10 +154,12 @@ def submit(
     now: datetime,
     *,
     is_wanted: Callable[[str], bool] = lambda _: True,
+    is_held: bool = False,
 ) -> list[Job | QueuectlError]:
     """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
 
     Jobs of one priority that are due at once start in the order in which a process submits them, whatever their ids.
+    Jobs that are held are published under the name of a held job, and never were due.
     `is_wanted` is called with each id once it is reserved; if false, the id is given up again (UnwantedError).
 
     Raises SpoolError if the spool cannot take the group: then none of it was queued. If the disk fills up
@@ -172,7 +174,7 @@ def submit(
             fresh = sorted(new_id() for _ in requests)  # so that jobs of equal priority start in the order given
             for index, fields in enumerate(requests):
                 try:
-                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted)
+                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held)
                 except QueuectlError as error:
                     outcomes[index] = error
             for item in items.values():
@@ -208,7 +210,12 @@ def _wait_for_latest(items: Iterable[_Item], now: datetime, begun: float) -> Non
 
 
 def _prepare(
-    layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: datetime, is_wanted: Callable[[str], bool]
+    layout: Layout,
+    fields: Mapping[str, Any],
+    fresh_id: str,
+    now: datetime,
+    is_wanted: Callable[[str], bool],
+    is_held: bool,
 ) -> _Item:
     content = body.validate(fields)
     id = content.id or fresh_id
@@ -216,11 +223,10 @@ def _prepare(
     data = body.encode(whole)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
-    move = _next_move(layout, id, content.priority, content.run_at, now)
+    run_at = HELD_AT if is_held else content.run_at
+    move = _next_move(layout, id, content.priority, run_at, now)
     reservation = _reserve_wanted(layout, id, is_wanted)
-    return _Item(
-        whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation, content.run_at is None
-    )
+    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation, run_at is None)
 
 
 def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
