@@ -17,6 +17,7 @@ from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.drops import Drops
+from queuectl.work.incomplete import QUIET
 from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -151,7 +152,11 @@ class Intake:
         foreign = [name for name in foreign if not is_ignored(name)]
         self._drops.keep_only(set(foreign))
         drops = [name for name in foreign if name not in self._drops]
-        for name in self._look_at(drops[:_BATCH]):
+        found = self._look_at(drops[:_BATCH])
+        if is_first and self._drops.is_soon:  # so that of what a worker finds when it starts the most urgent is first
+            time.sleep(QUIET)
+            found += self._look_at(self._drops.due())
+        for name in found:
             fresh.offer(name, format_time(self.context.now()))
         self._slots.install(fresh)
         self._unseen = drops[_BATCH:]
