@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     """Check that the spool is sound, and explain what is not. Exits with 1 if an invariant does not hold.
 
-    May run alongside workers. A note is about something harmless, or that goes away by itself.
+    May run alongside workers. A note is something harmless, or something that goes away by itself.
 
     \b
     Example:

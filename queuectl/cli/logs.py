@@ -31,7 +31,7 @@ from queuectl.spool.system.logs import open_reading
 @click.option("--since", metavar="TIME", help='Only attempts that started since: 1h (ago), "9:00", ISO 8601.')
 @click.option("--grep", metavar="RE", help="Only lines that match this regular expression.")
 @click.option("--head", type=click.IntRange(0), metavar="N", help="Only the first N lines.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines; with -f, and what follows.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines, and with -f all that follow.")
 @click.option("--raw", is_flag=True, help="Print the log files unchanged.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, in their documented shape.")
 def logs(

@@ -178,15 +178,15 @@ def _setting(default: T, parse: Callable[[str], T], help: str) -> T:
 class Settings(NamedTuple):
     """What can be set for a spool. Times are seconds, sizes bytes; None means no limit."""
 
-    max_retries: int = _setting(3, _count, "retries after the first attempt, for jobs that do not say")
-    backoff_base: float = _setting(2.0, _number, "seconds to wait after n failed attempts: base ** n")
+    max_retries: int = _setting(3, _count, "retries after the first attempt, unless a job sets its own")
+    backoff_base: float = _setting(2.0, _number, "after n failed attempts, wait backoff-base ** n seconds")
     backoff_max: float = _setting(3600.0, _seconds, "the longest such wait")
     backoff_jitter: float = _setting(JITTER, _share, "the share of such a wait that may be added at random, 0 to 1")
     retry_on: tuple[int, ...] | None = _setting(
-        None, _optional_codes, "the only exit codes that are retried, for jobs that do not say; none for all"
+        None, _optional_codes, "the only exit codes that are retried, unless a job sets its own; none means all"
     )
     no_retry_on: tuple[int, ...] | None = _setting(
-        None, _optional_codes, "exit codes that are not retried, for jobs that do not say"
+        None, _optional_codes, "exit codes that are not retried, unless a job sets its own"
     )
     permanent_codes: tuple[int, ...] | None = _setting(
         None, _convention(PERMANENT), "exit codes that mean a permanent failure of any job; qmail for 100"
@@ -198,7 +198,7 @@ class Settings(NamedTuple):
         OnLost.RETRY, _one_of(OnLost), "retry or dead: what to do if the outcome of an attempt is unknown"
     )
     timeout: float | None = _setting(
-        None, _optional_seconds, "the longest time an attempt may take, for jobs that do not say; none for no limit"
+        None, _optional_seconds, "the longest time an attempt may take, unless a job sets its own; none means no limit"
     )
     max_failed: MaxFailed | None = _setting(
         None,
@@ -207,10 +207,10 @@ class Settings(NamedTuple):
     )
     grace: float = _setting(5.0, _seconds, "time between SIGTERM and SIGKILL")
     max_log: int | None = _setting(
-        None, _log_size, "the largest output of an attempt, for jobs that do not say; none for any"
+        None, _log_size, "the largest output of an attempt, unless a job sets its own; none means no limit"
     )
     on_max_log: OnMaxLog = _setting(
-        OnMaxLog.DROP, _one_of(OnMaxLog), "drop or kill: beyond that, drop the middle of the output, or end the job"
+        OnMaxLog.DROP, _one_of(OnMaxLog), "drop or kill: beyond max-log, drop the middle of the output, or end the job"
     )
     min_free: int = _setting(16 << 20, parse_size, "free disk space below which no job is started")
     settle: float = _setting(
@@ -219,26 +219,26 @@ class Settings(NamedTuple):
         "how long an unreadable file in pending/ or inbox/ must be unchanged before it is refused",
     )
     keep_done: float | None = _setting(
-        None, _optional_seconds, "how long done jobs and their logs are kept; none for ever"
+        None, _optional_seconds, "how long done jobs and their logs are kept; none means forever"
     )
     keep_done_count: int | None = _setting(
-        None, _optional_count, "how many done jobs are kept, newest first; none for all"
+        None, _optional_count, "how many done jobs are kept, newest first; none means all"
     )
     keep_done_size: int | None = _setting(
-        None, _optional_size, "the disk space that done jobs and their logs may take; none for any"
+        None, _optional_size, "the disk space that done jobs and their logs may take; none means no limit"
     )
     keep_dead: float | None = _setting(
-        None, _optional_seconds, "how long dead jobs and their logs are kept; none for ever"
+        None, _optional_seconds, "how long dead jobs and their logs are kept; none means forever"
     )
     allow_users: str | None = _setting(None, _users, "other users whose files in inbox/ become jobs; * for all")
     rescan: float = _setting(10.0, _positive_seconds, "the longest time between a worker's scans of the whole spool")
     notify_url: str | None = _setting(
-        None, _url, "an http or https address to which events are posted as JSON; none for none"
+        None, _url, "an http or https address to which events are posted as JSON; none means nowhere"
     )
     notify_on: tuple[str, ...] = _setting(
-        ("dead",), _events, "of which events: done, retry, dead, idle, separated by commas"
+        ("dead",), _events, "the events that are posted: done, retry, dead, idle, separated by commas"
     )
-    hook_timeout: float = _setting(30.0, _positive_seconds, "the longest time a hook or such a post may take")
+    hook_timeout: float = _setting(30.0, _positive_seconds, "the longest time a hook or a post to notify-url may take")
 
     @property
     def policy(self) -> RetryPolicy:
@@ -255,7 +255,7 @@ class Settings(NamedTuple):
         )
 
     def keep_rules(self, now: datetime) -> dict[State, Rule]:
-        """What is kept of each state; states of which everything is kept are left out."""
+        """What is kept of each state; states that are kept entirely are left out."""
 
         def since(seconds: float | None) -> datetime | None:
             return None if seconds is None else now - timedelta(seconds=seconds)

@@ -1,6 +1,6 @@
 """The worker's side of the drop box: a thread of its own takes what lies in inbox/, and finishes what was taken.
 
-Nothing that a stranger puts there reaches the main thread or keeps a slot waiting: this thread alone opens such
+Nothing that another user puts there reaches the main thread or keeps a slot waiting: this thread alone opens such
 files, writes durably and waits for disks. Its work is bounded: so many names at a look, a twentieth of a CPU (a
 quarter for what becomes jobs), so many files of each user remembered and reported. Its events come from a watch of
 its own, which is closed for a while when they come too fast; so a flood costs a steady little, and a file among it is
@@ -95,7 +95,7 @@ class Dropbox:
     # --- for the main thread
 
     def look(self) -> None:
-        """Have everything looked at, beginning now; nothing where there is no drop box."""
+        """Start to look at everything; does nothing without a drop box."""
         if self._is_closed or self._context.stopping or not os.path.isdir(self._layout.inbox):
             return
         with self._changed:

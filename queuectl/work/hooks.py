@@ -58,7 +58,7 @@ class _News(NamedTuple):
 
 
 class Hooks:
-    """`notify` costs a look into a set if there is no hook for an event. Thread-safe."""
+    """`notify` costs one look-up in a set if an event has no hook. Thread-safe."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -83,7 +83,7 @@ class Hooks:
         return event in self._with_script or event in self._with_webhook
 
     def notify(self, event: str, state: State | None = None, name: Name | None = None, **facts: Any) -> None:
-        """Something has happened; `state` and `name` are where the job lies now."""
+        """Something has happened; `state` and `name` are where the job is now."""
         if event not in self._with_script and event not in self._with_webhook:
             return
         news = _News(event, format_rfc3339(self._context.now()), state, name, facts)
@@ -93,7 +93,7 @@ class Hooks:
             self._webhook.put(news)
 
     def finish(self) -> None:
-        """Wait for what is under way and waits, but not longer than one hook may take."""
+        """Wait for the calls under way and those that wait, for at most as long as one hook may take."""
         deadline = time.monotonic() + self._context.settings.hook_timeout
         for lane in (self._scripts, self._webhook):
             lane.finish(deadline)

@@ -256,7 +256,7 @@ def _check_taken(spool: Layout) -> Iterator[Finding]:
         elif query.locate(spool, entry):
             yield Finding(Weight.NOTE, path, "its job already exists", "the next worker removes it")
         else:
-            yield Finding(Weight.NOTE, path, "taken from inbox/, and not a job yet", "the next worker makes it one")
+            yield Finding(Weight.NOTE, path, "taken from inbox/, and not a job yet", "the next worker submits it")
 
 
 def _check_leftovers(spool: Layout) -> Iterator[Finding]:
