@@ -1,12 +1,12 @@
-"""`queuectl enqueue -`: jobs in bulk, one JSON object a line."""
+"""`queuectl enqueue -` and `--each`: jobs in bulk, one a line."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -15,52 +15,106 @@ from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 
+if TYPE_CHECKING:
+    from queuectl.cli.each import Each
+
 _LONG_INPUT = 1 << 18
 """Bytes of input from which on a terminal gets a progress bar."""
 
 
-def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple[list[Job], int]:
+class Lines:
+    """The lines of a file, and the body of a job that each gives."""
+
+    def __init__(self, stream: BinaryIO, given: Mapping[str, Any], each: Each | None) -> None:
+        """Without `each` a line is a body in JSON, with the fields `given` on top."""
+        if stream.isatty():
+            note(f"reading {'jobs, one JSON object a line' if each is None else 'one line a job'}; end with Ctrl-D")
+        self.progress = _Progress(stream)
+        self.is_json = each is None
+        self._read = each.read(self.progress) if each else _read_json(self.progress, given)
+
+    def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any] | QueuectlError]]:
+        """For each line that is not empty its number, and the body or what is wrong with it."""
+        for number, fields in self._read:
+            if isinstance(fields, QueuectlError):
+                yield number, fields
+                continue
+            try:
+                body.validate({**fields, "cwd": None})
+            except InvalidJobError as error:
+                yield number, error
+            else:
+                yield number, fields
+
+
+def open_lines(
+    path: str, command: str | list[str] | None, given: dict[str, Any], *, is_null: bool, makes_ids: bool
+) -> Lines:
+    """Open a file (stdin for `-`) of bodies in JSON or, with a `command`, of values for its places."""
+    if command is None:
+        if "id" in given:
+            raise UsageError("one --id for many lines", hint="put an id into each line")
+        return Lines(sys.stdin.buffer, given, None)
+    from queuectl.cli.each import Each
+
+    each = Each(command, given, is_null=is_null, makes_ids=makes_ids)
+    try:
+        return Lines(sys.stdin.buffer if path == "-" else open(path, "rb"), given, each)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", error.strerror or "", "for stdin: --each -") from None
+
+
+def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False) -> tuple[list[Job], int]:
     """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
-    if "id" in given:
-        raise UsageError("one --id for many lines", hint="put an id into each line")
-    if stream.isatty():
-        note("reading jobs, one JSON object a line; end with Ctrl-D")
     spool = open_spool(create=True)
-    progress = _Progress(stream)
+    progress = lines.progress
     numbers: deque[int] = deque()
     queued: list[Job] = []
     bad = 0
+    hint = ""
 
-    def good_lines() -> Iterator[dict[str, Any]]:
-        nonlocal bad
-        for number, line in enumerate(progress, 1):
-            if not line.strip():
-                continue
-            try:
-                fields = body.merge(body.decode(line), given)
-                warnings = body.validate({**fields, "cwd": None}).warnings
-            except (NotJsonError, InvalidJobError) as error:
+    def good_lines() -> Iterator[Mapping[str, Any]]:
+        nonlocal bad, hint
+        for number, fields in lines:
+            if isinstance(fields, QueuectlError):
                 bad += 1
-                progress.say_error(number, error)
+                hint = hint or (fields.hint if isinstance(fields, NotJsonError) else "")
+                progress.say_error(number, fields)
                 continue
-            for warning in () if quiet else warnings:
-                progress.say_line(number, f"warning: {warning}")
             numbers.append(number)
             yield fields
 
-    for outcome in spool.enqueue_many(good_lines()):
+    for outcome in spool.enqueue_many(good_lines(), is_held=is_held):
         number = numbers.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
             progress.say_error(number, outcome)
-        else:
-            queued.append(outcome)
-            progress.clear()
-            say(outcome.id)
+            continue
+        queued.append(outcome)
+        for warning in outcome.body.warnings if outcome.body and not quiet else ():
+            progress.say_line(number, f"warning: {warning}")
+        progress.clear()
+        say(outcome.id)
     progress.clear()
+    if hint and not queued:
+        note(hint)
     if not quiet:
-        note(f"queued {len(queued)}" + (f", refused {bad}" if bad else ""))
+        ids = f" as {queued[0].id} to {queued[-1].id}" if len(queued) > 1 and not lines.is_json else ""
+        note(f"queued {len(queued)}{ids}" + (f", refused {bad}" if bad else ""))
     return queued, 1 if bad else 0
+
+
+def _read_json(
+    lines: Iterable[bytes], given: Mapping[str, Any]
+) -> Iterator[tuple[int, Mapping[str, Any] | QueuectlError]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield number, body.merge(body.decode(line), given)
+            except (NotJsonError, InvalidJobError) as error:
+                if not line.lstrip().startswith((b"{", b"[")):
+                    error.hint = "for one job a line of text: queuectl enqueue --each - -- COMMAND {}"
+                yield number, error
 
 
 class _Progress:

@@ -8,6 +8,7 @@ import click
 
 from queuectl.cli.context import color_option, has_colour, json_option, open_spool
 from queuectl.cli.filters import filter_options, make_filter
+from queuectl.cli.groups import Group
 from queuectl.cli.list import SHOWN, limit_of, limit_option, print_jobs
 from queuectl.cli.retry import AGAIN
 from queuectl.cli.targets import Verb, act
@@ -22,7 +23,7 @@ _RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")
 _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 
-@click.group()
+@click.group(cls=Group)
 def dlq() -> None:
     """List, retry or drop dead letters.
 

@@ -39,8 +39,8 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     succeeded, else 1. Prints each job as it ends.
 
     Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
-    leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited for, except with
-    --state held. The code is 3 if no job matches.
+    leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
+    for, except with --state held. The code is 3 if no job matches.
 
     \b
     Example:

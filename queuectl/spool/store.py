@@ -108,8 +108,12 @@ class Spool:
             raise outcome
         return outcome
 
-    def enqueue_many(self, jobs: Iterable[Mapping[str, Any]]) -> Iterator[Job | QueuectlError]:
+    def enqueue_many(
+        self, jobs: Iterable[Mapping[str, Any]], *, is_held: bool = False
+    ) -> Iterator[Job | QueuectlError]:
         """Queue many jobs, given as job bodies, in durable groups; yields for each its job or its error.
+
+        Those that are held from the beginning never start before `release`.
 
         A job that is yielded survives a power cut. A SpoolError, raised or yielded, means that the spool
         cannot take more; its job, or group, was not queued (but see DurabilityError).
@@ -118,10 +122,10 @@ class Spool:
         for fields in jobs:
             group.append(with_directory(fields))
             if len(group) == submit.GROUP:
-                yield from submit.submit(self.layout, group, now())
+                yield from submit.submit(self.layout, group, now(), is_held=is_held)
                 group = []
         if group:
-            yield from submit.submit(self.layout, group, now())
+            yield from submit.submit(self.layout, group, now(), is_held=is_held)
 
     # --- reading
 

@@ -222,7 +222,9 @@ class Worker:
         """When it will have been idle for long enough to exit; None if it has something to do, or stays anyway."""
         if self._idle_exit is None or self._slots.busy or self._attempts.without_slot:
             return None
-        if self._waker.must_list or (self._slots.has_ready and not self.context.spool.is_paused()):
+        if self._waker.must_list or self._intake.is_expecting:
+            return None
+        if self._slots.has_ready and not self.context.spool.is_paused():
             return None
         return self._attempts.active_at + self._idle_exit
 

@@ -219,7 +219,7 @@ def test_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
         (['{"command": "x"}', "y"], ["the argument is not valid JSON"]),
         (["{}"], ["this is not a runnable job", '"command" is missing']),
         (['{"comand": "x"}'], ["this is not a runnable job", '"command" is missing', 'unknown field "comand"']),
-        (["--priority", "high", "--", "x"], ["invalid value for '-p' / '--priority'", "see: queuectl enqueue --help"]),
+        (["--priority", "1x", "--", "x"], ["invalid value for '-p' / '--priority'", "see: queuectl enqueue --help"]),
         (["--priority", "1000", "--", "x"], ["this is not a runnable job", '"priority" must be a whole number']),
         (["--max-retries", "-1", "--", "x"], ["this is not a runnable job", '"max_retries" must be']),
         (["--id", "a b", "--", "x"], ["this is not a runnable job", '"id" must be']),

@@ -335,7 +335,7 @@ def test_handing_in_as_a_stranger(box: Box) -> None:
 
     def hand_in() -> None:
         assert context.is_handed_in(box.spool.layout)
-        handin.hand_in(box.spool.layout, [{"command": "echo handed in"}], {}, quiet=True, is_awaited=False)
+        handin.hand_in(box.spool.layout, [{"command": "echo handed in"}], None, quiet=True, is_awaited=False)
 
     act_as(ALICE, hand_in)
     (name,) = names(box.inbox)

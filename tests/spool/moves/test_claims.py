@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from queuectl.spool.reading import admission
 from queuectl.spool.system import clock, files, lease, logs
 from queuectl.spool.system.layout import Layout
 from tests.spool.given import NOW, WORKER, locked_log, parsed, pending_name, put, read_log, run_at_once, running_name
-from tests.support import names
+from tests.support import names, wait_for
 
 
 def claim(layout: Layout, path: Path | PendingName, worker: str = WORKER, now: datetime = NOW) -> claims.Claim | None:
@@ -361,3 +362,25 @@ def test_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
 def test_id_in_a_group_is_its_own(layout: Layout) -> None:
     """A body whose `group` and `id` make the id of its name is that job."""
     os.close(taken(layout, put(layout, pending_name("night.x"), id="x", group="night")).log)
+
+
+def test_claim_leaves_a_file_alone_that_another_tool_has_just_written(layout: Layout) -> None:
+    """Under a canonical name too, its writer may return to it; what a move of ours has put there has a log."""
+    path = put(layout, pending_name("x"))
+    name = parsed(path.name)
+    with pytest.raises(claims.TooNewError):
+        claims.claim(layout, name, WORKER, clock.now, quiet=60.0)
+    assert names(Path(layout.pending)) == [path.name]
+    changed = path.stat().st_ctime
+    wait_for(lambda: time.time() > changed + 0.02, "the end of the pause")
+    held = claims.claim(layout, name, WORKER, clock.now, quiet=0.02)
+    assert held is not None
+    os.close(held.log)
+
+
+def test_claim_does_not_wait_for_what_enqueue_has_published(spool: Spool, layout: Layout) -> None:
+    """Nor for a file of the future, after the clock was set back."""
+    job = spool.enqueue("true")
+    held = claims.claim(layout, parsed(Path(job.path).name), WORKER, clock.now, quiet=60.0)
+    assert held is not None
+    os.close(held.log)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from queuectl import AlreadyExistsError, DurabilityError, InvalidJobError, Job, Spool, SpoolError
+from queuectl import AlreadyExistsError, DurabilityError, InvalidJobError, Job, Spool, SpoolError, State
 from queuectl.core.names import PendingName
 from queuectl.spool.moves import submit
 from queuectl.spool.system import files, lease, logs
@@ -53,6 +53,44 @@ def test_generated_ids(layout: Layout) -> None:
     ids = {one(layout).id for _ in range(20)}
     assert len(ids) == 20
     assert all(len(id) == 12 and set(id) <= set("abcdefghijklmnopqrstuvwxyz234567") for id in ids)
+
+
+IDS = ["z", "a", "job-2", "job-10", "job", "job-1", "b.c", "b", "b-c", "Z"]
+
+
+@pytest.mark.parametrize("is_together", [True, False])
+def test_order_of_jobs_with_their_own_ids(spool: Spool, is_together: bool) -> None:
+    """Jobs start in the order in which they were submitted, in one call or in several, and none waits for its time."""
+    many = [f"{900 - number:04d}" for number in range(450)]
+    ids = [*IDS, *many] if is_together else IDS
+    if is_together:
+        assert [job.id for job in spool.enqueue_many({"command": "true", "id": id} for id in ids)
+                if isinstance(job, Job)] == ids  # fmt: skip
+        assert spool.counts().ready == len(ids)
+    for id in () if is_together else ids:
+        spool.enqueue("true", id=id)
+        assert spool.counts().scheduled == 0
+    spool.enqueue("true", id="0")
+    assert [job.id for job in spool.list((State.PENDING,))] == [*ids, "0"]
+
+
+def test_order_of_priorities_and_times(layout: Layout) -> None:
+    """A job of another priority, or with a time of its own, gets exactly its time."""
+    requests = [{"command": "true", "id": id, **fields} for id, fields in (
+        ("d", {}), ("c", {}), ("b", {"priority": 5}), ("a", {"run_at": "2999-01-01T00:00:00Z"}), ("e", {}),
+    )]  # fmt: skip
+    submit.submit(layout, requests, NOW)
+    assert names(Path(layout.pending)) == [
+        "005-20261124T034300.000Z-0-b.json", "010-20261124T034300.000Z-0-d.json", "010-20261124T034300.001Z-0-c.json",
+        "010-20261124T034300.001Z-0-e.json", "010-29990101T000000.000Z-0-a.json",
+    ]  # fmt: skip
+
+
+def test_order_after_a_jump_of_the_clock(layout: Layout) -> None:
+    """If the clock is set back, jobs get the new time at once."""
+    submit.submit(layout, [{"command": "true", "id": "b"}], NOW + timedelta(hours=1))
+    submit.submit(layout, [{"command": "true", "id": "a"}], NOW)
+    assert names(Path(layout.pending))[0] == "010-20261124T034300.000Z-0-a.json"
 
 
 @pytest.mark.parametrize(
