@@ -59,7 +59,7 @@ STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
     **dict.fromkeys(STARTS, ("queuectl.work.executor",)),
-    "fork": ("queuectl.work.supervise",),  # before there are threads
+    "fork": ("queuectl.work.supervise", "queuectl.work.background"),  # before there are threads
     "fsync": ("queuectl.spool.system.files",),
 }
 """The modules that may use a function of `os`."""

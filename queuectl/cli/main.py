@@ -84,6 +84,10 @@ def main() -> None:
     _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
+    if "_QUEUECTL_COMPLETE" in os.environ:
+        from queuectl.cli import completion
+
+        completion.register()
     try:
         code = app.main(prog_name="queuectl", standalone_mode=False)
     except QueuectlError as error:
