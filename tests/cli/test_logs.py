@@ -54,7 +54,7 @@ def test_logs(cli: CommandLine, job: str) -> None:
         "-- attempt 1 ended: exit1",
         "-- attempt 2 started at 2026-11-24 03:43:10 +0000 by web1.4242.k7f3",
         "-- attempt 2 ended: signal9",
-        "-- retry at=2026-11-24T03:44:00.000Z after=signal9",
+        "-- retried at 2026-11-24 03:44:00 +0000, after signal9",
     ]
 
 
@@ -242,7 +242,7 @@ def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
     spool.log_path("other").write_bytes(b"hello\n")
     out, error = output(cli, "other", job, "other", "--tail", "1")
     assert out == b"other | hello\njob | third, without a newline\n"
-    assert error[-1].startswith("-- job: retry ")
+    assert error[-1].startswith("-- job: retried ")
 
 
 @pytest.mark.parametrize("follow", [[], ["-f"]], ids=["", "follow"])

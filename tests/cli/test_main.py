@@ -153,7 +153,8 @@ def test_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
 READING = [
     ["--help"], ["--version"], ["list", "--help"], ["list"], ["list", "--json"], ["list", "--format", "{id}"],
     ["status"], ["status", "--watch"], ["status", "--json"], ["show", "a"], ["show", "a", "--json"], ["explain", "b"],
-    ["metrics"], ["metrics", "--json"], ["logs", "a"], ["logs", "-f", "a"], ["logs", "-f", "a", "c"], ["logs", "--json", "a"],
+    ["metrics"], ["metrics", "--json"], ["logs", "a"], ["logs", "-f", "a"], ["logs", "-f", "a", "c"],
+    ["logs", "--json", "a"],
     ["wait", "a"], ["dlq", "list"], ["config", "list"], ["doctor"],
 ]  # fmt: skip
 
