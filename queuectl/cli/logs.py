@@ -75,7 +75,8 @@ def logs(
             display = output.display(job.id, is_live=wait is not None)
             output.write(job.id, entries_of(file, wait and _pausing(display, wait), wanted), display)
             if os.fstat(file.fileno()).st_size == 0:
-                note(f"nothing yet: {job.id} is {job.state}")
+                has_ended = isinstance(job.name, FinishedName)
+                note(f"the log of {job.id} is empty" if has_ended else f"nothing yet: {job.id} is {job.state}")
 
     if follow:
         codes += _follow(spool, jobs, show)

@@ -13,6 +13,7 @@ from queuectl.cli import interrupts
 from queuectl.cli.context import show_error, unwritten
 from queuectl.cli.groups import LazyGroup
 from queuectl.errors import QueuectlError, SpoolError, UsageError
+from queuectl.spool.system import layout
 
 _COMMANDS = {
     "init": "queuectl.cli.init:init",
@@ -156,7 +157,7 @@ def _report_failure(error: OSError) -> int:
     why = error.strerror or str(error)
     is_of_file = error.filename is not None  # else it was stdin or stdout, say on a full disk
     return show_error(
-        SpoolError("the spool cannot be used", f"{error.filename}: {why}")
+        SpoolError("the spool cannot be used", f"{error.filename}: {why}", layout.hint_for(error))
         if is_of_file
         else QueuectlError("input or output failed", why)
     )

@@ -136,6 +136,13 @@ def test_nothing_yet(cli: CommandLine, spool: Spool) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing yet: a is pending\n")
 
 
+def test_empty_log_of_an_ended_job(cli: CommandLine, spool: Spool) -> None:
+    """A job that has ended and whose log somebody has emptied has nothing to come."""
+    put_finished(spool.layout, "a")
+    spool.log_path("a").touch()
+    assert cli.run("logs", "a").stderr == "the log of a is empty\n"
+
+
 def test_no_log(cli: CommandLine, spool: Spool) -> None:
     """A job whose log is missing is reported in words."""
     put(spool.layout, pending_name("a"))
