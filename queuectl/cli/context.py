@@ -52,13 +52,31 @@ def _say_created(spool: Spool) -> Spool:
     return spool
 
 
+_failures: list[OSError] = []
+
+
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line of a command that acts. If the reader is gone, the command still finishes, silently."""
+    """Print a line of a command that acts. If it cannot be written, the command still finishes; see `unwritten`."""
+    stream = sys.stderr if err else sys.stdout
     try:
         click.echo(text, err=err)
-    except BrokenPipeError:
-        stream = sys.stderr if err else sys.stdout
+    except OSError as error:
+        _failures.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def unwritten() -> OSError | None:
+    """Why a line could not be written that `say` was given; None if all were."""
+    return _failures[0] if _failures else None
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no."""
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D
+        click.echo(err=True)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def note(text: str) -> None:

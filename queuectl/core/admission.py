@@ -145,9 +145,11 @@ def of_room(room: Room, min_free: int) -> Iterator[Reason]:
     """Whether how a job ends could be recorded."""
     if room.problem:
         yield Reason("full", room.problem)
-    elif room.free < min_free or (room.inodes is not None and room.inodes < MIN_FREE_INODES):
-        inodes = "" if room.inodes is None else f" and {room.inodes} inodes"
-        text = f"the disk is full: {format_size(room.free)}{inodes} free, min-free is {format_size(min_free)}"
+    elif room.free < min_free:
+        text = f"the disk is full: {format_size(room.free)} free, min-free is {format_size(min_free)}"
+        yield Reason("full", text)
+    elif room.inodes is not None and room.inodes < MIN_FREE_INODES:
+        text = f"the disk is full: {format_count(room.inodes, 'inode')} free; no job starts below {MIN_FREE_INODES}"
         yield Reason("full", text)
 
 

@@ -142,8 +142,8 @@ def state_home_spool() -> str:
     return f"{home}/queuectl/spool"
 
 
-def unusable(root: str, error: OSError) -> SpoolError:
-    """The error to report for a failed system call on the spool."""
+def hint_for(error: OSError) -> str:
+    """What to do about a failed system call on the spool, or nothing."""
     hints = {
         errno.EACCES: "check the owner and mode of that directory",
         errno.EPERM: "check the owner and mode of that directory",
@@ -153,7 +153,10 @@ def unusable(root: str, error: OSError) -> SpoolError:
         errno.ENOTDIR: "it is not a directory",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }
+    return hints.get(error.errno or 0, "")
+
+
+def unusable(root: str, error: OSError) -> SpoolError:
+    """The error to report for a failed system call on the spool."""
     where = error.filename if isinstance(error.filename, str) else root
-    return SpoolError(
-        f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hints.get(error.errno or 0, "")
-    )
+    return SpoolError(f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hint_for(error))

@@ -329,13 +329,6 @@ class Mark(NamedTuple):
         return int(text) if text.isdecimal() else None
 
 
-def describe_ending(mark: Mark) -> str | None:
-    """What a note says that an attempt is about to be ended, and why; None for any other line."""
-    if mark.event != "note" or not mark.text.startswith("ending "):
-        return None
-    return f"ending attempt {mark.attempt}: {mark.fields.get('reason', '?')}"
-
-
 def parse_mark(line: bytes) -> Mark | None:
     """The mark of a whole line; None for output."""
     match = re.fullmatch(_LINE, line)
