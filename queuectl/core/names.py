@@ -353,6 +353,14 @@ def is_ignored(name: str) -> bool:
     return name.startswith(".") or not name.endswith(SUFFIX)
 
 
+def looks_meant(name: str) -> bool:
+    """Whether an ignored file may have been meant as a job: its name is not one of a file that some tool leaves."""
+    if not is_ignored(name) or name.startswith((".", "#")):
+        return False
+    is_leftover = re.search(r"[~#]$|\.(te?mp|part(ial)?|filepart|crdownload|sw[a-z]|bak|orig|rej|lo?ck)$", name)
+    return is_leftover is None or re.search(r"\.~\d+~$", name) is not None
+
+
 def id_from_file_name(name: str, suffix: str) -> str:
     """An id for a dropped file: its stem, cleaned and cut to fit, then `-` and the suffix."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(SUFFIX))

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from queuectl.core import body
-from queuectl.core.names import SUFFIX, FinishedName, Name, PendingName, RunningName, is_ignored, is_valid_id, is_worker
+from queuectl.core.names import (
+    SUFFIX,
+    FinishedName,
+    Name,
+    PendingName,
+    RunningName,
+    is_ignored,
+    is_valid_id,
+    is_worker,
+    looks_meant,
+)
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
@@ -103,6 +113,9 @@ def _check_foreign(spool: Layout, state: State, text: str) -> Iterator[Finding]:
     if state is State.PENDING:
         if not is_ignored(text):
             yield Finding(Weight.NOTE, path, "dropped, and not adopted yet", "a worker adopts or refuses it")
+        elif looks_meant(text):
+            what = "ignored, as its name does not end in .json"
+            yield Finding(Weight.NOTE, path, what, "if it is a job, rename it; else move it elsewhere")
     elif text.endswith(SUFFIX):
         remedy = "if it is a job, move it to pending/, else remove it"
         yield Finding(Weight.PROBLEM, path, f"not a valid name for a file in {state}/", remedy)
