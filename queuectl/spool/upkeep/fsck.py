@@ -125,7 +125,7 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
     """One file: regular, complete, and in the directory that its result belongs to."""
     path = spool.job(state, text)
     is_refused = isinstance(name, FinishedName) and name.result.kind == "invalid"
-    problem = None if is_refused else _problem_of(path)
+    problem = None if is_refused else _problem_of(path, name.id)
     if problem and not files.is_gone(path):
         if state is State.PENDING:
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
@@ -135,10 +135,12 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
-def _problem_of(path: str) -> str | None:
+def _problem_of(path: str, id: str) -> str | None:
     try:
         content = files.read(path)
-        body.parse(content.data)
+        job = body.parse(content.data)
+        if job.id != id:
+            adopt.require_own_id(id, content.data)
     except FileNotFoundError:
         return None
     except files.NotRegularError:
