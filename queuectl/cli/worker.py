@@ -45,6 +45,7 @@ def worker() -> None:
     metavar="N",
     help="Start N such workers, and replace each one that dies.",
 )
+@click.option("--copied", is_flag=True, help="Run the jobs of a spool that was copied or moved here; needed once.")
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
@@ -53,6 +54,7 @@ def start(
     drain: bool,
     idle_exit: str | None,
     processes: int | None,
+    copied: bool,
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
@@ -69,11 +71,13 @@ def start(
       queuectl worker start --processes 4 --count 2
     """
     from queuectl.core.when import parse_duration
+    from queuectl.spool.system import place
     from queuectl.work.notify import Notifier
     from queuectl.work.report import Report
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
     spool = open_spool(create=True)
+    place.settle_in(spool.layout, is_copied=copied)
     notifier = Notifier.from_environment()
     report = Report("json" if as_json else "quiet" if quiet else "text", is_labelled=processes is not None)
     terms: dict[str, Any] = {

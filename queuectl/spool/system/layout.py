@@ -50,6 +50,8 @@ class Layout:
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.place = f"{root}/place"
+        """Where the spool is, so that a copy can be recognised."""
         self.bell = f"{root}/pending/.bell"
         """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"

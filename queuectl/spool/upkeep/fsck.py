@@ -31,7 +31,7 @@ from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs
+from queuectl.spool.system import clock, files, layout, lease, logs, place
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
 
@@ -71,6 +71,7 @@ class Finding:
 def check(spool: Layout, host: str) -> Iterator[Finding]:
     """Everything that is wrong in a spool, as seen from the workers' host `host`."""
     yield from _check_directories(spool)
+    yield from _check_place(spool)
     known: set[str] = set()  # nothing else is kept of a million jobs
     twins: set[str] = set()
     for state in STATES:
@@ -96,6 +97,13 @@ def _check_directories(spool: Layout) -> Iterator[Finding]:
         path = f"{spool.root}/{directory}"
         if not os.path.isdir(path):
             yield Finding(Weight.NOTE, path, "the directory is missing", "it is created when needed", _complete(spool))
+
+
+def _check_place(spool: Layout) -> Iterator[Finding]:
+    copy = place.find_copy(spool)
+    if copy is not None:
+        what = f"the spool was copied or moved from {copy.original}; workers refuse it, as its jobs might run twice"
+        yield Finding(Weight.NOTE, spool.root, what, "if they are to run here: queuectl worker start --copied")
 
 
 def _complete(spool: Layout) -> Callable[[], bool]:
