@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from queuectl.cli.context import note, show_error
+from queuectl.cli.context import note, only_handed_in, show_error
 from queuectl.core import body
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 from queuectl.spool.moves import dropbox
@@ -19,7 +19,7 @@ def hand_in(
 ) -> int:
     """Put jobs (those of stdin, one a line, if None) into inbox/; the exit code. A worker assigns their ids."""
     if is_awaited:
-        raise UsageError("you can hand in jobs here, but not wait for them", hint="leave out --wait")
+        raise only_handed_in(spool)
     code = number = 0
     found: Iterable[dict[str, Any] | QueuectlError] = _lines(given) if jobs is None else jobs
     for fields in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
@@ -96,6 +97,15 @@ def create(root: str | os.PathLike[str]) -> bool:
     except OSError as error:
         raise unusable(root, error) from error
     return made
+
+
+def remove_new(root: str) -> None:
+    """Undo `create` of a spool that nobody has used; what holds anything else stays."""
+    with suppress(OSError):
+        for name in ("README.md", "config.toml"):
+            files.remove(f"{root}/{name}")
+        for name in (*_OWN, *STATES, ""):
+            os.rmdir(f"{root}/{name}")
 
 
 def complete(root: str) -> None:
