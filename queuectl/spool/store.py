@@ -63,6 +63,8 @@ class Spool:
         self.layout = layout.Layout(os.path.abspath(path))
         self.created = False
         self._settings: settings.Source | None = None
+        if os.path.isdir(self.layout.root) and not os.access(self.layout.root, os.X_OK):
+            raise _closed(self.layout.root)
         if create:
             self.created = layout.create(self.layout.root)
         elif layout.is_spool(self.layout.root):
@@ -306,6 +308,21 @@ class Spool:
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
         """Watch jobs until they end, and logs for growth; for callers that do something else in between."""
         return waiting.Watch(self.layout, jobs, logs=logs)
+
+
+def _closed(root: str) -> SpoolError:
+    """The error for a user who may not enter a spool."""
+    from queuectl.spool.system import trust
+
+    status = os.stat(root)
+    owner, group = trust.name_of(status.st_uid), trust.group_of(status.st_gid)
+    if not status.st_mode & 0o010:
+        return SpoolError(f"you may not use {root}", f"it belongs to {owner}")
+    return SpoolError(
+        f"you may not use {root}",
+        f"it belongs to {owner}, and members of the group {group} may hand in jobs",
+        f"ask to be added to {group}; then log in again",
+    )
 
 
 def _missing(root: str) -> SpoolError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
@@ -53,6 +54,8 @@ class Layout:
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""
+        self.place = f"{root}/place"
+        """Where the spool is, so that a copy can be recognised."""
         self.bell = f"{root}/pending/.bell"
         """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
@@ -97,6 +100,15 @@ def create(root: str | os.PathLike[str]) -> bool:
     except OSError as error:
         raise unusable(root, error) from error
     return made
+
+
+def remove_new(root: str) -> None:
+    """Undo `create` of a spool that nobody has used; what holds anything else stays."""
+    with suppress(OSError):
+        for name in ("README.md", "config.toml"):
+            files.remove(f"{root}/{name}")
+        for name in (*_OWN, *STATES, ""):
+            os.rmdir(f"{root}/{name}")
 
 
 def complete(root: str) -> None:
