@@ -58,6 +58,11 @@ class View:
         return [worker for worker in self.workers if worker["alive"]]
 
     @property
+    def takers(self) -> Workers:
+        """The workers that take jobs, and how many live but are stopping."""
+        return Workers.of(self.workers)
+
+    @property
     def is_full(self) -> bool:
         """Whether no job is started for want of free space."""
         return any(of_room(Room(*self.room), self.settings.min_free))
@@ -82,9 +87,7 @@ class View:
         ahead = None
         if not name.is_held:
             ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
-        queue = Queue(
-            self.paused, Room(*self.room), self.settings.min_free, Workers.of(self.workers), self.wrong_settings
-        )
+        queue = Queue(self.paused, Room(*self.room), self.settings.min_free, self.takers, self.wrong_settings)
         return of_job(admission.read_waiting(layout, job, name, self.settings.max_retries, ahead), queue, at)
 
     def counts(self, at: datetime) -> Counts:

@@ -129,13 +129,11 @@ def is_in_use(path: str) -> bool:
 
 
 def _open_to_ask(path: str) -> int | None:
-    """A descriptor of a log, None if there is none."""
+    """A descriptor of a log, or of a worker's file; None if there is none, or it is not a regular file."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return None
-        raise
+        return files.open_regular(path)
+    except (FileNotFoundError, files.NotRegularError):
+        return None
 
 
 def _byte_of(started_at: datetime) -> int:
