@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -245,6 +246,9 @@ class Snapshot:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:
             problem = error.why or error.what
+        except Exception as error:  # whatever it is, the next look may succeed: without looks all pages would stay old
+            traceback.print_exc()
+            problem = str(error)
         new = View(old.generation, now(), shelves, paused, workers, room, settings, wrong_settings, problem)
         return new if new.is_same_as(old) else replace(new, generation=old.generation + 1)
 

@@ -253,7 +253,7 @@ def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
     """What the worker wrote about itself; empty if its file is gone or torn."""
     try:
         info = json.loads(files.read(layout.worker(worker)).data)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return info if isinstance(info, dict) else {}
 
