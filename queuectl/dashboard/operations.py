@@ -69,7 +69,7 @@ VERBS = {
     for verb in (
         Verb(
             "retry", "Retry", "Retried", "retrying", (State.DEAD, State.DONE), (State.DONE,),
-            "It has succeeded. Once a worker has started it again, that cannot be undone.",
+            "What has succeeded is run once more. Once a worker has started it, that cannot be undone.",
         ),
         Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), held=False),
         Verb("release", "Release", "Released", "ready", (State.PENDING,), held=True),
@@ -295,7 +295,8 @@ def _describe_left(spool: Spool, ids: list[str]) -> list[str]:
         state = places[0][0] if places else None
         groups.setdefault(_SINCE[state], []).append(id)
     return [
-        f"{format_count(len(ids), 'job')} left, {text}: {', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''}"
+        f"{format_count(len(ids), 'job')} left as {'it is' if len(ids) == 1 else 'they are'}, {text}: "
+        f"{', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''}"
         for text, ids in groups.items()
     ]
 

@@ -227,4 +227,5 @@ def problem(status: int, title: str, text: str, request: Request) -> Any:
 
 def bad_request(error: UsageError, request: Request) -> Any:
     """`problem` for what makes no sense in an address or a form."""
-    return problem(400, f"{error.what[:1].upper()}{error.what[1:]}", f"{error.why}." if error.why else "", request)
+    title, text = (f"{part[:1].upper()}{part[1:]}" for part in (error.what, error.why))
+    return problem(400, title, f"{text}." if text else "", request)
