@@ -90,10 +90,10 @@ def fill(spool: Spool) -> dict[str, list[Path]]:
     return {
         "logs": [Path(layout.log(name.id)) for _, name in jobs],
         "jobs": bodies,
-        "workers": [Path(layout.worker(WORKER)), Path(layout.workers, "odd.json")],
-        "paused": [Path(layout.paused)],
-        "settings": [Path(layout.config)],
-        "others": [spool.path / "pending" / "dropped.json", spool.path / "dead" / "odd.json"],
+        "others": [
+            *(Path(layout.worker(WORKER)), Path(layout.workers, "odd.json"), Path(layout.paused), Path(layout.config)),
+            *(spool.path / "pending" / "dropped.json", spool.path / "dead" / "odd.json"),
+        ],
     }
 
 
