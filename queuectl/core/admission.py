@@ -13,6 +13,8 @@ from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.text import format_count, format_instant, format_size, format_when
 
+_MOST_SLOTS = 1_000_000
+"""A worker's file that says more is not one of ours."""
 MIN_FREE_INODES = 64
 """Free inodes below which no job is started."""
 
@@ -57,7 +59,7 @@ class Workers(NamedTuple):
                 stopping += 1
             elif worker["alive"]:
                 said = worker.get("slots")
-                number, slots = number + 1, slots + (said if isinstance(said, int) else 1)
+                number, slots = number + 1, slots + (said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1)
                 busy += len(worker["runs"])
         return cls(number, slots, busy, stopping)
 

@@ -18,7 +18,7 @@ from queuectl.core.terminal import PLAIN, Row, Screen, Style
 from queuectl.dashboard import ansi
 from queuectl.dashboard.markup import Html, escape
 from queuectl.spool.reading.log_lines import describe
-from queuectl.spool.system import holes, logs
+from queuectl.spool.system import files, holes, logs
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import PREFIX, Mark
 
@@ -56,7 +56,7 @@ class LogReader:
     def open(self, id: str) -> int | None:
         """A descriptor; None if there is no log, or it is not a regular file."""
         try:
-            return os.open(self._layout.log(id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            return files.open_regular(self._layout.log(id))
         except OSError:
             return None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from queuectl.core.admission import Pause
     from queuectl.core.job import Job
     from queuectl.core.settings import Settings
-    from queuectl.spool.moves import by_hand, edit, submit
+    from queuectl.spool.moves import by_hand, edit, submit, undo
     from queuectl.spool.moves.edit import Draft
     from queuectl.spool.reading import explain, metrics, query, waiting, workers
     from queuectl.spool.reading.explain import Explanation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from queuectl.spool.system import pause, settings
     from queuectl.spool.system.settings import Found
 else:
-    by_hand, edit, explain, metrics, pause, settings, query, submit, waiting, workers = (
+    by_hand, edit, explain, metrics, pause, settings, query, submit, undo, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
@@ -40,6 +40,7 @@ else:
             "system.settings",
             "reading.query",
             "moves.submit",
+            "moves.undo",
             "reading.waiting",
             "reading.workers",
         )
@@ -236,6 +237,14 @@ class Spool:
     def reschedule(self, id: str | Job, *, priority: int | None = None, run_at: datetime | None = None) -> Job:
         """Give a pending job another priority or time."""
         return by_hand.reschedule(self.layout, id, priority, run_at)
+
+    def undo(self, before: Job, after: Job) -> Job:
+        """Move a job back that a retry, a cancel while it waited, `hold`, `release`, `first` or `reschedule` has moved
+        from `before` to `after`: it gets the name back that it had, with its attempts and its result.
+
+        Raises WrongStateError, and changes nothing, if it has started, ended, been moved, edited or deleted since.
+        """
+        return undo.undo(self.layout, before, after)
 
     def set_fields(self, id: str | Job, **fields: Any) -> Job:
         """Change fields of a waiting job's body; None removes a field, or a variable of `env`; the id cannot change.
