@@ -37,6 +37,7 @@ _COMMANDS = {
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
     "dlq": "queuectl.cli.dlq:dlq",
+    "rm": "queuectl.cli.prune:rm",
     "prune": "queuectl.cli.prune:prune",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",

@@ -12,7 +12,7 @@ _COMMANDS = {
     **dict.fromkeys(("follow", "tail"), "logs -f ID"),
     **dict.fromkeys(("ls", "ps", "jobs", "squeue", "sacct", "history"), _LIST),
     **dict.fromkeys(("info", "inspect"), "show ID"),
-    **dict.fromkeys(("remove", "rm", "delete", "del", "scancel", "qdel", "abort"), _CANCEL),
+    **dict.fromkeys(("remove", "delete", "del", "scancel", "qdel", "abort"), _CANCEL),
     **dict.fromkeys(("restart", "requeue", "rerun", "redo"), _RETRY),
     **dict.fromkeys(("clean", "clear", "purge"), _PRUNE),
     **dict.fromkeys(("stash", "freeze"), "hold ID"),

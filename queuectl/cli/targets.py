@@ -129,9 +129,14 @@ def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -
         if not given["as_json"]:
             note(f"{what} selected" if selected else "no matching jobs")
         return
+    require_yes(f"{verb.word} {what}")
+
+
+def require_yes(what: str) -> None:
+    """Ask on a terminal whether to do that to many jobs; without one, refuse. Raises click.Abort or UsageError."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
-    if not click.confirm(f"{verb.word} {what}?", err=True):
+        raise UsageError(f"this would {what}", hint="to do it, add --yes; to see them, --dry-run")
+    if not click.confirm(f"{what}?", err=True):
         raise click.Abort
 
 

@@ -117,7 +117,9 @@ def test_exit_codes() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["list"], ["dlq", "list"], ["show", "evil"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["list", "--color=never"], ["dlq", "list", "--color=never"], ["show", "evil"]], ids=" ".join
+)
 def test_control_characters_are_escaped_on_a_terminal(
     cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str]
 ) -> None:
@@ -144,7 +146,7 @@ def test_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
     script = f"queuectl --spool {spool.path} list --limit 1500 | head -1; echo ${{PIPESTATUS[0]}}"
     done = run_shell(script, tmp_path, shell="bash")
     header, code = done.stdout.splitlines()
-    assert header.split() == ["ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "TOOK", "COMMAND"]
+    assert header.split() == ["ID", "STATE", "PRIORITY", "ATTEMPTS", "WHEN", "RESULT", "DURATION", "COMMAND"]
     assert (code, done.stderr) == ("1", "")
 
 

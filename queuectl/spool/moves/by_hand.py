@@ -18,7 +18,7 @@ from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import CANCELLED, State
 from queuectl.core.retry import RetryPolicy
-from queuectl.errors import InvalidJobError, WaitTimeoutError, WrongStateError
+from queuectl.errors import InvalidJobError, NotFoundError, WaitTimeoutError, WrongStateError
 from queuectl.spool.moves import ending
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs
@@ -116,17 +116,27 @@ def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: date
 
 
 def drop(layout: Layout, id: str | Job) -> Job:
-    """Delete a dead job and its log; raises WrongStateError while a process that it left behind holds the log."""
+    """Delete a finished job and its log; raises WrongStateError while a process that it left behind holds the log."""
     from queuectl.spool.moves import prune
 
-    job = query.find(layout, id, (State.DEAD,))
-    if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
-        raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
+    job = _find_finished(layout, id)
+    if not isinstance(job.name, FinishedName):
+        raise WrongStateError(
+            f"job {job.id} is {job.state}", "only a done or dead job can be deleted", f"try: queuectl cancel {job.id}"
+        )
     if not prune.delete(layout, job.state, job.name):
         raise WrongStateError(
-            f"job {job.id} cannot be dropped", "it has just changed state, or a process of it still runs"
+            f"job {job.id} cannot be deleted", "it has just changed state, or a process of it still runs"
         )
     return job
+
+
+def _find_finished(layout: Layout, id: str | Job) -> Job:
+    """The job of that id; a prefix is one of finished jobs, if there is such a one."""
+    try:
+        return query.find(layout, id, (State.DEAD, State.DONE))
+    except NotFoundError:
+        return query.find(layout, id)
 
 
 def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> Job:
