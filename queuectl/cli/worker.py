@@ -37,7 +37,7 @@ def worker() -> None:
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N", help="Jobs to run at a time."
 )
-@click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("--drain", is_flag=True, help="Exit once nothing is left that can start by itself.")
 @click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
 @click.option(
     "--processes",
@@ -62,6 +62,9 @@ def start(
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends and requeues them. Killing
     a worker does not stop its jobs: the next worker takes them over. Prints a line on stderr for each event.
 
+    --drain waits for jobs of a later time too, but not for held ones, nor behind a pause without an end. If such
+    jobs are left it names them and exits with 1, else with 0.
+
     \b
     Example:
       queuectl worker start --count 4
@@ -83,32 +86,35 @@ def start(
         "trusts_anyone": trust_anyone,
     }
     if processes is None:
-        _work(spool, report, notifier=notifier, **terms)
-        return
+        has_left = _work(spool, report, notifier=notifier, **terms)
+        click.get_current_context().exit(int(has_left))
     from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
     settings.load(spool.layout)  # so that a mistake in it is reported before anything is started
-    Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
+    supervisor = Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier)
+    click.get_current_context().exit(int(supervisor.run()))
 
 
-def _work(spool: Spool, report: Any, **terms: Any) -> None:
+def _work(spool: Spool, report: Any, **terms: Any) -> bool:
+    """Run one worker; whether it has drained and left jobs."""
     from queuectl.spool.system import settings
     from queuectl.work.context import Context
     from queuectl.work.worker import Worker
 
     running = Worker(Context(spool, report, settings.load(spool.layout)), **terms)
     running.install_signal_handlers()
-    running.run()
+    return running.run()
 
 
 def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any]) -> int:
     """Run one worker of several; its exit code."""
+    from queuectl.work.supervise import LEFT
+
     try:
-        _work(spool, report, leash=leash, **terms)
+        return LEFT if _work(spool, report, leash=leash, **terms) else os.EX_OK
     except QueuectlError as error:
         return show_error(error)
-    return os.EX_OK
 
 
 @click.command("list")

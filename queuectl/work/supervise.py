@@ -20,6 +20,8 @@ from queuectl.core.text import format_count, format_seconds
 from queuectl.work.notify import Notifier
 from queuectl.work.report import Report
 
+LEFT = 75
+"""The exit code of a process that has drained and left jobs that cannot start by themselves."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GOOD_LIFE = 60.0  # seconds after which a death is not taken for a failure to start
 _PASSED_ON = {
@@ -52,9 +54,10 @@ class Supervisor:
         self._notifier = notifier
         self._caught: deque[int] = deque()
         self._is_stopping = False
+        self._has_left = False
 
-    def run(self) -> None:
-        """Until every process has ended well, or ended after a signal to stop."""
+    def run(self) -> bool:
+        """Until every process has ended well, or ended after a signal to stop; whether one has left jobs."""
         self._leash, self._held = os.pipe2(os.O_CLOEXEC)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._catch_signals()
@@ -73,6 +76,7 @@ class Supervisor:
                 self._start_due()
         self._notifier.stopping()
         self._say("worker", f"process {os.getpid()} has stopped")
+        return self._has_left
 
     def _say(self, event: str, text: str) -> None:
         self._report.event(event, None, text)
@@ -106,7 +110,8 @@ class Supervisor:
                 continue
             pid, place.pid = place.pid, None
             code = os.waitstatus_to_exitcode(ended[1])
-            if code == 0 or self._is_stopping:
+            self._has_left |= code == LEFT
+            if code in (os.EX_OK, LEFT) or self._is_stopping:
                 continue
             place.pause = _FIRST_PAUSE if now - place.started_at > _GOOD_LIFE else min(place.pause * 2, _LONGEST_PAUSE)
             place.start_at = now + place.pause
