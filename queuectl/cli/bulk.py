@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import click
 
 from queuectl.cli.context import note, open_spool, say
+from queuectl.cli.enqueue import shape_of
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -19,14 +21,18 @@ _LONG_INPUT = 1 << 18
 """Bytes of input from which on a terminal gets a progress bar."""
 
 
-def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple[list[Job], int]:
-    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
+def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool, as_json: bool = False) -> tuple[list[Job], int]:
+    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code.
+
+    With `as_json` the outcome of each line is printed as soon as it is known, in one array.
+    """
     if "id" in given:
         raise UsageError("one --id for many lines", hint="put an id into each line")
     if stream.isatty():
         note("reading jobs, one JSON object a line; end with Ctrl-D")
     spool = open_spool(create=True)
     progress = _Progress(stream)
+    report = _JsonReport() if as_json else _Report(progress, quiet)
     numbers: deque[int] = deque()
     queued: list[Job] = []
     bad = 0
@@ -41,26 +47,61 @@ def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple
                 warnings = body.validate({**fields, "cwd": None}).warnings
             except (NotJsonError, InvalidJobError) as error:
                 bad += 1
-                progress.say_error(number, error)
+                report.say(number, error)
                 continue
-            for warning in () if quiet else warnings:
-                progress.say_line(number, f"warning: {warning}")
+            report.warn(number, warnings)
             numbers.append(number)
             yield fields
 
     for outcome in spool.enqueue_many(good_lines()):
-        number = numbers.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
-            progress.say_error(number, outcome)
         else:
             queued.append(outcome)
-            progress.clear()
-            say(outcome.id)
-    progress.clear()
-    if not quiet:
-        note(f"queued {len(queued)}" + (f", refused {bad}" if bad else ""))
+        report.say(numbers.popleft(), outcome)
+    report.finish(len(queued), bad)
     return queued, 1 if bad else 0
+
+
+class _Report:
+    """What becomes of each line, for people: ids on stdout, the rest on stderr."""
+
+    def __init__(self, progress: _Progress, quiet: bool) -> None:
+        self._progress = progress
+        self._quiet = quiet
+
+    def warn(self, number: int, warnings: Iterable[str]) -> None:
+        for warning in () if self._quiet else warnings:
+            self._progress.say_line(number, f"warning: {warning}")
+
+    def say(self, number: int, outcome: Job | QueuectlError) -> None:
+        if isinstance(outcome, QueuectlError):
+            self._progress.say_error(number, outcome)
+        else:
+            self._progress.clear()
+            say(outcome.id)
+
+    def finish(self, queued: int, refused: int) -> None:
+        self._progress.clear()
+        if not self._quiet:
+            note(f"queued {queued}" + (f", refused {refused}" if refused else ""))
+
+
+class _JsonReport:
+    """The same as one JSON array on stdout, each outcome as soon as it is known."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def warn(self, number: int, warnings: Iterable[str]) -> None:
+        """Nothing: the array has no place for what is no outcome."""
+
+    def say(self, number: int, outcome: Job | QueuectlError) -> None:
+        say(self._before + json.dumps(shape_of(outcome, line=number)), nl=False)
+        self._before = ", "
+
+    def finish(self, queued: int, refused: int) -> None:
+        say("[]" if self._before == "[" else "]")
 
 
 class _Progress:

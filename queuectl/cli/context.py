@@ -52,10 +52,10 @@ def _say_created(spool: Spool) -> Spool:
     return spool
 
 
-def say(text: str, *, err: bool = False) -> None:
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a line of a command that acts. If the reader is gone, the command still finishes, silently."""
     try:
-        click.echo(text, err=err)
+        click.echo(text, err=err, nl=nl)
     except BrokenPipeError:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import existing_spool, is_handed_in, note, open_spool, say, show_error
+from queuectl.cli.context import (
+    existing_spool,
+    is_handed_in,
+    json_option,
+    note,
+    open_spool,
+    print_json,
+    say,
+    show_error,
+)
 from queuectl.core import body
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
@@ -86,8 +95,15 @@ def _job_options(command: F) -> F:
 @_job_options
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
+@json_option
 def enqueue(
-    words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_awaited: bool, is_command: bool, **options: Any
+    words: tuple[str, ...],
+    paths: tuple[str, ...],
+    quiet: bool,
+    is_awaited: bool,
+    is_command: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Submit jobs and print their ids. Once it returns, they survive a power cut.
 
@@ -108,6 +124,8 @@ def enqueue(
     if spool is not None and is_handed_in(spool):
         from queuectl.cli.handin import hand_in
 
+        if as_json:
+            raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
         found = None if is_bulk else [body.merge(each, given) for _, each in _read_jobs(words, paths, is_command)]
         click.get_current_context().exit(hand_in(spool, found, given, quiet=quiet, is_awaited=is_awaited))
     if paths and (is_bulk or is_command):
@@ -115,9 +133,9 @@ def enqueue(
     if is_bulk:
         from queuectl.cli.bulk import enqueue_lines
 
-        jobs, code = enqueue_lines(sys.stdin.buffer, given, quiet)
+        jobs, code = enqueue_lines(sys.stdin.buffer, given, quiet, as_json)
     else:
-        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet)
+        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet, as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -163,7 +181,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
 
 def _enqueue_jobs(
-    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool
+    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, as_json: bool
 ) -> tuple[list[Job], int]:
     """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
@@ -173,14 +191,27 @@ def _enqueue_jobs(
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     queued: list[Job] = []
     code = 0
-    for outcome in open_spool(create=True).enqueue_many(jobs):
+    shapes: list[dict[str, Any]] = []
+    for fields, outcome in zip(jobs, open_spool(create=True).enqueue_many(jobs), strict=True):
         if isinstance(outcome, QueuectlError):
-            failed = show_error(outcome)
+            failed = outcome.exit_code if as_json else show_error(outcome)
             code = code or failed
         else:
             queued.append(outcome)
-            _say_queued(outcome, quiet)
+            if not as_json:
+                _say_queued(outcome, quiet)
+        if as_json:
+            shapes.append(shape_of(outcome, id=fields.get("id")))
+    if as_json:
+        print_json(shapes)
     return queued, code
+
+
+def shape_of(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
+    """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
+    if isinstance(outcome, QueuectlError):
+        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
+    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}
 
 
 def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **options: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_version(tmp_path: Path) -> None:
         (["--spol", "x", "status"], 2, ["queuectl: no such option '--spol'", "  see: queuectl --help"]),
         (["list", "--limit", "-1"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
         (["list", "--state", "x"], 2, ["queuectl: unknown state 'x'", "  states: pending ready"]),
-        (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
+        (["show"], 2, ["queuectl: missing argument 'ID... | -'", "  see: queuectl show --help"]),
         (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
         (["show", "job"], 2, ["queuectl: 'job' matches 2 jobs", "  job-1, job-2", "  type more of the id"]),
         (["show", "a b"], 3, ["queuectl: no job 'a b'"]),

@@ -525,3 +525,21 @@ def test_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None
     put(spool.layout, PendingName(10, NOW, 0, "b"), "echo 11")
     assert [job["id"] for job in cli.json("list", "--match", "(1+1)")] == ["a", "b"]
     assert [job["id"] for job in cli.json("list", "--match", r"\(1\+1\)")] == ["a"]
+
+
+def test_set_of_a_job_that_has_ended(cli: CommandLine, full: Spool) -> None:
+    """The command that changes such a job is named."""
+    assert full.counts().dead == 1
+    lines = cli.run("set", "failed", "timeout=5").stderr.splitlines()
+    assert lines[0] == "queuectl: job failed is dead"
+    assert lines[2] == "  to change it and start it again: queuectl retry --edit failed"
+
+
+def test_explain_for_programs(cli: CommandLine, spool: Spool) -> None:
+    """--json explains every job that the filters select; people get twenty, unless they ask for more."""
+    for number in range(22):
+        put(spool.layout, PendingName(10, NOW, 0, f"j{number}"))
+    assert len(cli.json("explain", "--state", "ready")) == 22
+    done = cli.run("explain", "--state", "ready")
+    assert (done.stdout.count(" is pending"), done.stderr) == (20, "there are more than 20; see --limit\n")
+    assert cli.ok("explain", "--state", "ready", "--limit", "0").count(" is pending") == 22

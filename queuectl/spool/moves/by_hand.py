@@ -52,7 +52,9 @@ def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, Pending
     """The waiting job of that id; raises WrongStateError, saying that only one can be `what`, for any other."""
     job = query.find(layout, id)
     if not isinstance(job.name, PendingName):
-        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}")
+        is_over = what == "changed" and isinstance(job.name, FinishedName)
+        hint = f"to change it and start it again: queuectl retry --edit {job.id}" if is_over else ""
+        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}", hint)
     return job, job.name
 
 
