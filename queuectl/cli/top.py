@@ -149,9 +149,9 @@ def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
     room = max(0, height - len(head))
     workers = [_worker(worker, seen.at) for worker in seen.workers]
     parts = [
-        (("RUNNING", "TRY", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
-        (("NEXT", "TRY", "STARTS", "PRI", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
-        (("ENDED", "TRY", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
+        (("RUNNING", "ATTEMPTS", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
+        (("NEXT", "ATTEMPTS", "STARTS", "PRIORITY", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
+        (("ENDED", "ATTEMPTS", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
         (("WORKERS", "SLOTS", "UP", "VERSION", "RUNS"), workers),
     ]
     shares = _share(room, [len(rows) for _, rows in parts])

@@ -391,6 +391,7 @@ def test_problems_of_a_job_have_a_line_each(cli: CommandLine) -> None:
 def test_json_of_what_was_queued(cli: CommandLine, spool: Spool) -> None:
     """--json has the outcome for each job, those that were refused too, and leaves the exit code."""
     put_finished(spool.layout, "taken")
+    spool.log_path("taken").write_text("output\n")
     (one,) = json.loads(cli.ok("enqueue", "--json", "--id", "x", "--", "true"))
     assert (one["id"], one["ok"], one["error"], one["line"], set(one["job"])) == ("x", True, None, None, JOB_KEYS)
     done = cli.run("enqueue", "--json", '{"command": "true", "id": "taken"}', '{"command": "true", "id": "y"}')
