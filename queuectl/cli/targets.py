@@ -72,10 +72,19 @@ def read_ids(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_backwards: bool = False) -> None:
+def act(
+    spool: Spool,
+    verb: Verb,
+    given: dict[str, Any],
+    action: Action,
+    *,
+    is_backwards: bool = False,
+    prepare: Callable[[list[Target]], tuple[list[Target], Action]] | None = None,
+) -> None:
     """Act on the jobs of the command line, one after the other (the last one first, if `is_backwards`), and report.
 
     Named jobs are acted upon at once; those selected by filters or --all are counted first, and need a confirmation.
+    If there are several, `prepare` may choose among them, and what to do instead of `action`.
     """
     found, wanted = _find_targets(spool, verb, given)
     if is_backwards:
@@ -84,6 +93,8 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_b
     if given["dry_run"]:
         run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
     else:
+        if prepare is not None and len(targets) > 1:
+            targets, action = prepare(targets)
         run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
 
 
