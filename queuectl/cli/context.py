@@ -79,6 +79,11 @@ def shown(text: str) -> str:
     return printable(text) if sys.stdout.isatty() else text
 
 
+def shown_in_a_line(text: str) -> str:
+    """The same, cut to the width of the terminal."""
+    return cut(printable(text), _terminal_width()) if sys.stdout.isatty() else text
+
+
 def print_json(value: Any) -> None:
     """Print JSON in ASCII, which nothing on the way can garble."""
     import json
