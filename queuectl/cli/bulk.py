@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import deque
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from queuectl.cli.context import note, open_spool, say
+from queuectl.cli.enqueue import shape_of
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -64,10 +66,13 @@ def open_lines(
         raise UsageError(f"cannot read {path}", error.strerror or "", "for stdin: --each -") from None
 
 
-def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False) -> tuple[list[Job], int]:
-    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
+def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: bool = False) -> tuple[list[Job], int]:
+    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code.
+
+    With `as_json` the outcome of each line is printed as soon as it is known, in one array.
+    """
     spool = open_spool(create=True)
-    progress = lines.progress
+    report = _JsonReport() if as_json else _Report(lines, quiet)
     numbers: deque[int] = deque()
     queued: list[Job] = []
     bad = 0
@@ -79,29 +84,60 @@ def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False) -> tuple[
             if isinstance(fields, QueuectlError):
                 bad += 1
                 hint = hint or (fields.hint if isinstance(fields, NotJsonError) else "")
-                progress.say_error(number, fields)
+                report.say(number, fields)
                 continue
             numbers.append(number)
             yield fields
 
     for outcome in spool.enqueue_many(good_lines(), is_held=is_held):
-        number = numbers.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
-            progress.say_error(number, outcome)
-            continue
-        queued.append(outcome)
-        for warning in outcome.body.warnings if outcome.body and not quiet else ():
-            progress.say_line(number, f"warning: {warning}")
-        progress.clear()
-        say(outcome.id)
-    progress.clear()
+        else:
+            queued.append(outcome)
+        report.say(numbers.popleft(), outcome)
+    report.finish(queued, bad)
     if hint and not queued:
         note(hint)
-    if not quiet:
-        ids = f" as {queued[0].id} to {queued[-1].id}" if len(queued) > 1 and not lines.is_json else ""
-        note(f"queued {len(queued)}{ids}" + (f", refused {bad}" if bad else ""))
     return queued, 1 if bad else 0
+
+
+class _Report:
+    """What becomes of each line, for people: ids on stdout, the rest on stderr."""
+
+    def __init__(self, lines: Lines, quiet: bool) -> None:
+        self._lines = lines
+        self._progress = lines.progress
+        self._quiet = quiet
+
+    def say(self, number: int, outcome: Job | QueuectlError) -> None:
+        if isinstance(outcome, QueuectlError):
+            self._progress.say_error(number, outcome)
+            return
+        for warning in outcome.body.warnings if outcome.body and not self._quiet else ():
+            self._progress.say_line(number, f"warning: {warning}")
+        self._progress.clear()
+        say(outcome.id)
+
+    def finish(self, queued: Sequence[Job], refused: int) -> None:
+        self._progress.clear()
+        if not self._quiet:
+            is_sweep = len(queued) > 1 and not self._lines.is_json
+            ids = f" as {queued[0].id} to {queued[-1].id}" if is_sweep else ""
+            note(f"queued {len(queued)}{ids}" + (f", refused {refused}" if refused else ""))
+
+
+class _JsonReport:
+    """The same as one JSON array on stdout, each outcome as soon as it is known."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def say(self, number: int, outcome: Job | QueuectlError) -> None:
+        say(self._before + json.dumps(shape_of(outcome, line=number)), nl=False)
+        self._before = ", "
+
+    def finish(self, queued: Sequence[Job], refused: int) -> None:
+        say("[]" if self._before == "[" else "]")
 
 
 def _read_json(

@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import existing_spool, is_handed_in, note, only_handed_in, open_spool, say, show_error
+from queuectl.cli.context import (
+    existing_spool,
+    is_handed_in,
+    json_option,
+    note,
+    only_handed_in,
+    open_spool,
+    print_json,
+    say,
+    show_error,
+)
 from queuectl.core import body
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
@@ -99,6 +109,7 @@ def _job_options(command: F) -> F:
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
+@json_option
 def enqueue(
     words: tuple[str, ...],
     paths: tuple[str, ...],
@@ -108,6 +119,7 @@ def enqueue(
     quiet: bool,
     is_awaited: bool,
     is_command: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Submit jobs and print their ids. Once it returns, they survive a power cut.
@@ -142,15 +154,17 @@ def enqueue(
     if spool is not None and is_handed:
         from queuectl.cli.handin import hand_in
 
+        if as_json:
+            raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
         found = None if lines else [body.merge(each, given) for _, each in _read_jobs(words, paths, is_command)]
         code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
         click.get_current_context().exit(code)
     if lines:
         from queuectl.cli.bulk import enqueue_lines
 
-        jobs, code = enqueue_lines(lines, quiet, is_held=is_held)
+        jobs, code = enqueue_lines(lines, quiet, is_held=is_held, as_json=as_json)
     else:
-        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet, is_held=is_held)
+        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -203,7 +217,7 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
 
 
 def _enqueue_jobs(
-    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool = False
+    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool, as_json: bool
 ) -> tuple[list[Job], int]:
     """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
@@ -213,14 +227,28 @@ def _enqueue_jobs(
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     queued: list[Job] = []
     code = 0
-    for outcome in open_spool(create=True).enqueue_many(jobs, is_held=is_held):
+    shapes: list[dict[str, Any]] = []
+    outcomes = open_spool(create=True).enqueue_many(jobs, is_held=is_held)
+    for fields, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, QueuectlError):
-            failed = show_error(outcome)
+            failed = outcome.exit_code if as_json else show_error(outcome)
             code = code or failed
         else:
             queued.append(outcome)
-            _say_queued(outcome, quiet)
+            if not as_json:
+                _say_queued(outcome, quiet)
+        if as_json:
+            shapes.append(shape_of(outcome, id=fields.get("id")))
+    if as_json:
+        print_json(shapes)
     return queued, code
+
+
+def shape_of(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
+    """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
+    if isinstance(outcome, QueuectlError):
+        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
+    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}
 
 
 def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **options: Any) -> dict[str, Any]:
