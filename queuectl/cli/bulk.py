@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from queuectl.cli.context import note, open_spool, say
-from queuectl.cli.enqueue import shape_of
 from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -133,7 +132,9 @@ class _JsonReport:
         self._before = "["
 
     def say(self, number: int, outcome: Job | QueuectlError) -> None:
-        say(self._before + json.dumps(shape_of(outcome, line=number)), nl=False)
+        from queuectl.spool.reading import shapes
+
+        say(self._before + json.dumps(shapes.submitted(outcome, line=number)), nl=False)
         self._before = ", "
 
     def finish(self, queued: Sequence[Job], refused: int) -> None:

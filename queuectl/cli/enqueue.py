@@ -227,7 +227,7 @@ def _enqueue_jobs(
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     queued: list[Job] = []
     code = 0
-    shapes: list[dict[str, Any]] = []
+    outcomes_shown: list[dict[str, Any]] = []
     outcomes = open_spool(create=True).enqueue_many(jobs, is_held=is_held)
     for fields, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, QueuectlError):
@@ -238,17 +238,12 @@ def _enqueue_jobs(
             if not as_json:
                 _say_queued(outcome, quiet)
         if as_json:
-            shapes.append(shape_of(outcome, id=fields.get("id")))
+            from queuectl.spool.reading import shapes
+
+            outcomes_shown.append(shapes.submitted(outcome, id=fields.get("id")))
     if as_json:
-        print_json(shapes)
+        print_json(outcomes_shown)
     return queued, code
-
-
-def shape_of(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
-    """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
-    if isinstance(outcome, QueuectlError):
-        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
-    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}
 
 
 def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **options: Any) -> dict[str, Any]:

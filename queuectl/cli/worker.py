@@ -98,10 +98,8 @@ def start(
     }
     if not background:
         ending = _work(spool, report, processes, notifier, terms)
-        has_failed = ending is Ending.LEFT
-        click.get_current_context().exit(
-            int(ending) if ending is Ending.DETACHED and notifier.is_service else has_failed
-        )
+        is_for_systemd = ending is Ending.DETACHED and notifier.is_service
+        click.get_current_context().exit(int(ending) if is_for_systemd else int(ending is Ending.LEFT))
     from queuectl.work import background as daemon
 
     def work(announcer: daemon.Announcer) -> int:

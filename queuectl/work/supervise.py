@@ -55,7 +55,7 @@ class Supervisor:
         self._ending = Ending.DONE
 
     def run(self) -> Ending:
-        """Until every process has ended well, or ended after a signal to stop; the worst ending of one that was well."""
+        """Until every process has ended well, or ended after a signal to stop; how, in a word, they have."""
         self._leash, self._held = os.pipe2(os.O_CLOEXEC)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._catch_signals()
