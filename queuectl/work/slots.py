@@ -23,8 +23,9 @@ from queuectl.spool.reading import admission
 from queuectl.spool.system import files, logs, pause
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
+from queuectl.work.executor import Execution, Executor, record_end, record_last_word
 from queuectl.work.log_limit import LogLimit
+from queuectl.work.prelude import CANNOT_RUN
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import finish, release, tell_refused
 from queuectl.work.waker import Waker
