@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import QueuectlError
+from queuectl.spool.moves.by_hand import together
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
@@ -191,13 +192,11 @@ class Operations:
 
 def _work(receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> None:
     try:
-        for job in jobs:
-            try:
-                after = act(job)
-            except QueuectlError as error:
+        for job, after in _outcomes(jobs, act):
+            if isinstance(after, QueuectlError):
                 receipt.failed += 1
                 if len(receipt.problems) < 5:
-                    receipt.problems.append(": ".join(part for part in (error.what, error.why) if part))
+                    receipt.problems.append(": ".join(part for part in (after.what, after.why) if part))
                 continue
             receipt.done += 1
             if len(receipt.ids) < 20:
@@ -211,6 +210,20 @@ def _work(receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> N
         receipt.at = time.monotonic()
         receipt.is_over = True
         receipt.finished.set()
+
+
+def _outcomes(jobs: Iterable[Job], act: Callable[[Job], Job]) -> Iterator[tuple[Job, Job | QueuectlError]]:
+    """The outcome of each: first of those that do not run; then of those that do, all at once."""
+    running: list[Job] = []
+    for job in jobs:
+        if job.state is State.RUNNING:
+            running.append(job)
+            continue
+        try:
+            yield job, act(job)
+        except QueuectlError as error:
+            yield job, error
+    yield from together(running, act)
 
 
 def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from queuectl.core.names import RunningName, format_time
 
 TOKEN = "QUEUECTL_TOKEN"
+_ASSIGNED = f"{TOKEN}=".encode()
 _FOR_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 _NEWS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -33,11 +35,23 @@ def carries_token(pid: int, token: str) -> bool:
 
     Raises OSError if that cannot be determined: out of descriptors, say.
     """
+    return _token_in(pid) == token.encode()
+
+
+def _token_in(pid: int) -> bytes | None:
+    """The token in the environment of a process, whole; None if there is none, or it cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{TOKEN}={token}".encode() in file.read().split(b"\0")
+            return _find_token(file.read())
     except _GONE:
-        return False
+        return None
+
+
+def _find_token(environment: bytes) -> bytes | None:
+    at = 0 if environment.startswith(_ASSIGNED) else environment.find(b"\0" + _ASSIGNED) + 1
+    if not at and not environment.startswith(_ASSIGNED):
+        return None
+    return environment[at + len(_ASSIGNED) :].partition(b"\0")[0]
 
 
 def age(pid: int) -> float | None:
@@ -67,17 +81,54 @@ def find(token: str, group: int | None = None, *, is_ours: bool = False) -> list
 
     With `is_ours` only those of the caller's own PID namespace. Raises OSError if that cannot be determined.
     """
-    found = []
-    for pid in _processes():
-        if pid == os.getpid():
-            continue
-        status = _status_of(pid)
-        if status is None or status.state in _DEAD:
-            continue
-        is_one = (group is not None and status.group == group) or carries_token(pid, token)
-        if is_one and (not is_ours or is_own(pid)):
-            found.append(pid)
-    return found
+    wanted = token.encode()
+    found = [
+        pid
+        for pid, process in _table.read().items()
+        if process.token == wanted or (group is not None and process.group == group)
+    ]
+    return [pid for pid in found if is_own(pid)] if is_ours else found
+
+
+class _Process(NamedTuple):
+    """A live process: its process group, and the token that it carries."""
+
+    group: int
+    token: bytes | None
+
+
+class _Table:
+    """The live processes other than the caller. Thread-safe.
+
+    What many threads ask for at once, as when many jobs are cancelled, is read once for all of them; but each gets what
+    was read after it asked.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._number, self._processes = 0, dict[int, _Process]()
+
+    def read(self) -> dict[int, _Process]:
+        """Raises OSError if they cannot be determined."""
+        begun = self._begun
+        with self._lock:
+            if self._number <= begun:
+                self._begun += 1
+                self._processes = {pid: process for pid in _processes() if (process := _process_of(pid)) is not None}
+                self._number = self._begun
+            return self._processes
+
+
+_table = _Table()
+
+
+def _process_of(pid: int) -> _Process | None:
+    """None for one that has ended, and for the caller."""
+    status = None if pid == os.getpid() else _status_of(pid)
+    if status is None or status.state in _DEAD:
+        return None
+    return _Process(status.group, _token_in(pid))
 
 
 class _Status(NamedTuple):
