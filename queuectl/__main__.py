@@ -13,6 +13,8 @@ _GARBAGE = 50_000
 def run() -> None:
     """Run the command line and end the process at once: tearing down the interpreter would take some 10 ms."""
     gc.set_threshold(_GARBAGE)
+    if os.getpid() == 1:
+        _end_on_sigterm()
     from queuectl.cli.main import main
 
     try:
@@ -21,6 +23,14 @@ def run() -> None:
         if isinstance(end.code, int) and (_is_written() or end.code):  # a failure was reported, and keeps its code
             os._exit(end.code)
         raise
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the first process of a container, which gets no signal that it has no handler for."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda caught, _: os._exit(128 + caught))
 
 
 def _is_written() -> bool:

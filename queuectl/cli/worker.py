@@ -82,14 +82,20 @@ def start(
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
     }
-    if processes is None:
+    is_init = os.getpid() == 1 and processes is None
+    if processes is None and not is_init:
         _work(spool, report, notifier=notifier, **terms)
         return
     from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
     settings.load(spool.layout)  # so that a mistake in it is reported before anything is started
-    Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
+
+    def work(leash: int) -> int:
+        return _work_on_leash(spool, report, leash, terms)
+
+    code = Supervisor(processes or 1, work, report, notifier, is_init=is_init).run()
+    click.get_current_context().exit(code)
 
 
 def _work(spool: Spool, report: Any, **terms: Any) -> None:
