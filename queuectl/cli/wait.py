@@ -14,6 +14,7 @@ from queuectl.core.result import State
 from queuectl.core.text import format_seconds
 from queuectl.errors import QueuectlError, WaitTimeoutError
 from queuectl.spool.reading.filters import select
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.store import Spool
 
 TIMED_OUT = 124
@@ -34,7 +35,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     For one job, or with --any, the code is the job's: that of its command, 124 if it timed out,
     128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0 if all
     succeeded, else 1. Prints each job as it ends. Filters select among running and waiting jobs; held
-    ones only with --state held.
+    ones only with --state held. A job that waits leaves itself out.
 
     \b
     Example:
@@ -43,8 +44,9 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
       queuectl wait --match '^resize-'
     """
     spool = open_spool()
-    jobs = _select(spool, given) if is_selection(given) else [*spool.get_all(read_ids(given["ids"]))]
-    jobs = list({job.id: job for job in jobs}.values())
+    is_selected = is_selection(given)
+    jobs = _select(spool, given) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
+    jobs = _without_itself(spool, list({job.id: job for job in jobs}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:
             print_json([])
@@ -61,6 +63,17 @@ def _select(spool: Spool, given: dict[str, Any]) -> list[Job]:
     if not jobs:
         note("no matching jobs")
     return jobs
+
+
+def _without_itself(spool: Spool, jobs: list[Job], *, is_named: bool) -> list[Job]:
+    """The jobs without the one that this command is a part of; raises UsageError if that is the only one named."""
+    own = itself(spool.layout)
+    others = [job for job in jobs if not own.runs(job.name)]
+    if len(others) < len(jobs):
+        if is_named and not others:
+            own.refuse_to_wait(jobs)
+        note(f"not waiting for {own.id}, which this command is a part of")
+    return others
 
 
 def _seconds(text: str | None) -> float | None:

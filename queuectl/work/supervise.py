@@ -4,7 +4,7 @@ A process that ends well (it was stopped, has drained, was idle) is not replaced
 killed, its workers notice that their leash is cut, and stop as if they had been asked to.
 
 The first process of a PID namespace, as in a container, inherits every process whose parent has died, and has to wait
-for each. A worker cannot do that: it waits for jobs of its own in threads. So there a single worker has a supervisor too.
+for each. A worker cannot do that: its threads wait for jobs of its own. So there a single worker has a supervisor too.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading import query
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import lease, processes, trust
 from queuectl.spool.upkeep import rescue
 from queuectl.work.adopted import Adopted
@@ -67,6 +68,7 @@ class Worker:
         self._notifier = notifier or Notifier()
         self._trusts_anyone = trusts_anyone
         self._is_detaching = False
+        self._itself = itself(context.layout)
         self._waker = Waker()
         self._attempts = Attempts(context, self._waker.wake_before)
         self._reload = Janitor(Reload(context, flags or {}).reload)
@@ -241,11 +243,15 @@ class Worker:
         return self._intake.dropbox.is_first_look_over and self._is_spool_empty()
 
     def _is_spool_empty(self) -> bool:
-        """Whether a fresh look finds nothing running, under this worker or any other, and only held jobs pending."""
+        """Whether a fresh look finds nothing running, under this worker or any other, and only held jobs pending.
+
+        A job that started this worker, and waits for it to drain, does not count.
+        """
         pieces = query.iterate_names(self.context.layout, State.PENDING, 100)  # of a million for later one is enough
         if any(not is_ignored(name) and not looks_held(name) for names in pieces for name in names):
             return False
-        return not any(RunningName.parse(name) for name in query.list_names(self.context.layout, State.RUNNING))
+        names = map(RunningName.parse, query.list_names(self.context.layout, State.RUNNING))
+        return all(name is None or self._itself.runs(name) for name in names)
 
     # --- reading
 

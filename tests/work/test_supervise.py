@@ -143,10 +143,10 @@ def need_namespaces() -> None:
         pytest.skip(f"{namespaces.missing()}")
 
 
-def child_of(pid: int) -> int | None:
-    """Of a process that has one."""
+def child_of(pid: int) -> int:
+    """Of a process; 0 if it has none."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(found[0]) if found else None
+    return int(found[0]) if found else 0
 
 
 def zombies_of(pid: int) -> list[int]:
