@@ -18,6 +18,7 @@ from queuectl.core.text import format_age, format_seconds
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import Filter, select, select_names, time_of
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
@@ -38,7 +39,7 @@ def command_text(job: Job) -> str:
 
 _COLUMNS: dict[str, Callable[[Job], str]] = {
     "ID": lambda job: job.id,
-    "STATE": lambda job: job.state,
+    "STATE": lambda job: f"{job.state} (stopped)" if job.is_stopped else job.state,
     "PRI": lambda job: f"{job.priority}",
     "TRY": lambda job: f"{job.attempts}",
     "WHEN": _when,
@@ -95,7 +96,7 @@ def list_(limit: int, sort: str | None, columns: str | None, template: str | Non
     spool, wanted = open_spool(), make_filter(given)
     limit = limit or UNLIMITED
     found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, limit + 1)
-    jobs = list(islice(found, limit + 1))
+    jobs = mark_stopped(islice(found, limit + 1))
     if template is None:
         print_jobs(jobs, limit, as_json, columns=shown_columns, empty="no matching jobs")
         return

@@ -15,6 +15,7 @@ from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_instant, format_seconds, format_when
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
 
 
@@ -30,7 +31,7 @@ def show(id: str, as_json: bool) -> None:
       queuectl show report --json | jq .history
     """
     spool = open_spool()
-    job = spool.get(id)
+    (job,) = mark_stopped([spool.get(id)])
     shape = shapes.show(spool.layout, job)
     if as_json:
         print_json(shape)
@@ -42,7 +43,7 @@ def show(id: str, as_json: bool) -> None:
 def _details(job: Job) -> Iterator[tuple[str, str]]:
     body = job.body
     yield "id", job.id
-    remark = "held" if job.is_held else job.result
+    remark = "held" if job.is_held else "stopped" if job.is_stopped else job.result
     yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
     if job.owner is not None:
         yield "owner", f"{job.owner}, not the spool's owner"

@@ -17,6 +17,7 @@ from queuectl.dashboard.index import AGAIN, FIRST, Selection
 from queuectl.dashboard.snapshot import View
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.layout import Layout
 
 ROWS = 100
@@ -127,8 +128,9 @@ def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = 
     selections = select(view, wanted, now)
     total = sum(selection.count for selection in selections)
     if wanted.text:
-        return _search(layout, view, selections, wanted, rows)
-    jobs = tuple(job for job in _load(layout, selections, wanted.start, rows) if job)
+        found = _search(layout, view, selections, wanted, rows)
+        return replace(found, jobs=tuple(mark_stopped(found.jobs)))
+    jobs = tuple(mark_stopped(job for job in _load(layout, selections, wanted.start, rows) if job))
     more = wanted.start + rows
     return Page(jobs, total, wanted.start, more if more < total else None)
 

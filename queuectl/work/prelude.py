@@ -111,7 +111,7 @@ def _call_of(command: str | tuple[str, ...], cwd: str | None, shell: str) -> tup
             there = os.path.join(cwd or "", *_CD.findall(builtins))
             leader = f"{_SETSID} " if _names_its_group(call.split(), there) else ""
             return f"{builtins}{{ {_HANDLE};{LOG}>&- {assignments}{leader}{call};}}", ()
-        command = (shell, "-c", command)
+        command = (shell, "-c", "--", command, "sh")
     if _names_its_group(command, cwd or ""):
         command = (_SETSID or "setsid", *command)
     # `"$@"` alone would look for a builtin first, and run it in the shell that waits.

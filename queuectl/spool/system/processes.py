@@ -132,9 +132,10 @@ def _process_of(pid: int) -> _Process | None:
 
 
 class _Status(NamedTuple):
-    """What the kernel says about a process: its state, as one letter, and its process group."""
+    """What the kernel says about a process: its state, as one letter, its parent and its process group."""
 
     state: bytes
+    parent: int
     group: int
 
 
@@ -142,8 +143,8 @@ def _status_of(pid: int) -> _Status | None:
     """None if it is gone, or another user's and hidden."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            state, _, group, *_ = file.read().rpartition(b")")[2].split()
-        return _Status(state, int(group))
+            state, parent, group, *_ = file.read().rpartition(b")")[2].split()
+        return _Status(state, int(parent), int(group))
     except (*_GONE, ValueError):
         return None
 
@@ -163,6 +164,26 @@ def stop(pid: int) -> bool:
             return True
         time.sleep(0.0005)
     return False
+
+
+def find_stopped() -> frozenset[str]:
+    """The attempts that are stopped, each by the end of its token, `STARTED_AT:ID`: nothing of them runs.
+
+    A process that merely waits for another does not count. Costs a look at each process of this machine, and if none is
+    stopped nothing else.
+    """
+    seen = {
+        pid: status for pid in _processes() if (status := _status_of(pid)) is not None and status.state not in _DEAD
+    }
+    if not any(status.state in _STOPPED for status in seen.values()):
+        return frozenset()
+    parents = {status.parent for status in seen.values()}
+    states: dict[str, set[bool]] = {}
+    for pid, status in seen.items():
+        token = None if pid in parents else _token_in(pid)
+        if token is not None:
+            states.setdefault(os.fsdecode(token).partition(":")[2], set()).add(status.state in _STOPPED)
+    return frozenset(name for name, are_stopped in states.items() if are_stopped == {True})
 
 
 def is_alive(pid: int) -> bool:
