@@ -16,6 +16,7 @@ from queuectl.work.attempts import ActiveAttempt
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
+_SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
@@ -96,7 +97,7 @@ class Executor:
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
-        self._shell = os.fsencode(SHELL)
+        self._shell = _SHELL
         self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._shell, self._null)
 
     def start(self, claim: Claim) -> Execution:

@@ -110,13 +110,16 @@ def _call_of(command: str | tuple[str, ...], cwd: str | None, shell: str) -> tup
             builtins, assignments, call = program[1], program[2], program[3]
             there = os.path.join(cwd or "", *_CD.findall(builtins))
             leader = f"{_SETSID} " if _names_its_group(call.split(), there) else ""
-            return f"{builtins}{{ {_HANDLE};{LOG}>&- {assignments}{leader}{call};}}", ()
-        command = (shell, "-c", "--", command, "sh")
-    if _names_its_group(command, cwd or ""):
-        command = (_SETSID or "setsid", *command)
+            return f"{builtins}{{ {_HANDLE};{assignments}{leader}{call};}}", ()
+        words: tuple[str, ...] = (shell, "-c", "--", command, "sh")
+        close = ""
+    else:
+        words, close = command, f" {LOG}>&-"
+    if _names_its_group(words, cwd or ""):
+        words = (_SETSID or "setsid", *words)
     # `"$@"` alone would look for a builtin first, and run it in the shell that waits.
-    start = f'(exec "$@" {LOG}>&-)' if command[0] in _NOT_PROGRAMS else f'"$@" {LOG}>&-'
-    return f"{_HANDLE};{start}", command
+    start = f'(exec "$@"{close})' if words[0] in _NOT_PROGRAMS else f'"$@"{close}'
+    return f"{_HANDLE};{start}", words
 
 
 def _names_its_group(words: Sequence[str], cwd: str) -> bool:
@@ -127,7 +130,7 @@ def _names_its_group(words: Sequence[str], cwd: str) -> bool:
         return True
     scripts = [script for word in words for script in _EXEC.findall(word)]
     if os.path.basename(words[0]) in _SHELLS:
-        scripts += [word for word in words[1:] if not word.startswith("-")][:1]
+        scripts += [] if "-c" in words else [word for word in words[1:] if not word.startswith("-")][:1]
     elif "/" in words[0]:
         scripts.append(words[0])
     # In double quotes that are read twice it is \\$\\$.

@@ -35,7 +35,9 @@ def test_every_shell_records_the_outcome(
 ) -> None:
     """The result is the same whether /bin/sh is dash or bash; an exit is in the log, a signal never as success."""
     need("bash")
-    monkeypatch.setattr(executor, "SHELL", shell if shell.startswith("/") else f"/bin/{shell}")
+    path = shell if shell.startswith("/") else f"/bin/{shell}"
+    monkeypatch.setattr(executor, "SHELL", path)
+    monkeypatch.setattr(executor, "_SHELL", path.encode())
     claim = claim_of(spool, command)
     run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
     assert str(run.wait()) == expected
@@ -50,6 +52,7 @@ def test_shell_that_would_call_a_signal_death_success_is_wrapped(spool: Spool, m
     """With bash as /bin/sh, killing everything leaves no end line that says exit=0."""
     need("bash")
     monkeypatch.setattr(executor, "SHELL", "/bin/bash")
+    monkeypatch.setattr(executor, "_SHELL", b"/bin/bash")
     claim = claim_of(spool, "true; sleep 600")
     run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
     token = processes.token_of(claim.name, claim.name.worker)

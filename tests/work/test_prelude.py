@@ -70,6 +70,7 @@ def test_job_that_signals_its_group_ends_as_by_itself(
 ) -> None:
     """What a job does to its process group does not reach the record of its end: it is as if setsid(1) had run it."""
     monkeypatch.setattr(executor, "SHELL", shell)
+    monkeypatch.setattr(executor, "_SHELL", shell.encode())
     command = form.format(script) if isinstance(form, str) else tuple(word.format(script) for word in form)
     expected = SCRIPTS[script][1]
     result, recorded = _result(spool, command, place)

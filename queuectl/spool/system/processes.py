@@ -177,12 +177,12 @@ def find_stopped() -> frozenset[str]:
     }
     if not any(status.state in _STOPPED for status in seen.values()):
         return frozenset()
-    parents = {status.parent for status in seen.values()}
+    tokens = {pid: token for pid in seen if (token := _token_in(pid)) is not None}
+    parents = {seen[pid].parent for pid in tokens}
     states: dict[str, set[bool]] = {}
-    for pid, status in seen.items():
-        token = None if pid in parents else _token_in(pid)
-        if token is not None:
-            states.setdefault(os.fsdecode(token).partition(":")[2], set()).add(status.state in _STOPPED)
+    for pid, token in tokens.items():
+        if pid not in parents:
+            states.setdefault(os.fsdecode(token).partition(":")[2], set()).add(seen[pid].state in _STOPPED)
     return frozenset(name for name, are_stopped in states.items() if are_stopped == {True})
 
 
