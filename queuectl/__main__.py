@@ -15,12 +15,22 @@ def run() -> None:
 
     interrupts.end_at_once()
     gc.set_threshold(_GARBAGE)
+    if os.getpid() == 1:
+        _end_on_sigterm()
     from queuectl.cli.main import main
 
     try:
         main()
     except SystemExit as end:
         os._exit(end.code if isinstance(end.code, int) else 1)
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the first process of a container, which gets no signal that it has no handler for."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda caught, _: os._exit(128 + caught))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from queuectl.cli.targets import ids_argument, load, locate, read_ids
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.errors import NotFoundError, QueuectlError, UsageError
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
@@ -79,6 +80,7 @@ def logs(
                 note(f"the log of {job.id} is empty" if has_ended else f"nothing yet: {job.id} is {job.state}")
 
     if follow:
+        itself(spool.layout).refuse_to_wait(jobs)
         codes += _follow(spool, jobs, show)
     else:
         codes += [error.exit_code for job in jobs if (error := _try(show, job))]

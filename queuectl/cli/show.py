@@ -17,6 +17,7 @@ from queuectl.core.text import format_instant, format_seconds, format_when
 from queuectl.core.values import command_text
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
 
 
@@ -43,6 +44,7 @@ def show(ids: tuple[str, ...], as_json: bool) -> None:
         except QueuectlError as error:
             failed = show_error(error)
             code = code or failed
+    found = [*mark_stopped(found)]
     shapes_of = [shapes.show(spool.layout, job) for job in found]
     if as_json and (shapes_of or len(wanted) != 1):
         print_json(shapes_of[0] if len(wanted) == 1 else shapes_of)
@@ -62,7 +64,7 @@ def _print(job: Job, shape: dict[str, Any]) -> None:
 def _details(job: Job) -> Iterator[tuple[str, str]]:
     body = job.body
     yield "id", job.id
-    remark = "held" if job.is_held else job.result
+    remark = "held" if job.is_held else "stopped" if job.is_stopped else job.result
     yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
     if job.owner is not None:
         yield "owner", f"{job.owner}, not the spool's owner"

@@ -23,7 +23,6 @@ from queuectl.spool.system import files
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Callable[[str | Job], Job]
-_AT_ONCE = 16
 Target = str | tuple[State, str]
 """A job as the command line named it, or where its file was seen."""
 
@@ -218,10 +217,9 @@ def _act_on_all(
         alone = len(targets)
     yield from ((target, attempt(target)) for target in targets[:alone])
     if alone < len(targets):
-        from concurrent.futures import ThreadPoolExecutor
+        from queuectl.spool.moves.by_hand import together
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from zip(targets[alone:], pool.map(attempt, targets[alone:]), strict=True)
+        yield from together(targets[alone:], lambda target: _act_on(spool, target, action))
 
 
 def _is_running(target: Target) -> bool:

@@ -16,6 +16,7 @@ from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.core.values import command_text
 from queuectl.errors import NotFoundError, QueuectlError, WaitTimeoutError
 from queuectl.spool.reading.filters import Filter, select
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
@@ -36,7 +37,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
 
     For one job, or with --any, the code is the job's: that of its command, 124 if it timed out,
     128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0 if all
-    succeeded, else 1. Prints each job as it ends.
+    succeeded, else 1. Prints each job as it ends. A job that waits leaves itself out.
 
     Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
     leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
@@ -51,7 +52,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     spool = open_spool()
     is_selected = is_selection(given)
     jobs = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
-    jobs = list({job.id: job for job in jobs}.values())
+    jobs = _without_itself(spool, list({job.id: job for job in jobs}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:
             print_json([])
@@ -107,6 +108,17 @@ def _none_match(spool: Spool, given: dict[str, Any]) -> int:
 
 def _some(ids: list[str]) -> str:
     return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+
+
+def _without_itself(spool: Spool, jobs: list[Job], *, is_named: bool) -> list[Job]:
+    """The jobs without the one that this command is a part of; raises UsageError if that is the only one named."""
+    own = itself(spool.layout)
+    others = [job for job in jobs if not own.runs(job.name)]
+    if len(others) < len(jobs):
+        if is_named and not others:
+            own.refuse_to_wait(jobs)
+        note(f"not waiting for {own.id}, which this command is a part of")
+    return others
 
 
 def _seconds(text: str | None) -> float | None:

@@ -97,9 +97,10 @@ def start(
         "trusts_anyone": trust_anyone,
     }
     if not background:
-        ending = _work(spool, report, processes, notifier, terms)
-        is_for_systemd = ending is Ending.DETACHED and notifier.is_service
-        click.get_current_context().exit(int(ending) if is_for_systemd else int(ending is Ending.LEFT))
+        code = _work(spool, report, processes, notifier, terms)
+        if code == Ending.DETACHED and not notifier.is_service:
+            code = 0
+        click.get_current_context().exit(1 if code == Ending.LEFT else code)
     from queuectl.work import background as daemon
 
     def work(announcer: daemon.Announcer) -> int:
@@ -112,15 +113,20 @@ def start(
         note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
 
 
-def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> Ending:
-    """Work in this process, or in several below it; how that ended."""
-    if processes is None:
+def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:
+    """Work in this process, or in several below it; the exit code, which may be an `Ending`."""
+    is_init = os.getpid() == 1 and processes is None
+    if processes is None and not is_init:
         return _work_here(spool, report, notifier=notifier, **terms)
     from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
     settings.load(spool.layout)  # so that a mistake in it is reported before anything is started
-    return Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
+
+    def work(leash: int) -> int:
+        return _work_on_leash(spool, report, leash, terms)
+
+    return Supervisor(processes or 1, work, report, notifier, is_init=is_init).run()
 
 
 def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, **terms: Any) -> Ending:

@@ -168,6 +168,11 @@ def of_workers(workers: Workers, wrong_settings: str) -> Iterator[Reason]:
     yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
 
 
+def of_stopped(id: str) -> Reason:
+    """Why a running job makes no progress: a signal has stopped it."""
+    return Reason("stopped", f"its processes are stopped; to continue them: queuectl kill -s CONT {id}")
+
+
 def of_orphan(*, is_running: bool | None) -> Reason:
     """Why a running job is not being watched: its worker is gone.
 

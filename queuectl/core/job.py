@@ -14,7 +14,8 @@ class Job(NamedTuple):
     """What the file's name says, and its body (None if it was not read or is invalid).
 
     `path` is where the file was when it was read; a worker may have moved it since. `owner` is the owner of the
-    file, if that was checked and is not the spool's owner.
+    file, if that was checked and is not the spool's owner. `is_stopped` is whether a signal has stopped all that
+    runs of it, if that was checked.
     """
 
     state: State
@@ -24,6 +25,7 @@ class Job(NamedTuple):
     fields: dict[str, Any] | None = None
     problem: str | None = None
     owner: str | None = None
+    is_stopped: bool = False
 
     @property
     def id(self) -> str:
@@ -91,6 +93,7 @@ class Job(NamedTuple):
             "priority": self.priority,
             "attempts": self.attempts,
             "held": self.is_held,
+            "stopped": self.is_stopped,
             "run_at": format_rfc3339(self.run_at),
             "started_at": format_rfc3339(self.started_at),
             "finished_at": format_rfc3339(self.finished_at),

@@ -13,14 +13,15 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import QueuectlError, WrongStateError
+from queuectl.errors import NotFoundError, QueuectlError, WrongStateError
+from queuectl.spool.moves.by_hand import together
 from queuectl.spool.moves.undo import MovedError
 from queuectl.spool.reading import query
 from queuectl.spool.store import Spool
@@ -247,8 +248,8 @@ class Operations:
 
 def _work(spool: Spool, receipt: Receipt, jobs: Iterable[Job | str], act: Callable[[Job], Job]) -> None:
     try:
-        for job in jobs:
-            _work_on(receipt, job, act)
+        for job, outcome in _outcomes(jobs, act):
+            _note(receipt, job, outcome)
         if receipt.done > len(receipt.undo):
             receipt.undo.clear()  # half an undo would be worse than none
         if receipt.left:
@@ -262,28 +263,40 @@ def _work(spool: Spool, receipt: Receipt, jobs: Iterable[Job | str], act: Callab
         receipt.finished.set()
 
 
-def _work_on(receipt: Receipt, job: Job | str, act: Callable[[Job], Job]) -> None:
-    if isinstance(job, str):
-        receipt.fail(f"The spool holds no job {job}: it was dropped, pruned or removed.")
-        return
-    try:
-        after = act(job)
-    except MovedError:
+def _outcomes(jobs: Iterable[Job | str], act: Callable[[Job], Job]) -> Iterator[tuple[Job | str, Job | QueuectlError]]:
+    """The outcome of each: first of those that do not run; then of those that do, all at once."""
+
+    def attempt(job: Job) -> Job:
+        try:
+            return act(job)
+        except OSError as error:
+            raise QueuectlError(f"{job.id}: {error.strerror or error}") from error
+
+    running: list[Job] = []
+    for job in jobs:
+        if isinstance(job, str):
+            yield job, NotFoundError(f"The spool holds no job {job}: it was dropped, pruned or removed.")
+        elif job.state is State.RUNNING:
+            running.append(job)
+        else:
+            yield next(together([job], attempt))
+    yield from together(running, attempt)
+
+
+def _note(receipt: Receipt, job: Job | str, outcome: Job | QueuectlError) -> None:
+    if isinstance(outcome, MovedError) and isinstance(job, Job):
         receipt.failed += 1
         receipt.left.append(job.id)
-        return
-    except QueuectlError as error:
-        receipt.fail(": ".join(part for part in (error.what, error.why) if part))
-        return
-    except OSError as error:
-        receipt.fail(f"{job.id}: {error.strerror or error}")
-        return
-    receipt.done += 1
-    if len(receipt.ids) < 20:
-        receipt.ids.append(job.id)
-    can_undo = not receipt.is_undo and not receipt.verb.deletes and job.state is not State.RUNNING
-    if can_undo and len(receipt.undo) < _MAX_UNDO:
-        receipt.undo.append((job, after))
+    elif isinstance(outcome, QueuectlError) or isinstance(job, str):
+        assert isinstance(outcome, QueuectlError)
+        receipt.fail(": ".join(part for part in (outcome.what, outcome.why) if part))
+    else:
+        receipt.done += 1
+        if len(receipt.ids) < 20:
+            receipt.ids.append(job.id)
+        can_undo = not receipt.is_undo and not receipt.verb.deletes and job.state is not State.RUNNING
+        if can_undo and len(receipt.undo) < _MAX_UNDO:
+            receipt.undo.append((job, outcome))
 
 
 def _describe_left(spool: Spool, ids: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from queuectl.core.admission import Pause, Queue, Reason, Room, Workers, of_job, of_orphan, of_room
+from queuectl.core.admission import Pause, Queue, Reason, Room, Workers, of_job, of_orphan, of_room, of_stopped
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, format_time, parse_time
 from queuectl.core.result import State
@@ -25,6 +25,7 @@ from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import admission, query
 from queuectl.spool.reading.query import Counts
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
@@ -83,6 +84,8 @@ class View:
         name = job.name
         if isinstance(name, RunningName) and name.worker not in {worker["worker"] for worker in self.alive}:
             return [of_orphan(is_running=None)]
+        if next(mark_stopped([job])).is_stopped:
+            return [of_stopped(job.id)]
         if not isinstance(name, PendingName):
             return []
         ahead = None

@@ -18,6 +18,7 @@ from queuectl.dashboard.index import AGAIN, FIRST, Selection
 from queuectl.dashboard.snapshot import View
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.layout import Layout
 
 ROWS = 100
@@ -133,10 +134,11 @@ def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = 
     selections = select(view, wanted, now)
     total = sum(selection.count for selection in selections)
     if wanted.text:
-        return _search(layout, view, selections, wanted, rows)
+        found = _search(layout, view, selections, wanted, rows)
+        return replace(found, jobs=tuple(mark_stopped(found.jobs)))
     if or_last and wanted.start >= total:
         wanted = replace(wanted, start=max(0, total - 1) // rows * rows)
-    jobs = tuple(job for job in _load(layout, selections, wanted.start, rows) if job)
+    jobs = tuple(mark_stopped(job for job in _load(layout, selections, wanted.start, rows) if job))
     more = wanted.start + rows
     return Page(jobs, total, wanted.start, more if more < total else None)
 

@@ -295,7 +295,7 @@ class Spool:
     def wait(self, id: str | Job, *, timeout: float | None = None) -> Job:
         """The job once it is done or dead; raises WaitTimeoutError after `timeout` seconds.
 
-        Raises NotFoundError if it is deleted in the meantime.
+        Raises NotFoundError if it is deleted in the meantime, UsageError if this process is a part of it.
         """
         ended = next(self.ends([id], timeout=timeout))
         if isinstance(ended, NotFoundError):
@@ -305,13 +305,17 @@ class Spool:
     def ends(self, ids: Iterable[str | Job], *, timeout: float | None = None) -> Iterator[Job | NotFoundError]:
         """Each of these jobs once it is done or dead, as they end (two at almost the same time in any order).
 
-        A job that is deleted in the meantime yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds.
+        A job that is deleted in the meantime yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds,
+        UsageError if this process is a part of one of them.
         """
         jobs = [query.find(self.layout, id) for id in ids]
         return waiting.ends(self.layout, jobs, timeout)
 
     def wait_until_idle(self, timeout: float | None = None) -> None:
-        """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds."""
+        """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
+
+        The job that this process is a part of does not count.
+        """
         waiting.wait_until_idle(self.layout, timeout)
 
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:

@@ -24,9 +24,10 @@ from queuectl.spool.system import files, logs, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
+from queuectl.work.executor import Execution, Executor, record_end, record_last_word
 from queuectl.work.incomplete import QUIET
 from queuectl.work.log_limit import LogLimit
+from queuectl.work.prelude import CANNOT_RUN
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import finish, notify_refused, release
 from queuectl.work.waker import Waker

@@ -20,6 +20,7 @@ from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading import query
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import lease, processes, trust
 from queuectl.spool.upkeep import rescue
 from queuectl.work.adopted import Adopted
@@ -70,6 +71,7 @@ class Worker:
         self._trusts_anyone = trusts_anyone
         self._is_detaching = False
         self._has_drained = False
+        self._itself = itself(context.layout)
         self._waker = Waker()
         self._attempts = Attempts(context, self._waker.wake_before)
         self._reload = Janitor(Reload(context, flags or {}).reload)
@@ -267,13 +269,15 @@ class Worker:
     def _can_nothing_start(self, is_paused: bool) -> bool:
         """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
 
-        Pending jobs do not count while they are held or behind a pause without an end.
+        Pending jobs do not count while they are held or behind a pause without an end, nor does a job that started this
+        worker, and waits for it to drain.
         """
         cannot = is_pending if is_paused else looks_held
         pieces = query.iterate_names(self.context.layout, State.PENDING, 100)  # of a million for later one is enough
         if any(not is_ignored(name) and not cannot(name) for names in pieces for name in names):
             return False
-        return not any(RunningName.parse(name) for name in query.list_names(self.context.layout, State.RUNNING))
+        names = map(RunningName.parse, query.list_names(self.context.layout, State.RUNNING))
+        return all(name is None or self._itself.runs(name) for name in names)
 
     def _say_what_is_left(self) -> bool:
         """Name the jobs that a drained worker leaves; whether there are any."""

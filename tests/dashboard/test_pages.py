@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -13,8 +14,8 @@ from queuectl.spool.system import lease
 from queuectl.spool.system.clock import now
 from tests.dashboard import hostile
 from tests.dashboard.client import Client
-from tests.spool.given import put, put_finished, running_name
-from tests.support import wait_for
+from tests.spool.given import put, put_finished, read_log, running_name
+from tests.support import wait_for, workers
 
 TRAVERSALS = (
     "..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..%5c..", "a%00b", "%ff", "x/../../config.toml",
@@ -308,3 +309,16 @@ def test_stopping_workers_take_no_jobs(spool: Spool, client: Client) -> None:
         assert "of 0 slots, 1 stopping" in page
         assert "queuectl_slots 0\n" in client.get("/metrics").text
         assert "queuectl_workers 1\n" in client.get("/metrics").text
+
+
+def test_stopped_job_is_shown_in_the_dashboard(spool: Spool, client: Client) -> None:
+    """The list of jobs, the job's page and the API say that it is stopped."""
+    with workers(spool.path):
+        spool.enqueue("echo ready; sleep 600", id="x")
+        wait_for(lambda: "ready" in read_log(spool.layout, "x").splitlines(), "the job's start")
+        spool.kill("x", signal.SIGSTOP)
+        client.open("/jobs/x")
+        wait_for(lambda: "Its processes are stopped" in client.get("/jobs/x").text, "the page of the job")
+        assert ">stopped<" in client.get("/jobs?state=running").text
+        assert client.get("/api/jobs").json[0]["stopped"] is True
+        spool.cancel("x")

@@ -139,6 +139,8 @@ def timeout(stage: Stage) -> Act:
     def act() -> None:
         execution = slots._executor.start(held)
         wait_for(lambda: logs.find_attempt(held.log, held.name), "a start line")
+        pid = execution.pid  # a shell that is alone as yet is signalled once more
+        wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), "a command")
         execution.stop("timeout", 5)
         slots._settle(execution, execution.wait(), 0.0)
 

@@ -20,6 +20,7 @@ from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, WaitTimeoutError
 from queuectl.spool.reading import query
+from queuectl.spool.reading.itself import Itself, itself
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
 
@@ -196,7 +197,12 @@ def _ended_at(item: Ended) -> str:
 
 
 def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Ended]:
-    """Each of the jobs as it ends; raises WaitTimeoutError once `timeout` seconds have passed."""
+    """Each of the jobs as it ends; raises WaitTimeoutError once `timeout` seconds have passed.
+
+    Raises UsageError if this process is a part of one of them.
+    """
+    jobs = [*jobs]
+    itself(layout).refuse_to_wait(jobs)
     deadline = None if timeout is None else time.monotonic() + timeout
     with Watch(layout, jobs) as watch:
         while True:
@@ -214,19 +220,26 @@ def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> I
                 raise WaitTimeoutError(what, f"waited {timeout:g} s")
 
 
+def _running_besides(layout: Layout, own: Itself) -> list[RunningName]:
+    names = map(RunningName.parse, query.list_names(layout, State.RUNNING))
+    return [name for name in names if name is not None and not own.runs(name)]
+
+
 def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
     """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
 
-    A job that leaves running/ appears in another directory, which wakes the wait.
+    The job that this process is a part of does not count. A job that leaves running/ appears in another directory,
+    which wakes the wait.
     """
     from queuectl.spool.system.trigger import Trigger
 
     deadline = None if timeout is None else time.monotonic() + timeout
+    own = itself(layout)
     waker = _Waker()
     interval = _FIRST_INTERVAL
     trigger = None
     try:
-        while running := [name for name in query.list_names(layout, State.RUNNING) if RunningName.parse(name)]:
+        while running := _running_besides(layout, own):
             rest = float("inf") if deadline is None else deadline - time.monotonic()
             if rest <= 0:
                 raise WaitTimeoutError(f"{format_count(len(running), 'job')} still running", f"waited {timeout:g} s")

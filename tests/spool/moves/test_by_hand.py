@@ -251,7 +251,8 @@ def test_cancel_that_breaks_off(spool: Spool) -> None:
         ("{trap}", signal.SIGUSR1, "exit3"),
         ("{trap}", signal.SIGTERM, "exit3"),
         ("sh {script}", signal.SIGUSR1, "exit3"),
-        ("sh {script}", signal.SIGTERM, "signal15"),  # which is for the shell of the command line as well
+        ("sh {script}", signal.SIGTERM, "exit3"),
+        ("sh {script}; exit $?", signal.SIGTERM, "signal15"),  # which is for the shell of the command line as well
     ],
 )
 def test_kill_signals_and_nothing_else(spool: Spool, command: str, number: signal.Signals, result: str) -> None:
