@@ -1,4 +1,4 @@
-"""`queuectl enqueue -`: jobs in bulk, one JSON object a line."""
+"""`queuectl enqueue -`: jobs in bulk, one JSON object a line, or all of them in one JSON array."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, BinaryIO
 
 import click
 
+from queuectl.cli.bodies import read_lines, warn_of_directory
 from queuectl.cli.context import note, open_spool, say
 from queuectl.core import body
 from queuectl.core.job import Job
@@ -20,41 +23,47 @@ _LONG_INPUT = 1 << 18
 
 
 def enqueue_lines(stream: BinaryIO, given: dict[str, Any], quiet: bool) -> tuple[list[Job], int]:
-    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
+    """Queue one job for each good line, or object of an array, in durable groups; report the bad ones. What was queued,
+    and an exit code."""
     if "id" in given:
         raise UsageError("one --id for many lines", hint="put an id into each line")
     if stream.isatty():
         note("reading jobs, one JSON object a line; end with Ctrl-D")
-    spool = open_spool(create=True)
     progress = _Progress(stream)
-    numbers: deque[int] = deque()
+    found = read_lines(iter(progress))
+    first = next(found, None)  # before a spool is created: it may be no text at all
+    spool = open_spool(create=True)
+    places: deque[str] = deque()
     queued: list[Job] = []
+    directories: set[str] = set()
     bad = 0
 
-    def good_lines() -> Iterator[dict[str, Any]]:
+    def good_jobs() -> Iterator[dict[str, Any]]:
         nonlocal bad
-        for number, line in enumerate(progress, 1):
-            if not line.strip():
-                continue
+        for place, job in chain([first] if first else (), found):
             try:
-                fields = body.merge(body.decode(line), given)
+                if isinstance(job, QueuectlError):
+                    raise job
+                fields = body.merge(job, given)
                 warnings = body.validate({**fields, "cwd": None}).warnings
             except (NotJsonError, InvalidJobError) as error:
                 bad += 1
-                progress.say_error(number, error)
+                progress.say_error(place, error)
                 continue
             for warning in () if quiet else warnings:
-                progress.say_line(number, f"warning: {warning}")
-            numbers.append(number)
+                progress.say_line(place, f"warning: {warning}")
+            places.append(place)
             yield fields
 
-    for outcome in spool.enqueue_many(good_lines()):
-        number = numbers.popleft()
+    for outcome in spool.enqueue_many(good_jobs()):
+        place = places.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
-            progress.say_error(number, outcome)
+            progress.say_error(place, outcome)
         else:
             queued.append(outcome)
+            if not quiet:
+                warn_of_directory(outcome, partial(progress.say_line, place), known=directories)
             progress.clear()
             say(outcome.id)
     progress.clear()
@@ -88,15 +97,15 @@ class _Progress:
         if self._is_shown:
             click.echo("\r\x1b[K", nl=False, err=True)
 
-    def say_line(self, number: int, text: str) -> None:
-        """Say something about one line of the stream."""
+    def say_line(self, place: str, text: str) -> None:
+        """Say something about one job of the stream."""
         self.clear()
-        note(f"line {number}: {text}")
+        note(f"{place}: {text}")
 
-    def say_error(self, number: int, error: QueuectlError) -> None:
+    def say_error(self, place: str, error: QueuectlError) -> None:
         """Say what is wrong with one line: in one line, or in one for each of several problems."""
         texts: Sequence[str] = ("; ".join(part for part in (error.what, error.why) if part),)
         if isinstance(error, InvalidJobError) and len(error.problems) > 1:
             texts = error.problems
         for text in texts:
-            self.say_line(number, text)
+            self.say_line(place, text)

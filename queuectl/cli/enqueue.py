@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 import click
 
+from queuectl.cli.bodies import decode, warn_of_directory
 from queuectl.cli.context import existing_spool, is_handed_in, note, open_spool, say, show_error
-from queuectl.core import body
+from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
-from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.errors import InvalidJobError, QueuectlError, UsageError
 from queuectl.spool.system.clock import now
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,7 +109,8 @@ def enqueue(
     if spool is not None and is_handed_in(spool):
         from queuectl.cli.handin import hand_in
 
-        found = None if is_bulk else [body.merge(each, given) for _, each in _read_jobs(words, paths, is_command)]
+        read = () if is_bulk else _read_jobs(words, paths, is_command, given, quiet)
+        found = None if is_bulk else [body.merge(each, given) for _, each in read]
         click.get_current_context().exit(hand_in(spool, found, given, quiet=quiet, is_awaited=is_awaited))
     if paths and (is_bulk or is_command):
         raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
@@ -117,7 +119,7 @@ def enqueue(
 
         jobs, code = enqueue_lines(sys.stdin.buffer, given, quiet)
     else:
-        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet)
+        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command, given, quiet), given, quiet)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -146,19 +148,21 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
     if words == ("-",) and not is_command:
         raise UsageError("run takes one job, not from stdin", hint="for many: queuectl enqueue --wait -")
-    (where, found), *others = _read_jobs(words, (), is_command)
+    given = _fields_of(**options)
+    (where, found), *others = _read_jobs(words, (), is_command, given, quiet)
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
-    checked = _checked(body.merge(found, _fields_of(**options)), where)
+    checked = _checked(body.merge(found, given), where)
     there = existing_spool()
     if there is not None and is_handed_in(there):
         raise UsageError("you can hand in jobs here, but not follow them", hint="try: queuectl enqueue")
     spool = open_spool(create=True)
-    outcome = next(iter(spool.enqueue_many([checked])))
+    outcome = next(spool.enqueue_many([checked]))
     if isinstance(outcome, QueuectlError):
         raise outcome
     if not quiet:
         note(f"{outcome.id} is queued")
+        warn_of_directory(outcome, note)
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
 
@@ -194,7 +198,9 @@ def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **optio
         given["run_at"] = _run_at(at, in_)
     if env:
         given["env"] = dict(_variable(text) for text in env)
-    return given
+    if "cwd" in given:
+        given["cwd"] = os.fsencode(given["cwd"])
+    return charset.to_body(given)
 
 
 def _run_at(at: str | None, in_: str | None) -> str:
@@ -209,27 +215,56 @@ def _run_at(at: str | None, in_: str | None) -> str:
     return format_rfc3339(moment) or ""
 
 
-def _variable(text: str) -> tuple[str, str]:
+def _variable(text: str) -> tuple[bytes, bytes]:
     name, equals, value = text.partition("=")
     if not equals:
         if name not in os.environ:
             raise UsageError(f"--env {name}: not set in this environment", hint=f"give it a value: --env {name}=…")
         value = os.environ[name]
-    return name, value
+    return os.fsencode(name), os.fsencode(value)
 
 
 def _read_jobs(
-    words: tuple[str, ...], paths: tuple[str, ...], is_command: bool
+    words: tuple[str, ...], paths: tuple[str, ...], is_command: bool, given: dict[str, Any], quiet: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Job bodies from the command line, and where each comes from: files, JSON objects, or one command."""
+    """Job bodies from the command line, and where each comes from: files, JSON, or one command."""
     if paths:
         for path in (*paths, *words):
-            yield path, _decode(_read_file(path), path)
-    elif not is_command and words and words[0].lstrip().startswith("{"):
+            yield from decode(_read_file(path), path, path)
+    elif not is_command and words and _is_json(words[0]):
         for word in words:
-            yield "this", _decode(os.fsencode(word), "the argument")
+            yield from decode(os.fsencode(word), "the argument", "this")
+    elif len(words) == 1 and _is_file_for_the_shell_to_miss(words[0], given):
+        if not quiet:
+            note(f"this runs the file {words[0]!r}; any other single word is a command line for the shell")
+        yield "this", charset.to_body({"command": [os.fsencode(words[0])]})
     elif words:
-        yield "this", {"command": words[0] if len(words) == 1 else list(words)}
+        encoded = [os.fsencode(word) for word in words]
+        yield "this", charset.to_body({"command": encoded[0] if len(words) == 1 else encoded})
+
+
+def _is_json(word: str) -> bool:
+    """Whether a word is meant as JSON: an object, or an array. `[ -e x ] && y` is a command."""
+    text = word.lstrip()
+    if not text.startswith("["):
+        return text.startswith("{")
+    if text[1:].lstrip().startswith("{"):
+        return True
+    try:
+        body.decode_array(os.fsencode(word))
+    except UsageError:
+        return False
+    return True
+
+
+def _is_file_for_the_shell_to_miss(word: str, given: dict[str, Any]) -> bool:
+    """Whether a command of one word is the path of an executable file that the shell would take apart: it has spaces,
+    say. Such a command line could only fail."""
+    if "/" not in word or all(char.isalnum() or char in "@%_+=:,./-" for char in word):
+        return False
+    cwd = charset.encode(given.get("cwd") or "", given.get("charset"))
+    path = os.path.join(cwd, os.fsencode(word))
+    return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
 def _read_file(path: str) -> bytes:
@@ -238,15 +273,6 @@ def _read_file(path: str) -> bytes:
             return file.read(body.MAX_BODY + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}", error.strerror or "") from None
-
-
-def _decode(data: bytes, where: str) -> dict[str, Any]:
-    try:
-        return body.decode(data)
-    except NotJsonError as error:
-        is_group = data.lstrip().startswith((b"{ ", b"{\n")) and b'"' not in data[:4]
-        hint = "queuectl enqueue -- '{ …'" if is_group else """queuectl enqueue '{"command": "echo hello"}'"""
-        raise NotJsonError(f"{where} is {error.what}", error.why, f"try: {hint}") from None
 
 
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
@@ -266,6 +292,7 @@ def _say_queued(job: Job, quiet: bool) -> None:
         return
     for warning in job.body.warnings:
         note(f"warning: {warning}")
+    warn_of_directory(job, note)
     if job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
 

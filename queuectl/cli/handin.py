@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from queuectl.cli.bodies import read_lines
 from queuectl.cli.context import note, show_error
 from queuectl.core import body
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -47,11 +48,12 @@ def hand_in(
 
 
 def _lines(given: dict[str, Any]) -> Iterator[dict[str, Any] | QueuectlError]:
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        if line.strip():
-            try:
-                fields = body.merge(body.decode(line), given)
-                body.validate({**fields, "cwd": None})
-                yield fields
-            except (NotJsonError, InvalidJobError) as error:
-                yield UsageError(f"line {number}: {error.what}", error.why)
+    for place, job in read_lines(iter(sys.stdin.buffer)):
+        try:
+            if isinstance(job, QueuectlError):
+                raise job
+            fields = body.merge(job, given)
+            body.validate({**fields, "cwd": None})
+            yield fields
+        except (NotJsonError, InvalidJobError) as error:
+            yield UsageError(f"{place}: {error.what}", error.why)

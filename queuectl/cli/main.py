@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -11,6 +12,7 @@ import click
 from queuectl import __version__
 from queuectl.cli.context import show_error
 from queuectl.cli.groups import LazyGroup
+from queuectl.core.text import escape_unencodable
 from queuectl.errors import QueuectlError, SpoolError, UsageError
 
 _COMMANDS = {
@@ -99,8 +101,11 @@ def app(spool: str | None) -> None:
 def main() -> None:
     """Run the command line and exit with its code. A closed pipe is left to click, which exits with 1, silently."""
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
+    codecs.register_error("queuectl", escape_unencodable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = "utf-8" if stream.encoding.lower() in ("ascii", "ansi_x3.4-1968") else None
+            stream.reconfigure(encoding=encoding, errors="queuectl")  # texts may hold what the locale cannot
     try:
         code = app.main(prog_name="queuectl", standalone_mode=False)
     except QueuectlError as error:
@@ -113,14 +118,22 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except OSError as error:
-        why = error.strerror or str(error)
-        is_of_file = error.filename is not None  # else it was stdin or stdout, say on a full disk
-        code = show_error(
-            SpoolError("the spool cannot be used", f"{error.filename}: {why}")
-            if is_of_file
-            else QueuectlError("input or output failed", why)
-        )
+        code = show_error(_of_system(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _of_system(error: OSError) -> QueuectlError:
+    why = error.strerror or str(error)
+    if error.filename is not None:
+        return SpoolError("the spool cannot be used", f"{error.filename}: {why}")
+    if isinstance(error, FileNotFoundError):
+        from queuectl.spool.system.layout import working_directory
+
+        try:
+            working_directory()
+        except UsageError as gone:
+            return gone
+    return QueuectlError("input or output failed", why)  # say, on a full disk
 
 
 def _open_closed_streams() -> None:

@@ -242,7 +242,7 @@ def _show_text(
     refusal = None
     if draft is not None and (isinstance(error, (NotJsonError, InvalidJobError)) or (draft.job.problem and not error)):
         reason = ": ".join(part for part in (error.what, error.why) if part) if error else draft.job.problem
-        refusal = wording.refusal(draft.job._replace(problem=reason), text.encode("utf-8", "replace"))
+        refusal = wording.refusal(reason, text.encode("utf-8", "replace"))
     state = draft.job.state if draft else None
     values = {
         "id": id,

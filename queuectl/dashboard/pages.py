@@ -232,7 +232,7 @@ def _refusal(site: Site, found: Job) -> wording.Refusal:
     data = b""
     with suppress(OSError):
         data = files.read(found.path).data
-    told = wording.refusal(found, data)
+    told = wording.refusal(found.problem, data)
     if found.problem is None and (mark := _refused_mark(site, found.id)):
         return replace(told, reason=mark.get("reason") or told.reason)
     return told

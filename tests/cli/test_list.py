@@ -148,7 +148,7 @@ def test_show_shows_everything(cli: CommandLine, spool: Spool) -> None:
     """A waiting job is shown with its time, its settings, its warnings and where its files lie."""
     spool.enqueue(
         ["echo", "a b"], id="a", priority=3, run_at="2999-01-02T03:04:05Z", timeout=90, max_retries=5, backoff_base=3,
-        backoff_max=60, cwd="/srv", env={"A": "b c"}, timout=1,
+        backoff_max=60, cwd="/srv", env={"A": "b c"}, extra={"timout": 1},
     )  # fmt: skip
     shown = dict(line.split(maxsplit=1) for line in cli.ok("show", "a").splitlines())
     (name,) = names(spool.path / "pending")

@@ -47,7 +47,7 @@ def said(answer: Answer) -> str:
 
 def test_each_field_can_be_changed(spool: Spool, client: Client) -> None:
     """What was typed is in force, what was not touched is as it was; the operation says which job."""
-    spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, note="kept")
+    spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, extra={"note": "kept"})
     answer = send(
         client,
         "x",

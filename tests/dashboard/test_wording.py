@@ -43,7 +43,7 @@ def test_refusal_shows_the_place(
     path.write_bytes(data)
     job = query.load(spool.layout, State.DEAD, path.name)
     assert job is not None
-    told = wording.refusal(job, data)
+    told = wording.refusal(job.problem, data)
     assert (told.line, told.column, told.before, told.behind) == (line, column, before, behind)
     assert told.reason
 
