@@ -78,6 +78,23 @@ def test_each_field_can_be_changed(spool: Spool, client: Client) -> None:
     assert (spool.get("x").name, spool.get("x").fields) == (job.name, job.fields)
 
 
+def test_bytes_are_shown_and_kept(spool: Spool, client: Client) -> None:
+    """Texts that are not UTF-8 are shown escaped; the form leaves out those that it could not return."""
+    odd = b"/caf\xe9"
+    spool.enqueue(["cat", odd], id="x", cwd=odd, env={"A": odd, "B": "é"})
+    spool.enqueue("echo é", id="y", cwd="/srv/é", env={"A": odd})
+    assert said(client.get("/jobs/x")).count("caf\\xe9") >= 3
+    assert not {"command", "cwd"} & form_of(client.open("/jobs/x/set").text).keys()
+    form = form_of(client.open("/jobs/y/set").text)
+    assert (form["command"], form["cwd"]) == ("echo é", "/srv/é")
+    for id in "xy":
+        send(client, id, "set", {"timeout": "5m"})
+    assert spool.get("x").command == ("cat", "/caf\udce9")
+    assert spool.get("y").command == "echo é"
+    bodies = [spool.get(id).body for id in "xy"]
+    assert [body and (body.timeout, body.cwd) for body in bodies] == [(300.0, "/caf\udce9"), (300.0, "/srv/é")]
+
+
 def test_fields_can_be_taken_away(spool: Spool, client: Client) -> None:
     """An empty field is none; without a time the job is due."""
     spool.enqueue("true", id="x", run_at=LATER, timeout=60, max_retries=1)
