@@ -2,7 +2,7 @@
 
 `contend-N`: the CPU time that N workers spend in claims that come to nothing, and in looks at names that are
 gone, in percent of all that they and their jobs spend. Each worker is the real command, with a stopwatch around
-the functions that do that; the wall clock cannot tell it, as more workers than cores gain and lose for other
+the functions that do that; the wall clock cannot show it, as more workers than cores gain and lose for other
 reasons. How the rate grows with N is in `workers_x`.
 """
 

@@ -1,4 +1,4 @@
-"""What a worker takes besides the jobs: time to its first job, memory, and CPU while there is nothing to do.
+"""What a worker uses apart from the jobs: time to its first job, memory, and CPU while there is nothing to do.
 
 `first-job`: from the start of `worker start` with a long queue to the moment that the first job writes down,
 against one `os.listdir` of pending/. `memory-idle` is what is resident after some jobs; `memory-backlog` is the

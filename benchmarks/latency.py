@@ -32,7 +32,7 @@ _BARS = {0.5: Bar(1.5, 0.7, "ms more"), 0.99: Bar(5.0, 0.7, "ms more")}
 
 
 class _Side:
-    """Starts commands, and tells for each how many milliseconds later it ran."""
+    """Starts commands, and says for each how many milliseconds later it ran."""
 
     def __init__(self, directory: Path) -> None:
         self._stamps = directory

@@ -1,6 +1,6 @@
 """Timing, and comparing with a floor: interleaved rounds, medians, ratios within a round.
 
-Absolute figures tell more about the machine than about the program, so what is compared is timed in turn,
+Absolute figures say more about the machine than about the program, so what is compared is timed in turn,
 round after round, in alternating order, and a ratio is the median of the ratios of single rounds. A round in
 which other processes took much of the machine is repeated if there is time; which rounds count is decided by that
 share alone, never by what they measured.
@@ -54,7 +54,7 @@ class Meter:
         self.wall = time.perf_counter() - self._begun
         self.cpu = self._own_cpu() - self._own
         others = machine.busy_seconds() - self._busy - self.cpu
-        # The machine's clock ticks in hundredths of a second: shorter blocks cannot be told apart.
+        # The machine's clock ticks in hundredths of a second: shorter blocks cannot be distinguished.
         self.foreign = max(0.0, others / (self.wall * machine.CORES)) if self.wall > 0.1 else 0.0
 
     def _own_cpu(self) -> float:

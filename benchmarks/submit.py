@@ -4,7 +4,7 @@
 `enqueue-lines`: `queuectl enqueue -` against groups of 100 files: write, one syncfs, rename, one fsync of the
 directory. `enqueue-process`: `queuectl enqueue '{…}'` against an interpreter that only imports click and json.
 
-On tmpfs, where fsync costs nothing, the first two tell what queuectl adds and are not judged.
+On tmpfs, where fsync costs nothing, the first two show what queuectl adds and are not judged.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "": {"spool", "core", "errors"},
 }
-"""What each part may import besides itself. "" is queuectl/__init__.py, "version" its __version__."""
+"""What each part may import apart from itself. "" is queuectl/__init__.py, "version" its __version__."""
 
 WINGS = ("system", "reading", "moves", "upkeep", "keywords", "store")
 """The wings of spool/, each of which may import those before it."""
@@ -155,7 +155,7 @@ def test_core_has_no_world(module: str) -> None:
             assert [alias.name for alias in node.names] == ["Random"], f"{module}, line {node.lineno}"
 
 
-def test_no_modules_import_each_other() -> None:
+def test_modules_never_import_each_other() -> None:
     """Every chain of imports ends."""
     below = {module: own_imports_of(module) for module in MODULES}
     while below:

@@ -41,4 +41,4 @@ def test_command_of_the_unit_is_one(kind: str) -> None:
     assert words[:2] == ["/usr/bin/env", "queuectl"]
     assert words[words.index("worker") + 1] == "start"
     options = words[words.index("start") + 1 :]
-    start.make_context("start", options)  # raises what a user would be told
+    start.make_context("start", options)  # raises the error that a user would see

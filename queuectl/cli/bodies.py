@@ -88,6 +88,8 @@ def _decoded(line: bytes) -> dict[str, Any] | QueuectlError:
     try:
         return body.decode(line)
     except (NotJsonError, InvalidJobError) as error:
+        if not line.lstrip().startswith((b"{", b"[")):
+            error.hint = "for one job a line of text: queuectl enqueue --each - -- COMMAND {}"
         return error
 
 

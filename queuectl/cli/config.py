@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table
+from queuectl.cli.groups import Group
 from queuectl.core.settings import KEYS, as_text, key_of
 from queuectl.spool.system import settings
 
@@ -15,7 +16,7 @@ def _complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [key for key in KEYS if key.startswith(incomplete)]
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Read and change the settings of the spool.
 

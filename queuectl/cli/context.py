@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from queuectl.core.text import printable
+from queuectl.core.text import cut, printable, width_of
 from queuectl.errors import InvalidJobError, QueuectlError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import layout
@@ -82,21 +82,100 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
-def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, wrap: bool = False) -> None:
-    """Print rows below a header, without the columns that are empty.
+def print_json_array(values: Iterable[Any]) -> None:
+    """Print an array as `print_json` does; in a pipe, each value as soon as it comes, however many there are."""
+    import json
 
-    On a terminal the last column is cut to the width, or continues below itself if `wrap`.
+    if sys.stdout.isatty():
+        print_json([*values])
+        return
+    before = "["
+    for value in values:
+        click.echo(before + json.dumps(value), nl=False)
+        before = ", "
+    click.echo("[]" if before == "[" else "]")
+
+
+Paint = Callable[[str], str]
+"""The colour of a cell, as the number that SGR has for it; empty for none."""
+RED, GREEN, YELLOW, BLUE = "31", "32", "33", "34"
+STATE_COLOURS = {"running": BLUE, "done": GREEN, "dead": RED, "retrying": YELLOW, "held": YELLOW}
+
+
+def has_colour(when: str = "auto") -> bool:
+    """Whether to print in colour: `always`, `never`, or `auto`, on a terminal that has colours.
+
+    By NO_COLOR (any text) `auto` has none, as https://no-color.org asks for.
+    """
+    if when != "auto":
+        return when == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def painted(text: str, colour: str, is_coloured: bool) -> str:
+    """The text in a colour, if it has one and colours are wanted."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and is_coloured else text
+
+
+def print_table(
+    header: tuple[str, ...],
+    rows: Iterable[tuple[str, ...]],
+    *,
+    wrap: bool = False,
+    expendable: Sequence[str] = (),
+    paints: Mapping[str, Paint] | None = None,
+    is_coloured: bool = False,
+) -> None:
+    """Print rows below a header, without the columns that are empty. On a terminal no line is wider than it.
+
+    There the last column is cut to the width, or continues below itself if `wrap`. Where that leaves it too little,
+    the `expendable` columns are left out one after the other, and then the widest ones are cut. `paints` gives the
+    colours of columns.
     """
     cells = [tuple(printable(cell) for cell in row) for row in rows]
     used = [index for index in range(len(header)) if any(row[index] for row in cells)]
-    cells = [tuple(row[index] for index in used) for row in (header, *cells)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(used) - 1)]
-    room = _terminal_width() - sum(widths) - 2 * len(widths) if sys.stdout.isatty() else None
-    for *left, last in cells:
-        start = "".join(f"{cell:<{width}}  " for cell, width in zip(left, widths, strict=True))
-        for part in _fit(last, room, wrap):
-            click.echo((start + part).rstrip())
-            start = " " * len(start)
+    room = _terminal_width() if sys.stdout.isatty() else None
+    widths = {index: max(width_of(row[index]) for row in (header, *cells)) for index in used}
+    if room is not None:
+        widths = _fit(header, widths, room, expendable)
+    *left, last = widths
+    rest = None if room is None else widths[last]
+    for number, row in enumerate((header, *cells)):
+        start = blank = ""
+        for index in left:
+            text, column = cut(row[index], widths[index]), (paints or {}).get(header[index])
+            padding = " " * (widths[index] - width_of(text) + _GAP)
+            colour = column(row[index]) if column and number else ""
+            start += painted(text, colour, is_coloured) + padding
+            blank += " " * widths[index] + " " * _GAP
+        for part in _lines_of(row[last], rest, wrap):
+            click.echo((start + part).rstrip(), color=is_coloured or None)  # which click would drop in a pipe
+            start = blank
+
+
+_GAP = 2
+_ENOUGH = 16  # columns for the last cell, before others give way to it
+_LEAST = 4
+
+
+def _fit(header: tuple[str, ...], natural: Mapping[int, int], room: int, expendable: Sequence[str]) -> dict[int, int]:
+    """The width of each column that is shown; the last one gets what the others leave."""
+    widths = dict(natural)
+    last = next(reversed(widths))
+    enough = min(widths[last], _ENOUGH)
+
+    def left() -> int:
+        return room - sum(width + _GAP for index, width in widths.items() if index != last)
+
+    for name in expendable:
+        if left() < enough:
+            widths = {index: width for index, width in widths.items() if header[index] != name or index == last}
+    for least in (12, _LEAST, 1):
+        while left() < min(enough, least) and (wide := [i for i in widths if i != last and widths[i] > least]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
+    while left() < 1 and len(widths) > 1:
+        del widths[next(index for index in reversed(widths) if index != last)]
+    return {**widths, last: max(1, left())}
 
 
 def _terminal_width() -> int:
@@ -105,15 +184,15 @@ def _terminal_width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _fit(text: str, room: int | None, wrap: bool) -> list[str]:
-    """The lines of a table's last cell; it gets at least ten columns."""
-    if room is None or len(text) <= max(10, room):
+def _lines_of(text: str, room: int | None, wrap: bool) -> list[str]:
+    """The lines of a table's last cell."""
+    if room is None or width_of(text) <= room:
         return [text]
     if wrap:
         import textwrap
 
-        return textwrap.wrap(text, max(10, room))
-    return [text[: max(10, room) - 1] + "…"]
+        return textwrap.wrap(text, room, break_on_hyphens=False)
+    return [cut(text, room)]
 
 
 def spool_to_complete(ctx: click.Context) -> Spool | None:
@@ -141,3 +220,9 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead, in its documented shape.")
+color_option = click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Show states in colour; auto: on a terminal, unless NO_COLOR is set.",
+)

@@ -6,12 +6,16 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, open_spool
-from queuectl.cli.list import UNLIMITED, print_jobs
+from queuectl.cli.context import color_option, has_colour, json_option, open_spool
+from queuectl.cli.filters import filter_options, make_filter
+from queuectl.cli.groups import Group
+from queuectl.cli.list import SHOWN, limit_of, limit_option, print_jobs
 from queuectl.cli.retry import AGAIN
 from queuectl.cli.targets import Verb, act
 from queuectl.core.job import Job
 from queuectl.core.result import State
+from queuectl.errors import NotFoundError, WrongStateError
+from queuectl.spool.reading.filters import select
 from queuectl.spool.reading.query import find
 from queuectl.spool.store import Spool
 
@@ -19,7 +23,7 @@ _RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")
 _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 
-@click.group()
+@click.group(cls=Group)
 def dlq() -> None:
     """List, retry or drop dead letters.
 
@@ -34,21 +38,23 @@ def dlq() -> None:
 
 
 @dlq.command("list")
-@click.option(
-    "--limit", type=click.IntRange(0), default=50, show_default=True, metavar="N", help="Show at most N; 0 for all."
-)
+@filter_options
+@limit_option(50)
+@color_option
 @json_option
-def list_(limit: int, as_json: bool) -> None:
+def list_(limit: int | None, color: str, as_json: bool, **given: Any) -> None:
     """List the dead letters, newest first.
 
     \b
     Example:
       queuectl dlq list
-      queuectl dlq list --json | jq -r '.[].id'
+      queuectl dlq list --result timeout --json | jq -r '.[].id'
     """
-    limit = limit or UNLIMITED
-    jobs = list(open_spool().list((State.DEAD,), limit=limit + 1))
-    print_jobs(jobs, limit, as_json, without=("STATE", "PRI"), empty="no dead letters")
+    wanted = make_filter(given, (State.DEAD,), "dead")
+    at_most = limit_of(limit, 50, is_table=not as_json)
+    found = select(open_spool().layout, wanted, at_most and at_most + 1)
+    columns = [name for name in SHOWN if name not in ("state", "priority")]
+    print_jobs(found, at_most, as_json, columns=columns, empty="no dead letters", is_coloured=has_colour(color))
 
 
 @dlq.command("retry")
@@ -68,10 +74,14 @@ def retry(every: bool, **given: Any) -> None:
 
 
 def _find_dead(spool: Spool, id: str | Job) -> Job:
-    """The dead letter of that id; a job in another state does not count."""
+    """The dead letter of that id, or the only one whose id begins so; raises WrongStateError for another job."""
     if isinstance(id, Job):
         return id if id.state is State.DEAD else _find_dead(spool, id.id)
-    return find(spool.layout, id, (State.DEAD,))
+    try:
+        return find(spool.layout, id, (State.DEAD,))
+    except NotFoundError:
+        job = find(spool.layout, id)
+    raise WrongStateError(f"job {job.id} is {job.state}", "this applies only to dead jobs")
 
 
 @dlq.command("drop")

@@ -25,8 +25,8 @@ _SET = Verb("set", "changed", (State.PENDING,), "pending")
 
 _SET_HELP = f"""Change fields of waiting jobs, as KEY=VALUE.
 
-Keys: {", ".join(CAN_BE_SET)} and env.NAME; KEY=none takes a field or a variable
-away. A command may be a JSON array of strings, which runs without a shell.
+Keys: {", ".join(CAN_BE_SET)} and env.NAME; KEY=none removes a field or a
+variable. A command may be a JSON array of strings, which runs without a shell.
 A job that has started in the meantime is not changed.
 
 \b

@@ -6,7 +6,6 @@ Imports only what they need.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -35,6 +34,10 @@ class _Enqueue(click.Command):
         is_command = bool(words) and before[-1:] == ["--"]
         is_program = not is_command and "paths" not in given and _is_program(words)
         if is_program and not ctx.resilient_parsing:
+            if ":::" in words:
+                from queuectl.cli.suggest import bare_colons
+
+                raise bare_colons(words, before, ctx.command_path)
             _refuse_options(words, before, ctx.command_path)
         ctx.allow_interspersed_args = True
         rest = super().parse_args(ctx, args)
@@ -84,17 +87,36 @@ def _job_options(command: F) -> F:
 @click.command(cls=_Enqueue)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[JSON... | - | -- CMD...]")
 @click.option("--file", "paths", multiple=True, metavar="FILE", help="Read one job from a JSON file; repeatable.")
+@click.option(
+    "--each",
+    "each_path",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="One job for each line of a file or of stdin; {} in the command is the line.",
+)
+@click.option("-0", "--null", "is_null", is_flag=True, help="Lines of --each end with NUL, as of find -print0.")
 @_job_options
+@click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
 def enqueue(
-    words: tuple[str, ...], paths: tuple[str, ...], quiet: bool, is_awaited: bool, is_command: bool, **options: Any
+    words: tuple[str, ...],
+    paths: tuple[str, ...],
+    each_path: str | None,
+    is_null: bool,
+    is_held: bool,
+    quiet: bool,
+    is_awaited: bool,
+    is_command: bool,
+    **options: Any,
 ) -> None:
     """Submit jobs and print their ids. Once it returns, they survive a power cut.
 
     One word after -- is a command line for the shell; several words run without a shell.
     With - it reads one JSON object per line and queues the valid ones; invalid ones are reported by
-    line number, and the exit code is 1.
+    line number, and the exit code is 1. With --each the command is queued once for each line: {} is
+    the line, {n} the number of the job; also in --id, --cwd and --env.
 
     \b
     Example:
@@ -102,24 +124,37 @@ def enqueue(
       queuectl enqueue --in 5m --timeout 1h -- ./backup.sh /srv
       queuectl enqueue -- 'echo hello | tr a-z A-Z'
       generate-jobs | queuectl enqueue -
+      find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
     """
     given = _fields_of(**options)
-    is_bulk = words == ("-",) and not is_command
+    is_bulk = words == ("-",) and not is_command and each_path is None
+    if paths and (is_bulk or is_command or each_path):
+        raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
+    if is_null and each_path is None:
+        raise UsageError("-0 is for --each", hint="see: queuectl enqueue --help")
     spool = existing_spool()
-    if spool is not None and is_handed_in(spool):
+    is_handed = spool is not None and is_handed_in(spool)
+    lines = None
+    if is_bulk or each_path is not None:
+        from queuectl.cli.bulk import open_lines
+
+        command = None if is_bulk else _command_of(words, is_command)
+        lines = open_lines(each_path or "-", command, given, is_null=is_null, makes_ids=not is_handed)
+    given = charset.to_body(given)
+    if spool is not None and is_handed:
         from queuectl.cli.handin import hand_in
 
-        read = () if is_bulk else _read_jobs(words, paths, is_command, given, quiet)
-        found = None if is_bulk else [body.merge(each, given) for _, each in read]
-        click.get_current_context().exit(hand_in(spool, found, given, quiet=quiet, is_awaited=is_awaited))
-    if paths and (is_bulk or is_command):
-        raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
-    if is_bulk:
+        read = () if lines else _read_jobs(words, paths, is_command, given, quiet)
+        found = None if lines else [body.merge(each, given) for _, each in read]
+        code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
+        click.get_current_context().exit(code)
+    if lines:
         from queuectl.cli.bulk import enqueue_lines
 
-        jobs, code = enqueue_lines(sys.stdin.buffer, given, quiet)
+        jobs, code = enqueue_lines(lines, quiet, is_held=is_held)
     else:
-        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command, given, quiet), given, quiet)
+        found_jobs = _read_jobs(words, paths, is_command, given, quiet)
+        jobs, code = _enqueue_jobs(found_jobs, given, quiet, is_held=is_held)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -148,7 +183,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
     if words == ("-",) and not is_command:
         raise UsageError("run takes one job, not from stdin", hint="for many: queuectl enqueue --wait -")
-    given = _fields_of(**options)
+    given = charset.to_body(_fields_of(**options))
     (where, found), *others = _read_jobs(words, (), is_command, given, quiet)
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
@@ -166,8 +201,15 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
 
+def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
+    """The command of `--each`."""
+    if not words or (words == ("-",) and not is_command):
+        raise UsageError("--each needs a command", hint="try: queuectl enqueue --each FILE -- COMMAND {}")
+    return _in_utf8(words[0]) if len(words) == 1 else [*map(_in_utf8, words)]
+
+
 def _enqueue_jobs(
-    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool
+    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool = False
 ) -> tuple[list[Job], int]:
     """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
@@ -177,7 +219,7 @@ def _enqueue_jobs(
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     queued: list[Job] = []
     code = 0
-    for outcome in open_spool(create=True).enqueue_many(jobs):
+    for outcome in open_spool(create=True).enqueue_many(jobs, is_held=is_held):
         if isinstance(outcome, QueuectlError):
             failed = show_error(outcome)
             code = code or failed
@@ -197,10 +239,15 @@ def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **optio
     if at is not None or in_ is not None:
         given["run_at"] = _run_at(at, in_)
     if env:
-        given["env"] = dict(_variable(text) for text in env)
+        given["env"] = {_in_utf8(name): _in_utf8(value) for name, value in map(_variable, env)}
     if "cwd" in given:
-        given["cwd"] = os.fsencode(given["cwd"])
-    return charset.to_body(given)
+        given["cwd"] = _in_utf8(given["cwd"])
+    return given
+
+
+def _in_utf8(text: str) -> str:
+    """An argument as it would be in a UTF-8 locale, whatever this one is."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def _run_at(at: str | None, in_: str | None) -> str:
@@ -215,13 +262,13 @@ def _run_at(at: str | None, in_: str | None) -> str:
     return format_rfc3339(moment) or ""
 
 
-def _variable(text: str) -> tuple[bytes, bytes]:
+def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         if name not in os.environ:
             raise UsageError(f"--env {name}: not set in this environment", hint=f"give it a value: --env {name}=…")
         value = os.environ[name]
-    return os.fsencode(name), os.fsencode(value)
+    return name, value
 
 
 def _read_jobs(
@@ -293,7 +340,9 @@ def _say_queued(job: Job, quiet: bool) -> None:
     for warning in job.body.warnings:
         note(f"warning: {warning}")
     warn_of_directory(job, note)
-    if job.run_at is not None and job.body.run_at is not None:
+    if job.is_held:
+        note(f"held; to let it start: queuectl release {job.id}")
+    elif job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
 
         starts = "starts at" if job.run_at > now() else "starts at once; was due at"

@@ -1,4 +1,4 @@
-"""The options that select jobs: --state, --since, --until, --result, --match."""
+"""The options that select jobs: --state, --since, --until, --result, --match, --where."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from queuectl.core.names import Name, PendingName
 from queuectl.core.result import Result, State
+from queuectl.core.values import Condition
 from queuectl.core.when import parse_past
 from queuectl.errors import UsageError
 from queuectl.spool.reading.filters import RESULT_KINDS, Filter
@@ -37,18 +38,18 @@ WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
     "running": (_RUNNING, None),
     "done": (_DONE, None),
     "dead": (_DEAD, None),
+    "failed": ((State.DEAD, State.PENDING), _waits(lambda name: name.attempts > 0)),
     "all": (ALL, None),
     # what other programs of this family call them
     "queued": (_PENDING, None),
     "waiting": (_PENDING, None),
-    "failed": (_PENDING, _waits(lambda name: name.attempts > 0)),
     "processing": (_RUNNING, None),
     "active": (_RUNNING, None),
     "completed": (_DONE, None),
     "succeeded": (_DONE, None),
     "dlq": (_DEAD, None),
 }
-_OWN_WORDS = list(WORDS)[:9]
+_OWN_WORDS = list(WORDS)[:10]
 
 _OPTIONS = (
     click.option(
@@ -56,7 +57,7 @@ _OPTIONS = (
         multiple=True,
         metavar="STATE",
         shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
-        help="pending, ready, scheduled, retrying, held, running, done, dead; also processing, …; repeatable.",
+        help="pending, ready, scheduled, retrying, held, running, done, dead, failed, …; repeatable.",
     ),
     click.option("--since", metavar="TIME", help='Only jobs of this time or later: 1h (ago), "18:30", ISO 8601.'),
     click.option("--until", metavar="TIME", help="Only jobs of this time or earlier."),
@@ -64,8 +65,14 @@ _OPTIONS = (
         "--result", "results", multiple=True, metavar="RESULT", help="exit1, signal, timeout, failed, …; repeatable."
     ),
     click.option("--match", metavar="RE", help="Only jobs whose id or command matches this regular expression."),
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Only jobs with this value: body.sweep=3, 'timeout>60', result!=exit1; repeatable, all must hold.",
+    ),
 )
-NAMES = ("state", "since", "until", "results", "match")
+NAMES = ("state", "since", "until", "results", "match", "where")
 """The parameters that these options give a command."""
 
 
@@ -100,6 +107,7 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
         until=parse_past(given["until"], now()) if given["until"] else None,
         results=tuple(_check_result(text) for text in given["results"]),
         match=_compile(given["match"]) if given["match"] else None,
+        conditions=tuple(map(Condition.parse, given["where"])),
     )
 
 

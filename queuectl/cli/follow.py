@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import click
 
 from queuectl.cli.context import note, print_json, show_error
+from queuectl.cli.display import Display
 from queuectl.cli.wait import code_of, describe
 from queuectl.core.job import Job
 from queuectl.core.result import State
-from queuectl.core.text import printable_output
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
@@ -44,7 +44,8 @@ def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
     """Copy the output to stdout; the job as it ended. Raises NotFoundError if it is deleted."""
     path = spool.layout.log(job.id)
     with spool.watch([job], logs=[] if as_json else [path]) as watch, _interrupts(watch) as interrupts:
-        ended = _Ending(spool, watch, interrupts, quiet)
+        display = Display(is_live=True)
+        ended = _Ending(spool, watch, interrupts, quiet, display)
         if as_json:
             while ended.is_awaited():
                 pass
@@ -52,10 +53,11 @@ def _stream(spool: Spool, job: Job, quiet: bool, as_json: bool) -> Job:
             with open_reading(path, job.id) as log:
                 for entry in read_entries(log, ended.is_awaited):
                     if isinstance(entry, Mark):
+                        display.finish()
                         _print_mark(entry, quiet)
                     else:
-                        _write(entry)
-            sys.stdout.flush()
+                        display.write(entry)
+            display.finish()
     return ended.job
 
 
@@ -85,11 +87,12 @@ def _interrupts(watch: Watch) -> Iterator[list[int]]:
 class _Ending:
     """Blocks until there is more to read, and knows when there will be no more."""
 
-    def __init__(self, spool: Spool, watch: Watch, interrupts: list[int], quiet: bool) -> None:
+    def __init__(self, spool: Spool, watch: Watch, interrupts: list[int], quiet: bool, display: Display) -> None:
         self._spool = spool
         self._watch = watch
         self._interrupts = interrupts
         self._explain_at = float("inf") if quiet else time.monotonic() + _SOON
+        self._display = display
         self._is_over = False
         self.job: Job
 
@@ -97,7 +100,7 @@ class _Ending:
         """Wait for more of the log, or the end; False once the job had ended before the last look."""
         if self._is_over:
             return False
-        sys.stdout.flush()
+        self._display.pause()
         pause = self._explain_at - time.monotonic()
         for outcome in self._watch.wait(None if pause == float("inf") else max(0.0, pause)):
             if isinstance(outcome, QueuectlError):
@@ -119,18 +122,10 @@ class _Ending:
             note(f"{job.id} is waiting: {why(self._spool, job.id)}")
 
 
-def _write(data: bytes) -> None:
-    if sys.stdout.isatty():
-        sys.stdout.write(printable_output(data.decode("utf-8", "replace")))
-    else:
-        sys.stdout.buffer.write(data)
-
-
 def _print_mark(mark: Mark, quiet: bool) -> None:
     """Report the start of each attempt after the first, and each failure."""
     if quiet:
         return
-    sys.stdout.flush()
     if mark.event == "start" and (mark.attempt or 1) > 1:
         note(f"-- attempt {mark.attempt}")
     elif mark.event == "end" and (result := parse_outcome(mark.fields)) and not result.is_success:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     """Check that the spool is sound, and explain what is not. Exits with 1 if an invariant does not hold.
 
-    May run alongside workers. A note is about something harmless, or that goes away by itself.
+    May run alongside workers. A note is something harmless, or something that goes away by itself.
 
     \b
     Example:
@@ -37,10 +37,10 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     spool = open_spool()
     host = parse_worker(format_worker(socket.gethostname(), 1, "aaaa"))[0]
     found = [*_check_settings(spool.layout), *check(spool.layout, host)]
-    repaired = [bool(repair and finding.mend and finding.mend()) for finding in found]
+    repaired = [bool(repair and finding.repair and finding.repair()) for finding in found]
     left = sum(f.weight is Weight.PROBLEM and not done for f, done in zip(found, repaired, strict=True))
     if as_json:
-        rows = [{**finding.to_json(), "mended": done} for finding, done in zip(found, repaired, strict=True)]
+        rows = [{**finding.to_json(), "repaired": done} for finding, done in zip(found, repaired, strict=True)]
         print_json({"spool": str(spool.path), "sound": left == 0, "findings": rows})
     else:
         for finding, done in zip(found, repaired, strict=True):

@@ -9,7 +9,21 @@ from typing import Any
 import click
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that suggests a line to type for a command that it does not have."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from queuectl.cli.suggest import unknown_command
+
+            raise unknown_command(ctx, args[0], args[1:], dict.fromkeys(names))
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """A group of commands that are imported when they are used."""
 
     def __init__(self, *arguments: Any, places: Mapping[str, str], **options: Any) -> None:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from queuectl.cli.bodies import read_lines
+from queuectl.cli.bulk import Lines
 from queuectl.cli.context import note, show_error
 from queuectl.core import body
-from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.moves import dropbox
 from queuectl.spool.store import with_directory
 from queuectl.spool.system.layout import Layout
 
 
 def hand_in(
-    spool: Layout, jobs: Iterable[dict[str, Any]] | None, given: dict[str, Any], *, quiet: bool, is_awaited: bool
+    spool: Layout,
+    jobs: Iterable[Mapping[str, Any]] | None,
+    lines: Lines | None,
+    *,
+    quiet: bool,
+    is_awaited: bool,
+    is_held: bool = False,
 ) -> int:
-    """Put jobs (those of stdin, one a line, if None) into inbox/; the exit code. A worker assigns their ids."""
-    if is_awaited:
-        raise UsageError("you can hand in jobs here, but not wait for them", hint="leave out --wait")
+    """Put jobs (those of `lines`, if given) into inbox/; the exit code. A worker assigns their ids."""
+    if is_awaited or is_held:
+        option, what = ("--wait", "wait for") if is_awaited else ("--hold", "hold")
+        raise UsageError(f"you can hand in jobs here, but not {what} them", hint=f"leave out {option}")
     code = number = 0
-    found: Iterable[dict[str, Any] | QueuectlError] = _lines(given) if jobs is None else jobs
+    found: Iterable[Mapping[str, Any] | QueuectlError] = _unwrap(lines) if lines else jobs or ()
     for fields in found:
         try:
             if isinstance(fields, QueuectlError):
@@ -32,28 +38,24 @@ def hand_in(
             name = dropbox.hand_in(spool, with_directory(fields))
         except QueuectlError as error:
             failed = show_error(error)
-            code = 1 if jobs is None else code or failed
+            code = 1 if lines else code or failed
             continue
         number += 1
         if not quiet:
             for warning in body.validate({**fields, "cwd": None}).warnings:
                 note(f"warning: {warning}")
-        if not quiet and jobs is not None:
+        if not quiet and not lines:
             note(f"handed in as inbox/{name}; a worker will take it")
     if not number and not code:
         raise UsageError("nothing to hand in", hint="try: queuectl enqueue -- echo hello")
-    if jobs is None and not quiet:
+    if lines and not quiet:
         note(f"handed in {number}; a worker will take them")
     return code
 
 
-def _lines(given: dict[str, Any]) -> Iterator[dict[str, Any] | QueuectlError]:
-    for place, job in read_lines(iter(sys.stdin.buffer)):
-        try:
-            if isinstance(job, QueuectlError):
-                raise job
-            fields = body.merge(job, given)
-            body.validate({**fields, "cwd": None})
+def _unwrap(lines: Lines) -> Iterator[Mapping[str, Any] | QueuectlError]:
+    for place, fields in lines:
+        if isinstance(fields, QueuectlError):
+            yield UsageError(f"{place}: {fields.what}", fields.why, fields.hint)
+        else:
             yield fields
-        except (NotJsonError, InvalidJobError) as error:
-            yield UsageError(f"{place}: {error.what}", error.why)

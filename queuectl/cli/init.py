@@ -16,8 +16,9 @@ from queuectl.spool.system import layout
 def init(directory: str | None, drop_box: str | None) -> None:
     """Create a spool, by default ./spool. Existing files are kept.
 
-    Anyone who can write to pending/ runs commands as the worker's user: so far only you. With --drop-box a group
-    may hand in job files through inbox/, and workers run those of the users named by `config set allow-users`.
+    Anyone who can write to pending/ can run commands as the worker's user; by default only you can. With
+    --drop-box, a group may hand in job files through inbox/. Workers run those of the users that the setting
+    allow-users names.
 
     \b
     Example:

@@ -3,125 +3,127 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, shown
+from queuectl.cli.context import (
+    RED,
+    STATE_COLOURS,
+    Paint,
+    color_option,
+    has_colour,
+    json_option,
+    note,
+    open_spool,
+    print_json_array,
+    print_table,
+    shown,
+)
 from queuectl.cli.filters import filter_options, make_filter
+from queuectl.core import values
 from queuectl.core.job import Job
-from queuectl.core.text import format_age, format_seconds
+from queuectl.core.names import parse_instant
+from queuectl.core.result import State
+from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
-from queuectl.spool.reading.filters import Filter, select, select_names, time_of
+from queuectl.spool.reading.filters import Filter, select, select_names
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
-
-def _when(job: Job) -> str:
-    return "held" if job.is_held else format_age(time_of(job.name), now())
-
-
-def _took(job: Job) -> str:
-    return "" if job.duration is None else format_seconds(job.duration)
-
-
-def command_text(job: Job) -> str:
-    if job.command is None:
-        return f"({job.problem})"
-    return job.command if isinstance(job.command, str) else shlex.join(job.command)
-
-
-_COLUMNS: dict[str, Callable[[Job], str]] = {
-    "ID": lambda job: job.id,
-    "STATE": lambda job: job.state,
-    "PRI": lambda job: f"{job.priority}",
-    "TRY": lambda job: f"{job.attempts}",
-    "WHEN": _when,
-    "RESULT": lambda job: f"{job.result or ''}",
-    "TOOK": _took,
-    "BY": lambda job: job.submitted_by or "",
-    "OWNER": lambda job: job.owner or "",
-    "COMMAND": command_text,
-    "WORKER": lambda job: job.worker or "",
-    "CWD": lambda job: (job.body and job.body.cwd) or "",
-}
-_SHOWN = list(_COLUMNS)[:10]
-UNLIMITED = sys.maxsize - 1
-"""What --limit 0 means."""
-_SORTS: dict[str, Callable[[Job], Any]] = {
-    "id": lambda job: job.id,
-    "state": lambda job: job.state,
-    "priority": lambda job: job.priority,
-    "attempts": lambda job: job.attempts,
-    "when": lambda job: time_of(job.name),
-    "result": lambda job: str(job.result or ""),
-    "took": lambda job: job.duration or 0.0,
-    "command": command_text,
-}
-_OTHER_NAMES = {"PRIORITY": "PRI", "ATTEMPTS": "TRY", "DURATION": "TOOK", "SUBMITTED_BY": "BY"}
-"""Columns by the names that --sort and --json have for them."""
+SHOWN = (
+    "id", "state", "priority", "attempts", "when", "result", "duration", "submitted_by", "owner", "command",
+)  # fmt: skip
+"""The columns of a table, unless others are asked for; the empty ones are left out."""
+_EXPENDABLE = ("PRIORITY", "DURATION", "OWNER", "SUBMITTED_BY", "ATTEMPTS", "WHEN")
+"""What a narrow terminal does not show, in this order."""
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
+PAINTS: dict[str, Paint] = {
+    "STATE": lambda text: STATE_COLOURS.get(text, ""),
+    "RESULT": lambda text: "" if text in ("", "exit0") else RED,
+}
+
+
+def limit_option(number: int) -> Callable[[Any], Any]:
+    """--limit, as the parameter `limit`: None if it was not given."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(0),
+        metavar="N",
+        help=f"Show at most N; 0 for all. [default: {number} in a table, else all]",
+    )
+
+
+def limit_of(given: int | None, default: int, *, is_table: bool) -> int | None:
+    """How many jobs to print; None for all. Only a table, which is for people, has a limit by default."""
+    return (default if is_table else None) if given is None else given or None
 
 
 @click.command("list")
 @filter_options
-@click.option(
-    "--limit", type=click.IntRange(0), default=20, show_default=True, metavar="N", help="Show at most N; 0 for all."
-)
-@click.option("--sort", metavar="KEY", help=f"{', '.join(_SORTS)}; with a - in front, in reverse.")
-@click.option("--columns", metavar="A,B,…", help="Columns of the table: id, state, …, also worker and cwd.")
-@click.option("--format", "template", metavar="TEXT", help=r"A line per job: '{id}\t{result}', keys as in --json.")
+@limit_option(20)
+@click.option("--sort", metavar="NAME", help="Sort by a column; with a - in front, in reverse.")
+@click.option("--columns", metavar="A,B,…", help="Columns of the table: id, state, …, timeout, body.NAME.")
+@click.option("--format", "template", metavar="TEXT", help=r"A line per job: '{id}\t{result}', names as for --columns.")
+@color_option
 @json_option
-def list_(limit: int, sort: str | None, columns: str | None, template: str | None, as_json: bool, **given: Any) -> None:
+def list_(
+    limit: int | None,
+    sort: str | None,
+    columns: str | None,
+    template: str | None,
+    color: str,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """List jobs and how they ended.
 
-    Running and pending jobs come first, in order, then dead and then done ones, newest first. TRY is the number of
-    attempts; WHEN is when a job starts, started or ended, which --since and --until compare. BY is the user who
-    handed in the job through inbox/; OWNER is the owner of its file, if not the spool's owner.
+    Running and pending jobs come first, in order, then dead and then done ones, newest first. WHEN is when a job
+    starts, started or ended, which --since and --until compare. Columns, --sort, --format and --where use the words
+    of --json, body.NAME for a field of your own.
 
     \b
     Example:
-      queuectl list --state dead --since 1h --result timeout
-      queuectl list --match backup --sort -took --format '{id}\\t{duration}'
+      queuectl list --state failed --since 1h
+      queuectl list --match backup --sort -duration --format '{id}\\t{duration}'
+      queuectl list --columns id,result,body.sweep --where body.sweep=3
     """
     if template is not None and (as_json or columns):
         raise UsageError(f"both --format and {'--json' if as_json else '--columns'}", hint="use one of them")
     shown_columns = _choose_columns(columns)
     spool, wanted = open_spool(), make_filter(given)
-    limit = limit or UNLIMITED
-    found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, limit + 1)
-    jobs = list(islice(found, limit + 1))
-    if template is None:
-        print_jobs(jobs, limit, as_json, columns=shown_columns, empty="no matching jobs")
+    at_most = limit_of(limit, 20, is_table=not as_json and template is None)
+    found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, at_most and at_most + 1)
+    if template is not None:
+        _print_lines(found, at_most, template)
         return
-    for job in jobs[:limit]:
-        click.echo(shown(_fill(template, job)))
-    _say_if_more(jobs, limit)
+    print_jobs(
+        found, at_most, as_json, columns=shown_columns, empty="no matching jobs", is_coloured=has_colour(color),
+        expendable=() if columns else _EXPENDABLE, is_counted="failed" in ",".join(given["state"]).split(","),
+    )  # fmt: skip
 
 
-def _choose_columns(text: str | None) -> list[str]:
-    words = [word.strip() for word in text.upper().split(",")] if text else _SHOWN
-    names = [_OTHER_NAMES.get(word, word) for word in words]
-    unknown = [name for name in names if name not in _COLUMNS]
-    if unknown:
-        raise UsageError(f"unknown column {unknown[0].lower()!r}", hint=f"columns: {' '.join(_COLUMNS).lower()}")
-    return names
+def _choose_columns(text: str | None) -> Sequence[str]:
+    return [values.name_of(word) for word in text.split(",")] if text else SHOWN
 
 
 def _sorted(layout: Layout, wanted: Filter, key: str) -> Iterator[Job]:
-    """The selected jobs, sorted by that key. Bodies are read as the iterator advances, unless the key is in them."""
-    name = key.removeprefix("-")
-    if name not in _SORTS:
-        raise UsageError(f"cannot sort by {name!r}", hint=f"keys: {' '.join(_SORTS)}")
-    is_in_body = name == "command"
-    jobs = select(layout, wanted) if is_in_body else _without_bodies(layout, wanted)
-    for job in sorted(jobs, key=_SORTS[name], reverse=key.startswith("-")):
-        read = job if is_in_body else query.load(layout, job.state, str(job.name))
+    """The selected jobs, sorted by that value, those that have none last.
+
+    Bodies are read as the iterator advances, unless the value is in them.
+    """
+    name = values.name_of(key.removeprefix("-"))
+    is_in_name = name in values.IN_NAME
+    jobs = _without_bodies(layout, wanted) if is_in_name else select(layout, wanted)
+    pairs = [(values.value_of(job, name), job) for job in jobs]
+    having = [pair for pair in pairs if pair[0] is not None]
+    having.sort(key=lambda pair: values.sort_key(pair[0]), reverse=key.startswith("-"))
+    for _, job in (*having, *(pair for pair in pairs if pair[0] is None)):
+        read = query.load(layout, job.state, str(job.name)) if is_in_name else job
         if read is not None:  # else it has changed state since
             yield read
 
@@ -133,35 +135,78 @@ def _without_bodies(layout: Layout, wanted: Filter) -> Iterator[Job]:
             yield Job(state, name, layout.job(state, text))
 
 
-def _fill(template: str, job: Job) -> str:
-    """A template with the job's values in it; what does not apply is empty."""
-    values = {**job.to_json(), "command": command_text(job)}
-    del values["body"]
+def _print_lines(jobs: Iterator[Job], limit: int | None, template: str) -> None:
+    """Print a line for each job, each as soon as it is read."""
+    parts = _parse_template(template)
+    for job in islice(jobs, limit):
+        texts = (values.as_text(values.value_of(job, part)) if is_name else part for part, is_name in parts)
+        click.echo(shown("".join(texts)))
+    if next(jobs, None) is not None:
+        _say_there_are_more(limit)
 
-    def value(match: re.Match[str]) -> str:
-        if match[1] is None:
-            return _ESCAPES[match[0]]
-        if match[1] not in values:
-            raise UsageError(f"unknown field {match[1]!r}", hint=f"fields: {' '.join(values)}")
-        return "" if values[match[1]] is None else f"{values[match[1]]}"
 
-    return re.sub(r"\{(\w+)\}|\\[tn0\\]", value, template)
+def _parse_template(template: str) -> list[tuple[str, bool]]:
+    """The parts of a template, in order: names of values, and texts. Raises UsageError for an unknown name."""
+    parts: list[tuple[str, bool]] = []
+    end = 0
+    for match in re.finditer(r"\{([\w.-]+)\}|\\[tn0\\]", template):
+        parts.append((template[end : match.start()], False))
+        parts.append((values.name_of(match[1]), True) if match[1] else (_ESCAPES[match[0]], False))
+        end = match.end()
+    return [*parts, (template[end:], False)]
 
 
 def print_jobs(
-    jobs: list[Job], limit: int, as_json: bool, *, columns: Sequence[str] = (), without: Sequence[str] = (), empty: str
+    jobs: Iterable[Job],
+    limit: int | None,
+    as_json: bool,
+    *,
+    columns: Sequence[str] = SHOWN,
+    empty: str,
+    expendable: Sequence[str] = _EXPENDABLE,
+    is_coloured: bool = False,
+    is_counted: bool = False,
 ) -> None:
-    """Print up to `limit` of the jobs and say whether there are more; `empty` is said when there are none."""
-    names = [name for name in columns or _SHOWN if name not in without]
+    """Print up to `limit` of the jobs and say whether there are more; `empty` is said when there are none.
+
+    If `is_counted`, say of a table also which are for good: the dead ones, not those that wait for a retry.
+    """
+    left = iter(jobs)
     if as_json:
-        print_json([job.to_json() for job in jobs[:limit]])
-    elif jobs:
-        print_table(tuple(names), [tuple(_COLUMNS[name](job) for name in names) for job in jobs[:limit]])
+        print_json_array(job.to_json() for job in islice(left, limit))
     else:
-        note(empty)
-    _say_if_more(jobs, limit)
+        some = list(islice(left, limit))
+        if some:
+            header = tuple(name if name.startswith("body.") else name.upper() for name in columns)
+            rows = [tuple(_cell(job, name) for name in columns) for job in some]
+            print_table(header, rows, expendable=expendable, paints=PAINTS, is_coloured=is_coloured)
+        else:
+            note(empty)
+        if is_counted and some:
+            _say_which_failed(some)
+    if next(left, None) is not None:
+        _say_there_are_more(limit)
 
 
-def _say_if_more(jobs: list[Job], limit: int) -> None:
-    if len(jobs) > limit:
-        note(f"there are more than {limit}; see --limit")
+def _cell(job: Job, name: str) -> str:
+    """The value as a person reads it: times as how long ago, or until then."""
+    value = values.value_of(job, name)
+    if name == "when" and job.is_held:
+        return "held"
+    if name in ("when", "run_at", "started_at", "finished_at") and value is not None:
+        return format_age(parse_instant(value), now())
+    if name == "duration" and value is not None:
+        return format_seconds(value)
+    return values.as_text(value)
+
+
+def _say_which_failed(jobs: Sequence[Job]) -> None:
+    states = Counter(job.state for job in jobs)
+    dead, waiting = states[State.DEAD], states[State.PENDING]
+    parts = [f"{dead} dead" if dead else "", f"{waiting} pending, for another attempt" if waiting else ""]
+    if dead or waiting:
+        note(f"{format_count(dead + waiting, 'job')} failed: {'; '.join(filter(None, parts))}")
+
+
+def _say_there_are_more(limit: int | None) -> None:
+    note(f"there are more than {limit}; see --limit")

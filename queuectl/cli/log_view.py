@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from queuectl.cli.context import note
+from queuectl.cli.display import Display
 from queuectl.core.names import format_rfc3339, parse_time
-from queuectl.core.text import format_instant, printable, printable_output
+from queuectl.core.text import format_instant, printable
 from queuectl.core.when import parse_past
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.system.clock import now
@@ -204,46 +205,36 @@ def _started_at(mark: Mark) -> datetime | None:
 
 
 class Output:
-    """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries.
-
-    What was written to stdout may become visible only after the last entry, or when whatever waits for more flushes it.
-    """
+    """Prints entries: output to stdout, marks to stderr; or both as JSON lines. Thread-safe by entries."""
 
     def __init__(self, *, as_json: bool, is_labelled: bool) -> None:
         """`is_labelled` lines begin with the id of their job."""
         self._as_json = as_json
         self._is_labelled = is_labelled
-        self._is_terminal = sys.stdout.isatty()
         self._lock = threading.Lock()
 
-    @property
-    def needs_lines(self) -> bool:
-        return self._as_json or self._is_labelled
+    def display(self, id: str, *, is_live: bool) -> Display:
+        """What the output of that job is shown by."""
+        return Display(f"{id} | " if self._is_labelled else "", is_live=is_live)
 
-    def write(self, id: str, entries: Iterator[Entry]) -> None:
-        if self.needs_lines:
+    def write(self, id: str, entries: Iterator[Entry], display: Display) -> None:
+        if self._as_json or self._is_labelled:
             entries = _by_lines(entries)
         for entry in entries:
             with self._lock:
                 if self._as_json:
                     sys.stdout.buffer.write(json.dumps(_to_json(id, entry)).encode() + b"\n")
                 elif isinstance(entry, Mark):
-                    sys.stdout.flush()
-                    note(f"-- {id}: {_describe(entry)}" if self._is_labelled else f"-- {_describe(entry)}")
+                    display.finish()
+                    text = describe_mark(entry)
+                    note(f"-- {id}: {text}" if self._is_labelled else f"-- {text}")
                 else:
-                    self._print(id, entry.data)
-        sys.stdout.flush()
-
-    def _print(self, id: str, data: bytes) -> None:
-        if self._is_labelled:
-            data = f"{id} | ".encode() + data.removesuffix(b"\n") + b"\n"
-        if self._is_terminal:
-            sys.stdout.write(printable_output(data.decode("utf-8", "replace")))
-        else:
-            sys.stdout.buffer.write(data)
+                    display.write(entry.data)
+        with self._lock:
+            display.finish()
 
 
-def _describe(mark: Mark) -> str:
+def describe_mark(mark: Mark) -> str:
     """A line of queuectl's as people read it."""
     if mark.event == "start":
         at = _started_at(mark)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import click
 
 from queuectl.cli.context import note, open_spool, show_error
+from queuectl.cli.display import Display
 from queuectl.cli.log_view import Filter, Output, entries_of
 from queuectl.cli.targets import ids_argument, load, locate, read_ids
 from queuectl.core.job import Job
@@ -30,7 +31,7 @@ from queuectl.spool.system.logs import open_reading
 @click.option("--since", metavar="TIME", help='Only attempts that started since: 1h (ago), "9:00", ISO 8601.')
 @click.option("--grep", metavar="RE", help="Only lines that match this regular expression.")
 @click.option("--head", type=click.IntRange(0), metavar="N", help="Only the first N lines.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines; with -f, and what follows.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines, and with -f all that follow.")
 @click.option("--raw", is_flag=True, help="Print the log files unchanged.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, in their documented shape.")
 def logs(
@@ -47,7 +48,8 @@ def logs(
     """Print what jobs wrote to stdout and stderr.
 
     The start and end of each attempt are reported on stderr. Lines of several jobs begin with their
-    ids. A job that has not started yet can be followed too. On a terminal control characters are escaped.
+    ids. A job that has not started yet can be followed too. A terminal gets what it
+    would show in the end; --raw and other programs get what was written.
 
     \b
     Example:
@@ -69,7 +71,8 @@ def logs(
             if raw:
                 _copy(file, wait)
                 return
-            output.write(job.id, entries_of(file, wait, wanted))
+            display = output.display(job.id, is_live=wait is not None)
+            output.write(job.id, entries_of(file, wait and _pausing(display, wait), wanted), display)
             if os.fstat(file.fileno()).st_size == 0:
                 note(f"nothing yet: {job.id} is {job.state}")
 
@@ -191,7 +194,6 @@ class _Follower:
             nonlocal seen, has_ended
             if has_ended:
                 return False
-            sys.stdout.flush()
             with self._changed:
                 self._changed.wait_for(lambda: self._wakes > seen or job.id in self._ended or self._problem)
                 if self._problem is not None:
@@ -202,6 +204,14 @@ class _Follower:
             return True
 
         return wait
+
+
+def _pausing(display: Display, wait: Callable[[], bool]) -> Callable[[], bool]:
+    def wait_for_more() -> bool:
+        display.pause()
+        return wait()
+
+    return wait_for_more
 
 
 def _copy(file: BinaryIO, wait: Callable[[], bool] | None) -> None:

@@ -59,25 +59,8 @@ Completion in bash, including job ids (zsh and fish work alike):
 """
 
 
-class App(LazyGroup):
-    """The commands, with suggestions for unknown ones."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.places and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            from queuectl.cli.synonyms import command_here
-
-            meant = command_here(args[0]) or next(iter(get_close_matches(args[0], self.places, n=1)), None)
-            hint = f"did you mean: queuectl {meant}" if meant else "see: queuectl --help"
-            raise UsageError(f"no such command {args[0]!r}", hint=hint)
-        return super().resolve_command(ctx, args)
-
-
 @click.group(
-    cls=App,
+    cls=LazyGroup,
     places=_COMMANDS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -87,7 +70,7 @@ class App(LazyGroup):
 def app(spool: str | None) -> None:
     """Run shell commands from a queue that is a directory.
 
-    A job is one JSON file; the directory it lies in is its state. The spool is --spool, else
+    A job is one JSON file; the directory it is in is its state. The spool is --spool, else
     $QUEUECTL_SPOOL, else spool/ in this or the nearest parent directory, else one in your home.
 
     \b
@@ -146,10 +129,10 @@ def _open_closed_streams() -> None:
 def _in_our_words(error: click.ClickException) -> UsageError:
     what = error.format_message().removesuffix(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
-    if isinstance(error, click.NoSuchOption) and context is not None:
-        from queuectl.cli.synonyms import option_here
+    if isinstance(error, click.UsageError):
+        from queuectl.cli.suggest import unknown_option
 
-        meant = option_here(context.info_name or "", error.option_name)
-        if meant:
-            return UsageError(f"no such option {error.option_name!r}", hint=f"did you mean: {meant}")
+        better = unknown_option(error)
+        if better is not None:
+            return better
     return UsageError(what[:1].lower() + what[1:], hint=f"see: {context.command_path} --help" if context else "")

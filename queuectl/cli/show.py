@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from queuectl.cli.context import complete_jobs, json_option, open_spool, print_json, shown
-from queuectl.cli.list import command_text
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_instant, format_seconds, format_when
+from queuectl.core.values import command_text
 from queuectl.spool.reading import shapes
 from queuectl.spool.system.clock import now
 

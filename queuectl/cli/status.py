@@ -87,7 +87,7 @@ def _show(spool: Spool, as_json: bool) -> None:
             continue
         click.echo(f"{name:<10} {getattr(counts, name):<8} {remarks.get(name, '')}".rstrip())
     if counts.dropped:
-        click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has taken in yet")
+        click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has adopted yet")
     if not alive:
         hint = "start one: queuectl worker start" if counts.pending or counts.dropped else ""
         click.echo(f"workers    {'none':<8} {hint}".rstrip())

@@ -1,65 +1,284 @@
-"""Words of pueue, task-spooler, Slurm and others, and the queuectl equivalent of each."""
+"""What people of pueue, Slurm, task-spooler, HyperQueue, GNU parallel, rq and cron type, and what it is here.
+
+Data only, read once something has been typed that queuectl does not know; queuectl/cli/suggest.py fills it in.
+"""
 
 from __future__ import annotations
 
-_ENQUEUE, _LOGS, _LIST = "enqueue -- CMD", "logs ID", "list"
-_CANCEL, _RETRY, _PRUNE = "cancel ID", "retry ID", "prune"
+import re
+import shlex
+from collections.abc import Callable
+from typing import NamedTuple
 
-_COMMANDS = {
-    **dict.fromkeys(("add", "submit", "push", "sbatch", "batch", "queue", "tsp", "ts"), _ENQUEUE),
+Values = tuple[str, ...]
+Read = Callable[[str], Values | None]
+
+
+def _any(text: str) -> Values:
+    return (text,)
+
+
+def _matching(pattern: str) -> Read:
+    """The groups of a value that matches as a whole."""
+
+    def read(text: str) -> Values | None:
+        match = re.fullmatch(pattern, text)
+        return None if match is None else tuple(group or "" for group in match.groups())
+
+    return read
+
+
+def _ids_after(pattern: str) -> Read:
+    """The ids of a dependency such as `afterok:12:13`, as words of a shell."""
+
+    def read(text: str) -> Values | None:
+        match = re.fullmatch(pattern, text)
+        return None if match is None else (shlex.join(re.split("[:,]", match[1])),)
+
+    return read
+
+
+def _slurm_time(text: str) -> Values | None:
+    """A duration of queuectl from `minutes`, `minutes:seconds`, `[days-]hours[:minutes[:seconds]]`."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if match is None:
+        return (text,)
+    days, *parts = match.groups()
+    units = "hms" if days or parts[2] else "ms"
+    found = zip(units, (part for part in parts if part), strict=False)
+    return ("".join(f"{int(number)}{unit}" for unit, number in [("d", days or "0"), *found] if int(number)) or "0",)
+
+
+def _array(text: str) -> Values | None:
+    """A shell command that prints the numbers of `1-10`, `0-20:5` or `1,3,7-9`; and the limit behind a `%`, or "1"."""
+    match = re.fullmatch(r"([\d,:-]+)(?:%(\d+))?", text)
+    if match is None:
+        return None
+    commands = []
+    for part in match[1].split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if found is None:
+            return None
+        first, last, step = found.groups()
+        commands.append(f"seq {first} {step} {last}" if step else f"seq {first} {last or first}")
+    listing = commands[0] if len(commands) == 1 else f"({'; '.join(commands)})"
+    return listing, match[2] or ""
+
+
+class Row(NamedTuple):
+    """Options that mean one thing, and the answer to them.
+
+    `read` makes the values of the option's value, or None if the row is for other values; without `read` the option
+    has no value. `ours` replaces the option (nothing, if empty); one that begins with `--spool` belongs before the
+    command. `whole` is the line to type, `{line}` in it what is left of the line that was typed. `why` is what else one
+    must know. `{0}`, `{1}` are the values.
+    """
+
+    names: str
+    ours: str = ""
+    whole: str = "{line}"
+    why: str = ""
+    read: Read | None = _any
+
+
+def cron_times(words: list[str]) -> str:
+    """The five fields of a crontab that some words give, as they are or as `15m`, `2h`, `1d`; else every night."""
+    for word in words:
+        if len(word.split()) == 5 or re.fullmatch(r"@[a-z]+", word):
+            return word
+        match = re.fullmatch(r"(\d+) ?(m|h|d)[a-z]*", word)
+        if match is not None:
+            every = "*" if match[1] == "1" else f"*/{match[1]}"
+            return {"m": f"{every} * * * *", "h": f"0 {every} * * *", "d": f"30 2 {every} * *"}[match[2]]
+    return "30 2 * * *"
+
+
+_ONE_SLOT = "a job takes one of its worker's slots, whatever it uses; a worker has --count of them"
+_OWN_SPOOL = "there are no groups or partitions; a queue of its own does that, with workers of its own"
+_NO_EDGES = "a job cannot wait for another by itself; the shell can"
+_CRON = "there are no recurring jobs; cron can enqueue them"
+_CRON_LINE = "(crontab -l; echo {entry}) | crontab -"
+_ITS_LOG = "the output of a job goes to its log"
+
+_ENQUEUE = (
+    Row("--delay", "--in {0}"),
+    Row("--begin", "--in {0}{1}", read=_matching(r"now\+(\d+)((?:second|minute|hour|day|week)s?)?")),
+    Row("--begin --start-after --not-before --run-at --eta", "--at {0}"),
+    Row("--dependency -d", "--id KEY", why="an --id is refused (exit 4) while the spool holds a job of that id",
+        read=_matching("singleton")),
+    Row("--dependency -d", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("afternotok:(.+)")),
+    Row("--dependency -d", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("after(?:any)?:(.+)")),
+    Row("--dependency -d", whole="queuectl wait {0} && {line}", why=_NO_EDGES,
+        read=_ids_after("after(?:ok|corr):(.+)")),
+    Row("--dependency", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("-d", "--in {0}"),
+    Row("--after -a --depends-on --deps", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--after-end", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--after-failed", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--array -A", "--each -", "{0} | {line} && queuectl worker start --count {1}",
+        read=lambda text: values if (values := _array(text)) and values[1] else None),
+    Row("--array -A", "--each -", "{0} | {line}", read=_array),
+    Row("--each-line", "--each {0}"),
+    Row("--from-json", whole="queuectl enqueue - < {0}", why="one JSON object a line is a job"),
+    Row("--group -g --partition --queue --qos --pool", "--spool ./{0}", why=_OWN_SPOOL),
+    Row("-p --priority", "-p 0", read=_matching("(?:high|highest|urgent|top)")),
+    Row("-p --priority", "-p 10", read=_matching("(?:normal|medium|default)")),
+    Row("-p --priority", "-p 100", read=_matching("(?:low|lowest|idle)")),
+    Row("-p --priority", "--spool ./{0}", why=_OWN_SPOOL, read=_matching(r"([A-Za-z][\w.-]*)")),
+    Row("-J --job-name --label -l --name --job-id", "--id {0}"),
+    Row("--unique --queueing-lock --singleton", "--id {0}",
+        why="an --id is refused (exit 4) while the spool holds a job of that id"),
+    Row("-H --stashed -s --held", "--hold", read=None),
+    Row("-t --time --time-limit", "--timeout {0}", read=_slurm_time),
+    Row("--job-timeout --max-time", "--timeout {0}"),
+    Row("-c -N -n --cpus-per-task --cpus --ntasks --nodes --slots", why=_ONE_SLOT),
+    Row("--gres --gpus -G --mem --mem-per-cpu --resource --seats", why=f"nothing is reserved for a job; {_ONE_SLOT}"),
+    Row("-j --jobs --limit --parallel --concurrency", whole="{line} && queuectl worker start --count {0}",
+        why="how many jobs run at a time is for the worker"),
+    Row("--chdir -D -w --working-directory --workdir --dir", "--cwd {0}"),
+    Row("-o --output -e --error --stdout --stderr", whole="queuectl logs -f $({line})", why=_ITS_LOG),
+    Row("--mail-type --mail-user --mail", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead"),
+    Row("-m", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead", read=None),
+    Row("--no-requeue", "--on-lost dead", read=None),
+    Row("--requeue", "--on-lost retry", read=None),
+    Row("--max-fails --max-failed --halt",
+        why="failures do not stop the queue; a hook can: hooks/on-dead, with `queuectl pause`"),
+    Row("--retries --retry --tries", "--max-retries {0}"),
+    Row("--nice", "-p {0}"),
+    Row("--at-front --immediate -i --urgent", "-p 0", read=None),
+    Row("--wrap", "-- {0}"),
+    Row("--export --env-var", "--env {0}"),
+    Row("--env-file", "--env NAME=VALUE", why="there is no file of variables; give --env for each"),
+    Row("--parsable --print-task-id", "-q", read=None),
+    Row("--follow -f --attach", whole="queuectl logs -f $({line})", read=None),
+    Row("--cron --schedule --every --interval --repeat", whole=_CRON_LINE, why=_CRON),
+)  # fmt: skip
+_HOW_MANY = Row("-n --lines --max --count --first", "--limit {0}")
+_DRY = Row("-n", "--dry-run", read=None)
+_AS_JSON = Row("-j --format=json", "--json", read=None)
+_STATE = Row("--status -s", "--state {0}")
+_FORCE = Row("-f --force --no-confirm", "--yes", read=None)
+_ACT = (_DRY, _FORCE, _AS_JSON, _STATE, Row("-a", "--all", read=None))
+
+OPTIONS: dict[str, tuple[Row, ...]] = {
+    "enqueue": _ENQUEUE,
+    "run": tuple(row for row in _ENQUEUE if row.ours not in ("--each -", "--each {0}", "--hold", "-q")),
+    "list": (_HOW_MANY, _STATE, _AS_JSON, Row("--all -a", "--limit 0", read=None), Row("-o", "--columns {0}"),
+             Row("--filter -q", "--match {0}"), Row("-r", "--state running", read=None)),
+    "dlq list": (_HOW_MANY, _AS_JSON),
+    "show": (_AS_JSON,),
+    "explain": (_HOW_MANY, _STATE, _AS_JSON),
+    "logs": (Row("-n --lines --last", "--tail {0}"), _AS_JSON),
+    "worker start": (
+        Row("-n -j -c -w -s --slots --jobs --concurrency --parallel --workers", "--count {0}"),
+        Row("--burst -b", "--drain", read=None),
+    ),
+    "worker list": (_AS_JSON,),
+    "worker stop": (Row("-f --force --kill", "--now", read=None), Row("-w", "--wait", read=None), _AS_JSON),
+    "status": (Row("-w -f --follow", "--watch", read=None), Row("-n", "--watch --interval {0}"), _AS_JSON),
+    "top": (Row("--json -j", whole="queuectl status --watch --json", read=None), Row("-n -d", "--interval {0}")),
+    "metrics": (_AS_JSON,),
+    "wait": (Row("-n", "--any", read=None), Row("-t", "--timeout {0}"), _STATE, _AS_JSON),
+    "prune": (_DRY, _FORCE, _AS_JSON),
+    "cancel": _ACT,
+    "retry": _ACT,
+    "hold": _ACT,
+    "release": _ACT,
+    "first": _ACT,
+    "set": (
+        Row("-p --priority --nice", "priority={0}"),
+        Row("-t --timeout --time", "timeout={0}"),
+        Row("--at --in --run-at --delay --begin", "run_at={0}"),
+        Row("--max-retries --retries", "max_retries={0}"),
+        Row("--command -c", "command={0}"),
+        Row("--cwd --chdir -D -w", "cwd={0}"),
+        Row("--env", "env.{0}"),
+        *_ACT,
+    ),
+    "kill": (_DRY, _FORCE, _AS_JSON, Row("-a", "--all", read=None)),
+    "dlq retry": _ACT,
+    "dlq drop": _ACT,
+    "resume": (_AS_JSON,),
+    "drain": (Row("-t", "--timeout {0}"),),
+}  # fmt: skip
+"""The rows of each command, tried in order."""
+
+PHRASES = (
+    (r"(?:help|man) (.+)", "queuectl {0} --help"),
+    (r"completions? (bash|zsh)\b.*", 'eval "$(_QUEUECTL_COMPLETE={0}_source queuectl)"'),
+    (r"completions? fish\b.*", "_QUEUECTL_COMPLETE=fish_source queuectl | source"),
+    (r"(?:delay|reschedule) (\S+) (\S+)", "queuectl set {0} run_at={1}"),
+    (r"(?:repriori[ts]i[sz]e|nice|renice|prio|priority) (\S+) (\d+)", "queuectl set {0} priority={1}"),
+    (r"scontrol (hold|release|show) (?:job )?(\S+)", "queuectl {0} {1}"),
+    (r"scontrol (?:requeue|requeuehold) (\S+)", "queuectl retry {0}"),
+    (r"scontrol suspend (\S+)", "queuectl kill -s STOP {0}"),
+    (r"scontrol resume (\S+)", "queuectl kill -s CONT {0}"),
+    (r"scontrol top (\S+)", "queuectl first {0}"),
+    (r"(?i:scontrol update) .*(?i:ArrayTaskThrottle)=(\d+).*", "queuectl worker start --count {0}"),
+    (r"(?i:scontrol update) .*(?i:jobid)=(\S+) .*(?i:priority)=(\d+).*", "queuectl set {0} priority={1}"),
+    (r"(?:group add|group set|group) (\w[\w.-]*) (?:--parallel|-p|limit)[= ](\d+)",
+     "queuectl --spool ./{0} worker start --count {1}"),
+    (r"group (?:add|set|create|new) (\w[\w.-]*).*", "queuectl --spool ./{0} worker start"),
+    (r"parallel (\d+) (?:-g|--group)[ =](\w[\w.-]*)", "queuectl --spool ./{1} worker start --count {0}"),
+    (r"parallel (\d+)", "queuectl worker start --count {0}"),
+)  # fmt: skip
+"""Lines that mean one thing as a whole: what follows `queuectl`, and the line to type."""
+
+COMMANDS: dict[str, str] = {
+    **dict.fromkeys(("add", "submit", "push", "sbatch", "batch", "queue", "qsub", "tsp", "ts", "nq"), "enqueue -- CMD"),
     **dict.fromkeys(("srun", "salloc", "exec"), "run -- CMD"),
-    **dict.fromkeys(("log", "cat", "output"), _LOGS),
+    **dict.fromkeys(("log", "cat", "output"), "logs ID"),
     **dict.fromkeys(("follow", "tail"), "logs -f ID"),
-    **dict.fromkeys(("ls", "ps", "jobs", "squeue", "sacct", "history"), _LIST),
-    **dict.fromkeys(("info", "inspect"), "show ID"),
-    **dict.fromkeys(("remove", "rm", "delete", "del", "scancel", "qdel", "abort"), _CANCEL),
-    **dict.fromkeys(("restart", "requeue", "rerun", "redo"), _RETRY),
-    **dict.fromkeys(("clean", "clear", "purge"), _PRUNE),
+    **dict.fromkeys(("ls", "ps", "jobs", "squeue", "qstat", "sacct", "history"), "list"),
+    **dict.fromkeys(("info", "inspect", "get"), "show ID"),
+    **dict.fromkeys(("remove", "rm", "delete", "del", "scancel", "qdel", "abort"), "cancel ID"),
+    **dict.fromkeys(("restart", "requeue", "rerun", "redo"), "retry ID"),
+    **dict.fromkeys(("clean", "clear", "purge"), "prune"),
     **dict.fromkeys(("stash", "freeze"), "hold ID"),
     **dict.fromkeys(("unhold", "unstash"), "release ID"),
     **dict.fromkeys(("unpause", "continue", "unfreeze"), "resume"),
     **dict.fromkeys(("switch", "bump", "urgent", "top-priority"), "first ID"),
-    **dict.fromkeys(("update", "modify", "scontrol", "reprioritise", "reprioritize"), "set ID priority=1"),
-    **dict.fromkeys(("delay", "reschedule", "schedule"), "set ID run_at=+5m"),
+    **dict.fromkeys(
+        ("update", "modify", "scontrol", "reprioritise", "reprioritize", "renice", "nice"), "set ID priority=1"
+    ),
+    **dict.fromkeys(("delay", "reschedule"), "set ID run_at=5m"),
     **dict.fromkeys(("suspend", "sigstop"), "kill -s STOP ID"),
     "interrupt": "kill -s INT ID",
     "signal": "kill -s SIG ID",
     **dict.fromkeys(("start", "work", "daemon", "pueued"), "worker start"),
-    "parallel": "worker start --count 4",
-    "stop": "worker stop",
-    "shutdown": "worker stop",
-    "workers": "worker list",
-    "group": "--spool DIR, a queue of its own",
+    **dict.fromkeys(("alloc", "fleet", "pilot"), "worker start --idle-exit 5m"),
+    **dict.fromkeys(("parallel", "workers-start"), "worker start --count 4"),
+    **dict.fromkeys(("stop", "shutdown"), "worker stop"),
+    **dict.fromkeys(("workers", "sinfo", "nodes"), "worker list"),
+    **dict.fromkeys(("group", "groups", "partition"), "--spool ./NAME worker start"),
     "dead": "dlq list",
     "failed": "list --result failed",
     "stats": "metrics",
     "watch": "top",
     "why": "explain ID",
-    "help": "--help",
+    **dict.fromkeys(("help", "man"), "--help"),
     "version": "--version",
+    **dict.fromkeys(("worker add", "worker run", "worker up", "worker work"), "worker start"),
+    **dict.fromkeys(("worker ls", "worker ps", "worker status", "worker show"), "worker list"),
+    **dict.fromkeys(("worker down", "worker shutdown", "worker rm", "worker remove"), "worker stop"),
+    **dict.fromkeys(("worker kill", "worker abort"), "worker stop --now"),
+    **dict.fromkeys(("worker restart", "worker reload"), "worker stop --detach --wait && queuectl worker start"),
+    **dict.fromkeys(("dlq ls", "dlq show", "dlq status"), "dlq list"),
+    **dict.fromkeys(("dlq requeue", "dlq replay", "dlq redrive", "dlq restart"), "dlq retry ID"),
+    **dict.fromkeys(
+        ("dlq rm", "dlq remove", "dlq delete", "dlq clear", "dlq purge", "dlq clean", "dlq prune"), "dlq drop ID"
+    ),
+    **dict.fromkeys(("config ls", "config show", "config dump"), "config list"),
+    **dict.fromkeys(("config reset", "config delete", "config rm", "config del"), "config unset KEY"),
+    **dict.fromkeys(("config add", "config put"), "config set KEY VALUE"),
 }
-_OPTIONS = {
-    "enqueue": {
-        "--delay": "--in",
-        "--name": "--id",
-        "--nice": "-p",
-        "--retries": "--max-retries",
-        "--env-file": "--env",
-    },
-    "list": {"-n": "--limit", "--status": "--state", "-s": "--state", "--all": "--limit 0", "-a": "--limit 0"},
-    "logs": {"-n": "--tail", "--lines": "--tail", "--last": "--tail"},
-    "start": dict.fromkeys(("-n", "-j", "-c", "-w", "--slots", "--jobs", "--concurrency", "--parallel"), "--count"),
-    "status": dict.fromkeys(("-w", "-f", "--follow"), "--watch"),
-    "top": {"--json": "status --watch --json"},
+"""What follows `queuectl`, and what to type instead. Words in capitals stand for what the user names."""
+
+_EVAL = 'eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"'
+LINES: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("cron", "crontab", "every", "periodic", "scrontab", "beat", "schedule", "schedules"), (_CRON, _CRON_LINE)
+    ),
+    **dict.fromkeys(("completion", "completions"), ("for bash; zsh and fish work alike", _EVAL)),
 }
-_OPTIONS["run"] = _OPTIONS["enqueue"]
-
-
-def command_here(word: str) -> str | None:
-    """The equivalent of a foreign command, to be typed after `queuectl`."""
-    return _COMMANDS.get(word.lower())
-
-
-def option_here(command: str, word: str) -> str | None:
-    """The equivalent of a foreign option of that command."""
-    return _OPTIONS.get(command, {}).get(word)
+"""Commands whose answer does not begin with `queuectl`: what to know, and the line to type."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl.cli.context import open_spool
-from queuectl.cli.list import command_text
 from queuectl.cli.pause import describe_pause
 from queuectl.core.admission import Pause
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
+from queuectl.core.values import command_text
 from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.query import Counts

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
-from queuectl.cli.filters import filter_options, make_filter
+from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.cli.targets import ids_argument, is_selection, read_ids
 from queuectl.core.job import Job
-from queuectl.core.result import State
-from queuectl.core.text import format_seconds
-from queuectl.errors import QueuectlError, WaitTimeoutError
-from queuectl.spool.reading.filters import select
+from queuectl.core.names import FinishedName, Name
+from queuectl.core.text import format_age, format_count, format_seconds
+from queuectl.core.values import command_text
+from queuectl.errors import NotFoundError, QueuectlError, WaitTimeoutError
+from queuectl.spool.reading.filters import Filter, select
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
 
 TIMED_OUT = 124
 """The code of a job that timed out, as for timeout(1)."""
@@ -22,7 +25,7 @@ TIMED_OUT = 124
 
 @click.command()
 @ids_argument(metavar="[ID... | -]")
-@click.option("--all", "every", is_flag=True, help="Every running or waiting job, except held ones.")
+@click.option("--all", "every", is_flag=True, help="Every job that is running or waiting now, except held ones.")
 @filter_options
 @click.option("--any", "any_one", is_flag=True, help="Return as soon as one of them ends.")
 @click.option("--timeout", metavar="TIME", help="Longest time to wait: 90, 5m, 1h30m. Then the exit code is 5.")
@@ -33,34 +36,77 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
 
     For one job, or with --any, the code is the job's: that of its command, 124 if it timed out,
     128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0 if all
-    succeeded, else 1. Prints each job as it ends. Filters select among running and waiting jobs; held
-    ones only with --state held.
+    succeeded, else 1. Prints each job as it ends.
+
+    Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
+    leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
+    for, except with --state held. The code is 3 if no job matches.
 
     \b
     Example:
       queuectl wait report && echo "it is there"
       queuectl wait --any --timeout 1h one two
-      queuectl wait --match '^resize-'
+      queuectl wait --match '^resize-' --since 1d
     """
     spool = open_spool()
-    jobs = _select(spool, given) if is_selection(given) else [*spool.get_all(read_ids(given["ids"]))]
+    is_selected = is_selection(given)
+    jobs = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
     jobs = list({job.id: job for job in jobs}.values())
     if not jobs:
         if as_json and not quiet:
             print_json([])
-        click.get_current_context().exit(0)
+        click.get_current_context().exit(_none_match(spool, given) if is_selected else 0)
     code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
     click.get_current_context().exit(code)
 
 
-def _select(spool: Spool, given: dict[str, Any]) -> list[Job]:
-    """The jobs that the filters select, without held ones unless those are asked for."""
-    wanted = make_filter(given, (State.RUNNING, State.PENDING))
-    has_held = "held" in ",".join(given["state"]).split(",")
-    jobs = [job for job in select(spool.layout, wanted) if has_held or not job.is_held]
-    if not jobs:
-        note("no matching jobs")
+_LEFT = "running,pending"
+
+
+def _select(spool: Spool, given: dict[str, Any], *, quiet: bool) -> list[Job]:
+    """The jobs that the filters select, without held ones unless those are asked for; says what may surprise."""
+    found = list(select(spool.layout, _filter(given)))
+    is_for_held = "held" in ",".join(given["state"]).split(",")
+    jobs = [job for job in found if is_for_held or not job.is_held]
+    held = [job.id for job in found if job.is_held and not is_for_held]
+    if held and not quiet:
+        note(f"not waiting for {format_count(len(held), 'held job')}: {_some(held)}")
+    ended = [job.finished_at for job in jobs if job.finished_at is not None]
+    if ended and not quiet and not given["state"]:
+        since = "" if len(ended) == len(jobs) else f"; to wait for the others alone: --state {_LEFT}"
+        note(f"{len(ended)} of {len(jobs)} ended before, the first {format_age(min(ended), now())}{since}")
     return jobs
+
+
+def _filter(given: dict[str, Any]) -> Filter:
+    """What the options select: with --all alone, the jobs that are left.
+
+    --since leaves out those that ended earlier and no others: what has not ended will end later than that.
+    """
+    is_all_left = given["every"] and not is_given(given)
+    wanted = make_filter({**given, "state": (_LEFT,)} if is_all_left else given)
+    since, where = wanted.since, wanted.where
+    if since is None:
+        return wanted
+
+    def takes(name: Name) -> bool:
+        return not (isinstance(name, FinishedName) and name.finished_at < since) and (where is None or where(name))
+
+    return replace(wanted, since=None, where=takes)
+
+
+def _none_match(spool: Spool, given: dict[str, Any]) -> int:
+    """Say that there is nothing to wait for; the exit code. An empty queue is what --all waits for."""
+    if given["every"] and not is_given(given):
+        note("no job is running or waiting")
+        return 0
+    if next(select(spool.layout, _filter(given), 1), None) is not None:
+        return show_error(NotFoundError("nothing to wait for", "only held jobs match", "see: queuectl release --help"))
+    return show_error(NotFoundError("no job matches", hint="see what there is: queuectl list"))
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
 
 
 def _seconds(text: str | None) -> float | None:
@@ -91,7 +137,8 @@ def wait_for(
             else:
                 ended.append(outcome)
                 if not quiet and not as_json:
-                    click.echo(shown(describe(outcome)))
+                    command = f"  {command_text(outcome)}" if len(jobs) > 1 else ""
+                    click.echo(shown(describe(outcome) + command))
             if any_one:
                 break
     except WaitTimeoutError as error:

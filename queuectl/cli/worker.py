@@ -116,7 +116,7 @@ def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any])
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
 
-    STATE is working, idle, paused (idle, as the queue is paused), stopping (its jobs may finish) or
+    STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish) or
     gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
     on another host. SINCE is when a worker started.
 

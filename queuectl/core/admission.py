@@ -1,6 +1,6 @@
 """Why a job does not start: facts in, reasons out. The worker, `explain` and the dashboard all ask here.
 
-Who asks gathers the facts; a fact that was not gathered (None) gives no reason.
+The caller gathers the facts; a fact that was not gathered (None) gives no reason.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Workers(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """What bears on every job: `min_free` is the setting, `wrong_settings` why no worker could start with what is
+    """The facts about the queue: `min_free` is the setting, `wrong_settings` why no worker could start with what is
     set, or empty; workers that live keep the settings that they had."""
 
     paused: Pause | None = None
@@ -74,7 +74,7 @@ class Queue(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """What bears on one pending job.
+    """The facts about one pending job.
 
     `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
     its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it.

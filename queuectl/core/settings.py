@@ -1,7 +1,7 @@
 """The settings of a spool: their values, their names, and how each is read from text.
 
-A setting is a field of `Settings`, with its default, and a row of `KEYS`. Where they lie and what sets them is in
-queuectl/spool/system/settings.py.
+A setting is a row of `Settings`: its name, type and default, how its text is read, and its help. `KEYS` is made from
+the rows. Where settings are stored and what overrides them is in queuectl/spool/system/settings.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from queuectl.core.fields import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.names import MAX_ATTEMPTS
@@ -20,6 +20,9 @@ from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolic
 from queuectl.core.typed import parse_exit_codes, parse_size
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
+
+T = TypeVar("T")
+Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,61 +39,6 @@ class Rule:
     @property
     def is_empty(self) -> bool:
         return self == Rule()
-
-
-class Settings(NamedTuple):
-    """What can be set for a spool. Times are seconds, sizes bytes; None means no limit."""
-
-    max_retries: int = 3
-    backoff_base: float = 2.0
-    backoff_max: float = 3600.0
-    backoff_jitter: float = JITTER
-    retry_on: tuple[int, ...] | None = None
-    no_retry_on: tuple[int, ...] | None = None
-    permanent_codes: tuple[int, ...] | None = None
-    temporary_codes: tuple[int, ...] | None = None
-    on_lost: OnLost = OnLost.RETRY
-    timeout: float | None = None
-    grace: float = 5.0
-    max_log: int | None = None
-    on_max_log: OnMaxLog = OnMaxLog.DROP
-    min_free: int = 16 << 20
-    settle: float = 60.0
-    rescan: float = 10.0
-    notify_url: str | None = None
-    notify_on: tuple[str, ...] = ("dead",)
-    hook_timeout: float = 30.0
-    keep_done: float | None = None
-    keep_done_count: int | None = None
-    keep_done_size: int | None = None
-    keep_dead: float | None = None
-    allow_users: str | None = None
-
-    @property
-    def policy(self) -> RetryPolicy:
-        return RetryPolicy(
-            self.max_retries,
-            self.backoff_base,
-            self.backoff_max,
-            self.backoff_jitter,
-            self.retry_on,
-            self.no_retry_on or (),
-            self.permanent_codes or (),
-            self.temporary_codes or (),
-            self.on_lost,
-        )
-
-    def keep_rules(self, now: datetime) -> dict[State, Rule]:
-        """What is kept of each state; states of which everything is kept are left out."""
-
-        def since(seconds: float | None) -> datetime | None:
-            return None if seconds is None else now - timedelta(seconds=seconds)
-
-        rules = {
-            State.DONE: Rule(since(self.keep_done), self.keep_done_count, self.keep_done_size),
-            State.DEAD: Rule(since(self.keep_dead)),
-        }
-        return {state: rule for state, rule in rules.items() if not rule.is_empty}
 
 
 class Key(NamedTuple):
@@ -135,8 +83,8 @@ def _convention(qmail: frozenset[int]) -> Callable[[str], tuple[int, ...] | None
     return lambda text: tuple(sorted(qmail)) if text.lower() == "qmail" else _optional_codes(text)
 
 
-def _one_of(words: type[StrEnum]) -> Callable[[str], StrEnum]:
-    def parse(text: str) -> StrEnum:
+def _one_of(words: type[Word]) -> Callable[[str], Word]:
+    def parse(text: str) -> Word:
         try:
             return words(text.lower())
         except ValueError:
@@ -207,40 +155,105 @@ def _users(text: str) -> str | None:
     return None if text.lower() in ("none", "") else " ".join(text.replace(",", " ").split())
 
 
-KEYS = {
-    "max-retries": Key("retries after the first attempt, for jobs that do not say", _count),
-    "backoff-base": Key("seconds to wait after n failed attempts: base ** n", _number),
-    "backoff-max": Key("the longest such wait", _seconds),
-    "backoff-jitter": Key("the share of such a wait that may be added at random, 0 to 1", _share),
-    "retry-on": Key("the only exit codes that are retried, for jobs that do not say; none for all", _optional_codes),
-    "no-retry-on": Key("exit codes that are not retried, for jobs that do not say", _optional_codes),
-    "permanent-codes": Key(
-        "exit codes that mean a permanent failure of any job; qmail for 100", _convention(PERMANENT)
-    ),
-    "temporary-codes": Key(
-        "exit codes that mean a temporary failure of any job; qmail for 75,111", _convention(TEMPORARY)
-    ),
-    "on-lost": Key("retry or dead: what to do if the outcome of an attempt is unknown", _one_of(OnLost)),
-    "timeout": Key(
-        "the longest time an attempt may take, for jobs that do not say; none for no limit", _optional_seconds
-    ),
-    "grace": Key("time between SIGTERM and SIGKILL", _seconds),
-    "max-log": Key("the largest output of an attempt, for jobs that do not say; none for any", _log_size),
-    "on-max-log": Key("drop or kill: beyond that, drop the middle of the output, or end the job", _one_of(OnMaxLog)),
-    "min-free": Key("free disk space below which no job is started", parse_size),
-    "settle": Key(
-        "how long an unreadable file in pending/ or inbox/ must be unchanged before it is refused", _positive_seconds
-    ),
-    "keep-done": Key("how long done jobs and their logs are kept; none for ever", _optional_seconds),
-    "keep-done-count": Key("how many done jobs are kept, newest first; none for all", _optional_count),
-    "keep-done-size": Key("the disk space that done jobs and their logs may take; none for any", _optional_size),
-    "keep-dead": Key("how long dead jobs and their logs are kept; none for ever", _optional_seconds),
-    "allow-users": Key("other users whose files in inbox/ become jobs; * for all", _users),
-    "rescan": Key("the longest time between a worker's scans of the whole spool", _positive_seconds),
-    "notify-url": Key("an http or https address to which events are posted as JSON; none for none", _url),
-    "notify-on": Key("of which events: done, retry, dead, idle, separated by commas", _events),
-    "hook-timeout": Key("the longest time a hook or such a post may take", _positive_seconds),
-}
+_rows: list[Key] = []
+"""The keys of the fields of Settings, in their order."""
+
+
+def _setting(default: T, parse: Callable[[str], T], help: str) -> T:
+    """The default of a field of Settings, whose key is noted."""
+    _rows.append(Key(help, parse))
+    return default
+
+
+class Settings(NamedTuple):
+    """What can be set for a spool. Times are seconds, sizes bytes; None means no limit."""
+
+    max_retries: int = _setting(3, _count, "retries after the first attempt, unless a job sets its own")
+    backoff_base: float = _setting(2.0, _number, "after n failed attempts, wait backoff-base ** n seconds")
+    backoff_max: float = _setting(3600.0, _seconds, "the longest such wait")
+    backoff_jitter: float = _setting(JITTER, _share, "the share of such a wait that may be added at random, 0 to 1")
+    retry_on: tuple[int, ...] | None = _setting(
+        None, _optional_codes, "the only exit codes that are retried, unless a job sets its own; none means all"
+    )
+    no_retry_on: tuple[int, ...] | None = _setting(
+        None, _optional_codes, "exit codes that are not retried, unless a job sets its own"
+    )
+    permanent_codes: tuple[int, ...] | None = _setting(
+        None, _convention(PERMANENT), "exit codes that mean a permanent failure of any job; qmail for 100"
+    )
+    temporary_codes: tuple[int, ...] | None = _setting(
+        None, _convention(TEMPORARY), "exit codes that mean a temporary failure of any job; qmail for 75,111"
+    )
+    on_lost: OnLost = _setting(
+        OnLost.RETRY, _one_of(OnLost), "retry or dead: what to do if the outcome of an attempt is unknown"
+    )
+    timeout: float | None = _setting(
+        None, _optional_seconds, "the longest time an attempt may take, unless a job sets its own; none means no limit"
+    )
+    grace: float = _setting(5.0, _seconds, "time between SIGTERM and SIGKILL")
+    max_log: int | None = _setting(
+        None, _log_size, "the largest output of an attempt, unless a job sets its own; none means no limit"
+    )
+    on_max_log: OnMaxLog = _setting(
+        OnMaxLog.DROP, _one_of(OnMaxLog), "drop or kill: beyond max-log, drop the middle of the output, or end the job"
+    )
+    min_free: int = _setting(16 << 20, parse_size, "free disk space below which no job is started")
+    settle: float = _setting(
+        60.0,
+        _positive_seconds,
+        "how long an unreadable file in pending/ or inbox/ must be unchanged before it is refused",
+    )
+    keep_done: float | None = _setting(
+        None, _optional_seconds, "how long done jobs and their logs are kept; none means forever"
+    )
+    keep_done_count: int | None = _setting(
+        None, _optional_count, "how many done jobs are kept, newest first; none means all"
+    )
+    keep_done_size: int | None = _setting(
+        None, _optional_size, "the disk space that done jobs and their logs may take; none means no limit"
+    )
+    keep_dead: float | None = _setting(
+        None, _optional_seconds, "how long dead jobs and their logs are kept; none means forever"
+    )
+    allow_users: str | None = _setting(None, _users, "other users whose files in inbox/ become jobs; * for all")
+    rescan: float = _setting(10.0, _positive_seconds, "the longest time between a worker's scans of the whole spool")
+    notify_url: str | None = _setting(
+        None, _url, "an http or https address to which events are posted as JSON; none means nowhere"
+    )
+    notify_on: tuple[str, ...] = _setting(
+        ("dead",), _events, "the events that are posted: done, retry, dead, idle, separated by commas"
+    )
+    hook_timeout: float = _setting(30.0, _positive_seconds, "the longest time a hook or a post to notify-url may take")
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            self.max_retries,
+            self.backoff_base,
+            self.backoff_max,
+            self.backoff_jitter,
+            self.retry_on,
+            self.no_retry_on or (),
+            self.permanent_codes or (),
+            self.temporary_codes or (),
+            self.on_lost,
+        )
+
+    def keep_rules(self, now: datetime) -> dict[State, Rule]:
+        """What is kept of each state; states that are kept entirely are left out."""
+
+        def since(seconds: float | None) -> datetime | None:
+            return None if seconds is None else now - timedelta(seconds=seconds)
+
+        rules = {
+            State.DONE: Rule(since(self.keep_done), self.keep_done_count, self.keep_done_size),
+            State.DEAD: Rule(since(self.keep_dead)),
+        }
+        return {state: rule for state, rule in rules.items() if not rule.is_empty}
+
+
+KEYS = dict(zip((name.replace("_", "-") for name in Settings._fields), _rows, strict=True))
+"""The settings by the names that people type."""
 
 
 def as_text(value: Any) -> str:

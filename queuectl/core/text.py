@@ -31,6 +31,27 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
+def width_of(text: str) -> int:
+    """How many columns of a terminal a printable text takes: wide characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 1 + (east_asian_width(char) in "WF") for char in text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, cut to so many columns of a terminal, with `…` at its end if something is missing."""
+    if width_of(text) <= width:
+        return text
+    if text.isascii():
+        return text[: max(0, width - 1)] + "…" if width > 0 else ""
+    kept = len(text)
+    while kept and width_of(text[:kept]) >= width:
+        kept -= 1
+    return text[:kept] + "…" if width > 0 else ""
+
+
 def format_seconds(seconds: float) -> str:
     """`0.012 s`, `4.2 s`, `3 m 20 s`, `2 h 05 m`, `3 d 4 h`"""
     if seconds < 1:

@@ -1,99 +1,69 @@
-"""Output of a job -> HTML lines: colours as classes, everything else that a terminal would interpret left out."""
+"""Output of a job -> HTML lines: what a terminal would show of it, with its colours as classes."""
 
 from __future__ import annotations
 
 import re
 
+from queuectl.core.terminal import PLAIN, Row, Screen, Style
 from queuectl.dashboard.markup import Html, escape
-
-_SEQUENCE = re.compile(r"\x1b\[([0-9;:]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_()][0-9A-B]?|\x1b")
-_ATTRIBUTES = {1: "b", 2: "d", 3: "i", 4: "u", 7: "v", 9: "s"}
-_OFF = {22: "bd", 23: "i", 24: "u", 27: "v", 29: "s"}
-
-Style = tuple[str, str, str]
-"""Foreground (`f` and 0 to 15), background (`g` and 0 to 15), and a letter for each attribute."""
-PLAIN: Style = ("", "", "")
 
 
 def parse_style(text: str) -> Style:
     """Inverse of `format_style`; PLAIN for anything else."""
     match = re.fullmatch(r"(f\d{1,2})?\.(g\d{1,2})?\.([bdiuvs]{0,6})", text, re.ASCII)
-    return (match[1] or "", match[2] or "", match[3]) if match else PLAIN
+    if match is None:
+        return PLAIN
+    colours = [int(part[1:]) % 16 if part else None for part in match.group(1, 2)]
+    foreground, background = ("" if one is None else str(one + (30 if one < 8 else 82)) for one in colours)
+    return Style(foreground, background and str(int(background) + 10), match[3])
 
 
 def format_style(style: Style) -> str:
-    return ".".join(style)
+    """As text for a link: `f` and a foreground of 0 to 15, `g` and a background, and a letter for each attribute."""
+    return ".".join(_classes_of(style))
 
 
 def render_line(text: str, style: Style) -> tuple[Html, Style]:
     """One line (without its newline) as markup, and the style that the next one starts with."""
-    text = text.removesuffix("\r")
-    if "\r" in text and "\x1b" not in text:
-        text = text[text.rindex("\r") + 1 :]  # what a progress bar shows in the end
-    parts: list[str] = []
-    position = 0
-    for match in _SEQUENCE.finditer(text):
-        parts.append(_span(text[position : match.start()], style))
-        position = match.end()
-        if match[2] == "m":
-            style = _apply(style, match[1])
-    parts.append(_span(text[position:], style))
-    return Html("".join(parts)), style
+    screen = Screen(style=style)
+    rows = [*screen.feed(text.encode("utf-8", "replace")), *screen.flush()]
+    return Html("".join(map(render_row, rows))), screen.style
+
+
+def render_row(row: Row) -> Html:
+    """The markup of a line, without an element around it."""
+    return Html("".join(_span(text, style) for text, style in row.runs))
 
 
 def _span(text: str, style: Style) -> str:
     if not text or style == PLAIN:
         return escape(text)
-    foreground, background, attributes = style
+    foreground, background, attributes = _classes_of(style)
     classes = " ".join(part for part in (foreground, background, *(f"a{letter}" for letter in attributes)) if part)
     return f'<span class="{classes}">{escape(text)}</span>'
 
 
-def _apply(style: Style, parameters: str) -> Style:
-    """The style after a Select Graphic Rendition sequence (ECMA-48, 8.3.117)."""
-    codes = [int(code) if code else 0 for code in re.split("[;:]", parameters[:200])]
+def _classes_of(style: Style) -> tuple[str, str, str]:
     foreground, background, attributes = style
-    while codes:
-        code = codes.pop(0)
-        if code == 0:
-            foreground, background, attributes = PLAIN
-        elif code in _ATTRIBUTES:
-            attributes = attributes.replace(_ATTRIBUTES[code], "") + _ATTRIBUTES[code]
-        elif code in _OFF:
-            attributes = "".join(letter for letter in attributes if letter not in _OFF[code])
-        elif code in (38, 48):
-            colour = _extended(codes)
-            if colour is not None and code == 38:
-                foreground = f"f{colour}"
-            elif colour is not None:
-                background = f"g{colour}"
-        elif 30 <= code <= 37 or 90 <= code <= 97:
-            foreground = f"f{code - 30 if code < 90 else code - 82}"
-        elif 40 <= code <= 47 or 100 <= code <= 107:
-            background = f"g{code - 40 if code < 100 else code - 92}"
-        elif code == 39:
-            foreground = ""
-        elif code == 49:
-            background = ""
-    return foreground, background, attributes
+    return foreground and f"f{_colour(foreground, 30)}", background and f"g{_colour(background, 40)}", attributes
 
 
-def _extended(codes: list[int]) -> int | None:
-    """The nearest of the 16 colours to that of a 256-colour or true-colour sequence."""
-    mode = codes.pop(0) if codes else None
-    if mode == 5 and codes:
-        index = codes.pop(0)
-        if index < 16:
-            return index
-        if index < 232:
-            cube = index - 16
-            return _nearest(cube // 36 * 51, cube // 6 % 6 * 51, cube % 6 * 51)
-        return _nearest(*(((index - 232) * 10 + 8),) * 3) if index < 256 else None
-    if mode == 2 and len(codes) >= 3:
-        red, green, blue = codes[:3]
-        del codes[:3]
+def _colour(parameters: str, first: int) -> int:
+    """One of 16 colours, of which `first` is the code of the first one; the nearest to any other."""
+    code, *extended = map(int, parameters.split(";"))
+    if not extended:
+        return code - first if code < 90 else code - first - 52
+    kind, *numbers = extended
+    if kind == 2:
+        red, green, blue = numbers
         return _nearest(red, green, blue)
-    return None
+    index = numbers[0]
+    if index < 16:
+        return index
+    if index < 232:
+        cube = index - 16
+        return _nearest(cube // 36 * 51, cube // 6 % 6 * 51, cube % 6 * 51)
+    return _nearest(*(((index - 232) * 10 + 8),) * 3)
 
 
 def _nearest(red: int, green: int, blue: int) -> int:

@@ -199,7 +199,7 @@ def prometheus(site: Site) -> Any:
     quantiles = (
         (f'{{quantile="{q}"}}', value) for q, value in (("0.5", found.p50), ("0.95", found.p95)) if value is not None
     )
-    metric("duration_seconds", "gauge", "Duration of the last attempt of finished jobs.", *quantiles)
+    metric("duration_seconds", "summary", "Duration of the last attempt of finished jobs.", *quantiles)
     metric("finished_last_minute", "gauge", "Jobs that finished within a minute.", ("", found.last_minute))
     metric("workers", "gauge", "Workers that are alive.", ("", len(view.alive)))
     metric("slots", "gauge", "Jobs that the live workers can run at a time.", ("", slots))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from queuectl.core.terminal import PLAIN, Row, Screen, Style
 from queuectl.dashboard import ansi
 from queuectl.dashboard.markup import Html, escape
 from queuectl.spool.system import holes, logs
@@ -133,13 +134,13 @@ def read_piece(fd: int, start: int, end: int | None = None, style: str = "") -> 
     """Up to PIECE bytes of whole lines from `start`, which is where a line begins, and the holes between them."""
     size = os.fstat(fd).st_size
     last = size if end is None else min(end, size)
-    lines: list[Html] = []
-    look, at, room, rest = ansi.parse_style(style), start, PIECE, b""
+    lines = _Lines(ansi.parse_style(style))
+    at, room, rest = start, PIECE, b""
     while at < last and room > 0:
         stop = min(last, at + room)
         hole = holes.find(fd, at, stop)
         if hole is not None and hole[0] == at:
-            lines.append(_render_hole(min(hole[1], last) - at))
+            lines.add_mark(_render_hole(min(hole[1], last) - at))
             at = min(hole[1], last)
             continue
         data = os.pread(fd, (hole[0] if hole else stop) - at, at)
@@ -147,15 +148,54 @@ def read_piece(fd: int, start: int, end: int | None = None, style: str = "") -> 
         if cut == 0 and len(data) == PIECE:
             cut = _end_of_text(data)  # a line longer than a piece is shown in several
         for raw in data[:cut].removesuffix(b"\n").split(b"\n") if cut else ():
-            line, look = _render(raw, look)
-            lines.append(line)
+            lines.add(raw)
         at += cut
         room -= len(data)
         if hole is None:
             rest = data[cut:] if stop == size else b""
             break
+    look = lines.finish()
     partial, _ = ansi.render_line(rest.decode("utf-8", "replace"), look) if rest else (Html(""), look)
-    return Piece(start, at, size, tuple(lines), partial, ansi.format_style(look))
+    return Piece(start, at, size, tuple(lines.found), partial, ansi.format_style(look))
+
+
+class _Lines:
+    """The lines of a piece as they are shown."""
+
+    def __init__(self, style: Style) -> None:
+        self.found: list[Html] = []
+        self._screen = Screen(style=style)
+        self._begun = ""  # what there is of a line that comes in several rows
+
+    def add(self, raw: bytes) -> None:
+        """A line of the log, without its newline."""
+        mark = logs.parse_mark(raw) if raw.startswith(PREFIX) else None
+        if mark is not None:
+            self.add_mark(_render_mark(mark))
+            self._screen.style = PLAIN
+        else:
+            self._show(self._screen.feed(raw + b"\n"))
+
+    def add_mark(self, html: Html) -> None:
+        self._flush()
+        self.found.append(html)
+
+    def finish(self) -> Style:
+        """The style of what follows."""
+        self._flush()
+        return self._screen.style
+
+    def _flush(self) -> None:
+        self._show(self._screen.flush())
+        if self._begun:
+            self._show([Row([])])
+
+    def _show(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._begun += ansi.render_row(row)
+            if row.is_whole:
+                self.found.append(Html(f"<div>{self._begun or '<br>'}</div>"))
+                self._begun = ""
 
 
 def _end_of_text(data: bytes) -> int:
@@ -164,14 +204,6 @@ def _end_of_text(data: bytes) -> int:
         if data[-back] & 0xC0 == 0xC0:
             return len(data) - back
     return len(data)
-
-
-def _render(raw: bytes, style: ansi.Style) -> tuple[Html, ansi.Style]:
-    mark = logs.parse_mark(raw) if raw.startswith(PREFIX) else None
-    if mark is not None:
-        return _render_mark(mark), ansi.PLAIN
-    line, style = ansi.render_line(raw.decode("utf-8", "replace"), style)
-    return Html(f"<div>{line or '<br>'}</div>"), style
 
 
 def _render_mark(mark: Mark) -> Html:
@@ -248,7 +280,7 @@ def find(fd: int, text: str, start: int, end: int | None = None) -> Found:
         for offset, raw in _matches(block[:cut], needle):
             if len(lines) == MAX_FOUND:
                 return Found(tuple(lines), at + offset)
-            lines.append((at + offset, ansi.render_line(raw[:2000].decode("utf-8", "replace"), ansi.PLAIN)[0]))
+            lines.append((at + offset, ansi.render_line(raw[:2000].decode("utf-8", "replace"), PLAIN)[0]))
         at += max(cut, 1)
         if at < stop and time.monotonic() > deadline:
             return Found(tuple(lines), at)

@@ -232,10 +232,10 @@ def _refusal(site: Site, found: Job) -> wording.Refusal:
     data = b""
     with suppress(OSError):
         data = files.read(found.path).data
-    told = wording.refusal(found.problem, data)
+    refusal = wording.refusal(found.problem, data)
     if found.problem is None and (mark := _refused_mark(site, found.id)):
-        return replace(told, reason=mark.get("reason") or told.reason)
-    return told
+        return replace(refusal, reason=mark.get("reason") or refusal.reason)
+    return refusal
 
 
 def _refused_name(site: Site, found: Job) -> str:

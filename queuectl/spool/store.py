@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from queuectl.core import charset, values
+from queuectl.core import charset, from_python
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
@@ -126,19 +126,21 @@ class Spool:
             raise outcome
         return outcome
 
-    def enqueue_many(self, jobs: Iterable[Mapping[str, object]]) -> Iterator[Job | QueuectlError]:
+    def enqueue_many(
+        self, jobs: Iterable[Mapping[str, object]], *, is_held: bool = False
+    ) -> Iterator[Job | QueuectlError]:
         """Queue many jobs, in durable groups; yields for each, in order, its job or its error.
 
         Each is a job's body: `command` and the fields that `enqueue` takes, with such values; others are kept with it.
         (Declared as `JobBody`, a type checker knows their types and refuses others.) A job that is yielded survives a
         power cut. A SpoolError, raised or yielded, means that the spool cannot take more; its job, or group, was not
-        queued (but see DurabilityError).
+        queued (but see DurabilityError). With `is_held` none of them starts before `release`.
         """
         require("jobs", jobs, Iterable)
         left = iter(jobs)
         while group := [_whole(fields) for fields in islice(left, submit.GROUP)]:
             whole = [fields for fields in group if not isinstance(fields, QueuectlError)]
-            outcomes = iter(submit.submit(self.layout, whole, now()))
+            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held))
             for fields in group:
                 yield fields if isinstance(fields, QueuectlError) else next(outcomes)
 
@@ -280,7 +282,7 @@ class Spool:
         from queuectl.spool import keywords
 
         keywords.check("set_fields", keywords.JobChanges, fields)
-        return edit.set_fields(self.layout, id, values.to_body({**(extra or {}), **fields}, now()))
+        return edit.set_fields(self.layout, id, from_python.to_body({**(extra or {}), **fields}, now()))
 
     def edit(self, id: str | Job) -> Draft:
         """The text of a job that is not running, for an editor; `apply` saves it."""
@@ -403,7 +405,7 @@ def with_directory(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises UsageError for a text that is not a time or duration, or if there is no current directory.
     """
     require("job", fields, Mapping)
-    whole = values.to_body({key: value for key, value in fields.items() if value is not None}, now())
+    whole = from_python.to_body({key: value for key, value in fields.items() if value is not None}, now())
     cwd = whole.get("cwd", "")
     if not isinstance(cwd, str) or cwd.startswith("/"):
         return whole

@@ -262,7 +262,7 @@ class Adopted:
     def _settle(
         self, name: RunningName, body: Body | None, verdict: Verdict, *, is_ours: bool = False, why: str = ""
     ) -> None:
-        """Settle an attempt that is over, once what it has left is gone, which must not meet the next one."""
+        """Settle an attempt that is over, once its remaining processes are gone: they must not meet the next one."""
         if verdict.is_recorded and verdict.pid is not None:
             with suppress(OSError):
                 processes.continue_shell(verdict.pid, verdict.token)

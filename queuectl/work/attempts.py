@@ -167,7 +167,7 @@ class Attempts:
     # --- ending them
 
     def enforce(self) -> None:
-        """End what is out of time or has written too much, and everything if the worker is to stop at once."""
+        """End attempts that are out of time or have written too much, and all if the worker is to stop at once."""
         now, grace = time.monotonic(), self.context.settings.grace
         for attempt in self._all():
             if attempt.deadline is not None and attempt.deadline <= now:

@@ -1,6 +1,6 @@
 """The worker's side of the drop box: a thread of its own takes what lies in inbox/, and finishes what was taken.
 
-Nothing that a stranger puts there reaches the main thread or keeps a slot waiting: this thread alone opens such
+Nothing that another user puts there reaches the main thread or keeps a slot waiting: this thread alone opens such
 files, writes durably and waits for disks. Its work is bounded: so many names at a look, a twentieth of a CPU (a
 quarter for what becomes jobs), so many files of each user remembered and reported. Its events come from a watch of
 its own, which is closed for a while when they come too fast; so a flood costs a steady little, and a file among it is
@@ -23,7 +23,7 @@ from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
 from queuectl.work.incomplete import Incomplete
-from queuectl.work.settle import tell_refused
+from queuectl.work.settle import notify_refused
 
 _MOST = 500  # names at a look, of them
 _MOST_RUNG = 300  # from events
@@ -95,7 +95,7 @@ class Dropbox:
     # --- for the main thread
 
     def look(self) -> None:
-        """Have everything looked at, beginning now; nothing where there is no drop box."""
+        """Start to look at everything; does nothing without a drop box."""
         if self._is_closed or self._context.stopping or not os.path.isdir(self._layout.inbox):
             return
         with self._changed:
@@ -276,7 +276,7 @@ class Dropbox:
             else:
                 text = f"{place} is not a valid job: {done.reason}"
                 self._context.report.event("refused", done.id, text, file=from_[done.id] or None)
-                tell_refused(self._context, done.id)
+                notify_refused(self._context, done.id)
 
     def _is_allowed(self, uid: int) -> bool:
         return self._context.trusts(uid) or self._allowed.allows(uid)
@@ -304,7 +304,7 @@ class Dropbox:
         user = self._users.setdefault(status.st_uid, _User())
         signature = (status.st_ino, status.st_mode, status.st_nlink, status.st_size, status.st_mtime_ns)
         if name not in user.waiting and user.left.get(name) != signature and user.number >= _MOST_OF_USER:
-            self._tell(status.st_uid, user, "")
+            self._report_left(status.st_uid, user, "")
             return None
         self._seen.add(name)
         if user.left.get(name) == signature:
@@ -319,10 +319,10 @@ class Dropbox:
             except UnfitError as error:
                 reason = error.what
         user.left[name] = signature
-        self._tell(status.st_uid, user, f"inbox/{name} was left in place: {reason}")
+        self._report_left(status.st_uid, user, f"inbox/{name} was left in place: {reason}")
         return None
 
-    def _tell(self, uid: int, user: _User, text: str) -> None:
+    def _report_left(self, uid: int, user: _User, text: str) -> None:
         """Report a file that cannot be taken; after some of one user, that there are more."""
         now = time.monotonic()
         if now - user.reported_since > _REPORTED_AGAIN:

@@ -1,9 +1,14 @@
-"""The worker's side of files dropped into pending/: adopt what is whole, wait for the rest, refuse what is broken."""
+"""The worker's side of files dropped into pending/: adopt what is whole, wait for the rest, refuse what is broken.
+
+What was renamed or linked into pending/ is looked at at once. What was written there is left alone until it has been
+quiet for a moment (incomplete.QUIET): tools return by name to a file that they have just written (chmod, utime), or
+remove it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from queuectl.core import body
 from queuectl.core.names import PendingName
@@ -12,9 +17,9 @@ from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
 from queuectl.spool.system import files
+from queuectl.work import incomplete
 from queuectl.work.context import Context
-from queuectl.work.incomplete import Incomplete
-from queuectl.work.settle import tell_refused
+from queuectl.work.settle import notify_refused
 
 
 class Drops:
@@ -23,7 +28,7 @@ class Drops:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._layout = context.spool.layout
-        self._incomplete = Incomplete()
+        self._incomplete = incomplete.Incomplete()
 
     def __contains__(self, name: str) -> bool:
         return name in self._incomplete
@@ -35,6 +40,12 @@ class Drops:
         """The names to look at again now."""
         return self._incomplete.due(time.monotonic())
 
+    @property
+    def is_soon(self) -> bool:
+        """Whether a file is waited for that may become a job within a moment."""
+        at = self._incomplete.next_look()
+        return at is not None and at <= time.monotonic() + incomplete.QUIET
+
     def next_look(self) -> float | None:
         """When the next is due, in monotonic seconds."""
         return self._incomplete.next_look()
@@ -43,13 +54,17 @@ class Drops:
         """Forget files that a listing did not find."""
         self._incomplete.keep_only(names)
 
-    def look_at(self, names: list[str]) -> list[str]:
-        """`look` at several; the canonical names of those that can be claimed."""
+    def look_at(self, names: list[str], placed: Container[str] = ()) -> list[str]:
+        """`look` at several, of which some were renamed there; the canonical names of those that can be claimed."""
         locate = adopt.locate_returned(names)
-        return [canonical for name in names if (canonical := self.look(name, locate)) is not None]
+        found = (self.look(name, locate, is_placed=name in placed) for name in names)
+        return [canonical for canonical in found if canonical is not None]
 
-    def look(self, name: str, locate: query.Locate = query.locate) -> str | None:
+    def look(self, name: str, locate: query.Locate = query.locate, *, is_placed: bool = False) -> str | None:
         """Adopt, refuse or keep waiting for one file; its canonical name once it can be claimed."""
+        path = self._layout.job(State.PENDING, name)
+        if not is_placed and self._incomplete.is_busy(name, path, time.monotonic(), time.time()):
+            return None
         now = self._context.now()
         try:
             adopted = (
@@ -74,7 +89,7 @@ class Drops:
         return str(adopted)
 
     def _check(self, name: str) -> PendingName | None:
-        """A file with a canonical name that was once incomplete."""
+        """A file with a canonical name that was incomplete, or has just been written."""
         try:
             body.parse(files.read(self._layout.job(State.PENDING, name)).data)
         except FileNotFoundError:
@@ -100,4 +115,4 @@ class Drops:
         self._incomplete.forget(name)
         if id is not None:
             self._context.report.event("refused", id, f"pending/{name} is not a valid job: {reason}", file=name)
-            tell_refused(self._context, id)
+            notify_refused(self._context, id)

@@ -91,7 +91,7 @@ class Execution(ActiveAttempt):
         if self._ender is None and result.kind == "signal":
             # A shell that was killed may have left its command running, which must not meet the next attempt.
             # SIGTERM was most likely meant for all of them, by a cancel or a kill: it is not sent twice.
-            processes.terminate(self.claim.token, None, grace, is_told=result.code == signal.SIGTERM)
+            processes.terminate(self.claim.token, None, grace, is_signalled=result.code == signal.SIGTERM)
         if self.reason == "max-log" and result.is_success:
             return Result.signal(signal.SIGTERM)  # which it handled well
         return TIMEOUT if self.reason == "timeout" else result

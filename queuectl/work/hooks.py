@@ -1,4 +1,4 @@
-"""Telling others what became of jobs: executables in the spool's hooks/, and a webhook.
+"""Notifying others of what became of jobs: executables in the spool's hooks/, and a webhook.
 
 Best effort. A hook is called after the job has been settled, from threads of its own; whatever it does, the queue
 continues. It has so many seconds, so many may wait, and what does not fit is dropped; the report says so. A crash of
@@ -58,7 +58,7 @@ class _News(NamedTuple):
 
 
 class Hooks:
-    """`tell` costs a look into a set if there is no hook for an event. Thread-safe."""
+    """`notify` costs one look-up in a set if an event has no hook. Thread-safe."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -79,11 +79,11 @@ class Hooks:
         settings = self._context.settings
         self._with_webhook = frozenset(settings.notify_on) if settings.notify_url else frozenset()
 
-    def is_told(self, event: str) -> bool:
+    def is_wanted(self, event: str) -> bool:
         return event in self._with_script or event in self._with_webhook
 
-    def tell(self, event: str, state: State | None = None, name: Name | None = None, **facts: Any) -> None:
-        """Something has happened; `state` and `name` are where the job lies now."""
+    def notify(self, event: str, state: State | None = None, name: Name | None = None, **facts: Any) -> None:
+        """Something has happened; `state` and `name` are where the job is now."""
         if event not in self._with_script and event not in self._with_webhook:
             return
         news = _News(event, format_rfc3339(self._context.now()), state, name, facts)
@@ -93,7 +93,7 @@ class Hooks:
             self._webhook.put(news)
 
     def finish(self) -> None:
-        """Wait for what is under way and waits, but not longer than one hook may take."""
+        """Wait for the calls under way and those that wait, for at most as long as one hook may take."""
         deadline = time.monotonic() + self._context.settings.hook_timeout
         for lane in (self._scripts, self._webhook):
             lane.finish(deadline)

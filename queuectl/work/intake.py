@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 from queuectl.core.names import PENDING_LOOSE, PendingName, format_time, is_ignored
 from queuectl.spool.reading import query
@@ -17,6 +17,7 @@ from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
 from queuectl.work.dropbox import Dropbox
 from queuectl.work.drops import Drops
+from queuectl.work.incomplete import QUIET
 from queuectl.work.schedule import FIRST_WINDOW, WINDOW, Schedule
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -39,12 +40,12 @@ class Intake:
         self._waker = waker
         self._others = others
         self._drops = Drops(context)
-        self._rung: deque[str | None] = deque()
+        self._rung: deque[tuple[str | None, bool]] = deque()  # paths, and whether they were renamed there
         self._unseen: list[str] = []  # dropped files that the last listing found and nobody has looked at
         self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that shows later changes
         self._unlisted: int | None = None  # how often pending/ was not listed since; None before the first time
         self.dropbox = Dropbox(context, self._ring, waker.wake)
-        self.trigger = Trigger(self.layout, self._ring)  # last, as it rings at once
+        self.trigger = Trigger(self.layout, self._ring, moved=self._ring_moved)  # last, as it rings at once
 
     def close(self) -> None:
         """Hear no more events, and take nothing more from inbox/."""
@@ -53,19 +54,25 @@ class Intake:
 
     def _ring(self, path: str | None) -> None:
         """Called by other threads."""
-        self._rung.append(path)
+        self._rung.append((path, False))
+        self._waker.wake()
+
+    def _ring_moved(self, path: str) -> None:
+        """Called by another thread."""
+        self._rung.append((path, True))
         self._waker.wake()
 
     # --- events
 
     def hear(self) -> None:
         """Take in what events and slots have reported."""
-        drops: list[str] = []
+        drops: dict[str, None] = {}  # each once, however many events it has had
+        placed: set[str] = set()
         offers: list[str] = []
         while self._waker.suspects:
-            drops.append(self._waker.suspects.popleft())
+            drops[self._waker.suspects.popleft()] = None
         while self._rung:
-            path = self._rung.popleft()
+            path, is_moved = self._rung.popleft()
             directory, _, name = (path or "").rpartition("/")
             if path is None:
                 self._waker.must_list = True
@@ -73,12 +80,14 @@ class Intake:
                 self._others[path]()
             elif directory != self.layout.pending or is_ignored(name):
                 continue
-            elif PendingName.parse(name) is None or name in self._drops:
-                drops.append(name)
             else:
-                offers.append(name)
-        self._slots.offer(offers)
-        self._adopt(drops)
+                (placed.add if is_moved else placed.discard)(name)  # it was changed since, so its writer is there
+                if PendingName.parse(name) is None or name in self._drops:
+                    drops[name] = None
+                else:
+                    offers.append(name)
+        self._slots.offer(offers, placed)
+        self._adopt([*drops], placed)
 
     def check_trigger(self) -> None:
         """Start the watch on the spool again if it has died; report what keeps events away."""
@@ -102,26 +111,31 @@ class Intake:
         """When a dropped file is to be looked at again, in monotonic seconds; None if none is waited for."""
         return self._drops.next_look()
 
+    @property
+    def is_expecting(self) -> bool:
+        """Whether a dropped file may become a job within a moment."""
+        return self._drops.is_soon
+
     def adopt_due(self) -> None:
         """Look at the dropped files that a listing has left, and at those that have been waited for long enough."""
         unseen, self._unseen = self._unseen, []
         self._adopt(unseen)
         self._adopt(self._drops.due())
 
-    def _adopt(self, names: list[str]) -> None:
-        """Adopt in batches, so that of files that lie there together the most urgent starts first."""
+    def _adopt(self, names: list[str], placed: Container[str] = ()) -> None:
+        """Adopt in batches, so that of several files the most urgent starts first."""
         for start in range(0, len(names), _BATCH):
-            self._slots.offer(self._look_at(names[start : start + _BATCH]))
+            self._slots.offer(self._look_at(names[start : start + _BATCH], placed))
             self._slots.advance()
 
-    def _look_at(self, names: list[str]) -> list[str]:
+    def _look_at(self, names: list[str], placed: Container[str] = ()) -> list[str]:
         """The canonical names of those that can be claimed now."""
-        return [] if self.context.stopping else self._drops.look_at(names)
+        return [] if self.context.stopping else self._drops.look_at(names, placed)
 
     # --- listings
 
     def list_pending(self) -> None:
-        """List pending/ if that must be, or if it may have changed: what is due, what comes later, what was dropped."""
+        """List pending/ if it must be listed, or may have changed: what is due, what comes later, what was dropped."""
         if not (self._waker.must_list or self._may_have_changed()):
             return
         changed_at = os.stat(self.layout.pending).st_mtime_ns
@@ -138,7 +152,11 @@ class Intake:
         foreign = [name for name in foreign if not is_ignored(name)]
         self._drops.keep_only(set(foreign))
         drops = [name for name in foreign if name not in self._drops]
-        for name in self._look_at(drops[:_BATCH]):
+        found = self._look_at(drops[:_BATCH])
+        if is_first and self._drops.is_soon:  # so that of what a worker finds when it starts the most urgent is first
+            time.sleep(QUIET)
+            found += self._look_at(self._drops.due())
+        for name in found:
             fresh.offer(name, format_time(self.context.now()))
         self._slots.install(fresh)
         self._unseen = drops[_BATCH:]

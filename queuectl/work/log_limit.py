@@ -1,8 +1,8 @@
 """How large the output of an attempt may grow.
 
-The job writes into its log itself, so nobody can stop it at a byte. What can be done is to look, often enough,
-and then to give back the space of the middle of what it wrote: the first and the last half of the limit stay. The
-lines of queuectl stay too, for they stand before and behind. CRASH: nothing is ever moved or cut off, so at every
+The job writes into its log itself, so it cannot be stopped at an exact byte. Instead the size is checked, often enough,
+and the space of the middle of its output is given back: the first and the last half of the limit stay. The lines of
+queuectl stay too, because they precede and follow the output. CRASH: nothing is ever moved or cut off, so at every
 instant the log says what it said before (tests/work/test_log_limit.py).
 """
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 class Notifier:
-    """Says nothing where nobody listens. For one thread only."""
+    """Silent if systemd does not listen. For one thread only."""
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         """`address` is that of the socket; `watchdog` the seconds within which systemd wants a sign of life."""

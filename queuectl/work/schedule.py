@@ -56,7 +56,7 @@ class Schedule:
         """Start again from a whole listing of what looks like ours, in pieces and in any order.
 
         Returns what proved to be no name of ours. Of a million names nearly all are dropped after two comparisons;
-        only what is kept is looked at closely: afterwards `is_crowded` says whether others took the place of jobs,
+        only names that are kept are checked in full: then `is_crowded` says whether others took the place of jobs,
         which they never do if `is_strict`, for twice the time.
         """
         window, moment, held_from = self._window, now.encode(), HELD_FROM.encode()

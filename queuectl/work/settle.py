@@ -38,7 +38,7 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         context.report.event("gone", name.id, f"{took}; someone else moved its file; that outcome stands", **facts)
         return False
     context.report.event(event, name.id, text, **facts)
-    context.hooks.tell("retry" if event == "lost" else event, move.state, move.name, **facts)
+    context.hooks.notify("retry" if event == "lost" else event, move.state, move.name, **facts)
     return True
 
 
@@ -60,11 +60,11 @@ def _fail(
     return move, "dead", text
 
 
-def tell_refused(context: Context, id: str) -> None:
+def notify_refused(context: Context, id: str) -> None:
     """Call hooks for a file that was not a valid job, and is now a dead letter under that id."""
-    found = query.locate(context.spool.layout, id) if context.hooks.is_told("dead") else None
+    found = query.locate(context.spool.layout, id) if context.hooks.is_wanted("dead") else None
     if found is not None and (name := query.parse_name(*found)) is not None:
-        context.hooks.tell("dead", found[0], name, result="invalid")
+        context.hooks.notify("dead", found[0], name, result="invalid")
 
 
 def release(context: Context, name: RunningName, why: str, run_at: datetime | None = None) -> None:

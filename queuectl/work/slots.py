@@ -18,20 +18,22 @@ from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
-from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError
+from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
 from queuectl.spool.system import files, logs, pause
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
 from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
+from queuectl.work.incomplete import QUIET
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import finish, release, tell_refused
+from queuectl.work.settle import finish, notify_refused, release
 from queuectl.work.waker import Waker
 
-_LOOK_AGAIN = 0.02  # seconds for which a look at the pause and the free space holds good
+_LOOK_AGAIN = 0.02  # seconds for which a check of the pause and the free space is valid
 _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
+_MOST_PLACED = 10_000
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
 
 
@@ -56,6 +58,7 @@ class Slots:
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule()
+        self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
         self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
 
@@ -95,13 +98,16 @@ class Slots:
 
     @property
     def next_run_at(self) -> str | None:
-        """When the next later job is due, as it stands in a name."""
+        """When the next later job is due, in the form of a file name."""
         return self._schedule.next_run_at
 
-    def offer(self, names: Iterable[str]) -> None:
-        """Make names known that have appeared, all at once."""
+    def offer(self, names: Iterable[str], placed: Iterable[str] = ()) -> None:
+        """Make names known that have appeared, all at once. Those that were renamed into place need no pause."""
         now = format_time(self.context.now())
         with self._lock:
+            if len(self._placed) > _MOST_PLACED:
+                self._placed.clear()  # which costs those that are new a pause
+            self._placed.update(placed)
             for name in names:
                 self._schedule.offer(name, now)
 
@@ -176,7 +182,7 @@ class Slots:
     def _take(self, now: str) -> PendingName | None:
         """The next name that is due; none whose id a slot holds, so that no two claims choose one name.
 
-        Such a name is kept: the slot that has just settled the job for another attempt looks again when it lets go.
+        Such a name is kept: the slot that has just settled the job for another attempt looks again after that.
         """
         busy: list[str] = []
         found = None
@@ -222,17 +228,19 @@ class Slots:
 
     def _claim(self, name: PendingName) -> Claim | None:
         report = self.context.report
-        claim = None
+        claim, text = None, str(name)
+        quiet = 0.0 if text in self._placed else QUIET
+        self._placed.discard(text)
         try:
-            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts)
-        except (NotJsonError, PermissionError):
-            self._waker.suspects.append(str(name))  # still being written, in place, under a canonical name
+            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts, quiet)
+        except (NotJsonError, PermissionError, TooNewError):
+            self._waker.suspects.append(text)  # still being written, in place, under a canonical name
             self._waker.wake()
         except StillRunningError as error:
             self._attempts.end_left(error.attempts)
         except RefusedError as error:
             report.event("refused", error.id, f"pending/{name} is not a valid job: {error.why}", file=str(name))
-            tell_refused(self.context, error.id)
+            notify_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
             self._cannot_claim = True
             report.once("claim", "error", f"cannot start jobs: {error}")

@@ -1,4 +1,4 @@
-"""Deleting what is kept no longer, as the settings say, in a thread of its own and by one worker at a time."""
+"""Deleting jobs that the settings no longer keep, in a thread of its own and by one worker at a time."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Waker:
         self.must_list = True
         """Whether all of the spool is to be looked at: only a listing can say which jobs are due."""
         self.suspects: deque[str] = deque()
-        """Canonical names in pending/ whose files cannot be read yet."""
+        """Canonical names in pending/ whose files cannot be read yet, or are too new."""
         self.sleeps_until = float("inf")
         """When the main thread wakes up by itself, in monotonic seconds."""
         self.wake_at = float("inf")

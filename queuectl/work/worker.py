@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """Its own, in the names of the jobs that it runs."""
+        """The worker's name, which is in the names of the jobs that it runs."""
         return self._lease.name
 
     def _run(self) -> int:
@@ -155,7 +155,7 @@ class Worker:
     def detach(self) -> None:
         """Stop as soon as nothing is being claimed or settled; running jobs continue, and the next worker adopts them.
 
-        CRASH: to die on the way leaves no less to the next worker (tests/work/test_detach.py).
+        CRASH: dying on the way leaves the same to the next worker (tests/work/test_detach.py).
         """
         self._is_detaching = True
         self.context.stopping = self.context.stopping or 1
@@ -222,7 +222,9 @@ class Worker:
         """When it will have been idle for long enough to exit; None if it has something to do, or stays anyway."""
         if self._idle_exit is None or self._slots.busy or self._attempts.without_slot:
             return None
-        if self._waker.must_list or (self._slots.has_ready and not self.context.spool.is_paused()):
+        if self._waker.must_list or self._intake.is_expecting:
+            return None
+        if self._slots.has_ready and not self.context.spool.is_paused():
             return None
         return self._attempts.active_at + self._idle_exit
 
@@ -280,7 +282,7 @@ class Worker:
             return
         if self._attempts.has_worked:
             self._attempts.has_worked = False
-            self.context.hooks.tell("idle")
+            self.context.hooks.notify("idle")
 
     def _rescue_all(self) -> None:
         """Take care of the running jobs whose workers are gone."""

@@ -63,7 +63,7 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_only_the_marked_part_of_a_document_is_rewritten(tmp_path: Path) -> None:
+def test_document_is_rewritten_only_between_its_marks(tmp_path: Path) -> None:
     """What people wrote around it stays, however often it is done."""
     document = tmp_path / "doc.md"
     document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")

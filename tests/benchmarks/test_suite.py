@@ -56,7 +56,7 @@ def _check(row: Row, place: str) -> None:
     assert Row.from_json(row.to_json()).to_json() == row.to_json()
 
 
-def test_every_benchmark_has_its_expectation() -> None:
+def test_benchmarks_all_have_an_expectation() -> None:
     """A benchmark that is added is tested here too."""
     assert {one.name for one in suite.SUITE} == set(_EXPECTED)
 
@@ -99,7 +99,7 @@ def test_place_that_is_missing_gives_rows_that_say_so(monkeypatch: pytest.Monkey
     assert all("journal" in row.skipped for row in rows)
 
 
-def test_too_little_room_is_a_row_that_says_so(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_has_a_row_for_a_benchmark_without_room(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million files are not begun where they do not fit."""
     monkeypatch.setattr("benchmarks.stock._TMPFS_FILE", 1 << 60)
     with session:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -63,6 +64,51 @@ def run_shell(
     )
 
 
+class Terminal:
+    """A program whose stdout and stderr are a terminal."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        *,
+        stdin: BinaryIO | None = None,
+        columns: int = 80,
+        stdin_is_terminal: bool = False,
+        term: str = "xterm",
+    ) -> None:
+        self._terminal, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        clean = {key: value for key, value in environment(TERM=term).items() if key not in ("COLUMNS", "LINES")}
+        self.process = subprocess.Popen(
+            argv,
+            stdin=inside if stdin_is_terminal else stdin or subprocess.DEVNULL,
+            stdout=inside,
+            stderr=inside,
+            cwd=cwd,
+            env=clean,
+        )
+        os.close(inside)
+        self._data = b""
+
+    def text(self) -> str:
+        """What it has got so far."""
+        while select.select([self._terminal], [], [], 0)[0] and (piece := _read(self._terminal)):
+            self._data += piece
+        return self._data.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """(exit code, all that the terminal got), once the program has ended."""
+        while piece := _read(self._terminal):
+            self._data += piece
+        text = self.text()
+        os.close(self._terminal)
+        return self.process.wait(60), text
+
+
 def run_on_terminal(
     argv: Sequence[str],
     cwd: Path,
@@ -70,25 +116,10 @@ def run_on_terminal(
     stdin: BinaryIO | None = None,
     columns: int = 80,
     stdin_is_terminal: bool = False,
+    term: str = "xterm",
 ) -> tuple[int, str]:
     """(exit code, what the terminal got) of a program whose stdout and stderr are a terminal."""
-    terminal, inside = pty.openpty()
-    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    clean = {key: value for key, value in environment(TERM="xterm").items() if key not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        argv,
-        stdin=inside if stdin_is_terminal else stdin or subprocess.DEVNULL,
-        stdout=inside,
-        stderr=inside,
-        cwd=cwd,
-        env=clean,
-    )
-    os.close(inside)
-    data = b""
-    while piece := _read(terminal):
-        data += piece
-    os.close(terminal)
-    return process.wait(60), data.decode("utf-8", "replace").replace("\r\n", "\n")
+    return Terminal(argv, cwd, stdin=stdin, columns=columns, stdin_is_terminal=stdin_is_terminal, term=term).end()
 
 
 def _read(terminal: int) -> bytes:

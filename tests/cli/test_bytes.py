@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from queuectl.core.fields import Body
 from queuectl.core.result import State
 from queuectl.spool.store import Spool
 from tests.cli.given import run_on_terminal
@@ -150,3 +151,12 @@ def test_bytes_in_a_latin_1_locale(cli: CommandLine, spool: Spool, tmp_path: Pat
     argv = [os.fsencode(word) for word in cli.argv("enqueue", "--id", "a", "--", "echo")]
     subprocess.run([*argv, b"caf\xe9"], check=True, env=env, cwd=cli.cwd, capture_output=True)
     assert spool.get("a").command == ("echo", os.fsdecode(b"caf\xe9"))
+
+
+def test_lines_of_bytes(cli: CommandLine, spool: Spool, odd: bytes) -> None:
+    """--each takes names that are not UTF-8, as `find -print0` has them."""
+    cli.ok("enqueue", "--each", "-", "-0", "--id", "a{n}", "--env", "X={}", "--", "echo {}", stdin=NAME + b"\0b\0")
+    assert spool.get("a0001").command == f"echo '{TEXT}'"
+    assert variables(spool, "a0001") == {"X": TEXT}
+    assert spool.get("a0002").command == "echo b"
+    assert os.fsencode((spool.get("a0002").body or Body("")).cwd or "") == odd

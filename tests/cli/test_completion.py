@@ -67,7 +67,7 @@ def test_workers(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
         assert complete("queuectl worker stop ", tmp_path) == [worker["worker"]]
 
 
-def test_in_bash(here: Path) -> None:
+def test_completion_in_bash(here: Path) -> None:
     """The line from the help, typed into bash, completes job ids."""
     need("bash")
     script = """

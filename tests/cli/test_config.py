@@ -136,14 +136,14 @@ def test_broken_file(cli: CommandLine, spool: Spool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[[[broken\n", "config.toml cannot be read ("),
         ("grace = 'soon'\n", "grace: not a duration: 'soon' ("),
         (b"\xff", "config.toml cannot be read ("),
     ],
 )
-def test_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | bytes, told: str) -> None:
+def test_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | bytes, expected: str) -> None:
     """`doctor` and `fsck` count it as a problem, `explain` as a reason, and `cancel` continues with the default."""
     spool.enqueue("true", id="x")
     path = spool.path / "config.toml"
@@ -159,7 +159,7 @@ def test_broken_file_is_diagnosed(cli: CommandLine, spool: Spool, text: str | by
     assert (done.returncode, reason["reason"], absence["reason"]) == (0, "settings", "no-worker")
     warning = done.stderr
     for each in (bad["found"], finding["what"], reason["text"].removeprefix("no worker can start: ")):
-        assert each.startswith(told)
+        assert each.startswith(expected)
         assert warning == f"warning: {each}; using the default\n"
     done = cli.run("cancel", "x")
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", f"{warning}1 job cancelled\n")
@@ -169,21 +169,26 @@ def test_unknown_keys_are_reported(cli: CommandLine, spool: Spool) -> None:
     """A key that config.toml cannot have is warned about with the nearest one, and stops nothing."""
     path = spool.path / "config.toml"
     path.write_text("max_retries = 9\nmax-retrys = 8\ngrace = 1\n[Zebra]\nx = 1\n")
-    told = [
+    expected = [
         ("config.toml: unknown setting 'max_retries' is ignored", "did you mean max-retries?"),
         ("config.toml: unknown setting 'max-retrys' is ignored", "did you mean max-retries?"),
         ("config.toml: unknown setting 'Zebra' is ignored", "remove it, unless a newer version knows it"),
     ]
     for words in (["config", "list"], ["config", "list", "--json"]):
         done = cli.run(*words)
-        assert (done.returncode, done.stderr.splitlines()) == (0, [f"warning: {what}; {hint}" for what, hint in told])
+        assert (done.returncode, done.stderr.splitlines()) == (
+            0,
+            [f"warning: {what}; {hint}" for what, hint in expected],
+        )
     assert json.loads(done.stdout)["grace"] == {"value": 1.0, "source": "config.toml"}
     checks = [check for check in cli.json("doctor")["checks"] if check["subject"] == "settings"]
-    assert [(check["health"], check["found"], check["advice"]) for check in checks] == [("warn", *one) for one in told]
+    assert [(check["health"], check["found"], check["advice"]) for check in checks] == [
+        ("warn", *one) for one in expected
+    ]
     found = cli.json("fsck")
     assert found["sound"]
     assert [(each["weight"], each["path"], each["what"], each["remedy"]) for each in found["findings"]] == [
-        ("note", str(path), *one) for one in told
+        ("note", str(path), *one) for one in expected
     ]
 
 

@@ -73,7 +73,7 @@ def test_option_behind_a_program_is_never_guessed(
     assert hint == "  try: queuectl enqueue " + " ".join([*words[:at], "--", *words[at:]])
 
 
-def test_all_options(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_options_become_fields_of_the_body(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Every option becomes the field of the body that it stands for."""
     options = [
         "--id", "a", "-p", "1", "--timeout", "1m30s", "--max-retries", "0", "--cwd", "sub", "--env", "A=b=c",
@@ -116,7 +116,7 @@ def test_cwd_is_absolute(cli: CommandLine, spool: Spool, tmp_path: Path) -> None
 def test_wait_is_echoed_as_an_instant(
     cli: CommandLine, spool: Spool, options: list[str], least: int, most: int
 ) -> None:
-    """--in and --at tell on stderr at which instant, and how soon, the job will start."""
+    """--in and --at say on stderr when, and how soon, the job will start."""
     before = datetime.now(UTC)
     done = cli.run("enqueue", *options, "--", "true")
     assert done.returncode == 0
@@ -128,7 +128,7 @@ def test_wait_is_echoed_as_an_instant(
     assert datetime.strptime(echo[1], "%Y-%m-%d %H:%M:%S %z") == run_at.replace(microsecond=0)
 
 
-def test_at_a_local_time(cli: CommandLine, spool: Spool) -> None:
+def test_at_takes_a_local_time(cli: CommandLine, spool: Spool) -> None:
     """A time without a zone is local; the echo shows it with its offset."""
     done = cli.run("enqueue", "--id", "a", "--at", "2999-01-02 09:00", "--", "true", env={"TZ": "XYZ-5:30"})
     assert done.stderr.startswith("starts at 2999-01-02 09:00:00 +0530 (in ")
@@ -145,7 +145,7 @@ def test_time_in_the_past(cli: CommandLine, spool: Spool) -> None:
 
 @pytest.mark.parametrize("quiet", ["-q", "--quiet"])
 def test_quiet_prints_the_id_alone(cli: CommandLine, quiet: str) -> None:
-    """-q leaves nothing but the id, though there is a warning and a time to tell."""
+    """-q leaves nothing but the id, though there is a warning and a time to report."""
     done = cli.run("enqueue", quiet, "--in", "5m", '{"id": "a", "command": "true", "timout": 3}')
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
 
@@ -178,7 +178,7 @@ def test_files(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     ]
 
 
-def test_several_json_arguments(cli: CommandLine) -> None:
+def test_json_arguments_are_a_job_each(cli: CommandLine) -> None:
     """Each argument that is JSON is a job."""
     assert cli.ok("enqueue", '{"id": "a", "command": "true"}', '{"id": "b", "command": "true"}').split() == ["a", "b"]
 
@@ -222,7 +222,7 @@ def test_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
         (['{"command": "x"}', "y"], ["the argument is not valid JSON"]),
         (["{}"], ["this is not a runnable job", '"command" is missing']),
         (['{"comand": "x"}'], ["this is not a runnable job", '"command" is missing', 'unknown field "comand"']),
-        (["--priority", "high", "--", "x"], ["invalid value for '-p' / '--priority'", "see: queuectl enqueue --help"]),
+        (["--priority", "1x", "--", "x"], ["invalid value for '-p' / '--priority'", "see: queuectl enqueue --help"]),
         (["--priority", "1000", "--", "x"], ["this is not a runnable job", '"priority" must be a whole number']),
         (["--max-retries", "-1", "--", "x"], ["this is not a runnable job", '"max_retries" must be']),
         (["--id", "a b", "--", "x"], ["this is not a runnable job", '"id" must be']),
@@ -240,7 +240,7 @@ def test_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
         (["-x", "--", "true"], ["no such option '-x'", "see: queuectl enqueue --help"]),
     ],
 )  # fmt: skip
-def test_what_is_refused(cli: CommandLine, spool: Spool, words: list[str], said: list[str]) -> None:
+def test_arguments_that_are_refused(cli: CommandLine, spool: Spool, words: list[str], said: list[str]) -> None:
     """Words that make no job are a usage error of up to three lines, and nothing is queued."""
     done = cli.run("enqueue", *words)
     assert (done.returncode, done.stdout, names(spool.path / "pending")) == (2, "", [])
@@ -340,7 +340,9 @@ def test_progress(cli: CommandLine, spool: Spool, tmp_path: Path, long_input: Pa
     assert "queued 450, refused 1" in shown
 
 
-def test_no_progress_elsewhere(cli: CommandLine, tmp_path: Path, long_input: Path) -> None:
+def test_progress_is_hidden_for_short_input_and_without_a_terminal(
+    cli: CommandLine, tmp_path: Path, long_input: Path
+) -> None:
     """There is no bar for short input, nor where stderr is not a terminal."""
     short = tmp_path / "short"
     short.write_text(GOOD)
@@ -358,7 +360,7 @@ def test_spool_that_is_not_there_in_bulk(tmp_path: Path) -> None:
 
 
 def test_terminal_as_input_is_reported(cli: CommandLine, tmp_path: Path) -> None:
-    """Who types jobs by hand is told what is awaited, and how to end."""
+    """A person who types jobs by hand sees what is expected, and how to end."""
     keyboard, stdin = pty.openpty()
     os.write(keyboard, GOOD.encode() + b"\x04")
     with os.fdopen(stdin, "rb") as file:
@@ -372,7 +374,7 @@ def test_terminal_as_input_is_reported(cli: CommandLine, tmp_path: Path) -> None
 MANY = '{"command": "", "timeout": -1, "priority": 1000, "max_retries": "x", "env": 3, "run_at": "x"}'
 
 
-def test_each_of_several_problems_has_a_line(cli: CommandLine) -> None:
+def test_problems_of_a_job_have_a_line_each(cli: CommandLine) -> None:
     """So that no line is wider than a terminal, whatever is wrong with a job."""
     done = cli.run("enqueue", MANY)
     assert (done.returncode, done.stdout) == (2, "")

@@ -12,6 +12,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.cli import handin
+from queuectl.cli.bulk import open_lines
 from queuectl.errors import UsageError
 from queuectl.spool.moves import dropbox
 from tests.support import names
@@ -24,8 +25,9 @@ def inbox(spool: Spool) -> Path:
     return spool.path / "inbox"
 
 
-def hand_in(spool: Spool, jobs: list[dict[str, Any]] | None, *, is_awaited: bool = False) -> int:
-    return handin.hand_in(spool.layout, jobs, {"priority": 5}, quiet=False, is_awaited=is_awaited)
+def hand_in(spool: Spool, jobs: list[dict[str, Any]] | None, *, is_awaited: bool = False, is_held: bool = False) -> int:
+    lines = open_lines("-", None, {"priority": 5}, is_null=False, makes_ids=False) if jobs is None else None
+    return handin.hand_in(spool.layout, jobs, lines, quiet=False, is_awaited=is_awaited, is_held=is_held)
 
 
 def test_job_is_handed_in_whole(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,10 +46,12 @@ def test_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.Cap
     assert "gets its id from the worker" in capsys.readouterr().err
 
 
-def test_what_is_handed_in_cannot_be_awaited(spool: Spool, inbox: Path) -> None:
+def test_wait_refuses_jobs_that_were_handed_in(spool: Spool, inbox: Path) -> None:
     """Its end is not for this user to see."""
     with pytest.raises(UsageError, match="not wait"):
         hand_in(spool, [{"command": "true"}], is_awaited=True)
+    with pytest.raises(UsageError, match="not hold"):
+        hand_in(spool, [{"command": "true"}], is_held=True)
     with pytest.raises(UsageError, match="nothing"):
         hand_in(spool, [])
     assert names(inbox) == []

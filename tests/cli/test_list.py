@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import pytest
 
@@ -23,7 +25,7 @@ EVERY = {"ready", "scheduled", "retrying", "running", "done", "failed"}
     [
         ("pending", {"ready", "scheduled", "retrying"}), ("ready", {"ready"}), ("scheduled", {"scheduled"}),
         ("retrying", {"retrying"}), ("running", {"running"}), ("done", {"done"}), ("dead", {"failed"}), ("all", EVERY),
-        ("processing", {"running"}), ("completed", {"done"}), ("failed", {"retrying"}), ("dlq", {"failed"}),
+        ("processing", {"running"}), ("completed", {"done"}), ("failed", {"retrying", "failed"}), ("dlq", {"failed"}),
     ],
 )  # fmt: skip
 def test_states(cli: CommandLine, spool: Spool, word: str, ids: set[str]) -> None:
@@ -51,33 +53,88 @@ def test_list_as_a_table(cli: CommandLine, spool: Spool) -> None:
     """A table shows a job a line, under a header, and only columns in which something stands."""
     put_one_of_each(spool.layout)
     header, *rows = cli.ok("list").splitlines()
-    assert header.split() == ["ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "TOOK", "COMMAND"]
+    assert header.split() == ["ID", "STATE", "PRIORITY", "ATTEMPTS", "WHEN", "RESULT", "DURATION", "COMMAND"]
     assert {row.split()[0] for row in rows} == EVERY
     assert cli.ok("list", "--state", "pending").splitlines()[0].split() == [
         "ID",
         "STATE",
-        "PRI",
-        "TRY",
+        "PRIORITY",
+        "ATTEMPTS",
         "WHEN",
         "COMMAND",
     ]
 
 
-def test_table_fits_the_terminal(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
-    """On a terminal no line is wider than it, and commands that are cut end with an ellipsis; in a pipe none is cut."""
+@pytest.mark.parametrize("columns", [1, 8, 20, 40, 59, 80, 200])
+@pytest.mark.parametrize(
+    "words", [["list"], ["dlq", "list"], ["list", "--columns", "id,state,path,body.note,worker"], ["worker", "list"]]
+)
+def test_table_fits_the_terminal(
+    cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str], columns: int
+) -> None:
+    """No line is wider than the terminal, however long ids and commands are and whatever they are written in."""
+    put(spool.layout, PendingName(10, NOW, 0, "abcdefghijkl"), "echo " + "x" * 200)
+    put(spool.layout, running_name("y" * 100), state=State.RUNNING)
+    path = put_finished(spool.layout, "z" * 100, "exit127")
+    path.write_text(json.dumps({"command": "echo " + "語" * 100, "note": "注" * 50}))
+    code, screen = run_on_terminal(cli.argv(*words), tmp_path, columns=columns)
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in screen.splitlines()]
+    assert code == 0
+    assert len(lines) >= (1 if words[0] == "worker" else 2)
+    assert max(sum(1 + (east_asian_width(char) in "WF") for char in line) for line in lines) <= columns
+
+
+def test_table_that_is_cut(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """What is cut ends with an ellipsis; 40 columns have id, state and command; a pipe gets everything."""
     command = "echo " + "x" * 200
     put(spool.layout, PendingName(10, NOW, 0, "abcdefghijkl"), command)
     put_finished(spool.layout, "mnopqrstuvwx", "exit127", command=command)
-    code, screen = run_on_terminal(cli.argv("list"), tmp_path)
-    lines = screen.splitlines()
-    assert (code, len(lines)) == (0, 3)
-    assert [len(line) for line in lines[1:]] == [80, 80]
-    assert all(line.endswith("x…") for line in lines[1:])
+    for columns in (40, 80):
+        code, screen = run_on_terminal(cli.argv("list", "--color", "never"), tmp_path, columns=columns)
+        header, *rows = screen.splitlines()
+        assert (code, [len(row) for row in rows]) == (0, [columns] * 2)
+        assert {"ID", "STATE", "RESULT"} < set(header.split())
+        assert all(row.endswith("…") for row in rows)
+        assert [row.split()[:2] for row in rows] == [["abcdefghijkl", "pending"], ["mnopqrstuvwx", "dead"]]
     assert cli.ok("list").count(command) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "env", "is_coloured"),
+    [
+        ([], {}, True), (["--color", "never"], {}, False), ([], {"NO_COLOR": "1"}, False), ([], {"NO_COLOR": ""}, True),
+        ([], {"TERM": "dumb"}, False), (["--color", "always"], {"NO_COLOR": "1"}, True),
+    ],
+)  # fmt: skip
+def test_colour(
+    cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str], env: dict[str, str], is_coloured: bool
+) -> None:
+    """On a terminal states have colours, unless NO_COLOR, TERM or --color says otherwise."""
+    put_one_of_each(spool.layout)
+    argv = ["env", *(f"{key}={value}" for key, value in env.items()), *cli.argv("list", *words)]
+    _, screen = run_on_terminal(argv, tmp_path)
+    assert ("\x1b[31mdead\x1b[0m" in screen) == is_coloured
+    assert ("\x1b[" in screen) == is_coloured
+
+
+def test_colour_of_a_pipe(cli: CommandLine, spool: Spool) -> None:
+    """A pipe gets none but by --color=always."""
+    put_one_of_each(spool.layout)
+    assert "\x1b" not in cli.ok("list")
+    assert "\x1b[32mdone\x1b[0m" in cli.ok("list", "--color=always")
+
+
+def test_failed_says_which_is_which(cli: CommandLine, spool: Spool) -> None:
+    """`--state failed` has the dead jobs and those that wait for another attempt, and counts both."""
+    put_one_of_each(spool.layout)
+    done = cli.run("list", "--state", "failed")
+    assert [row.split()[:2] for row in done.stdout.splitlines()[1:]] == [["retrying", "pending"], ["failed", "dead"]]
+    assert done.stderr == "2 jobs failed: 1 dead; 1 pending, for another attempt\n"
+    assert cli.run("list", "--state", "failed", "--limit", "0", "--json").stderr == ""
+
+
 def test_limit(cli: CommandLine, spool: Spool) -> None:
-    """Twenty jobs are shown unless --limit says otherwise, and stderr says when there are more."""
+    """A table has twenty jobs unless --limit says otherwise, and stderr says when there are more."""
     for number in range(22):
         put(spool.layout, PendingName(number, NOW, 0, f"j{number}"))
     done = cli.run("list")
@@ -86,11 +143,40 @@ def test_limit(cli: CommandLine, spool: Spool) -> None:
     assert [job["id"] for job in json.loads(done.stdout)] == ["j0", "j1"]
     assert done.stderr == "there are more than 2; see --limit\n"
     assert cli.run("list", "--limit", "22").stderr == ""
-    done = cli.run("list", "--limit", "0", "--json")
-    assert (len(json.loads(done.stdout)), done.stderr) == (22, "")
+    assert len(cli.ok("list", "--limit", "0").splitlines()) == 23
 
 
-@pytest.mark.parametrize(("key", "read"), [("-took", 3), ("id", 3), ("result", 3), ("command", 30)])
+@pytest.mark.parametrize("words", [["list"], ["list", "--sort", "id"], ["dlq", "list"]])
+def test_programs_get_all(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """--json and --format have no limit of their own."""
+    for number in range(60):
+        put_finished(spool.layout, f"j{number}")
+    done = cli.run(*words, "--json")
+    assert (len(json.loads(done.stdout)), done.stderr) == (60, "")
+    if words[0] == "list":
+        done = cli.run(*words, "--format", "{id}")
+        assert (len(done.stdout.splitlines()), done.stderr) == (60, "")
+        done = cli.run(*words, "--format", "{id}", "--limit", "3")
+        assert (len(done.stdout.splitlines()), done.stderr) == (3, "there are more than 3; see --limit\n")
+
+
+def test_fields_of_ones_own(cli: CommandLine, spool: Spool) -> None:
+    """Columns, sorting, templates and conditions reach into the body; what a job lacks is empty, and sorted last."""
+    for sweep in (10, 9, 2):
+        own = {"sweep": sweep, "grid": {"x": [1, {"y": f"v{sweep}"}]}}
+        spool.enqueue("true", id=f"s{sweep}", extra=own, timeout=sweep)
+    spool.enqueue("true", id="none")
+    rows = [line.split() for line in cli.ok("list", "--columns", "id,body.sweep,timeout,body.grid.x.1.y", "--sort",
+                                            "-body.sweep").splitlines()]  # fmt: skip
+    assert rows[0] == ["ID", "body.sweep", "TIMEOUT", "body.grid.x.1.y"]
+    assert rows[1:] == [["s10", "10", "10", "v10"], ["s9", "9", "9", "v9"], ["s2", "2", "2", "v2"], ["none"]]
+    template = "{id}:{body.sweep}:{body.grid}:{body.nope}"
+    assert cli.ok("list", "--where", "body.sweep=2", "--format", template) == 's2:2:{"x": [1, {"y": "v2"}]}:'
+    assert [job["id"] for job in cli.json("list", "--where", "body.sweep=")] == ["none"]
+    assert {job["id"] for job in cli.json("list", "--where", "body.sweep>2", "--where", "timeout<10")} == {"s9"}
+
+
+@pytest.mark.parametrize(("key", "read"), [("-duration", 3), ("id", 3), ("result", 3), ("command", 30)])
 def test_body_is_read_where_it_is_needed(spool: Spool, tmp_path: Path, key: str, read: int) -> None:
     """To sort by what is in the names takes the bodies of the jobs that are shown, and of one more."""
     for number in range(30):
@@ -235,7 +321,7 @@ def test_retry_of_what_cannot_run(cli: CommandLine, spool: Spool) -> None:
     assert spool.get("torn").state is State.DEAD
 
 
-def test_when_is_relative_to_now(cli: CommandLine, spool: Spool) -> None:
+def test_column_when_is_relative_to_now(cli: CommandLine, spool: Spool) -> None:
     """WHEN is short: how long ago, or how soon."""
     from queuectl.spool.system.clock import now
 

@@ -12,7 +12,7 @@ import pytest
 from queuectl import Spool, State
 from queuectl.core.names import format_time
 from queuectl.spool.system import clock
-from tests.cli.given import audited, run_on_terminal
+from tests.cli.given import Terminal, audited, run_on_terminal
 from tests.spool.given import pending_name, put, put_finished, running_name
 from tests.support import CommandLine, environment, wait_for, workers
 
@@ -59,7 +59,7 @@ def test_logs(cli: CommandLine, job: str) -> None:
 
 
 @pytest.mark.parametrize(("attempt", "expected"), [("1", FIRST), ("2", SECOND)])
-def test_one_attempt(cli: CommandLine, job: str, attempt: str, expected: bytes) -> None:
+def test_attempt_selects_one_attempt(cli: CommandLine, job: str, attempt: str, expected: bytes) -> None:
     """--attempt prints the output of that attempt alone."""
     out, error = output(cli, job, "--attempt", attempt)
     assert out == expected
@@ -79,21 +79,64 @@ def test_raw(cli: CommandLine, job: str) -> None:
 
 
 def test_terminal_is_not_steered(cli: CommandLine, job: str, tmp_path: Path) -> None:
-    """On a terminal control characters are escaped, lines stay lines."""
+    """A terminal gets the colours of each attempt, and nothing else that it would obey; lines stay lines."""
     code, screen = run_on_terminal(cli.argv("logs", job), tmp_path)
     assert code == 0
-    assert "first \\x1b[31mred" in screen
+    assert "\nfirst \x1b[31mred\ufffd\x1b[0m\n-- attempt 1 ended" in screen
+    assert "\nsecond\nthird, without a newline\n-- attempt 2 ended" in screen
+
+
+@pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_terminal_without_colours_gets_none(
+    cli: CommandLine, job: str, tmp_path: Path, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a dumb terminal, or with NO_COLOR, there is text alone."""
+    for name, value in plain.items():
+        monkeypatch.setenv(name, value)
+    _, screen = run_on_terminal(cli.argv("logs", job), tmp_path, term=plain.get("TERM", "xterm"))
+    assert "\nfirst red\ufffd\n" in screen
     assert "\x1b" not in screen
 
 
-def test_nothing_yet(cli: CommandLine, spool: Spool) -> None:
+def test_several_progress_bars_on_a_terminal(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """Each line begins with the id, and shows what is left of it in the end."""
+    for id in ("a", "b"):
+        put_finished(spool.layout, id)
+        spool.log_path(id).write_bytes(b"\r10%\r\x1b[K20%\r\n\r99%\r100%")
+    _, screen = run_on_terminal(cli.argv("logs", "a", "b"), tmp_path)
+    assert screen == "a | 20%\na | 100%\nb | 20%\nb | 100%\n"
+
+
+@pytest.mark.parametrize("words", [["logs", "-f", "a"], ["run", "--id", "b", "--"]], ids=" ".join)
+def test_progress_bar_moves(cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str]) -> None:
+    """A line that is drawn again and again is drawn again on the terminal that follows the job, as text alone."""
+    script = (
+        "printf '\\033]0;title\\a 10%%'; for n in 20 30 100; do until [ -e $0$n ]; do sleep 0.01; done; "
+        'printf "\\r\\033[K%3d%%" $n; done; echo; printf "\\033[1;32mdone\\033[0m"'
+    )
+    command = ["/bin/sh", "-c", script, str(tmp_path / "go")]
+    if words[0] == "run":
+        words = [*words, *command]
+    else:
+        spool.enqueue(command, id="a")
+    with workers(spool.path):
+        terminal = Terminal(cli.argv(*words), tmp_path)
+        for before, number in ((" 10%", 20), (" 20%", 30), (" 30%", 100)):
+            wait_for(lambda: before in terminal.text(), "the bar")  # noqa: B023 - called at once
+            (tmp_path / f"go{number}").touch()
+        code, screen = terminal.end()
+    assert code == 0
+    assert " 10%\r 20%\r 30%\r100%\n\x1b[1;32mdone\x1b[0m\n" in screen
+
+
+def test_job_without_output_yet(cli: CommandLine, spool: Spool) -> None:
     """A job that has not started has no output, and stderr says why."""
     spool.enqueue("true", id="a")
     done = cli.run("logs", "a")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing yet: a is pending\n")
 
 
-def test_no_log(cli: CommandLine, spool: Spool) -> None:
+def test_missing_log_is_reported(cli: CommandLine, spool: Spool) -> None:
     """A job whose log is missing is reported in words."""
     put(spool.layout, pending_name("a"))
     done = cli.run("logs", "a")
@@ -193,7 +236,7 @@ def test_line_is_not_a_write(cli: CommandLine, spool: Spool, words: list[str]) -
     assert len(writes) < len(lines) / 20
 
 
-def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
+def test_lines_of_several_jobs_begin_with_their_ids(cli: CommandLine, spool: Spool, job: str) -> None:
     """Lines of several jobs begin with their ids; a job named twice is shown once."""
     put_finished(spool.layout, "other")
     spool.log_path("other").write_bytes(b"hello\n")
@@ -203,7 +246,7 @@ def test_several_jobs(cli: CommandLine, spool: Spool, job: str) -> None:
 
 
 @pytest.mark.parametrize("follow", [[], ["-f"]], ids=["", "follow"])
-def test_one_that_fails_does_not_hide_the_rest(cli: CommandLine, spool: Spool, job: str, follow: list[str]) -> None:
+def test_failing_id_does_not_hide_the_rest(cli: CommandLine, spool: Spool, job: str, follow: list[str]) -> None:
     """Ids may come from stdin; what is not there is reported, the others are shown, and the code is the first's."""
     put_finished(spool.layout, "bare")
     done = cli.run("logs", "-", "--tail", "1", *follow, stdin=f"nope\nbare\n{job} of this line only the first word\n")

@@ -20,7 +20,7 @@ def _jobs(spool: Spool) -> None:
         finished(spool, f"dead{days}", timedelta(days=days, minutes=1), State.DEAD)
 
 
-def test_by_age(cli: CommandLine, spool: Spool) -> None:
+def test_prune_by_age(cli: CommandLine, spool: Spool) -> None:
     """--older-than deletes done jobs and no dead ones, and says how many."""
     out = cli.ok("prune", "--older-than", "2d")
     assert out.startswith("done  2 jobs, ")
@@ -47,7 +47,7 @@ def test_dry_run(cli: CommandLine, spool: Spool) -> None:
     assert len(ids(spool)) == 4
 
 
-def test_by_size(cli: CommandLine, spool: Spool) -> None:
+def test_prune_by_size(cli: CommandLine, spool: Spool) -> None:
     """--max-size 0 keeps nothing, a large one everything."""
     cli.ok("prune", "--max-size", "1G")
     assert len(ids(spool)) == 4
@@ -55,7 +55,7 @@ def test_by_size(cli: CommandLine, spool: Spool) -> None:
     assert ids(spool) == set()
 
 
-def test_by_the_settings(cli: CommandLine, spool: Spool) -> None:
+def test_prune_by_the_settings(cli: CommandLine, spool: Spool) -> None:
     """Without a limit the settings apply, and without those it is a usage error that deletes nothing."""
     done = cli.run("prune")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 3)

@@ -84,7 +84,7 @@ def terminal(cli: CommandLine, *words: str, kind: str = "xterm") -> Iterator[Ter
         running.close()
 
 
-def test_it_shows_jobs_as_they_come_and_go(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+def test_screen_shows_jobs_as_they_come_and_go(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """A job is seen waiting, running and ended without a key being pressed; q quits with 0."""
     go = tmp_path / "go"
     with terminal(cli, "top", "--interval", "0.1") as screen:
@@ -101,7 +101,7 @@ def test_it_shows_jobs_as_they_come_and_go(cli: CommandLine, spool: Spool, tmp_p
     assert "Traceback" not in screen.shown
 
 
-def test_it_needs_no_colours(cli: CommandLine) -> None:
+def test_screen_needs_no_colours(cli: CommandLine) -> None:
     """A terminal without colours shows it as well."""
     with terminal(cli, "top", kind="vt100") as screen:
         screen.wait_for("running 0 of 0 slots")
@@ -119,7 +119,7 @@ def test_terminal_that_it_cannot_draw_on(cli: CommandLine, kind: str) -> None:
     assert "Traceback" not in screen.shown
 
 
-def test_it_shows_why_the_queue_is_paused(spool: Spool) -> None:
+def test_screen_shows_why_the_queue_is_paused(spool: Spool) -> None:
     """Since when, until when and why, on a line of its own in which nothing steers the terminal."""
     spool.pause("new\x1b[2J disks")
     (line,) = [text for text, _ in lines_of(look(spool), 79, 24) if "PAUSED" in text]
@@ -129,7 +129,7 @@ def test_it_shows_why_the_queue_is_paused(spool: Spool) -> None:
     assert not any("PAUSED" in text for text, _ in lines_of(look(spool), 79, 24))
 
 
-def test_it_bears_any_size(cli: CommandLine, spool: Spool) -> None:
+def test_screen_adapts_to_any_size(cli: CommandLine, spool: Spool) -> None:
     """A terminal may become tiny, or large, while it runs."""
     put_one_of_each(spool.layout)
     with terminal(cli, "top", "--interval", "0.1") as screen:
@@ -144,7 +144,7 @@ def test_it_bears_any_size(cli: CommandLine, spool: Spool) -> None:
         assert screen.wait_exit() == 0, screen.read()
 
 
-def test_it_needs_a_terminal(cli: CommandLine) -> None:
+def test_top_needs_a_terminal(cli: CommandLine) -> None:
     """Without one it says what to use instead."""
     done = cli.run("top")
     assert done.returncode == 2
@@ -152,7 +152,7 @@ def test_it_needs_a_terminal(cli: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (10, 3), (1, 1)])
-def test_nothing_sticks_out(spool: Spool, width: int, height: int) -> None:
+def test_screen_is_never_exceeded(spool: Spool, width: int, height: int) -> None:
     """Whatever there is to show, no line is longer than the screen and there are not more lines than it has."""
     put_one_of_each(spool.layout)
     for number in range(60):
@@ -163,7 +163,7 @@ def test_nothing_sticks_out(spool: Spool, width: int, height: int) -> None:
     assert not any("\x1b" in text for text, _ in lines)
 
 
-def test_each_part_gets_some_room(spool: Spool) -> None:
+def test_screen_has_room_for_each_part(spool: Spool) -> None:
     """On 24 lines a long queue hides neither what runs nor what has ended."""
     put_one_of_each(spool.layout)
     for number in range(60):

@@ -64,6 +64,13 @@ def full(spool: Spool) -> Spool:
         (["set", "priority=1", "--match", "echo sched"], {"scheduled"}),
         (["dlq", "retry", "--match", "true"], {"failed"}),
         (["dlq", "drop", "--result", "failed"], {"failed"}),
+        (["retry", "--state", "failed"], {"failed"}),
+        (["dlq", "drop", "--state", "failed"], {"failed"}),
+        (["cancel", "--state", "failed"], {"retrying"}),
+        (["hold", "--state", "failed,held"], {"retrying", "held"}),
+        (["cancel", "--where", "priority<10"], {"scheduled"}),
+        (["cancel", "--where", "body.command=echo ready"], {"ready"}),
+        (["hold", "--where", "attempts>=1", "--where", "body.sweep="], {"retrying"}),
     ],
 )
 def test_rehearsal(cli: CommandLine, full: Spool, words: list[str], ids: set[str]) -> None:
@@ -131,14 +138,17 @@ def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer
         (["set", "ready", "retry_on=x"], "not exit codes from 1 to 255: 'x'"),
         (["set", "ready", "max-log=huge"], "not a size: 'huge'"),
         (["pause", "--until", "2020-01-01T00:00:00Z"], "that time has passed: '2020-01-01T00:00:00Z'"),
-        (["list", "--sort", "x"], "cannot sort by 'x'"),
-        (["list", "--columns", "id,x"], "unknown column 'x'"),
+        (["list", "--sort", "x"], "unknown field 'x'"),
+        (["list", "--columns", "id,x"], "unknown field 'x'"),
         (["list", "--format", "{x}"], "unknown field 'x'"),
+        (["list", "--where", "x=1"], "unknown field 'x'"),
+        (["list", "--where", "id.x=1"], "unknown field 'id.x'"),
+        (["list", "--where", "body.x"], "not a condition: 'body.x'"),
+        (["cancel", "--where", "=3"], "not a condition: '=3'"),
         (["first"], "name the jobs, or select them"),
         (["first", "--state", "running"], "this does not apply to running jobs"),
         (["wait"], "name the jobs, or select them"),
         (["wait", "ready", "--all"], "both ids and a selection"),
-        (["wait", "--state", "done"], "this does not apply to done jobs"),
         (["explain"], "name the jobs, or select them"),
         (["explain", "ready", "--match", "x"], "both ids and a selection"),
     ],
@@ -160,7 +170,7 @@ def test_ids_from_stdin_and_prefixes(cli: CommandLine, full: Spool) -> None:
     assert full.counts().dead == 3
 
 
-def test_what_became_of_each(cli: CommandLine, full: Spool) -> None:
+def test_json_reports_the_outcome_of_each_job(cli: CommandLine, full: Spool) -> None:
     """--json reports every job that was meant, those that failed too, and leaves the exit code."""
     done = cli.run("hold", "ready", "running", "nope", "--json")
     first, second, third = json.loads(done.stdout)
@@ -247,9 +257,9 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     wanted = ids[::-1]
     listings: list[PendingName] = []
 
-    def count(layout: Layout, at: datetime, *, besides: PendingName) -> PendingName | None:
-        listings.append(besides)
-        return FRONT(layout, at, besides=besides)
+    def count(layout: Layout, at: datetime, *, excluding: PendingName) -> PendingName | None:
+        listings.append(excluding)
+        return FRONT(layout, at, excluding=excluding)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(query, "front", count)
@@ -263,7 +273,7 @@ def test_first_of_thousands(cli: CommandLine, spool: Spool) -> None:
     ]
 
 
-def test_many_running_jobs_share_one_grace(cli: CommandLine, spool: Spool) -> None:
+def test_cancelling_many_running_jobs_takes_one_grace(cli: CommandLine, spool: Spool) -> None:
     """Jobs that do not heed SIGTERM are ended together, not one grace after the other."""
     with workers(spool.path, 1, "--count", "8"):
         command = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
@@ -350,13 +360,13 @@ def test_set_a_command(cli: CommandLine, full: Spool) -> None:
     assert full.get("ready").command == ("echo", "a b")
     cli.ok("set", "ready", "command=[ -e x ] && echo x")
     assert full.get("ready").command == "[ -e x ] && echo x"
-    for text, told in (
+    for text, hint in (
         ("none", "queuectl: a job needs a command"),
         ("[]", '  "command" must be a string, or an array of strings that is not empty'),
         ("[1]", '  "command" must be a string, or an array of strings that is not empty'),
     ):
         done = cli.run("set", "ready", f"command={text}")
-        assert (done.returncode, told in done.stderr.splitlines()) == (2, True)
+        assert (done.returncode, hint in done.stderr.splitlines()) == (2, True)
     assert full.get("ready").command == "[ -e x ] && echo x"
 
 
@@ -503,9 +513,9 @@ def test_columns_and_formats(cli: CommandLine, full: Spool) -> None:
     assert cli.ok("list", "--state", "held", "--columns", "id,when").splitlines()[1].split() == ["held", "held"]
     template = r"{id}\t{result}\t{exit_code}\t{command}\\"
     assert cli.ok("list", "--result", "failed", "--format", template) == "failed\texit7\t7\ttrue\\"
-    assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "True |"
+    assert cli.ok("list", "--state", "held", "--format", "{held} {run_at}|") == "true |"
     named = cli.ok("list", "--state", "dead", "--columns", "id, priority,attempts,duration").splitlines()
-    assert named[0].split() == ["ID", "PRI", "TRY", "TOOK"]
+    assert named[0].split() == ["ID", "PRIORITY", "ATTEMPTS", "DURATION"]
     assert cli.run("list", "--json", "--format", "{id}").returncode == 2
 
 

@@ -39,7 +39,7 @@ def test_code_of_one_job(cli: CommandLine, spool: Spool, result: str, code: int)
     assert (done.returncode, done.stdout, done.stderr) == (code, f"x {result} in 1.5 s\n", "")
 
 
-def test_several(cli: CommandLine, spool: Spool) -> None:
+def test_wait_for_several_jobs(cli: CommandLine, spool: Spool) -> None:
     """For several jobs 0 means that all have succeeded; a code of one of them is not the code of all."""
     put_finished(spool.layout, "good", "exit0", State.DONE)
     put_finished(spool.layout, "too", "exit0", State.DONE)
@@ -51,7 +51,7 @@ def test_several(cli: CommandLine, spool: Spool) -> None:
     assert cli.json("wait", "-") == []
 
 
-def test_any(cli: CommandLine, spool: Spool) -> None:
+def test_wait_for_any(cli: CommandLine, spool: Spool) -> None:
     """--any ends with the first, with its code, whatever the others do."""
     put(spool.layout, running_name("runs"), state=State.RUNNING)
     put_finished(spool.layout, "bad", "exit7")
@@ -65,27 +65,78 @@ def test_any(cli: CommandLine, spool: Spool) -> None:
         (["--match", "^one-"], "2 jobs have not ended"),
         (["--state", "running"], "job one-1 is still running"),
         (["--all"], "3 jobs have not ended"),
+        (["--all", "--match", "one-2"], "job one-2 is still pending"),
         (["--state", "held"], "job held is still pending"),
+        (["--where", "body.sweep=2"], "job one-2 is still pending"),
+        (["--match", "^one-", "--since", "1ms"], "2 jobs have not ended"),
+        (["--state", "running", "--since", "1ms"], "job one-1 is still running"),
     ],
 )
 def test_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) -> None:
-    """Filters select among the jobs that run or wait; held ones are waited for only if that is said."""
+    """Filters select jobs in every state; held ones are waited for only if that is said."""
     put_finished(spool.layout, "one-old", "exit1")
     put(spool.layout, running_name("one-1"), state=State.RUNNING)
     for id in ("one-2", "two", "held"):
-        spool.enqueue("true", id=id)
+        spool.enqueue("true", id=id, extra={"sweep": 2} if id == "one-2" else None)
     spool.hold("held")
     done = cli.run("wait", *words, "--timeout", "10ms")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (5, f"queuectl: {said}")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("queuectl: ")]
+    assert (done.returncode, errors) == (5, [f"queuectl: {said}"])
 
 
-def test_nothing_selected(cli: CommandLine) -> None:
-    """There is nothing to wait for, which is not an error."""
+def test_selection_has_jobs_that_have_ended(cli: CommandLine, spool: Spool, worker: WorkerProcess) -> None:
+    """A job that failed before `wait` began fails it all the same, whether others are left or none."""
+    put_finished(spool.layout, "b2-bad", "exit7")
+    spool.enqueue("true", id="b2-good")
+    done = cli.run("wait", "--match", "^b2-")
+    assert (done.returncode, {line.split()[0] for line in done.stdout.splitlines()}) == (1, {"b2-bad", "b2-good"})
+    assert " of 2 ended before, the first " in done.stderr
+    spool.wait("b2-good", timeout=30)
+    assert cli.run("wait", "--match", "^b2-", "-q").returncode == 1
+    alone = cli.run("wait", "--match", "^b2-bad")
+    assert (alone.returncode, alone.stdout) == (7, "b2-bad exit7 in 1.5 s\n")
+    assert cli.run("wait", "--match", "^b2-good", "-q").returncode == 0
+    assert cli.run("wait", "--match", "^b2-", "--since", "1h", "-q").returncode == 0
+    assert cli.run("wait", "--state", "failed", "-q").returncode == 7
+    assert worker.process.poll() is None
+
+
+def test_held_jobs_are_named(cli: CommandLine, spool: Spool) -> None:
+    """A held job that is selected is named and not waited for; with no other there is nothing to wait for."""
+    put_finished(spool.layout, "b-good", "exit0", State.DONE)
+    spool.enqueue("true", id="b-held")
+    spool.hold("b-held")
+    done = cli.run("wait", "--match", "^b-")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "not waiting for 1 held job: b-held")
+    done = cli.run("wait", "--match", "held")
+    said = done.stderr.splitlines()[1:3]
+    assert (done.returncode, said) == (3, ["queuectl: nothing to wait for", "  only held jobs match"])
+
+
+def test_commands_of_several_jobs(cli: CommandLine, spool: Spool) -> None:
+    """Of several jobs each is printed with its command."""
+    put_finished(spool.layout, "bad", "exit7", command="make report")
+    put_finished(spool.layout, "good", "exit0", State.DONE, command="make clean")
+    lines = cli.run("wait", "bad", "good").stdout.splitlines()
+    assert sorted(lines) == ["bad exit7 in 1.5 s  make report", "good exit0 in 1.5 s  make clean"]
+
+
+@pytest.mark.parametrize("words", [["--match", "nope"], ["--state", "running"], ["--result", "lost", "--all"]])
+def test_wait_for_an_empty_selection(cli: CommandLine, spool: Spool, words: list[str]) -> None:
+    """A selection of nothing is an error, not a success."""
+    put_finished(spool.layout, "x", "exit0", State.DONE)
+    done = cli.run("wait", *words, "--json")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[0]) == (3, "[]\n", "queuectl: no job matches")
+
+
+def test_wait_for_all_of_an_empty_queue(cli: CommandLine, spool: Spool) -> None:
+    """--all waits until nothing is running or waiting; an empty queue has got there, whatever failed in the past."""
+    put_finished(spool.layout, "old", "exit1")
     done = cli.run("wait", "--all", "--json")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no matching jobs\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "no job is running or waiting\n")
 
 
-def test_its_own_timeout(cli: CommandLine, spool: Spool) -> None:
+def test_timeout_of_wait(cli: CommandLine, spool: Spool) -> None:
     """The code is 5, and JSON holds those that had ended by then."""
     put(spool.layout, running_name("runs"), state=State.RUNNING)
     put_finished(spool.layout, "bad", "exit7")

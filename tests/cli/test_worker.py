@@ -94,20 +94,20 @@ def test_list_of_a_living_worker(cli: CommandLine, spool: Spool) -> None:
 def test_list_shows_what_a_worker_does(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Idle, paused with the queue, working, and stopping while its last job finishes."""
 
-    def is_told(state: str) -> bool:
+    def is_shown(state: str) -> bool:
         states = [cli.json("worker", "list")[0]["state"], cli.ok("worker", "list").splitlines()[1].split()[1]]
         return states == [state, state]
 
     with workers(spool.path) as (worker,):
-        wait_for(lambda: is_told("idle"), "the worker")
+        wait_for(lambda: is_shown("idle"), "the worker")
         spool.pause()
-        assert is_told("paused")
+        assert is_shown("paused")
         spool.resume()
         spool.enqueue(f"while ! [ -e {tmp_path}/go ]; do sleep 0.01; done", id="x")
-        wait_for(lambda: is_told("working"), "the job")
+        wait_for(lambda: is_shown("working"), "the job")
         spool.enqueue("true", id="next")
         cli.ok("worker", "stop")
-        wait_for(lambda: is_told("stopping"), "the news")
+        wait_for(lambda: is_shown("stopping"), "the news")
         assert cli.ok("status").count(", runs 1, stopping") == 1
         (tmp_path / "go").touch()
         assert worker.wait_exit() == 0
@@ -123,7 +123,7 @@ def test_stop_none(cli: CommandLine) -> None:
 
 
 def test_stop_lets_jobs_finish(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
-    """`worker stop` prints whom it told; the running job ends well, and no other is started."""
+    """`worker stop` prints which workers it stops; the running job ends well, and no other is started."""
     go = tmp_path / "go"
     spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="a", priority=1)
     with workers(spool.path) as (worker,):

@@ -181,8 +181,8 @@ def test_job_of_one_field() -> None:
     assert body.parse(b'{"command": "true"}') == Body("true")
 
 
-def test_every_problem_at_once() -> None:
-    """One error tells everything that is wrong, in one pass over the fields."""
+def test_problems_are_reported_all_at_once() -> None:
+    """One error reports everything that is wrong, in one pass over the fields."""
     wrong = {
         "command": 5, "id": "-", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
@@ -195,7 +195,7 @@ def test_every_problem_at_once() -> None:
     assert caught.value.why == "; ".join(caught.value.problems)
 
 
-def test_several_problems_of_one_field() -> None:
+def test_problems_of_one_field_are_all_reported() -> None:
     """Both faults of a field are reported."""
     with pytest.raises(InvalidJobError) as caught:
         body.validate({"command": ["a\0", "\ud800"]})
@@ -267,7 +267,7 @@ def test_exit_codes_of_a_job_replace_those_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("data", INCOMPLETE.values(), ids=INCOMPLETE.keys())
-def test_what_may_still_become_a_job(data: bytes) -> None:
+def test_incomplete_bytes_may_still_become_a_job(data: bytes) -> None:
     """Bytes that are not exactly one object are NotJsonError: they may still be being written."""
     with pytest.raises(NotJsonError):
         body.parse(data)
@@ -286,7 +286,7 @@ def test_what_may_still_become_a_job(data: bytes) -> None:
         ('{"command": "é"}'.encode("latin-1"), "invalid continuation byte at byte 13"),
     ],
 )
-def test_what_is_not_json_is_reported_by_its_place(data: bytes, why: str) -> None:
+def test_json_errors_are_reported_by_their_place(data: bytes, why: str) -> None:
     """In a sentence, by line and column."""
     with pytest.raises(NotJsonError) as caught:
         body.parse(data)
@@ -294,7 +294,7 @@ def test_what_is_not_json_is_reported_by_its_place(data: bytes, why: str) -> Non
 
 
 @pytest.mark.parametrize("data", INVALID.values(), ids=INVALID.keys())
-def test_what_can_never_be_a_job(data: bytes) -> None:
+def test_objects_that_can_never_be_a_job(data: bytes) -> None:
     """A complete object that cannot run is InvalidJobError, with at least one problem."""
     with pytest.raises(InvalidJobError) as caught:
         body.parse(data)
@@ -307,13 +307,13 @@ def test_what_can_never_be_a_job(data: bytes) -> None:
      b'{"command": "\\u00e4\\ud83d\\ude00"}', b'{"command":"a","x":[[[]]]}',
      b'{"command":"a"}' + b" " * ((1 << 20) - 15)],
 )  # fmt: skip
-def test_what_is_a_job(data: bytes) -> None:
+def test_bytes_that_are_a_job(data: bytes) -> None:
     """A byte order mark, space around, any characters and up to 1 MiB are fine."""
     assert body.parse(data).command
 
 
 @given(st.data(), objects, st.booleans())
-def test_no_strict_prefix_is_complete(data: st.DataObject, value: dict[str, Any], ascii_only: bool) -> None:
+def test_prefix_of_a_body_is_never_complete(data: st.DataObject, value: dict[str, Any], ascii_only: bool) -> None:
     """An object that decodes has been written to its last byte."""
     whole = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     cut = data.draw(st.integers(0, len(whole) - 1))
@@ -333,7 +333,7 @@ def parse_or_refuse(data: bytes) -> None:
 
 
 @given(st.binary() | st.text().map(str.encode))
-def test_any_bytes_are_a_job_or_an_error_of_ours(data: bytes) -> None:
+def test_bytes_are_a_job_or_an_error_of_ours(data: bytes) -> None:
     """Nothing but NotJsonError and InvalidJobError comes out, whatever goes in."""
     parse_or_refuse(data)
 
@@ -359,7 +359,7 @@ def test_damaged_job_is_a_job_or_an_error_of_ours(data: st.DataObject) -> None:
 
 
 @given(objects | st.dictionaries(st.sampled_from(list(FIELDS)), values))
-def test_any_values_are_a_body_or_invalid(value: dict[str, Any]) -> None:
+def test_values_are_a_body_or_invalid(value: dict[str, Any]) -> None:
     """Known fields of any JSON type are a body or InvalidJobError; a body's fields are in their bounds."""
     try:
         found = body.validate(value)

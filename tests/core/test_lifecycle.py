@@ -170,7 +170,7 @@ def test_claim_and_its_release_leave_no_trace() -> None:
     assert released.run_at <= NOW
 
 
-def test_no_job_starts_before_its_time() -> None:
+def test_run_at_between_milliseconds_becomes_the_later_one() -> None:
     """A run_at between two milliseconds is moved to the later one."""
     at = LATER + timedelta(microseconds=1)
     expected = LATER + timedelta(milliseconds=1)

@@ -119,7 +119,7 @@ def test_round_trip(name: Name) -> None:
 
 
 @given(all_names)
-def test_no_name_is_too_long(name: Name) -> None:
+def test_names_fit_a_directory_entry(name: Name) -> None:
     """Every name fits the 255 bytes of a directory entry."""
     assert len(os.fsencode(str(name))) <= 255
 
@@ -185,7 +185,7 @@ def test_changed_name_is_foreign_or_another_value(data: st.DataObject, name: Nam
 
 
 @given(st.text() | st.text().map(lambda text: f"010-20261124T034300.120Z-0-{text}.json"))
-def test_no_text_is_mistaken(text: str) -> None:
+def test_foreign_names_are_never_mistaken(text: str) -> None:
     """A foreign name is None; what is taken for ours would be written just so."""
     found = names.parse_any(text)
     assert found is None or str(found) == text
@@ -211,7 +211,7 @@ def test_cheap_test_passes_our_finished_names(name: FinishedName) -> None:
 
 
 @given(st.lists(finished_names), st.lists(st.sampled_from(FOREIGN)))
-def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], foreign: list[str]) -> None:
+def test_counts_agree_with_parsing_each_name(ours: list[FinishedName], foreign: list[str]) -> None:
     """What a pattern over all of them finds is what parsing each would find."""
     expected = Counter((name.attempts, name.result, name.duration_ms) for name in ours)
     theirs = [text for text in foreign if FinishedName.parse(text) is None]
@@ -234,7 +234,7 @@ def test_many_names_are_counted_as_they_are_parsed(ours: list[FinishedName], for
         "abcdefghTijklmn.opqZ-010-1-exit0-1.000s-x.json",
     ],
 )  # fmt: skip
-def test_what_only_resembles_a_finished_job_is_not_counted(foreign: str) -> None:
+def test_counts_leave_out_names_that_resemble_a_finished_job(foreign: str) -> None:
     """One foreign name among ours changes no number."""
     ours = b"".join(b"\x0820261124T034300.120Z-010-1-exit0-0.001s-Z-%d.json\0" % number for number in range(3))
     text = ours + b"\x08%b\0" % foreign.encode()
@@ -299,7 +299,7 @@ def test_worker_has_the_same_parts_back(host: str, pid: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "web1", "web1.4242", "web1.0.k7f3", "Web1.1.k7f3", "web1.1.K7f3", "a-b.1.k7f3", "web1.1.k7f3\n"]
 )
-def test_no_worker(text: str) -> None:
+def test_worker_names_that_are_refused(text: str) -> None:
     """What is not a worker's name is refused."""
     assert not names.is_worker(text)
     with pytest.raises(ValueError, match="not a worker's name"):
@@ -315,14 +315,14 @@ def test_times_round_trip(at: datetime) -> None:
 @pytest.mark.parametrize(
     "text", ["", "20261124T034300Z", "20261324T034300.000Z", "20261124T250000.000Z", "2026-11-24T03:43:00Z"]
 )
-def test_no_time(text: str) -> None:
+def test_times_that_are_refused(text: str) -> None:
     """What is no time of the spool, or none of the calendar, is a ValueError."""
     with pytest.raises(ValueError):
         names.parse_time(text)
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC)))
-def test_no_job_starts_early(at: datetime) -> None:
+def test_time_is_rounded_up_to_the_millisecond(at: datetime) -> None:
     """A time that a name cannot carry is moved to the next millisecond, never back."""
     moved = names.ceil_to_millisecond(at)
     assert timedelta() <= moved - at < timedelta(milliseconds=1)

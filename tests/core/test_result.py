@@ -18,7 +18,7 @@ EVERY = (
 )
 
 
-def test_every_result_round_trips() -> None:
+def test_results_round_trip() -> None:
     """Each of the ways to end has a word of its own, and the word is read back as it."""
     words = [str(result) for result in EVERY]
     assert len(set(words)) == len(EVERY)
@@ -41,14 +41,14 @@ def test_words(word: str, result: Result) -> None:
     ["", "exit", "exit256", "exit00", "exit01", "exit-1", "exit1000", "signal", "signal0", "signal100", "timeout1",
      "lost0", "Exit0", " exit0", "exit0\n", "exit٣", "done", "released"],
 )  # fmt: skip
-def test_no_result(word: str) -> None:
+def test_results_that_are_refused(word: str) -> None:
     """Any other word is a ValueError."""
     with pytest.raises(ValueError, match="not a result"):
         Result.parse(word)
 
 
 @given(st.text())
-def test_no_text_is_mistaken(text: str) -> None:
+def test_text_that_parses_is_canonical(text: str) -> None:
     """What parses is written just so."""
     try:
         found = Result.parse(text)
@@ -57,7 +57,7 @@ def test_no_text_is_mistaken(text: str) -> None:
     assert str(found) == text
 
 
-def test_only_exit_0_is_success() -> None:
+def test_success_is_exit_0_alone() -> None:
     """Every other end is a failure, cancelled ones too."""
     assert [result for result in EVERY if result.is_success] == [SUCCESS]
 

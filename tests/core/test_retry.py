@@ -27,7 +27,7 @@ class Drawing(random.Random):
     ("max_retries", "attempts", "exhausted"),
     [(0, 1, True), (1, 1, False), (1, 2, True), (3, 3, False), (3, 4, True), (3, 400, True)],
 )
-def test_when_to_give_up(max_retries: int, attempts: int, exhausted: bool) -> None:
+def test_retries_are_given_up_when_used_up(max_retries: int, attempts: int, exhausted: bool) -> None:
     """A job has one attempt more than it has retries."""
     assert RetryPolicy(max_retries).is_exhausted(attempts) is exhausted
 

@@ -28,7 +28,7 @@ def test_printable(raw: str, shown: str) -> None:
 
 
 @given(st.text(st.characters() | st.characters(categories=["Cc", "Cf", "Cs"])))
-def test_nothing_steers_the_terminal(raw: str) -> None:
+def test_text_never_steers_the_terminal(raw: str) -> None:
     """No control character, mark or lone surrogate is left, and the text can be encoded."""
     shown = text.printable(raw)
     assert shown.isprintable()
@@ -65,7 +65,7 @@ def test_seconds(seconds: float, shown: str) -> None:
         (86400 * 381, "in 381 d 0 h", "in 381d"),
     ],
 )  # fmt: skip
-def test_when(seconds: float, when: str, age: str) -> None:
+def test_instants_are_shown_as_distances(seconds: float, when: str, age: str) -> None:
     """An instant is shown as its distance from now, long or in one short unit."""
     at = NOW + timedelta(seconds=seconds)
     assert text.format_when(at, NOW) == when

@@ -41,7 +41,7 @@ def test_durations(text: str, seconds: float) -> None:
     ["", " ", "+", "m", "5x", "5 apples", "1h30", "30 5m", "5m!", "-5m", "--5", "1e3", "inf", "nan", "1:30", "5,5m",
      "tomorrow", "9" * 400, "36601d", "5mm", "0x10", "1.h", ".5h", "5m\0"],
 )  # fmt: skip
-def test_no_durations(text: str) -> None:
+def test_durations_that_are_refused(text: str) -> None:
     """Anything else is a usage error that quotes it and shows what is meant."""
     with pytest.raises(UsageError, match="not a duration") as caught:
         parse_duration(text)
@@ -49,7 +49,7 @@ def test_no_durations(text: str) -> None:
 
 
 @given(st.text() | st.text("0123456789. smhdw+"))
-def test_any_text_is_a_duration_or_a_usage_error(text: str) -> None:
+def test_duration_of_any_text_is_one_or_a_usage_error(text: str) -> None:
     """What is read is never negative, and nothing else comes out."""
     with suppress(UsageError):
         assert parse_duration(text) >= 0
@@ -106,7 +106,7 @@ def test_times(text: str, at: datetime) -> None:
      "9999-12-31T23:59:59-14:00",
      "0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9:00 9:00", "at 9:00\0"],
 )  # fmt: skip
-def test_no_times(text: str) -> None:
+def test_times_that_are_refused(text: str) -> None:
     """Anything else is a usage error that quotes it and shows what is meant."""
     with pytest.raises(UsageError, match="not a time") as caught:
         parse_when(text, TUESDAY.astimezone(UTC), BERLIN)
@@ -186,7 +186,7 @@ def test_time_of_day_is_the_next_one(hour: int, minute: int, naive: datetime) ->
 
 
 @given(st.text() | st.text("0123456789:- apmtZT+"))
-def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
+def test_time_of_any_text_is_one_or_a_usage_error(text: str) -> None:
     """Nothing but an aware UTC time or UsageError comes out, whatever is typed."""
     with suppress(UsageError):
         assert parse_when(text, TUESDAY.astimezone(UTC), BERLIN).tzinfo is UTC
@@ -210,7 +210,7 @@ def test_looking_back(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "yesterdays", "25:00", "-1h", "9" * 400])
-def test_no_time_to_look_back_to(text: str) -> None:
+def test_since_refuses_what_is_not_a_time(text: str) -> None:
     """What means nothing is a usage error."""
     with pytest.raises(UsageError, match="not a time"):
         parse_past(text, TUESDAY, BERLIN)

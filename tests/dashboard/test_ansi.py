@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from queuectl.dashboard.ansi import PLAIN, format_style, parse_style, render_line
+from queuectl.core.terminal import PLAIN
+from queuectl.dashboard.ansi import format_style, parse_style, render_line
 
 
 @pytest.mark.parametrize(

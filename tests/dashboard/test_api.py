@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from queuectl import Spool, State
 from queuectl.dashboard import joblog
 from tests.dashboard.client import Client
 from tests.spool.given import put_finished
-from tests.support import CommandLine, wait_for, workers
+from tests.support import CommandLine, need, wait_for, workers
 
 
 def fill(spool: Spool) -> None:
@@ -85,7 +86,7 @@ def test_unknown_jobs_are_404(client: Client) -> None:
         ("state=done&age=" + "9" * 5000, "no such age: '999"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_400(spool: Spool, client: Client, asked: str, why: str) -> None:
+def test_query_that_makes_no_sense_is_400(spool: Spool, client: Client, asked: str, why: str) -> None:
     """With the reason, and short; never jobs that were not asked for."""
     answer = client.get(f"/api/jobs?{asked}")
     assert answer.status == 400
@@ -101,7 +102,7 @@ def test_dead_letters_are_of_one_state(spool: Spool, client: Client) -> None:
     assert client.get("/api/dead?result=bogus").status == 400
 
 
-def test_what_is_empty_or_unknown_is_not_asked(spool: Spool, client: Client) -> None:
+def test_parameters_that_are_empty_or_unknown_are_ignored(spool: Spool, client: Client) -> None:
     """As a form sends it whose fields are not filled in; a limit over the highest is the highest."""
     fill(spool)
     wait_for(lambda: len(client.get("/api/jobs").json) == 4, "the jobs")
@@ -145,7 +146,7 @@ def test_attempt_is_not_given_up_before_the_whole_log_is_searched(
 
 
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
-    """Each sample is well-formed and told apart by state or result; counts are those of the spool."""
+    """Each sample is well-formed and labelled by state or result; counts are those of the spool."""
     fill(spool)
     wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
     text = client.get("/metrics").text
@@ -160,6 +161,20 @@ def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
         "up 1",
     ):
         assert f"queuectl_{expected}\n" in text
+
+
+@pytest.mark.parametrize("is_filled", [False, True], ids=["empty", "filled"])
+def test_promtool_finds_nothing_wrong_with_the_metrics(spool: Spool, client: Client, is_filled: bool) -> None:
+    """`promtool check metrics` has no remark, whether or not there are any jobs."""
+    need("promtool")
+    if is_filled:
+        fill(spool)
+        wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
+        assert 'quantile="0.95"' in client.get("/metrics").text
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], check=False, capture_output=True, text=True, input=client.get("/metrics").text
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 def test_health_follows_the_spool(spool: Spool, client: Client) -> None:

@@ -243,7 +243,7 @@ def test_hidden_page_asks_for_nothing(client: Client, window: Browser) -> None:
     wait_for(lambda: window.run("return window.asked"), "polling again")
 
 
-def test_both_themes_and_a_choice(client: Client, window: Browser) -> None:
+def test_theme_follows_the_system_until_one_is_chosen(client: Client, window: Browser) -> None:
     """The system's theme is followed until one is chosen, which is kept."""
     paper = "return getComputedStyle(document.body).backgroundColor"
     window.go(client.address())
@@ -262,7 +262,7 @@ def test_both_themes_and_a_choice(client: Client, window: Browser) -> None:
     assert window.run(paper) == light
 
 
-def test_nothing_moves_where_motion_is_unwanted(spool: Spool, client: Client, window: Browser) -> None:
+def test_animations_are_off_under_reduced_motion(spool: Spool, client: Client, window: Browser) -> None:
     """No animation runs under prefers-reduced-motion."""
     fill(spool)
     window.prefer("light", motion="reduce")
@@ -333,7 +333,7 @@ def plain_window(driver: int) -> Iterator[Browser]:
         yield opened
 
 
-def test_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> None:
+def test_pages_work_without_scripts(spool: Spool, serve: Serve, plain_window: Browser) -> None:
     """Everything is there and can be done: look, filter, page, retry, undo, drop with its confirmation."""
     fill(spool)
     client, window = serve(), plain_window

@@ -31,7 +31,7 @@ def test_jobs_are_counted_where_they_ended(spool: Spool) -> None:
     assert drawn.count('class="bar-dead"') == 1
 
 
-def test_one_among_thousands_is_still_drawn() -> None:
+def test_bar_of_one_among_thousands_is_still_drawn() -> None:
     """A single failure does not vanish in the scale of the successes."""
     series = charts.Series(NOW, timedelta(minutes=1), (100_000, 0), (0, 1))
     height = re.search(r'bar-dead"[^>]* height="([\d.]+)"', charts.draw(series, ""))

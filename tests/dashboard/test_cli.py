@@ -31,7 +31,7 @@ def dashboard(cli: CommandLine, *words: str) -> Iterator[str]:
         process.stderr.close()
 
 
-def test_it_says_where_it_is_and_ends_when_stopped(cli: CommandLine, spool: Spool) -> None:
+def test_command_prints_its_address_and_ends_when_stopped(cli: CommandLine, spool: Spool) -> None:
     """One line, then pages; SIGTERM ends it with 0 and without noise, also with a page open."""
     spool.enqueue("true", id="hello")
     with dashboard(cli, "--port", "0", "--prefix", "/q/") as said:
@@ -40,7 +40,7 @@ def test_it_says_where_it_is_and_ends_when_stopped(cli: CommandLine, spool: Spoo
         assert "hello" in Client(port, "/q").get("/jobs").text
 
 
-def test_it_listens_on_a_unix_socket(cli: CommandLine, tmp_path: Path) -> None:
+def test_command_listens_on_a_unix_socket(cli: CommandLine, tmp_path: Path) -> None:
     """The socket answers, is its owner's alone, and is gone in the end."""
     path = tmp_path / "d.sock"
     with dashboard(cli, "--unix-socket", str(path)) as said:

@@ -45,7 +45,7 @@ def said(answer: Answer) -> str:
 # --- field by field
 
 
-def test_each_field_can_be_changed(spool: Spool, client: Client) -> None:
+def test_fields_can_all_be_changed(spool: Spool, client: Client) -> None:
     """What was typed is in force, what was not touched is as it was; the operation says which job."""
     spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, extra={"note": "kept"})
     answer = send(
@@ -135,7 +135,7 @@ def test_time_lets_a_held_job_go(spool: Spool, client: Client) -> None:
         ("command", "", "is empty"),
     ],
 )
-def test_what_is_refused_stands_beside_what_was_typed(
+def test_form_keeps_what_was_typed_beside_what_is_refused(
     spool: Spool, client: Client, field: str, typed: str, why: str
 ) -> None:
     """Nothing is changed, and everything that was typed comes back, the good parts too."""
@@ -149,12 +149,12 @@ def test_what_is_refused_stands_beside_what_was_typed(
         "max_retries": "9", "max_log": "1M", field: typed,
     }  # fmt: skip
     assert (spool.get("x").name, spool.get("x").fields) == (before.name, before.fields)
-    mended = client.post("/actions/set", {**form, field: form[f"was_{field}"]})
-    assert mended.status == 303
+    corrected = client.post("/actions/set", {**form, field: form[f"was_{field}"]})
+    assert corrected.status == 303
     assert (spool.get("x").fields or {})["max_retries"] == 9
 
 
-def test_what_others_change_in_the_meantime_stays(spool: Spool, client: Client) -> None:
+def test_form_keeps_what_others_change_in_the_meantime(spool: Spool, client: Client) -> None:
     """A field that was not touched is not put back to what the page showed."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open("/jobs/x/set").text)
@@ -237,7 +237,7 @@ def test_text_that_is_not_a_job_comes_back(spool: Spool, client: Client, text: s
     assert client.post("/actions/edit", {**form_of(answer.text), "text": '{"command": "y"}'}).status == 303
 
 
-def test_two_who_edit_do_not_undo_each_other(spool: Spool, client: Client) -> None:
+def test_edits_of_two_people_do_not_undo_each_other(spool: Spool, client: Client) -> None:
     """The second one gets an error, sees both texts, and may save again."""
     spool.enqueue("true", id="x", run_at=LATER)
     form = form_of(client.open("/jobs/x/edit").text)

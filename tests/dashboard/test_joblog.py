@@ -156,24 +156,24 @@ def texts(client: Client, id: str, stop: int = 0) -> list[str]:
         stop = piece["stop"]
 
 
-def test_where_output_was_dropped_is_reported(spool: Spool, client: Client) -> None:
+def test_dropped_output_is_reported_at_its_place(spool: Spool, client: Client) -> None:
     """Once, with the number of bytes, at that place: on the page, in its pieces and in a search; never as NULs."""
     put_finished(spool.layout, "x")
     start = flooded(spool.log_path("x"))
-    told = f"… {DROPPED:,} bytes dropped …"
+    gap = f"… {DROPPED:,} bytes dropped …"
     lines = texts(client, "x")
-    at = lines.index(told)
-    assert lines.count(told) == 1
+    at = lines.index(gap)
+    assert lines.count(gap) == 1
     assert lines[at - 1].startswith("xxx")
     assert lines[at + 1] == "the rest of a line"
     assert "x00" not in "".join(lines)
     page = client.get("/jobs/x").text
-    assert (page.count(told), "x00" in page) == (1, False)
+    assert (page.count(gap), "x00" in page) == (1, False)
     assert "exit0" in page
     before = client.get(f"/jobs/x/tail?to={start + DROPPED}").json
-    assert (before["start"], told in before["html"]) == (start, True)
+    assert (before["start"], gap in before["html"]) == (start, True)
     inside = client.get(f"/jobs/x?at={start + DROPPED // 2}").text
-    assert (inside.count(told), "x00" in inside) == (1, False)
+    assert (inside.count(gap), "x00" in inside) == (1, False)
     assert "x00" not in client.get("/jobs/x?find=rest").text
     assert "the rest of a line" in client.get("/jobs/x?find=rest").text
     assert len(client.get("/jobs/x/log").body) == spool.log_path("x").stat().st_size

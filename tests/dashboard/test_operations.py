@@ -128,7 +128,7 @@ def test_actions_on_a_filter_leave_held_jobs_held(spool: Spool, client: Client) 
     form = {"all": "1", "state": "pending", "back": "/jobs?state=pending"}
     assert "Run now 1 job?" in client.post("/actions/run", form).text
     client.post("/actions/run", {**form, "confirmed": "1"})
-    wait_for(lambda: spool.counts().ready == 1, "the deed")
+    wait_for(lambda: spool.counts().ready == 1, "the action")
     assert spool.get("held").is_held
     assert "Release 1 job?" in client.post("/actions/release", {**form, "state": "held"}).text
 
@@ -203,7 +203,7 @@ def test_drop_asks_first_and_says_which(spool: Spool, client: Client) -> None:
     assert receipt(client) == "Dropped 2 jobs."
 
 
-def test_all_that_match_beyond_the_page(spool: Spool, client: Client) -> None:
+def test_action_on_all_that_match_reaches_beyond_the_page(spool: Spool, client: Client) -> None:
     """After a confirmation that counts them, an action reaches every job of the filter, and no other."""
     number = table.ROWS + 30
     for index in range(number):
@@ -227,7 +227,7 @@ def test_all_that_match_beyond_the_page(spool: Spool, client: Client) -> None:
     wait_for(lambda: spool.counts().dead == number + 2, "the undo")
 
 
-def test_what_cannot_be_done_is_reported(spool: Spool, client: Client) -> None:
+def test_action_that_cannot_be_done_is_reported(spool: Spool, client: Client) -> None:
     """A job that has moved on, or is not a job, is named with the reason; the others are still done."""
     put_finished(spool.layout, "good")
     put_finished(spool.layout, "finished", "exit0", State.DONE)
@@ -239,7 +239,7 @@ def test_what_cannot_be_done_is_reported(spool: Spool, client: Client) -> None:
     assert "has already ended" in said
 
 
-def test_one_row_alone(spool: Spool, client: Client) -> None:
+def test_button_of_a_row_acts_on_that_row_alone(spool: Spool, client: Client) -> None:
     """A row's own button acts on that row, whatever is ticked."""
     put_finished(spool.layout, "ticked")
     put_finished(spool.layout, "mine")
@@ -307,7 +307,7 @@ def test_forms_lead_back_to_their_page_only(spool: Spool, client: Client) -> Non
 
 
 @pytest.mark.parametrize("form", [{}, {"id": "../x"}, {"id": ""}])
-def test_nothing_chosen_is_reported(client: Client, spool: Spool, form: dict[str, str]) -> None:
+def test_form_without_a_job_is_reported(client: Client, spool: Spool, form: dict[str, str]) -> None:
     """A form without a job says so; an unknown action is not found."""
     put_finished(spool.layout, "x")
     client.open("/dead")

@@ -143,7 +143,7 @@ def test_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None
     assert ">3</text>" in client.get("/favicon.svg?dead=3").text
 
 
-def test_what_needs_attention_is_said_on_every_page(spool: Spool, client: Client) -> None:
+def test_alerts_are_on_every_page(spool: Spool, client: Client) -> None:
     """Jobs that wait without a worker, and a pause."""
     spool.enqueue("true")
     (spool.path / "paused").touch()
@@ -194,7 +194,7 @@ def test_templates_never_switch_escaping_off() -> None:
     assert {name: found for name, found in raw.items() if found} == {"layout.html": ["base"]}
 
 
-def test_every_address_answers_head(client: Client) -> None:
+def test_addresses_all_answer_head(client: Client) -> None:
     """HEAD is GET without the body."""
     for path in GET:
         answer = client.ask("HEAD", path.replace("<id>", "x"))
@@ -202,7 +202,7 @@ def test_every_address_answers_head(client: Client) -> None:
         assert answer.body == b""
 
 
-def test_who_handed_a_job_in_is_shown(spool: Spool, client: Client) -> None:
+def test_job_page_shows_who_handed_it_in(spool: Spool, client: Client) -> None:
     """Its page names the submitter; a job of the spool's own has no such line."""
     spool.enqueue("true", id="ann.x", submitted_by="ann<b>")
     spool.enqueue("true", id="own")

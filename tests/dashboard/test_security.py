@@ -101,7 +101,7 @@ def test_read_only_shows_and_changes_nothing(spool: Spool, serve: Serve) -> None
     assert spool.get("x").state is State.DEAD
 
 
-def test_every_answer_carries_the_policy(client: Client) -> None:
+def test_policy_is_on_every_answer(client: Client) -> None:
     """No script but the dashboard's own files, no framing, no sniffing: also on errors, logs and JSON."""
     for path in (*PATHS, "/static/app.js", "/favicon.svg", "/healthz"):
         headers = client.get(path).headers
@@ -113,7 +113,7 @@ def test_every_answer_carries_the_policy(client: Client) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_without_the_token_nothing_is_revealed(spool: Spool, serve: Serve) -> None:
+def test_token_is_needed_to_see_anything(spool: Spool, serve: Serve) -> None:
     """Pages lead to the login, everything else is 401; only health, the login and static files are open."""
     put_finished(spool.layout, "secret-id")
     client = serve(PUBLIC)

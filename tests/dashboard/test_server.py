@@ -93,7 +93,7 @@ def test_requests_follow_each_other_on_one_connection(plain: Client) -> None:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", b"400"),
     ],
 )
-def test_what_is_too_large_or_no_http_is_answered_and_closed(
+def test_requests_too_large_or_malformed_are_answered_and_closed(
     plain: Client, request_bytes: bytes, status: bytes
 ) -> None:
     """The answer is one line of status, and the connection ends."""
@@ -167,9 +167,9 @@ def test_unix_socket_replaces_a_dead_one_only(tmp_path: Path) -> None:
 
 def test_port_in_use_is_reported() -> None:
     """The error names the port and what to do."""
-    with server.listen("127.0.0.1", 0) as sock, pytest.raises(UsageError) as told:
+    with server.listen("127.0.0.1", 0) as sock, pytest.raises(UsageError) as refused:
         server.listen("127.0.0.1", sock.getsockname()[1])
-    assert "--port" in told.value.hint
+    assert "--port" in refused.value.hint
 
 
 def test_stop_may_come_from_any_thread() -> None:

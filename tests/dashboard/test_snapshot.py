@@ -25,7 +25,7 @@ def snapshot(spool: Spool) -> Iterator[Snapshot]:
     taken.close()
 
 
-def test_it_counts_as_status_does(spool: Spool, snapshot: Snapshot) -> None:
+def test_snapshot_counts_as_status_does(spool: Spool, snapshot: Snapshot) -> None:
     """The counts of a view are those of `queuectl status`."""
     spool.enqueue("true")
     spool.enqueue("true", run_at="2100-01-01T00:00:00Z")
@@ -70,7 +70,9 @@ def test_generation_changes_only_with_the_spool(spool: Spool, snapshot: Snapshot
     assert snapshot.view().generation > first.generation
 
 
-def test_one_look_serves_all(spool: Spool, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_of_an_unchanged_directory_is_shared(
+    spool: Spool, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many ask, an unchanged directory is not listed again."""
     wait_for(lambda: snapshot.view(is_fresh=True, patience=5) and all(snapshot._seen.values()), "a settled spool")
     listed: list[State] = []

@@ -85,7 +85,7 @@ def test_address_holds_the_filter() -> None:
     assert Filter().address() == ""
 
 
-def test_all_that_match_reaches_beyond_the_page(spool: Spool) -> None:
+def test_action_on_all_that_match_reaches_beyond_the_page(spool: Spool) -> None:
     """An action for all that match gets every job that the filter selects."""
     for number in range(table.ROWS + 20):
         put_finished(spool.layout, f"job-{number}", "exit1" if number % 2 else "timeout")

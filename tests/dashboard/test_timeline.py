@@ -24,7 +24,7 @@ def _marks(spool: Spool, job: Job) -> list[Any]:
         os.close(fd)
 
 
-def test_every_attempt_is_reported_from_start_to_end(spool: Spool, cli: CommandLine) -> None:
+def test_attempts_are_all_reported_from_start_to_end(spool: Spool, cli: CommandLine) -> None:
     """Of failed, retried and repeated attempts each has its worker, result, and when it began and ended."""
     spool.enqueue("exit 3", id="x", max_retries=1, backoff_base=0)
     with workers(spool.path):
@@ -45,7 +45,7 @@ def test_every_attempt_is_reported_from_start_to_end(spool: Spool, cli: CommandL
         assert attempt.worker
 
 
-def test_what_a_job_forges_in_its_log_cannot_break_it(spool: Spool) -> None:
+def test_forged_lines_cannot_break_the_timeline(spool: Spool) -> None:
     """Lines of queuectl's own look, with nonsense in them, are shown or left out."""
     spool.enqueue("true", id="x")
     spool.log_path("x").write_text(

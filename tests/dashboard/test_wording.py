@@ -43,9 +43,9 @@ def test_refusal_shows_the_place(
     path.write_bytes(data)
     job = query.load(spool.layout, State.DEAD, path.name)
     assert job is not None
-    told = wording.refusal(job.problem, data)
-    assert (told.line, told.column, told.before, told.behind) == (line, column, before, behind)
-    assert told.reason
+    refusal = wording.refusal(job.problem, data)
+    assert (refusal.line, refusal.column, refusal.before, refusal.behind) == (line, column, before, behind)
+    assert refusal.reason
 
 
 def test_waiting_is_one_sentence_for_each_reason() -> None:

@@ -1,4 +1,4 @@
-"""What the documents tell people to type works, and prints what they say."""
+"""The commands in the documents work, and prints what they say."""
 
 from __future__ import annotations
 

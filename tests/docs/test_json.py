@@ -94,7 +94,7 @@ def test_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
     assert shape(printed | {"host": "web1"}) == shape(example)
 
 
-def test_every_event_is_documented() -> None:
+def test_events_are_all_documented() -> None:
     """Each event that a worker can report is in the table."""
     found: set[Any] = {"done", "retry", "lost", "dead"}  # one of which `settle.finish` chooses
     for path in (ROOT / "queuectl/work").glob("*.py"):

@@ -36,12 +36,12 @@ def submit(script: Path, spool: Spool, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["dash", str(script), *words], env=environment(QUEUECTL_SPOOL=str(spool.path)))
 
 
-def test_it_has_ten_lines_at_most(script: Path) -> None:
+def test_producer_has_ten_lines_at_most(script: Path) -> None:
     """As promised."""
     assert len(script.read_text().splitlines()) <= 10
 
 
-def test_every_command_arrives_as_it_was(script: Path, spool: Spool, cli: CommandLine) -> None:
+def test_commands_arrive_as_they_were(script: Path, spool: Spool, cli: CommandLine) -> None:
     """Quotes, backslashes, newlines, tabs and letters of all kinds survive, and each job is queued once."""
     need("dash")
     started = [submit(script, spool, command) for command in COMMANDS]
@@ -51,7 +51,7 @@ def test_every_command_arrives_as_it_was(script: Path, spool: Spool, cli: Comman
     assert [entry.name for entry in (spool.path / "tmp").iterdir() if entry.name.startswith("submit")] == []
 
 
-def test_it_replaces_nothing(script: Path, spool: Spool) -> None:
+def test_producer_replaces_nothing(script: Path, spool: Spool) -> None:
     """A name that is taken makes it fail, and the file that has the name stays."""
     need("dash")
     text = script.read_text().replace("$(date +%s).$$", "taken")

@@ -12,7 +12,7 @@ from tests.support import CommandLine, names, wait_for, workers
 
 
 def test_malformed_drops_end_in_the_dead_letters(spool: Spool, cli: CommandLine) -> None:
-    """Each file is refused once, its bytes untouched and its reason told, while good jobs run."""
+    """Each file is refused once, its bytes untouched and its reason reported, while good jobs run."""
     cli.ok("config", "set", "settle", "0.5")
     contents = {**INCOMPLETE, **INVALID}
     expected = Counter(contents.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,19 @@ PRODUCERS = {
     "dd, byte by byte": 'dd if="$SRC" of="$PENDING/drop.json" bs=1 2>/dev/null',
     "cp": 'cp "$SRC" "$PENDING/drop.json"',
     "cp --reflink=never --preserve": 'cp --reflink=never --preserve "$SRC" "$PENDING/drop.json"',
-    # These go back to the file by its name when they have written it, and may find that it was taken already.
-    "install": 'install -m 0600 "$SRC" "$PENDING/drop.json" || :',
-    "rsync --inplace": 'rsync --inplace "$SRC" "$PENDING/drop.json" || :',
+    # These return to the file by its name when they have written it.
+    "install": 'install -m 0600 "$SRC" "$PENDING/drop.json"',
+    "rsync --inplace": 'rsync --inplace "$SRC" "$PENDING/drop.json"',
+    "chmod, touch and test": (
+        'cat "$SRC" >"$PENDING/drop.json"; chmod 600 "$PENDING/drop.json"; touch -r "$SRC" "$PENDING/drop.json";'
+        ' test -s "$PENDING/drop.json"'
+    ),
+    "shutil.copy2": f'{sys.executable} -c \'import os, shutil; shutil.copy2(os.environ["SRC"], "drop.json")\'',
+    "Ansible's copy": (
+        'cp "$SRC" ../tmp/x; chmod 744 ../tmp/x;'
+        f' {sys.executable} -c \'import os; os.rename("../tmp/x", "drop.json"); os.chmod("drop.json", 0o644)\';'
+        " chmod 600 drop.json"
+    ),
     "mv": 'cp "$SRC" "$PENDING/../tmp/x" && mv "$PENDING/../tmp/x" "$PENDING/drop.json"',
     "mv from another file system": 'cp "$SRC" "$ELSEWHERE/x" && mv "$ELSEWHERE/x" "$PENDING/drop.json"',
     "mv inside pending": 'cp "$SRC" "$PENDING/.drop.json" && mv "$PENDING/.drop.json" "$PENDING/drop.json"',
@@ -61,7 +72,9 @@ def test_dropped_job_runs_once(busy: tuple[Spool, WorkerProcess], tmp_path: Path
     with_paths = {
         **os.environ, "SRC": str(source), "PENDING": str(spool.path / "pending"), "ELSEWHERE": "/dev/shm",
     }  # fmt: skip
-    subprocess.run(["sh", "-ec", PRODUCERS[producer]], check=True, env=with_paths, timeout=30)
+    subprocess.run(
+        ["sh", "-ec", PRODUCERS[producer]], check=True, env=with_paths, timeout=30, cwd=spool.path / "pending"
+    )
     wait_for(lambda: spool.counts().done > done, "the end of the job")
     wait_for(lambda: not names(spool.path / "pending"), "an empty pending/")
     assert ledger.read_text() == "ran\n"

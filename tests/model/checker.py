@@ -21,7 +21,7 @@ S = TypeVar("S", bound=Hashable)
 class Step(NamedTuple, Generic[S]):
     """One atomic step: who does what, and the state after it.
 
-    `is_progress` tells the steps that come by themselves from those that need a fault or somebody's wish.
+    `is_progress` separates the steps that come by themselves from those that need a fault or somebody's wish.
     """
 
     label: str

@@ -47,7 +47,7 @@ def phases(rules: Rules, state: State, viewer: str, at: int, phase: str, why: st
             after = state.put_attempt(attempt._replace(noted=why))
         yield f"logs.append_ending: {why}", after, "term"
     elif phase == "term":
-        yield f"SIGTERM and SIGCONT to all of {at}", _told(rules, state, viewer, at, attempt.noted or why), "kill"
+        yield f"SIGTERM and SIGCONT to all of {at}", _signalled(rules, state, viewer, at, attempt.noted or why), "kill"
     else:
         after = killed(rules, state, viewer, at, attempt.noted or why)
         yield f"SIGKILL until none of {at} is left", after, "ended"
@@ -64,12 +64,12 @@ def is_stopped(rules: Rules, state: State, viewer: str, at: int) -> bool:
     return any(shell.is_stopped for shell in rules.seen(state, viewer, at))
 
 
-def _told(rules: Rules, state: State, viewer: str, at: int, why: str) -> State:
+def _signalled(rules: Rules, state: State, viewer: str, at: int, why: str) -> State:
     for shell in rules.seen(state, viewer, at):
         if shell.stage == "running":
             state = _note_truth(state, at, why)
         if shell.stage == "running" and state.left.catches_sigterm:
-            state = state.put_shell(shell, is_stopped=False, is_told=True)
+            state = state.put_shell(shell, is_stopped=False, is_signalled=True)
         else:
             state = state.put_shell(shell, stage="")
     return state
@@ -83,6 +83,6 @@ def killed(rules: Rules, state: State, viewer: str, at: int, why: str) -> State:
 
 
 def _note_truth(state: State, at: int, why: str) -> State:
-    """What is true of an attempt that gets its first signal, whoever writes that down."""
+    """What is true of an attempt that gets its first signal, no matter who writes that down."""
     attempt = state.attempt(at)
     return state if attempt.said or attempt.ended else state.put_attempt(attempt._replace(ended=why))

@@ -29,10 +29,10 @@ class Rules(NamedTuple):
     prune_looks: bool = True  # prune leaves jobs whose taken file is still there
     place: str = "taken"  # or "tmp", which is cleared of what is a day old
     publishes_first: bool = True  # and then removes the taken file
-    leaves_reserved: bool = True  # to whoever is at it; else the taken file of a reserved id is removed
+    leaves_reserved: bool = True  # to the process at work on it; else the taken file of a reserved id is removed
     refuses_reserved: bool = True  # a dead letter is made under a reservation as a job is
     compares: bool = True  # what was renamed with what was looked at
-    judges: bool = True  # whoever finishes looks at what it is, too
+    judges: bool = True  # a finisher also looks at what it is
     gives_back_reserved: bool = True  # what is put back into inbox/ is under a reservation, so nobody makes a job of it
 
 
@@ -130,7 +130,7 @@ def _publish(files: Files, id: str, me: str) -> tuple[Files, None]:
 
 
 def prune(rules: Rules) -> Program:
-    """The job ends and is pruned as soon as the settings allow. Its log is locked meanwhile, so nobody reserves."""
+    """The job ends and is pruned as soon as the settings allow. Its log stays locked, so nobody reserves."""
     while True:
         name = yield Step("pick one to prune", _pick)
         id = name.partition("/")[2].split("=")[0]
@@ -198,5 +198,5 @@ SOUND = (
     model("a file that is swapped, two workers, a crash", Rules(), swap="dir"),
     model("a file that is swapped, three workers, two crashes", Rules(), "VW", swap="dir", crashes=2),
     model("another file in its place, three workers, two crashes", Rules(), "VW", swap="new", crashes=2),
-    model("only whoever finishes judges what was renamed", Rules(compares=False), swap="dir"),
+    model("only the finisher judges what was renamed", Rules(compares=False), swap="dir"),
 )

@@ -6,9 +6,9 @@ the names that exist plus where each actor stands. The search is breadth first, 
 shortest one.
 
 Two kinds of promise are checked. `never` looks at each state alone. `finally_` must hold in some state that can
-still be reached, without a crash, from every state: then nothing is stuck, provided that whoever can act does.
+still be reached, without a crash, from every state: then nothing is stuck, provided that every actor that can act does.
 
-An actor's place is known by its line and its local variables. So that these tell everything: one `yield` in a
+An actor's place is known by its line and its local variables. For these to say everything: one `yield` in a
 statement, loops over a named tuple without duplicates, and dictionaries that never change.
 `search(model, merge=False)` trusts none of it.
 """
@@ -55,7 +55,7 @@ class Model:
     never: Callable[[Files], str | None]
     finally_: Callable[[Files], bool] = lambda _: True
     crashes: int = 1
-    must_end: bool = False  # besides: no actor can go on for ever without reaching `finally_`
+    must_end: bool = False  # in addition, no actor can loop for ever without reaching `finally_`
 
 
 class Report(NamedTuple):

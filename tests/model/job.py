@@ -54,7 +54,7 @@ class Job(Rules):
                 dead = state.put_worker(me, life="dead", slot=Slot(), look=Look())
                 yield f"kill -9 worker {me}", dead.spend("worker_kills")
             if worker.life == "alive" and state.left.stops:
-                yield f"worker stop --now, of {me}", state.put_worker(me, life="told").spend("stops")
+                yield f"worker stop --now, of {me}", state.put_worker(me, life="stopping").spend("stops")
             if worker.is_alive and state.left.timeouts:
                 yield from self._timeouts(state, me, worker)
         if state.left.shell_kills:

@@ -71,7 +71,7 @@ class Protocol(NamedTuple):
     kills_silent: bool = True
     """A shell that has not written its start line is killed at once. Else: it is stopped, as any other."""
     notes_ending: bool = True
-    """Before SIGTERM a note in the log says why. Else: nobody can tell an end line before it from one after."""
+    """Before SIGTERM a note in the log says why. Otherwise an end line before it looks like one after it."""
     ending_needs_last_word: bool = True
     """With that note, an attempt is over when one who saw all of it gone has said so. Else: when its shell says so."""
     cancel_looks_first: bool = True

@@ -9,7 +9,7 @@ from tests.model.state import CANCELLED, LOST, NOBODY, RELEASED, Look, Name, Rul
 
 def find_orphans(rules: Rules, state: State, me: int, look: Look) -> Steps:
     is_idle = state.workers[me].slot.step == "read"
-    if state.workers[me].life == "told":
+    if state.workers[me].life == "stopping":
         if is_idle:
             yield "Worker.run: exit", state.put_worker(me, life="dead")
         return
@@ -165,7 +165,7 @@ def adopted(rules: Rules, state: State, me: int, look: Look) -> Steps:
     elif look.result != "own":
         if state.body(look.name) is None:
             yield from _begun(rules, state, me, look, CANCELLED, "Adopted.end_disowned")
-        if state.workers[me].life == "told":
+        if state.workers[me].life == "stopping":
             yield from _begun(rules, state, me, look, RELEASED, "Adopted.end_all")
 
 

@@ -32,10 +32,10 @@ def running(rules: Rules, state: State, shell: Shell) -> Steps:
     if rules.scene.closes_log:
         yield "end without a line", state.put_shell(shell, stage="")
         return
-    for result in ("exit0",) if shell.is_told else ("exit0", "exit1"):
+    for result in ("exit0",) if shell.is_signalled else ("exit0", "exit1"):
         is_last_word = not (attempt.noted and rules.protocol.ending_needs_last_word)
         after = state.append_end(shell.at, result) if is_last_word else state
-        if not shell.is_told:
+        if not shell.is_signalled:
             after = after.put_attempt(after.attempt(shell.at)._replace(said=result))
         if attempt.end:
             after = after._replace(broken="I5")
@@ -46,7 +46,7 @@ def said(rules: Rules, state: State, shell: Shell) -> Steps:
     yield "exit", state.put_shell(shell, stage="")
     if state.left.leaves_daemon:
         yield "exit, and leave a daemon", state.put_shell(shell, stage="daemon")
-    if shell.is_told:
+    if shell.is_signalled:
         yield "exit, and leave what ignores SIGTERM", state.put_shell(shell, stage="children")
 
 

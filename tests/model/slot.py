@@ -178,7 +178,7 @@ def waitid(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     elif shell.stage != "forked" and slot.result != "own":
         if state.body(slot.name) is None:
             yield from _begun(rules, state, me, slot, CANCELLED, "Slots.end_disowned")
-        if state.workers[me].life == "told":
+        if state.workers[me].life == "stopping":
             yield from _begun(rules, state, me, slot, RELEASED, "Execution.stop")
 
 

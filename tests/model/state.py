@@ -40,7 +40,7 @@ class File(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """The lines of one attempt in the log, and what is true of it whoever wrote that down.
+    """The lines of one attempt in the log, and what is true of it no matter who wrote that down.
 
     `noted` is why it was being ended, if no end line was there before that note; `end` is then the last word of one who
     saw all of it gone, and not what its shell says. What is true: `said` is the end of a shell that nobody had sent a
@@ -58,12 +58,12 @@ class Attempt(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The result that the log tells; empty without an end line."""
+        """The result in the log; empty without an end line."""
         return self.end and (self.noted or self.end)
 
     @property
     def own_end(self) -> str:
-        """That of an attempt which was not ended by anybody, as far as the log tells."""
+        """That of an attempt which was not ended by anybody, as far as the log shows."""
         return "" if self.noted or self.end in (CANCELLED, TIMEOUT, RELEASED, LOST) else self.end
 
 
@@ -75,7 +75,7 @@ class Shell(NamedTuple):
     stage: str = "forked"
     holds: bool = True
     is_stopped: bool = False
-    is_told: bool = False
+    is_signalled: bool = False
     """It has got SIGTERM, and catches it."""
     is_stale: bool = False
     """The log that it has open has been deleted."""
@@ -113,7 +113,7 @@ class User(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """`alive`, `told` to stop at once, or `dead`.
+    """`alive`, `stopping` at once, or `dead`.
 
     All live from the beginning: one that does nothing for a while is one that has not been started yet.
     """
@@ -124,7 +124,7 @@ class Worker(NamedTuple):
 
     @property
     def is_alive(self) -> bool:
-        return self.life in ("alive", "told")
+        return self.life in ("alive", "stopping")
 
 
 class State(NamedTuple):
@@ -175,7 +175,7 @@ class State(NamedTuple):
         return self._replace(log=(*others, attempt))
 
     def append_end(self, at: int, end: str, *, overrides: bool = False) -> State:
-        """An end line. The first one counts, or the last where nothing tells what came before a SIGTERM."""
+        """An end line. The first one counts, or the last where nothing shows what came before a SIGTERM."""
         old = self.attempt(at)
         return self if old.end and not overrides else self.put_attempt(old._replace(has_start=True, end=end))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.model import calls
 
 
-def test_every_step_of_the_model_says_which_calls_it_stands_for() -> None:
+def test_steps_of_the_model_name_their_calls() -> None:
     """The table of calls has all steps, and no other."""
     assert set(calls.CALLS) == calls.steps()
 

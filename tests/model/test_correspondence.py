@@ -246,7 +246,7 @@ PATHS: dict[Callable[[Stage], Act], tuple[Scene, str, tuple[str, ...], tuple[str
         (*_claim(1), *_RUN, "end line, exit0", "shell*exit", "wait: exit0", "settle", "close"),
     ),
     claim_waits: (
-        *(_ELSEWHERE, "worker 2, slot", (*_CANCELLED, "act.retry")),
+        *(_ELSEWHERE, "worker 2, slot", (*_CANCELLED, "by_hand.retry")),
         (*_claim(2), "may live", "for later", "end_disowned"),
     ),
     timeout: (

@@ -17,7 +17,7 @@ def test_protocol_is_sound(case: Model) -> None:
 
 
 @pytest.mark.parametrize("case", inbox.BROKEN, ids=lambda case: case.name)
-def test_every_broken_reading_is_caught(case: Model) -> None:
+def test_broken_readings_are_all_caught(case: Model) -> None:
     """Each part of the protocol is needed: without it the search finds a trace to what must not be."""
     report = search(case)
     assert report.fault is not None
@@ -26,7 +26,7 @@ def test_every_broken_reading_is_caught(case: Model) -> None:
 
 
 def test_merging_states_hides_nothing() -> None:
-    """Telling actors by their place and variables finds what telling them by all that they have seen does."""
+    """Identifying actors by their place and variables finds what identifying them by all that they have seen does."""
     for case in (*inbox.BROKEN[:4], inbox.BROKEN[7]):
         merged, whole = search(case), search(case, merge=False, most=300_000)
         assert (merged.fault, len(merged.trace)) == (whole.fault, len(whole.trace))

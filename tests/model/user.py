@@ -1,4 +1,4 @@
-"""What people do: submit, cancel, retry, delete (spool/submit.py, act.py, prune.py), set (edit.py), or by hand."""
+"""What people do: submit, cancel, retry, delete (submit.py, by_hand.py, prune.py), set (edit.py), or by hand."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def cancel_look(rules: Rules, state: State, me: int, user: User) -> Steps:
         if rules.protocol.settling_continues:
             after = ending.stopped(rules, state, rules.scene.users[me], user.name.at, is_stopped=False)
         step = f"record_{_counted(state, user.name, verdict)}"
-        yield f"act.cancel: {verdict} is on record", after.put_user(me, user._replace(step=step))
+        yield f"by_hand.cancel: {verdict} is on record", after.put_user(me, user._replace(step=step))
     else:
-        yield "act.cancel: no end line", state.put_user(me, user._replace(step="cancel"))
+        yield "by_hand.cancel: no end line", state.put_user(me, user._replace(step="cancel"))
 
 
 def record(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -90,11 +90,11 @@ def record(rules: Rules, state: State, me: int, user: User) -> Steps:
     target = Name("done" if result == SUCCESS else "dead", user.name.at, is_cancelled=result == CANCELLED)
     after = state.rename(user.name, target)
     if after is None and user.name.state == "running":
-        yield "act.cancel: it has moved, look again", _again(rules, state, me, user.name)
+        yield "by_hand.cancel: it has moved, look again", _again(rules, state, me, user.name)
     else:
         if after and user.name.state == "dead" and _was_ended(state, user.name.at):
             after = after._replace(broken="I9")
-        yield f"act.cancel: rename to {target.state}/ as {result}", (after or state).put_user(me, User())
+        yield f"by_hand.cancel: rename to {target.state}/ as {result}", (after or state).put_user(me, User())
 
 
 def _was_ended(state: State, at: int) -> bool:
@@ -110,12 +110,12 @@ def cancel(rules: Rules, state: State, me: int, user: User) -> Steps:
     assert user.name
     after = state.rename(user.name, Name("dead", user.name.at, is_cancelled=True))
     if after and user.name.state == "pending":
-        yield "act.cancel: rename to dead/, acknowledge", after.put_user(me, User())
+        yield "by_hand.cancel: rename to dead/, acknowledge", after.put_user(me, User())
     elif after:
         after = after._replace(broken="I8") if user.was_over else after
-        yield "act.cancel: rename to dead/", after.put_user(me, user._replace(step="wait"))
+        yield "by_hand.cancel: rename to dead/", after.put_user(me, user._replace(step="wait"))
     else:
-        yield "act.cancel: it has moved, look again", _again(rules, state, me, user.name)
+        yield "by_hand.cancel: it has moved, look again", _again(rules, state, me, user.name)
 
 
 def wait(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -125,11 +125,11 @@ def wait(rules: Rules, state: State, me: int, user: User) -> Steps:
         yield from end(rules, state, me, user._replace(step=ending.first(rules, CANCELLED)))
     elif not rules.is_held(state, user.name.at):
         step = "last_look" if rules.protocol.cancel_looks_last else "acknowledge"
-        yield "act.is_alive: no", state.put_user(me, user._replace(step=step))
+        yield "by_hand.is_alive: no", state.put_user(me, user._replace(step=step))
     elif rules.protocol.cancel_needs_lock:
-        yield "act.cancel: gives up, not known yet", state.put_user(me, User())
+        yield "by_hand.cancel: gives up, not known yet", state.put_user(me, User())
     else:
-        yield "act.cancel: gives up, acknowledges", state.put_user(me, user._replace(step="acknowledge"))
+        yield "by_hand.cancel: gives up, acknowledges", state.put_user(me, user._replace(step="acknowledge"))
 
 
 def end(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -137,7 +137,7 @@ def end(rules: Rules, state: State, me: int, user: User) -> Steps:
     phases = ending.phases(rules, state, rules.scene.users[me], user.name.at, user.step, CANCELLED)
     for label, after, phase in phases:
         step = {"resumed": "wait_out", "ended": "wait"}.get(phase, phase)
-        yield f"act.cancel: {label}", after.put_user(me, user._replace(step=step))
+        yield f"by_hand.cancel: {label}", after.put_user(me, user._replace(step=step))
 
 
 def wait_out(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -147,12 +147,12 @@ def wait_out(rules: Rules, state: State, me: int, user: User) -> Steps:
     if attempt.own_end:
         dead = Name("dead", user.name.at, is_cancelled=True)
         step = f"record_{_counted(state, user.name, attempt.verdict)}"
-        yield "act.cancel: it has ended by itself", state.put_user(me, user._replace(step=step, name=dead))
+        yield "by_hand.cancel: it has ended by itself", state.put_user(me, user._replace(step=step, name=dead))
     else:
         step = "last_look" if rules.protocol.cancel_looks_last else "acknowledge"
         if not rules.is_held(state, user.name.at):
-            yield "act.is_alive: no", state.put_user(me, user._replace(step=step))
-        yield "act.cancel: gives up, not known yet", state.put_user(me, User())
+            yield "by_hand.is_alive: no", state.put_user(me, user._replace(step=step))
+        yield "by_hand.cancel: gives up, not known yet", state.put_user(me, User())
 
 
 def last_look(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -162,9 +162,9 @@ def last_look(rules: Rules, state: State, me: int, user: User) -> Steps:
     if attempt.own_end:
         dead = Name("dead", user.name.at, is_cancelled=True)
         step = f"record_{_counted(state, user.name, attempt.verdict)}"
-        yield "act.cancel: it has ended by itself", state.put_user(me, user._replace(step=step, name=dead))
+        yield "by_hand.cancel: it has ended by itself", state.put_user(me, user._replace(step=step, name=dead))
     else:
-        yield "act.cancel: no end of its own", state.put_user(me, user._replace(step="acknowledge"))
+        yield "by_hand.cancel: no end of its own", state.put_user(me, user._replace(step="acknowledge"))
 
 
 def acknowledge(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -174,7 +174,7 @@ def acknowledge(rules: Rules, state: State, me: int, user: User) -> Steps:
     attempt = state.attempt(at)
     if attempt.said and not attempt.noted and state.body(Name("dead", at, is_cancelled=True)) is not None:
         after = after._replace(broken="I8")
-    yield "act.cancel: acknowledge", after.put_user(me, User())
+    yield "by_hand.cancel: acknowledge", after.put_user(me, User())
 
 
 # --- retry, delete
@@ -183,7 +183,7 @@ def acknowledge(rules: Rules, state: State, me: int, user: User) -> Steps:
 def retry(rules: Rules, state: State, me: int, user: User) -> Steps:
     assert user.name
     after = state.rename(user.name, Name("pending", state.now()))
-    yield f"act.retry: rename to pending/{'' if after else ', too late'}", (after or state).put_user(me, User())
+    yield f"by_hand.retry: rename to pending/{'' if after else ', too late'}", (after or state).put_user(me, User())
 
 
 def delete(rules: Rules, state: State, me: int, user: User) -> Steps:

@@ -43,7 +43,7 @@ def test_public_names() -> None:
     assert all(hasattr(queuectl, name) for name in queuectl.__all__)
 
 
-def test_no_spool(tmp_path: Path) -> None:
+def test_opening_what_is_not_a_spool(tmp_path: Path) -> None:
     """A path that is not a spool is refused, and says whether it is missing or something else."""
     with pytest.raises(SpoolError, match="there is no spool"):
         Spool(tmp_path / "nothing")
@@ -63,7 +63,7 @@ def test_no_spool(tmp_path: Path) -> None:
         (queuectl.DurabilityError, 6),
     ],
 )  # fmt: skip
-def test_every_error_has_its_exit_code(error: type[queuectl.QueuectlError], code: int) -> None:
+def test_errors_have_their_exit_codes(error: type[queuectl.QueuectlError], code: int) -> None:
     """The class of an error says in Python what the exit code says to other programs."""
     assert error.exit_code == code
 
@@ -146,9 +146,9 @@ def test_workers_are_listed(spool: Spool) -> None:
     with lease.WorkerLease(spool.layout, "web1", {"slots": 2}) as living:
         put(spool.layout, running_name("b", worker=living.name), state=State.RUNNING)
         put(spool.layout, running_name("a", worker=living.name), state=State.RUNNING)
-        told = {info["worker"]: info for info in spool.workers()}
-    assert (told[living.name]["alive"], told[living.name]["runs"], told[living.name]["slots"]) == (True, ["a", "b"], 2)
-    assert told["web1.1.gone"] == {"worker": "web1.1.gone", "alive": False, "state": "gone", "runs": ["c"]}
+        seen = {info["worker"]: info for info in spool.workers()}
+    assert (seen[living.name]["alive"], seen[living.name]["runs"], seen[living.name]["slots"]) == (True, ["a", "b"], 2)
+    assert seen["web1.1.gone"] == {"worker": "web1.1.gone", "alive": False, "state": "gone", "runs": ["c"]}
 
 
 # --- acting
@@ -300,19 +300,19 @@ def test_wait_times_out(spool: Spool) -> None:
 def test_wait_for_a_job_that_is_removed(spool: Spool) -> None:
     """When the job is deleted while it is waited for, the wait ends with NotFoundError."""
     job = spool.enqueue("true", id="x")
-    told: list[Exception] = []
+    raised: list[Exception] = []
 
     def wait() -> None:
         try:
             spool.wait("x", timeout=20)
         except queuectl.QueuectlError as error:
-            told.append(error)
+            raised.append(error)
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     os.unlink(job.path)
     waiting.join()
-    assert [type(error) for error in told] == [NotFoundError]
+    assert [type(error) for error in raised] == [NotFoundError]
 
 
 def test_wait_for_a_finished_job(spool: Spool) -> None:

@@ -7,7 +7,7 @@ design's text alone, so that a mistake in the product's own parser cannot hide i
 
 EVIDENCE is a directory with three kinds of files of lines, each line one `write` on an O_APPEND descriptor:
 
-    journal*   {"intent": ID, "body": {…}} before a producer submits, {"ack": ID} once it was told that it is in;
+    journal*   {"intent": ID, "body": {…}} before a producer submits, {"ack": ID} once its submit was acknowledged;
                {"change": ID, "body": {…}} and {"changed": ID} around a change of that job, {"cancel": ID} and
                {"cancelled": ID} around the end of it
     ledger     `S ID ATTEMPT PID` when a job begins, `E ID ATTEMPT CODE` before it ends, and `O ID ATTEMPT` when
@@ -205,7 +205,7 @@ def read_evidence(directory: Path) -> Evidence:
 
 @dataclass(frozen=True)
 class Logged:
-    """One attempt as the log tells it: its outcome, None if no end line follows the start line."""
+    """One attempt according to the log: its outcome, None if no end line follows the start line."""
 
     attempt: int
     outcome: str | None
@@ -256,9 +256,9 @@ def check(
     `is_settled`: nothing may be pending or running any more. `may_run_again`: the machine lost power, so that
     an attempt whose end was not yet durable may be repeated. `trust_logs`: unless the disk had no room for them.
     """
-    told = read_evidence(evidence)
+    seen = read_evidence(evidence)
     entries, problems = read_spool(root)
-    problems += told.problems + told.overlaps
+    problems += seen.problems + seen.overlaps
     by_id: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_id[entry.id].append(entry)
@@ -266,29 +266,29 @@ def check(
         may_be_one = may_run_again and not is_settled  # at once after the cut, as btrfs leaves it
         if len(held) > 1 and not (may_be_one and _is_one_file(root, held)):
             problems.append(f"{id}: {len(held)} files: {', '.join(f'{e.state}/{e.name}' for e in held)}")
-        if id not in told.bodies:
+        if id not in seen.bodies:
             problems.append(f"{id}: nobody submitted it")
-    for id in told.acknowledged - by_id.keys():
+    for id in seen.acknowledged - by_id.keys():
         problems.append(f"{id}: acknowledged, and lost")
     for id, held in by_id.items():
-        if id in told.bodies:
-            is_changed = id in told.proposed and not [*_check_body(held[0], told.proposed[id])]
-            problems += [] if is_changed else _check_body(held[0], told.bodies[id])
+        if id in seen.bodies:
+            is_changed = id in seen.proposed and not [*_check_body(held[0], seen.proposed[id])]
+            problems += [] if is_changed else _check_body(held[0], seen.bodies[id])
             logs = root / "logs" if trust_logs else None
-            problems += _check_attempts(logs, held[0], told, may_run_again=may_run_again)
-        if told.cancelled.get(id) and held[0].result != "cancelled":
+            problems += _check_attempts(logs, held[0], seen, may_run_again=may_run_again)
+        if seen.cancelled.get(id) and held[0].result != "cancelled":
             problems.append(f"{id}: its cancel was acknowledged, and it ended as {held[0].result}")
         if is_settled and held[0].state in ("pending", "running"):
             problems.append(f"{id}: still {held[0].state}")
-    for id, attempt in told.starts:
+    for id, attempt in seen.starts:
         if id not in by_id:
             problems.append(f"{id}: attempt {attempt} ran, and the job is gone")
     figures = {
-        "submitted": len(told.bodies),
-        "acknowledged": len(told.acknowledged),
-        "attempts": sum(told.starts.values()),
-        "killed": len(told.kills),
-        "overlaps": len(told.overlaps),
+        "submitted": len(seen.bodies),
+        "acknowledged": len(seen.acknowledged),
+        "attempts": sum(seen.starts.values()),
+        "killed": len(seen.kills),
+        "overlaps": len(seen.overlaps),
         "done": sum(entry.state == "done" for entry in entries),
         "dead": sum(entry.state == "dead" for entry in entries),
     }
@@ -308,9 +308,9 @@ def _check_body(entry: Entry, body: dict[str, Any]) -> Iterator[str]:
         yield f"{entry.id}: the body is not what was submitted"
 
 
-def _check_attempts(logs: Path | None, entry: Entry, told: Evidence, *, may_run_again: bool) -> Iterator[str]:
-    """Ledger, log and name of one job tell the same story."""
-    id, body = entry.id, told.bodies[entry.id]
+def _check_attempts(logs: Path | None, entry: Entry, seen: Evidence, *, may_run_again: bool) -> Iterator[str]:
+    """Ledger, log and name of one job agree."""
+    id, body = entry.id, seen.bodies[entry.id]
     code = body.get("torture_code")
     if code is None:
         return  # not one of the jobs that keep the ledger
@@ -318,17 +318,17 @@ def _check_attempts(logs: Path | None, entry: Entry, told: Evidence, *, may_run_
         if entry.state in ("done", "dead") and entry.result not in (f"exit{code}", "lost"):
             yield f"{id}: ended as {entry.result}, its command as exit{code}"
         return
-    starts = {attempt: count for (job, attempt), count in told.starts.items() if job == id}
+    starts = {attempt: count for (job, attempt), count in seen.starts.items() if job == id}
     for attempt, count in starts.items():
         if count > 1:
             yield f"{id}: attempt {attempt} ran {count} times"
-    yield from _check_order(id, told)
-    if entry.state not in ("done", "dead") or (id in told.cancelled and entry.result == "cancelled"):
+    yield from _check_order(id, seen)
+    if entry.state not in ("done", "dead") or (id in seen.cancelled and entry.result == "cancelled"):
         return
     if set(starts) - set(range(1, entry.attempts + 1)):
         yield f"{id}: ran attempts {sorted(starts)}, but its name counts {entry.attempts}"
     if logs is None:
-        if entry.result != f"exit{code}" or told.ends.get((id, entry.attempts)) != [code]:
+        if entry.result != f"exit{code}" or seen.ends.get((id, entry.attempts)) != [code]:
             yield f"{id}: ended as {entry.result}, its command as exit{code}"
         return
     logged = [line for line in read_log(logs / f"{id}.log") if line.outcome != "released"]
@@ -336,20 +336,20 @@ def _check_attempts(logs: Path | None, entry: Entry, told: Evidence, *, may_run_
         yield f"{id}: {entry.attempts} attempts by its name, {[line.attempt for line in logged]} by its log"
         return
     for line in logged:
-        yield from _check_outcome(id, line, code, told)
+        yield from _check_outcome(id, line, code, seen)
     yield from _check_end(entry, logged, body.get("max_retries", 3) + 1)
 
 
-def _check_outcome(id: str, line: Logged, code: int, told: Evidence) -> Iterator[str]:
+def _check_outcome(id: str, line: Logged, code: int, seen: Evidence) -> Iterator[str]:
     """What the log says of an attempt is what the job itself said."""
     good = f"exit{code}"
     if line.outcome != good:
-        if (id, line.attempt) not in told.kills or line.outcome not in ("signal9", "lost", None):
+        if (id, line.attempt) not in seen.kills or line.outcome not in ("signal9", "lost", None):
             yield f"{id}: attempt {line.attempt} is logged as {line.outcome}, its command ends as {good}"
         return
-    if told.starts[id, line.attempt] != 1:
+    if seen.starts[id, line.attempt] != 1:
         yield f"{id}: attempt {line.attempt} is logged as {good}; the job itself never began"
-    if told.ends.get((id, line.attempt)) != [code]:
+    if seen.ends.get((id, line.attempt)) != [code]:
         yield f"{id}: attempt {line.attempt} is logged as {good}; the job itself never said so"
 
 
@@ -365,16 +365,16 @@ def _check_end(entry: Entry, logged: list[Logged], limit: int) -> Iterator[str]:
         yield f"{entry.id}: gave up after {entry.attempts} of {limit} attempts"
 
 
-def _check_order(id: str, told: Evidence) -> Iterator[str]:
+def _check_order(id: str, seen: Evidence) -> Iterator[str]:
     """No attempt begins before the one before it ended, unless that was killed."""
     open_attempt = None
-    for kind, attempt in told.order[id]:
+    for kind, attempt in seen.order[id]:
         if kind == "E":
             if open_attempt != attempt:
                 yield f"{id}: attempt {attempt} ended after another had begun"
             open_attempt = None
         else:
-            if open_attempt is not None and (id, open_attempt) not in told.kills:
+            if open_attempt is not None and (id, open_attempt) not in seen.kills:
                 yield f"{id}: attempt {attempt} began while attempt {open_attempt} ran"
             open_attempt = attempt
 

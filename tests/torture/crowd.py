@@ -197,7 +197,7 @@ def _drain(home: Path, spool: Spool, window: int, problems: list[str]) -> Cost:
 
 
 def _while_alive(worker: WorkerProcess) -> Iterator[None]:
-    """Again and again, with a breath between; raises if the worker ends meanwhile."""
+    """Again and again, with a breath between; raises if the worker ends in the meantime."""
     while True:
         yield
         try:

@@ -18,7 +18,7 @@ def missing() -> str | None:
 
 @contextmanager
 def queue_of(number: int) -> Iterator[None]:
-    """Every inotify instance that is made meanwhile keeps the limit, so this need not last; one at a time has it so."""
+    """Inotify instances that are made while it lasts keep the limit, so it may be short; one test at a time sets it."""
     with LIMIT.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         before = LIMIT.read_text()

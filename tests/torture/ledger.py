@@ -142,7 +142,7 @@ def read(path: Path) -> Story:
             elif words[0] == "<":
                 act = by_number[words[1]]
                 act.outcome = words[2]
-                if act.outcome != "?":  # whoever is killed may have been the last to act
+                if act.outcome != "?":  # the one that is killed may have been the last to act
                     act.at, act.end = float(words[3]), index
             elif words[0] == "S":
                 start = Start(words[1], int(words[2]), words[3], index, [int(word) for word in words[4:]])

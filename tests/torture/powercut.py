@@ -45,7 +45,7 @@ class Outage:
 
 
 def rage(kind: str, home: Path, *, cuts: int, seed: int = 1, variant: str = "") -> Outage:
-    """Cut the power that many times, on one file system that grows older meanwhile."""
+    """Cut the power that many times, on one file system that ages as it goes."""
     rng = random.Random(seed)
     outage = Outage()
     with volume(kind, home, options=",commit=300" if kind == "btrfs" else "") as disk:

@@ -5,7 +5,7 @@ python tests/torture/stretched.py HOME POINT [the words of queuectl]
 On reaching POINT it makes the file HOME/POINT.reached, and goes on once HOME/POINT.go is there. The points:
 
     spawn   a worker has claimed a job, has its log, and is about to start the command
-    find    a worker, or whoever ends a job, is about to look through the process table
+    find    a worker, or another process that ends a job, is about to look through the process table
     shell   the shell of a job has been executed, with all that it inherits, and has not written a word
 
 With the POINT `anywhere` it waits for nobody, but rests now and then, for a moment or for longer than workers take to

@@ -359,7 +359,7 @@ class Figures:
 
 
 def _act(act: Act, said: Path) -> NoReturn:
-    """Do it in this (forked) process and end; the exit code tells how it went.
+    """Do it in this (forked) process and end; the exit code says how it went.
 
     Whatever happens, what forked it goes on in the parent alone: a fault may strike the saying too.
     """
@@ -380,7 +380,7 @@ def _act(act: Act, said: Path) -> NoReturn:
 
 
 def _die_with_parent() -> None:
-    """When a timeout ends whoever asked for this, nothing goes on striking and being counted."""
+    """When a timeout ends the caller, nothing continues to strike and be counted."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -430,10 +430,10 @@ def _calls(trace: Path) -> list[tuple[str, int]]:
     return found
 
 
-def _mend(scene: Scene) -> list[str]:
+def _repair(scene: Scene) -> list[str]:
     """What a worker that starts afterwards leaves wrong."""
-    problems = [f"before mending: {text}" for text in _check_files(scene)]
-    said = scene.home / "mend"
+    problems = [f"before the repair: {text}" for text in _check_files(scene)]
+    said = scene.home / "repair"
     for job in scene.spool.list((State.PENDING,)):
         if job.is_held:
             scene.spool.release(job)
@@ -443,7 +443,7 @@ def _mend(scene: Scene) -> list[str]:
         _act(lambda: Worker(scene.context(), drain=True).run(), said)
     _, status = os.waitpid(pid, 0)
     if status:
-        problems.append(f"the worker that was to mend it: {said.read_text() if said.exists() else status}")
+        problems.append(f"the worker that was to repair it: {said.read_text() if said.exists() else status}")
     for shell in scene.shells:
         os.kill(shell, signal.SIGCONT)  # a cancel that is killed may have stopped it, and it has no worker
         os.waitpid(shell, 0)
@@ -455,7 +455,7 @@ def _mend(scene: Scene) -> list[str]:
 
 
 def _check_files(scene: Scene) -> list[str]:
-    """One whole file per job, before anything is mended."""
+    """One whole file per job, before anything is repaired."""
     entries, _ = checker.read_spool(scene.spool.path)
     problems = [f"{id} has {count} files" for id, count in Counter(e.id for e in entries).items() if count > 1]
     for entry in entries:
@@ -494,7 +494,7 @@ def sweep(operation: str, fault: str, step: int = 1) -> Figures:
             figures.refused += code == _REFUSED
         if code == _CRASHED or (fault == "error" and code not in (0, _REFUSED)):
             figures.problems.append(f"{where}: ended with {code}: {text}")
-        figures.problems += [f"{where}: {problem} [{text}]" for problem in _mend(scene)]
+        figures.problems += [f"{where}: {problem} [{text}]" for problem in _repair(scene)]
         shutil.rmtree(scene.home)
     return figures
 

@@ -13,7 +13,7 @@ from tests.torture import containers, ledger, namespaces
 
 
 def test_storm_over_three_pid_namespaces(tmp_path: Path) -> None:
-    """Whatever two dozen kinds of agents do and whoever they kill: nothing lost, doubled, overlapping or untrue."""
+    """Whatever two dozen kinds of agents do and whatever they kill: nothing lost, doubled, overlapping or untrue."""
     need("flock", "unshare", "nsenter")
     if reason := namespaces.missing():
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

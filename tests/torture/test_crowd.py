@@ -1,4 +1,4 @@
-"""Many jobs, in the short form: what is counted tells how it would go on."""
+"""Many jobs, in the short form: the counts show how it would continue."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_storm_passes_the_real_worker_started_in_the_same_way(tmp_path: Path) ->
 
 @pytest.mark.parametrize("jobs", [1, 20])
 @pytest.mark.parametrize("name", ["", "no-file-fsync", "no-directory-fsync"])
-def test_order_of_calls_tells_what_is_durable(tmp_path: Path, name: str, jobs: int) -> None:
+def test_order_of_calls_shows_what_is_durable(tmp_path: Path, name: str, jobs: int) -> None:
     """The bytes are synced before the name, the name before the answer; a variant that leaves one out is caught."""
     need("strace")
     problems = recipe.judge(tmp_path, jobs, variants.command(name))

@@ -53,7 +53,7 @@ class Volume:
         subprocess.run(command, check=True, capture_output=True)
 
     def unmount(self) -> None:
-        """Once nobody works there any more; after ten seconds, whoever still does loses it."""
+        """Once nobody works there any more; after ten seconds, any process that still does loses it."""
         deadline = time.monotonic() + 10
         while subprocess.run(["umount", str(self.path)], check=False, capture_output=True).returncode:
             if time.monotonic() > deadline:

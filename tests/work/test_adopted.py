@@ -50,7 +50,7 @@ def test_number_that_goes_to_another_process_meanwhile_is_not_awaited(
 
 
 @pytest.mark.parametrize("how", ["timeout", "release"])
-def test_what_the_shell_leaves_is_gone_before_the_next_attempt(
+def test_leftovers_of_the_shell_are_gone_before_the_next_attempt(
     spool: Spool, cli: CommandLine, tmp_path: Path, how: str
 ) -> None:
     """An adopted job of which something ignores SIGTERM is settled when its grace is over and nothing of it lives."""
@@ -79,7 +79,7 @@ def test_what_the_shell_leaves_is_gone_before_the_next_attempt(
     assert str(spool.get("x").result) == ("timeout" if how == "timeout" else "None")
 
 
-def test_what_a_lost_attempt_has_left_keeps_nobody_waiting(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
+def test_leftovers_of_a_lost_attempt_block_no_other_job(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
     """While its processes have their grace, other jobs start; it is settled when they are gone."""
     cli.ok("config", "set", "grace", "3")
     stubborn = f"(trap '' TERM; echo $$ >{tmp_path}/pid; exec 9>&-; while :; do sleep 0.05; done); exit 1"

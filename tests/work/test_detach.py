@@ -71,7 +71,7 @@ def test_adopted_job_can_be_left_again(cli: CommandLine, spool: Spool, tmp_path:
 
 
 @pytest.mark.parametrize("rounds", [6])
-def test_no_job_is_lost_or_run_twice_by_detaching_under_load(
+def test_detaching_under_load_neither_loses_nor_repeats_a_job(
     cli: CommandLine, spool: Spool, tmp_path: Path, rounds: int
 ) -> None:
     """Detached at any moment, between claim and settle too, a worker neither loses nor repeats a job."""

@@ -65,7 +65,7 @@ def test_drop_box_that_is_made_later_is_found(spool: Spool, in_process: StartWor
         wait_for(lambda: running.has("done"))
 
 
-def test_what_another_worker_has_taken_is_finished(spool: Spool, inbox: Path) -> None:
+def test_files_taken_by_another_worker_are_finished(spool: Spool, inbox: Path) -> None:
     """Files in taken/, and what lies in inbox/, are jobs before a worker that drains goes."""
     drop(inbox, "a.json")
     id = take.take(spool.layout, "a.json", lambda _: True)
@@ -101,7 +101,7 @@ def test_names_that_are_ignored(inbox: Path, in_process: StartWorker) -> None:
     assert len(names(inbox)) == 3
 
 
-def test_what_is_left_there_is_reported_in_moderation(
+def test_files_left_there_are_reported_in_moderation(
     inbox: Path, in_process: StartWorker, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some files one by one, the others in one line; and no more of them are remembered than so many."""
@@ -140,7 +140,7 @@ def test_flood_of_events_closes_the_watch_for_a_while(
     assert sum("faster than" in text for text in warnings(running)) == 1
 
 
-def test_failure_of_the_disk_is_told_once_and_over_when_it_is(
+def test_failure_of_the_disk_is_reported_once_and_over_when_it_is(
     inbox: Path, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was taken stays until it can be finished."""

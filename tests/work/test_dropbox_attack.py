@@ -85,7 +85,7 @@ def says(worker: WorkerProcess, text: str) -> bool:
 # --- what the system itself keeps from them
 
 
-def test_who_may_do_what(box: Box) -> None:
+def test_permissions_of_the_drop_box(box: Box) -> None:
     """The group may add files to inbox/; not list it, nor read, remove or replace those of others; all else is shut."""
     spool = box.spool.path
     box.spool.enqueue("true", id="pay")
@@ -121,7 +121,7 @@ def dropbox_is_safe(box: Box) -> bool:
 # --- what becomes of a file
 
 
-def test_what_is_handed_in_runs_as_a_job_of_ours(box: Box) -> None:
+def test_job_handed_in_runs_as_a_job_of_ours(box: Box) -> None:
     """Under its user's name, which the job knows, whatever the file said; no other job is touched by its id or name."""
     box.spool.enqueue("echo real", id="pay", run_at="2030-01-01T00:00:00Z")
     before = names(box.spool.path / "pending")
@@ -145,7 +145,7 @@ def test_what_is_handed_in_runs_as_a_job_of_ours(box: Box) -> None:
     assert f"submitted-by uid{ALICE}" in box.cli.ok("show", job.id)
 
 
-def test_nobody_else_can_tell_a_job_who_submitted_it(box: Box) -> None:
+def test_submitter_cannot_be_forged_by_a_variable(box: Box) -> None:
     """A variable of that name that the worker has reaches no job."""
     with_variable = WorkerProcess(box.spool.path, "--drain", env={"QUEUECTL_SUBMITTED_BY": "root"})
     box.spool.enqueue("echo by-$QUEUECTL_SUBMITTED_BY-", id="x")
@@ -153,7 +153,7 @@ def test_nobody_else_can_tell_a_job_who_submitted_it(box: Box) -> None:
     assert "by--" in Path(box.spool.log_path("x")).read_text()
 
 
-def test_who_is_not_allowed_waits_until_he_is(box: Box) -> None:
+def test_file_of_a_user_not_allowed_waits_until_he_is(box: Box) -> None:
     """His file is reported once and left there; once he is allowed it runs, as it is."""
     with workers(box.spool.path) as (worker,):
         box.write(MALLORY, "m.json", "echo m")
@@ -218,7 +218,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", SPECIAL.values(), ids=SPECIAL)
-def test_what_is_no_file_is_left_there(box: Box, make: Callable[[Path], object]) -> None:
+def test_entry_that_is_not_a_file_is_left_there(box: Box, make: Callable[[Path], object]) -> None:
     """It is reported, blocks nothing, and a job that is handed in beside it runs."""
     with workers(box.spool.path) as (worker,):
         act_as(ALICE, lambda: make(box.inbox / "x.json"))
@@ -335,7 +335,7 @@ def test_handing_in_as_a_stranger(box: Box) -> None:
 
     def hand_in() -> None:
         assert context.is_handed_in(box.spool.layout)
-        handin.hand_in(box.spool.layout, [{"command": "echo handed in"}], {}, quiet=True, is_awaited=False)
+        handin.hand_in(box.spool.layout, [{"command": "echo handed in"}], None, quiet=True, is_awaited=False)
 
     act_as(ALICE, hand_in)
     (name,) = names(box.inbox)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 
 import pytest
 
 from queuectl import Spool
 from queuectl.spool.moves import adopt
+from queuectl.work import incomplete
 from queuectl.work.drops import Drops
 from tests.spool.given import parsed
-from tests.support import names
+from tests.support import names, wait_for
 from tests.work.given import Reported
 
 
@@ -23,6 +25,12 @@ def reported(spool: Spool) -> Reported:
 @pytest.fixture
 def drops(reported: Reported) -> Drops:
     return Drops(reported.context)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the pause after a file was written; what it is for is tested below, and in test_incomplete.py."""
+    monkeypatch.setattr(incomplete, "QUIET", 0.0)
 
 
 def write(spool: Spool, name: str, text: str) -> None:
@@ -106,3 +114,47 @@ def test_drops_leave_what_cannot_be_moved(
     assert drops.due() == []
     drops.keep_only(set())
     assert list(drops) == []
+
+
+@pytest.mark.parametrize("name", ["x.json", "010-20261124T034300.000Z-0-x.json"])
+def test_drops_leave_a_file_alone_that_has_just_been_written(
+    spool: Spool, drops: Drops, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer may return to it, or remove it; once it has been quiet it is adopted, with the mode it has by then."""
+    monkeypatch.setattr(incomplete, "QUIET", 0.25)
+    path = spool.path / "pending" / name
+    write(spool, name, '{"command": "true"}')
+    assert drops.look(name) is None
+    assert name in drops
+    assert drops.is_soon
+    path.chmod(0o640)
+    wait_for(lambda: drops.due() == [name], "the next look")
+    adopted = wait_for(lambda: drops.look(name), "the end of the pause")
+    assert adopted is not None
+    assert stat.S_IMODE((spool.path / "pending" / adopted).stat().st_mode) == 0o640
+    assert not drops.is_soon
+
+
+def test_drops_do_not_run_a_file_that_is_removed_at_once(
+    spool: Spool, drops: Drops, reported: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary files of other tools have come and gone before they would become jobs."""
+    monkeypatch.setattr(incomplete, "QUIET", 0.25)
+    write(spool, "x.json", '{"command": "true"}')
+    drops.look("x.json")
+    (spool.path / "pending/x.json").unlink()
+    wait_for(lambda: drops.due() == ["x.json"], "the next look")
+    assert drops.look("x.json") is None
+    assert (list(drops), reported.events()) == ([], [])
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_drops_adopt_at_once_what_was_put_in_place(
+    spool: Spool, drops: Drops, is_linked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename, which an event reports, or a hard link: the file was finished elsewhere."""
+    monkeypatch.setattr(incomplete, "QUIET", 60.0)
+    write(spool, "x.json", '{"command": "true"}')
+    if is_linked:
+        os.link(spool.path / "pending/x.json", spool.path / "tmp/x")
+    assert len(drops.look_at(["x.json"], {"x.json"} if not is_linked else ())) == 1

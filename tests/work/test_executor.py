@@ -30,7 +30,7 @@ def claim_of(spool: Spool, command: str | tuple[str, ...], id: str = "x") -> cla
     ("command", "expected"),
     [("exit 3", "exit3"), (("sh", "-c", "exit 4"), "exit4"), ("exec true", "exit0"), ("kill -TERM $$", "signal15")],
 )
-def test_every_shell_records_the_outcome(
+def test_outcome_is_recorded_by_every_shell(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, shell: str, command: str | tuple[str, ...], expected: str
 ) -> None:
     """The result is the same whether /bin/sh is dash or bash; an exit is in the log, a signal never as success."""
@@ -61,7 +61,7 @@ def test_shell_that_would_call_a_signal_death_success_is_wrapped(spool: Spool, m
     assert attempt.result is None
 
 
-def test_who_has_ended_is_not_stopped(spool: Spool) -> None:
+def test_stop_after_the_end_changes_no_result(spool: Spool) -> None:
     """A stop that comes when the shell has ended, but nobody has waited for it yet, changes no result."""
     claim = claim_of(spool, "exit 3")
     run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)

@@ -63,7 +63,7 @@ def test_clock_set_forward_makes_later_jobs_due(spool: Spool, in_process: StartW
         wait_for(lambda: running.has("done", "running"))
 
 
-def test_without_inotify_the_worker_looks_often_and_says_so_once(
+def test_worker_without_inotify_looks_often_and_says_so_once(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every inotify instance of the user taken, jobs still start."""
@@ -137,7 +137,7 @@ def test_backlog_that_has_not_changed_is_seldom_listed_again(
         wait_for(lambda: len(beats) >= 45, "many beats")
         assert 2 <= len(listings) <= 2 + len(beats) // 10
         job = spool.enqueue("true")
-        wait_for(lambda: running.has("done", job.id), "a job that nothing told of")
+        wait_for(lambda: running.has("done", job.id), "a job without an event")
 
 
 def test_lost_event_delays_a_job_by_one_beat_at_most(
@@ -178,8 +178,8 @@ def test_canonical_name_written_in_place_is_not_moved_before_it_is_whole(spool: 
     assert names(spool.path / "pending") == []
 
 
-def test_what_stays_broken_is_refused_after_the_settle_time(spool: Spool, cli: CommandLine) -> None:
-    """The bytes go to dead/ untouched, with the reason in the log, and jobs go on meanwhile."""
+def test_broken_file_is_refused_after_the_settle_time(spool: Spool, cli: CommandLine) -> None:
+    """The bytes go to dead/ untouched, with the reason in the log, and other jobs run in the meantime."""
     cli.ok("config", "set", "settle", "0.5")
     data = b'{"command": "never closed'
     (spool.path / "pending" / "broken.json").write_bytes(data)
@@ -197,7 +197,7 @@ def test_what_stays_broken_is_refused_after_the_settle_time(spool: Spool, cli: C
     assert sorted(path.name for path in (spool.path / "pending").iterdir()) == [".hidden.json", "ignored.json.tmp"]
 
 
-def test_two_workers_share_what_is_dropped(spool: Spool, tmp_path: Path) -> None:
+def test_workers_share_what_is_dropped(spool: Spool, tmp_path: Path) -> None:
     """Each of 200 files, dropped while two workers watch, runs exactly once."""
     ledger = tmp_path / "ledger"
     with workers(spool.path, 2, "--count", "2"):
@@ -280,7 +280,7 @@ def test_claim_that_broke_off_half_way_is_taken_up_again(
     assert spool.log_path("x").read_text().count("#queuectl start") == 1
 
 
-def test_two_claims_of_one_worker_never_choose_one_name(
+def test_claims_of_one_worker_never_choose_one_name(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A copy of a job's file, claimed in the same millisecond by another slot, replaces nothing: both are kept."""

@@ -1,4 +1,4 @@
-"""Hooks and the webhook: told of what became of jobs, and never in the way."""
+"""Hooks and the webhook: notified of what became of jobs, and never in the way."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def hook(spool: Spool, event: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def told(path: Path) -> list[dict[str, Any]]:
+def received(path: Path) -> list[dict[str, Any]]:
     """What hooks have written there, one JSON object a line."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.fixture
 def news(spool: Spool, tmp_path: Path) -> Path:
-    """A file to which a hook for each event adds what it is told."""
+    """A file to which a hook for each event adds what it receives."""
     path = tmp_path / "news"
     for event in ("done", "retry", "dead", "idle"):
         hook(spool, event, f"cat >> {path}")
     return path
 
 
-def test_each_event_has_its_hook(spool: Spool, news: Path) -> None:
+def test_hooks_run_for_each_event(spool: Spool, news: Path) -> None:
     """A hook gets one JSON object on stdin, about the job as it lies in the spool now."""
     spool.enqueue("true", id="good", priority=1)
     spool.enqueue("exit 7", id="bad", priority=2, max_retries=1, backoff_base=0)
     (spool.path / "pending/no-job.json").write_text('{"comand": "x"}')
     drain(spool)
-    found = told(news)
+    found = received(news)
     events = [(entry["event"], entry["job"] and entry["job"]["id"].split("-")[0], entry["result"]) for entry in found]
     assert sorted(event for event in events if event[0] != "idle") == [
         ("dead", "bad", "exit7"), ("dead", "no", "invalid"), ("done", "good", "exit0"), ("retry", "bad", "exit7"),
@@ -71,16 +71,16 @@ def test_hooks_are_found_while_the_worker_runs(spool: Spool, tmp_path: Path) -> 
         spool.wait("a", timeout=20)
         hook(spool, "done", f"cat >> {path}")
 
-        def is_told() -> bool:
+        def has_run() -> bool:
             spool.wait(spool.enqueue("true").id, timeout=20)
-            return bool(told(path))
+            return bool(received(path))
 
-        wait_for(is_told, "the hook")
-    assert {entry["event"] for entry in told(path)} == {"done"}
+        wait_for(has_run, "the hook")
+    assert {entry["event"] for entry in received(path)} == {"done"}
 
 
 def test_hook_that_hangs_delays_no_job(spool: Spool) -> None:
-    """Jobs go on; the hook and all it started are ended when its time is up, which the report tells."""
+    """Jobs continue; the hook and all it started are ended when its time is up, which is reported."""
     settings.store(spool.layout, "hook-timeout", "0.3")
     hook(spool, "done", "sleep 600 & sleep 600")
     worker = WorkerProcess(spool.path)
@@ -114,7 +114,7 @@ def processes_below(spool: Spool) -> list[int]:
         ("yes | head -c 10000000; exit 1", "failed (exit code 1) y"),
     ],
 )
-def test_hook_that_fails_is_told(spool: Spool, script: str, said: str) -> None:
+def test_hook_that_fails_is_reported(spool: Spool, script: str, said: str) -> None:
     """The report has its exit code and its last line; the job is not concerned."""
     hook(spool, "done", script)
     spool.enqueue("true", id="x")
@@ -123,7 +123,7 @@ def test_hook_that_fails_is_told(spool: Spool, script: str, said: str) -> None:
     assert any(event["event"] == "warning" and said in event["message"] for event in worker.events())
 
 
-def test_hook_that_cannot_run_is_told(spool: Spool) -> None:
+def test_hook_that_cannot_run_is_reported(spool: Spool) -> None:
     """A file without a program in it is a warning."""
     hook(spool, "done", "")
     (spool.path / "hooks/on-done").write_bytes(b"\x7fELF nonsense")
@@ -173,7 +173,7 @@ def test_webhook(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 302, None])
-def test_webhook_that_fails_is_told(spool: Spool, status: int | None) -> None:
+def test_webhook_that_fails_is_reported(spool: Spool, status: int | None) -> None:
     """An error, a redirection or nobody there: a warning, and the job is not concerned."""
     with listener(status or 200) as (address, posted):
         settings.store(spool.layout, "notify-url", address if status else "http://127.0.0.1:9/")

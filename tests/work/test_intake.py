@@ -11,7 +11,7 @@ import pytest
 from queuectl import Spool
 from queuectl.spool.reading import query
 from queuectl.spool.system.trigger import Trigger
-from queuectl.work import intake
+from queuectl.work import incomplete, intake
 from queuectl.work.attempts import Attempts
 from queuectl.work.intake import Intake
 from queuectl.work.slots import Slots
@@ -44,7 +44,8 @@ class Given:
 
 @pytest.fixture
 def given(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Given]:
-    """With a watch that hears nothing."""
+    """With a watch that hears nothing, and no pause after a file was written."""
+    monkeypatch.setattr(incomplete, "QUIET", 0.0)
     monkeypatch.setattr(Trigger, "open", lambda _: None)
     given = Given(spool)
     given.waker.must_list = False
@@ -70,7 +71,7 @@ def test_intake_offers_what_events_report(given: Given, spool: Spool) -> None:
 
 
 def test_intake_passes_on_what_is_not_a_job(given: Given, spool: Spool) -> None:
-    """An event of config.toml or of the bell is for whoever looks after these, in the order of the events."""
+    """An event of config.toml or of the bell is for the part that looks after these, in the order of the events."""
     given.hear(spool.layout.bell, spool.layout.config)
     assert given.heard == [spool.layout.bell, spool.layout.config]
     assert not given.waker.must_list

@@ -122,7 +122,7 @@ def test_adopted_job_is_killed_too(spool: Spool, tmp_path: Path) -> None:
     assert result(spool, "x") == "signal15"
 
 
-def test_where_there_are_no_holes_the_job_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_over_the_limit_is_ended_where_there_are_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system that cannot give space back, a full disk is still nobody's lot."""
     path = tmp_path / "x.log"
     path.write_bytes(b"x" * 3 * LIMIT)

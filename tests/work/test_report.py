@@ -23,8 +23,8 @@ def test_text_is_one_line_that_a_terminal_only_shows() -> None:
     assert "\\x1b[31m rm\\u202e" in line
 
 
-def test_quiet_tells_problems_only() -> None:
-    """A dead letter is told, a success is not."""
+def test_quiet_reports_problems_only() -> None:
+    """A dead letter is reported, a success is not."""
     stream = io.StringIO()
     report = Report("quiet", stream)
     for event in ("start", "done", "retry", "dead", "refused", "warning"):
@@ -48,8 +48,8 @@ def test_reader_that_went_away_stops_nothing() -> None:
     Report("text", Gone()).event("done", "x", "exit0")
 
 
-def test_once_is_said_again_only_after_it_was_over() -> None:
-    """A condition that lasts is told at its beginning and its end."""
+def test_report_once_repeats_only_after_it_was_over() -> None:
+    """A condition that lasts is reported at its beginning and its end."""
     stream = io.StringIO()
     report = Report("text", stream)
     for _ in range(3):

@@ -109,8 +109,8 @@ def test_urgent_jobs_of_tomorrow_do_not_hide_those_of_today() -> None:
     assert schedule.next_run_at == at(40)
 
 
-def test_what_only_looks_like_a_name_of_ours_is_given_back() -> None:
-    """It is neither taken nor waited for, and whoever lists the directory learns of it."""
+def test_names_that_only_look_like_ours_are_given_back() -> None:
+    """It is neither taken nor waited for, and the lister of the directory learns of it."""
     schedule = Schedule()
     lookalikes = [
         "000-20260230T000000.000Z-0-a.json",
@@ -147,7 +147,7 @@ def test_files_that_are_no_jobs_take_no_job_its_place() -> None:
 
 
 def test_horizon_that_has_passed_asks_for_a_listing() -> None:
-    """Beyond the later jobs that are known, only a listing can tell what is due."""
+    """Beyond the later jobs that are known, only a listing can show what is due."""
     schedule = Schedule(2)
     refill(schedule, [name(10, 30, f"j{number}") for number in range(9)], at(1))
     assert [schedule.is_beyond_horizon(at(second)) for second in (29, 30)] == [False, True]

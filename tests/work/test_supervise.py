@@ -22,8 +22,8 @@ def start(spool: Spool, *words: str, number: int = 2) -> WorkerProcess:
     return supervisor
 
 
-def test_it_starts_as_many_as_asked_for(spool: Spool) -> None:
-    """N workers, each with its own name, and lines that tell which of them speaks."""
+def test_supervisor_starts_as_many_as_asked_for(spool: Spool) -> None:
+    """N workers, each with its own name, and lines that name the one that speaks."""
     supervisor = start(spool, number=3)
     spool.enqueue("true", id="x")
     spool.wait("x", timeout=20)
@@ -35,7 +35,7 @@ def test_it_starts_as_many_as_asked_for(spool: Spool) -> None:
     assert next(event["worker"] for event in supervisor.events() if event["event"] == "done") in speakers
 
 
-def test_it_drains(spool: Spool) -> None:
+def test_supervisor_drains(spool: Spool) -> None:
     """Workers that end well are not replaced, and with the last one the supervisor ends."""
     list(spool.enqueue_many({"command": "true"} for _ in range(20)))
     supervisor = WorkerProcess(spool.path, "--processes", "2", "--drain")
@@ -62,7 +62,7 @@ def test_process_that_dies_is_replaced(spool: Spool, tmp_path: Path) -> None:
     assert supervisor.wait_exit() == 0
 
 
-def test_one_may_be_stopped(cli: CommandLine, spool: Spool) -> None:
+def test_supervisor_ends_with_its_last_worker(cli: CommandLine, spool: Spool) -> None:
     """`worker stop` of all of them ends the supervisor too; none comes back."""
     supervisor = start(spool)
     first = next(worker["worker"] for worker in spool.workers())
@@ -73,7 +73,7 @@ def test_one_may_be_stopped(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_stopping_lets_jobs_finish_and_twice_puts_them_back(spool: Spool) -> None:
-    """The supervisor passes on what it is told, as often as it is told."""
+    """The supervisor passes on each signal, as often as it comes."""
     supervisor = start(spool)
     spool.enqueue("sleep 300", id="x")
     wait_for(lambda: supervisor.has("start", "x"))
@@ -86,7 +86,7 @@ def test_stopping_lets_jobs_finish_and_twice_puts_them_back(spool: Spool) -> Non
 
 
 def test_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_path: Path) -> None:
-    """They stop as if told to: running jobs finish first, and are settled."""
+    """They stop as after `worker stop`: running jobs finish first, and are settled."""
     go = tmp_path / "go"
     supervisor = start(spool)
     spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="x")
@@ -113,8 +113,8 @@ def test_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_
     assert f"{spool.get('x').result}" == "exit0"
 
 
-def test_it_detaches(cli: CommandLine, spool: Spool) -> None:
-    """Told to detach, all of them leave their jobs running."""
+def test_supervisor_detaches(cli: CommandLine, spool: Spool) -> None:
+    """On a request to detach, all of them leave their jobs running."""
     supervisor = start(spool)
     spool.enqueue("sleep 300", id="x")
     wait_for(lambda: supervisor.has("start", "x"))

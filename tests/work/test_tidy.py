@@ -31,7 +31,7 @@ def test_worker_prunes_by_the_settings(spool: Spool) -> None:
         wait_for(lambda: ids(spool, State.DEAD) == {"dead0"}, "the end of old dead jobs")
 
 
-def test_one_worker_at_a_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tidying_is_done_by_one_worker_at_a_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody else prunes, a worker leaves the jobs alone."""
     finished(spool, "x", timedelta(days=1))
     monkeypatch.setenv("QUEUECTL_KEEP_DONE", "1h")
@@ -42,7 +42,7 @@ def test_one_worker_at_a_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> 
     assert ids(spool) == {"x"}
 
 
-def test_what_cannot_be_deleted_is_told_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_cannot_be_deleted_is_reported_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is a warning and no more."""
     from io import StringIO
 

@@ -95,7 +95,7 @@ def test_failed_job_waits_its_backoff_without_holding_a_slot(spool: Spool) -> No
 
 
 def test_retries_end_in_the_dead_letters(spool: Spool) -> None:
-    """max_retries = 2 means three attempts, each told in the log, and then dead with the last result."""
+    """max_retries = 2 means three attempts, each in the log, and then dead with the last result."""
     spool.enqueue("echo try $QUEUECTL_ATTEMPT; exit 7", id="x", max_retries=2, backoff_base=0)
     drain(spool)
     job = spool.get("x")
@@ -138,7 +138,7 @@ def test_exit_codes_decide_on_retries(spool: Spool) -> None:
     ],
 )
 def test_results(spool: Spool, command: str | list[str], expected: str) -> None:
-    """Each way to end is told by the name, and by one end line in the log."""
+    """Each way to end is in the name, and in one end line of the log."""
     spool.enqueue(command, id="x", max_retries=0)
     drain(spool)
     assert result(spool, "x") == expected
@@ -234,7 +234,7 @@ def test_job_that_obeys_term_has_the_grace_to_clean_up(spool: Spool, cli: Comman
     assert "cleaned" in output(spool, cli, "x")
 
 
-def test_after_a_lost_race_names_that_are_gone_are_not_claimed(
+def test_names_that_are_gone_are_not_claimed_after_a_lost_race(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that finds one job taken looks whether the next are still there, and misses none that are."""
@@ -257,7 +257,7 @@ def test_after_a_lost_race_names_that_are_gone_are_not_claimed(
 
 
 def test_daemon_left_behind_keeps_no_job_from_ending(spool: Spool, tmp_path: Path) -> None:
-    """A background process outlives its job, which is done at once, and can be retried meanwhile."""
+    """A background process outlives its job, which is done at once, and can be retried before the process ends."""
     stop = tmp_path / "stop"
     spool.enqueue(f"(while [ ! -e {stop} ]; do sleep 0.05; done) & true", id="x")
     with workers(spool.path):
@@ -282,7 +282,7 @@ def test_paused_means_that_nothing_starts(spool: Spool) -> None:
         spool.wait("y", timeout=8)
 
 
-def test_no_job_starts_without_room_to_record_its_end(spool: Spool, cli: CommandLine) -> None:
+def test_job_never_starts_without_room_to_record_its_end(spool: Spool, cli: CommandLine) -> None:
     """Below min-free the worker says why it waits, and goes on when there is room."""
     cli.ok("config", "set", "min-free", "1000T")
     cli.ok("config", "set", "rescan", "0.2")
@@ -296,7 +296,7 @@ def test_no_job_starts_without_room_to_record_its_end(spool: Spool, cli: Command
 
 
 def test_settings_change_while_it_works(spool: Spool, cli: CommandLine) -> None:
-    """A default that is set later applies to the next attempt; a broken file changes nothing and is told."""
+    """A default that is set later applies to the next attempt; a broken file changes nothing and is reported."""
     cli.ok("config", "set", "rescan", "0.1")
     with workers(spool.path) as (worker,):
         cli.ok("config", "set", "max-retries", "0")
@@ -310,36 +310,36 @@ def test_settings_change_while_it_works(spool: Spool, cli: CommandLine) -> None:
         assert spool.wait("x", timeout=20).attempts == 1
 
 
-def test_misspelt_fields_are_told(spool: Spool) -> None:
+def test_misspelt_fields_are_reported(spool: Spool) -> None:
     """A worker warns about the fields of a dropped file that look misspelt: once, when the job starts."""
     body = {"command": "false", "prioritty": 1, "max-retries": 9, "mine": 1, "max_retries": 1, "backoff_base": 0}
     (spool.path / "pending/x.json").write_text(json.dumps(body))
-    told = [event for event in drain(spool).events() if event["event"] in ("start", "warning")]
-    assert [event["event"] for event in told] == ["start", "warning", "start"]
-    assert told[1]["job"] == told[0]["job"]
-    assert told[1]["message"] == (
+    events = [event for event in drain(spool).events() if event["event"] in ("start", "warning")]
+    assert [event["event"] for event in events] == ["start", "warning", "start"]
+    assert events[1]["job"] == events[0]["job"]
+    assert events[1]["message"] == (
         'unknown field "prioritty" is ignored; did you mean "priority"?; '
         'unknown field "max-retries" is ignored; did you mean "max_retries"?'
     )
 
 
-def test_unknown_settings_are_told(spool: Spool) -> None:
+def test_unknown_settings_are_reported(spool: Spool) -> None:
     """A worker warns once about a key that it does not know when it starts, and again when the file changes."""
     path = spool.path / "config.toml"
     path.write_text("max_retries = 0\nrescan = 0.1\n")
     with workers(spool.path) as (worker,):
 
-        def told() -> list[str]:
+        def warnings() -> list[str]:
             return [event["message"] for event in worker.events() if event["event"] == "warning"]
 
-        wait_for(told, "the warning")
+        wait_for(warnings, "the warning")
         assert spool.wait(spool.enqueue("sleep 0.3", id="x").id, timeout=20).result is not None
         first = "config.toml: unknown setting 'max_retries' is ignored; did you mean max-retries?"
-        assert told() == [first]
+        assert warnings() == [first]
         (spool.path / "tmp/new").write_text("rescan = 0.1\ngrase = 1\n")
         (spool.path / "tmp/new").rename(path)
-        wait_for(lambda: told()[1:], "the second warning")
-    assert told()[1:] == ["config.toml: unknown setting 'grase' is ignored; did you mean grace?"]
+        wait_for(lambda: warnings()[1:], "the second warning")
+    assert warnings()[1:] == ["config.toml: unknown setting 'grase' is ignored; did you mean grace?"]
 
 
 def test_sigterm_lets_running_jobs_finish(spool: Spool, tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_body_never_changes(spool: Spool) -> None:
 
 
 def test_command_too_large_to_run_fails_with_a_reason(spool: Spool) -> None:
-    """What the kernel refuses (E2BIG) is an attempt that failed, told in the log, not a worker that stops."""
+    """What the kernel refuses (E2BIG) is an attempt that failed, shown in the log, not a worker that stops."""
     limit = os.sysconf("SC_ARG_MAX")
     words = ["true", *(["y" * 119_000] * 8)]
     spool.enqueue(words, id="x", max_retries=0)

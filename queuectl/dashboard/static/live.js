@@ -25,7 +25,7 @@ const live = (() => {
     const icon = document.getElementById("favicon");
     const newIcon = page.getElementById("favicon");
     if (newIcon && icon.getAttribute("href") !== newIcon.getAttribute("href")) icon.href = newIcon.getAttribute("href");
-    tell();
+    announce();
     clock();
     document.dispatchEvent(new Event("queuectl:change"));
   }
@@ -83,16 +83,16 @@ const live = (() => {
   }
 
   // The counters, for screen readers, but not at every update.
-  let told = "";
-  let lastTold = 0;
-  function tell() {
+  let announced = "";
+  let announcedAt = 0;
+  function announce() {
     const counts = [...document.querySelectorAll("[data-stat]")].map((stat) => `${stat.dataset.count} ${stat.dataset.stat}`);
     const dead = document.querySelector("#nav .alarm");
     const text = counts.length ? counts.join(", ") : `${dead ? dead.textContent : "0"} dead`;
-    if (!told || (text !== told && Date.now() - lastTold > 5000)) {
-      if (told) document.getElementById("live").textContent = text;
-      told = text;
-      lastTold = Date.now();
+    if (!announced || (text !== announced && Date.now() - announcedAt > 5000)) {
+      if (announced) document.getElementById("live").textContent = text;
+      announced = text;
+      announcedAt = Date.now();
     }
   }
 
@@ -153,7 +153,7 @@ const live = (() => {
   for (const choice of document.querySelectorAll(".filter select")) {
     choice.addEventListener("change", () => choice.form.requestSubmit());
   }
-  tell();
+  announce();
   clock();
   timer = setTimeout(ask, PERIOD);
   return { ask, root };

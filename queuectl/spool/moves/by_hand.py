@@ -292,4 +292,4 @@ def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
     job, name = find_pending(layout, id, "first in line")
     if ahead_of is not None and isinstance(ahead_of.name, PendingName) and ahead_of.id != job.id:
         return move(layout, job, lifecycle.first(name, ahead_of.name, now()))
-    return move(layout, job, lifecycle.first(name, query.front(layout, now(), besides=name), now()))
+    return move(layout, job, lifecycle.first(name, query.front(layout, now(), excluding=name), now()))

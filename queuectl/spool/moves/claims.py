@@ -7,6 +7,7 @@ the attempt is over. The process that wins the rename out of running/ has settle
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -52,6 +53,10 @@ class RefusedError(InvalidJobError):
         self.id = id
 
 
+class TooNewError(Exception):
+    """Some tool is writing the job under a canonical name, or has just done so, and may return to the file."""
+
+
 class StillRunningError(Exception):
     """The job must wait for attempts that are still running although its file has left running/: it was cancelled and
     retried, or moved back by hand. `attempts` are the names that they had in running/."""
@@ -62,7 +67,12 @@ class StillRunningError(Exception):
 
 
 def claim(
-    layout: Layout, name: PendingName, worker: str, now: Callable[[], datetime], trusts: Trusts = lambda _: True
+    layout: Layout,
+    name: PendingName,
+    worker: str,
+    now: Callable[[], datetime],
+    trusts: Trusts = lambda _: True,
+    quiet: float = 0.0,
 ) -> Claim | None:
     """Claim the pending job of that name; None if another worker was first or the job must wait.
 
@@ -70,8 +80,9 @@ def claim(
 
     The body is read before the rename, so a file that is still being written is never moved
     (NotJsonError), and after it that the same file was moved is checked, so that what runs is what is in the
-    file. Raises RefusedError for a job that can never run, or whose owner is not trusted, and
-    StillRunningError for one that was put back to wait, so that no two attempts of it run at once.
+    file. Raises RefusedError for a job that can never run, or whose owner is not trusted,
+    StillRunningError for one that was put back to wait, so that no two attempts of it run at once, and TooNewError
+    for a file that another tool has written less than `quiet` seconds ago.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
@@ -83,6 +94,9 @@ def claim(
         job = body.parse(content.data)
         if job.id not in (None, name.id):
             require_own_id(name.id, content.data)
+        # What came here by a move of ours has a log.
+        if 0 <= time.time() - content.changed_at < quiet and files.is_gone(layout.log(name.id)):
+            raise TooNewError(name)
     except FileNotFoundError:
         return None
     except InvalidJobError as error:
@@ -140,7 +154,7 @@ def _begin(
         )
         running_on = name_attempts(log, running.id) if must_wait else []
         if must_wait or (status.st_size and not _is_expected(log, pending)):
-            holder = query.locate(layout, running.id, besides=path)
+            holder = query.locate(layout, running.id, excluding=path)
             if holder and (must_wait or not _is_left_behind(layout, path, *holder)):
                 id = refuse(
                     layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),

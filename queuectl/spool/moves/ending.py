@@ -53,7 +53,7 @@ def _end_unstarted(log: int, name: RunningName, token: str, shell: int | None) -
 
     RACE: it may start, and even end, in between (tests/spool/moves/test_ending.py).
     """
-    processes.terminate(token, shell, 0, is_told=True)
+    processes.terminate(token, shell, 0, is_signalled=True)
     attempt = _read(log, name)
     return attempt is None or not attempt.has_ended_itself
 

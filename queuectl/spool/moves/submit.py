@@ -8,13 +8,15 @@ log: a reservation that the next submit of that id finds unlocked, and takes ove
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+import time
+from _thread import allocate_lock
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName
+from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
@@ -29,6 +31,10 @@ else:
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
 _FSYNC_EACH = 8
+_STEP = timedelta(milliseconds=1)
+_latest: dict[tuple[str, int], PendingName] = {}
+"""The last name that this process gave to a job that is due at once, by directory and priority."""
+_latest_lock = allocate_lock()
 
 
 class IdInFlightError(AlreadyExistsError):
@@ -40,7 +46,7 @@ class UnwantedError(AlreadyExistsError):
 
 
 class Reservation(NamedTuple):
-    """An id that is ours to publish: its log, open and locked, and whether we created it."""
+    """An id that this process may publish: its log, open and locked, and whether we created it."""
 
     fd: int
     path: str
@@ -79,7 +85,7 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
             status = os.fstat(fd)
             if status.st_nlink and not (is_new and is_ours and returned is None):
                 find = locate or query.locate
-                _require_free(id, is_ours, find(layout, id, besides=returned))
+                _require_free(id, is_ours, find(layout, id, excluding=returned))
             if status.st_nlink and (is_new or status.st_size):
                 return Reservation(fd, path, is_new)
             if status.st_nlink:
@@ -108,12 +114,34 @@ def new_id() -> str:
     return lease.random_text(12)
 
 
+def _next_move(layout: Layout, id: str, priority: int, run_at: datetime | None, now: datetime) -> lifecycle.Move:
+    """The name of a new job: behind every one that this process has submitted before with its priority, if due at once.
+
+    Names of one millisecond are ordered by id, so an id that would come first gets the next millisecond. After a jump
+    of the clock, of more than the milliseconds that one group can take, the order begins again.
+    """
+    move = lifecycle.enqueue(id, priority, run_at, now)
+    if run_at is not None or not isinstance(move.name, PendingName):
+        return move
+    with _latest_lock:
+        last = _latest.get((layout.pending, priority))
+        if last is not None and last.run_at < now + GROUP * _STEP:
+            at = max(now, last.run_at)
+            move = lifecycle.enqueue(id, priority, None, at)
+            if str(move.name) < str(last):
+                move = lifecycle.enqueue(id, priority, None, at + _STEP)
+        assert isinstance(move.name, PendingName)
+        _latest[layout.pending, priority] = move.name
+    return move
+
+
 class _Item(NamedTuple):
     fields: dict[str, Any]
     data: bytes
     move: lifecycle.Move
     temporary: str
     reservation: Reservation
+    is_due: bool
 
     def give_up(self) -> None:
         files.remove(self.temporary)
@@ -126,9 +154,12 @@ def submit(
     now: datetime,
     *,
     is_wanted: Callable[[str], bool] = lambda _: True,
+    is_held: bool = False,
 ) -> list[Job | QueuectlError]:
     """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
 
+    Jobs of one priority that are due at once start in the order in which a process submits them, whatever their ids.
+    Jobs that are held are published under the name of a held job, and never were due.
     `is_wanted` is called with each id once it is reserved; if false, the id is given up again (UnwantedError).
 
     Raises SpoolError if the spool cannot take the group: then none of it was queued. If the disk fills up
@@ -137,12 +168,13 @@ def submit(
     """
     outcomes: list[Job | QueuectlError | None] = [None] * len(requests)
     items: dict[int, _Item] = {}
+    begun = time.monotonic()
     try:
         try:
             fresh = sorted(new_id() for _ in requests)  # so that jobs of equal priority start in the order given
             for index, fields in enumerate(requests):
                 try:
-                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted)
+                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held)
                 except QueuectlError as error:
                     outcomes[index] = error
             for item in items.values():
@@ -153,6 +185,7 @@ def submit(
             for item in items.values():
                 item.give_up()
             raise
+        _wait_for_latest(items.values(), now, begun)
         for index, item in items.items():
             outcomes[index] = _publish(layout, item)
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, SpoolError)), None)
@@ -165,8 +198,24 @@ def submit(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
+def _wait_for_latest(items: Iterable[_Item], now: datetime, begun: float) -> None:
+    """Until the time of every job that is due at once has come: no worker waits for it, no later submit overtakes it.
+
+    `begun` is when it was `now`, on the monotonic clock. At most a millisecond for each job of the group.
+    """
+    times = [name.run_at for item in items if isinstance(name := item.move.name, PendingName) and item.is_due]
+    ahead = (max(times, default=now) - now).total_seconds() - (time.monotonic() - begun)
+    if ahead > 0:
+        time.sleep(min(ahead, GROUP * _STEP.total_seconds()))
+
+
 def _prepare(
-    layout: Layout, fields: Mapping[str, Any], fresh_id: str, now: datetime, is_wanted: Callable[[str], bool]
+    layout: Layout,
+    fields: Mapping[str, Any],
+    fresh_id: str,
+    now: datetime,
+    is_wanted: Callable[[str], bool],
+    is_held: bool,
 ) -> _Item:
     content = body.validate(fields)
     id = content.id or fresh_id
@@ -174,9 +223,10 @@ def _prepare(
     data = body.encode(whole)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
-    move = lifecycle.enqueue(id, content.priority, content.run_at, now)
+    run_at = HELD_AT if is_held else content.run_at
+    move = _next_move(layout, id, content.priority, run_at, now)
     reservation = _reserve_wanted(layout, id, is_wanted)
-    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation)
+    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation, run_at is None)
 
 
 def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:

@@ -44,7 +44,7 @@ def for_slot(layout: Layout, now: Callable[[], datetime], min_free: int) -> Reas
 
 
 def read_waiting(layout: Layout, job: Job, name: PendingName, max_retries: int, ahead: int | None) -> Waiting:
-    """What bears on a pending job: its bytes, and what its log says. `max_retries` is the setting of that name."""
+    """The facts about a pending job, from its file and its log. `max_retries` is the setting of that name."""
     own = job.body.max_retries if job.body else None
     return Waiting(
         name,

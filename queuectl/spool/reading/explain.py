@@ -165,7 +165,7 @@ def _find_dropped(layout: Layout, text: str) -> str | None:
 
 def _explain_dropped(layout: Layout, name: str, wrong_settings: str) -> Explanation:
     path = layout.job(State.PENDING, name)
-    dropped = Reason("dropped", "it is a file that no worker has taken in yet")
+    dropped = Reason("dropped", "no worker has adopted this file yet")
     reasons = [dropped, *_of_dropped(layout, path, name, wrong_settings)]
     return Explanation(name, "dropped", path, tuple(reasons))
 

@@ -1,4 +1,4 @@
-"""Selecting jobs: by their names, and by their bodies only when searching for a text."""
+"""Selecting jobs: by their names, and by their bodies only when searching for a text or a field."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import datetime
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import State
+from queuectl.core.values import Condition
 from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
 
@@ -21,7 +22,8 @@ class Filter:
     """What a job must match. `where` is called with its parsed name.
 
     `since` and `until` are compared with when it finished, started or may start; `results` are results, kinds of
-    results (`exit`, `signal`) or `failed` for all but success; `match` is searched for in the id and the command.
+    results (`exit`, `signal`) or `failed` for all but success; `match` is searched for in the id and the command; all
+    `conditions` must be met.
     """
 
     states: tuple[State, ...]
@@ -30,6 +32,7 @@ class Filter:
     until: datetime | None = None
     results: tuple[str, ...] = ()
     match: re.Pattern[str] | None = None
+    conditions: tuple[Condition, ...] = ()
 
     def takes(self, name: Name) -> bool:
         """Whether a job of that name may match, whatever its body says."""
@@ -42,8 +45,9 @@ class Filter:
         )
 
     def matches(self, job: Job) -> bool:
-        """Whether the job's id or command contains the text."""
-        return self.match is None or any(self.match.search(text) for text in (job.id, command_line(job)))
+        """Whether the job's id or command contains the text, and its fields meet the conditions."""
+        has_text = self.match is None or any(self.match.search(text) for text in (job.id, command_line(job)))
+        return has_text and all(condition.takes(job) for condition in self.conditions)
 
 
 def time_of(name: Name) -> datetime:
@@ -88,8 +92,8 @@ def select(layout: Layout, wanted: Filter, limit: int | None = None) -> Iterator
 
 
 def select_names(layout: Layout, wanted: Filter) -> Iterator[tuple[State, str]]:
-    """Where the files of the same jobs are, in the same order. Bodies are read only when searching for a text."""
-    if wanted.match is not None:
+    """Where the files of the same jobs are, in the same order. Bodies are read only when searching in them."""
+    if wanted.match is not None or wanted.conditions:
         yield from ((job.state, str(job.name)) for job in select(layout, wanted))
         return
     for state in wanted.states:

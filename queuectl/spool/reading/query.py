@@ -126,9 +126,9 @@ def count(layout: Layout, now: datetime) -> Counts:
     return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
 
 
-def front(layout: Layout, now: datetime, *, besides: PendingName) -> PendingName | None:
-    """The first in line of the due jobs other than `besides`; None if there is none."""
-    due, mine = format_time(now).encode(), str(besides).encode()
+def front(layout: Layout, now: datetime, *, excluding: PendingName) -> PendingName | None:
+    """The first in line of the due jobs other than `excluding`; None if there is none."""
+    due, mine = format_time(now).encode(), str(excluding).encode()
     first, limit = None, b"\xff"
     for names, _ in iterate_pending(layout):
         for name in sorted(name for name in names if name < limit and name[_RUN_AT] <= due and name != mine):
@@ -155,17 +155,17 @@ def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
         yield from decode(names)
 
 
-def locate(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
+def locate(layout: Layout, id: str, *, excluding: str | None = None) -> tuple[State, str] | None:
     """Where the job of exactly this id is (state, name); None if the spool does not hold it.
 
-    `besides` is the path of a file that does not count. Looks twice, because a job that moves
+    `excluding` is the path of a file that does not count. Looks twice, because a job that moves
     backwards (a retry) between two listings would be missed.
     """
     for _ in range(2):
         found = None
         for state in STATES:
             for name in _names_with(layout, state, f"-{id}.json"):
-                if not name.endswith(f"-{id}.json") or layout.job(state, name) == besides:
+                if not name.endswith(f"-{id}.json") or layout.job(state, name) == excluding:
                     continue
                 parsed = parse_name(state, name)
                 if parsed is not None and parsed.id == id:
@@ -191,7 +191,7 @@ def find_files(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[Sta
 class Locate(Protocol):
     """What `locate` does, or does for many."""
 
-    def __call__(self, layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None: ...
+    def __call__(self, layout: Layout, id: str, *, excluding: str | None = None) -> tuple[State, str] | None: ...
 
 
 def locate_together(ids: Collection[str]) -> Locate:
@@ -201,11 +201,11 @@ def locate_together(ids: Collection[str]) -> Locate:
     """
     looks: list[dict[str, list[tuple[State, str]]]] = []
 
-    def answer(layout: Layout, id: str, *, besides: str | None = None) -> tuple[State, str] | None:
+    def answer(layout: Layout, id: str, *, excluding: str | None = None) -> tuple[State, str] | None:
         if not looks:
             looks.extend(find_files(layout, ids) for _ in range(2))
         places = (place for look in looks for place in look.get(id, ()))
-        return next((place for place in places if layout.job(*place) != besides), None)
+        return next((place for place in places if layout.job(*place) != excluding), None)
 
     return answer
 
@@ -294,7 +294,7 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
     fields = content = owner = None
     try:
         found = files.read(path)
-        owner = _owner_besides(layout, found.owner)
+        owner = _other_owner(layout, found.owner)
         fields = body.decode(found.data)
         content, problem = body.validate(fields), None
     except FileNotFoundError:
@@ -302,7 +302,7 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
         with suppress(OSError):
-            owner = _owner_besides(layout, os.lstat(path).st_uid)
+            owner = _other_owner(layout, os.lstat(path).st_uid)
     except InvalidJobError as error:
         problem = error.why
     except NotJsonError as error:
@@ -310,7 +310,7 @@ def load(layout: Layout, state: State, name: str) -> Job | None:
     return Job(state, parsed, path, content, fields, problem, owner)
 
 
-def _owner_besides(layout: Layout, uid: int) -> str | None:
+def _other_owner(layout: Layout, uid: int) -> str | None:
     """The name of a file's owner, if that is not the spool's owner."""
     if uid == os.stat(layout.root).st_uid:
         return None

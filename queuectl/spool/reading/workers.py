@@ -14,9 +14,9 @@ from queuectl.spool.system.layout import Layout
 
 
 def list_workers(layout: Layout, *, is_paused: bool = False) -> Iterator[dict[str, Any]]:
-    """What each worker said of itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`.
+    """What each worker reports about itself, whether it is `alive`, its `state` (lease.state_of), the ids it `runs`.
 
-    One of which it cannot be found out whether it lives counts as alive.
+    A worker counts as alive if that cannot be determined.
     """
     runs: dict[str, list[str]] = {}
     for text in query.list_names(layout, State.RUNNING):

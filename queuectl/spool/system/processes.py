@@ -159,13 +159,15 @@ def continue_shell(pid: int, token: str) -> None:
         resume_shell(pid, token)
 
 
-def terminate(token: str, group: int | None, grace: float, *, is_told: bool = False, is_ours: bool = False) -> None:
+def terminate(
+    token: str, group: int | None, grace: float, *, is_signalled: bool = False, is_ours: bool = False
+) -> None:
     """End every process of an attempt: SIGTERM unless they got it already, and SIGKILL after up to `grace` seconds.
 
     Stopped ones are continued, so that they can clean up. `group` must be the attempt's own: its leader is alive,
     or not yet waited for. `is_ours` as for `find`.
     """
-    number = signal.SIGKILL if is_told else signal.SIGTERM
+    number = signal.SIGKILL if is_signalled else signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
     while True:

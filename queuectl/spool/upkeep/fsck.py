@@ -40,13 +40,13 @@ class Weight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong: where, what, and what to do. `mend` repairs it, if that is safe."""
+    """Something that is wrong: where, what, and what to do. `repair` repairs it, if that is safe."""
 
     weight: Weight
     path: str
     what: str
     remedy: str
-    mend: Callable[[], bool] | None = None
+    repair: Callable[[], bool] | None = None
 
     def to_json(self) -> dict[str, str | bool]:
         return {
@@ -54,7 +54,7 @@ class Finding:
             "path": self.path,
             "what": self.what,
             "remedy": self.remedy,
-            "mendable": self.mend is not None,
+            "repairable": self.repair is not None,
         }
 
 
@@ -89,11 +89,11 @@ def _check_directories(spool: Layout) -> Iterator[Finding]:
 
 
 def _complete(spool: Layout) -> Callable[[], bool]:
-    def mend() -> bool:
+    def repair() -> bool:
         layout.complete(spool.root)
         return True
 
-    return mend
+    return repair
 
 
 def _check_foreign(spool: Layout, state: State, text: str) -> Iterator[Finding]:
@@ -151,23 +151,23 @@ def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Itera
             what = f"a second name of {state}/{first}: a power cut can leave half of a move"
             yield Finding(Weight.NOTE, spool.job(*twin), what, "the next worker removes one of the two")
             continue
-        mend = _refuse(spool, id, twin[1]) if twin[0] is State.PENDING else None
+        repair = _refuse(spool, id, twin[1]) if twin[0] is State.PENDING else None
         yield Finding(
             Weight.PROBLEM,
             spool.job(*twin),
             f"the id {id} is also held by {state}/{first}",
-            "it goes to the dead letters as a duplicate" if mend else "remove one of the two",
-            mend,
+            "it goes to the dead letters as a duplicate" if repair else "remove one of the two",
+            repair,
         )
 
 
 def _refuse(spool: Layout, id: str, text: str) -> Callable[[], bool]:
-    def mend() -> bool:
+    def repair() -> bool:
         name = PendingName.parse(text)
         assert name is not None
         return adopt.refuse(spool, text, f"duplicate: the id {id!r} is taken", clock.now(), name.priority) is not None
 
-    return mend
+    return repair
 
 
 def _check_orphans(spool: Layout, host: str) -> Iterator[Finding]:
@@ -211,7 +211,7 @@ def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
 def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
     """Under its lock, so that a process that is just submitting that id does not lose the reservation."""
 
-    def mend() -> bool:
+    def repair() -> bool:
         log = logs.open_log(spool.log(id))
         try:
             if not lease.lock_whole(log) or os.fstat(log).st_size or query.locate(spool, id):
@@ -220,7 +220,7 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
         finally:
             os.close(log)
 
-    return mend
+    return repair
 
 
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
@@ -256,7 +256,7 @@ def _check_taken(spool: Layout) -> Iterator[Finding]:
         elif query.locate(spool, entry):
             yield Finding(Weight.NOTE, path, "its job already exists", "the next worker removes it")
         else:
-            yield Finding(Weight.NOTE, path, "taken from inbox/, and not a job yet", "the next worker makes it one")
+            yield Finding(Weight.NOTE, path, "taken from inbox/, and not a job yet", "the next worker submits it")
 
 
 def _check_leftovers(spool: Layout) -> Iterator[Finding]:
@@ -275,9 +275,9 @@ def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
     for entry in sorted(os.listdir(spool.workers)) if os.path.isdir(spool.workers) else ():
         worker = entry.removesuffix(SUFFIX)
         if is_worker(worker) and worker not in busy and lease.host_of(worker) == host and _is_dead(spool, worker):
-            mend = _forget_workers(spool, host)
+            repair = _forget_workers(spool, host)
             yield Finding(
-                Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one removes its file", mend
+                Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one removes its file", repair
             )
 
 
@@ -289,8 +289,8 @@ def _is_dead(spool: Layout, worker: str) -> bool:
 
 
 def _forget_workers(spool: Layout, host: str) -> Callable[[], bool]:
-    def mend() -> bool:
+    def repair() -> bool:
         rescue.forget_dead_workers(spool, host)
         return True
 
-    return mend
+    return repair

@@ -109,7 +109,7 @@ def drop_second_name(layout: Layout, name: RunningName) -> bool:
     path = layout.job(State.RUNNING, name)
     if not files.has_more_names(path):
         return False
-    found = query.locate(layout, name.id, besides=path)
+    found = query.locate(layout, name.id, excluding=path)
     return found is not None and files.is_same(path, layout.job(*found)) and files.remove(path)
 
 

@@ -57,7 +57,7 @@ def assert_refused(layout: Layout, path: Path, reason: str) -> None:
 
 
 @pytest.mark.parametrize("data", INCOMPLETE.values(), ids=INCOMPLETE.keys())
-def test_what_does_not_parse_waits(layout: Layout, data: bytes) -> None:
+def test_bytes_that_do_not_parse_wait(layout: Layout, data: bytes) -> None:
     """Bytes that are not exactly one object stay where they are; refused later, they are kept as they were."""
     path = drop(layout, "x.json", data)
     with pytest.raises(NotJsonError) as caught:
@@ -90,7 +90,7 @@ def test_adopt_reports_what_is_not_a_file(layout: Layout, make: Callable[[Path],
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_any_name_is_adopted(layout: Layout, name: str) -> None:
+def test_file_of_any_name_is_adopted(layout: Layout, name: str) -> None:
     """A job may be dropped under any name: its id is made of what an id can hold of it."""
     path = drop(layout, name, b'{"command": "echo hi"}')
     adopted = adopt_one(layout, path)
@@ -100,7 +100,7 @@ def test_any_name_is_adopted(layout: Layout, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_any_name_is_refused(layout: Layout, name: str) -> None:
+def test_invalid_file_of_any_name_is_refused(layout: Layout, name: str) -> None:
     """What is not a job is refused under any name, and its log stays one line."""
     path = drop(layout, name, b"{}")
     with pytest.raises(InvalidJobError):
@@ -198,7 +198,7 @@ def test_id_that_is_held_is_refused(layout: Layout, spool: Spool) -> None:
     assert (held.exists(), path.exists()) == (True, True)
 
 
-def test_of_two_drops_of_one_id_one_is_adopted(layout: Layout) -> None:
+def test_drops_of_one_id_are_one_job_and_one_duplicate(layout: Layout) -> None:
     """Two files that ask for the same id are one job and one duplicate."""
     adopt_one(layout, put(layout, "first.json", id="x"))
     second = put(layout, "second.json", id="x")
@@ -220,7 +220,7 @@ def _adopt_all(root: str, files: list[str]) -> tuple[list[str], list[str]]:
     return adopted, failed
 
 
-def test_every_drop_is_adopted_once(layout: Layout) -> None:
+def test_drops_are_each_adopted_once(layout: Layout) -> None:
     """When 8 processes adopt the same 300 files at once, each is adopted exactly once and none is refused."""
     for index in range(150):
         put(layout, f"named{index}.json", id=f"id{index}")
@@ -236,7 +236,7 @@ def test_every_drop_is_adopted_once(layout: Layout) -> None:
     assert len(names(Path(layout.logs))) == 300
 
 
-def test_of_racing_drops_of_one_id_one_is_adopted(layout: Layout) -> None:
+def test_racing_drops_of_one_id_are_one_job(layout: Layout) -> None:
     """When 8 processes meet 40 files that ask for 20 ids, each id names one job and no file is lost."""
     for index in range(20):
         put(layout, f"a{index}.json", id=f"id{index}")
@@ -303,7 +303,7 @@ def test_file_system_without_such_a_rename(layout: Layout, monkeypatch: pytest.M
     assert adopt.adopt(layout, "gone.json", NOW) is None
 
 
-def test_many_that_come_back_are_looked_for_together(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_come_back_are_looked_for_together(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """`mv dead/* pending/` lists the spool as often as `mv` of two, and still finds the copy among them."""
     kept = put_finished(layout, "j0")
     returned = [put(layout, path.name) for path in (put_finished(layout, f"j{index}") for index in range(12))]

@@ -60,7 +60,7 @@ def test_released_job_keeps_the_time_it_was_submitted_for(spool: Spool) -> None:
     assert spool.release("x", run_at=NOW).run_at == NOW
 
 
-def test_only_a_waiting_job_can_be_held(spool: Spool) -> None:
+def test_verbs_about_waiting_refuse_other_jobs(spool: Spool) -> None:
     """Running and finished jobs are in the wrong state for all verbs about waiting."""
     put(spool.layout, running_name("r"), state=State.RUNNING)
     put_finished(spool.layout, "f")
@@ -104,15 +104,15 @@ def _act(root: str, verb: str) -> str:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "first", "hold"])
-def test_of_those_who_act_at_once_one_wins(spool: Spool, verb: str) -> None:
+def test_actions_at_once_have_one_winner(spool: Spool, verb: str) -> None:
     """Several processes do the same to one job: it stays exactly one file, and losing is a normal error."""
     put(spool.layout, pending_name("x"))
-    told = run_at_once(6, _act, str(spool.path), verb)
-    assert set(told) <= {verb, "lost"}
-    assert verb in told
+    outcomes = run_at_once(6, _act, str(spool.path), verb)
+    assert set(outcomes) <= {verb, "lost"}
+    assert verb in outcomes
     assert sum(len(names(spool.path / state)) for state in State) == 1
     if verb == "cancel":
-        assert told.count("cancel") == 1
+        assert outcomes.count("cancel") == 1
 
 
 def _claim_or_hold(root: str) -> str:
@@ -128,9 +128,9 @@ def test_hold_and_a_claim_exclude_each_other(spool: Spool) -> None:
     """Anyone who is second loses: a job is claimed or held, never both."""
     for _ in range(5):
         path = put(spool.layout, pending_name("x"))
-        told = run_at_once(6, _claim_or_hold, str(spool.path))
+        outcomes = run_at_once(6, _claim_or_hold, str(spool.path))
         pending, running = names(spool.path / "pending"), names(spool.path / "running")
-        assert (len(pending), len(running)) == ((0, 1) if "claim" in told else (1, 0))
+        assert (len(pending), len(running)) == ((0, 1) if "claim" in outcomes else (1, 0))
         for state in (State.PENDING, State.RUNNING):
             for name in names(spool.path / state):
                 (spool.path / state / name).unlink()
@@ -267,9 +267,9 @@ def test_kill_signals_and_nothing_else(spool: Spool, command: str, number: signa
     assert "caught" in read_log(spool.layout, "x").splitlines()
 
 
-@pytest.mark.parametrize("deed", ["cancel", "kill"])
+@pytest.mark.parametrize("verb", ["cancel", "kill"])
 @pytest.mark.parametrize("command", ["sh {script}", "sh {script} && true", ["sh", "{script}"]], ids=str)
-def test_command_has_the_grace_to_clean_up(spool: Spool, command: str | list[str], deed: str) -> None:
+def test_command_has_the_grace_to_clean_up(spool: Spool, command: str | list[str], verb: str) -> None:
     """Its shell may die of SIGTERM at once: the command has it once, and time to end, before SIGKILL."""
     script = spool.path / "script"
     script.write_text("trap 'sleep 0.4; echo cleaned; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
@@ -279,7 +279,7 @@ def test_command_has_the_grace_to_clean_up(spool: Spool, command: str | list[str
     with workers(spool.path):
         spool.enqueue(words, id="x", max_retries=0)
         wait_for(lambda: "ready" in read_log(spool.layout, "x").splitlines(), "the job's start")
-        if deed == "cancel":
+        if verb == "cancel":
             spool.cancel("x", grace=10)
             assert not spool.is_alive("x")
         else:

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from queuectl.spool.reading import admission
 from queuectl.spool.system import clock, files, lease, logs
 from queuectl.spool.system.layout import Layout
 from tests.spool.given import NOW, WORKER, locked_log, parsed, pending_name, put, read_log, run_at_once, running_name
-from tests.support import names
+from tests.support import names, wait_for
 
 
 def claim(layout: Layout, path: Path | PendingName, worker: str = WORKER, now: datetime = NOW) -> claims.Claim | None:
@@ -46,7 +47,7 @@ def test_claim_takes_the_job(layout: Layout) -> None:
     assert not lease.is_in_use(layout.log("x"))
 
 
-def test_no_claim_of_what_is_not_there(layout: Layout) -> None:
+def test_claim_of_a_job_that_is_gone_is_none(layout: Layout) -> None:
     """A job that is gone is a normal None."""
     assert claim(layout, pending_name("x")) is None
 
@@ -62,7 +63,7 @@ def _claim_everything(root: str, worker: str) -> list[str]:
     return won
 
 
-def test_every_job_is_claimed_once(layout: Layout) -> None:
+def test_jobs_are_each_claimed_once(layout: Layout) -> None:
     """When 8 processes claim 2,000 jobs at once, every job is claimed by exactly one."""
     ids = [f"j{index:04d}" for index in range(2000)]
     for id in ids:
@@ -126,7 +127,7 @@ def make_pipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_invalid, make_link, make_directory, make_pipe])
-def test_what_can_never_run_goes_to_the_dead(layout: Layout, make: Callable[[Path], None]) -> None:
+def test_job_that_can_never_run_is_refused(layout: Layout, make: Callable[[Path], None]) -> None:
     """A canonical file that is not a job is refused, untouched, with the reason in its log."""
     path = put(layout, pending_name("x", priority=3))
     make(path)
@@ -146,7 +147,7 @@ def test_what_can_never_run_goes_to_the_dead(layout: Layout, make: Callable[[Pat
     [(True, (WORKER, WORKER)), (True, (WORKER, "web1.7.zzzz")), (False, (WORKER, "web1.7.zzzz"))],
     ids=["one after the other, one worker", "one after the other, two workers", "at the same time"],
 )
-def test_of_two_files_of_one_id_one_runs(
+def test_files_of_one_id_run_once(
     layout: Layout, make_twin: Callable[[Path, Path], object], workers: tuple[str, str], has_ended: bool
 ) -> None:
     """A job under two canonical names runs once, however close the claims are; the other file is a duplicate."""
@@ -229,7 +230,7 @@ def test_job_that_still_runs_is_not_started_again(layout: Layout) -> None:
     assert names(Path(layout.pending)) == ["010-20261124T034303.000Z-0-x.json"]
 
 
-def test_no_attempt_starts_without_its_lock(layout: Layout) -> None:
+def test_attempt_never_starts_without_its_lock(layout: Layout) -> None:
     """A claim of the very time of another (the clock was set back), or of a log that is being deleted, goes back."""
     path = put(layout, pending_name("x"))
     with locked_log(layout, "x"):
@@ -361,3 +362,25 @@ def test_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
 def test_id_in_a_group_is_its_own(layout: Layout) -> None:
     """A body whose `group` and `id` make the id of its name is that job."""
     os.close(taken(layout, put(layout, pending_name("night.x"), id="x", group="night")).log)
+
+
+def test_claim_leaves_a_file_alone_that_another_tool_has_just_written(layout: Layout) -> None:
+    """Under a canonical name too, its writer may return to it; what a move of ours has put there has a log."""
+    path = put(layout, pending_name("x"))
+    name = parsed(path.name)
+    with pytest.raises(claims.TooNewError):
+        claims.claim(layout, name, WORKER, clock.now, quiet=60.0)
+    assert names(Path(layout.pending)) == [path.name]
+    changed = path.stat().st_ctime
+    wait_for(lambda: time.time() > changed + 0.02, "the end of the pause")
+    held = claims.claim(layout, name, WORKER, clock.now, quiet=0.02)
+    assert held is not None
+    os.close(held.log)
+
+
+def test_claim_does_not_wait_for_what_enqueue_has_published(spool: Spool, layout: Layout) -> None:
+    """Nor for a file of the future, after the clock was set back."""
+    job = spool.enqueue("true")
+    held = claims.claim(layout, parsed(Path(job.path).name), WORKER, clock.now, quiet=60.0)
+    assert held is not None
+    os.close(held.log)

@@ -168,7 +168,7 @@ def test_edit_follows_the_job(spool: Spool) -> None:
     assert len(names(spool.path / "pending")) == 1
 
 
-def test_two_edits_at_once(spool: Spool) -> None:
+def test_edits_at_once(spool: Spool) -> None:
     """The second of two people who edit one job gets an error, and overwrites nothing."""
     put(spool.layout, pending_name("x"))
     first, second = spool.edit("x"), spool.edit("x")
@@ -266,8 +266,8 @@ def _set_or_claim(root: str) -> tuple[str, Any]:
 def test_changes_and_claims_at_once(spool: Spool) -> None:
     """However many change a job while others claim it, one claims it, with a whole body, and there is one file."""
     put(spool.layout, pending_name("x"), mine=0, timeout=99)
-    told = run_at_once(6, _set_or_claim, str(spool.path))
-    claimed = [timeout for word, timeout in told if word == "claim"]
+    outcomes = run_at_once(6, _set_or_claim, str(spool.path))
+    claimed = [timeout for word, timeout in outcomes if word == "claim"]
     files_left = [name for state in State for name in names(spool.path / state)]
     assert len(files_left) == 1
     assert len(claimed) <= 1
@@ -289,8 +289,8 @@ def _set_own(root: str) -> str | None:
 def test_changes_at_once_all_hold(spool: Spool, monkeypatch: pytest.MonkeyPatch, can_exchange: bool) -> None:
     """Each of many who set different fields of one job waits for the one before, reads again, and loses nobody's."""
     put(spool.layout, pending_name("x"))
-    told = run_at_once(6, _set_own if can_exchange else _set_own_without_exchange, str(spool.path))
-    assert body_of(spool)["env"] == dict.fromkeys(told, "2")
+    outcomes = run_at_once(6, _set_own if can_exchange else _set_own_without_exchange, str(spool.path))
+    assert body_of(spool)["env"] == dict.fromkeys(outcomes, "2")
     assert len(names(spool.path / "pending")) == 1
     assert names(spool.path / "tmp") == []
 
@@ -325,7 +325,7 @@ def _set_after(root: str, word: str, *, then_die: bool) -> None:
 
 
 @pytest.mark.parametrize("then_die", [True, False], ids=["killed", "claimed"])
-def test_what_was_acknowledged_is_what_runs(spool: Spool, then_die: bool) -> None:
+def test_acknowledged_edit_is_what_runs(spool: Spool, then_die: bool) -> None:
     """A change that came in between another's look and its exchange is kept, if that is killed or a worker claims."""
     put(spool.layout, pending_name("x"))
     first = PROCESSES.Process(target=_set_after, args=(str(spool.path), "second"), kwargs={"then_die": then_die})
@@ -479,7 +479,7 @@ def test_crash_at_each_step(spool: Spool, step: str, expected: dict[str, Any], i
     os.close(claim.log)
 
 
-def test_without_an_exchange_the_job_keeps_its_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_without_an_exchange_keeps_the_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file system knows no exchange the outcome is the same, for dead jobs too; the second still loses."""
     monkeypatch.setattr(files, "exchange", _no_exchange)
     path = put(spool.layout, pending_name("x"))

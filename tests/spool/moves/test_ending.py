@@ -60,7 +60,7 @@ def test_end_on_record_is_not_ended(spool: Spool, claim: Claim) -> None:
     assert (attempt.result, attempt.ending) == (Result.exit(0), None)
 
 
-def test_what_it_says_after_it_was_ended_is_not_its_own_end(spool: Spool, claim: Claim) -> None:
+def test_exit_0_after_being_ended_is_not_a_success(spool: Spool, claim: Claim) -> None:
     """A command that takes SIGTERM and exits with 0 has been ended all the same, and that is on record before."""
     pid = start(spool, claim)
     assert ending.end_attempt(claim.log, claim.name, claim.token, pid, "timeout", 5)

@@ -34,7 +34,7 @@ def ids(spool: Spool, state: State = State.DONE) -> set[str]:
     return {job.id for job in spool.list((state,))}
 
 
-def test_only_jobs_of_that_state_that_are_old_enough_go(spool: Spool) -> None:
+def test_prune_deletes_only_old_jobs_of_that_state(spool: Spool) -> None:
     """Younger ones, dead ones and foreign files stay, and logs go along with their jobs."""
     finished(spool, "old", timedelta(days=2))
     young = finished(spool, "young", timedelta(hours=1))
@@ -120,7 +120,7 @@ def prune_all(spool: Spool) -> int:
     return prune.prune(spool.layout, State.DONE, Rule(count=0)).jobs
 
 
-def test_two_prune_at_once(spool: Spool) -> None:
+def test_prune_in_two_processes_at_once(spool: Spool) -> None:
     """Each job is deleted, and counted, once."""
     for number in range(200):
         finished(spool, f"j{number}", timedelta(days=2))
@@ -174,7 +174,7 @@ def test_crash_between_job_and_log(spool: Spool) -> None:
     assert prune_all(spool) == 2
 
 
-def test_only_one_prunes_by_itself(spool: Spool) -> None:
+def test_prune_by_workers_is_done_by_one(spool: Spool) -> None:
     """While one worker prunes, another does not."""
     with lease.sole_pruner(spool.layout) as first, lease.sole_pruner(spool.layout) as second:
         assert (first, second) == (True, False)
@@ -182,7 +182,7 @@ def test_only_one_prunes_by_itself(spool: Spool) -> None:
         assert third
 
 
-def test_what_crashes_left_in_tmp_goes_after_a_day(spool: Spool) -> None:
+def test_leftovers_in_tmp_go_after_a_day(spool: Spool) -> None:
     """Files that nobody has touched for a day go; the ballast, locks and directories stay."""
     for name in ("x.abc.json", "ballast", "config.lock", "worker-w"):
         (spool.path / "tmp" / name).write_text("")

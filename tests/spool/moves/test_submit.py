@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from queuectl import AlreadyExistsError, DurabilityError, InvalidJobError, Job, Spool, SpoolError
+from queuectl import AlreadyExistsError, DurabilityError, InvalidJobError, Job, Spool, SpoolError, State
 from queuectl.core.names import PendingName
 from queuectl.spool.moves import submit
 from queuectl.spool.system import files, lease, logs
@@ -31,7 +31,7 @@ def one(layout: Layout, **fields: Any) -> Job:
 
 
 def test_file_of_a_job(layout: Layout) -> None:
-    """A job is one line of JSON with its id, in a private file whose name tells priority and time."""
+    """A job is one line of JSON with its id, in a private file whose name holds priority and time."""
     job = one(layout, id="report", priority=7, command="echo ä")
     path = Path(layout.pending, "007-20261124T034300.000Z-0-report.json")
     assert path.read_text(encoding="utf-8") == '{"command": "echo ä", "id": "report", "priority": 7}\n'
@@ -55,6 +55,44 @@ def test_generated_ids(layout: Layout) -> None:
     assert all(len(id) == 12 and set(id) <= set("abcdefghijklmnopqrstuvwxyz234567") for id in ids)
 
 
+IDS = ["z", "a", "job-2", "job-10", "job", "job-1", "b.c", "b", "b-c", "Z"]
+
+
+@pytest.mark.parametrize("is_together", [True, False])
+def test_order_of_jobs_with_their_own_ids(spool: Spool, is_together: bool) -> None:
+    """Jobs start in the order in which they were submitted, in one call or in several, and none waits for its time."""
+    many = [f"{900 - number:04d}" for number in range(450)]
+    ids = [*IDS, *many] if is_together else IDS
+    if is_together:
+        assert [job.id for job in spool.enqueue_many({"command": "true", "id": id} for id in ids)
+                if isinstance(job, Job)] == ids  # fmt: skip
+        assert spool.counts().ready == len(ids)
+    for id in () if is_together else ids:
+        spool.enqueue("true", id=id)
+        assert spool.counts().scheduled == 0
+    spool.enqueue("true", id="0")
+    assert [job.id for job in spool.list((State.PENDING,))] == [*ids, "0"]
+
+
+def test_order_of_priorities_and_times(layout: Layout) -> None:
+    """A job of another priority, or with a time of its own, gets exactly its time."""
+    requests = [{"command": "true", "id": id, **fields} for id, fields in (
+        ("d", {}), ("c", {}), ("b", {"priority": 5}), ("a", {"run_at": "2999-01-01T00:00:00Z"}), ("e", {}),
+    )]  # fmt: skip
+    submit.submit(layout, requests, NOW)
+    assert names(Path(layout.pending)) == [
+        "005-20261124T034300.000Z-0-b.json", "010-20261124T034300.000Z-0-d.json", "010-20261124T034300.001Z-0-c.json",
+        "010-20261124T034300.001Z-0-e.json", "010-29990101T000000.000Z-0-a.json",
+    ]  # fmt: skip
+
+
+def test_order_after_a_jump_of_the_clock(layout: Layout) -> None:
+    """If the clock is set back, jobs get the new time at once."""
+    submit.submit(layout, [{"command": "true", "id": "b"}], NOW + timedelta(hours=1))
+    submit.submit(layout, [{"command": "true", "id": "a"}], NOW)
+    assert names(Path(layout.pending))[0] == "010-20261124T034300.000Z-0-a.json"
+
+
 @pytest.mark.parametrize(
     ("given", "recorded"), [(None, "."), ("sub", "sub"), ("a/../b", "b"), ("/srv/app", "/srv/app")]
 )
@@ -68,7 +106,7 @@ def test_current_directory_is_recorded(
 
 
 def test_run_at_is_never_early(layout: Layout) -> None:
-    """A time finer than the name can tell is rounded up; a time in the past is kept."""
+    """A time finer than the name can hold is rounded up; a time in the past is kept."""
     name = one(layout, run_at="2026-11-25T10:00:00.0001+01:00").name
     assert isinstance(name, PendingName)
     assert name.run_at == datetime(2026, 11, 25, 9, 0, 0, 1000, tzinfo=UTC)
@@ -76,7 +114,7 @@ def test_run_at_is_never_early(layout: Layout) -> None:
     assert past == datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def test_each_item_has_its_own_outcome(layout: Layout) -> None:
+def test_items_of_a_group_have_their_own_outcomes(layout: Layout) -> None:
     """In a group, jobs that cannot be taken are reported one by one and keep nobody else out."""
     put_finished(layout, "held")
     Path(layout.log("held")).touch()
@@ -93,7 +131,7 @@ def test_each_item_has_its_own_outcome(layout: Layout) -> None:
     assert names(Path(layout.tmp)) == []
 
 
-def test_too_large_a_job_is_refused(layout: Layout) -> None:
+def test_job_that_is_too_large_is_refused(layout: Layout) -> None:
     """A body over the limit is the job's fault and leaves no reservation."""
     with pytest.raises(InvalidJobError, match="larger"):
         one(layout, id="big", mine="x" * (1 << 20))
@@ -109,7 +147,7 @@ def test_equals_start_in_the_order_given(layout: Layout, number: int) -> None:
     assert len(given) == number
 
 
-def test_many_jobs_in_groups(spool: Spool) -> None:
+def test_stream_longer_than_a_group_is_queued_whole(spool: Spool) -> None:
     """A stream longer than a group is queued whole, one outcome for each."""
     number = submit.GROUP + 5
     outcomes = list(spool.enqueue_many({"command": "true", "id": f"j{index}"} for index in range(number)))
@@ -127,7 +165,7 @@ def _enqueue_all(root: str, number: int) -> list[str]:
     return won
 
 
-def test_one_of_eight_gets_the_id(spool: Spool) -> None:
+def test_id_goes_to_one_of_eight_processes(spool: Spool) -> None:
     """When 8 processes submit the same ids at once, each id is taken exactly once."""
     won = run_at_once(8, _enqueue_all, str(spool.path), 25)
     assert sorted(id for some in won for id in some) == sorted(f"id{index}" for index in range(25))
@@ -140,7 +178,7 @@ def test_stale_reservation_is_taken_over(layout: Layout) -> None:
     assert one(layout, id="x").id == "x"
 
 
-def test_of_two_that_meet_between_creation_and_lock_one_gets_the_id(
+def test_id_goes_to_one_of_two_that_meet_between_creation_and_lock(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anyone who created a log, but locked it only after another had queued a job under it, does not get the id."""

@@ -73,7 +73,7 @@ def test_file_becomes_a_job_of_ours(box: Layout) -> None:
     assert (names(Path(box.taken)), names(Path(box.tmp))) == ([], [])
 
 
-def test_what_a_file_says_of_itself_counts_for_nothing(box: Layout, spool: Spool) -> None:
+def test_claims_of_a_file_about_itself_are_ignored(box: Layout, spool: Spool) -> None:
     """An id of another job, a group and another submitter are not taken over, and the other job stays as it is."""
     held = spool.enqueue("true", id="pay")
     drop(box, {"command": "echo theirs", "id": "pay", "group": "pay", "submitted_by": "root2"})
@@ -85,7 +85,7 @@ def test_what_a_file_says_of_itself_counts_for_nothing(box: Layout, spool: Spool
 
 
 def test_canonical_name_in_inbox_is_a_name_like_any_other(box: Layout) -> None:
-    """It tells neither priority, time nor id."""
+    """It holds neither priority, time nor id."""
     drop(box, name="000-20200101T000000.000Z-0-pay.json")
     id = take_it(box, "000-20200101T000000.000Z-0-pay.json")
     assert id is not None
@@ -118,7 +118,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize(("change", "why"), UNFIT.values(), ids=UNFIT)
-def test_what_is_not_taken(box: Layout, change: Callable[[Path], None], why: str) -> None:
+def test_files_that_are_not_taken(box: Layout, change: Callable[[Path], None], why: str) -> None:
     """It stays where it is, with the reason: what others can change, reach by another name, or that is no file."""
     path = drop(box)
     change(path)
@@ -131,7 +131,7 @@ def test_what_is_not_taken(box: Layout, change: Callable[[Path], None], why: str
     assert names(Path(box.taken)) == []
 
 
-def test_who_is_not_allowed_is_not_taken_from(box: Layout) -> None:
+def test_owner_who_is_not_allowed_is_not_taken_from(box: Layout) -> None:
     """The owner of the file is asked for, whatever it says."""
     drop(box)
     with pytest.raises(UnfitError, match="allow-users"):
@@ -145,7 +145,7 @@ def test_file_that_is_gone_is_a_normal_none(box: Layout) -> None:
     assert names(Path(box.logs)) == []
 
 
-def test_what_does_not_parse_waits_or_is_refused(box: Layout) -> None:
+def test_bytes_that_do_not_parse_wait_or_are_refused(box: Layout) -> None:
     """It is not taken while it may still be being written; then its bytes go to the dead letters, in a file of ours."""
     path = drop(box, b'{"command": "tr')
     inode = path.stat().st_ino
@@ -221,7 +221,7 @@ def test_reserved_id_is_left_to_who_has_it(box: Layout) -> None:
     assert finish(box, id)[0].job is not None
 
 
-def test_who_was_slow_finds_the_taken_file_gone(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_finisher_finds_the_taken_file_gone(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another has finished it, and the job has ended and was pruned: the id is free, and is given up again."""
     drop(box)
     id = taken(box)
@@ -254,7 +254,7 @@ def test_prune_leaves_a_job_whose_taken_file_is_there(box: Layout) -> None:
     assert prune.prune(box, State.DONE, rule).jobs == 1
 
 
-def test_what_is_swapped_in_the_instant_of_the_rename_goes_back(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_swapped_in_the_instant_of_the_rename_goes_back(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is not the one that was looked at is judged again, and leaves nothing reserved."""
     path = drop(box)
     real = files.move
@@ -274,14 +274,14 @@ def test_what_is_swapped_in_the_instant_of_the_rename_goes_back(box: Layout, mon
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
-def test_what_is_not_a_file_in_taken_goes_back(box: Layout, make: Callable[[Path], None]) -> None:
+def test_entry_of_taken_that_is_not_a_file_goes_back(box: Layout, make: Callable[[Path], None]) -> None:
     """Anyone who finishes looks at what it is: the worker that took it may have died before its second look."""
     make(Path(box.taken_file("ann.aaaaaaaaaaaa")))
     assert finish(box, "ann.aaaaaaaaaaaa") == []
     assert (names(Path(box.taken)), names(Path(box.inbox))) == ([], ["ann.aaaaaaaaaaaa.json"])
 
 
-def test_what_cannot_be_read_any_more_keeps_nobody_waiting(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_taken_file_does_not_block_the_others(box: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that its owner has closed since it was taken goes back, and the others are finished."""
     drop(box, name="a.json")
     drop(box, name="b.json")
@@ -324,7 +324,7 @@ def _take_all(root: str) -> list[str]:
     return made
 
 
-def test_every_file_becomes_one_job(box: Layout) -> None:
+def test_files_each_become_one_job(box: Layout) -> None:
     """When 6 workers take the same 120 files and finish what the others have taken, each file becomes one job."""
     for number in range(120):
         drop(box, {"command": "true", "number": number}, f"{number}.json")
@@ -341,7 +341,7 @@ def test_every_file_becomes_one_job(box: Layout) -> None:
     [("ann", "ann"), ("Ann_B-2", "Ann_B-2"), ("ann.b", "ann_b"), ("_apt", "u_apt"), ("-", "u-"),
      ("CORP\\ann", "CORP_ann"), ("ünal", "u_nal"), ("x" * 300, "x" * 87)],
 )  # fmt: skip
-def test_what_an_id_begins_with(monkeypatch: pytest.MonkeyPatch, name: str, user: str) -> None:
+def test_ids_begin_with_the_user_name(monkeypatch: pytest.MonkeyPatch, name: str, user: str) -> None:
     """The user's name, as far as an id can hold it, and without a dot: it is the group of his jobs."""
     entry = pwd.struct_passwd((name, "x", 7, 7, "", "/", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)

@@ -19,7 +19,7 @@ from tests.spool.given import NOW, put, put_finished, running_name
 
 @pytest.fixture
 def worker(layout: Layout) -> Iterator[str]:
-    """The name of a worker with two slots, as far as its file tells."""
+    """The name of a worker with two slots, according to its file."""
     with lease.WorkerLease(layout, "web1", {"slots": 2}) as living:
         yield living.name
 
@@ -41,8 +41,8 @@ def test_due(spool: Spool, worker: str) -> None:
     assert found.starts_at is not None
 
 
-def test_without_a_worker(spool: Spool) -> None:
-    """Nobody can tell when it starts."""
+def test_explain_without_a_worker(spool: Spool) -> None:
+    """When it starts is unknown."""
     put(spool.layout, PendingName(10, NOW, 0, "x"))
     found = spool.explain("x")
     assert (words(found), found.starts_at) == (["no-worker"], None)
@@ -142,7 +142,7 @@ def test_jobs_that_do_not_wait(spool: Spool, worker: str) -> None:
     ],
 )
 def test_file_that_is_not_a_job_yet(spool: Spool, worker: str, name: str, data: str, asked: str, reason: str) -> None:
-    """A dropped file is found by its name, and told with what keeps it from being taken in."""
+    """A dropped file is found by its name, and reported with the reason why it is not adopted."""
     assert worker
     put_finished(spool.layout, "x")
     Path(spool.layout.job(State.PENDING, name)).write_text(data)
@@ -150,7 +150,7 @@ def test_file_that_is_not_a_job_yet(spool: Spool, worker: str, name: str, data: 
     assert (found.state, words(found)) == ("dropped", ["dropped", reason])
 
 
-def test_nothing_of_that_name(spool: Spool) -> None:
+def test_explain_of_an_unknown_name(spool: Spool) -> None:
     """Neither a job nor a file is NotFoundError."""
     with pytest.raises(NotFoundError):
         spool.explain("nothing")

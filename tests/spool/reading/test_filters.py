@@ -50,7 +50,7 @@ def full(spool: Spool) -> Spool:
         (Filter((State.DEAD,), match=re.compile("sleep"), results=("exit",)), set()),
     ],
 )
-def test_what_a_filter_lets_through(full: Spool, wanted: Filter, ids: set[str]) -> None:
+def test_filters_that_match(full: Spool, wanted: Filter, ids: set[str]) -> None:
     """A job must be everything that is asked for; the text is looked for in ids and commands."""
     assert {job.id for job in select(full.layout, wanted)} == ids
 

@@ -34,7 +34,7 @@ def test_day_that_does_not_exist(layout: Layout) -> None:
 
 
 def test_numbers_from_names(layout: Layout) -> None:
-    """Counts, rates and durations are those that the names in done/ and dead/ tell."""
+    """Counts, rates and durations are those in the names of done/ and dead/."""
     finish(layout, "exit0", timedelta(seconds=30), 1.0)
     finish(layout, "exit0", timedelta(seconds=60), 2.0, attempts=3)
     finish(layout, "exit0", timedelta(minutes=30), 3.0)

@@ -136,11 +136,11 @@ def test_front_is_the_first_of_the_due_jobs(full: Layout) -> None:
     put(full, PendingName(0, NOW + timedelta(hours=1), 0, "later"))
     put(full, "000-20260230T000000.000Z-0-never.json")
     urgent, ready = PendingName(1, NOW - timedelta(hours=1), 0, "urgent"), pending_name("ready")
-    assert query.front(full, NOW, besides=ready) == urgent
-    assert query.front(full, NOW, besides=urgent) == min(
+    assert query.front(full, NOW, excluding=ready) == urgent
+    assert query.front(full, NOW, excluding=urgent) == min(
         (ready, PendingName(10, NOW - timedelta(minutes=1), 2, "retry-due")), key=str
     )
-    assert query.front(full, NOW - timedelta(hours=2), besides=ready) is None
+    assert query.front(full, NOW - timedelta(hours=2), excluding=ready) is None
 
 
 def test_long_directory_is_counted_whole(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,12 +173,12 @@ def test_match_looks_at_id_and_command(spool: Spool) -> None:
 
 @pytest.mark.parametrize("id", ["ready", "retry-due", "first", "worked", "failed"])
 def test_locate_finds_exactly_this_id(full: Layout, id: str) -> None:
-    """A job is found in whatever state it is; a part of its id is not enough, nor is it found besides itself."""
+    """A job is found in any state; a part of its id is not enough, and an excluded file is not found."""
     found = query.locate(full, id)
     assert found is not None
     assert found[1].endswith(f"-{id}.json")
     assert query.locate(full, id[:-1]) is None
-    assert query.locate(full, id, besides=full.job(*found)) is None
+    assert query.locate(full, id, excluding=full.job(*found)) is None
 
 
 def test_id_that_ends_like_another(layout: Layout) -> None:
@@ -234,7 +234,7 @@ def test_ambiguous_id_names_a_few(layout: Layout) -> None:
     ],
 )
 def test_body_that_is_not_a_job_shows_its_problem(layout: Layout, make: Callable[[Path], object], problem: str) -> None:
-    """A job can be shown whatever its file holds: the name tells its state, and `problem` what is wrong."""
+    """A job can be shown whatever its file holds: the name gives its state, and `problem` what is wrong."""
     path = Path(layout.job(State.DEAD, "20261124T034300.000Z-010-0-invalid-0.000s-x.json"))
     make(path)
     job = query.load(layout, State.DEAD, path.name)

@@ -97,7 +97,7 @@ def test_growth_of_a_log_ends_the_wait(spool: Spool, layout: Layout) -> None:
         assert list(watch.open) == ["x"]
 
 
-def test_several_jobs_are_reported_as_they_end(spool: Spool) -> None:
+def test_jobs_are_reported_as_they_end(spool: Spool) -> None:
     """Each is reported once it has ended, while the others continue, whatever the order in which they were named."""
     with workers(spool.path):
         spool.enqueue("true", id="three", run_at="2999-01-01T00:00:00Z")
@@ -107,8 +107,8 @@ def test_several_jobs_are_reported_as_they_end(spool: Spool) -> None:
         first = [next(ends), next(ends)]
         spool.first("three")
         last = next(ends)
-    told = {job.id: str(job.result) for job in first if isinstance(job, Job)}
-    assert told == {"one": "exit0", "two": "exit1"}
+    results = {job.id: str(job.result) for job in first if isinstance(job, Job)}
+    assert results == {"one": "exit0", "two": "exit1"}
     assert isinstance(last, Job)
     assert (last.id, list(ends)) == ("three", [])
 
@@ -131,7 +131,7 @@ def test_deleted_job_is_reported_among_others(spool: Spool, layout: Layout) -> N
     assert {type(item) for item in ended} == {Job, NotFoundError}
 
 
-def test_without_events(spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_without_events(spool: Spool, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no events can be had the job is looked at instead."""
     import queuectl.spool.system.trigger as trigger
 
@@ -160,14 +160,14 @@ def test_log_is_checked_if_there_are_no_events(spool: Spool, layout: Layout, mon
         assert Waiting(watch).result() == []
 
 
-def test_several_that_time_out(spool: Spool, layout: Layout) -> None:
+def test_wait_for_several_times_out(spool: Spool, layout: Layout) -> None:
     """What had ended is reported first, then how many continue."""
     for id in ("a", "b"):
         put(layout, pending_name(id))
     put_finished(layout, "x")
-    told: list[Ended] = []
+    ended: list[Ended] = []
     with pytest.raises(WaitTimeoutError, match="2 jobs have not ended"):
-        told.extend(spool.ends(["a", "x", "b"], timeout=0))
+        ended.extend(spool.ends(["a", "x", "b"], timeout=0))
     ends = spool.ends(["a", "x", "b"], timeout=0)
     assert isinstance(next(ends), Job)
 

@@ -59,7 +59,7 @@ def test_read_refuses_all_but_regular_files(tmp_path: Path, make: Callable[[Path
     ("size", "read"), [(0, 0), (5, 5), (MAX_BODY, MAX_BODY), (MAX_BODY + 1, MAX_BODY + 1), (MAX_BODY * 3, MAX_BODY + 1)]
 )
 def test_read_is_capped(tmp_path: Path, size: int, read: int) -> None:
-    """Of a file of any size at most MAX_BODY + 1 bytes are read, which is enough to tell that it is too large."""
+    """Of a file of any size at most MAX_BODY + 1 bytes are read, which is enough to see that it is too large."""
     path = tmp_path / "x"
     path.write_bytes(b"a" * size)
     assert len(files.read(str(path)).data) == read

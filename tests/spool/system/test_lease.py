@@ -1,4 +1,4 @@
-"""Locks that tell who lives: of a worker, and of any process of a job."""
+"""Locks that show who is alive: of a worker, and of any process of a job."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_closing_a_copy_keeps_the_childs_lock(layout: Layout) -> None:
     assert not lease.is_in_use(path)
 
 
-def test_one_holds_the_lock(layout: Layout) -> None:
+def test_lock_has_one_holder(layout: Layout) -> None:
     """A second descriptor cannot have the lock, and asking does not take it away."""
     with locked_log(layout, "x"):
         second = os.open(layout.log("x"), os.O_RDWR)
@@ -107,8 +107,8 @@ def test_one_holds_the_lock(layout: Layout) -> None:
     assert not lease.is_in_use(layout.log("x"))
 
 
-def test_each_attempt_has_a_lock_of_its_own(layout: Layout) -> None:
-    """What an attempt has left holds its own lock, and no other; the id has one besides."""
+def test_attempts_have_a_lock_each(layout: Layout) -> None:
+    """What an attempt has left holds its own lock, and no other; the id has another."""
     path, later = layout.log("x"), NOW + timedelta(milliseconds=1)
     with locked_log(layout, "x") as first, locked_log(layout, "x", later) as second:
         assert lease.lock_id(second)
@@ -123,7 +123,7 @@ def test_each_attempt_has_a_lock_of_its_own(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 7])
-def test_every_attempt_that_runs_is_found(layout: Layout, number: int) -> None:
+def test_running_attempts_are_all_found(layout: Layout, number: int) -> None:
     """However many attempts hold their locks, those are found whose end is not on record."""
     times = [NOW + timedelta(milliseconds=100 * index) for index in range(number)]
     with ExitStack() as stack:
@@ -168,20 +168,22 @@ def _is_flocked(path: str) -> bool:
 
 
 def test_asking_does_not_disturb_those_who_ask(layout: Layout) -> None:
-    """Many who ask at once whether a free log is locked are all told that it is not."""
+    """Many who ask at once whether a free log is locked all learn that it is not."""
     path = layout.log("x")
     Path(path).touch()
-    told: list[bool] = []
-    askers = [threading.Thread(target=lambda: told.extend(lease.is_in_use(path) for _ in range(300))) for _ in range(4)]
+    found: list[bool] = []
+    askers = [
+        threading.Thread(target=lambda: found.extend(lease.is_in_use(path) for _ in range(300))) for _ in range(4)
+    ]
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join()
-    assert (len(told), any(told)) == (1200, False)
+    assert (len(found), any(found)) == (1200, False)
 
 
 @pytest.mark.parametrize("kind", ["missing", "link"])
-def test_nothing_to_lock(layout: Layout, kind: str) -> None:
+def test_lock_of_a_missing_or_linked_log(layout: Layout, kind: str) -> None:
     """A log that is missing, or is a link, is not locked."""
     if kind == "link":
         os.symlink("/dev/null", layout.log("x"))
@@ -206,7 +208,7 @@ def test_worker_is_locked_before_it_is_seen(layout: Layout, monkeypatch: pytest.
         assert names(Path(layout.tmp)) == []
 
 
-def test_what_a_worker_says_of_itself(layout: Layout) -> None:
+def test_worker_file_describes_its_worker(layout: Layout) -> None:
     """A worker's file names its host, its pid and what it adds, and is private; it goes with the worker."""
     with lease.WorkerLease(layout, "Web-1.example.org", {"slots": 2}) as held:
         host, pid, nonce = parse_worker(held.name)
@@ -251,7 +253,9 @@ def full_disk(*_: object) -> int:
         (False, {"stopping_at": "20261124T034300.000Z"}, True, True, "gone"),
     ],
 )
-def test_what_a_worker_does(is_alive: bool, info: dict[str, str], is_busy: bool, is_paused: bool, state: str) -> None:
+def test_worker_state_is_one_word(
+    is_alive: bool, info: dict[str, str], is_busy: bool, is_paused: bool, state: str
+) -> None:
     """One word, the one that matters most."""
     assert lease.state_of(info, is_alive=is_alive, is_busy=is_busy, is_paused=is_paused) == state
 
@@ -287,7 +291,7 @@ def test_killed_worker_is_dead(layout: Layout) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1'])
 def test_torn_worker_file(layout: Layout, content: str) -> None:
-    """What is not a worker's whole file tells nothing, and nobody holds it."""
+    """What is not a worker's whole file says nothing, and nobody holds it."""
     Path(layout.worker("web1.1.aaaa")).write_text(content)
     assert lease.read_worker(layout, "web1.1.aaaa") == {}
     assert lease.read_worker(layout, "web1.2.aaaa") == {}

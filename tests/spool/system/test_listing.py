@@ -22,7 +22,9 @@ def named(pieces: list[bytes], names: set[bytes]) -> set[bytes]:
 
 @pytest.mark.parametrize("has_getdents", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 9000])
-def test_every_name_is_there(tmp_path: Path, number: int, has_getdents: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_has_every_name(
+    tmp_path: Path, number: int, has_getdents: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many pieces there are, with the kernel's records and without."""
     expected = {b"%05d.json" % count for count in range(number)}
     for name in expected:
@@ -101,7 +103,7 @@ def test_error_on_the_way_is_reported(tmp_path: Path, monkeypatch: pytest.Monkey
         list(listing.read_names(str(tmp_path)))
 
 
-def test_any_failure_of_the_reader_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_reports_any_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a piece that will not come."""
 
     def fail(*_: object) -> None:
@@ -112,7 +114,7 @@ def test_any_failure_of_the_reader_is_reported(tmp_path: Path, monkeypatch: pyte
         list(listing.read_names(str(tmp_path)))
 
 
-def test_without_a_thread_it_reads_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_without_a_thread_has_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no thread can be started, the names come a little later."""
 
     def fail(self: threading.Thread) -> None:
@@ -123,7 +125,7 @@ def test_without_a_thread_it_reads_all_the_same(tmp_path: Path, monkeypatch: pyt
     assert named(list(listing.read_names(str(tmp_path))), {b"a.json"}) == {b"a.json"}
 
 
-def test_who_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_that_is_stopped_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader ends when nobody wants more."""
     monkeypatch.setattr(listing, "_PIECE", 1 << 12)
     for count in range(9000):

@@ -60,7 +60,7 @@ def join(entries: list[logs.Mark | bytes]) -> list[str | bytes]:
 
 
 def test_lines_of_an_attempt(log: int) -> None:
-    """Start and end tell attempt, claim time, worker, pid and outcome; an end line begins on a line of its own."""
+    """Start and end lines give attempt, claim time, worker, pid and outcome; an end line has a line of its own."""
     logs.append_start(log, NAME, 77)
     logs.append_end(log, NAME, "exit=3")
     assert os.pread(log, 1000, 0) == START + END
@@ -113,7 +113,7 @@ def test_outcome_is_read_as_written(log: int, result: Result) -> None:
         ({}, None),
     ],
 )
-def test_what_an_end_line_says(fields: dict[str, str], result: Result | None) -> None:
+def test_end_line_results(fields: dict[str, str], result: Result | None) -> None:
     """A status as a shell sees it may stand for a signal; what is torn or foreign is no result."""
     assert logs.parse_outcome(fields) == result
 
@@ -311,7 +311,7 @@ def test_long_lines_come_back(size: int, newline: bytes) -> None:
 
 
 def test_marks_have_their_fields() -> None:
-    """A mark tells its attempt and its fields, also quoted ones."""
+    """A mark gives its attempt and its fields, also quoted ones."""
     first, last = (entry for entry in read(START + END) if isinstance(entry, logs.Mark))
     assert (first.event, first.attempt, first.fields["worker"]) == ("start", 1, WORKER)
     assert (last.event, last.attempt, last.fields["exit"]) == ("end", 1, "3")
@@ -332,7 +332,7 @@ def test_quoted_text_is_read_as_written(text: str) -> None:
 @pytest.mark.parametrize(
     "line", [b"#queuectl", b"#queuectl\n", b"#queuectl hello\n", b" #queuectl end\n", b"##queuectl end\n"]
 )
-def test_what_only_looks_like_a_line_is_output(line: bytes) -> None:
+def test_output_that_looks_like_a_line_is_output(line: bytes) -> None:
     """Only the known events at the start of a line are queuectl's."""
     assert join(read(START + line + END)) == ["start", line, "end"]
 
@@ -363,7 +363,7 @@ def follow(content: bytes, cuts: list[int], asked: Callable[[], None] = lambda: 
 @settings(deadline=None)
 @given(ATTEMPTS, st.lists(st.integers(0, 2000), max_size=6))
 def test_following_reads_the_same(attempts: list[tuple[bytes, bool]], cuts: list[int]) -> None:
-    """A log that is read while it grows, at whatever edges, tells the same as one that is read later."""
+    """A log that is read while it grows, at whatever edges, reads the same as one that is read later."""
     content, expected = build(attempts)
     assert join(follow(content, cuts)) == expected
 

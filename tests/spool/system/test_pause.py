@@ -56,7 +56,7 @@ def test_pause_whose_time_is_over_is_none(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "fifo"])
-def test_any_file_pauses(spool: Spool, kind: str) -> None:
+def test_pause_file_of_any_content_pauses(spool: Spool, kind: str) -> None:
     """What cannot be read pauses until it is gone."""
     path = Path(spool.layout.paused)
     if kind == "link":

@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield begin
     for process in started:
-        processes.terminate(TOKEN, None, 0, is_told=True)
+        processes.terminate(TOKEN, None, 0, is_signalled=True)
         process.kill()
         process.wait()
 
@@ -139,9 +139,9 @@ def test_terminate_lets_them_clean_up(start: Start, tmp_path: Path) -> None:
 def test_terminate_kills_what_is_left_after_the_grace(start: Start, tmp_path: Path) -> None:
     """What ignores SIGTERM, also in a session of its own; and at once what has had its SIGTERM."""
     stubborn = "trap '' TERM; touch $READY; while :; do sleep 0.01; done"
-    for is_told in (False, True):
+    for is_signalled in (False, True):
         shell = start(f'setsid sh -c "{stubborn}" & wait')
-        processes.terminate(TOKEN, shell.pid, 0.05, is_told=is_told)
+        processes.terminate(TOKEN, shell.pid, 0.05, is_signalled=is_signalled)
         assert processes.find(TOKEN, shell.pid) == []
         shell.wait()
 

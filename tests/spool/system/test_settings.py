@@ -30,7 +30,7 @@ def test_settings_of_a_new_spool_are_the_defaults(spool: Spool) -> None:
 
 
 def test_settings_are_read_again_when_the_file_changes(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are read once for as long as config.toml stays as it is, and anew after each change of it."""
+    """They are read once for as long as config.toml stays as it is, and again after each change of it."""
     reads: list[Layout] = []
     examine = settings.examine
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Inotify
 
 from queuectl.core.result import State
 from queuectl.spool.system import files
-from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.layout import Layout, create
 from queuectl.spool.system.trigger import Trigger
 from tests.spool.given import pending_name, put, running_name
 from tests.support import wait_for
@@ -143,6 +144,69 @@ def test_rings_as_a_file_grows(layout: Layout, bell: Bell) -> None:
 
 
 @pytest.mark.usefixtures("trigger")
+def test_rings_apart_for_what_was_renamed(layout: Layout, bell: Bell) -> None:
+    """A file that was finished elsewhere can be distinguished from one that was written or linked in place."""
+    moved = Bell()
+    trigger = Trigger(layout, bell, moved=moved)
+    try:
+        wait_until_watching(layout, bell)
+        for make in (by_writing, by_link, by_rename):
+            path = Path(layout.pending, f"{make.__name__}.json")
+            make(path)
+            wait_for(partial(_is_heard, path, bell, moved), "the ring")
+            Path(layout.tmp, "source").unlink(missing_ok=True)
+        assert [path for path, _ in moved.rung] == [f"{layout.pending}/by_rename.json"]
+    finally:
+        trigger.close()
+
+
+def _is_heard(path: Path, *bells: Bell) -> bool:
+    return any(bell.heard(path) for bell in bells)
+
+
+@pytest.mark.parametrize("link", ["spool", "parent"])
+def test_rings_through_symbolic_links(tmp_path: Path, bell: Bell, link: str) -> None:
+    """A spool may be reached by other paths than its own; what is rung begins with the path that was given."""
+    real = tmp_path / "real" / "spool"
+    create(real)
+    if link == "spool":
+        (tmp_path / "link").symlink_to("real/spool")
+        layout = Layout(str(tmp_path / "link"))
+    else:
+        (tmp_path / "link").symlink_to("real")
+        layout = Layout(str(tmp_path / "link" / "spool"))
+    trigger = Trigger(layout, bell)
+    try:
+        assert trigger.problem is None
+        wait_until_watching(layout, bell)
+        by_rename(real / "pending" / "x.json")
+        wait_for(lambda: bell.heard(f"{layout.pending}/x.json"), "the ring")
+    finally:
+        trigger.close()
+
+
+def test_link_that_leads_elsewhere_later_is_noticed(tmp_path: Path, bell: Bell) -> None:
+    """The watch is not alive then; opened again, it is on the directory that the path leads to now."""
+    for name in ("one", "two"):
+        create(tmp_path / name)
+    link = tmp_path / "link"
+    link.symlink_to("one")
+    layout = Layout(str(link))
+    trigger = Trigger(layout, bell)
+    try:
+        wait_for(lambda: trigger.is_alive, "the watch")
+        link.unlink()
+        link.symlink_to("two")
+        assert not trigger.is_alive
+        trigger.open()
+        assert trigger.is_alive
+        bell.rung.clear()
+        wait_until_watching(layout, bell)
+    finally:
+        trigger.close()
+
+
+@pytest.mark.usefixtures("trigger")
 def test_rings_for_the_pause(layout: Layout, bell: Bell) -> None:
     """`touch paused` and `rm paused` are both heard."""
     path = Path(layout.paused)
@@ -188,7 +252,9 @@ def no_inotify(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_without_inotify_the_problem_is_reported(layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trigger_without_inotify_reports_the_problem(
+    layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no watch can be had nothing is raised: `problem` says why, and a later try can succeed."""
     with no_inotify(monkeypatch):
         trigger = Trigger(layout, bell)

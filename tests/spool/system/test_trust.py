@@ -27,7 +27,7 @@ def test_new_spool_is_safe(layout: Layout) -> None:
 
 @pytest.mark.parametrize("name", ["", "pending", "running", "done", "dead", "tmp", "logs", "workers", "config.toml"])
 @pytest.mark.parametrize("mode", [0o002, 0o020])
-def test_what_others_can_write_is_a_danger(layout: Layout, name: str, mode: int) -> None:
+def test_directories_others_can_write_are_a_danger(layout: Layout, name: str, mode: int) -> None:
     """Each part of the spool counts, for its group as for everybody."""
     path = Path(layout.root, name)
     if mode == 0o020 and trust._is_private_group(path.stat().st_gid):
@@ -70,7 +70,7 @@ def test_drop_box_of_an_older_version_is_shown_the_fix(layout: Layout) -> None:
     assert f"queuectl init {layout.root} --drop-box GROUP" in str(caught.value)
 
 
-def test_what_was_taken_is_private(layout: Layout) -> None:
+def test_taken_is_private(layout: Layout) -> None:
     """taken/ counts as the other directories of the spool do."""
     os.mkdir(layout.taken)
     os.chmod(layout.taken, 0o1777)
@@ -117,7 +117,7 @@ def test_link_out_of_the_spool(layout: Layout, tmp_path: Path) -> None:
     assert "link" in dangers(layout)
 
 
-def test_another_owner(layout: Layout) -> None:
+def test_directory_of_another_owner(layout: Layout) -> None:
     """A directory of another user is that user's to change."""
     need_root()
     os.chown(layout.pending, STRANGER, -1)
@@ -153,7 +153,7 @@ def test_file_of_another_user_in_pending_is_refused(spool: Spool, cli: CommandLi
     assert "-invalid-" in dead
 
 
-def test_who_is_trusted_where_the_spool_is_another_users(layout: Layout) -> None:
+def test_owners_trusted_in_the_spool_of_another_user(layout: Layout) -> None:
     """Files of the worker's user, of root and of the spool's owner are run, and of nobody else."""
     need_root()
     os.chown(layout.root, STRANGER, -1)
@@ -167,7 +167,7 @@ def test_who_is_trusted_where_the_spool_is_another_users(layout: Layout) -> None
         os.seteuid(0)
 
 
-def test_who_is_allowed_is_read_as_names_and_numbers() -> None:
+def test_allowed_users_are_read_as_names_and_numbers() -> None:
     """Between commas or spaces, each for itself; a star is everyone; a name of nobody is kept apart."""
     assert trust.find_users("root, 1000") == (frozenset({0, 1000}), ())
     assert trust.find_users("") == (frozenset(), ())

@@ -100,7 +100,7 @@ def a_clock_set_back(layout: Layout, patch: pytest.MonkeyPatch) -> str:
         (a_clock_set_back, Health.WARN),
     ],
 )
-def test_what_is_missing_is_reported_with_what_to_do(
+def test_doctor_reports_what_is_missing_and_what_to_do(
     layout: Layout,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[Layout, pytest.MonkeyPatch], str],
@@ -114,7 +114,7 @@ def test_what_is_missing_is_reported_with_what_to_do(
     assert found.advice
 
 
-def test_too_little_room(layout: Layout) -> None:
+def test_doctor_reports_too_little_space(layout: Layout) -> None:
     """Below min-free it says that no job starts."""
     checks = {check.subject: check for check in doctor.examine(layout, 1 << 60)}
     assert checks["free space"].health is Health.BAD
@@ -168,8 +168,8 @@ def test_drop_box(layout: Layout) -> None:
     assert "no user's files" in drop_box(layout).found
     assert drop_box(layout, "root").health is Health.OK
     os.mkdir(f"{layout.inbox}/x.json")
-    told = drop_box(layout, "root")
-    assert (told.health, "x.json: it is not a regular file" in told.found) == (Health.WARN, True)
+    check = drop_box(layout, "root")
+    assert (check.health, "x.json: it is not a regular file" in check.found) == (Health.WARN, True)
 
 
 def test_drop_box_that_others_can_tamper_with(layout: Layout) -> None:

@@ -80,7 +80,8 @@ def test_broken_invariant_is_found(layout: Layout, cli: CommandLine, spoil: Call
 def test_twin_goes_to_the_dead_letters(layout: Layout, cli: CommandLine) -> None:
     """`--repair` refuses the file that has not begun; both files are kept, and the spool is sound again."""
     twins(layout)
-    cli.ok("fsck", "--repair")
+    rows = json.loads(cli.ok("fsck", "--repair", "--json"))["findings"]
+    assert [(row["repairable"], row["repaired"]) for row in rows] == [(True, True)]
     dead = [FinishedName.parse(name) for name in names(Path(layout.directory(State.DEAD)))]
     assert sorted(str(name.result) for name in dead if name) == ["exit1", "invalid"]
     assert cli.json("fsck")["sound"] is True
@@ -108,8 +109,8 @@ def test_leftovers_of_broken_submits_go(layout: Layout, cli: CommandLine) -> Non
         Path(layout.worker("web1.1.dead")).write_text("{}")
         assert {finding.weight for finding in findings(layout)} == {Weight.NOTE}
         for finding in findings(layout):
-            if finding.mend:
-                finding.mend()
+            if finding.repair:
+                finding.repair()
         assert names(Path(layout.tmp)) == ["y.abc.json"]
         assert names(Path(layout.logs)) == ["being-submitted.log", "kept.log"]
         assert names(Path(layout.workers)) == []
@@ -174,7 +175,7 @@ def test_log_whose_job_comes_in_the_meantime_is_not_reported(layout: Layout, mon
     assert findings(layout) == []
 
 
-def test_what_lies_in_a_drop_box_is_reported(layout: Layout) -> None:
+def test_fsck_reports_what_lies_in_a_drop_box(layout: Layout) -> None:
     """Files to be taken or finished are notes; what nobody has put there by the rules of taken/ is a problem."""
     dropbox.make(layout, os.getegid())
     assert findings(layout) == []

@@ -171,7 +171,7 @@ def test_shell_of_another_pid_namespace_is_not_adopted(
     assert rescue.examine(layout, name).fate is Fate.UNCLEAR
 
 
-def test_what_a_killed_shell_has_left_is_not_a_shell(layout: Layout, orphans: Orphans) -> None:
+def test_leftovers_of_a_killed_shell_are_not_a_shell(layout: Layout, orphans: Orphans) -> None:
     """Processes that hold the lock and carry the token, without their shell, are to be ended before a verdict."""
     name = orphans.make("echo last; sleep 300")
     pid = orphans.shell_of(name)
@@ -205,7 +205,7 @@ def test_shell_that_ends_between_two_looks(layout: Layout, monkeypatch: pytest.M
 # --- who is an orphan
 
 
-def test_only_jobs_of_dead_workers_here_are_orphans(layout: Layout) -> None:
+def test_orphans_are_jobs_of_dead_workers_of_this_host(layout: Layout) -> None:
     """Jobs of a living worker, of oneself and of another host are left alone, and so are foreign files."""
     with lease.WorkerLease(layout, "web1", {}) as living:
         workers = {
@@ -258,7 +258,7 @@ def test_dead_workers_are_forgotten(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("what", ["log", "lock", "processes", "environment"])
-def test_nothing_is_concluded_from_what_cannot_be_read(
+def test_verdict_needs_what_can_be_read(
     layout: Layout, orphans: Orphans, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """When the system refuses a look (out of descriptors, say), a job that still runs is not declared dead."""

@@ -1,0 +1,316 @@
+"""What to type instead of a command or an option that queuectl does not have: a line to paste, of what was typed.
+
+Loaded only once something is wrong. The words of other tools are in queuectl/cli/synonyms.py; what is in neither is
+taken for a slip, and the nearest name of queuectl's own is suggested.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+import click
+
+from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, Row, cron_times
+from queuectl.errors import UsageError
+
+_NEAR = 0.7
+"""How alike a slip and what was meant are, of 1: `strt` and `start` are 0.89, `--json` and `--in` 0.33."""
+
+
+# --- commands
+
+
+def unknown_command(ctx: click.Context, word: str, rest: list[str], known: Mapping[str, object]) -> UsageError:
+    """The error for a word that is none of the commands `known` here; `rest` is what follows it."""
+    why, line = _line_for(ctx, word, rest, known)
+    hint = f"did you mean: {line}" if line else f"see: {ctx.command_path} --help"
+    return UsageError(f"no such command {word!r}", why, hint)
+
+
+def _line_for(ctx: click.Context, word: str, rest: list[str], known: Mapping[str, object]) -> tuple[str, str]:
+    path = ctx.command_path.split()[1:]
+    before = _before(path, [word, *rest])
+    typed = shlex.join([*path, word.lower(), *rest])
+    program = shlex.join(["queuectl", *before])
+    for pattern, answer in PHRASES:
+        match = re.fullmatch(pattern, typed)
+        if match is not None:
+            return "", answer.format(*match.groups()).replace("queuectl ", f"{program} ", 1)
+    if word.lower() in LINES and not path:
+        why, answer = LINES[word.lower()]
+        entry = shlex.quote(_crontab_entry(rest, rest, before)) if "{entry}" in answer else ""
+        return why, answer.replace("{entry}", entry)
+    if path == ["config"] and (setting := _setting(word)):
+        return "", shlex.join(["queuectl", *before, "config", "set" if rest else "get", setting, *rest[-1:]])
+    ours = COMMANDS.get(" ".join([*path, word.lower()]))
+    if ours is None:
+        theirs = [name.split()[-1] for name in COMMANDS if name.split()[:-1] == path]
+        near = _nearest(word.lower(), known) or _nearest(word.lower(), theirs)
+        if near is None:
+            return "", ""
+        ours = " ".join([*path, near]) if near in known else COMMANDS[" ".join([*path, near])]
+    return _with_rest(ctx.find_root().command, ours, rest, before)
+
+
+def _with_rest(program: click.Command, ours: str, rest: list[str], before: list[str]) -> tuple[str, str]:
+    """An answer of the table with the user's own words in the place of those in capitals."""
+    if "&&" in ours or not rest:
+        return "", shlex.join(["queuectl", *before]) + f" {ours}"
+    head = [word for word in ours.split() if not (word.isupper() or "=" in word or word == "--")]
+    command = find_command(program, head)
+    if command is None:
+        return "", shlex.join(["queuectl", *before]) + f" {ours}"
+    found, path = command
+    answer = _rewrite(found, path, rest)
+    if not any("=" in word for word in answer.options):
+        answer.options.extend(word for word in ours.split() if "=" in word)
+    return answer.why, answer.line(["queuectl", *before], head)
+
+
+def _setting(word: str) -> str | None:
+    from queuectl.core.settings import KEYS
+
+    key = word.replace("_", "-")
+    return key if key in KEYS else None
+
+
+def find_command(program: click.Command, words: list[str]) -> tuple[click.Command, str] | None:
+    """The command that these words begin with, and its path without the program's name."""
+    command = program
+    path: list[str] = []
+    for word in words:
+        below = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if below is None:
+            break
+        command = below
+        path.append(word)
+    return (command, " ".join(path)) if path else None
+
+
+# --- options
+
+
+def unknown_option(error: click.UsageError) -> UsageError | None:
+    """A better error for an option that there is not, or for another tool's value of one that there is; else None."""
+    ctx = error.ctx
+    if ctx is None or not isinstance(error, click.NoSuchOption | click.BadParameter):
+        return None
+    path = ctx.command_path.split()[1:]
+    args = _after(path)
+    answer = _rewrite(ctx.command, " ".join(path), args)
+    if isinstance(error, click.NoSuchOption):
+        what = f"no such option {error.option_name!r}"
+        if not answer.is_changed:
+            return UsageError(what, hint=f"see: {ctx.command_path} --help")
+    elif answer.is_changed and error.param is not None and set(error.param.opts) & answer.replaced:
+        opts = sorted(error.param.opts, key=len)
+        what = f"{' or '.join(opts)} takes {_kind(error.param)}"
+    else:
+        return None
+    line = answer.line(["queuectl", *_before(path, args)], path)
+    return UsageError(what, answer.why, f"did you mean: {line}")
+
+
+def _kind(param: click.Parameter) -> str:
+    if isinstance(param.type, click.types.IntParamType):
+        return "a number"
+    return param.type.name
+
+
+def bare_colons(words: tuple[str, ...], before: list[str], command: str) -> UsageError:
+    """The error for GNU parallel's `echo ::: a b`, typed without a `--`."""
+    at = words.index(":::")
+    job, values = words[:at], words[at + 1 :]
+    why = "if ::: is for the command itself, put -- before it"
+    if any(word.startswith(":::") for word in values):
+        return UsageError("::: does not make jobs", why, "see --each in: queuectl enqueue --help")
+    job = job if any("{}" in word for word in job) else (*job, "{}")
+    listing = shlex.join(["printf", r"%s\n", *values]) if values else "LIST"
+    line = f"{listing} | {command} {shlex.join([*before, '--each', '-', '--', *job])}"
+    return UsageError("::: does not make jobs", why, f"did you mean: {line}")
+
+
+class _Answer(NamedTuple):
+    """Arguments of a command after each foreign option among them was replaced."""
+
+    options: list[str]
+    command: list[str]
+    """What follows the options, with its `--`."""
+    root: list[str]
+    """Options that belong before the command."""
+    wholes: list[tuple[str, tuple[str, ...]]]
+    reasons: list[str]
+    replaced: set[str]
+    """The options that were."""
+
+    @property
+    def is_changed(self) -> bool:
+        return bool(self.replaced)
+
+    @property
+    def why(self) -> str:
+        return "; ".join(dict.fromkeys(self.reasons))
+
+    def line(self, before: list[str], path: list[str]) -> str:
+        """The line to type: `before` are the words in front of the command's `path`."""
+        job = self.command
+        if "--each" in self.options and job and not any("{}" in word for word in [*self.options, *job]):
+            job = [*job, "{}"]
+        line = shlex.join([*before, *self.root, *path, *self.options, *job])
+        for template, values in self.wholes:
+            entry = shlex.quote(_crontab_entry([*values], self.command, before[1:])) if "{entry}" in template else ""
+            line = template.format(*values, line=line, entry=entry)
+        return line
+
+
+def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:
+    """Replace each option that is another tool's, or a slip; values go with their options."""
+    answer = _Answer([], [], [], [], [], set())
+    flags, ours = own_options(command)
+    is_prefix = path in ("enqueue", "run")  # the job's command follows the options
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--" or (is_prefix and not _is_option(word)):
+            is_command = word == "--" or word.lstrip().startswith("{") or word == "-"
+            answer.command.extend([word, *rest] if is_command else ["--", word, *rest])
+            break
+        if not _is_option(word):
+            answer.options.append(word)
+            continue
+        name, attached = _split(word)
+        following = attached if attached is not None else (rest[0] if rest else None)
+        row, values = _row_for(path, name, following, name in ours and name not in flags)
+        if row is None:
+            name = _own_name(name, [*flags, *ours], answer)
+            answer.options.append(
+                word if name == _split(word)[0] else name if attached is None else f"{name}={attached}"
+            )
+            if name in ours and attached is None and rest:
+                answer.options.append(rest.pop(0))
+            continue
+        if row.read is not None and attached is None and rest:
+            rest.pop(0)
+        answer.replaced.add(name)
+        _apply(row, values, answer)
+    return answer
+
+
+def _apply(row: Row, values: tuple[str, ...], answer: _Answer) -> None:
+    words = [word.format(*values) for word in row.ours.split()]
+    if words[:1] == ["--spool"]:
+        answer.root.extend(words)
+    elif words[:1] == ["--"]:
+        answer.command.extend(words)
+    else:
+        answer.options.extend(words)
+    if row.whole != "{line}":
+        answer.wholes.append((row.whole, values))
+    if row.why:
+        answer.reasons.append(row.why)
+
+
+def _row_for(path: str, name: str, value: str | None, is_ours: bool) -> tuple[Row | None, tuple[str, ...]]:
+    """The row for an option and the value that follows it; none for one of ours with a value that it can have."""
+    for row in OPTIONS.get(path, ()):
+        if name not in row.names.split():
+            continue
+        if row.read is None:
+            if not is_ours:
+                return row, ()
+            continue
+        values = row.read("…" if value is None else value)
+        if values is not None:
+            return row, values
+    return None, ()
+
+
+def own_options(command: click.Command) -> tuple[set[str], set[str]]:
+    """The command's own flags, and its options with a value."""
+    flags, valued = {"-h", "--help"}, set[str]()
+    for param in command.params:
+        if isinstance(param, click.Option):
+            (flags if param.is_flag or param.count else valued).update(param.opts)
+    return flags, valued
+
+
+def _own_name(name: str, ours: list[str], answer: _Answer) -> str:
+    """The option of ours that a slip or a beginning of one is near to; the name itself if it is ours, or near none."""
+    if name in ours or not name.startswith("--"):
+        return name
+    begun = [known for known in ours if known.startswith(name) and len(name) > 4]
+    near = begun[0] if len(begun) == 1 else _nearest(name[2:], [known[2:] for known in ours if known.startswith("--")])
+    if near is None:
+        return name
+    answer.replaced.add(name)
+    return near if near.startswith("--") else f"--{near}"
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word not in ("-", "--")
+
+
+def _split(word: str) -> tuple[str, str | None]:
+    """An option and the value that is attached to it: `--name=value`, `-nvalue`."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return name, value if equals else None
+    return word[:2], word[2:].removeprefix("=") or None
+
+
+# --- what was typed
+
+
+def _nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a word; the first of several. None if none is like it."""
+    best, found = _NEAR, None
+    for name in names:
+        likeness = SequenceMatcher(None, word[:40], name).ratio()
+        if likeness >= best and (found is None or likeness > best):
+            best, found = likeness, name
+    return found
+
+
+def _after(path: list[str]) -> list[str]:
+    """The words of the command line after those that name the command."""
+    words, wanted = list(sys.argv[1:]), list(path)
+    while words and wanted:
+        word = words.pop(0)
+        if word == wanted[0]:
+            wanted.pop(0)
+        elif word == "--spool" and words:
+            words.pop(0)
+    return words
+
+
+def _before(path: list[str], rest: list[str]) -> list[str]:
+    """The words of the command line before those that name the command: --spool, if it was given."""
+    return sys.argv[1 : len(sys.argv) - len(rest) - len(path)]
+
+
+def _crontab_entry(times: list[str], words: list[str], before: list[str]) -> str:
+    """A line for a crontab. Cron has neither this PATH nor this directory, and a % ends its command."""
+    from queuectl.spool.system import layout
+
+    program = os.path.abspath(sys.argv[0])
+    started = [sys.executable, "-m", "queuectl"] if program.endswith(".py") else [program]
+    named = _value_of("--spool", before) or os.environ.get("QUEUECTL_SPOOL")
+    spool = os.path.abspath(named or layout.discover() or layout.state_home_spool())
+    job = words[words.index("--") + 1 :] if "--" in words else []
+    line = shlex.join([*started, "--spool", spool, "enqueue", "-q", "--", *(job or ["CMD"])])
+    return f"{cron_times(times)} {line}".replace("%", r"\%")
+
+
+def _value_of(option: str, words: list[str]) -> str:
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return ""

@@ -1,0 +1,218 @@
+"""What people of other tools type first, and slips: the answer is the line to type, with their own values in it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool
+from queuectl.cli.main import app
+from queuectl.cli.suggest import find_command, own_options
+from queuectl.cli.synonyms import COMMANDS, OPTIONS, PHRASES, Row
+from tests.cli.given import run, run_shell
+from tests.support import CommandLine, names
+
+SINGLETON = "queuectl enqueue --id k -- ./x"
+CRON = re.compile(r"\(crontab -l; echo '(?P<entry>.*)'\) \| crontab -")
+
+LINES = [
+    ("enqueue --array 1-10 -- ./x", "seq 1 10 | queuectl enqueue --each - -- ./x '{}'"),
+    ("enqueue --array=1-10%2 -- ./x {}",
+     "seq 1 10 | queuectl enqueue --each - -- ./x '{}' && queuectl worker start --count 2"),
+    ("enqueue --array 0-20:5 ./x -v", "seq 0 5 20 | queuectl enqueue --each - -- ./x -v '{}'"),
+    ("enqueue -A 1,3,7-9 -- ./x", "(seq 1 1; seq 3 3; seq 7 9) | queuectl enqueue --each - -- ./x '{}'"),
+    ("enqueue --dependency afterok:A:B -- ./x", "queuectl wait A B && queuectl enqueue -- ./x"),
+    ("enqueue -d afterok:A -- ./x", "queuectl wait A && queuectl enqueue -- ./x"),
+    ("enqueue --depends-on A -- ./x", "queuectl wait A && queuectl enqueue -- ./x"),
+    ("enqueue --after A,B -- ./x", "queuectl wait A B && queuectl enqueue -- ./x"),
+    ("enqueue --dependency=afterany:A -- ./x", "queuectl wait A; queuectl enqueue -- ./x"),
+    ("enqueue --dependency afternotok:A -- ./x", "queuectl wait A || queuectl enqueue -- ./x"),
+    ("enqueue -g gpu -- ./x", "queuectl --spool ./gpu enqueue -- ./x"),
+    ("enqueue --group=gpu -- ./x", "queuectl --spool ./gpu enqueue -- ./x"),
+    ("enqueue -a 7 -- ./x", "queuectl wait 7 && queuectl enqueue -- ./x"),
+    ("enqueue -p gpu -- ./x", "queuectl --spool ./gpu enqueue -- ./x"),
+    ("enqueue -p high -- ./x", "queuectl enqueue -p 0 -- ./x"),
+    ("enqueue -J train -- ./x", "queuectl enqueue --id train -- ./x"),
+    ("enqueue --job-name=train -- ./x", "queuectl enqueue --id train -- ./x"),
+    ("enqueue --label train -- ./x", "queuectl enqueue --id train -- ./x"),
+    ("enqueue -l train -- ./x", "queuectl enqueue --id train -- ./x"),
+    ("enqueue --name train -- ./x", "queuectl enqueue --id train -- ./x"),
+    ("enqueue -H -- ./x", "queuectl enqueue --hold -- ./x"),
+    ("enqueue --stashed -- ./x", "queuectl enqueue --hold -- ./x"),
+    ("enqueue -s -- ./x", "queuectl enqueue --hold -- ./x"),
+    ("enqueue --begin 16:00 -- ./x", "queuectl enqueue --at 16:00 -- ./x"),
+    ("enqueue --begin now+2hours -- ./x", "queuectl enqueue --in 2hours -- ./x"),
+    ("enqueue --delay 5m -- ./x", "queuectl enqueue --in 5m -- ./x"),
+    ("enqueue -d 5m -- ./x", "queuectl enqueue --in 5m -- ./x"),
+    ("enqueue -t 1:00:00 -- ./x", "queuectl enqueue --timeout 1h -- ./x"),
+    ("enqueue --time 30 -- ./x", "queuectl enqueue --timeout 30m -- ./x"),
+    ("enqueue --time-limit 2-12:30 -- ./x", "queuectl enqueue --timeout 2d12h30m -- ./x"),
+    ("enqueue -t 10:30 -- ./x", "queuectl enqueue --timeout 10m30s -- ./x"),
+    ("enqueue -c 4 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --cpus-per-task=4 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue -N 4 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue -n 4 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --gres=gpu:2 --mem 16G -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --gpus 2 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue -G 2 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --resource gpus=1 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue -j 4 -- ./x", "queuectl enqueue -- ./x && queuectl worker start --count 4"),
+    ("enqueue --chdir '/a b' -- ./x", "queuectl enqueue --cwd '/a b' -- ./x"),
+    ("enqueue -D /tmp -- ./x", "queuectl enqueue --cwd /tmp -- ./x"),
+    ("enqueue -w /tmp -- ./x", "queuectl enqueue --cwd /tmp -- ./x"),
+    ("enqueue -o out.log -- ./x", "queuectl logs -f $(queuectl enqueue -- ./x)"),
+    ("enqueue --output=out.log -- ./x", "queuectl logs -f $(queuectl enqueue -- ./x)"),
+    ("enqueue --mail-type=END -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --no-requeue -- ./x", "queuectl enqueue --on-lost dead -- ./x"),
+    ("enqueue echo ::: a 'b c'", "printf '%s\\n' a 'b c' | queuectl enqueue --each - -- echo '{}'"),
+    ("enqueue -p 5 gzip {} ::: a", "printf '%s\\n' a | queuectl enqueue -p 5 --each - -- gzip '{}'"),
+    ("enqueue --each-line jobs.txt -- ./x", "queuectl enqueue --each jobs.txt -- ./x '{}'"),
+    ("enqueue --from-json jobs.json", "queuectl enqueue - < jobs.json"),
+    ("enqueue --max-fails 3 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --halt now,fail=3 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --queueing-lock k -- ./x", SINGLETON),
+    ("enqueue --singleton k -- ./x", SINGLETON),
+    ("enqueue --dependency=singleton -- ./x", SINGLETON.replace(" k ", " KEY ")),
+    ("enqueue --wrap 'a | b' -J n", "queuectl enqueue --id n -- 'a | b'"),
+    ("enqueue --name n --delay 5m --retries=2 'echo $HOME' ", "queuectl enqueue --id n --in 5m --max-retries 2 -- "
+     "'echo $HOME'"),
+    ("run --name n -- ./x", "queuectl run --id n -- ./x"),
+    ("group add gpu --parallel 2", "queuectl --spool ./gpu worker start --count 2"),
+    ("parallel 2 -g gpu", "queuectl --spool ./gpu worker start --count 2"),
+    ("parallel 3", "queuectl worker start --count 3"),
+    ("delay 5 10m", "queuectl set 5 run_at=10m"),
+    ("delay 5", "queuectl set 5 run_at=5m"),
+    ("scontrol update ArrayTaskThrottle=5 JobId=7", "queuectl worker start --count 5"),
+    ("scontrol update jobid=7 priority=3", "queuectl set 7 priority=3"),
+    ("scontrol hold 7", "queuectl hold 7"),
+    ("scontrol show job 7", "queuectl show 7"),
+    ("sinfo", "queuectl worker list"),
+    ("alloc", "queuectl worker start --idle-exit 5m"),
+    ("fleet", "queuectl worker start --idle-exit 5m"),
+    ("pilot", "queuectl worker start --idle-exit 5m"),
+    ("add -- ./x 'a b'", "queuectl enqueue -- ./x 'a b'"),
+    ("sbatch -t 10 ./x a -v", "queuectl enqueue --timeout 10m -- ./x a -v"),
+    ("log -n 5 x", "queuectl logs --tail 5 x"),
+    ("rm a b", "queuectl cancel a b"),
+    ("ls", "queuectl list"),
+    ("ls -n 5 -s dead", "queuectl list --limit 5 --state dead"),
+    ("list -n5 -j", "queuectl list --limit 5 --json"),
+    ("list -s dead", "queuectl list --state dead"),
+    ("worker start -j 4", "queuectl worker start --count 4"),
+    ("worker ls", "queuectl worker list"),
+    ("dlq replay x", "queuectl dlq retry x"),
+    ("dlq clear -f", "queuectl dlq drop --yes"),
+    ("update 5 -p 3", "queuectl set 5 priority=3"),
+    ("config max-retries", "queuectl config get max-retries"),
+    ("config max_retries 3", "queuectl config set max-retries 3"),
+    ("top --json", "queuectl status --watch --json"),
+    ("cancel -n --all", "queuectl cancel --dry-run --all"),
+    ("man", "queuectl --help"),
+    ("man logs", "queuectl logs --help"),
+    ("help worker start", "queuectl worker start --help"),
+    ("completion", 'eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"'),
+    ("completion zsh", 'eval "$(_QUEUECTL_COMPLETE=zsh_source queuectl)"'),
+    ("completions fish", "_QUEUECTL_COMPLETE=fish_source queuectl | source"),
+    ("strt", "queuectl worker start"),
+    ("lst", "queuectl list"),
+    ("statsu", "queuectl status"),
+    ("enqeue -- ./x 'a b'", "queuectl enqueue -- ./x 'a b'"),
+    ("worker strt --count 3", "queuectl worker start --count 3"),
+    ("dlq lsit", "queuectl dlq list"),
+    ("config lst", "queuectl config list"),
+    ("enqueue --timout=5m -- ./x", "queuectl enqueue --timeout=5m -- ./x"),
+    ("enqueue --prio 5 -- ./x", "queuectl enqueue --priority 5 -- ./x"),
+    ("--spol s enqueue -- ./x", "queuectl --spool s enqueue -- ./x"),
+    ("--spool s enqueue --delay 5m -- ./x", "queuectl --spool s enqueue --in 5m -- ./x"),
+    ("--spool=s rm a", "queuectl --spool=s cancel a"),
+]  # fmt: skip
+"""Lines as they are typed, and as they should have been."""
+
+
+def answer(line: str, cwd: Path) -> list[str]:
+    """What is said about a line, which is refused."""
+    words = shlex.split(line)
+    done = run(*words, cwd=cwd)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert names(cwd) == []
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(("line", "ours"), LINES, ids=[line for line, _ in LINES])
+def test_line_of_another_tool(tmp_path: Path, line: str, ours: str) -> None:
+    """Nothing is queued, and the last line of the error is the line to type."""
+    what, *_, hint = answer(line, tmp_path)
+    assert what.startswith("queuectl: ")
+    assert hint == f"  did you mean: {ours}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["cron '*/5 1 * * *' -- ./x", "schedule add nightly --cron '*/5 1 * * *' -- ./x", "crontab '*/5 1 * * *' -- ./x",
+     "enqueue --cron '*/5 1 * * *' -- ./x", "periodic '*/5 1 * * *' -- ./x"],
+)  # fmt: skip
+def test_schedule(tmp_path: Path, line: str) -> None:
+    """For recurring jobs the answer is a line of a crontab that works there: with whole paths, and on one line."""
+    what, why, hint = answer(line, tmp_path)
+    assert what.startswith("queuectl: no such ")
+    assert why == "  there are no recurring jobs; cron can enqueue them"
+    match = CRON.fullmatch(hint.removeprefix("  did you mean: "))
+    assert match is not None
+    *times, command = match["entry"].split(" ", 5)
+    assert times == ["*/5", "1", "*", "*", "*"]
+    done = run_shell(command, tmp_path, {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [("every 15m -- date +%F", "*/15 * * * *"), ("every 1h -- date +%F", "0 * * * *"), ("beat", "30 2 * * *")],
+)
+def test_interval(tmp_path: Path, line: str, times: str) -> None:
+    """An interval becomes times of cron, and a % is escaped, at which cron would end the command."""
+    *_, hint = answer(line, tmp_path)
+    assert f"echo '{times} " in hint
+    assert "%" not in hint.replace(r"\%", "")
+
+
+@pytest.mark.parametrize("line", ["enqueue --json-lines -- x", "list --zzz", "frobnicate", "dlq mail", "worker -Z"])
+def test_word_like_none_of_ours(tmp_path: Path, line: str) -> None:
+    """Nothing is suggested that has nothing to do with what was typed."""
+    what, hint = answer(line, tmp_path)
+    assert "--in" not in what
+    assert re.fullmatch(r"  see: queuectl( \w+)? --help", hint)
+
+
+def test_colons_of_the_command_itself(cli: CommandLine, spool: Spool) -> None:
+    """Behind -- they belong to the job's command."""
+    id = cli.ok("enqueue", "--", "parallel", "echo", ":::", "a")
+    assert spool.get(id).command == ("parallel", "echo", ":::", "a")
+
+
+def test_table_names_what_there_is() -> None:
+    """Each answer begins with a command of ours and has only its options; no word of ours means something else."""
+    for phrase, ours in COMMANDS.items():
+        found = find_command(app, phrase.split())
+        assert found is None or found[1] != phrase
+        assert ours.startswith("--") or find_command(app, ours.split("&&")[0].split()) is not None, ours
+    for pattern, line in PHRASES:
+        re.compile(pattern)
+        words = line.split()
+        assert words[0] != "queuectl" or words[1][0] in "{-" or find_command(app, words[1:]) is not None, line
+    for path, rows in OPTIONS.items():
+        found = find_command(app, path.split())
+        assert found is not None
+        assert found[1] == path
+        flags, valued = own_options(found[0])
+        for row in rows:
+            assert not {name for name in row.names.split() if row.read is None} & (flags | valued), row
+            check_answer(row, flags | valued)
+
+
+def check_answer(row: Row, ours: set[str]) -> None:
+    """What a row puts in the place of an option is an option of ours."""
+    word = row.ours.split(" ")[0].split("=")[0]
+    assert word in ours | {"", "--", "--spool"} or not word.startswith("-"), row
