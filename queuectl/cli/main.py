@@ -89,6 +89,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             encoding = "utf-8" if stream.encoding.lower() in ("ascii", "ansi_x3.4-1968") else None
             stream.reconfigure(encoding=encoding, errors="queuectl")  # texts may hold what the locale cannot
+    if "_QUEUECTL_COMPLETE" in os.environ:
+        from queuectl.cli import completion
+
+        completion.register()
     try:
         code = app.main(prog_name="queuectl", standalone_mode=False)
     except QueuectlError as error:

@@ -171,6 +171,7 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     "logs": (Row("-n --lines --last", "--tail {0}"), _AS_JSON),
     "worker start": (
         Row("-n -j -c -w -s --slots --jobs --concurrency --parallel --workers", "--count {0}"),
+        Row("-d --daemon --daemonize --detach --bg", "--background", read=None),
         Row("--burst -b", "--drain", read=None),
     ),
     "worker list": (_AS_JSON,),
@@ -179,7 +180,7 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     "top": (Row("--json -j", whole="queuectl status --watch --json", read=None), Row("-n -d", "--interval {0}")),
     "metrics": (_AS_JSON,),
     "wait": (Row("-n", "--any", read=None), Row("-t", "--timeout {0}"), _STATE, _AS_JSON),
-    "prune": (_DRY, _FORCE, _AS_JSON),
+    "prune": (_DRY, _AS_JSON),
     "cancel": _ACT,
     "retry": _ACT,
     "hold": _ACT,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, show_error
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, say, show_error
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
@@ -45,6 +45,7 @@ def worker() -> None:
     metavar="N",
     help="Start N such workers, and replace each one that dies.",
 )
+@click.option("--background", is_flag=True, help="Return once they run; they report to the spool's worker.log.")
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
@@ -53,11 +54,12 @@ def start(
     drain: bool,
     idle_exit: str | None,
     processes: int | None,
+    background: bool,
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run jobs in the foreground until stopped.
+    """Run jobs until stopped, in the foreground or the background.
 
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends and requeues them. Killing
     a worker does not stop its jobs: the next worker takes them over. Prints a line on stderr for each event.
@@ -67,48 +69,72 @@ def start(
       queuectl worker start --count 4
       queuectl worker start --drain
       queuectl worker start --processes 4 --count 2
+      queuectl worker start --background
     """
     from queuectl.core.when import parse_duration
-    from queuectl.work.notify import Notifier
+    from queuectl.work.notify import EXIT_DETACHED, Notifier
     from queuectl.work.report import Report
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
     spool = open_spool(create=True)
     notifier = Notifier.from_environment()
-    report = Report("json" if as_json else "quiet" if quiet else "text", is_labelled=processes is not None)
+    style = "json" if as_json else "quiet" if quiet else "text"
+    report = Report(style, is_labelled=background or processes is not None, is_dated=background)
     terms: dict[str, Any] = {
         "slots": count,
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
     }
+    if not background:
+        has_detached = _work(spool, report, processes, notifier, terms)
+        click.get_current_context().exit(EXIT_DETACHED if has_detached and notifier.is_service else 0)
+    from queuectl.work import background as daemon
+
+    def work(announcer: daemon.Announcer) -> int:
+        _work(spool, report, processes, Notifier(), {**terms, "announcer": announcer})
+        return os.EX_OK
+
+    for name in daemon.start(spool.layout, work, processes or 1):
+        say(name)
+    if not quiet:
+        note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
+
+
+def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> bool:
+    """Work in this process, or in several below it; whether jobs were left to the next worker."""
     if processes is None:
-        _work(spool, report, notifier=notifier, **terms)
-        return
+        return _work_here(spool, report, notifier=notifier, **terms)
     from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
     settings.load(spool.layout)  # so that a mistake in it is reported before anything is started
-    Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
+    return Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
 
 
-def _work(spool: Spool, report: Any, **terms: Any) -> None:
+def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, **terms: Any) -> bool:
     from queuectl.spool.system import settings
     from queuectl.work.context import Context
     from queuectl.work.worker import Worker
 
-    running = Worker(Context(spool, report, settings.load(spool.layout)), **terms)
+    context = Context(spool, report, settings.load(spool.layout))
+    running = Worker(context, notifier=announcer or notifier, **terms)
     running.install_signal_handlers()
     running.run()
+    return running.has_detached
 
 
 def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any]) -> int:
     """Run one worker of several; its exit code."""
+    from queuectl.work.notify import EXIT_DETACHED
+
     try:
-        _work(spool, report, leash=leash, **terms)
+        has_detached = _work_here(spool, report, leash=leash, **terms)
     except QueuectlError as error:
+        if "announcer" in terms:
+            terms["announcer"].failed(error)
         return show_error(error)
-    return os.EX_OK
+    return EXIT_DETACHED if has_detached else os.EX_OK
 
 
 @click.command("list")

@@ -6,6 +6,9 @@ import os
 import time
 from contextlib import suppress
 
+EXIT_DETACHED = os.EX_TEMPFAIL
+"""The exit code of a service that was detached from its jobs: the units of contrib/systemd start the next worker."""
+
 
 class Notifier:
     """Silent if systemd does not listen. For one thread only."""
@@ -23,6 +26,11 @@ class Notifier:
         pid, limit = os.environ.pop("WATCHDOG_PID", ""), os.environ.pop("WATCHDOG_USEC", "")
         is_meant = pid in ("", str(os.getpid())) and limit.isdecimal() and int(limit) > 0
         return cls(address, int(limit) / 1e6 if is_meant else None)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether somebody listens."""
+        return self._address is not None
 
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={status}")

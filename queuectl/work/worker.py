@@ -92,6 +92,11 @@ class Worker:
             own.is_kept = self._run() > 0
 
     @property
+    def has_detached(self) -> bool:
+        """Whether it ended, or is to end, with its jobs left to the next worker."""
+        return self._is_detaching
+
+    @property
     def name(self) -> str:
         """The worker's name, which is in the names of the jobs that it runs."""
         return self._lease.name

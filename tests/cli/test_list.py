@@ -50,7 +50,7 @@ def test_list_json(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_list_as_a_table(cli: CommandLine, spool: Spool) -> None:
-    """A table shows a job a line, under a header, and only columns in which something stands."""
+    """A table shows a job a line, under a header, and only columns that are not empty."""
     put_one_of_each(spool.layout)
     header, *rows = cli.ok("list").splitlines()
     assert header.split() == ["ID", "STATE", "PRIORITY", "ATTEMPTS", "WHEN", "RESULT", "DURATION", "COMMAND"]

@@ -102,6 +102,7 @@ LINES = [
     ("list -n5 -j", "queuectl list --limit 5 --json"),
     ("list -s dead", "queuectl list --state dead"),
     ("worker start -j 4", "queuectl worker start --count 4"),
+    ("worker start --daemon", "queuectl worker start --background"),
     ("worker ls", "queuectl worker list"),
     ("dlq replay x", "queuectl dlq retry x"),
     ("dlq clear -f", "queuectl dlq drop --yes"),

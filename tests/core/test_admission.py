@@ -44,7 +44,7 @@ def words(job: Waiting, queue: Queue) -> list[str]:
     ],
 )
 def test_queue_reasons(queue: Queue, expected: list[str]) -> None:
-    """What keeps all jobs from starting comes in the order in which it matters; what nobody looked at is no reason."""
+    """What keeps all jobs from starting comes in order of importance; what was not examined is not a reason."""
     assert words(due(), queue) == expected
 
 

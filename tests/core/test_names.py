@@ -316,7 +316,7 @@ def test_times_round_trip(at: datetime) -> None:
     "text", ["", "20261124T034300Z", "20261324T034300.000Z", "20261124T250000.000Z", "2026-11-24T03:43:00Z"]
 )
 def test_times_that_are_refused(text: str) -> None:
-    """What is no time of the spool, or none of the calendar, is a ValueError."""
+    """What is not a time of the spool, or not in the calendar, is a ValueError."""
     with pytest.raises(ValueError):
         names.parse_time(text)
 

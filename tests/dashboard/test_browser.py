@@ -360,7 +360,7 @@ def test_pages_work_without_scripts(spool: Spool, serve: Serve, plain_window: Br
 
 
 def test_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client: Client, window: Browser) -> None:
-    """From the job's page to the form; a mistake stands beside what was typed; fixed, it leads back to the job."""
+    """From the job's page to the form; a mistake is shown beside what was typed; fixed, it leads back to the job."""
     spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
     window.go(client.address("/jobs/x"))
     window.wait(".actions a", "Change").click()

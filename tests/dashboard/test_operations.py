@@ -98,7 +98,7 @@ def test_release_and_its_undo(spool: Spool, client: Client) -> None:
 
 @pytest.mark.parametrize("is_held", [False, True])
 def test_first_in_line_and_its_undo(spool: Spool, client: Client, is_held: bool) -> None:
-    """The job stands before all others; undone, it is where it was, held if it was."""
+    """The job is before all others; undone, it is where it was, held if it was."""
     spool.enqueue("true", id="front", priority=3)
     before = spool.enqueue("true", id="x", run_at=LATER)
     if is_held:
@@ -268,7 +268,7 @@ def test_cancel_keeps_to_the_grace_that_is_set(spool: Spool, client: Client) -> 
 
 
 def test_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:
-    """The one that was chosen is sent to its processes; a job that waits has none, and `15` is no choice."""
+    """The one that was chosen is sent to its processes; a job that waits has none, and `15` cannot be chosen."""
     spool.enqueue("trap 'echo caught; exit 3' USR1; echo ready; sleep 60 & wait", id="x", max_retries=0)
     spool.enqueue("true", id="waits", run_at=LATER)
     with workers(spool.path):

@@ -129,7 +129,7 @@ def test_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/dead", "/workers", "/refused"])
 def test_empty_spool_says_what_to_type(client: Client, path: str) -> None:
-    """An empty state is no empty page."""
+    """An empty state does not give an empty page."""
     page = client.get(path).text
     assert "queuectl enqueue" in page or "queuectl worker start" in page or "pending/" in page or "retries" in page
 

@@ -220,4 +220,4 @@ def deviation(code: Sequence[str], model: Sequence[str]) -> str:
                 del wanted[0]  # one look where the model has two steps
         elif call not in LOOKS:
             return f"{call!r} (call {number}) where the model has {wanted[:1] or 'nothing more'}"
-    return f"the model goes on with {wanted[0]!r}" if wanted else ""
+    return f"the model continues with {wanted[0]!r}" if wanted else ""

@@ -288,7 +288,7 @@ def test_worker_reads_once_what_it_has_taken(box: Box) -> None:
 
 FLOODS: dict[str, Callable[[Path], object]] = {
     "directories": os.mkdir,
-    "files that are no jobs": lambda path: os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)),
+    "files that are not jobs": lambda path: os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)),
 }
 
 

@@ -45,7 +45,7 @@ def test_supervisor_drains(spool: Spool) -> None:
 
 
 def test_process_that_dies_is_replaced(spool: Spool, tmp_path: Path) -> None:
-    """After a kill -9 there are as many workers again, and the job of the dead one goes on."""
+    """After a kill -9 there are as many workers again, and the job of the dead one continues."""
     go = tmp_path / "go"
     supervisor = start(spool)
     spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="x")
@@ -99,7 +99,7 @@ def test_supervisor_that_is_killed_takes_its_workers_along(spool: Spool, tmp_pat
 
 
 def test_supervisor_that_is_killed_while_it_stops_ends_no_job(spool: Spool, tmp_path: Path) -> None:
-    """Its end is no second order to stop."""
+    """Its end is not a second request to stop."""
     go = tmp_path / "go"
     supervisor = start(spool)
     spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="x")

@@ -26,6 +26,7 @@ is in is its state.
   workers/   one file for each worker, locked while it lives
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
+  worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
@@ -51,6 +52,8 @@ class Layout:
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.worker_log = f"{root}/worker.log"
+        """What the workers in the background report."""
         self.bell = f"{root}/pending/.bell"
         """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"

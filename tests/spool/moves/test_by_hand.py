@@ -71,7 +71,7 @@ def test_verbs_about_waiting_refuse_other_jobs(spool: Spool) -> None:
 
 
 def test_first(spool: Spool) -> None:
-    """It stands before every job that is due, whatever their priorities; later ones and its own attempts stay."""
+    """It comes before every job that is due, whatever their priorities; later ones and its own attempts stay."""
     put(spool.layout, PendingName(0, NOW, 0, "urgent"))
     put(spool.layout, PendingName(0, NOW.replace(year=2999), 0, "tomorrow"))
     put(spool.layout, PendingName(10, NOW, 0, "usual"))

@@ -114,7 +114,7 @@ def test_outcome_is_read_as_written(log: int, result: Result) -> None:
     ],
 )
 def test_end_line_results(fields: dict[str, str], result: Result | None) -> None:
-    """A status as a shell sees it may stand for a signal; what is torn or foreign is no result."""
+    """A status as a shell sees it may stand for a signal; what is torn or foreign is not a result."""
     assert logs.parse_outcome(fields) == result
 
 
