@@ -7,9 +7,10 @@ job = Spool("spool").enqueue("echo hi", priority=1)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # what typing.TYPE_CHECKING is; to import it takes milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from queuectl.core.job import Job
     from queuectl.core.result import Result, State
     from queuectl.errors import (

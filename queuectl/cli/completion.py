@@ -248,15 +248,13 @@ def _results() -> Iterable[str]:
 
 
 def _sort_keys() -> Iterable[str]:
-    from queuectl.cli.list import _SORTS
-
-    return [*_SORTS, *(f"-{key}" for key in _SORTS)]
+    return [*_columns(), *(f"-{name}" for name in _columns())]
 
 
 def _columns() -> Iterable[str]:
-    from queuectl.cli.list import _COLUMNS
+    from queuectl.core.values import names
 
-    return [name.lower() for name in _COLUMNS]
+    return names()
 
 
 def _signals(ctx: click.Context, begun: str) -> Iterable[str]:

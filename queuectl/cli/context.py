@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from queuectl.core.text import cut, printable, width_of
-from queuectl.errors import InvalidJobError, QueuectlError
+from queuectl.errors import InvalidJobError, QueuectlError, SpoolError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import layout
 
@@ -25,6 +25,9 @@ def open_spool(*, create: bool = False) -> Spool:
 
     One that is named but does not exist is created if `create`; the fallback in the home directory always is.
     """
+    there = existing_spool()
+    if there is not None and is_handed_in(there):
+        raise only_handed_in(there)
     named = named_spool()
     if named:
         return _say_created(Spool(named, create=create and not layout.is_spool(named)))
@@ -42,19 +45,49 @@ def is_handed_in(spool: layout.Layout) -> bool:
     return not os.access(spool.pending, os.W_OK) and os.access(spool.inbox, os.W_OK | os.X_OK)
 
 
+def only_handed_in(spool: layout.Layout) -> SpoolError:
+    """The error for a user who asks for more than to hand in a job."""
+    from queuectl.spool.system import trust
+
+    owner = trust.name_of(os.stat(spool.root).st_uid)
+    return SpoolError(
+        f"you may hand in jobs to {spool.root}, and do nothing else there",
+        f"the queue, its logs and its settings are private; ask {owner} what became of your jobs",
+        "to hand in a job: queuectl enqueue -- COMMAND",
+    )
+
+
 def _say_created(spool: Spool) -> Spool:
     if spool.created:
         note(f"created the spool {spool.path}")
     return spool
 
 
+_failures: list[OSError] = []
+
+
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line of a command that acts. If the reader is gone, the command still finishes, silently."""
+    """Print a line of a command that acts. If it cannot be written, the command still finishes; see `unwritten`."""
+    stream = sys.stderr if err else sys.stdout
     try:
         click.echo(text, err=err)
-    except BrokenPipeError:
-        stream = sys.stderr if err else sys.stdout
+    except OSError as error:
+        _failures.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def unwritten() -> OSError | None:
+    """Why a line could not be written that `say` was given; None if all were."""
+    return _failures[0] if _failures else None
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no."""
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D
+        click.echo(err=True)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def note(text: str) -> None:

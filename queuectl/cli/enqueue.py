@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from queuectl.cli.bodies import decode, warn_of_directory
-from queuectl.cli.context import existing_spool, is_handed_in, note, open_spool, say, show_error
+from queuectl.cli.context import existing_spool, is_handed_in, note, only_handed_in, open_spool, say, show_error
 from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
@@ -190,7 +190,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     checked = _checked(body.merge(found, given), where)
     there = existing_spool()
     if there is not None and is_handed_in(there):
-        raise UsageError("you can hand in jobs here, but not follow them", hint="try: queuectl enqueue")
+        raise only_handed_in(there)
     spool = open_spool(create=True)
     outcome = next(spool.enqueue_many([checked]))
     if isinstance(outcome, QueuectlError):

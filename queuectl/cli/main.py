@@ -10,10 +10,12 @@ import sys
 import click
 
 from queuectl import __version__
-from queuectl.cli.context import show_error
+from queuectl.cli import interrupts
+from queuectl.cli.context import show_error, unwritten
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.text import escape_unencodable
 from queuectl.errors import QueuectlError, SpoolError, UsageError
+from queuectl.spool.system import layout
 
 _COMMANDS = {
     "init": "queuectl.cli.init:init",
@@ -52,11 +54,16 @@ EPILOG = """\b
 Exit codes:
   0 ok   1 failed   2 usage   3 no such job   4 already exists
   5 timed out waiting   6 the spool is unusable
+  130 interrupted by Ctrl-C   141 nobody reads the output any more (| head)
 
 \b
 Completion in bash, including job ids (zsh and fish work alike):
   eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"
 """
+
+
+NOBODY_READS = 141
+"""The exit code if the reader of the output is gone: what a shell reports of a program that SIGPIPE (13) has ended."""
 
 
 @click.group(
@@ -82,7 +89,7 @@ def app(spool: str | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with its code. A closed pipe is left to click, which exits with 1, silently."""
+    """Run the command line and exit with its code, once all output has been written."""
     _open_closed_streams()
     codecs.register_error("queuectl", escape_unencodable)
     for stream in (sys.stdout, sys.stderr):
@@ -93,8 +100,40 @@ def main() -> None:
         from queuectl.cli import completion
 
         completion.register()
+    code = 0
+    failure: OSError | None = None
     try:
-        code = app.main(prog_name="queuectl", standalone_mode=False)
+        interrupts.raise_exception()
+        code = _run()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (click.Abort, KeyboardInterrupt):
+        interrupts.end_at_once()
+        interrupts.report()
+        code = interrupts.CODE
+    except OSError as error:
+        failure = error
+    interrupts.end_at_once()
+    failure = failure or unwritten()
+    if isinstance(failure, BrokenPipeError):
+        code = NOBODY_READS
+    elif failure is not None:
+        failed = _report_failure(failure)
+        code = code or failed
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; its exit code. Raises what has nothing to do with jobs: interrupts and errors of the system."""
+    try:
+        if "_QUEUECTL_COMPLETE" in os.environ:
+            code = app.main(prog_name="queuectl", standalone_mode=False)
+        else:
+            # not click's main, which has rules of its own for Ctrl-C and for a reader that is gone
+            with app.make_context("queuectl", sys.argv[1:]) as context:
+                code = app.invoke(context)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
     except QueuectlError as error:
         code = show_error(error)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -102,25 +141,20 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         code = show_error(_in_our_words(error))
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except OSError as error:
-        code = show_error(_of_system(error))
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
-def _of_system(error: OSError) -> QueuectlError:
+def _report_failure(error: OSError) -> int:
+    """Say what the system refused; the exit code."""
     why = error.strerror or str(error)
     if error.filename is not None:
-        return SpoolError("the spool cannot be used", f"{error.filename}: {why}")
+        return show_error(SpoolError("the spool cannot be used", f"{error.filename}: {why}", layout.hint_for(error)))
     if isinstance(error, FileNotFoundError):
-        from queuectl.spool.system.layout import working_directory
-
         try:
-            working_directory()
+            layout.working_directory()
         except UsageError as gone:
-            return gone
-    return QueuectlError("input or output failed", why)  # say, on a full disk
+            return show_error(gone)
+    return show_error(QueuectlError("input or output failed", why))  # say, on a full disk
 
 
 def _open_closed_streams() -> None:

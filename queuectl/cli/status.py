@@ -9,7 +9,7 @@ import click
 
 from queuectl.cli.context import json_option, open_spool, print_json, shown
 from queuectl.cli.pause import describe_pause
-from queuectl.core.text import format_count, format_seconds, format_size, format_when
+from queuectl.core.text import format_count, format_seconds, format_size, format_when, printable
 from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.query import Counts
@@ -88,6 +88,9 @@ def _show(spool: Spool, as_json: bool) -> None:
         click.echo(f"{name:<10} {getattr(counts, name):<8} {remarks.get(name, '')}".rstrip())
     if counts.dropped:
         click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has adopted yet")
+    if counts.ignored:
+        name = counts.ignored_name if len(counts.ignored_name) <= 16 else f"{counts.ignored_name[:15]}…"
+        click.echo(f"ignored    {counts.ignored:<8} in pending/, such as {printable(name)}; see: queuectl fsck")
     if not alive:
         hint = "start one: queuectl worker start" if counts.pending or counts.dropped else ""
         click.echo(f"workers    {'none':<8} {hint}".rstrip())

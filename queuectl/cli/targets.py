@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import complete_jobs, json_option, note, print_json, say, show_error
+from queuectl.cli.context import complete_jobs, confirm, json_option, note, print_json, say, show_error
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.core.job import Job
 from queuectl.core.result import State
@@ -131,8 +131,9 @@ def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
-    if not click.confirm(f"{verb.word} {what}?", err=True):
-        raise click.Abort
+    if not confirm(f"{verb.word} {what}?"):
+        note("nothing done")
+        click.get_current_context().exit(1)
 
 
 def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:

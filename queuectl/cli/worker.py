@@ -46,6 +46,7 @@ def worker() -> None:
     help="Start N such workers, and replace each one that dies.",
 )
 @click.option("--background", is_flag=True, help="Return once they run; they report to the spool's worker.log.")
+@click.option("--copied", is_flag=True, help="Run the jobs of a spool that was copied or moved here; needed once.")
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
@@ -55,6 +56,7 @@ def start(
     idle_exit: str | None,
     processes: int | None,
     background: bool,
+    copied: bool,
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
@@ -72,11 +74,13 @@ def start(
       queuectl worker start --background
     """
     from queuectl.core.when import parse_duration
+    from queuectl.spool.system import place
     from queuectl.work.notify import EXIT_DETACHED, Notifier
     from queuectl.work.report import Report
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
     spool = open_spool(create=True)
+    place.settle_in(spool.layout, is_copied=copied)
     notifier = Notifier.from_environment()
     style = "json" if as_json else "quiet" if quiet else "text"
     report = Report(style, is_labelled=background or processes is not None, is_dated=background)

@@ -188,6 +188,14 @@ def encode(fields: Mapping[str, Any]) -> bytes:
         return (json.dumps(fields) + "\n").encode()
 
 
+def show(fields: Mapping[str, Any]) -> str:
+    """A body as text for people, indented unless it is nested too deep for that."""
+    try:
+        return json.dumps(fields, indent=2, ensure_ascii=False)
+    except RecursionError:  # the encoder that indents is written in Python (CPython 3.11)
+        return json.dumps(fields, ensure_ascii=False)
+
+
 def validate(obj: Mapping[str, Any]) -> Body:
     """A Body of the object's known fields; raises InvalidJobError with every problem found."""
     problems: list[str] = []

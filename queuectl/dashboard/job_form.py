@@ -212,7 +212,8 @@ def edit(site: Site) -> Any:
             return _show_text(request, id, text, draft, status=409, theirs=_editable(draft.text))
         after = draft.job if text == _editable(draft.text) else site.spool.apply(draft, text)
         if request.field("retry"):
-            site.operations.note(request.session, VERBS["retry"], after, site.spool.retry(after))
+            retried, is_same = site.spool.retry(after), after is draft.job
+            site.operations.note(request.session, VERBS["retry"], after, retried, can_undo=is_same)
         elif after is not draft.job:
             site.operations.note(request.session, EDIT, draft.job, after)
     except QueuectlError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -58,6 +59,11 @@ class View:
         return [worker for worker in self.workers if worker["alive"]]
 
     @property
+    def takers(self) -> Workers:
+        """The workers that take jobs, and how many live but are stopping."""
+        return Workers.of(self.workers)
+
+    @property
     def is_full(self) -> bool:
         """Whether no job is started for want of free space."""
         return any(of_room(Room(*self.room), self.settings.min_free))
@@ -82,9 +88,7 @@ class View:
         ahead = None
         if not name.is_held:
             ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
-        queue = Queue(
-            self.paused, Room(*self.room), self.settings.min_free, Workers.of(self.workers), self.wrong_settings
-        )
+        queue = Queue(self.paused, Room(*self.room), self.settings.min_free, self.takers, self.wrong_settings)
         return of_job(admission.read_waiting(layout, job, name, self.settings.max_retries, ahead), queue, at)
 
     def counts(self, at: datetime) -> Counts:
@@ -242,6 +246,9 @@ class Snapshot:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:
             problem = error.why or error.what
+        except Exception as error:  # whatever it is, the next look may succeed: without looks all pages would stay old
+            traceback.print_exc()
+            problem = str(error)
         new = View(old.generation, now(), shelves, paused, workers, room, settings, wrong_settings, problem)
         return new if new.is_same_as(old) else replace(new, generation=old.generation + 1)
 

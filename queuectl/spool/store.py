@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from queuectl.core.admission import Pause
     from queuectl.core.settings import Settings
     from queuectl.spool.keywords import Command, JobChanges, JobFields
-    from queuectl.spool.moves import by_hand, edit, submit
+    from queuectl.spool.moves import by_hand, edit, submit, undo
     from queuectl.spool.moves.edit import Draft
     from queuectl.spool.reading import explain, metrics, output, query, waiting, workers
     from queuectl.spool.reading.explain import Explanation
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from queuectl.spool.system import pause, settings
     from queuectl.spool.system.settings import Found
 else:
-    by_hand, edit, explain, metrics, output, pause, settings, query, submit, waiting, workers = (
+    by_hand, edit, explain, metrics, output, pause, settings, query, submit, undo, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
@@ -45,6 +45,7 @@ else:
             "system.settings",
             "reading.query",
             "moves.submit",
+            "moves.undo",
             "reading.waiting",
             "reading.workers",
         )
@@ -76,6 +77,8 @@ class Spool:
         self.layout = layout.Layout(os.path.abspath(os.fsdecode(path)))
         self.created = False
         self._settings: settings.Source | None = None
+        if os.path.isdir(self.layout.root) and not os.access(self.layout.root, os.X_OK):
+            raise _closed(self.layout.root)
         if create:
             self.created = layout.create(self.layout.root)
         elif layout.is_spool(self.layout.root):
@@ -271,6 +274,14 @@ class Spool:
         """Give a pending job another priority or time."""
         return by_hand.reschedule(self.layout, id, priority, run_at)
 
+    def undo(self, before: Job, after: Job) -> Job:
+        """Move a job back that a retry, a cancel while it waited, `hold`, `release`, `first` or `reschedule` has moved
+        from `before` to `after`: it gets the name back that it had, with its attempts and its result.
+
+        Raises WrongStateError, and changes nothing, if it has started, ended, been moved, edited or deleted since.
+        """
+        return undo.undo(self.layout, before, after)
+
     def set_fields(self, id: str | Job, *, extra: Mapping[str, Any] | None = None, **fields: Unpack[JobChanges]) -> Job:
         """Change fields of a waiting job's body; None removes a field, or a variable of `env`; the id cannot change.
 
@@ -362,6 +373,21 @@ class Spool:
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
         """Watch jobs until they end, and logs for growth; for callers that do something else in between."""
         return waiting.Watch(self.layout, jobs, logs=logs)
+
+
+def _closed(root: str) -> SpoolError:
+    """The error for a user who may not enter a spool."""
+    from queuectl.spool.system import trust
+
+    status = os.stat(root)
+    owner, group = trust.name_of(status.st_uid), trust.group_of(status.st_gid)
+    if not status.st_mode & 0o010:
+        return SpoolError(f"you may not use {root}", f"it belongs to {owner}")
+    return SpoolError(
+        f"you may not use {root}",
+        f"it belongs to {owner}, and members of the group {group} may hand in jobs",
+        f"ask to be added to {group}; then log in again",
+    )
 
 
 def _missing(root: str) -> SpoolError:

@@ -61,12 +61,16 @@ class Report:
 
     def once(self, key: str, event: str, text: str) -> None:
         """Say something that would otherwise be said again and again, until `over` is called for its key."""
-        if key not in self._said:
+        with self._lock:
+            is_new = key not in self._said
             self._said.add(key)
+        if is_new:
             self.event(event, None, text)
 
     def over(self, key: str, text: str) -> None:
         """Say that what `once` said is over, if it was said."""
-        if key in self._said:
+        with self._lock:
+            was_said = key in self._said
             self._said.discard(key)
+        if was_said:
             self.event("info", None, text)

@@ -6,6 +6,7 @@ takes the next job, runs it and settles it; it blocks in waitid, the fastest way
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -277,6 +278,11 @@ class Worker:
         except FileNotFoundError as error:
             root = self.context.layout.root
             raise SpoolError(f"the spool {root} is gone", f"{error.filename} does not exist") from error
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._slots.report_refusal(error)
+            time.sleep(_SOON)  # jobs that end in the meantime give some back
         self._intake.adopt_due()
         self._slots.advance()
         self._note_idleness()

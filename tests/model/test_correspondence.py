@@ -208,6 +208,13 @@ def set_field(stage: Stage) -> Act:
     return lambda: stage.spool.set_fields("x", command="false")
 
 
+def undo_cancel(stage: Stage) -> Act:
+    stage.submit("true")
+    before = stage.spool.get("x")
+    after = stage.spool.cancel("x")
+    return lambda: stage.spool.undo(before, after)
+
+
 def delete(stage: Stage) -> Act:
     path = stage.spool.path / "dead" / "20261124T034300.000Z-010-1-lost-1.500s-x.json"
     path.write_text(json.dumps({"id": "x", "command": "true"}))
@@ -283,6 +290,11 @@ PATHS: dict[Callable[[Stage], Act], tuple[Scene, str, tuple[str, ...], tuple[str
     set_field: (
         *(_FINE, "user 1", (*_SUBMIT, "user 1 of A: set")),
         ("flock the body", "lstat, it is the same", "exchange, acknowledge"),
+    ),
+    undo_cancel: (
+        *(_FINE._replace(cancels=1, undos=1), "user 1"),
+        (*_SUBMIT, "user 1 of A: cancel", "acknowledge", "user 1 of A: undo"),
+        ("flock the body", "rename back"),
     ),
     delete: (
         *(_FINE._replace(cancels=1), "user 1"),

@@ -249,7 +249,7 @@ def test_cancel_a_running_job(spool: Spool, is_worker_alive: bool) -> None:
     wait_for(lambda: not processes_of(spool), "the end of every process")
     assert [len(names(spool.path / state)) for state in State] == [0, 0, 0, 1]
     if is_worker_alive:
-        wait_for(lambda: worker.has("gone", "x"), "the worker's notice")
+        wait_for(lambda: worker.has("cancelled", "x"), "the worker's notice")
 
 
 def test_cancel_a_running_job_without_a_log(spool: Spool, worker: WorkerProcess) -> None:

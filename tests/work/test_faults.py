@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -342,3 +343,16 @@ def test_name_that_only_looks_like_ours_is_a_dropped_file(spool: Spool, in_proce
         wait_for(lambda: running.has("done", "x"))
         wait_for(lambda: running.has("done", "y"))
     assert names(spool.path / "pending") == names(spool.path / "dead") == []
+
+
+def test_worker_with_few_descriptors(spool: Spool) -> None:
+    """It runs as many jobs at a time as it has descriptors for, says so once, and finishes them all."""
+    for number in range(40):
+        spool.enqueue("sleep 0.1", id=f"job-{number}")
+    program = ("prlimit", "--nofile=20", sys.executable, "-m", "queuectl")
+    worker = WorkerProcess(spool.path, "--count", "16", "--drain", prefix=program)
+    assert worker.wait_exit(60) == 0
+    assert spool.counts().done == 40
+    problems = [event["message"] for event in worker.events() if event["event"] in ("error", "info", "warning")]
+    assert len(problems) == 1
+    assert "Too many open files; raise the limit of open files (ulimit -n)" in problems[0]

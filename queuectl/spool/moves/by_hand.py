@@ -71,9 +71,12 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     _require_own(layout, job)
     if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
         return _retry_as(layout, job, job.name, job.fields["id"], run_at)
-    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
-        ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
-        logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    try:
+        with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+            ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    except OSError as error:
+        raise unusable(layout.root, error) from error
     return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
 
 
@@ -122,7 +125,11 @@ def drop(layout: Layout, id: str | Job) -> Job:
     job = query.find(layout, id, (State.DEAD,))
     if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
-    if not prune.delete(layout, job.state, job.name):
+    try:
+        is_deleted = prune.delete(layout, job.state, job.name)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    if not is_deleted:
         raise WrongStateError(
             f"job {job.id} cannot be dropped", "it has just changed state, or a process of it still runs"
         )

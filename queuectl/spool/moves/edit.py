@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
@@ -120,6 +119,8 @@ def _read(layout: Layout, job: Job) -> files.Content:
         return files.read(job.path)
     except FileNotFoundError:
         raise _overtaken(job) from None
+    except files.NotRegularError as error:
+        raise WrongStateError(f"job {job.id} cannot be edited", f"{job.path} is {error.strerror}") from None
     except OSError as error:
         raise unusable(layout.root, error) from error
 
@@ -127,7 +128,7 @@ def _read(layout: Layout, job: Job) -> files.Content:
 def _shown(job: Job, data: bytes) -> str:
     if job.fields is None:
         return data.decode("utf-8", "replace")
-    return json.dumps({**job.fields, **_in_force(job)}, indent=2, ensure_ascii=False) + "\n"
+    return body.show({**job.fields, **_in_force(job)}) + "\n"
 
 
 def _in_force(job: Job) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            with _locked(job, deadline) as old:
+            with locked(job, deadline) as old:
                 changed = None if old is None else _rewrite(layout, job, old, change)
         except OSError as error:
             raise unusable(layout.root, error) from error
@@ -195,7 +196,7 @@ def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job
 
 
 @contextmanager
-def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
+def locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
     """The job's file, locked until the end of the `with`; None if it no longer has that name."""
     try:
         fd = _open(job.path)

@@ -54,6 +54,8 @@ class Layout:
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""
+        self.place = f"{root}/place"
+        """Where the spool is, so that a copy can be recognised."""
         self.bell = f"{root}/pending/.bell"
         """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
@@ -98,6 +100,15 @@ def create(root: str | os.PathLike[str]) -> bool:
     except OSError as error:
         raise unusable(root, error) from error
     return made
+
+
+def remove_new(root: str) -> None:
+    """Undo `create` of a spool that nobody has used; what holds anything else stays."""
+    with suppress(OSError):
+        for name in ("README.md", "config.toml"):
+            files.remove(f"{root}/{name}")
+        for name in (*_OWN, *STATES, ""):
+            os.rmdir(f"{root}/{name}")
 
 
 def complete(root: str) -> None:
@@ -172,8 +183,8 @@ def find() -> tuple[str, bool]:
     return (path, False) if path else (state_home_spool(), True)
 
 
-def unusable(root: str, error: OSError) -> SpoolError:
-    """The error to report for a failed system call on the spool."""
+def hint_for(error: OSError) -> str:
+    """What to do about a failed system call on the spool, or nothing."""
     hints = {
         errno.EACCES: "check the owner and mode of that directory",
         errno.EPERM: "check the owner and mode of that directory",
@@ -183,7 +194,10 @@ def unusable(root: str, error: OSError) -> SpoolError:
         errno.ENOTDIR: "it is not a directory",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }
+    return hints.get(error.errno or 0, "")
+
+
+def unusable(root: str, error: OSError) -> SpoolError:
+    """The error to report for a failed system call on the spool."""
     where = error.filename if isinstance(error.filename, str) else root
-    return SpoolError(
-        f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hints.get(error.errno or 0, "")
-    )
+    return SpoolError(f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hint_for(error))

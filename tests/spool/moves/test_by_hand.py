@@ -238,7 +238,7 @@ def test_cancel_that_breaks_off(spool: Spool) -> None:
         run_to_death(_cancel_and_die, str(spool.path))
         assert str(spool.get("x").result) == "cancelled"
         wait_for(lambda: not spool.is_alive("x"), "the end of the job")
-        wait_for(lambda: worker.has("gone", "x"), "the worker's notice")
+        wait_for(lambda: worker.has("cancelled", "x"), "the worker's notice")
     assert spool.get("x").state is State.DEAD
 
 
