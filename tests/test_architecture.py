@@ -32,7 +32,7 @@ MAY_IMPORT = {
 }
 """What each part may import apart from itself. "" is queuectl/__init__.py, "version" its __version__."""
 
-WINGS = ("system", "reading", "moves", "upkeep", "store")
+WINGS = ("system", "reading", "moves", "upkeep", "keywords", "store")
 """The wings of spool/, each of which may import those before it."""
 
 ONLY_IN = {

@@ -31,16 +31,12 @@ def open_spool(*, create: bool = False) -> Spool:
     named = named_spool()
     if named:
         return _say_created(Spool(named, create=create and not layout.is_spool(named)))
-    found = layout.discover()
-    if found:
-        return Spool(found)
-    home = layout.state_home_spool()
-    return _say_created(Spool(home, create=not layout.is_spool(home)))
+    return _say_created(Spool())
 
 
 def existing_spool() -> layout.Layout | None:
     """The spool of this command line, if it exists."""
-    path = named_spool() or layout.discover() or layout.state_home_spool()
+    path = named_spool() or layout.find()[0]
     return layout.Layout(os.path.abspath(path)) if layout.is_spool(path) else None
 
 
@@ -239,9 +235,9 @@ def _lines_of(text: str, room: int | None, wrap: bool) -> list[str]:
 
 def spool_to_complete(ctx: click.Context) -> Spool | None:
     """The spool that shell completion looks in. Never creates one, and fails silently."""
-    with ctx:
-        path = named_spool() or layout.discover() or layout.state_home_spool()
     try:
+        with ctx:
+            path = named_spool() or layout.find()[0]
         return Spool(path)
     except (QueuectlError, OSError):
         return None

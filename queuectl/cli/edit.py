@@ -19,6 +19,7 @@ from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageE
 from queuectl.spool.moves.edit import Draft
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import working_directory
 
 _SET = Verb("set", "changed", (State.PENDING,), "pending")
 
@@ -53,11 +54,14 @@ def _parse_assignments(words: list[str]) -> dict[str, Any]:
         key, _, text = word.partition("=")
         if key.startswith("env."):
             variable = key.removeprefix("env.")
-            found.setdefault("env", {})[variable] = parse_variable(variable, text)
+            parsed = parse_variable(variable, text)
+            found.setdefault("env", {})[os.fsencode(variable)] = None if parsed is None else os.fsencode(parsed)
             continue
         name = key.replace("-", "_")
         value = parse(name, text, now())
-        found[name] = os.path.abspath(value) if name == "cwd" and value is not None else value
+        if name == "cwd" and value is not None:
+            value = os.path.join(working_directory(), os.fsencode(value))
+        found[name] = os.path.normpath(value) if name == "cwd" and value is not None else value
     return found
 
 

@@ -55,8 +55,8 @@ def hand_in(
 
 
 def _unwrap(lines: Lines) -> Iterator[Mapping[str, Any] | QueuectlError]:
-    for number, fields in lines:
+    for place, fields in lines:
         if isinstance(fields, QueuectlError):
-            yield UsageError(f"line {number}: {fields.what}", fields.why, fields.hint)
+            yield UsageError(f"{place}: {fields.what}", fields.why, fields.hint)
         else:
             yield fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -13,6 +14,7 @@ from queuectl import __version__
 from queuectl.cli import interrupts
 from queuectl.cli.context import show_error, unwritten
 from queuectl.cli.groups import LazyGroup
+from queuectl.core.text import escape_unencodable
 from queuectl.errors import QueuectlError, SpoolError, UsageError
 from queuectl.spool.system import layout
 
@@ -113,8 +115,11 @@ def app(spool: str | None) -> None:
 def main() -> None:
     """Run the command line and exit with its code, once all output has been written."""
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
+    codecs.register_error("queuectl", escape_unencodable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = "utf-8" if stream.encoding.lower() in ("ascii", "ansi_x3.4-1968") else None
+            stream.reconfigure(encoding=encoding, errors="queuectl")  # texts may hold what the locale cannot
     if "_QUEUECTL_COMPLETE" in os.environ:
         from queuectl.cli import completion
 
@@ -166,12 +171,14 @@ def _run() -> int:
 def _report_failure(error: OSError) -> int:
     """Say what the system refused; the exit code."""
     why = error.strerror or str(error)
-    is_of_file = error.filename is not None  # else it was stdin or stdout, say on a full disk
-    return show_error(
-        SpoolError("the spool cannot be used", f"{error.filename}: {why}", layout.hint_for(error))
-        if is_of_file
-        else QueuectlError("input or output failed", why)
-    )
+    if error.filename is not None:
+        return show_error(SpoolError("the spool cannot be used", f"{error.filename}: {why}", layout.hint_for(error)))
+    if isinstance(error, FileNotFoundError):
+        try:
+            layout.working_directory()
+        except UsageError as gone:
+            return show_error(gone)
+    return show_error(QueuectlError("input or output failed", why))  # say, on a full disk
 
 
 def _open_closed_streams() -> None:

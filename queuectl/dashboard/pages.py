@@ -261,7 +261,7 @@ def _refusal(site: Site, found: Job) -> wording.Refusal:
     data = b""
     with suppress(OSError):
         data = files.read(found.path).data
-    refusal = wording.refusal(found, data)
+    refusal = wording.refusal(found.problem, data)
     if found.problem is None and (mark := _refused_mark(site, found.id)):
         return replace(refusal, reason=mark.get("reason") or refusal.reason)
     return refusal

@@ -111,7 +111,7 @@ class Executor:
             script, words = prelude.alone(name, command, body.cwd), ()
         pid = self._spawner.spawn(
             self._shell,
-            [b"sh", b"-c", script.encode(), b"sh", *(word.encode() for word in words)],
+            [b"sh", b"-c", _bytes(script), b"sh", *map(_bytes, words)],
             self._environment_of(claim),
             ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
         )
@@ -122,7 +122,7 @@ class Executor:
         name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
         if env or submitter:
-            wanted = {key.encode(): value.encode() for key, value in env.items()}
+            wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
@@ -130,6 +130,11 @@ class Executor:
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
         return array
+
+
+def _bytes(text: str) -> bytes:
+    """What a text of a job stands for, whatever the worker's own locale is."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:

@@ -163,7 +163,8 @@ def test_programs_get_all(cli: CommandLine, spool: Spool, words: list[str]) -> N
 def test_fields_of_ones_own(cli: CommandLine, spool: Spool) -> None:
     """Columns, sorting, templates and conditions reach into the body; what a job lacks is empty, and sorted last."""
     for sweep in (10, 9, 2):
-        spool.enqueue("true", id=f"s{sweep}", sweep=sweep, grid={"x": [1, {"y": f"v{sweep}"}]}, timeout=sweep)
+        own = {"sweep": sweep, "grid": {"x": [1, {"y": f"v{sweep}"}]}}
+        spool.enqueue("true", id=f"s{sweep}", extra=own, timeout=sweep)
     spool.enqueue("true", id="none")
     rows = [line.split() for line in cli.ok("list", "--columns", "id,body.sweep,timeout,body.grid.x.1.y", "--sort",
                                             "-body.sweep").splitlines()]  # fmt: skip
@@ -233,7 +234,7 @@ def test_show_shows_everything(cli: CommandLine, spool: Spool) -> None:
     """A waiting job is shown with its time, its settings, its warnings and where its files lie."""
     spool.enqueue(
         ["echo", "a b"], id="a", priority=3, run_at="2999-01-02T03:04:05Z", timeout=90, max_retries=5, backoff_base=3,
-        backoff_max=60, cwd="/srv", env={"A": "b c"}, timout=1,
+        backoff_max=60, cwd="/srv", env={"A": "b c"}, extra={"timout": 1},
     )  # fmt: skip
     shown = dict(line.split(maxsplit=1) for line in cli.ok("show", "a").splitlines())
     (name,) = names(spool.path / "pending")

@@ -286,7 +286,7 @@ def test_enqueue_imports_only_what_it_needs(spool: Spool, tmp_path: Path, words:
     assert {"click", "json", "queuectl.cli.enqueue"} <= loaded
     assert loaded & HEAVY == set()
     ours = {name for name in loaded if name.startswith(("queuectl.cli.", "queuectl.work", "queuectl.dashboard"))}
-    assert ours == {f"queuectl.cli.{name}" for name in ("context", "enqueue", "groups", "interrupts", "main")}
+    assert ours == {f"queuectl.cli.{name}" for name in ("bodies", "context", "enqueue", "groups", "interrupts", "main")}
     assert "queuectl.core.settings" not in loaded
 
 

@@ -77,7 +77,7 @@ def test_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) 
     put_finished(spool.layout, "one-old", "exit1")
     put(spool.layout, running_name("one-1"), state=State.RUNNING)
     for id in ("one-2", "two", "held"):
-        spool.enqueue("true", id=id, sweep=2 if id == "one-2" else None)
+        spool.enqueue("true", id=id, extra={"sweep": 2} if id == "one-2" else None)
     spool.hold("held")
     done = cli.run("wait", *words, "--timeout", "10ms")
     errors = [line for line in done.stderr.splitlines() if line.startswith("queuectl: ")]

@@ -74,7 +74,7 @@ def test_errors_have_their_exit_codes(error: type[queuectl.QueuectlError], code:
 def test_enqueue_returns_the_job(spool: Spool) -> None:
     """The job that is returned is the one that is found."""
     at = datetime(2030, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
-    job = spool.enqueue(["echo", "a b"], id="x", priority=3, run_at=at, mine=[1])
+    job = spool.enqueue(["echo", "a b"], id="x", priority=3, run_at=at, extra={"mine": [1]})
     assert (job.id, job.state, job.priority, job.attempts) == ("x", State.PENDING, 3, 0)
     assert job.command == ("echo", "a b")
     assert job.run_at == datetime(2030, 1, 2, 3, 4, 5, 679000, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_time_of_any_zone(spool: Spool) -> None:
 def test_enqueue_refuses_what_cannot_run(spool: Spool, command: str, fields: dict[str, object]) -> None:
     """A job that can never run is InvalidJobError, and nothing of it is left."""
     with pytest.raises(InvalidJobError):
-        spool.enqueue(command, **fields)
+        spool.enqueue(command, **fields)  # type: ignore[arg-type]
     assert (names(spool.path / "pending"), names(spool.path / "logs")) == ([], [])
 
 

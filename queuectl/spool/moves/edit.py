@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from queuectl.core import body, lifecycle
+from queuectl.core import body, charset, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339, id_from_file_name
 from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
@@ -69,7 +69,7 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     WaitTimeoutError if others keep changing it.
     """
     job, name = by_hand.find_pending(layout, id, "changed")
-    asked = {key: _text_of(value) for key, value in changes.items()}
+    asked = charset.to_body({key: _text_of(value) for key, value in changes.items()})
     valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
     run_at = (valid.run_at or now()) if "run_at" in asked else None
@@ -97,8 +97,7 @@ def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     merged = body.merge(fields, given)
     variables = given.get("env")
     if isinstance(variables, dict):
-        gone = {name for name, text in variables.items() if text is None}
-        merged["env"] = {name: text for name, text in merged["env"].items() if name not in gone} or None
+        merged["env"] = {name: text for name, text in merged["env"].items() if text is not None} or None
     return merged
 
 

@@ -62,7 +62,7 @@ def undo(layout: Layout, before: Job, after: Job) -> Job:
         raise unusable(layout.root, error) from error
     if isinstance(before.name, FinishedName):
         _note(layout, before.id)
-    return before._replace(path=layout.job(*move))
+    return Job(before.state, before.name, layout.job(*move), before.body, before.fields, before.problem, before.owner)
 
 
 def _fields(data: bytes) -> dict[str, object] | None:

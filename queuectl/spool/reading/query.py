@@ -234,8 +234,10 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
 def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:
     """Where the job is whose id is `text`, or the only one that starts with it.
 
-    Raises NotFoundError or AmbiguousIdError.
+    Raises NotFoundError or AmbiguousIdError, or TypeError for anything but a str.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"id must be str or Job, not {type(text).__name__}")
     if not is_valid_id(text):
         raise NotFoundError(f"no job {text!r}", "that is not an id")
     for _ in range(_PATIENCE):

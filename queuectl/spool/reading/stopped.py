@@ -22,4 +22,4 @@ def mark_stopped(jobs: Iterable[Job]) -> Iterator[Job]:
             with suppress(OSError):  # out of descriptors: not known
                 stopped = processes.find_stopped()
         is_stopped = f"{format_time(job.name.started_at)}:{job.id}" in stopped
-        yield job._replace(is_stopped=True) if is_stopped else job
+        yield job.as_stopped() if is_stopped else job

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from queuectl.core.result import State
-from queuectl.errors import SpoolError
+from queuectl.errors import SpoolError, UsageError
 from queuectl.spool.system import files
 
 STATES = tuple(State)
@@ -139,7 +139,7 @@ def _write_new(path: str, text: str) -> bool:
 
 def discover(start: str | os.PathLike[str] | None = None) -> str | None:
     """The path of `spool/` in this or the nearest parent directory, if one of them is a spool."""
-    here, inner = os.path.abspath(start or os.getcwd()), ""
+    here, inner = os.path.abspath(start or os.fsdecode(working_directory())), ""
     while here != inner:
         spool = os.path.join(here, "spool")
         if is_spool(spool):
@@ -148,10 +148,39 @@ def discover(start: str | os.PathLike[str] | None = None) -> str | None:
     return None
 
 
+def working_directory() -> bytes:
+    """The current directory; raises UsageError if it has been removed."""
+    try:
+        return os.getcwdb()
+    except FileNotFoundError:
+        raise UsageError("the current directory no longer exists", hint="cd to one that does") from None
+
+
 def state_home_spool() -> str:
-    """The fallback spool: `$XDG_STATE_HOME/queuectl/spool`."""
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return f"{home}/queuectl/spool"
+    """The fallback spool: `$XDG_STATE_HOME/queuectl/spool`. Raises UsageError for a user without a home."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # to be ignored, as the XDG Base Directory Specification has it
+        state = f"{_home()}/.local/state"
+    return f"{state}/queuectl/spool"
+
+
+def _home() -> str:
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        import pwd
+
+        with suppress(KeyError):
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    if not os.path.isabs(home):
+        raise UsageError("no spool here, and no home for one: $HOME is not set", hint="name one: queuectl --spool DIR")
+    return home.rstrip("/")
+
+
+def find() -> tuple[str, bool]:
+    """Where the spool is that nobody names, and whether it is the one in the home, to be created when first needed:
+    `$QUEUECTL_SPOOL`, else `discover`, else `state_home_spool`."""
+    path = os.environ.get("QUEUECTL_SPOOL") or discover()
+    return (path, False) if path else (state_home_spool(), True)
 
 
 def hint_for(error: OSError) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from queuectl.core.admission import Pause
-from queuectl.core.names import format_rfc3339, parse_instant
+from queuectl.core.names import format_rfc3339
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -46,8 +46,10 @@ def parse(text: str) -> tuple[datetime | None, str]:
         if match is None or match[1].lower() == "reason":
             reasons.append(match[2] if match else line)
             continue
+        from queuectl.core.when import parse_fixed  # rarely needed
+
         try:
-            until = parse_instant(match[2])
+            until = parse_fixed(match[2])
         except (ValueError, OverflowError):
             reasons.append(line)
     return until, " ".join(reasons)

@@ -124,7 +124,7 @@ def test_undo_is_not_for_what_ran_or_was_renamed(spool: Spool) -> None:
     """A running job that was cancelled cannot be brought back, nor can an id that is another job's now."""
     before, after, _ = retried(spool)
     with pytest.raises(WrongStateError, match="cannot be put back"):
-        spool.undo(before._replace(name=before.name._replace(id="y")), after)
+        spool.undo(Job(before.state, before.name._replace(id="y"), before.path), after)
     assert spool.get("x").name == after.name
 
 

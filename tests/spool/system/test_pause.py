@@ -22,6 +22,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
         ("until: 2026-11-24T12:00:00Z\n", NOON, ""),
         ("until: 2026-11-24T12:00:00Z\nreason: new disks\n", NOON, "new disks"),
         ("new disks\nand a fan\nUntil = 2026-11-24T13:00:00+01:00", NOON, "new disks and a fan"),
+        ("until: 2030-01-01", pause.parse("until: 2030-01-01T00:00")[0], ""),
         ("until: tomorrow", None, "until: tomorrow"),
         ("until: 9999-99-99T00:00:00Z", None, "until: 9999-99-99T00:00:00Z"),
         ("\x00\ufffd", None, "\x00\ufffd"),
