@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.cli.worker import start
-from queuectl.work.notify import EXIT_DETACHED
+from queuectl.work.notify import Ending
 from tests.support import need
 
 UNITS = Path(__file__).parents[1] / "contrib/systemd"
@@ -39,7 +39,7 @@ def test_unit_follows_a_detached_worker(kind: str) -> None:
     unit = configparser.RawConfigParser(strict=False)
     unit.read(UNITS / kind / "queuectl.service")
     service = unit["Service"]
-    assert service["SuccessExitStatus"] == service["RestartForceExitStatus"] == str(EXIT_DETACHED)
+    assert service["SuccessExitStatus"] == service["RestartForceExitStatus"] == str(int(Ending.DETACHED))
     assert service["Restart"] == "on-failure"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import deque
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from queuectl.cli.bodies import read_lines, warn_of_directory
+from queuectl.cli.bodies import Place, read_lines, warn_of_directory
 from queuectl.cli.context import note, open_spool, say
 from queuectl.core import body, charset
 from queuectl.core.job import Job
@@ -37,8 +38,8 @@ class Lines:
         self._given = charset.to_body(given)
         self._each = each
 
-    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any] | QueuectlError]]:
-        """For each job what to call it (`line 3`), and its body or what is wrong with it; raises as `read_lines`."""
+    def __iter__(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
+        """For each job where it is, and its body or what is wrong with it; raises as `read_lines`."""
         for place, fields in self._read():
             if isinstance(fields, QueuectlError):
                 yield place, fields
@@ -50,10 +51,10 @@ class Lines:
             else:
                 yield place, fields
 
-    def _read(self) -> Iterator[tuple[str, Mapping[str, Any] | QueuectlError]]:
+    def _read(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
         if self._each is not None:
             for number, fields in self._each.read(self.progress):
-                yield f"line {number}", fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
+                yield Place.of_line(number), fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
             return
         for place, found in read_lines(iter(self.progress)):
             yield place, found if isinstance(found, QueuectlError) else body.merge(found, self._given)
@@ -76,14 +77,16 @@ def open_lines(
         raise UsageError(f"cannot read {path}", error.strerror or "", "for stdin: --each -") from None
 
 
-def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False) -> tuple[list[Job], int]:
-    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
+def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: bool = False) -> tuple[list[Job], int]:
+    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code.
+
+    With `as_json` the outcome of each line is printed as soon as it is known, in one array.
+    """
     found = iter(lines)
     first = next(found, None)  # before a spool is created: it may be no text at all
     spool = open_spool(create=True)
-    progress = lines.progress
-    places: deque[str] = deque()
-    directories: set[str] = set()
+    report = _JsonReport() if as_json else _Report(lines, quiet)
+    places: deque[Place] = deque()
     queued: list[Job] = []
     bad = 0
     hint = ""
@@ -94,31 +97,65 @@ def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False) -> tuple[
             if isinstance(fields, QueuectlError):
                 bad += 1
                 hint = hint or (fields.hint if isinstance(fields, NotJsonError) else "")
-                progress.say_error(place, fields)
+                report.say(place, fields)
                 continue
             places.append(place)
             yield fields
 
     for outcome in spool.enqueue_many(good_lines(), is_held=is_held):
-        place = places.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
-            progress.say_error(place, outcome)
-            continue
-        queued.append(outcome)
-        for warning in outcome.body.warnings if outcome.body and not quiet else ():
-            progress.say_line(place, f"warning: {warning}")
-        if not quiet:
-            warn_of_directory(outcome, partial(progress.say_line, place), known=directories)
-        progress.clear()
-        say(outcome.id)
-    progress.clear()
+        else:
+            queued.append(outcome)
+        report.say(places.popleft(), outcome)
+    report.finish(queued, bad)
     if hint and not queued:
         note(hint)
-    if not quiet:
-        ids = f" as {queued[0].id} to {queued[-1].id}" if len(queued) > 1 and not lines.is_json else ""
-        note(f"queued {len(queued)}{ids}" + (f", refused {bad}" if bad else ""))
     return queued, 1 if bad else 0
+
+
+class _Report:
+    """What becomes of each line, for people: ids on stdout, the rest on stderr."""
+
+    def __init__(self, lines: Lines, quiet: bool) -> None:
+        self._lines = lines
+        self._progress = lines.progress
+        self._quiet = quiet
+        self._directories: set[str] = set()
+
+    def say(self, place: Place, outcome: Job | QueuectlError) -> None:
+        if isinstance(outcome, QueuectlError):
+            self._progress.say_error(place, outcome)
+            return
+        for warning in outcome.body.warnings if outcome.body and not self._quiet else ():
+            self._progress.say_line(place, f"warning: {warning}")
+        if not self._quiet:
+            warn_of_directory(outcome, partial(self._progress.say_line, place), known=self._directories)
+        self._progress.clear()
+        say(outcome.id)
+
+    def finish(self, queued: Sequence[Job], refused: int) -> None:
+        self._progress.clear()
+        if not self._quiet:
+            is_sweep = len(queued) > 1 and not self._lines.is_json
+            ids = f" as {queued[0].id} to {queued[-1].id}" if is_sweep else ""
+            note(f"queued {len(queued)}{ids}" + (f", refused {refused}" if refused else ""))
+
+
+class _JsonReport:
+    """The same as one JSON array on stdout, each outcome as soon as it is known."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def say(self, place: Place, outcome: Job | QueuectlError) -> None:
+        from queuectl.spool.reading import shapes
+
+        say(self._before + json.dumps(shapes.submitted(outcome, line=place.number)), nl=False)
+        self._before = ", "
+
+    def finish(self, queued: Sequence[Job], refused: int) -> None:
+        say("[]" if self._before == "[" else "]")
 
 
 class _Progress:
@@ -146,12 +183,12 @@ class _Progress:
         if self._is_shown:
             click.echo("\r\x1b[K", nl=False, err=True)
 
-    def say_line(self, place: str, text: str) -> None:
+    def say_line(self, place: Place, text: str) -> None:
         """Say something about one job of the stream."""
         self.clear()
-        note(f"{place}: {text}")
+        note(f"{place.text}: {text}")
 
-    def say_error(self, place: str, error: QueuectlError) -> None:
+    def say_error(self, place: Place, error: QueuectlError) -> None:
         """Say what is wrong with one line: in one line, or in one for each of several problems."""
         texts: Sequence[str] = ("; ".join(part for part in (error.what, error.why) if part),)
         if isinstance(error, InvalidJobError) and len(error.problems) > 1:

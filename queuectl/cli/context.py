@@ -66,11 +66,11 @@ def _say_created(spool: Spool) -> Spool:
 _failures: list[OSError] = []
 
 
-def say(text: str, *, err: bool = False) -> None:
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a line of a command that acts. If it cannot be written, the command still finishes; see `unwritten`."""
     stream = sys.stderr if err else sys.stdout
     try:
-        click.echo(text, err=err)
+        click.echo(text, err=err, nl=nl)
     except OSError as error:
         _failures.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -106,6 +106,11 @@ def show_error(error: QueuectlError) -> int:
 def shown(text: str) -> str:
     """A job's text for stdout: escaped if a terminal shows it."""
     return printable(text) if sys.stdout.isatty() else text
+
+
+def shown_in_a_line(text: str) -> str:
+    """The same, cut to the width of the terminal."""
+    return cut(printable(text), _terminal_width()) if sys.stdout.isatty() else text
 
 
 def print_json(value: Any) -> None:

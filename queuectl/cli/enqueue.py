@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 import click
 
 from queuectl.cli.bodies import decode, warn_of_directory
-from queuectl.cli.context import existing_spool, is_handed_in, note, only_handed_in, open_spool, say, show_error
+from queuectl.cli.context import (
+    existing_spool,
+    is_handed_in,
+    json_option,
+    note,
+    only_handed_in,
+    open_spool,
+    print_json,
+    say,
+    show_error,
+)
 from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
@@ -100,6 +110,7 @@ def _job_options(command: F) -> F:
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
+@json_option
 def enqueue(
     words: tuple[str, ...],
     paths: tuple[str, ...],
@@ -109,6 +120,7 @@ def enqueue(
     quiet: bool,
     is_awaited: bool,
     is_command: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Submit jobs and print their ids. Once it returns, they survive a power cut.
@@ -144,6 +156,8 @@ def enqueue(
     if spool is not None and is_handed:
         from queuectl.cli.handin import hand_in
 
+        if as_json:
+            raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
         read = () if lines else _read_jobs(words, paths, is_command, given, quiet)
         found = None if lines else [body.merge(each, given) for _, each in read]
         code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
@@ -151,10 +165,10 @@ def enqueue(
     if lines:
         from queuectl.cli.bulk import enqueue_lines
 
-        jobs, code = enqueue_lines(lines, quiet, is_held=is_held)
+        jobs, code = enqueue_lines(lines, quiet, is_held=is_held, as_json=as_json)
     else:
-        found_jobs = _read_jobs(words, paths, is_command, given, quiet)
-        jobs, code = _enqueue_jobs(found_jobs, given, quiet, is_held=is_held)
+        found_jobs = _read_jobs(words, paths, is_command, given, quiet or as_json)
+        jobs, code = _enqueue_jobs(found_jobs, given, quiet, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -209,7 +223,7 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
 
 
 def _enqueue_jobs(
-    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool = False
+    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool, as_json: bool
 ) -> tuple[list[Job], int]:
     """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
@@ -219,13 +233,22 @@ def _enqueue_jobs(
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     queued: list[Job] = []
     code = 0
-    for outcome in open_spool(create=True).enqueue_many(jobs, is_held=is_held):
+    outcomes_shown: list[dict[str, Any]] = []
+    outcomes = open_spool(create=True).enqueue_many(jobs, is_held=is_held)
+    for fields, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, QueuectlError):
-            failed = show_error(outcome)
+            failed = outcome.exit_code if as_json else show_error(outcome)
             code = code or failed
         else:
             queued.append(outcome)
-            _say_queued(outcome, quiet)
+            if not as_json:
+                _say_queued(outcome, quiet)
+        if as_json:
+            from queuectl.spool.reading import shapes
+
+            outcomes_shown.append(shapes.submitted(outcome, id=fields.get("id")))
+    if as_json:
+        print_json(outcomes_shown)
     return queued, code
 
 

@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterable
 
 import click
 
@@ -41,6 +42,7 @@ _COMMANDS = {
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
     "dlq": "queuectl.cli.dlq:dlq",
+    "rm": "queuectl.cli.prune:rm",
     "prune": "queuectl.cli.prune:prune",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
@@ -49,6 +51,28 @@ _COMMANDS = {
     "doctor": "queuectl.cli.doctor:doctor",
 }
 """Where each command is, in the order in which people need them."""
+
+_HYPHEN = "\ue000"
+"""Stands for a hyphen while help is wrapped: a private character, at which no line is broken."""
+
+
+class _Formatter(click.HelpFormatter):
+    """Writes help, with every option in one piece: click breaks lines at hyphens (8.3)."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows], col_max, col_spacing)
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, args.replace("-", _HYPHEN), prefix)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_HYPHEN, "-")
+
+
+click.Context.formatter_class = _Formatter
 
 EPILOG = """\b
 Exit codes:

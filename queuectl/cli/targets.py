@@ -72,10 +72,19 @@ def read_ids(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_backwards: bool = False) -> None:
+def act(
+    spool: Spool,
+    verb: Verb,
+    given: dict[str, Any],
+    action: Action,
+    *,
+    is_backwards: bool = False,
+    prepare: Callable[[list[Target]], tuple[list[Target], Action]] | None = None,
+) -> None:
     """Act on the jobs of the command line, one after the other (the last one first, if `is_backwards`), and report.
 
     Named jobs are acted upon at once; those selected by filters or --all are counted first, and need a confirmation.
+    If there are several, `prepare` may choose among them, and what to do instead of `action`.
     """
     found, wanted = _find_targets(spool, verb, given)
     if is_backwards:
@@ -84,6 +93,8 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_b
     if given["dry_run"]:
         run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
     else:
+        if prepare is not None and len(targets) > 1:
+            targets, action = prepare(targets)
         run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
 
 
@@ -129,9 +140,14 @@ def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -
         if not given["as_json"]:
             note(f"{what} selected" if selected else "no matching jobs")
         return
+    require_yes(f"{verb.word} {what}")
+
+
+def require_yes(what: str) -> None:
+    """Ask on a terminal whether to do that to many jobs; without one, refuse. Raises click.Abort or UsageError."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
-    if not confirm(f"{verb.word} {what}?"):
+        raise UsageError(f"this would {what}", hint="to do it, add --yes; to see them, --dry-run")
+    if not confirm(f"{what}?"):
         note("nothing done")
         click.get_current_context().exit(1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
+from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown_in_a_line
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.cli.targets import ids_argument, is_selection, read_ids
 from queuectl.core.job import Job
@@ -138,7 +138,7 @@ def wait_for(
                 ended.append(outcome)
                 if not quiet and not as_json:
                     command = f"  {command_text(outcome)}" if len(jobs) > 1 else ""
-                    click.echo(shown(describe(outcome) + command))
+                    click.echo(shown_in_a_line(describe(outcome) + command))
             if any_one:
                 break
     except WaitTimeoutError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock
+
+if TYPE_CHECKING:
+    from queuectl.work.notify import Ending
 
 _COMMANDS = {
     "start": "queuectl.cli.worker:start",
@@ -37,7 +40,7 @@ def worker() -> None:
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N", help="Jobs to run at a time."
 )
-@click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("--drain", is_flag=True, help="Exit once nothing is left that can start by itself.")
 @click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
 @click.option(
     "--processes",
@@ -66,6 +69,9 @@ def start(
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends and requeues them. Killing
     a worker does not stop its jobs: the next worker takes them over. Prints a line on stderr for each event.
 
+    --drain waits for jobs of a later time too, but not for held ones, nor behind a pause without an end. If such
+    jobs are left it names them and exits with 1, else with 0.
+
     \b
     Example:
       queuectl worker start --count 4
@@ -75,7 +81,7 @@ def start(
     """
     from queuectl.core.when import parse_duration
     from queuectl.spool.system import place
-    from queuectl.work.notify import EXIT_DETACHED, Notifier
+    from queuectl.work.notify import Ending, Notifier
     from queuectl.work.report import Report
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
@@ -91,8 +97,9 @@ def start(
         "trusts_anyone": trust_anyone,
     }
     if not background:
-        has_detached = _work(spool, report, processes, notifier, terms)
-        click.get_current_context().exit(EXIT_DETACHED if has_detached and notifier.is_service else 0)
+        ending = _work(spool, report, processes, notifier, terms)
+        is_for_systemd = ending is Ending.DETACHED and notifier.is_service
+        click.get_current_context().exit(int(ending) if is_for_systemd else int(ending is Ending.LEFT))
     from queuectl.work import background as daemon
 
     def work(announcer: daemon.Announcer) -> int:
@@ -105,8 +112,8 @@ def start(
         note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
 
 
-def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> bool:
-    """Work in this process, or in several below it; whether jobs were left to the next worker."""
+def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> Ending:
+    """Work in this process, or in several below it; how that ended."""
     if processes is None:
         return _work_here(spool, report, notifier=notifier, **terms)
     from queuectl.spool.system import settings
@@ -116,7 +123,7 @@ def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms
     return Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
 
 
-def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, **terms: Any) -> bool:
+def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, **terms: Any) -> Ending:
     from queuectl.spool.system import settings
     from queuectl.work.context import Context
     from queuectl.work.worker import Worker
@@ -124,21 +131,17 @@ def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: An
     context = Context(spool, report, settings.load(spool.layout))
     running = Worker(context, notifier=announcer or notifier, **terms)
     running.install_signal_handlers()
-    running.run()
-    return running.has_detached
+    return running.run()
 
 
 def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any]) -> int:
     """Run one worker of several; its exit code."""
-    from queuectl.work.notify import EXIT_DETACHED
-
     try:
-        has_detached = _work_here(spool, report, leash=leash, **terms)
+        return _work_here(spool, report, leash=leash, **terms)
     except QueuectlError as error:
         if "announcer" in terms:
             terms["announcer"].failed(error)
         return show_error(error)
-    return EXIT_DETACHED if has_detached else os.EX_OK
 
 
 @click.command("list")

@@ -308,7 +308,7 @@ class Spool:
         return edit.apply(self.layout, draft, text)
 
     def drop(self, id: str | Job) -> Job:
-        """Delete a dead job and its log; its id is free again.
+        """Delete a done or dead job and its log; its id is free again.
 
         Raises WrongStateError while a process that the job left behind holds its log.
         """

@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from enum import IntEnum
 
-EXIT_DETACHED = os.EX_TEMPFAIL
-"""The exit code of a service that was detached from its jobs: the units of contrib/systemd start the next worker."""
+
+class Ending(IntEnum):
+    """How a worker has ended, as the exit code of its process.
+
+    `LEFT` means that it has drained and left jobs that cannot start by themselves, `DETACHED` that its running jobs are
+    left to the next worker, which the units of contrib/systemd start upon that code.
+    """
+
+    DONE = os.EX_OK
+    LEFT = 76
+    DETACHED = os.EX_TEMPFAIL
 
 
 class Notifier:

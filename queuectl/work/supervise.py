@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from queuectl.core.text import format_count, format_seconds
-from queuectl.work.notify import EXIT_DETACHED, Notifier
+from queuectl.work.notify import Ending, Notifier
 from queuectl.work.report import Report
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -52,10 +52,10 @@ class Supervisor:
         self._notifier = notifier
         self._caught: deque[int] = deque()
         self._is_stopping = False
-        self._has_detached = False
+        self._ending = Ending.DONE
 
-    def run(self) -> bool:
-        """Until every process has ended well, or ended after a signal to stop. Whether any has left its jobs."""
+    def run(self) -> Ending:
+        """Until every process has ended well, or ended after a signal to stop; how, in a word, they have."""
         self._leash, self._held = os.pipe2(os.O_CLOEXEC)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._catch_signals()
@@ -74,7 +74,7 @@ class Supervisor:
                 self._start_due()
         self._notifier.stopping()
         self._say("worker", f"process {os.getpid()} has stopped")
-        return self._has_detached
+        return self._ending
 
     def _say(self, event: str, text: str) -> None:
         self._report.event(event, None, text)
@@ -108,8 +108,10 @@ class Supervisor:
                 continue
             pid, place.pid = place.pid, None
             code = os.waitstatus_to_exitcode(ended[1])
-            self._has_detached |= code == EXIT_DETACHED
-            if code in (0, EXIT_DETACHED) or self._is_stopping:
+            is_well = code in tuple(Ending)
+            if is_well:
+                self._ending = max(self._ending, Ending(code))
+            if is_well or self._is_stopping:
                 continue
             place.pause = _FIRST_PAUSE if now - place.started_at > _GOOD_LIFE else min(place.pause * 2, _LONGEST_PAUSE)
             place.start_at = now + place.pause

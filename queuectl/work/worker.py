@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from queuectl import __version__
-from queuectl.core.names import RunningName, format_time, is_ignored, looks_held, parse_time
+from queuectl.core.names import RunningName, format_time, is_ignored, is_pending, looks_held, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
@@ -27,13 +27,14 @@ from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
-from queuectl.work.notify import Notifier
+from queuectl.work.notify import Ending, Notifier
 from queuectl.work.reload import Reload
 from queuectl.work.slots import Slots
 from queuectl.work.tidy import Tidy
 from queuectl.work.waker import Waker
 
 _DRAIN_LOOK = 0.25  # seconds between beats while other workers' last jobs are awaited
+_NAMED = 5  # of the jobs that are left
 _SOON = 1.0  # seconds until something that is not clear yet is looked at again
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """Those that the worker has handlers for; `install_signal_handlers` unblocks them."""
@@ -42,9 +43,9 @@ STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 class Worker:
     """Runs the jobs of a spool until it is stopped.
 
-    Or, with `drain`, until none is left; or, with `idle_exit`, until it has had none for so many seconds; or until
-    the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from dead workers count.
-    `flags` are fields of Settings that override the spool's. Unless it `trusts_anyone`, it
+    Or, with `drain`, until none is left that can start by itself; or, with `idle_exit`, until it has had none for so
+    many seconds; or until the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from
+    dead workers count. `flags` are fields of Settings that override the spool's. Unless it `trusts_anyone`, it
     refuses a spool that other users could write to.
     """
 
@@ -68,6 +69,7 @@ class Worker:
         self._notifier = notifier or Notifier()
         self._trusts_anyone = trusts_anyone
         self._is_detaching = False
+        self._has_drained = False
         self._waker = Waker()
         self._attempts = Attempts(context, self._waker.wake_before)
         self._reload = Janitor(Reload(context, flags or {}).reload)
@@ -75,8 +77,11 @@ class Worker:
 
     # --- life
 
-    def run(self) -> None:
-        """Work until stopped or drained. Raises SpoolError if the spool is lost or not safe."""
+    def run(self) -> Ending:
+        """Work until stopped or drained; how that ended.
+
+        Raises SpoolError if the spool is lost or not safe.
+        """
         if not self._trusts_anyone:
             trust.require_safe(self.context.layout)
         host = os.uname().nodename
@@ -91,11 +96,9 @@ class Worker:
             self._lease = own
             self.context.report.worker = own.name
             own.is_kept = self._run() > 0
-
-    @property
-    def has_detached(self) -> bool:
-        """Whether it ended, or is to end, with its jobs left to the next worker."""
-        return self._is_detaching
+            if self._is_detaching:
+                return Ending.DETACHED
+            return Ending.LEFT if self._has_drained and self._say_what_is_left() else Ending.DONE
 
     @property
     def name(self) -> str:
@@ -220,7 +223,11 @@ class Worker:
         interval = self.context.settings.rescan
         if self._intake.trigger.problem is not None:
             interval = min(interval, BLIND_RESCAN)
-        if self._drain and not (self._slots.busy or self._slots.has_ready or self._slots.next_run_at):
+        if (
+            self._drain
+            and not self._slots.busy
+            and (self._is_paused_for_good() or not (self._slots.has_ready or self._slots.next_run_at))
+        ):
             interval = min(interval, _DRAIN_LOOK)
         return self._janitors.next_beat(interval)
 
@@ -244,16 +251,42 @@ class Worker:
         idle_until = self._idle_until()
         if idle_until is not None and time.monotonic() >= idle_until:
             return True
-        if not self._drain or self._slots.has_ready or self._waker.must_list:
+        if not self._drain or self._waker.must_list:
             return False
-        return self._intake.dropbox.is_first_look_over and self._is_spool_empty()
+        is_paused = self._is_paused_for_good()
+        if self._slots.has_ready and not is_paused:
+            return False
+        self._has_drained = self._intake.dropbox.is_first_look_over and self._can_nothing_start(is_paused)
+        return self._has_drained
 
-    def _is_spool_empty(self) -> bool:
-        """Whether a fresh look finds nothing running, under this worker or any other, and only held jobs pending."""
+    def _is_paused_for_good(self) -> bool:
+        """Whether the queue is paused until somebody resumes it."""
+        pause = self.context.spool.paused()
+        return pause is not None and pause.until is None
+
+    def _can_nothing_start(self, is_paused: bool) -> bool:
+        """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
+
+        Pending jobs do not count while they are held or behind a pause without an end.
+        """
+        cannot = is_pending if is_paused else looks_held
         pieces = query.iterate_names(self.context.layout, State.PENDING, 100)  # of a million for later one is enough
-        if any(not is_ignored(name) and not looks_held(name) for names in pieces for name in names):
+        if any(not is_ignored(name) and not cannot(name) for names in pieces for name in names):
             return False
         return not any(RunningName.parse(name) for name in query.list_names(self.context.layout, State.RUNNING))
+
+    def _say_what_is_left(self) -> bool:
+        """Name the jobs that a drained worker leaves; whether there are any."""
+        left = [name for names in query.iterate_names(self.context.layout, State.PENDING) for name in names]
+        held: list[str] = []
+        others: list[str] = []
+        for name in sorted(filter(is_pending, left)):
+            (held if looks_held(name) else others).append(query.id_in(State.PENDING, name) or "")
+        if others:
+            self._say("warning", f"{_some(others)} left, as the queue is paused; to continue: queuectl resume")
+        if held:
+            self._say("warning", f"{_some(held)} left, held; to release: queuectl release")
+        return bool(held or others)
 
     # --- reading
 
@@ -302,3 +335,8 @@ class Worker:
         forgotten = self._slots.find_forgotten(rescue.find_held(self.context.layout, self.name))
         if not self._adopted.rescue_all(forgotten):
             self._rescue.hurry(_SOON)
+
+
+def _some(ids: list[str]) -> str:
+    """How many jobs these are, and the first of their ids."""
+    return f"{format_count(len(ids), 'job')} ({', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''})"

@@ -17,7 +17,8 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
-from tests.cli.given import run, run_on_terminal, run_shell
+from tests.cli.given import JOB_KEYS, run, run_on_terminal, run_shell
+from tests.spool.given import put_finished
 from tests.support import CommandLine, names
 
 
@@ -388,6 +389,34 @@ def test_problems_of_a_job_have_a_line_each(cli: CommandLine) -> None:
     *lines, last = done.stderr.splitlines()
     assert (done.returncode, len(lines), last) == (1, 6, "queued 0, refused 1")
     assert all(line.startswith('line 1: "') and len(line) <= 80 for line in lines)
+
+
+def test_json_of_what_was_queued(cli: CommandLine, spool: Spool) -> None:
+    """--json has the outcome for each job, those that were refused too, and leaves the exit code."""
+    put_finished(spool.layout, "taken")
+    spool.log_path("taken").write_text("output\n")
+    (one,) = json.loads(cli.ok("enqueue", "--json", "--id", "x", "--", "true"))
+    assert (one["id"], one["ok"], one["error"], one["line"], set(one["job"])) == ("x", True, None, None, JOB_KEYS)
+    done = cli.run("enqueue", "--json", '{"command": "true", "id": "taken"}', '{"command": "true", "id": "y"}')
+    refused, queued = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, refused["id"], refused["ok"], refused["job"]) == (4, "", "taken", False, None)
+    assert (refused["error"].splitlines()[0], queued["job"]["state"]) == ("the id 'taken' is taken", "pending")
+    waited = cli.run("enqueue", "--json", "--wait", '{"command": ""}')
+    assert (waited.returncode, waited.stdout) == (2, "")
+
+
+def test_json_of_lines(cli: CommandLine, spool: Spool) -> None:
+    """Each line has its outcome with its number; nothing else is on stdout, and no line is nothing."""
+    lines = [json.dumps({"command": "true", "id": f"j{number}"}) for number in range(450)]
+    lines[7] = "nonsense"
+    lines[9] = '{"command": "true", "id": "j0", "timout": 1}'
+    done = cli.run("enqueue", "-", "--json", stdin="\n".join(lines))
+    found = {outcome["line"]: outcome for outcome in json.loads(done.stdout)}
+    assert (done.returncode, done.stderr, len(found)) == (1, "", 450)
+    assert sorted(line for line, outcome in found.items() if not outcome["ok"]) == [8, 10]
+    assert found[1]["job"]["id"] == "j0"
+    assert spool.counts().ready == 448
+    assert json.loads(cli.ok("enqueue", "-", "--json")) == []
 
 
 # --- arrays, other encodings, files and directories

@@ -238,13 +238,29 @@ def test_show_shows_everything(cli: CommandLine, spool: Spool) -> None:
     )  # fmt: skip
     shown = dict(line.split(maxsplit=1) for line in cli.ok("show", "a").splitlines())
     (name,) = names(spool.path / "pending")
-    assert shown.pop("starts").startswith("2999-01-0")
+    assert shown.pop("run_at").startswith("2999-01-0")
     assert shown == {
         "id": "a", "state": "pending", "command": "echo 'a b'", "priority": "3", "timeout": "1 m 30 s",
-        "max-retries": "5", "backoff-base": "3.0", "backoff-max": "1 m 00 s", "cwd": "/srv", "env": "A='b c'",
+        "max_retries": "5", "backoff_base": "3.0", "backoff_max": "1 m 00 s", "cwd": "/srv", "env": "A='b c'",
         "warning": 'unknown field "timout" is ignored; did you mean "timeout"?', "attempts": "0",
         "file": f"{spool.path}/pending/{name}", "log": f"{spool.path}/logs/a.log",
     }  # fmt: skip
+
+
+def test_show_several_jobs(cli: CommandLine, spool: Spool) -> None:
+    """Each is shown, one after the other; one that is not there is reported and the others are shown all the same."""
+    put_one_of_each(spool.layout)
+    done = cli.run("show", "done", "nope", "rea")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "queuectl: no job 'nope'")
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("id ")] == ["done", "ready"]
+    assert [job["id"] for job in cli.json("show", "done", "ready")] == ["done", "ready"]
+    assert [job["id"] for job in json.loads(cli.run("show", "-", "--json", stdin="done x\nready\n").stdout)] == [
+        "done",
+        "ready",
+    ]
+    assert cli.json("show", "done")["id"] == "done"
+    gone = cli.run("show", "nope", "--json")
+    assert (gone.returncode, gone.stdout) == (3, "")
 
 
 def test_show_a_running_job(cli: CommandLine, spool: Spool) -> None:

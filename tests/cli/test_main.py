@@ -86,7 +86,7 @@ def test_version(tmp_path: Path) -> None:
         (["--what", "x", "status"], 2, ["queuectl: no such option '--what'", "  see: queuectl --help"]),
         (["list", "--limit", "-1"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
         (["list", "--state", "x"], 2, ["queuectl: unknown state 'x'", "  states: pending ready"]),
-        (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
+        (["show"], 2, ["queuectl: missing argument 'ID... | -'", "  see: queuectl show --help"]),
         (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
         (["show", "job"], 2, ["queuectl: 'job' matches 2 jobs", "  job-1, job-2", "  type more of the id"]),
         (["show", "a b"], 3, ["queuectl: no job 'a b'"]),
@@ -119,7 +119,9 @@ def test_exit_codes() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["list"], ["dlq", "list"], ["show", "evil"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["list", "--color=never"], ["dlq", "list", "--color=never"], ["show", "evil"]], ids=" ".join
+)
 def test_control_characters_are_escaped_on_a_terminal(
     cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str]
 ) -> None:
@@ -146,7 +148,7 @@ def test_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
     script = f"queuectl --spool {spool.path} list --limit 1500 | head -1; echo ${{PIPESTATUS[0]}}"
     done = run_shell(script, tmp_path, shell="bash")
     header, code = done.stdout.splitlines()
-    assert header.split() == ["ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "TOOK", "COMMAND"]
+    assert header.split() == ["ID", "STATE", "PRIORITY", "ATTEMPTS", "WHEN", "RESULT", "DURATION", "COMMAND"]
     assert (code, done.stderr) == ("141", "")
 
 

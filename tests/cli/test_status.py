@@ -222,3 +222,12 @@ def test_names_only(cli: CommandLine, full: Spool) -> None:
                 path.symlink_to("/nowhere")
     assert cli.json("status")["counts"] == COUNTS
     assert cli.json("metrics")["finished"] == 2
+
+
+def test_colour_of_counts(cli: CommandLine, spool: Spool) -> None:
+    """States that have jobs are in colour where colours are wanted, and nowhere else."""
+    put_one_of_each(spool.layout)
+    lines = cli.ok("status", "--color=always").splitlines()
+    assert any(line.startswith("\x1b[31mdead       1") for line in lines)
+    assert not any("held" in line for line in lines)
+    assert "\x1b" not in cli.ok("status")

@@ -263,14 +263,16 @@ def test_cancel_a_running_job_without_a_log(spool: Spool, worker: WorkerProcess)
 
 
 def test_drop(spool: Spool) -> None:
-    """A dropped job is gone with its log, and its id is free; only a dead job can be dropped."""
+    """A dropped job is gone with its log, and its id is free; only a finished job can be dropped."""
     put_finished(spool.layout, "x")
     spool.log_path("x").write_text("out\n")
     assert spool.drop("x").id == "x"
     assert not spool.log_path("x").exists()
     assert spool.enqueue("true", id="x").id == "x"
-    with pytest.raises(NotFoundError, match="in dead"):
+    with pytest.raises(WrongStateError, match="job x is pending"):
         spool.drop("x")
+    put_finished(spool.layout, "y", "exit0", State.DONE)
+    assert spool.drop("y").state is State.DONE
 
 
 # --- waiting

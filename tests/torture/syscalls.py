@@ -68,7 +68,7 @@ _REFUSED = 98
 _PR_SET_PDEATHSIG = 1
 _LINE = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?([a-z_0-9]+)\(")
 
-Act = Callable[[], None]
+Act = Callable[[], object]
 
 
 @dataclass(frozen=True)

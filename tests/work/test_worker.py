@@ -461,7 +461,7 @@ def test_done_jobs_are_kept_as_long_as_is_set(spool: Spool, cli: CommandLine) ->
     spool.enqueue("true", id="x")
     spool.enqueue("false", id="y", max_retries=0)
     drain(spool)
-    cli.ok("config", "set", "keep-done", "0.001")
+    cli.ok("config", "set", "keep-done", "1ms")
     with workers(spool.path):
         wait_for(lambda: names(spool.path / "logs") == ["y.log"])
     assert names(spool.path / "done") == []

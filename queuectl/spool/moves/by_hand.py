@@ -18,7 +18,7 @@ from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import CANCELLED, State
 from queuectl.core.retry import RetryPolicy
-from queuectl.errors import InvalidJobError, WaitTimeoutError, WrongStateError
+from queuectl.errors import InvalidJobError, NotFoundError, WaitTimeoutError, WrongStateError
 from queuectl.spool.moves import ending
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs
@@ -52,7 +52,9 @@ def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, Pending
     """The waiting job of that id; raises WrongStateError, saying that only one can be `what`, for any other."""
     job = query.find(layout, id)
     if not isinstance(job.name, PendingName):
-        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}")
+        is_over = what == "changed" and isinstance(job.name, FinishedName)
+        hint = f"to change it and start it again: queuectl retry --edit {job.id}" if is_over else ""
+        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}", hint)
     return job, job.name
 
 
@@ -119,21 +121,31 @@ def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: date
 
 
 def drop(layout: Layout, id: str | Job) -> Job:
-    """Delete a dead job and its log; raises WrongStateError while a process that it left behind holds the log."""
+    """Delete a finished job and its log; raises WrongStateError while a process that it left behind holds the log."""
     from queuectl.spool.moves import prune
 
-    job = query.find(layout, id, (State.DEAD,))
-    if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
-        raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
+    job = _find_finished(layout, id)
+    if not isinstance(job.name, FinishedName):
+        raise WrongStateError(
+            f"job {job.id} is {job.state}", "only a done or dead job can be deleted", f"try: queuectl cancel {job.id}"
+        )
     try:
         is_deleted = prune.delete(layout, job.state, job.name)
     except OSError as error:
         raise unusable(layout.root, error) from error
     if not is_deleted:
         raise WrongStateError(
-            f"job {job.id} cannot be dropped", "it has just changed state, or a process of it still runs"
+            f"job {job.id} cannot be deleted", "it has just changed state, or a process of it still runs"
         )
     return job
+
+
+def _find_finished(layout: Layout, id: str | Job) -> Job:
+    """The job of that id; a prefix is one of finished jobs, if there is such a one."""
+    try:
+        return query.find(layout, id, (State.DEAD, State.DONE))
+    except NotFoundError:
+        return query.find(layout, id)
 
 
 def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> Job:

@@ -88,7 +88,7 @@ def test_worker_leaves_held_jobs_alone(spool: Spool) -> None:
     for id in ("held", "free"):
         spool.enqueue("true", id=id)
     spool.hold("held")
-    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 1
     assert (spool.get("held").state, spool.get("free").state) == (State.PENDING, State.DONE)
     with workers(spool.path):
         spool.release("held")
