@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl.core import body, charset
 from queuectl.core.job import Job
@@ -40,8 +40,19 @@ def _require_object(fields: Any, where: str) -> dict[str, Any]:
     raise NotJsonError(f"{where} is not a JSON object", hint=hint)
 
 
-def read_lines(lines: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any] | QueuectlError]]:
-    """Each job, or why it is none, with what to call it: of lines of JSON, or of one array over any number of lines.
+class Place(NamedTuple):
+    """Where a job stands: the number of its line, or in an array its own; and as people read it."""
+
+    number: int
+    text: str
+
+    @classmethod
+    def of_line(cls, number: int) -> Place:
+        return cls(number, f"line {number}")
+
+
+def read_lines(lines: Iterator[bytes]) -> Iterator[tuple[Place, dict[str, Any] | QueuectlError]]:
+    """Each job, or why it is none, with its place: of lines of JSON, or of one array over any number of lines.
 
     Raises NotJsonError for input that is not UTF-8 at all, or whose objects take several lines each.
     """
@@ -55,29 +66,30 @@ def read_lines(lines: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any] | Q
         if is_first and text == b"{":
             raise NotJsonError("stdin is not one JSON object a line", hint="try: jq -c . | queuectl enqueue -")
         if text.startswith(b"["):
-            yield from _read_array(line, lines if is_first else None, f"line {number}")
+            yield from _read_array(line, lines if is_first else None, number)
         else:
-            yield f"line {number}", _decoded(line)
+            yield Place.of_line(number), _decoded(line)
         is_first = False
 
 
 def _read_array(
-    line: bytes, rest: Iterator[bytes] | None, where: str
-) -> Iterator[tuple[str, dict[str, Any] | QueuectlError]]:
-    """The jobs of an array: of that line, or if it is incomplete, of it and the rest."""
+    line: bytes, rest: Iterator[bytes] | None, number: int
+) -> Iterator[tuple[Place, dict[str, Any] | QueuectlError]]:
+    """The jobs of an array: of the line of that number, or if it is incomplete, of it and the rest."""
+    here = Place.of_line(number)
     try:
         try:
             jobs = body.decode_array(line)
         except NotJsonError:
             if rest is None:
                 raise
-            where = "stdin"
+            here = Place(number, "stdin")
             jobs = body.decode_array(line + b"".join(rest))
     except (NotJsonError, InvalidJobError) as error:
-        yield where, error
+        yield here, error
         return
     for index, job in enumerate(jobs, 1):
-        place = f"job {index} of {where}"
+        place = Place(index, f"job {index} of {here.text}")
         try:
             yield place, _require_object(job, "it")
         except NotJsonError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from queuectl.cli.bodies import read_lines, warn_of_directory
+from queuectl.cli.bodies import Place, read_lines, warn_of_directory
 from queuectl.cli.context import note, open_spool, say
 from queuectl.core import body, charset
 from queuectl.core.job import Job
@@ -38,8 +38,8 @@ class Lines:
         self._given = charset.to_body(given)
         self._each = each
 
-    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any] | QueuectlError]]:
-        """For each job what to call it (`line 3`), and its body or what is wrong with it; raises as `read_lines`."""
+    def __iter__(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
+        """For each job where it is, and its body or what is wrong with it; raises as `read_lines`."""
         for place, fields in self._read():
             if isinstance(fields, QueuectlError):
                 yield place, fields
@@ -51,10 +51,10 @@ class Lines:
             else:
                 yield place, fields
 
-    def _read(self) -> Iterator[tuple[str, Mapping[str, Any] | QueuectlError]]:
+    def _read(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
         if self._each is not None:
             for number, fields in self._each.read(self.progress):
-                yield f"line {number}", fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
+                yield Place.of_line(number), fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
             return
         for place, found in read_lines(iter(self.progress)):
             yield place, found if isinstance(found, QueuectlError) else body.merge(found, self._given)
@@ -86,7 +86,7 @@ def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: 
     first = next(found, None)  # before a spool is created: it may be no text at all
     spool = open_spool(create=True)
     report = _JsonReport() if as_json else _Report(lines, quiet)
-    places: deque[str] = deque()
+    places: deque[Place] = deque()
     queued: list[Job] = []
     bad = 0
     hint = ""
@@ -123,7 +123,7 @@ class _Report:
         self._quiet = quiet
         self._directories: set[str] = set()
 
-    def say(self, place: str, outcome: Job | QueuectlError) -> None:
+    def say(self, place: Place, outcome: Job | QueuectlError) -> None:
         if isinstance(outcome, QueuectlError):
             self._progress.say_error(place, outcome)
             return
@@ -148,10 +148,10 @@ class _JsonReport:
     def __init__(self) -> None:
         self._before = "["
 
-    def say(self, place: str, outcome: Job | QueuectlError) -> None:
+    def say(self, place: Place, outcome: Job | QueuectlError) -> None:
         from queuectl.spool.reading import shapes
 
-        say(self._before + json.dumps(shapes.submitted(outcome, place=place)), nl=False)
+        say(self._before + json.dumps(shapes.submitted(outcome, line=place.number)), nl=False)
         self._before = ", "
 
     def finish(self, queued: Sequence[Job], refused: int) -> None:
@@ -183,12 +183,12 @@ class _Progress:
         if self._is_shown:
             click.echo("\r\x1b[K", nl=False, err=True)
 
-    def say_line(self, place: str, text: str) -> None:
+    def say_line(self, place: Place, text: str) -> None:
         """Say something about one job of the stream."""
         self.clear()
-        note(f"{place}: {text}")
+        note(f"{place.text}: {text}")
 
-    def say_error(self, place: str, error: QueuectlError) -> None:
+    def say_error(self, place: Place, error: QueuectlError) -> None:
         """Say what is wrong with one line: in one line, or in one for each of several problems."""
         texts: Sequence[str] = ("; ".join(part for part in (error.what, error.why) if part),)
         if isinstance(error, InvalidJobError) and len(error.problems) > 1:

@@ -167,7 +167,7 @@ def enqueue(
 
         jobs, code = enqueue_lines(lines, quiet, is_held=is_held, as_json=as_json)
     else:
-        found_jobs = _read_jobs(words, paths, is_command, given, quiet)
+        found_jobs = _read_jobs(words, paths, is_command, given, quiet or as_json)
         jobs, code = _enqueue_jobs(found_jobs, given, quiet, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for

@@ -57,6 +57,6 @@ def hand_in(
 def _unwrap(lines: Lines) -> Iterator[Mapping[str, Any] | QueuectlError]:
     for place, fields in lines:
         if isinstance(fields, QueuectlError):
-            yield UsageError(f"{place}: {fields.what}", fields.why, fields.hint)
+            yield UsageError(f"{place.text}: {fields.what}", fields.why, fields.hint)
         else:
             yield fields

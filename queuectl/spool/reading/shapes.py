@@ -99,8 +99,8 @@ def metrics(found: Metrics) -> dict[str, Any]:
     return asdict(found)
 
 
-def submitted(outcome: Job | QueuectlError, *, id: str | None = None, place: str | None = None) -> dict[str, Any]:
-    """One of `enqueue --json`: the outcome for the job of that id, or of that place in the input."""
+def submitted(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
+    """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
     if isinstance(outcome, QueuectlError):
-        return {"id": id, "ok": False, "error": str(outcome), "job": None, "place": place}
-    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "place": place}
+        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
+    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}
