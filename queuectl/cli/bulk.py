@@ -108,9 +108,9 @@ def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: 
         else:
             queued.append(outcome)
         report.say(places.popleft(), outcome)
-    report.finish(queued, bad)
     if hint and not queued:
         note(hint)
+    report.finish(queued, bad)
     return queued, 1 if bad else 0
 
 

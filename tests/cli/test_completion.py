@@ -110,7 +110,7 @@ COMMON = [
     ("queuectl enqueue -- queuectl-pro", "queuectl-program "),
     ("queuectl enqueue queuectl-pro", "queuectl-program "),
     ("queuectl list --result succ", "succeeded "),
-    ("queuectl list --sort -to", "-took "),
+    ("queuectl list --sort -du", "-duration "),
     ("queuectl list --state pending,do", "pending,done "),
     ("queuectl list --state=sched", "--state=scheduled "),
     ("queuectl list --columns id,com", "id,command "),

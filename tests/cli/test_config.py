@@ -198,6 +198,6 @@ def test_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
     done = cli.run("doctor", env={"QUEUECTL_GRACE": "soon"})
     assert done.returncode == 1
     assert "bad   settings           grace: not a duration: 'soon' (in QUEUECTL_GRACE)\n" in done.stdout
-    assert "no job starts below 1000.0 TiB" in done.stdout
+    assert "min-free is 1000.0 TiB" in done.stdout
     assert cli.run("fsck", env={"QUEUECTL_GRACE": "soon"}).stderr == "sound\n"
     assert f"ok    settings           1 of {len(KEYS)} set\n" in cli.run("doctor").stdout

@@ -96,7 +96,7 @@ LINES = [
     ("add -- ./x 'a b'", "queuectl enqueue -- ./x 'a b'"),
     ("sbatch -t 10 ./x a -v", "queuectl enqueue --timeout 10m -- ./x a -v"),
     ("log -n 5 x", "queuectl logs --tail 5 x"),
-    ("rm a b", "queuectl cancel a b"),
+    ("delete a b", "queuectl rm a b"),
     ("ls", "queuectl list"),
     ("ls -n 5 -s dead", "queuectl list --limit 5 --state dead"),
     ("list -n5 -j", "queuectl list --limit 5 --json"),
@@ -128,7 +128,7 @@ LINES = [
     ("enqueue --prio 5 -- ./x", "queuectl enqueue --priority 5 -- ./x"),
     ("--spol s enqueue -- ./x", "queuectl --spool s enqueue -- ./x"),
     ("--spool s enqueue --delay 5m -- ./x", "queuectl --spool s enqueue --in 5m -- ./x"),
-    ("--spool=s rm a", "queuectl --spool=s cancel a"),
+    ("--spool=s del a", "queuectl --spool=s rm a"),
 ]  # fmt: skip
 """Lines as they are typed, and as they should have been."""
 
