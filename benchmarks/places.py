@@ -4,7 +4,7 @@
     disk   a journaled file system: the one of $BENCH_DIR or of the temporary directory if that is one, else,
            for root, a new ext4 on a loop device
 
-An ext4 without a journal (as in some containers) is no place to measure: it does not reuse the inodes of files
+An ext4 without a journal (as in some containers) is not suitable: it does not reuse the inodes of files
 deleted in the last minutes, and looks at every one of them for each new file (Linux 5 and 6).
 """
 
@@ -57,7 +57,7 @@ def place(name: str, *, files: int) -> Iterator[Place]:
     """The place of that name, with room for so many files; raises NoPlaceError."""
     if name == "tmpfs":
         if not os.access(_TMPFS, os.W_OK) or file_system_of(_TMPFS)[0] != "tmpfs":
-            raise NoPlaceError(f"{_TMPFS} is no tmpfs")
+            raise NoPlaceError(f"{_TMPFS} is not a tmpfs")
         yield Place(name, "tmpfs", Path(_TMPFS))
         return
     given = os.environ.get("BENCH_DIR")

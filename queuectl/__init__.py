@@ -7,9 +7,10 @@ job = Spool("spool").enqueue("echo hi", priority=1)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # what typing.TYPE_CHECKING is; to import it takes milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from queuectl.core.job import Job
     from queuectl.core.result import Result, State
     from queuectl.errors import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         WrongStateError,
     )
+    from queuectl.spool.keywords import JobBody, JobChanges, JobFields
+    from queuectl.spool.reading.output import AttemptLog
     from queuectl.spool.store import Spool
 
 __version__ = "0.1.0"
@@ -32,10 +35,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AlreadyExistsError",
     "AmbiguousIdError",
+    "AttemptLog",
     "ConfigError",
     "DurabilityError",
     "InvalidJobError",
     "Job",
+    "JobBody",
+    "JobChanges",
+    "JobFields",
     "NotFoundError",
     "QueuectlError",
     "Result",
@@ -47,15 +54,27 @@ __all__ = [
     "WrongStateError",
 ]
 
-_HOMES = {"Job": "core.job", "Result": "core.result", "State": "core.result", "Spool": "spool.store"}
+_HOMES = {
+    "AttemptLog": "spool.reading.output",
+    "Job": "core.job",
+    **dict.fromkeys(("JobBody", "JobChanges", "JobFields"), "spool.keywords"),
+    **dict.fromkeys(("Result", "State"), "core.result"),
+    "Spool": "spool.store",
+}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a command of a few milliseconds needs few of them."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
-    globals()[name] = value
-    return value
+
+if not TYPE_CHECKING:  # which would take any name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used: a command of a few milliseconds needs few of them."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value

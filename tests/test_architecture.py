@@ -32,7 +32,7 @@ MAY_IMPORT = {
 }
 """What each part may import apart from itself. "" is queuectl/__init__.py, "version" its __version__."""
 
-WINGS = ("system", "reading", "moves", "upkeep", "store")
+WINGS = ("system", "reading", "moves", "upkeep", "keywords", "store")
 """The wings of spool/, each of which may import those before it."""
 
 ONLY_IN = {
@@ -59,7 +59,7 @@ STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
     **dict.fromkeys(STARTS, ("queuectl.work.executor",)),
-    "fork": ("queuectl.work.supervise",),  # before there are threads
+    "fork": ("queuectl.work.supervise", "queuectl.work.background"),  # before there are threads
     "fsync": ("queuectl.spool.system.files",),
 }
 """The modules that may use a function of `os`."""
@@ -203,7 +203,7 @@ def test_enqueue_loads_click_alone(tmp_path: Path) -> None:
     ["import queuectl.work.worker", "def f():\n    from queuectl.spool.system import files", "import click.testing"],
 )
 def test_rule_is_checked_inside_functions_too(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bad import is found wherever it stands."""
+    """A bad import is found wherever it is."""
     (tmp_path / "bad.py").write_text(source)
     monkeypatch.setitem(MODULES, "queuectl.core.bad", tmp_path / "bad.py")
     rule = test_library_is_used_in_one_place if "click" in source else test_imports_point_down_only

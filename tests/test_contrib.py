@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from queuectl.cli.worker import start
+from queuectl.work.notify import Ending
 from tests.support import need
 
 UNITS = Path(__file__).parents[1] / "contrib/systemd"
@@ -30,6 +31,16 @@ def test_systemd_accepts_the_unit(kind: str, tmp_path: Path) -> None:
     )
     said = [line for line in done.stderr.splitlines() if "queuectl" in line]
     assert (done.returncode, done.stdout, said) == (0, "", [])
+
+
+@pytest.mark.parametrize("kind", ["system", "user"])
+def test_unit_follows_a_detached_worker(kind: str) -> None:
+    """After `worker stop --detach` systemd starts the next worker; after `worker stop` it starts none."""
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(UNITS / kind / "queuectl.service")
+    service = unit["Service"]
+    assert service["SuccessExitStatus"] == service["RestartForceExitStatus"] == str(int(Ending.DETACHED))
+    assert service["Restart"] == "on-failure"
 
 
 @pytest.mark.parametrize("kind", ["system", "user"])

@@ -1,17 +1,21 @@
-"""`queuectl enqueue -` and `--each`: jobs in bulk, one a line."""
+"""`queuectl enqueue -` and `--each`: jobs in bulk, one a line, or all of them in one JSON array."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from queuectl.cli.bodies import Place, read_lines, warn_of_directory
 from queuectl.cli.context import note, open_spool, say
-from queuectl.core import body
+from queuectl.core import body, charset
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 
@@ -31,20 +35,29 @@ class Lines:
             note(f"reading {'jobs, one JSON object a line' if each is None else 'one line a job'}; end with Ctrl-D")
         self.progress = _Progress(stream)
         self.is_json = each is None
-        self._read = each.read(self.progress) if each else _read_json(self.progress, given)
+        self._given = charset.to_body(given)
+        self._each = each
 
-    def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any] | QueuectlError]]:
-        """For each line that is not empty its number, and the body or what is wrong with it."""
-        for number, fields in self._read:
+    def __iter__(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
+        """For each job where it is, and its body or what is wrong with it; raises as `read_lines`."""
+        for place, fields in self._read():
             if isinstance(fields, QueuectlError):
-                yield number, fields
+                yield place, fields
                 continue
             try:
                 body.validate({**fields, "cwd": None})
             except InvalidJobError as error:
-                yield number, error
+                yield place, error
             else:
-                yield number, fields
+                yield place, fields
+
+    def _read(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
+        if self._each is not None:
+            for number, fields in self._each.read(self.progress):
+                yield Place.of_line(number), fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
+            return
+        for place, found in read_lines(iter(self.progress)):
+            yield place, found if isinstance(found, QueuectlError) else body.merge(found, self._given)
 
 
 def open_lines(
@@ -64,57 +77,85 @@ def open_lines(
         raise UsageError(f"cannot read {path}", error.strerror or "", "for stdin: --each -") from None
 
 
-def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False) -> tuple[list[Job], int]:
-    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code."""
+def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: bool = False) -> tuple[list[Job], int]:
+    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code.
+
+    With `as_json` the outcome of each line is printed as soon as it is known, in one array.
+    """
+    found = iter(lines)
+    first = next(found, None)  # before a spool is created: it may be no text at all
     spool = open_spool(create=True)
-    progress = lines.progress
-    numbers: deque[int] = deque()
+    report = _JsonReport() if as_json else _Report(lines, quiet)
+    places: deque[Place] = deque()
     queued: list[Job] = []
     bad = 0
     hint = ""
 
     def good_lines() -> Iterator[Mapping[str, Any]]:
         nonlocal bad, hint
-        for number, fields in lines:
+        for place, fields in chain([first] if first else (), found):
             if isinstance(fields, QueuectlError):
                 bad += 1
                 hint = hint or (fields.hint if isinstance(fields, NotJsonError) else "")
-                progress.say_error(number, fields)
+                report.say(place, fields)
                 continue
-            numbers.append(number)
+            places.append(place)
             yield fields
 
     for outcome in spool.enqueue_many(good_lines(), is_held=is_held):
-        number = numbers.popleft()
         if isinstance(outcome, QueuectlError):
             bad += 1
-            progress.say_error(number, outcome)
-            continue
-        queued.append(outcome)
-        for warning in outcome.body.warnings if outcome.body and not quiet else ():
-            progress.say_line(number, f"warning: {warning}")
-        progress.clear()
-        say(outcome.id)
-    progress.clear()
+        else:
+            queued.append(outcome)
+        report.say(places.popleft(), outcome)
     if hint and not queued:
         note(hint)
-    if not quiet:
-        ids = f" as {queued[0].id} to {queued[-1].id}" if len(queued) > 1 and not lines.is_json else ""
-        note(f"queued {len(queued)}{ids}" + (f", refused {bad}" if bad else ""))
+    report.finish(queued, bad)
     return queued, 1 if bad else 0
 
 
-def _read_json(
-    lines: Iterable[bytes], given: Mapping[str, Any]
-) -> Iterator[tuple[int, Mapping[str, Any] | QueuectlError]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, body.merge(body.decode(line), given)
-            except (NotJsonError, InvalidJobError) as error:
-                if not line.lstrip().startswith((b"{", b"[")):
-                    error.hint = "for one job a line of text: queuectl enqueue --each - -- COMMAND {}"
-                yield number, error
+class _Report:
+    """What becomes of each line, for people: ids on stdout, the rest on stderr."""
+
+    def __init__(self, lines: Lines, quiet: bool) -> None:
+        self._lines = lines
+        self._progress = lines.progress
+        self._quiet = quiet
+        self._directories: set[str] = set()
+
+    def say(self, place: Place, outcome: Job | QueuectlError) -> None:
+        if isinstance(outcome, QueuectlError):
+            self._progress.say_error(place, outcome)
+            return
+        for warning in outcome.body.warnings if outcome.body and not self._quiet else ():
+            self._progress.say_line(place, f"warning: {warning}")
+        if not self._quiet:
+            warn_of_directory(outcome, partial(self._progress.say_line, place), known=self._directories)
+        self._progress.clear()
+        say(outcome.id)
+
+    def finish(self, queued: Sequence[Job], refused: int) -> None:
+        self._progress.clear()
+        if not self._quiet:
+            is_sweep = len(queued) > 1 and not self._lines.is_json
+            ids = f" as {queued[0].id} to {queued[-1].id}" if is_sweep else ""
+            note(f"queued {len(queued)}{ids}" + (f", refused {refused}" if refused else ""))
+
+
+class _JsonReport:
+    """The same as one JSON array on stdout, each outcome as soon as it is known."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def say(self, place: Place, outcome: Job | QueuectlError) -> None:
+        from queuectl.spool.reading import shapes
+
+        say(self._before + json.dumps(shapes.submitted(outcome, line=place.number)), nl=False)
+        self._before = ", "
+
+    def finish(self, queued: Sequence[Job], refused: int) -> None:
+        say("[]" if self._before == "[" else "]")
 
 
 class _Progress:
@@ -142,15 +183,15 @@ class _Progress:
         if self._is_shown:
             click.echo("\r\x1b[K", nl=False, err=True)
 
-    def say_line(self, number: int, text: str) -> None:
-        """Say something about one line of the stream."""
+    def say_line(self, place: Place, text: str) -> None:
+        """Say something about one job of the stream."""
         self.clear()
-        note(f"line {number}: {text}")
+        note(f"{place.text}: {text}")
 
-    def say_error(self, number: int, error: QueuectlError) -> None:
+    def say_error(self, place: Place, error: QueuectlError) -> None:
         """Say what is wrong with one line: in one line, or in one for each of several problems."""
         texts: Sequence[str] = ("; ".join(part for part in (error.what, error.why) if part),)
         if isinstance(error, InvalidJobError) and len(error.problems) > 1:
             texts = error.problems
         for text in texts:
-            self.say_line(number, text)
+            self.say_line(place, text)

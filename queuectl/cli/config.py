@@ -8,7 +8,9 @@ import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, print_table
 from queuectl.cli.groups import Group
-from queuectl.core.settings import KEYS, as_text, key_of
+from queuectl.core.settings import KEYS, as_text, kept_seconds, key_of
+from queuectl.core.text import format_seconds
+from queuectl.core.typed import require_unit
 from queuectl.spool.system import settings
 
 
@@ -29,8 +31,23 @@ def config() -> None:
     """
 
 
-def _text(value: Any) -> str:
-    return as_text(value).removesuffix(".0")
+def _text(key: str, value: Any) -> str:
+    """A value as it can be typed: how long jobs are kept with its unit."""
+    text = as_text(value).removesuffix(".0")
+    return f"{text}s" if _is_kept(key) and value is not None else text
+
+
+def _is_kept(key: str) -> bool:
+    """Whether the setting is a time after which jobs are deleted."""
+    return key_of(key).parse is kept_seconds
+
+
+def _say(key: str, value: Any, source: str = "") -> None:
+    """Say what is set, and how long that is if it deletes jobs."""
+    remarks = [source] if source else []
+    if _is_kept(key) and value is not None:
+        remarks.append(f"{format_seconds(value)}; older jobs are deleted")
+    note(f"{key} = {_text(key, value)}" + (f" ({'; '.join(remarks)})" if remarks else ""))
 
 
 @config.command("list")
@@ -49,7 +66,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         print_json({name: {"value": value, "source": source} for name, (value, source) in found.items()})
         return
-    rows = [(name, _text(value), source, KEYS[name].help) for name, (value, source) in found.items()]
+    rows = [(name, _text(name, value), source, KEYS[name].help) for name, (value, source) in found.items()]
     print_table(("KEY", "VALUE", "FROM", "MEANING"), rows, wrap=True)
 
 
@@ -68,30 +85,38 @@ def get(key: str, as_json: bool) -> None:
     if as_json:
         print_json({"value": value, "source": source})
     else:
-        click.echo(_text(value))
+        click.echo(_text(key, value))
 
 
 @config.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("key", shell_complete=_complete_key)
 @click.argument("value")
-def set_(key: str, value: str) -> None:
+@json_option
+def set_(key: str, value: str, as_json: bool) -> None:
     """Change one setting. Running workers pick it up within seconds.
 
-    `queuectl config list` shows the keys. Times may be 90, 5m or 1h30m, sizes 64M or 2G.
+    `queuectl config list` shows the keys. Times may be 90, 5m or 1h30m, sizes 64M or 2G; a time after which jobs
+    are deleted needs its unit.
 
     \b
     Example:
       queuectl config set max-retries 2
       queuectl config set timeout 1h
     """
-    key_of(key)
+    if _is_kept(key):
+        require_unit(value, f"queuectl config set {key} {{}}")
     spool = open_spool(create=True)
-    note(f"{key} = {_text(settings.store(spool.layout, key, value))}")
+    stored = settings.store(spool.layout, key, value)
+    if as_json:
+        print_json({"value": stored, "source": "config.toml"})
+    else:
+        _say(key, stored)
 
 
 @config.command("unset")
 @click.argument("key", shell_complete=_complete_key)
-def unset(key: str) -> None:
+@json_option
+def unset(key: str, as_json: bool) -> None:
     """Reset a setting to its default.
 
     \b
@@ -102,4 +127,7 @@ def unset(key: str) -> None:
     spool = open_spool()
     settings.store(spool.layout, key, None)
     value, source = settings.explain(spool.layout)[key.replace("_", "-")]
-    note(f"{key} = {_text(value)} ({source})")
+    if as_json:
+        print_json({"value": value, "source": source})
+    else:
+        _say(key, value, source)

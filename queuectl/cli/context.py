@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from queuectl.core.text import cut, printable, width_of
-from queuectl.errors import InvalidJobError, QueuectlError
+from queuectl.errors import InvalidJobError, QueuectlError, SpoolError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import layout
 
@@ -25,19 +25,18 @@ def open_spool(*, create: bool = False) -> Spool:
 
     One that is named but does not exist is created if `create`; the fallback in the home directory always is.
     """
+    there = existing_spool()
+    if there is not None and is_handed_in(there):
+        raise only_handed_in(there)
     named = named_spool()
     if named:
         return _say_created(Spool(named, create=create and not layout.is_spool(named)))
-    found = layout.discover()
-    if found:
-        return Spool(found)
-    home = layout.state_home_spool()
-    return _say_created(Spool(home, create=not layout.is_spool(home)))
+    return _say_created(Spool())
 
 
 def existing_spool() -> layout.Layout | None:
     """The spool of this command line, if it exists."""
-    path = named_spool() or layout.discover() or layout.state_home_spool()
+    path = named_spool() or layout.find()[0]
     return layout.Layout(os.path.abspath(path)) if layout.is_spool(path) else None
 
 
@@ -46,19 +45,49 @@ def is_handed_in(spool: layout.Layout) -> bool:
     return not os.access(spool.pending, os.W_OK) and os.access(spool.inbox, os.W_OK | os.X_OK)
 
 
+def only_handed_in(spool: layout.Layout) -> SpoolError:
+    """The error for a user who asks for more than to hand in a job."""
+    from queuectl.spool.system import trust
+
+    owner = trust.name_of(os.stat(spool.root).st_uid)
+    return SpoolError(
+        f"you may hand in jobs to {spool.root}, and do nothing else there",
+        f"the queue, its logs and its settings are private; ask {owner} what became of your jobs",
+        "to hand in a job: queuectl enqueue -- COMMAND",
+    )
+
+
 def _say_created(spool: Spool) -> Spool:
     if spool.created:
         note(f"created the spool {spool.path}")
     return spool
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a line of a command that acts. If the reader is gone, the command still finishes, silently."""
+_failures: list[OSError] = []
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a line of a command that acts. If it cannot be written, the command still finishes; see `unwritten`."""
+    stream = sys.stderr if err else sys.stdout
     try:
-        click.echo(text, err=err)
-    except BrokenPipeError:
-        stream = sys.stderr if err else sys.stdout
+        click.echo(text, err=err, nl=nl)
+    except OSError as error:
+        _failures.append(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def unwritten() -> OSError | None:
+    """Why a line could not be written that `say` was given; None if all were."""
+    return _failures[0] if _failures else None
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no."""
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D
+        click.echo(err=True)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def note(text: str) -> None:
@@ -77,6 +106,11 @@ def show_error(error: QueuectlError) -> int:
 def shown(text: str) -> str:
     """A job's text for stdout: escaped if a terminal shows it."""
     return printable(text) if sys.stdout.isatty() else text
+
+
+def shown_in_a_line(text: str) -> str:
+    """The same, cut to the width of the terminal."""
+    return cut(printable(text), _terminal_width()) if sys.stdout.isatty() else text
 
 
 def print_json(value: Any) -> None:
@@ -201,9 +235,9 @@ def _lines_of(text: str, room: int | None, wrap: bool) -> list[str]:
 
 def spool_to_complete(ctx: click.Context) -> Spool | None:
     """The spool that shell completion looks in. Never creates one, and fails silently."""
-    with ctx:
-        path = named_spool() or layout.discover() or layout.state_home_spool()
     try:
+        with ctx:
+            path = named_spool() or layout.find()[0]
         return Spool(path)
     except (QueuectlError, OSError):
         return None

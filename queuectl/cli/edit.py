@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, show_error
-from queuectl.cli.targets import Verb, act, ids_argument, read_ids, run
+from queuectl.cli.targets import Action, Target, Verb, act, ids_argument, load, read_ids, run
 from queuectl.core.fields import CAN_BE_SET, parse, parse_variable
 from queuectl.core.job import Job
 from queuectl.core.result import State
-from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError, WrongStateError
 from queuectl.spool.moves.edit import Draft
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import working_directory
 
 _SET = Verb("set", "changed", (State.PENDING,), "pending")
 
@@ -52,11 +54,14 @@ def _parse_assignments(words: list[str]) -> dict[str, Any]:
         key, _, text = word.partition("=")
         if key.startswith("env."):
             variable = key.removeprefix("env.")
-            found.setdefault("env", {})[variable] = parse_variable(variable, text)
+            parsed = parse_variable(variable, text)
+            found.setdefault("env", {})[os.fsencode(variable)] = None if parsed is None else os.fsencode(parsed)
             continue
         name = key.replace("-", "_")
         value = parse(name, text, now())
-        found[name] = os.path.abspath(value) if name == "cwd" and value is not None else value
+        if name == "cwd" and value is not None:
+            value = os.path.join(working_directory(), os.fsencode(value))
+        found[name] = os.path.normpath(value) if name == "cwd" and value is not None else value
     return found
 
 
@@ -64,11 +69,11 @@ def _parse_assignments(words: list[str]) -> dict[str, Any]:
 @ids_argument("pending")
 @json_option
 def edit(ids: tuple[str, ...], as_json: bool) -> None:
-    """Open waiting jobs in your editor, one after the other.
+    """Open waiting jobs in your editor, several of them in one file.
 
     The editor ($VISUAL, $EDITOR) gets a copy. When you leave it, a text that is a runnable job replaces
     the job in one step; if the job has started in the meantime, nothing is changed and your text
-    is kept. To take your time, `hold` the job first.
+    is kept. To take your time, `hold` the job first. Of several, those whose text you delete are left as they are.
 
     \b
     Example:
@@ -77,7 +82,11 @@ def edit(ids: tuple[str, ...], as_json: bool) -> None:
     spool = open_spool()
     wanted = read_ids(ids)
     use_terminal(ids)
-    run(spool, wanted, lambda id: edit_job(spool, id), "up to date", as_json)
+    if len(wanted) > 1:
+        targets, action = edit_together(spool, wanted)
+        run(spool, targets, action, "up to date", as_json)
+    else:
+        run(spool, wanted, lambda id: edit_job(spool, id), "up to date", as_json)
 
 
 def use_terminal(ids: tuple[str, ...]) -> None:
@@ -89,17 +98,11 @@ def use_terminal(ids: tuple[str, ...]) -> None:
 
 def edit_job(spool: Spool, id: str | Job) -> Job:
     """Open a job in the editor until it is runnable or the user gives up; the job as it is then."""
-    if not (os.environ.get("VISUAL") or os.environ.get("EDITOR") or sys.stdin.isatty()):
-        raise UsageError("no terminal to edit on", hint="set $EDITOR to a program that needs none")
+    _require_editor()
     draft = spool.edit(id)
     text = draft.text
     while True:
-        try:
-            text = click.edit(text, extension=".json", require_save=False) or ""
-        except click.ClickException as error:
-            raise QueuectlError("the editor failed", error.format_message(), "set $EDITOR to one that works") from None
-        except OSError as error:
-            raise QueuectlError("the editor left no text", f"{error.filename}: {error.strerror}") from None
+        text = _edit(text, ".json")
         try:
             return _apply(spool, draft, text)
         except (NotJsonError, InvalidJobError) as error:
@@ -108,6 +111,73 @@ def edit_job(spool: Spool, id: str | Job) -> Job:
             show_error(error)
             if not click.confirm("edit it again?", default=True, err=True):
                 raise _kept(draft, text, error) from None
+
+
+def edit_together(spool: Spool, targets: Sequence[Target]) -> tuple[list[Target], Action]:
+    """Open jobs in the editor, all in one file; those that are still in it, and what swaps each for its new text.
+
+    A job that is not there, or is running, is among them: what is done to it then raises the error.
+    """
+    _require_editor()
+    drafts: dict[str, Draft] = {}
+    left: list[Target] = []
+    for target in targets:
+        try:
+            draft = spool.edit(load(spool, target))
+            drafts[draft.job.id] = draft
+        except QueuectlError:
+            left.append(target)
+    texts = _split(_edit(_join(drafts), ".txt"), drafts) if drafts else {}
+
+    def apply(id: str | Job) -> Job:
+        name = id.id if isinstance(id, Job) else id
+        if name not in texts:
+            spool.edit(id)  # which raises why it was not in the file, unless that has passed
+            raise WrongStateError(f"job {name} has just changed state", "it was not in the file", "look again")
+        try:
+            return _apply(spool, drafts[name], texts[name])
+        except (NotJsonError, InvalidJobError) as error:
+            raise _kept(drafts[name], texts[name], error) from None
+
+    return [*left, *texts], apply
+
+
+_HEAD = "#### "
+_HELP = "# Each job follows a line with its id. What you delete here is left as it is.\n"
+
+
+def _join(drafts: Mapping[str, Draft]) -> str:
+    return _HELP + "".join(f"{_HEAD}{id}\n{draft.text.rstrip()}\n" for id, draft in drafts.items())
+
+
+def _split(text: str, drafts: Mapping[str, Draft]) -> dict[str, str]:
+    """The text below each head, without those that are empty; as it was, where only blanks at its end have changed."""
+    parts: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.splitlines(keepends=True):
+        id = line.removeprefix(_HEAD).strip()
+        if line.startswith(_HEAD) and id in drafts:
+            current = parts.setdefault(id, [])
+        else:
+            current.append(line)
+    found = {id: "".join(lines) for id, lines in parts.items()}
+    kept = {id: drafts[id].text if each.rstrip() == drafts[id].text.rstrip() else each for id, each in found.items()}
+    return {id: each for id, each in kept.items() if found[id].strip()}
+
+
+def _require_editor() -> None:
+    if not (os.environ.get("VISUAL") or os.environ.get("EDITOR") or sys.stdin.isatty()):
+        raise UsageError("no terminal to edit on", hint="set $EDITOR to a program that needs none")
+
+
+def _edit(text: str, extension: str) -> str:
+    """What the editor makes of a text."""
+    try:
+        return click.edit(text, extension=extension, require_save=False) or ""
+    except click.ClickException as error:
+        raise QueuectlError("the editor failed", error.format_message(), "set $EDITOR to one that works") from None
+    except OSError as error:
+        raise QueuectlError("the editor left no text", f"{error.filename}: {error.strerror}") from None
 
 
 def _apply(spool: Spool, draft: Draft, text: str) -> Job:

@@ -12,11 +12,22 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import existing_spool, is_handed_in, note, open_spool, say, show_error
-from queuectl.core import body
+from queuectl.cli.bodies import decode, warn_of_directory
+from queuectl.cli.context import (
+    existing_spool,
+    is_handed_in,
+    json_option,
+    note,
+    only_handed_in,
+    open_spool,
+    print_json,
+    say,
+    show_error,
+)
+from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
-from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.errors import InvalidJobError, QueuectlError, UsageError
 from queuectl.spool.system.clock import now
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,6 +110,7 @@ def _job_options(command: F) -> F:
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
+@json_option
 def enqueue(
     words: tuple[str, ...],
     paths: tuple[str, ...],
@@ -108,6 +120,7 @@ def enqueue(
     quiet: bool,
     is_awaited: bool,
     is_command: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Submit jobs and print their ids. Once it returns, they survive a power cut.
@@ -139,18 +152,23 @@ def enqueue(
 
         command = None if is_bulk else _command_of(words, is_command)
         lines = open_lines(each_path or "-", command, given, is_null=is_null, makes_ids=not is_handed)
+    given = charset.to_body(given)
     if spool is not None and is_handed:
         from queuectl.cli.handin import hand_in
 
-        found = None if lines else [body.merge(each, given) for _, each in _read_jobs(words, paths, is_command)]
+        if as_json:
+            raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
+        read = () if lines else _read_jobs(words, paths, is_command, given, quiet)
+        found = None if lines else [body.merge(each, given) for _, each in read]
         code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
         click.get_current_context().exit(code)
     if lines:
         from queuectl.cli.bulk import enqueue_lines
 
-        jobs, code = enqueue_lines(lines, quiet, is_held=is_held)
+        jobs, code = enqueue_lines(lines, quiet, is_held=is_held, as_json=as_json)
     else:
-        jobs, code = _enqueue_jobs(_read_jobs(words, paths, is_command), given, quiet, is_held=is_held)
+        found_jobs = _read_jobs(words, paths, is_command, given, quiet or as_json)
+        jobs, code = _enqueue_jobs(found_jobs, given, quiet, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -179,19 +197,21 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
     if words == ("-",) and not is_command:
         raise UsageError("run takes one job, not from stdin", hint="for many: queuectl enqueue --wait -")
-    (where, found), *others = _read_jobs(words, (), is_command)
+    given = charset.to_body(_fields_of(**options))
+    (where, found), *others = _read_jobs(words, (), is_command, given, quiet)
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
-    checked = _checked(body.merge(found, _fields_of(**options)), where)
+    checked = _checked(body.merge(found, given), where)
     there = existing_spool()
     if there is not None and is_handed_in(there):
-        raise UsageError("you can hand in jobs here, but not follow them", hint="try: queuectl enqueue")
+        raise only_handed_in(there)
     spool = open_spool(create=True)
-    outcome = next(iter(spool.enqueue_many([checked])))
+    outcome = next(spool.enqueue_many([checked]))
     if isinstance(outcome, QueuectlError):
         raise outcome
     if not quiet:
         note(f"{outcome.id} is queued")
+        warn_of_directory(outcome, note)
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
 
@@ -199,11 +219,11 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
     """The command of `--each`."""
     if not words or (words == ("-",) and not is_command):
         raise UsageError("--each needs a command", hint="try: queuectl enqueue --each FILE -- COMMAND {}")
-    return words[0] if len(words) == 1 else list(words)
+    return _in_utf8(words[0]) if len(words) == 1 else [*map(_in_utf8, words)]
 
 
 def _enqueue_jobs(
-    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool = False
+    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool, as_json: bool
 ) -> tuple[list[Job], int]:
     """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
@@ -213,13 +233,22 @@ def _enqueue_jobs(
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     queued: list[Job] = []
     code = 0
-    for outcome in open_spool(create=True).enqueue_many(jobs, is_held=is_held):
+    outcomes_shown: list[dict[str, Any]] = []
+    outcomes = open_spool(create=True).enqueue_many(jobs, is_held=is_held)
+    for fields, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, QueuectlError):
-            failed = show_error(outcome)
+            failed = outcome.exit_code if as_json else show_error(outcome)
             code = code or failed
         else:
             queued.append(outcome)
-            _say_queued(outcome, quiet)
+            if not as_json:
+                _say_queued(outcome, quiet)
+        if as_json:
+            from queuectl.spool.reading import shapes
+
+            outcomes_shown.append(shapes.submitted(outcome, id=fields.get("id")))
+    if as_json:
+        print_json(outcomes_shown)
     return queued, code
 
 
@@ -233,8 +262,15 @@ def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **optio
     if at is not None or in_ is not None:
         given["run_at"] = _run_at(at, in_)
     if env:
-        given["env"] = dict(_variable(text) for text in env)
+        given["env"] = {_in_utf8(name): _in_utf8(value) for name, value in map(_variable, env)}
+    if "cwd" in given:
+        given["cwd"] = _in_utf8(given["cwd"])
     return given
+
+
+def _in_utf8(text: str) -> str:
+    """An argument as it would be in a UTF-8 locale, whatever this one is."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def _run_at(at: str | None, in_: str | None) -> str:
@@ -259,17 +295,46 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _read_jobs(
-    words: tuple[str, ...], paths: tuple[str, ...], is_command: bool
+    words: tuple[str, ...], paths: tuple[str, ...], is_command: bool, given: dict[str, Any], quiet: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Job bodies from the command line, and where each comes from: files, JSON objects, or one command."""
+    """Job bodies from the command line, and where each comes from: files, JSON, or one command."""
     if paths:
         for path in (*paths, *words):
-            yield path, _decode(_read_file(path), path)
-    elif not is_command and words and words[0].lstrip().startswith("{"):
+            yield from decode(_read_file(path), path, path)
+    elif not is_command and words and _is_json(words[0]):
         for word in words:
-            yield "this", _decode(os.fsencode(word), "the argument")
+            yield from decode(os.fsencode(word), "the argument", "this")
+    elif len(words) == 1 and _is_file_for_the_shell_to_miss(words[0], given):
+        if not quiet:
+            note(f"this runs the file {words[0]!r}; any other single word is a command line for the shell")
+        yield "this", charset.to_body({"command": [os.fsencode(words[0])]})
     elif words:
-        yield "this", {"command": words[0] if len(words) == 1 else list(words)}
+        encoded = [os.fsencode(word) for word in words]
+        yield "this", charset.to_body({"command": encoded[0] if len(words) == 1 else encoded})
+
+
+def _is_json(word: str) -> bool:
+    """Whether a word is meant as JSON: an object, or an array. `[ -e x ] && y` is a command."""
+    text = word.lstrip()
+    if not text.startswith("["):
+        return text.startswith("{")
+    if text[1:].lstrip().startswith("{"):
+        return True
+    try:
+        body.decode_array(os.fsencode(word))
+    except UsageError:
+        return False
+    return True
+
+
+def _is_file_for_the_shell_to_miss(word: str, given: dict[str, Any]) -> bool:
+    """Whether a command of one word is the path of an executable file that the shell would take apart: it has spaces,
+    say. Such a command line could only fail."""
+    if "/" not in word or all(char.isalnum() or char in "@%_+=:,./-" for char in word):
+        return False
+    cwd = charset.encode(given.get("cwd") or "", given.get("charset"))
+    path = os.path.join(cwd, os.fsencode(word))
+    return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
 def _read_file(path: str) -> bytes:
@@ -278,15 +343,6 @@ def _read_file(path: str) -> bytes:
             return file.read(body.MAX_BODY + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}", error.strerror or "") from None
-
-
-def _decode(data: bytes, where: str) -> dict[str, Any]:
-    try:
-        return body.decode(data)
-    except NotJsonError as error:
-        is_group = data.lstrip().startswith((b"{ ", b"{\n")) and b'"' not in data[:4]
-        hint = "queuectl enqueue -- '{ …'" if is_group else """queuectl enqueue '{"command": "echo hello"}'"""
-        raise NotJsonError(f"{where} is {error.what}", error.why, f"try: {hint}") from None
 
 
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
@@ -306,6 +362,7 @@ def _say_queued(job: Job, quiet: bool) -> None:
         return
     for warning in job.body.warnings:
         note(f"warning: {warning}")
+    warn_of_directory(job, note)
     if job.is_held:
         note(f"held; to let it start: queuectl release {job.id}")
     elif job.run_at is not None and job.body.run_at is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
 from queuectl.cli.filters import filter_options, make_filter
+from queuectl.cli.list import limit_of
 from queuectl.cli.settings import warn_of_settings
 from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.text import format_count, format_instant, format_when
@@ -23,10 +23,13 @@ from queuectl.spool.system.clock import now
 @ids_argument(metavar="[ID... | -]")
 @filter_options
 @click.option(
-    "--limit", type=click.IntRange(1), default=20, metavar="N", help="Explain at most N selected jobs. [default: 20]"
+    "--limit",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Explain at most N selected jobs; 0 for all. [default: 20, with --json all]",
 )
 @json_option
-def explain(limit: int, as_json: bool, **given: Any) -> None:
+def explain(limit: int | None, as_json: bool, **given: Any) -> None:
     """Explain why jobs are not running, and when they will.
 
     Takes ids, names of files in pending/ that are not jobs yet, or filters. The time is estimated from
@@ -42,7 +45,8 @@ def explain(limit: int, as_json: bool, **given: Any) -> None:
     warn_of_settings(spool)
     code = 0
     found: list[Explanation] = []
-    for id in _select(spool, given, limit) if is_selection(given) else read_ids(given["ids"]):
+    at_most = limit_of(limit, 20, is_table=not as_json)
+    for id in _select(spool, given, at_most) if is_selection(given) else read_ids(given["ids"]):
         try:
             found.append(spool.explain(id))
         except QueuectlError as error:
@@ -56,12 +60,12 @@ def explain(limit: int, as_json: bool, **given: Any) -> None:
     click.get_current_context().exit(code)
 
 
-def _select(spool: Spool, given: dict[str, Any], limit: int) -> list[str]:
+def _select(spool: Spool, given: dict[str, Any], limit: int | None) -> list[str]:
     """The first ids that the filters select."""
-    ids = [job.id for job in islice(select(spool.layout, make_filter(given), limit + 1), limit + 1)]
+    ids = [job.id for job in select(spool.layout, make_filter(given), limit and limit + 1)]
     if not ids:
         note("no matching jobs")
-    if len(ids) > limit:
+    if limit is not None and len(ids) > limit:
         note(f"there are more than {limit}; see --limit")
     return ids[:limit]
 

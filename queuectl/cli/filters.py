@@ -12,6 +12,7 @@ from queuectl.cli.context import complete_groups
 from queuectl.core import groups
 from queuectl.core.names import Name, PendingName
 from queuectl.core.result import Result, State
+from queuectl.core.typed import require_unit
 from queuectl.core.values import Condition
 from queuectl.core.when import parse_past
 from queuectl.errors import UsageError
@@ -109,6 +110,9 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
             raise UsageError(f"unknown state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
         if not set(WORDS[word][0]) & set(among):
             raise UsageError(f"this does not apply to {word} jobs", f"only to {' or '.join(among)} ones")
+    for option in ("since", "until"):
+        if given[option]:
+            require_unit(given[option], f"--{option} {{}}")
     states, where = _union(words)
     return Filter(
         tuple(state for state in among if state in states),

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
+from queuectl.cli.groups import Group
 from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
-from queuectl.core.admission import Group
+from queuectl.core.admission import Group as Settings
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading.groups import Tally, count, read_all
@@ -21,7 +22,7 @@ from queuectl.spool.system.clock import now
 _COLUMNS = ("ready", "waiting", "running", "done", "dead")
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """Show groups of jobs, and limit how many of a group run at once.
 
@@ -50,7 +51,7 @@ def list_(every: bool, as_json: bool) -> None:
     tallies = count(spool.layout, now=now())
     found = read_all(spool.layout, {*group_files.names(spool.layout), *tallies}, now())
     names = sorted({*found, *(name for name, tally in tallies.items() if every or tally.total > 1)})
-    rows = [(tallies.get(name, Tally()), found.get(name, Group(name))) for name in names]
+    rows = [(tallies.get(name, Tally()), found.get(name, Settings(name))) for name in names]
     if as_json:
         print_json([_to_json(group, tally) for tally, group in rows])
     elif rows:
@@ -60,13 +61,13 @@ def list_(every: bool, as_json: bool) -> None:
         note("no groups: the id of a job in one begins with its name and a dot; see: queuectl enqueue --group")
 
 
-def _row(group: Group, tally: Tally) -> tuple[str, ...]:
+def _row(group: Settings, tally: Tally) -> tuple[str, ...]:
     limit = "" if group.limit is None else str(group.limit)
     brake = "" if group.max_failed is None else str(group.max_failed)
     return (group.name, *map(str, tally), limit, brake, _state(group, tally))
 
 
-def _state(group: Group, tally: Tally) -> str:
+def _state(group: Settings, tally: Tally) -> str:
     """What keeps its jobs from starting, in a word or two."""
     if group.problem:
         return group.problem
@@ -103,14 +104,14 @@ def show(name: str, as_json: bool) -> None:
         click.echo(shown(f"{'':<10} {reason.text}"))
 
 
-def _find(spool: Spool, text: str) -> tuple[Group, Tally]:
+def _find(spool: Spool, text: str) -> tuple[Settings, Tally]:
     """A group that has settings or jobs; raises NotFoundError for any other."""
     name = groups.require_name(text.removesuffix("."))
     tally = count(spool.layout, name, now()).get(name, Tally())
     group = group_files.examine(spool.layout, name, now)
     if group is None and not tally.total:
         raise NotFoundError(f"no group {name}", "no job is in it, and it has no settings", "see: queuectl group list")
-    return group or Group(name), tally
+    return group or Settings(name), tally
 
 
 def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -186,7 +187,7 @@ def unset(name: str, keys: tuple[str, ...], as_json: bool) -> None:
 def _report(spool: Spool, name: str, as_json: bool) -> None:
     """Show what is set now, and whom it concerns; workers look at once."""
     files.ring(spool.layout.bell)
-    group = group_files.read(spool.layout, name, now) or Group(name)
+    group = group_files.read(spool.layout, name, now) or Settings(name)
     tally = count(spool.layout, name, now()).get(name, Tally())
     if as_json:
         print_json(_to_json(group, tally))
@@ -203,7 +204,7 @@ def _concerned(tally: Tally) -> str:
     return f"{format_count(tally.total, 'job')} in it, {left} of them not ended"
 
 
-def _to_json(group: Group, tally: Tally) -> dict[str, Any]:
+def _to_json(group: Settings, tally: Tally) -> dict[str, Any]:
     return {
         "group": group.name,
         **tally._asdict(),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from queuectl.cli.bulk import Lines
-from queuectl.cli.context import note, show_error
+from queuectl.cli.context import note, only_handed_in, show_error
 from queuectl.core import body
 from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.moves import dropbox
@@ -24,9 +24,10 @@ def hand_in(
     is_held: bool = False,
 ) -> int:
     """Put jobs (those of `lines`, if given) into inbox/; the exit code. A worker assigns their ids."""
-    if is_awaited or is_held:
-        option, what = ("--wait", "wait for") if is_awaited else ("--hold", "hold")
-        raise UsageError(f"you can hand in jobs here, but not {what} them", hint=f"leave out {option}")
+    if is_awaited:
+        raise only_handed_in(spool)
+    if is_held:
+        raise UsageError("you can hand in jobs here, but not hold them", hint="leave out --hold")
     code = number = 0
     found: Iterable[Mapping[str, Any] | QueuectlError] = _unwrap(lines) if lines else jobs or ()
     for fields in found:
@@ -54,8 +55,8 @@ def hand_in(
 
 
 def _unwrap(lines: Lines) -> Iterator[Mapping[str, Any] | QueuectlError]:
-    for number, fields in lines:
+    for place, fields in lines:
         if isinstance(fields, QueuectlError):
-            yield UsageError(f"line {number}: {fields.what}", fields.why, fields.hint)
+            yield UsageError(f"{place.text}: {fields.what}", fields.why, fields.hint)
         else:
             yield fields

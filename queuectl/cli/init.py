@@ -6,14 +6,16 @@ import os
 
 import click
 
-from queuectl.cli.context import named_spool, note
+from queuectl.cli.context import json_option, named_spool, note, print_json
+from queuectl.errors import QueuectlError
 from queuectl.spool.system import layout
 
 
 @click.command()
-@click.argument("directory", required=False, metavar="[DIR]", type=click.Path(file_okay=False))
+@click.argument("directory", required=False, metavar="[DIR]", type=click.Path(file_okay=False, readable=False))
 @click.option("--drop-box", metavar="GROUP", help="Let this group hand in jobs through inbox/, and nothing else.")
-def init(directory: str | None, drop_box: str | None) -> None:
+@json_option
+def init(directory: str | None, drop_box: str | None, as_json: bool) -> None:
     """Create a spool, by default ./spool. Existing files are kept.
 
     Anyone who can write to pending/ can run commands as the worker's user; by default only you can. With
@@ -33,10 +35,20 @@ def init(directory: str | None, drop_box: str | None) -> None:
 
         dropbox.require_owner(path)
         gid = dropbox.find_group(drop_box)
+    is_new = not os.path.lexists(path)
     made = layout.create(path)
-    note(f"{'created the spool' if made else 'already a spool:'} {path}")
     if gid is not None:
-        _make_drop_box(layout.Layout(path), gid)
+        try:
+            _make_drop_box(layout.Layout(path), gid)
+        except QueuectlError:
+            if is_new:  # a spool without the drop box is not what was asked for
+                layout.remove_new(path)
+            raise
+    if as_json:
+        print_json({"spool": path, "created": made})
+    else:
+        note(f"{'created the spool' if made else 'already a spool:'} {path}")
+    if gid is not None:
         note(f"the group {drop_box} may hand in jobs through {path}/inbox; to let users in: config set allow-users")
 
 

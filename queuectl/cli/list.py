@@ -32,6 +32,7 @@ from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import Filter, select, select_names
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
@@ -98,6 +99,7 @@ def list_(
     spool, wanted = open_spool(), make_filter(given)
     at_most = limit_of(limit, 20, is_table=not as_json and template is None)
     found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, at_most and at_most + 1)
+    found = mark_stopped(found)
     if template is not None:
         _print_lines(found, at_most, template)
         return
@@ -191,6 +193,8 @@ def print_jobs(
 def _cell(job: Job, name: str) -> str:
     """The value as a person reads it: times as how long ago, or until then."""
     value = values.value_of(job, name)
+    if name == "state" and job.is_stopped:
+        return f"{value} (stopped)"
     if name == "when" and job.is_held:
         return "held"
     if name in ("when", "run_at", "started_at", "finished_at") and value is not None:

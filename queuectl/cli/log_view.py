@@ -16,11 +16,12 @@ from typing import Any, BinaryIO
 from queuectl.cli.context import note
 from queuectl.cli.display import Display
 from queuectl.core.names import format_rfc3339, parse_time
-from queuectl.core.text import format_instant, printable
+from queuectl.core.text import format_instant
 from queuectl.core.when import parse_past
 from queuectl.errors import NotFoundError, UsageError
+from queuectl.spool.reading.log_lines import describe
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.logs import Mark, describe_ending, parse_outcome, read_entries
+from queuectl.spool.system.logs import Mark, parse_outcome, read_entries
 
 _LONGEST_LINE = 1 << 20
 _BLOCK = 1 << 16
@@ -226,24 +227,12 @@ class Output:
                     sys.stdout.buffer.write(json.dumps(_to_json(id, entry)).encode() + b"\n")
                 elif isinstance(entry, Mark):
                     display.finish()
-                    text = describe_mark(entry)
+                    text = describe(entry, format_instant)
                     note(f"-- {id}: {text}" if self._is_labelled else f"-- {text}")
                 else:
                     display.write(entry.data)
         with self._lock:
             display.finish()
-
-
-def describe_mark(mark: Mark) -> str:
-    """A line of queuectl's as people read it."""
-    if mark.event == "start":
-        at = _started_at(mark)
-        return f"attempt {mark.attempt} started at {format_instant(at) if at else '?'} by {mark.fields.get('worker')}"
-    if mark.event == "end":
-        reason = mark.fields.get("reason")
-        how = f"{parse_outcome(mark.fields) or mark.fields.get('result')}"
-        return f"attempt {mark.attempt} ended: {how}" + (f"; {printable(reason)}" if reason else "")
-    return describe_ending(mark) or f"{mark.event} {mark.text}"
 
 
 def _to_json(id: str, entry: Entry) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import BinaryIO
 
 import click
@@ -17,7 +18,8 @@ from queuectl.cli.log_view import Filter, Output, entries_of
 from queuectl.cli.targets import ids_argument, load, locate, read_ids
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
-from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
+from queuectl.errors import NotFoundError, QueuectlError, UsageError
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
@@ -74,9 +76,11 @@ def logs(
             display = output.display(job.id, is_live=wait is not None)
             output.write(job.id, entries_of(file, wait and _pausing(display, wait), wanted), display)
             if os.fstat(file.fileno()).st_size == 0:
-                note(f"nothing yet: {job.id} is {job.state}")
+                has_ended = isinstance(job.name, FinishedName)
+                note(f"the log of {job.id} is empty" if has_ended else f"nothing yet: {job.id} is {job.state}")
 
     if follow:
+        itself(spool.layout).refuse_to_wait(jobs)
         codes += _follow(spool, jobs, show)
     else:
         codes += [error.exit_code for job in jobs if (error := _try(show, job))]
@@ -109,8 +113,11 @@ def _try(show: Callable[[Job, None], None], job: Job) -> QueuectlError | None:
 
 
 def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], bool]], None]) -> list[int]:
-    """Several each in a thread of its own; the exit codes of those that failed, once all have ended."""
-    codes: list[int] = []
+    """Several each in a thread of its own; the exit codes of those that failed, once all have ended.
+
+    Raises OSError as soon as nobody reads the output.
+    """
+    outcomes: SimpleQueue[QueuectlError | OSError | None] = SimpleQueue()
 
     def follow(job: Job) -> None:
         wait = follower.waiter(job)
@@ -121,20 +128,23 @@ def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], boo
     def run(job: Job) -> None:
         try:
             follow(job)
-        except QueuectlError as error:
-            codes.append(show_error(error))
-        except OSError as error:  # the reader is gone, say
-            codes.append(SpoolError(f"{error}").exit_code)
+            outcomes.put(None)
+        except (QueuectlError, OSError) as error:
+            outcomes.put(error)
 
+    codes: list[int] = []
     with _Follower.of(spool, jobs) as follower:
         if len(jobs) == 1:
             follow(jobs[0])
             return codes
-        threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for job in jobs:
+            threading.Thread(target=run, args=(job,), daemon=True).start()
+        for _ in jobs:
+            outcome = outcomes.get()
+            if isinstance(outcome, QueuectlError):
+                codes.append(show_error(outcome))
+            elif outcome is not None:
+                raise outcome
     return codes
 
 

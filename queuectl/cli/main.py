@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
+from collections.abc import Iterable
 
 import click
 
 from queuectl import __version__
-from queuectl.cli.context import show_error
+from queuectl.cli import interrupts
+from queuectl.cli.context import show_error, unwritten
 from queuectl.cli.groups import LazyGroup
+from queuectl.core.text import escape_unencodable
 from queuectl.errors import QueuectlError, SpoolError, UsageError
+from queuectl.spool.system import layout
 
 _COMMANDS = {
     "init": "queuectl.cli.init:init",
@@ -38,6 +43,7 @@ _COMMANDS = {
     "drain": "queuectl.cli.pause:drain",
     "group": "queuectl.cli.group:group",
     "dlq": "queuectl.cli.dlq:dlq",
+    "rm": "queuectl.cli.prune:rm",
     "prune": "queuectl.cli.prune:prune",
     "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
@@ -47,15 +53,42 @@ _COMMANDS = {
 }
 """Where each command is, in the order in which people need them."""
 
+_HYPHEN = "\ue000"
+"""Stands for a hyphen while help is wrapped: a private character, at which no line is broken."""
+
+
+class _Formatter(click.HelpFormatter):
+    """Writes help, with every option in one piece: click breaks lines at hyphens (8.3)."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows], col_max, col_spacing)
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, args.replace("-", _HYPHEN), prefix)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_HYPHEN, "-")
+
+
+click.Context.formatter_class = _Formatter
+
 EPILOG = """\b
 Exit codes:
   0 ok   1 failed   2 usage   3 no such job   4 already exists
   5 timed out waiting   6 the spool is unusable
+  130 interrupted by Ctrl-C   141 nobody reads the output any more (| head)
 
 \b
 Completion in bash, including job ids (zsh and fish work alike):
   eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"
 """
+
+
+NOBODY_READS = 141
+"""The exit code if the reader of the output is gone: what a shell reports of a program that SIGPIPE (13) has ended."""
 
 
 @click.group(
@@ -81,12 +114,51 @@ def app(spool: str | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with its code. A closed pipe is left to click, which exits with 1, silently."""
+    """Run the command line and exit with its code, once all output has been written."""
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names and commands may hold what UTF-8 cannot
+    codecs.register_error("queuectl", escape_unencodable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = "utf-8" if stream.encoding.lower() in ("ascii", "ansi_x3.4-1968") else None
+            stream.reconfigure(encoding=encoding, errors="queuectl")  # texts may hold what the locale cannot
+    if "_QUEUECTL_COMPLETE" in os.environ:
+        from queuectl.cli import completion
+
+        completion.register()
+    code = 0
+    failure: OSError | None = None
     try:
-        code = app.main(prog_name="queuectl", standalone_mode=False)
+        interrupts.raise_exception()
+        code = _run()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (click.Abort, KeyboardInterrupt):
+        interrupts.end_at_once()
+        interrupts.report()
+        code = interrupts.CODE
+    except OSError as error:
+        failure = error
+    interrupts.end_at_once()
+    failure = failure or unwritten()
+    if isinstance(failure, BrokenPipeError):
+        code = NOBODY_READS
+    elif failure is not None:
+        failed = _report_failure(failure)
+        code = code or failed
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; its exit code. Raises what has nothing to do with jobs: interrupts and errors of the system."""
+    try:
+        if "_QUEUECTL_COMPLETE" in os.environ:
+            code = app.main(prog_name="queuectl", standalone_mode=False)
+        else:
+            # not click's main, which has rules of its own for Ctrl-C and for a reader that is gone
+            with app.make_context("queuectl", sys.argv[1:]) as context:
+                code = app.invoke(context)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
     except QueuectlError as error:
         code = show_error(error)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -94,17 +166,20 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         code = show_error(_in_our_words(error))
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except OSError as error:
-        why = error.strerror or str(error)
-        is_of_file = error.filename is not None  # else it was stdin or stdout, say on a full disk
-        code = show_error(
-            SpoolError("the spool cannot be used", f"{error.filename}: {why}")
-            if is_of_file
-            else QueuectlError("input or output failed", why)
-        )
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def _report_failure(error: OSError) -> int:
+    """Say what the system refused; the exit code."""
+    why = error.strerror or str(error)
+    if error.filename is not None:
+        return show_error(SpoolError("the spool cannot be used", f"{error.filename}: {why}", layout.hint_for(error)))
+    if isinstance(error, FileNotFoundError):
+        try:
+            layout.working_directory()
+        except UsageError as gone:
+            return show_error(gone)
+    return show_error(QueuectlError("input or output failed", why))  # say, on a full disk
 
 
 def _open_closed_streams() -> None:

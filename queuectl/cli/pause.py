@@ -15,6 +15,7 @@ from queuectl.core.text import format_count, format_instant
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
 from queuectl.spool.reading.groups import Tally, count
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.query import locate
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -143,8 +144,12 @@ def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, group
     seconds = parse_duration(timeout) if timeout is not None else None
     if reason or until or spool.paused(group=group) is None:
         _pause(spool, " ".join(reason) or "drained", until, group)
-    running = _count_running(spool, group)
-    if running and not as_json:
+    own = itself(spool.layout)
+    is_within = own.find(spool.layout) is not None and (not group or groups.is_in(own.id, group))
+    if is_within and not as_json:
+        note(f"not waiting for {own.id}, which this command is a part of")
+    running = _count_running(spool, group) - is_within
+    if running > 0 and not as_json:
         note(f"paused; waiting for {format_count(running, 'running job')}")
         _warn_of_orphans(spool)
     spool.wait_until_idle(seconds, group=group)

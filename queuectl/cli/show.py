@@ -8,21 +8,26 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import complete_jobs, json_option, open_spool, print_json, shown
+from queuectl.cli.context import json_option, open_spool, print_json, show_error, shown
+from queuectl.cli.targets import ids_argument, load, locate, read_ids
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_instant, format_seconds, format_when
 from queuectl.core.values import command_text
+from queuectl.errors import QueuectlError
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
 
 
 @click.command()
-@click.argument("id", shell_complete=complete_jobs())
+@ids_argument()
 @json_option
-def show(id: str, as_json: bool) -> None:
-    """Show everything about one job. The id may be shortened.
+def show(ids: tuple[str, ...], as_json: bool) -> None:
+    """Show everything about jobs. An id may be shortened.
+
+    Of one job --json prints an object, of several an array.
 
     \b
     Example:
@@ -30,11 +35,28 @@ def show(id: str, as_json: bool) -> None:
       queuectl show report --json | jq .history
     """
     spool = open_spool()
-    job = spool.get(id)
-    shape = shapes.show(spool.layout, job)
-    if as_json:
-        print_json(shape)
-        return
+    code = 0
+    found: list[Job] = []
+    wanted = read_ids(ids)
+    for target in locate(spool, wanted):
+        try:
+            found.append(load(spool, target))
+        except QueuectlError as error:
+            failed = show_error(error)
+            code = code or failed
+    found = [*mark_stopped(found)]
+    shapes_of = [shapes.show(spool.layout, job) for job in found]
+    if as_json and (shapes_of or len(wanted) != 1):
+        print_json(shapes_of[0] if len(wanted) == 1 else shapes_of)
+    elif not as_json:
+        for number, (job, shape) in enumerate(zip(found, shapes_of, strict=True)):
+            if number:
+                click.echo()
+            _print(job, shape)
+    click.get_current_context().exit(code)
+
+
+def _print(job: Job, shape: dict[str, Any]) -> None:
     for name, value in (*_details(job), *_attempts(job, shape["history"]), ("file", job.path), ("log", shape["log"])):
         click.echo(f"{name:<12} {shown(value)}".rstrip())
 
@@ -42,26 +64,26 @@ def show(id: str, as_json: bool) -> None:
 def _details(job: Job) -> Iterator[tuple[str, str]]:
     body = job.body
     yield "id", job.id
-    remark = "held" if job.is_held else job.result
+    remark = "held" if job.is_held else "stopped" if job.is_stopped else job.result
     yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
     if job.owner is not None:
         yield "owner", f"{job.owner}, not the spool's owner"
     yield "command", command_text(job)
     if job.submitted_by is not None:
-        yield "submitted-by", job.submitted_by
+        yield "submitted_by", job.submitted_by
     yield "priority", f"{job.priority}"
-    for name, at in (("starts", job.run_at), ("started", job.started_at), ("finished", job.finished_at)):
+    for name, at in (("run_at", job.run_at), ("started_at", job.started_at), ("finished_at", job.finished_at)):
         if at is not None:
             yield name, f"{format_instant(at)} ({format_when(at, now())})"
     if job.duration is not None:
-        yield "took", format_seconds(job.duration)
+        yield "duration", format_seconds(job.duration)
     if job.worker is not None:
         yield "worker", job.worker
     if body is not None:
         for name, field in FIELDS.items():
             value = getattr(body, name)
             if field.show is not None and value not in (None, {}):
-                yield field.title or name.replace("_", "-"), field.show(value)
+                yield field.title or name, field.show(value)
         yield from (("warning", warning) for warning in body.warnings)
     yield "attempts", f"{job.attempts}"
 

@@ -7,9 +7,18 @@ import time
 
 import click
 
-from queuectl.cli.context import json_option, open_spool, print_json, shown
+from queuectl.cli.context import (
+    STATE_COLOURS,
+    color_option,
+    has_colour,
+    json_option,
+    open_spool,
+    painted,
+    print_json,
+    shown,
+)
 from queuectl.cli.pause import describe_pause
-from queuectl.core.text import format_count, format_seconds, format_size, format_when
+from queuectl.core.text import format_count, format_seconds, format_size, format_when, printable
 from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.query import Counts
@@ -28,8 +37,9 @@ _SHARE = 10  # looking takes a tenth of the time at most
     metavar="SECONDS",
     help="Time between updates, with --watch. [default: 2]",
 )
+@color_option
 @json_option
-def status(watch: bool, interval: float | None, as_json: bool) -> None:
+def status(watch: bool, interval: float | None, color: str, as_json: bool) -> None:
     """Show job counts, workers and free space.
 
     Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
@@ -44,14 +54,14 @@ def status(watch: bool, interval: float | None, as_json: bool) -> None:
         raise UsageError("--interval is for --watch", hint="give both of them")
     spool = open_spool()
     if not watch:
-        _show(spool, as_json)
+        _show(spool, as_json, has_colour(color))
         return
     is_terminal = sys.stdout.isatty()
     while True:
         begun = time.monotonic()
         if is_terminal and not as_json:
             click.clear()
-        _show(spool, as_json)
+        _show(spool, as_json, has_colour(color))
         if not as_json and not is_terminal:
             click.echo()
         sys.stdout.flush()
@@ -59,7 +69,7 @@ def status(watch: bool, interval: float | None, as_json: bool) -> None:
         time.sleep(max(interval or _INTERVAL, _SHARE * took))
 
 
-def _show(spool: Spool, as_json: bool) -> None:
+def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     """Look once, and print."""
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = admission.room(spool.layout)
@@ -85,9 +95,14 @@ def _show(spool: Spool, as_json: bool) -> None:
     for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):
         if name == "held" and not counts.held:
             continue
-        click.echo(f"{name:<10} {getattr(counts, name):<8} {remarks.get(name, '')}".rstrip())
+        number = getattr(counts, name)
+        line = painted(f"{name:<10} {number:<8}", STATE_COLOURS.get(name, "") if number else "", is_coloured)
+        click.echo(f"{line} {remarks.get(name, '')}".rstrip(), color=is_coloured or None)
     if counts.dropped:
         click.echo(f"dropped    {counts.dropped:<8} files in pending/ that no worker has adopted yet")
+    if counts.ignored:
+        name = counts.ignored_name if len(counts.ignored_name) <= 16 else f"{counts.ignored_name[:15]}…"
+        click.echo(f"ignored    {counts.ignored:<8} in pending/, such as {printable(name)}; see: queuectl fsck")
     if not alive:
         hint = "start one: queuectl worker start" if counts.pending or counts.dropped else ""
         click.echo(f"workers    {'none':<8} {hint}".rstrip())

@@ -14,6 +14,7 @@ import click
 from queuectl.cli.context import json_option, note, open_spool, print_json, say, spool_to_complete
 from queuectl.cli.targets import read_ids
 from queuectl.errors import AmbiguousIdError, NotFoundError, UsageError, WaitTimeoutError
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.store import Spool
 from queuectl.spool.system import lease, processes
 from queuectl.spool.system.layout import Layout
@@ -59,6 +60,8 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
     deadline = None if longest is None else time.monotonic() + longest
     spool = open_spool()
     layout, found = spool.layout, _select(spool, ids)
+    if wait and not (now or detach):
+        _refuse_to_wait_for_own(layout, found)
     if not found and not as_json:
         note("no worker runs on this host")
     number, how = signal.SIGTERM, "stops once its jobs have finished"
@@ -79,6 +82,15 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
     finally:
         if as_json:
             print_json([{"worker": name, "stopped": not lease.is_worker_alive(layout, name)} for name in signalled])
+
+
+def _refuse_to_wait_for_own(layout: Layout, found: dict[str, int]) -> None:
+    """Raises UsageError for a worker that stops once a job has ended of which this command is a part."""
+    own = itself(layout)
+    name = own.find(layout)
+    if name is not None and name.worker in found:
+        why = f"it runs job {own.id}, which this command is a part of"
+        raise UsageError(f"worker {name.worker} would wait for this command to end", why, "leave out --wait")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from queuectl.cli.context import complete_jobs, json_option, note, print_json, say, show_error
+from queuectl.cli.context import complete_jobs, confirm, json_option, note, print_json, say, show_error
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.core import groups
 from queuectl.core.job import Job
@@ -24,7 +24,6 @@ from queuectl.spool.system import files
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Callable[[str | Job], Job]
-_AT_ONCE = 16
 Target = str | tuple[State, str]
 """A job as the command line named it, or where its file was seen."""
 
@@ -90,10 +89,19 @@ def take_groups(spool: Spool, given: dict[str, Any]) -> None:
     given["ids"], given["groups"] = (), (*given["groups"], *names)
 
 
-def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_backwards: bool = False) -> None:
+def act(
+    spool: Spool,
+    verb: Verb,
+    given: dict[str, Any],
+    action: Action,
+    *,
+    is_backwards: bool = False,
+    prepare: Callable[[list[Target]], tuple[list[Target], Action]] | None = None,
+) -> None:
     """Act on the jobs of the command line, one after the other (the last one first, if `is_backwards`), and report.
 
     Named jobs are acted upon at once; those selected by filters or --all are counted first, and need a confirmation.
+    If there are several, `prepare` may choose among them, and what to do instead of `action`.
     """
     take_groups(spool, given)
     found, wanted = _find_targets(spool, verb, given)
@@ -103,6 +111,8 @@ def act(spool: Spool, verb: Verb, given: dict[str, Any], action: Action, *, is_b
     if given["dry_run"]:
         run(spool, targets, lambda id: _rehearse(spool, verb, id), f"would be {verb.done}", given["as_json"], True)
     else:
+        if prepare is not None and len(targets) > 1:
+            targets, action = prepare(targets)
         run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
 
 
@@ -148,10 +158,16 @@ def _ask(verb: Verb, selected: list[tuple[State, str]], given: dict[str, Any]) -
         if not given["as_json"]:
             note(f"{what} selected" if selected else "no matching jobs")
         return
+    require_yes(f"{verb.word} {what}")
+
+
+def require_yes(what: str) -> None:
+    """Ask on a terminal whether to do that to many jobs; without one, refuse. Raises click.Abort or UsageError."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"this would {verb.word} {what}", hint="to do it, add --yes; to see them, --dry-run")
-    if not click.confirm(f"{verb.word} {what}?", err=True):
-        raise click.Abort
+        raise UsageError(f"this would {what}", hint="to do it, add --yes; to see them, --dry-run")
+    if not confirm(f"{what}?"):
+        note("nothing done")
+        click.get_current_context().exit(1)
 
 
 def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
@@ -220,10 +236,9 @@ def _act_on_all(
         alone = len(targets)
     yield from ((target, attempt(target)) for target in targets[:alone])
     if alone < len(targets):
-        from concurrent.futures import ThreadPoolExecutor
+        from queuectl.spool.moves.by_hand import together
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from zip(targets[alone:], pool.map(attempt, targets[alone:]), strict=True)
+        yield from together(targets[alone:], lambda target: _act_on(spool, target, action))
 
 
 def _is_running(target: Target) -> bool:

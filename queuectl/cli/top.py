@@ -149,9 +149,9 @@ def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
     room = max(0, height - len(head))
     workers = [_worker(worker, seen.at) for worker in seen.workers]
     parts = [
-        (("RUNNING", "TRY", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
-        (("NEXT", "TRY", "STARTS", "PRI", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
-        (("ENDED", "TRY", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
+        (("RUNNING", "ATTEMPTS", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
+        (("NEXT", "ATTEMPTS", "STARTS", "PRIORITY", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
+        (("ENDED", "ATTEMPTS", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
         (("WORKERS", "SLOTS", "UP", "VERSION", "RUNS"), workers),
     ]
     shares = _share(room, [len(rows) for _, rows in parts])
@@ -180,19 +180,29 @@ def _summary(seen: Snapshot, width: int) -> Iterator[str]:
     slots = sum(worker.get("slots", 0) for worker in alive)
     room = max(1, width - len(clock) - 1)
     yield f"{_fit(printable(seen.path), room):<{room}} {clock}"
-    yield (
-        f"running {counts.running} of {format_count(slots, 'slot')}   ready {counts.ready}   "
-        f"scheduled {counts.scheduled}   retrying {counts.retrying}   done {counts.done}   dead {counts.dead}"
-    )
+    counters = [f"running {counts.running} of {format_count(slots, 'slot')}"]
+    counters += [f"{word} {getattr(counts, word)}" for word in ("ready", "scheduled", "retrying", "done", "dead")]
+    yield from _wrap(counters, width)
     remarks = [format_count(len(alive), "worker"), f"{format_size(seen.free)} free"]
     if counts.oldest_ready:
         waited = max(0.0, (seen.at - counts.oldest_ready).total_seconds())
         remarks.append(f"the oldest ready job has waited {format_seconds(waited)}")
-    yield "   ".join(remarks)
+    yield from _wrap(remarks, width)
     if seen.pause:
         why = f": {printable(seen.pause.reason)}" if seen.pause.reason else ""
         yield f"PAUSED {describe_pause(seen.pause)}{why}"
     yield ""
+
+
+def _wrap(parts: Sequence[str], width: int) -> Iterator[str]:
+    """The parts in as many lines as they need, none of them broken."""
+    line = ""
+    for part in parts:
+        if line and len(line) + 3 + len(part) > width:
+            yield line
+            line = ""
+        line += f"   {part}" if line else part
+    yield line
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], width: int) -> list[tuple[str, bool]]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown
+from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown_in_a_line
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name
 from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.core.values import command_text
-from queuectl.errors import NotFoundError, QueuectlError, WaitTimeoutError
+from queuectl.errors import BrakedError, NotFoundError, QueuectlError, WaitTimeoutError
 from queuectl.spool.reading.filters import Filter, select
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
@@ -36,7 +38,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
 
     For one job, or with --any, the code is the job's: that of its command, 124 if it timed out,
     128 + N if signal N ended it, 1 if it was cancelled, lost or invalid. For several it is 0 if all
-    succeeded, else 1. Prints each job as it ends.
+    succeeded, else 1. Prints each job as it ends. A job that waits leaves itself out.
 
     Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
     leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
@@ -52,13 +54,30 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     take_groups(spool, given)
     is_selected = is_selection(given)
     jobs = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
-    jobs = list({job.id: job for job in jobs}.values())
+    jobs = _without_itself(spool, list({job.id: job for job in jobs}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:
             print_json([])
         click.get_current_context().exit(_none_match(spool, given) if is_selected else 0)
-    code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
-    click.get_current_context().exit(code)
+    terms: dict[str, Any] = {"any_one": any_one, "timeout": _seconds(timeout), "quiet": quiet, "as_json": as_json}
+    if not given["groups"] or any_one:
+        click.get_current_context().exit(wait_for(spool, jobs, **terms))
+    click.get_current_context().exit(_wait_for_group(spool, given, jobs, terms))
+
+
+def _wait_for_group(spool: Spool, given: dict[str, Any], jobs: list[Job], terms: dict[str, Any]) -> int:
+    """Wait for jobs of a group, and for those that join it in the meantime; 0 if all succeeded, else a failure."""
+    seen: set[str] = set()
+    code = 0
+    deadline = None if terms["timeout"] is None else time.monotonic() + terms["timeout"]
+    while jobs and code in (0, 1):
+        if deadline is not None:
+            terms["timeout"] = max(0.0, deadline - time.monotonic())
+        failed = wait_for(spool, jobs, **terms, is_many=True)
+        code = code or failed
+        seen |= {job.id for job in jobs}
+        jobs = [job for job in _select(spool, given, quiet=True) if job.id not in seen]
+    return code
 
 
 _LEFT = "running,pending"
@@ -110,6 +129,17 @@ def _some(ids: list[str]) -> str:
     return ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
 
 
+def _without_itself(spool: Spool, jobs: list[Job], *, is_named: bool) -> list[Job]:
+    """The jobs without the one that this command is a part of; raises UsageError if that is the only one named."""
+    own = itself(spool.layout)
+    others = [job for job in jobs if not own.runs(job.name)]
+    if len(others) < len(jobs):
+        if is_named and not others:
+            own.refuse_to_wait(jobs)
+        note(f"not waiting for {own.id}, which this command is a part of")
+    return others
+
+
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
@@ -126,8 +156,12 @@ def wait_for(
     timeout: float | None = None,
     quiet: bool = False,
     as_json: bool = False,
+    is_many: bool = False,
 ) -> int:
-    """Wait for jobs and report each as it ends; the exit code that `queuectl wait` promises."""
+    """Wait for jobs and report each as it ends; the exit code that `queuectl wait` promises.
+
+    With `is_many` one job is treated as several are.
+    """
     ended: list[Job] = []
     code = 0
     try:
@@ -139,16 +173,16 @@ def wait_for(
                 ended.append(outcome)
                 if not quiet and not as_json:
                     command = f"  {command_text(outcome)}" if len(jobs) > 1 else ""
-                    click.echo(shown(describe(outcome) + command))
+                    click.echo(shown_in_a_line(describe(outcome) + command))
             if any_one:
                 break
-    except WaitTimeoutError as error:
+    except (WaitTimeoutError, BrakedError) as error:
         code = show_error(error)
     if as_json and not quiet:
         print_json([job.to_json() for job in ended])
     if code:
         return code
-    if len(jobs) == 1 or any_one:
+    if (len(jobs) == 1 and not is_many) or any_one:
         return code_of(ended[0])
     return 0 if all(job.result and job.result.is_success for job in ended) else 1
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, show_error
+from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, say, show_error
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock
+
+if TYPE_CHECKING:
+    from queuectl.work.notify import Ending
 
 _COMMANDS = {
     "start": "queuectl.cli.worker:start",
@@ -37,7 +40,7 @@ def worker() -> None:
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N", help="Jobs to run at a time."
 )
-@click.option("--drain", is_flag=True, help="Exit with 0 once nothing is pending or running.")
+@click.option("--drain", is_flag=True, help="Exit once nothing is left that can start by itself.")
 @click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
 @click.option(
     "--processes",
@@ -45,6 +48,8 @@ def worker() -> None:
     metavar="N",
     help="Start N such workers, and replace each one that dies.",
 )
+@click.option("--background", is_flag=True, help="Return once they run; they report to the spool's worker.log.")
+@click.option("--copied", is_flag=True, help="Run the jobs of a spool that was copied or moved here; needed once.")
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
@@ -53,62 +58,96 @@ def start(
     drain: bool,
     idle_exit: str | None,
     processes: int | None,
+    background: bool,
+    copied: bool,
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run jobs in the foreground until stopped.
+    """Run jobs until stopped, in the foreground or the background.
 
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends and requeues them. Killing
     a worker does not stop its jobs: the next worker takes them over. Prints a line on stderr for each event.
+
+    --drain waits for jobs of a later time too, but not for held ones, nor behind a pause without an end. If such
+    jobs are left it names them and exits with 1, else with 0.
 
     \b
     Example:
       queuectl worker start --count 4
       queuectl worker start --drain
       queuectl worker start --processes 4 --count 2
+      queuectl worker start --background
     """
     from queuectl.core.when import parse_duration
-    from queuectl.work.notify import Notifier
+    from queuectl.spool.system import place
+    from queuectl.work.notify import Ending, Notifier
     from queuectl.work.report import Report
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
     spool = open_spool(create=True)
+    place.settle_in(spool.layout, is_copied=copied)
     notifier = Notifier.from_environment()
-    report = Report("json" if as_json else "quiet" if quiet else "text", is_labelled=processes is not None)
+    style = "json" if as_json else "quiet" if quiet else "text"
+    report = Report(style, is_labelled=background or processes is not None, is_dated=background)
     terms: dict[str, Any] = {
         "slots": count,
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
     }
-    if processes is None:
-        _work(spool, report, notifier=notifier, **terms)
-        return
+    if not background:
+        code = _work(spool, report, processes, notifier, terms)
+        if code == Ending.DETACHED and not notifier.is_service:
+            code = 0
+        click.get_current_context().exit(1 if code == Ending.LEFT else code)
+    from queuectl.work import background as daemon
+
+    def work(announcer: daemon.Announcer) -> int:
+        _work(spool, report, processes, Notifier(), {**terms, "announcer": announcer})
+        return os.EX_OK
+
+    for name in daemon.start(spool.layout, work, processes or 1):
+        say(name)
+    if not quiet:
+        note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
+
+
+def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:
+    """Work in this process, or in several below it; the exit code, which may be an `Ending`."""
+    is_init = os.getpid() == 1 and processes is None
+    if processes is None and not is_init:
+        return _work_here(spool, report, notifier=notifier, **terms)
     from queuectl.spool.system import settings
     from queuectl.work.supervise import Supervisor
 
     settings.load(spool.layout)  # so that a mistake in it is reported before anything is started
-    Supervisor(processes, lambda leash: _work_on_leash(spool, report, leash, terms), report, notifier).run()
+
+    def work(leash: int) -> int:
+        return _work_on_leash(spool, report, leash, terms)
+
+    return Supervisor(processes or 1, work, report, notifier, is_init=is_init).run()
 
 
-def _work(spool: Spool, report: Any, **terms: Any) -> None:
+def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, **terms: Any) -> Ending:
     from queuectl.spool.system import settings
     from queuectl.work.context import Context
     from queuectl.work.worker import Worker
 
-    running = Worker(Context(spool, report, settings.load(spool.layout)), **terms)
+    context = Context(spool, report, settings.load(spool.layout))
+    running = Worker(context, notifier=announcer or notifier, **terms)
     running.install_signal_handlers()
-    running.run()
+    return running.run()
 
 
 def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any]) -> int:
     """Run one worker of several; its exit code."""
     try:
-        _work(spool, report, leash=leash, **terms)
+        return _work_here(spool, report, leash=leash, **terms)
     except QueuectlError as error:
+        if "announcer" in terms:
+            terms["announcer"].failed(error)
         return show_error(error)
-    return os.EX_OK
 
 
 @click.command("list")

@@ -14,16 +14,22 @@ from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.text import format_count, format_instant, format_size, format_when
 
+_MOST_SLOTS = 1_000_000
+"""A worker's file that says more is not one of ours."""
 MIN_FREE_INODES = 64
 """Free inodes below which no job is started."""
 
 
 class Pause(NamedTuple):
-    """Since when no job is started, until when (None: until resumed), and why."""
+    """Since when no job is started, until when (None: until resumed), and why.
+
+    `is_brake` is whether `max-failed` has made it, and not a person.
+    """
 
     since: datetime
     until: datetime | None = None
     reason: str = ""
+    is_brake: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
@@ -68,7 +74,7 @@ class Workers(NamedTuple):
                 stopping += 1
             elif worker["alive"]:
                 said = worker.get("slots")
-                number, slots = number + 1, slots + (said if isinstance(said, int) else 1)
+                number, slots = number + 1, slots + (said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1)
                 busy += len(worker["runs"])
         return cls(number, slots, busy, stopping)
 
@@ -176,9 +182,11 @@ def of_room(room: Room, min_free: int) -> Iterator[Reason]:
     """Whether how a job ends could be recorded."""
     if room.problem:
         yield Reason("full", room.problem)
-    elif room.free < min_free or (room.inodes is not None and room.inodes < MIN_FREE_INODES):
-        inodes = "" if room.inodes is None else f" and {room.inodes} inodes"
-        text = f"the disk is full: {format_size(room.free)}{inodes} free, min-free is {format_size(min_free)}"
+    elif room.free < min_free:
+        text = f"the disk is full: {format_size(room.free)} free, min-free is {format_size(min_free)}"
+        yield Reason("full", text)
+    elif room.inodes is not None and room.inodes < MIN_FREE_INODES:
+        text = f"the disk is full: {format_count(room.inodes, 'inode')} free; no job starts below {MIN_FREE_INODES}"
         yield Reason("full", text)
 
 
@@ -193,6 +201,11 @@ def of_workers(workers: Workers, wrong_settings: str) -> Iterator[Reason]:
         yield Reason("settings", f"no worker can start: {wrong_settings}")
     why = "all workers are stopping" if workers.stopping else "no worker is alive"
     yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
+
+
+def of_stopped(id: str) -> Reason:
+    """Why a running job makes no progress: a signal has stopped it."""
+    return Reason("stopped", f"its processes are stopped; to continue them: queuectl kill -s CONT {id}")
 
 
 def of_orphan(*, is_running: bool | None) -> Reason:

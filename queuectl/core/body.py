@@ -9,15 +9,20 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Mapping
+from functools import cache
+from math import isinf
 from typing import Any
 
-from queuectl.core import groups
-from queuectl.core.fields import FIELDS, Body
+from queuectl.core import charset, groups
+from queuectl.core.fields import FIELDS, Body, Check, in_latin_1
 from queuectl.core.names import is_valid_id
 from queuectl.errors import InvalidJobError, NotJsonError
 
 MAX_BODY = 1 << 20
 """Size of the largest job file, in bytes."""
+MAX_DEPTH = 256
+"""How deep a job's values may be nested: what reads it later may have less room on its stack."""
+_MAX_DIGITS = 4300  # of a number that int() reads (CPython 3.11)
 _CHECKS = {name: field.check for name, field in FIELDS.items()}
 
 
@@ -34,6 +39,26 @@ def decode(data: bytes) -> dict[str, Any]:
     """
     if len(data) > MAX_BODY:
         raise NotJsonError("too large for a job", f"over {MAX_BODY} bytes")
+    value, problems = _decode(data)
+    if not isinstance(value, dict):
+        raise NotJsonError("not a JSON object", 'a job is one object: {"command": …}')
+    if problems:
+        raise InvalidJobError(problems)
+    return value
+
+
+def decode_array(data: bytes) -> list[Any]:
+    """The one JSON array that `data` holds, of anything; raises as `decode` does. There is no limit of its size."""
+    value, problems = _decode(data)
+    if not isinstance(value, list):
+        raise NotJsonError("not a JSON array", "")
+    if problems:
+        raise InvalidJobError(problems)
+    return value
+
+
+def _decode(data: bytes) -> tuple[Any, list[str]]:
+    """One JSON value, and what makes it ambiguous."""
     problems: list[str] = []
     try:
         text = data.removeprefix(codecs.BOM_UTF8).decode()
@@ -42,24 +67,54 @@ def decode(data: bytes) -> dict[str, Any]:
         except _AmbiguousError:
             value = _tolerant(problems).decode(text)
     except UnicodeDecodeError as error:
-        raise NotJsonError("not valid UTF-8", f"{error.reason} at byte {error.start}") from None
+        require_utf8(data, "not valid UTF-8")
+        why = f"{error.reason} at byte {error.start}"
+        raise NotJsonError("not valid UTF-8", why, 'a job of such bytes needs "charset": "latin-1"') from None
     except json.JSONDecodeError as error:
-        place = f"at line {error.lineno} column {error.colno}"
-        why = f"{error.msg.removesuffix(' at')} {place}" if data.strip() else "it is empty"
-        raise NotJsonError("not valid JSON", why) from None
+        require_utf8(data, "not valid JSON")
+        raise NotJsonError("not valid JSON", _place(data, error)) from None
     except RecursionError:
         raise NotJsonError("not valid JSON for a job", "nested too deep") from None
-    except ValueError as error:  # int() refuses over 4300 digits (CPython 3.11)
-        raise NotJsonError("not valid JSON for a job", str(error)) from None
-    if not isinstance(value, dict):
-        raise NotJsonError("not a JSON object", 'a job is one object: {"command": …}')
-    if problems:
-        raise InvalidJobError(problems)
-    return value
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(value):
+        problems.append(f"it is nested more than {MAX_DEPTH} deep")
+    return value, problems
+
+
+def _place(data: bytes, error: json.JSONDecodeError) -> str:
+    """Why that is not JSON, and where."""
+    if not data.strip():
+        return "it is empty"
+    if b"\0" in data:
+        return f"there is a NUL byte at byte {data.index(0)}"
+    return f"{error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}"
+
+
+def require_utf8(data: bytes, what: str) -> None:
+    """Raise a NotJsonError if these bytes are UTF-16 or UTF-32: that `what`, and how to convert them."""
+    name = json.detect_encoding(data).upper() if len(data) >= 4 else "UTF-8"
+    if not name.startswith("UTF-8"):
+        name = name[:6] + name[7:]
+        raise NotJsonError(what, f"it is {name}", f"convert it: iconv -f {name} -t UTF-8")
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether there is a value within more than MAX_DEPTH others."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True
 
 
 class _AmbiguousError(Exception):
-    """A key occurs twice, or a number is not valid in JSON."""
+    """A key occurs twice, or a number is not valid in JSON or could not be written again."""
 
 
 def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,15 +128,27 @@ def _constant(_: str) -> None:
     raise _AmbiguousError
 
 
-_STRICT = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+def _float(text: str) -> float:
+    number = float(text)
+    if isinf(number):  # it would be written as Infinity
+        raise _AmbiguousError
+    return number
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
 
 
 def _decode_strictly(text: str) -> Any:
     """As `_STRICT.decode`, which spends half of its time on the white space around the object."""
     try:
-        value, end = _STRICT.raw_decode(text)
+        try:
+            value, end = _STRICT.raw_decode(text)
+        except json.JSONDecodeError:
+            return _STRICT.decode(text)  # there is white space before it, or this raises what is wrong
     except json.JSONDecodeError:
-        return _STRICT.decode(text)  # there is white space before it, or this raises what is wrong
+        raise
+    except ValueError:  # int() refuses over 4300 digits (CPython 3.11)
+        raise _AmbiguousError from None
     return _STRICT.decode(text) if text[end:].strip(" \t\n\r") else value
 
 
@@ -95,8 +162,22 @@ def _tolerant(problems: list[str]) -> json.JSONDecoder:
             problems.append(f"repeated key {', '.join(json.dumps(key)[:60] for key in repeated)}")
         return dict(items)
 
+    def integer(text: str) -> int:
+        if len(text) <= _MAX_DIGITS:
+            return int(text)
+        problems.append(f"a number has {len(text.lstrip('-'))} digits: put it in quotes")
+        return 0
+
+    def decimal(text: str) -> float:
+        if isinf(float(text)):
+            problems.append(f"the number {text[:20]} is too large: put it in quotes")
+        return float(text)
+
     return json.JSONDecoder(
-        object_pairs_hook=pairs, parse_constant=lambda text: problems.append(f"{text} is not a JSON number")
+        object_pairs_hook=pairs,
+        parse_constant=lambda text: problems.append(f"{text} is not a JSON number"),
+        parse_int=integer,
+        parse_float=decimal,
     )
 
 
@@ -108,6 +189,14 @@ def encode(fields: Mapping[str, Any]) -> bytes:
         return (json.dumps(fields) + "\n").encode()
 
 
+def show(fields: Mapping[str, Any]) -> str:
+    """A body as text for people, indented unless it is nested too deep for that."""
+    try:
+        return json.dumps(fields, indent=2, ensure_ascii=False)
+    except RecursionError:  # the encoder that indents is written in Python (CPython 3.11)
+        return json.dumps(fields, ensure_ascii=False)
+
+
 def validate(obj: Mapping[str, Any]) -> Body:
     """A Body of the object's known fields; raises InvalidJobError with every problem found."""
     problems: list[str] = []
@@ -115,37 +204,46 @@ def validate(obj: Mapping[str, Any]) -> Body:
         problems.append('"command" is missing')
     checked: dict[str, Any] = {}
     is_known = True
+    checks = _CHECKS if obj.get("charset") != charset.LATIN_1 else _checks_in_latin_1()
     for key, value in obj.items():
-        if key not in _CHECKS:
+        if key not in checks:
             is_known = False
         elif value is not None:
-            checked[key] = _CHECKS[key](problems, key, value)
+            checked[key] = checks[key](problems, key, value)
     group, id = checked.get("group"), checked.get("id")
     if not problems and group and id and not is_valid_id(groups.join(group, id)):
         problems.append('"group" and "id" together make an id of over 100 characters')
-    warnings = () if is_known else _misspelt(obj)
+    warnings = () if is_known else _unheeded(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))
     return Body(**checked, warnings=warnings)
 
 
+@cache
+def _checks_in_latin_1() -> Mapping[str, Check]:
+    return {**_CHECKS, **{name: in_latin_1(_CHECKS[name]) for name in charset.TEXTS}}
+
+
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """A job body with other fields on top; their variables are added to those of the body (None removes all)."""
-    merged = {**fields, **given}
-    if given.get("env") is not None and isinstance(fields.get("env"), dict):
-        merged["env"] = {**fields["env"], **given["env"]}
-    return merged
+    is_plain = fields.get("charset") == given.get("charset") or not given.keys() & {*charset.TEXTS, "charset"}
+    return (charset.join if is_plain else charset.merge)(fields, given)
 
 
-def _misspelt(obj: Mapping[str, Any]) -> tuple[str, ...]:
+def _unheeded(obj: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning for each unknown field that looks like a known one, or that other tools obey."""
     unknown = [key for key in obj if key not in FIELDS]
     if not unknown:
         return ()
     from difflib import get_close_matches  # only for bodies with fields of their own
 
+    from queuectl.core.foreign import FIELDS_HERE
+
     warnings = []
     for key in unknown[:20]:
-        close = get_close_matches(key[:40].lower().replace("-", "_"), FIELDS, n=1, cutoff=0.8)
-        if close:
-            warnings.append(f'unknown field {json.dumps(key)[:60]} is ignored; did you mean "{close[0]}"?')
+        word = key[:40].lower().replace("-", "_")
+        close = get_close_matches(word, FIELDS, n=1, cutoff=0.8)
+        here = FIELDS_HERE.get(word) or (f'did you mean "{close[0]}"?' if close else None)
+        if here:
+            warnings.append(f"unknown field {json.dumps(key)[:60]} is ignored; {here}")
     return tuple(warnings)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from queuectl.core import groups
+from queuectl.core import charset, groups
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.text import format_seconds, format_size
@@ -40,8 +39,20 @@ class OnMaxLog(StrEnum):
     KILL = "kill"
 
 
+class Charset(StrEnum):
+    """What the characters of a job's command, directory and variables stand for."""
+
+    UTF_8 = "utf-8"
+    LATIN_1 = "latin-1"
+
+
+_NO_VARIABLES: Mapping[str, str] = {}
+
+
 class Body(NamedTuple):
     """A validated job body. None means that a field was not given (or was null).
+
+    Bytes of `command`, `cwd` and `env` that are not UTF-8 are lone surrogates, as `os.fsdecode` makes them.
 
     `warnings` names unknown fields that look like misspelt ones; all unknown fields are kept in
     the file and ignored.
@@ -63,7 +74,8 @@ class Body(NamedTuple):
     max_log: int | None = None
     on_max_log: OnMaxLog | None = None
     cwd: str | None = None
-    env: Mapping[str, str] = MappingProxyType({})
+    env: Mapping[str, str] = _NO_VARIABLES
+    charset: Charset | None = None
     submitted_by: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -109,17 +121,17 @@ class Field(NamedTuple):
 # --- checks
 
 
-def _command(problems: list[str], key: str, value: Any) -> str | tuple[str, ...]:
+def _command(problems: list[str], key: str, value: Any, errors: str = "strict") -> str | tuple[str, ...]:
     if isinstance(value, str):
         if not value.strip():
             problems.append('"command" is empty')
-        _check_text(problems, key, value)
+        _check_text(problems, key, value, errors)
         return value
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
         if not value[0]:
             problems.append('"command" does not name a program: its first string is empty')
         for word in value:
-            _check_text(problems, key, word)
+            _check_text(problems, key, word, errors)
         return tuple(value)
     problems.append('"command" must be a string, or an array of strings that is not empty')
     return ""
@@ -182,28 +194,51 @@ def _instant(problems: list[str], key: str, value: Any) -> datetime | None:
     try:
         return parse_instant(value)
     except (TypeError, ValueError, OverflowError):
-        problems.append(f'"{key}" must be a time such as "2026-11-25T09:00:00Z"')
-        return None
+        pass
+    remark = ""
+    if isinstance(value, str):
+        from queuectl.core.when import parse_fixed, parse_when
+
+        with suppress(ValueError, OverflowError):
+            return parse_fixed(value)
+        with suppress(UsageError):
+            parse_when(value, datetime(2000, 1, 1, tzinfo=UTC))
+            remark = f"; {json.dumps(value)[:40]} is for --at"  # it depends on when it is read
+    problems.append(f'"{key}" must be a time such as "2026-11-25T09:00:00Z" or "2026-11-25"{remark}')
+    return None
 
 
-def _cwd(problems: list[str], key: str, value: Any) -> str:
+def _cwd(problems: list[str], key: str, value: Any, errors: str = "strict") -> str:
     if not (isinstance(value, str) and value.startswith("/")):
         problems.append('"cwd" must be an absolute path')
         return "/"
-    _check_text(problems, key, value)
+    _check_text(problems, key, value, errors)
     return value
 
 
-def _env(problems: list[str], key: str, value: Any) -> Mapping[str, str]:
+def _env(problems: list[str], key: str, value: Any, errors: str = "strict") -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         problems.append('"env" must be an object of strings')
         return {}
     for name, text in value.items():
         if not name or "=" in name:
             problems.append(f'"env" has a bad variable name {json.dumps(name)[:60]}')
-        _check_text(problems, key, name)
-        _check_text(problems, key, text)
+        _check_text(problems, key, name, errors)
+        _check_text(problems, key, text, errors)
     return value
+
+
+def in_latin_1(check: Callable[..., Any]) -> Check:
+    """The check of a text's field in a body whose charset is Latin-1."""
+
+    def check_decoded(problems: list[str], key: str, value: Any) -> Any:
+        try:
+            value = charset.decode(value)
+        except UnicodeEncodeError:
+            problems.append(f'"{key}" has a character beyond U+00FF, which is not a byte of "latin-1"')
+        return check(problems, key, value, "surrogateescape")
+
+    return check_decoded
 
 
 def _submitter(problems: list[str], key: str, value: Any) -> str:
@@ -214,12 +249,13 @@ def _submitter(problems: list[str], key: str, value: Any) -> str:
     return value
 
 
-def _check_text(problems: list[str], key: str, text: str) -> None:
+def _check_text(problems: list[str], key: str, text: str, errors: str = "strict") -> None:
     """Refuse text that cannot be an argument or variable of a process."""
     try:
-        size = len(text.encode())
+        size = len(text.encode("utf-8", errors))
     except UnicodeEncodeError:
-        problems.append(f'"{key}" contains half a character (a lone surrogate)')
+        if errors == "strict":
+            problems.append(f'"{key}" contains half a character (a lone surrogate); for bytes: "charset": "latin-1"')
         return
     if "\0" in text:
         problems.append(f'"{key}" contains a NUL character')
@@ -396,6 +432,7 @@ FIELDS = {
         hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
         show=_show_variables,
     ),
+    "charset": Field(_word(Charset), show=str),
     "submitted_by": Field(_submitter),
 }
 """The known fields of a job, in the order in which they are shown."""

@@ -105,6 +105,14 @@ def first(name: PendingName, front: PendingName | None, now: datetime) -> Move:
     return Move(State.PENDING, name._replace(priority=front.priority, run_at=run_at))
 
 
+def undo(state: State, name: PendingName | FinishedName) -> Move:
+    """A job that was retried, cancelled or moved within pending/ by hand gets the name again that it had before.
+
+    That name was its own, and only who has what it was moved to can move it.
+    """
+    return Move(state, name)
+
+
 def cancel(name: PendingName | RunningName, now: datetime) -> Move:
     if isinstance(name, RunningName):
         duration = max(0.0, (now - name.started_at).total_seconds())
@@ -149,5 +157,9 @@ TRANSITIONS = (
     Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
     Transition("cancel, its end on record", (State.RUNNING,), State.DEAD, "give_up"),
+    Transition("undo, in pending", (State.PENDING,), State.PENDING, "undo"),
+    Transition("undo a retry", (State.PENDING,), State.DEAD, "undo"),
+    Transition("undo running it again", (State.PENDING,), State.DONE, "undo"),
+    Transition("undo a cancel", (State.DEAD,), State.PENDING, "undo"),
     Transition("refuse", (State.PENDING, None), State.DEAD, "refuse"),
 )

@@ -358,6 +358,28 @@ def is_ignored(name: str) -> bool:
     return name.startswith(".") or not name.endswith(SUFFIX)
 
 
+def looks_meant(name: str) -> bool:
+    """Whether an ignored file may have been meant as a job: its name is not one of a file that some tool leaves."""
+    if not is_ignored(name) or name.startswith((".", "#")):
+        return False
+    is_leftover = re.search(r"[~#]$|\.(te?mp|part(ial)?|filepart|crdownload|sw[a-z]|bak|orig|rej|lo?ck)$", name)
+    return is_leftover is None or re.search(r"\.~\d+~$", name) is not None
+
+
+def looks_copied(name: str) -> bool:
+    """Whether a name is one of ours with something added, as sync tools and file managers name a copy."""
+    ours = re.match(r"[A-Za-z0-9._-]*", name)
+    assert ours is not None
+    if ours[0] == name:
+        return parse_any(name) is not None and is_conflict_copy(name.removesuffix(SUFFIX))
+    return parse_any(f"{ours[0]}{SUFFIX}") is not None
+
+
+def is_conflict_copy(id: str) -> bool:
+    """Whether an id ends as Syncthing ends the name of a copy; the other tools use characters that no id has."""
+    return re.search(r"\.sync-conflict-\d{8}-\d{6}(-[A-Z0-9]{7})?$", id) is not None
+
+
 def id_from_file_name(name: str, suffix: str) -> str:
     """An id for a dropped file: its stem, cleaned and cut to fit, then `-` and the suffix."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(SUFFIX))

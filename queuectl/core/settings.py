@@ -18,7 +18,7 @@ from queuectl.core.groups import MaxFailed, parse_max_failed
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
-from queuectl.core.typed import parse_exit_codes, parse_size
+from queuectl.core.typed import parse_exit_codes, parse_size, require_unit
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
 
@@ -120,6 +120,12 @@ def _optional_seconds(text: str) -> float | None:
     return None if text.lower() in ("none", "off", "") else _positive_seconds(text)
 
 
+def kept_seconds(text: str) -> float | None:
+    """How long something is kept: a duration with its unit, as what is older is deleted."""
+    require_unit(text)
+    return _optional_seconds(text)
+
+
 def _optional_count(text: str) -> int | None:
     if text.lower() in ("none", "off", ""):
         return None
@@ -219,7 +225,7 @@ class Settings(NamedTuple):
         "how long an unreadable file in pending/ or inbox/ must be unchanged before it is refused",
     )
     keep_done: float | None = _setting(
-        None, _optional_seconds, "how long done jobs and their logs are kept; none means forever"
+        None, kept_seconds, "how long done jobs and their logs are kept; none means forever"
     )
     keep_done_count: int | None = _setting(
         None, _optional_count, "how many done jobs are kept, newest first; none means all"
@@ -228,7 +234,7 @@ class Settings(NamedTuple):
         None, _optional_size, "the disk space that done jobs and their logs may take; none means no limit"
     )
     keep_dead: float | None = _setting(
-        None, _optional_seconds, "how long dead jobs and their logs are kept; none means forever"
+        None, kept_seconds, "how long dead jobs and their logs are kept; none means forever"
     )
     allow_users: str | None = _setting(None, _users, "other users whose files in inbox/ become jobs; * for all")
     rescan: float = _setting(10.0, _positive_seconds, "the longest time between a worker's scans of the whole spool")

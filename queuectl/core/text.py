@@ -17,8 +17,17 @@ def printable_output(text: str) -> str:
     return "".join(char if char in "\n\t" or char.isprintable() else _escape(char) for char in text)
 
 
+def escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for `codecs.register_error`: what a stream's encoding lacks is escaped as in `printable`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_escape, error.object[error.start : error.end])), error.end
+
+
 def _escape(char: str) -> str:
     code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
+        code -= 0xDC00
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 

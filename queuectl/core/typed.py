@@ -1,4 +1,4 @@
-"""Sizes and exit codes as people type them."""
+"""Sizes, exit codes, and times that decide what is deleted, as people type them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,15 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ConfigError(f"not a size: {text!r}", hint="try 1048576, 64M or 2G")
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match[2]]
+
+
+def require_unit(text: str, line: str = "{}") -> None:
+    """Refuse a duration that is a bare number, where it decides what is deleted; `line` is what to type instead.
+
+    Raises ConfigError.
+    """
+    number = text.strip().removeprefix("+").strip()
+    if re.fullmatch(r"\d+\.?\d*|\.\d+", number):
+        why = "it decides what is deleted: seconds, hours or days?"
+        hint = f"try: {line.format(number + 'd')}, or {number}h, {number}m, {number}s"
+        raise ConfigError(f"a time without a unit: {text!r}", why, hint)

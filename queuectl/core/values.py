@@ -87,7 +87,14 @@ def value_of(job: Job, name: str) -> Value:
     if first == _BODY:
         return _find(job.fields, path)
     values = job.to_json()
-    return values[name] if name in values else _find(job.fields, name)
+    return values[name] if name in values else _find(_in_memory(job), name)
+
+
+def _in_memory(job: Job) -> Value:
+    """The fields of a job's body, with its texts as they are in any charset."""
+    if job.body is None or job.body.charset is None or job.fields is None:
+        return job.fields
+    return {**job.fields, "cwd": job.body.cwd, "env": dict(job.body.env)}
 
 
 def _find(value: Value, path: str) -> Value:

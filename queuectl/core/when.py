@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 
 from queuectl.core.names import parse_instant, to_utc
@@ -59,6 +60,21 @@ def parse_when(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
         raise UsageError(
             f"not a time: {text!r}", hint='try 5m, "18:30", "tomorrow 09:00" or "2026-11-25T09:00:00Z"'
         ) from None
+
+
+def parse_fixed(text: str, zone: tzinfo | None = None) -> datetime:
+    """The instant, in UTC, of what `parse_when` takes whenever it is read: ISO 8601, `2026-11-25`, `2026-11-25 9pm`.
+
+    A day is its midnight. What has no zone is in `zone`, by default the local one. Raises ValueError or OverflowError.
+    """
+    if zone is None:
+        with suppress(ValueError):
+            return parse_instant(text)
+    words = text.strip().lower()
+    local = _parse_calendar(words, datetime.min) if words[4:5] == "-" else None
+    if local is None or not 1970 <= local.year <= 9998:
+        raise ValueError(f"not a day: {text!r}")
+    return to_utc(local.replace(tzinfo=zone))
 
 
 def _is_duration(words: str) -> bool:

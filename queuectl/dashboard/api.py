@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import bottle
@@ -14,7 +14,7 @@ from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
 from queuectl.dashboard import joblog, table, timeline
-from queuectl.dashboard.pages import log_range
+from queuectl.dashboard.pages import log_range, offset
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
@@ -35,7 +35,7 @@ def _missing(id: str) -> Any:
     return _json({"error": f"no job {printable(id)[:120]}"}, 404)
 
 
-def _refusal(error: QueuectlError) -> Any:
+def refusal(error: QueuectlError) -> Any:
     """What was asked for, shortened if long, and why it is not available."""
     status = 400 if isinstance(error, UsageError) else 404 if isinstance(error, NotFoundError) else 503
     return _json({"error": f"{printable(error.what)[:120]}: {error.why}"}, status)
@@ -58,14 +58,13 @@ def metrics(site: Site) -> Any:
 
 
 def jobs(site: Site, *, only_dead: bool = False) -> Any:
-    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`; 400 for invalid values."""
+    """As `queuectl list --json`; takes the filter of the jobs page, and `limit`. Raises UsageError for invalid ones."""
     request = Request.of(site)
-    asked = request.query
-    given = {**asked, "q": asked.get("match", asked.get("q", ""))} | ({"state": "dead"} if only_dead else {})
-    try:
-        wanted, rows = Filter.parse_strictly(given), _limit(asked.get("limit", ""))
-    except UsageError as error:
-        return _refusal(error)
+    asked = request.asked(*(name for name in (*table.FIELDS, "match", "limit") if not only_dead or name != "state"))
+    rows, text = _limit(asked.pop("limit", "")), asked.pop("match", "")
+    if text and asked.get("q"):
+        raise UsageError("match and q are the same", "give one of them")
+    wanted = Filter.parse(asked | ({"q": text} if text else {}) | ({"state": "dead"} if only_dead else {}))
     found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows)
     return _json([job.to_json() for job in found.jobs])
 
@@ -89,18 +88,20 @@ def tail(site: Site, id: str) -> Any:
     if fd is None:
         return _missing(id)
     try:
-        asked = Request.of(site).query
+        asked = Request.of(site).asked("from", "to", "least", "style")
         size = os.fstat(fd).st_size
-        start, end = _offset(asked.get("from", ""), size) or 0, _offset(asked.get("to", ""), size)
-        if end is not None and "from" not in asked:  # the piece before `to`
-            start = joblog.line_start(fd, max(0, end - joblog.PIECE), _offset(asked.get("least", ""), size) or 0)
-        return _json(joblog.read_piece(fd, start, end, asked.get("style", "")).to_json())
+        start, end, least = (_offset(asked, name, size) for name in ("from", "to", "least"))
+        if end is not None and start is None:  # the piece before `to`
+            start = joblog.line_start(fd, max(0, end - joblog.PIECE), least or 0)
+        return _json(joblog.read_piece(fd, start or 0, end, asked.get("style", "")).to_json())
     finally:
         os.close(fd)
 
 
-def _offset(text: str, size: int) -> int | None:
-    return min(int(text), size) if text.isdecimal() and text.isascii() and len(text) < 16 else None
+def _offset(asked: Mapping[str, str], name: str, size: int) -> int | None:
+    """A place in a log, or its end if that is before it; None if it is not asked for."""
+    text = asked.get(name, "")
+    return min(offset(name, text), size) if text else None
 
 
 def raw_log(site: Site, id: str) -> Any:
@@ -109,12 +110,12 @@ def raw_log(site: Site, id: str) -> Any:
     fd = site.logs.open(id) if found else None
     if found is None or fd is None:
         return _missing(id)
-    asked = Request.of(site).query
     try:
+        asked = Request.of(site).asked("attempt", "download")
         start, end = _range(asked.get("attempt", ""), found, site.logs.marks(id, fd))
     except QueuectlError as error:
         os.close(fd)
-        return _refusal(error)
+        return refusal(error)
     size = os.fstat(fd).st_size
     stop = size if end is None else min(end, size)
     headers = {
@@ -171,7 +172,6 @@ def prometheus(site: Site) -> Any:
     request = Request.of(site)
     view, counts = request.view, request.view.counts(request.now)
     found = site.metrics(view)
-    slots = sum(worker["slots"] for worker in view.alive if isinstance(worker.get("slots"), int))
     lines: list[str] = []
 
     def metric(name: str, kind: str, help: str, *samples: tuple[str, float]) -> None:
@@ -202,7 +202,7 @@ def prometheus(site: Site) -> Any:
     metric("duration_seconds", "summary", "Duration of the last attempt of finished jobs.", *quantiles)
     metric("finished_last_minute", "gauge", "Jobs that finished within a minute.", ("", found.last_minute))
     metric("workers", "gauge", "Workers that are alive.", ("", len(view.alive)))
-    metric("slots", "gauge", "Jobs that the live workers can run at a time.", ("", slots))
+    metric("slots", "gauge", "Jobs that the workers can run at a time that are not stopping.", ("", view.takers.slots))
     metric("paused", "gauge", "1 if the spool is paused.", ("", int(view.paused is not None)))
     metric("free_bytes", "gauge", "Free space of the spool's file system.", ("", view.room[0]))
     if view.room[1] is not None:

@@ -12,8 +12,9 @@ import bottle
 from queuectl.dashboard import api, forms, job_form, pages, pausing
 from queuectl.dashboard.security import Guard, Policy
 from queuectl.dashboard.server import Application
-from queuectl.dashboard.site import Site
+from queuectl.dashboard.site import Request, Site, bad_request
 from queuectl.dashboard.snapshot import Snapshot
+from queuectl.errors import UsageError
 from queuectl.spool.store import Spool
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
@@ -60,16 +61,31 @@ def make(spool: Spool, policy: Policy, snapshot: Snapshot) -> Application:
     app.default_error_handler = _say_error
     for method, routes in (("GET", GET), ("POST", POST)):
         for path, answer in routes.items():
-            app.route(path, method, functools.partial(answer, site))
+            app.route(path, method, functools.partial(_answer, answer, site))
     app.route("/static/<name>", "GET", _static)
     app.route("/favicon.svg", "GET", _favicon)
     return Guard(app, policy)
 
 
+def _answer(answer: Callable[..., Any], site: Site, **parts: str) -> Any:
+    """The answer, or why the request makes no sense."""
+    try:
+        return answer(site, **parts)
+    except UsageError as error:
+        request = Request.of(site)
+        path = request.environ["PATH_INFO"]
+        is_data = path.startswith("/api/") or path.endswith(("/tail", "/log"))
+        return api.refusal(error) if is_data else bad_request(error, request)
+
+
 def _say_error(error: Any) -> bytes:
     """Errors in plain text; internal failures are reported only on stderr."""
     bottle.response.content_type = "text/plain; charset=utf-8"
-    texts = {404: "There is no such page.", 405: "This page does not accept this kind of request."}
+    texts = {
+        400: "This request makes no sense.",
+        404: "There is no such page.",
+        405: "This page does not accept this kind of request.",
+    }
     return f"{texts.get(error.status_code, 'The dashboard failed to answer; its terminal says why.')}\n".encode()
 
 

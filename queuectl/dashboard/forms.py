@@ -2,90 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import bottle
 
 from queuectl.core.job import Job
-from queuectl.core.names import MAX_PRIORITY, format_time, is_valid_id
+from queuectl.core.names import MAX_PRIORITY, format_time, is_valid_id, parse_time
+from queuectl.core.result import State
+from queuectl.core.text import format_count, printable
 from queuectl.dashboard import markup, table
 from queuectl.dashboard.operations import SIGNALS, VERBS, How, Verb
 from queuectl.dashboard.security import cookie, is_local_path
 from queuectl.dashboard.site import Request, Site, common, problem
 from queuectl.dashboard.table import Filter
+from queuectl.errors import UsageError
 
 _NAMED = 20
+_FIELDS = ("one", "all", "confirmed", "until", "priority", "signal", *table.FIELDS)
 
 
 def act(site: Site, name: str) -> Any:
-    """Act on the jobs of `id` fields, or with `all` on those of a filter. A final action asks for confirmation."""
+    """Act on the jobs of `id` fields, or with `all` on those of a filter.
+
+    What cannot be undone asks first, and so does what reaches all that match. Raises UsageError, and does nothing, if
+    the form makes no sense.
+    """
     request = Request.of(site)
     verb = VERBS.get(name)
     if verb is None:
         return problem(404, "No such action", name, request)
-    priority, signal = request.field("priority"), request.field("signal")
-    if name == "reprioritise" and not (
-        priority.isascii() and priority.isdecimal() and int(priority[:9]) <= MAX_PRIORITY
-    ):
-        return problem(400, "Invalid priority", f"A priority is a whole number from 0 to {MAX_PRIORITY}.", request)
-    if name == "kill" and signal not in SIGNALS:
-        return problem(400, "Invalid signal", f"These signals can be sent: {' '.join(SIGNALS)}.", request)
-    is_all = bool(request.field("all"))
-    chosen = [request.field("one")] if request.field("one") else request.form.get("id", [])
-    ids = [id for id in dict.fromkeys(chosen) if is_valid_id(id)]
-    if not ids and not is_all:
+    given = request.given(*_FIELDS, lists=("id",))
+    how = _how(verb, given)
+    wanted = _wanted(given, request.now) if given.get("all") else None
+    ids = _ids([given["one"]] if given.get("one") else request.form.get("id", []))
+    if wanted is None and not ids:
         return problem(400, "No job was chosen", "Select the jobs first, then choose what to do.", request)
-    if (verb.is_final or is_all) and not request.field("confirmed"):
-        return _confirm(request, verb, ids, is_all=is_all)
-    jobs = _matching(request, verb) if is_all else _named(site, ids)
-    how = How(int(priority) if name == "reprioritise" else None, SIGNALS.get(signal, SIGNALS["TERM"]))
-    site.operations.carry_out(request.session, verb, jobs, total=None if is_all else len(ids), how=how)
+    named = [] if wanted else [site.find(id) or id for id in ids]
+    must_ask = wanted is not None or any(isinstance(job, Job) and job.state in verb.asks for job in named)
+    is_answered = given.get("confirmed") and (verb.name != "kill" or how.signal)
+    if must_ask and not is_answered:
+        return _confirm(request, verb, given, named, wanted)
+    jobs: Iterable[Job | str] = _matching(request, verb, wanted) if wanted else named
+    site.operations.carry_out(request.session, verb, jobs, total=None if wanted else len(named), how=how)
     return go_back(request)
 
 
-def _named(site: Site, ids: list[str]) -> Iterator[Job]:
-    return (job for id in ids if (job := site.find(id)))
+def _how(verb: Verb, given: Mapping[str, str]) -> How:
+    """What is given besides the jobs; raises UsageError."""
+    priority, signal = given.get("priority", ""), given.get("signal", "")
+    is_priority = priority.isascii() and priority.isdecimal() and int(priority[:9]) <= MAX_PRIORITY
+    if verb.name == "reprioritise" and not is_priority:
+        raise UsageError("invalid priority", f"it is a whole number from 0 to {MAX_PRIORITY}")
+    if signal and signal not in SIGNALS:
+        raise UsageError("no such signal", f"these can be sent: {' '.join(SIGNALS)}")
+    return How(int(priority) if verb.name == "reprioritise" else None, SIGNALS.get(signal))
 
 
-def _matching(request: Request, verb: Verb) -> Iterator[Job]:
+class _Wanted(NamedTuple):
+    """The jobs that a filter selected when its page was made, at `until`."""
+
+    filter: Filter
+    until: str
+
+
+def _wanted(given: Mapping[str, str], now: datetime) -> _Wanted:
+    """Raises UsageError for a filter that makes no sense or is missing: never everything instead."""
+    if not given.get("state"):
+        raise UsageError("all of which jobs?", "the form names no state")
+    until = given.get("until") or format_time(now)
+    try:
+        parse_time(until)
+    except ValueError:
+        raise UsageError("invalid time in the field until", "reload the page that the form is on") from None
+    return _Wanted(Filter.parse({key: value for key, value in given.items() if key in table.FIELDS}), until)
+
+
+def _ids(chosen: Iterable[str]) -> list[str]:
+    ids = list(dict.fromkeys(chosen))
+    bad = next((id for id in ids if not is_valid_id(id)), None)
+    if bad is not None:
+        raise UsageError(f"not an id: {printable(bad[:100])!r}")
+    return ids
+
+
+def _matching(request: Request, verb: Verb, wanted: _Wanted) -> Iterator[Job]:
     """The jobs that the form's filter selects and the action applies to, as of when the page was made."""
-    wanted = Filter.parse({key: values[0] for key, values in request.form.items()})
-    until = request.field("until") or format_time(request.now)
-    for job in table.matching(request.site.spool.layout, request.view, wanted, request.now):
-        is_later = job.finished_at is not None and format_time(job.finished_at) > until
-        if verb.suits(job.state, is_held=job.is_held) and not is_later and (job.problem is None or verb.is_final):
+    for job in table.matching(request.site.spool.layout, request.view, wanted.filter, request.now):
+        is_later = job.finished_at is not None and format_time(job.finished_at) > wanted.until
+        if not is_later and _suits(verb, job):
             yield job
 
 
-def _confirm(request: Request, verb: Verb, ids: list[str], *, is_all: bool) -> Any:
+def _suits(verb: Verb, job: Job) -> bool:
+    return verb.suits(job.state, is_held=job.is_held) and (job.problem is None or verb.name in ("drop", "cancel"))
+
+
+def _confirm(
+    request: Request, verb: Verb, given: Mapping[str, str], named: list[Job | str], wanted: _Wanted | None
+) -> Any:
     """Show how many jobs, and which, before anything is done to them."""
-    site = request.site
-    if is_all:
-        matching = _matching(request, verb)
+    if wanted is not None:
+        matching = _matching(request, verb, wanted)
         shown = list(islice(matching, _NAMED))
         count = len(shown) + sum(1 for _ in matching)
     else:
-        jobs = list(_named(site, ids))
+        jobs = [job for job in named if isinstance(job, Job) and _suits(verb, job)]
         count, shown = len(jobs), jobs[:_NAMED]
-    kept = [
-        (key, value)
-        for key in ("all", "state", "q", "result", "age", "priority", "signal")
-        for value in request.form.get(key, [])
-    ]
-    kept += [("id", id) for id in ids if not is_all]
+    hidden = [(key, given[key]) for key in ("all", *table.FIELDS, "priority") if given.get(key)]
+    hidden += [("id", job if isinstance(job, str) else job.id) for job in named]
+    is_again = verb.name == "retry" and any(job.state is State.DONE for job in shown)
     text = markup.render(
         "confirm",
         **common(request),
-        title=f"{verb.label} {count:,} job{'' if count == 1 else 's'}?",
+        title=f"Run {format_count(count, 'job')} again?" if is_again else verb.ask(count),
+        label="Run" if is_again else verb.label,
         verb=verb,
+        warning=verb.warning if any(job.state in verb.asks for job in shown) else "",
         count=count,
+        others=len(named) - count if wanted is None else 0,
         shown=shown,
         command=table.command,
-        kept=kept,
-        until=format_time(request.now),
-        back=_origin(request),
+        signals=SIGNALS if verb.name == "kill" else (),
+        signal=given.get("signal", ""),
+        kept=hidden,
+        until=wanted.until if wanted else "",
+        back=request.back,
         counts=request.view.counts(request.now),
         receipts=[],
     )
@@ -105,21 +149,20 @@ def dismiss(site: Site) -> Any:
     return go_back(request)
 
 
-def _origin(request: Request) -> str:
-    path = request.field("back")
-    return path if is_local_path(path) else "/"
-
-
 def go_back(request: Request, path: str = "") -> Any:
     """Redirect to that page, or back to the one with the form, once the snapshot shows what was done."""
     request.site.snapshot.view(patience=0.5, is_fresh=True)
-    target = request.site.policy.prefix + (path or _origin(request))
+    target = request.site.policy.prefix + (path or request.back)
     return bottle.HTTPResponse(status=303, headers={"Location": target})
 
 
 def login_page(site: Site, *, is_wrong: bool = False) -> Any:
     request = Request.of(site)
-    values = {**common(request), "next": request.query.get("next", "/"), "is_wrong": is_wrong, "title": "Log in"}
+    try:
+        target = request.asked("next").get("next") or "/"
+    except UsageError:  # who has no token is shown nothing but this page
+        target = "/"
+    values = {**common(request), "next": target, "is_wrong": is_wrong, "title": "Log in"}
     text = markup.render("login", **values)
     headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
     return bottle.HTTPResponse(text.encode(), status=403 if is_wrong else 200, headers=headers)

@@ -74,14 +74,20 @@ def set_page(site: Site, id: str) -> Any:
 
 
 def _in_force(job: Job, at: datetime) -> list[tuple[Field, str]]:
-    """The fields and their values; without a command that a form could not return unchanged."""
+    """The fields and their values; without a command or directory that a form could not return unchanged."""
     given: Mapping[str, Any] = job.fields or {}
     texts = {name: printable_output(fields.as_typed(given.get(name))) for name in fields.CAN_BE_SET}
     is_later = job.run_at is not None and job.run_at > at
     texts["run_at"] = (format_rfc3339(job.run_at) or "").replace(".000Z", "Z") if is_later else ""
     texts["priority"] = f"{job.priority}"
-    can_type = isinstance(job.command, str) and printable_output(job.command) == job.command
-    return [(field, texts.get(field.name, "")) for field in _FIELDS if field.name != "command" or can_type]
+    cwd = (job.body.cwd if job.body is not None else None) or ""
+    whole = {"command": job.command, "cwd": cwd}  # in any charset
+    typed = {name: text for name, text in whole.items() if isinstance(text, str) and printable_output(text) == text}
+    return [
+        (field, {**texts, **typed}.get(field.name, ""))
+        for field in _FIELDS
+        if field.name in typed or field.name not in whole
+    ]
 
 
 def set_fields(site: Site) -> Any:
@@ -206,7 +212,8 @@ def edit(site: Site) -> Any:
             return _show_text(request, id, text, draft, status=409, theirs=_editable(draft.text))
         after = draft.job if text == _editable(draft.text) else site.spool.apply(draft, text)
         if request.field("retry"):
-            site.operations.note(request.session, VERBS["retry"], after, site.spool.retry(after))
+            retried, is_same = site.spool.retry(after), after is draft.job
+            site.operations.note(request.session, VERBS["retry"], after, retried, can_undo=is_same)
         elif after is not draft.job:
             site.operations.note(request.session, EDIT, draft.job, after)
     except QueuectlError as error:
@@ -242,7 +249,7 @@ def _show_text(
     refusal = None
     if draft is not None and (isinstance(error, (NotJsonError, InvalidJobError)) or (draft.job.problem and not error)):
         reason = ": ".join(part for part in (error.what, error.why) if part) if error else draft.job.problem
-        refusal = wording.refusal(draft.job._replace(problem=reason), text.encode("utf-8", "replace"))
+        refusal = wording.refusal(reason, text.encode("utf-8", "replace"))
     state = draft.job.state if draft else None
     values = {
         "id": id,

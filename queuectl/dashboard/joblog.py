@@ -11,12 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from queuectl.core.terminal import PLAIN, Row, Screen, Style
 from queuectl.dashboard import ansi
 from queuectl.dashboard.markup import Html, escape
-from queuectl.spool.system import holes, logs
+from queuectl.spool.reading.log_lines import describe
+from queuectl.spool.system import files, holes, logs
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import PREFIX, Mark
 
@@ -54,7 +56,7 @@ class LogReader:
     def open(self, id: str) -> int | None:
         """A descriptor; None if there is no log, or it is not a regular file."""
         try:
-            return os.open(self._layout.log(id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            return files.open_regular(self._layout.log(id))
         except OSError:
             return None
 
@@ -208,20 +210,11 @@ def _end_of_text(data: bytes) -> int:
 
 def _render_mark(mark: Mark) -> Html:
     """A line of queuectl's, for people."""
-    fields = mark.fields
-    attempt = f"attempt {fields.get('attempt', '?')}"
-    if mark.event == "start":
-        at = fields.get("started_at", "")
-        day, clock = f"{at[:4]}-{at[4:6]}-{at[6:8]}", f"{at[9:11]}:{at[11:13]}:{at[13:15]}"
-        said = f"{attempt} started {day} {clock} UTC by {fields.get('worker', '?')}"
-    elif mark.event == "end":
-        outcome = logs.parse_outcome(fields)
-        said = f"{attempt} ended: {outcome or fields.get('result', '?')}"
-    elif "ended_at" in fields and mark.event == "note":
-        said = f"{attempt} took {fields.get('duration', '?')} s"
-    else:
-        said = logs.describe_ending(mark) or f"{mark.event} {mark.text}"
-    return Html(f'<div class="mark {escape(mark.event)}">{escape(said)}</div>')
+    return Html(f'<div class="mark {escape(mark.event)}">{escape(describe(mark, _format_time))}</div>')
+
+
+def _format_time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _render_hole(size: int) -> Html:

@@ -6,20 +6,24 @@ asked, shows its progress, what it did, what failed and why, and keeps what is n
 
 from __future__ import annotations
 
+import functools
 import secrets
 import signal
 import threading
 import time
+import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from queuectl.core.job import Job
-from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import QueuectlError
+from queuectl.errors import NotFoundError, QueuectlError, WrongStateError
+from queuectl.spool.moves.by_hand import together
+from queuectl.spool.moves.undo import MovedError
+from queuectl.spool.reading import query
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
@@ -27,6 +31,8 @@ SHOWN = 60.0
 """Seconds for which a page shows a finished operation."""
 _PATIENCE = 1.5
 _KEPT = 100
+_PROBLEMS = 5
+_NAMED = 5
 _MAX_UNDO = 10_000
 
 
@@ -34,7 +40,9 @@ _MAX_UNDO = 10_000
 class Verb:
     """`name` as in forms, `label` as on buttons, `past` for operations; `states` to which it applies.
 
-    `held`: whether it applies only to held jobs (True), or only to jobs that are not held (False).
+    `asks` are the states in which it asks first, with `warning`: it ends, deletes or repeats what nothing brings back.
+    `question` is what it asks, with a place for the jobs. `held`: whether it applies only to held jobs (True), or only
+    to jobs that are not held (False).
     """
 
     name: str
@@ -42,30 +50,52 @@ class Verb:
     past: str
     icon: str
     states: tuple[State, ...]
-    undo: str = ""
-    is_final: bool = False
+    asks: tuple[State, ...] = ()
+    warning: str = ""
+    question: str = ""
     held: bool | None = None
+    deletes: bool = False
 
     def suits(self, state: State, *, is_held: bool) -> bool:
         """Whether it applies to a job in that state."""
         return state in self.states and self.held in (None, is_held)
 
+    def ask(self, count: int) -> str:
+        """`Drop 2 jobs?`"""
+        return f"{(self.question or f'{self.label} {{}}').format(format_count(count, 'job'))}?"
+
 
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("retry", "Retry", "Retried", "retrying", (State.DEAD, State.DONE), "cancel"),
-        Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), "reschedule", held=False),
-        Verb("release", "Release", "Released", "ready", (State.PENDING,), "reschedule", held=True),
-        Verb("first", "First in line", "Put first in line", "first", (State.PENDING,), "reschedule"),
-        Verb("hold", "Hold", "Held", "held", (State.PENDING,), "reschedule", held=False),
-        Verb("reprioritise", "Set priority", "Gave another priority to", "sort", (State.PENDING,), "reschedule"),
-        Verb("kill", "Send a signal", "Signalled", "signal", (State.RUNNING,)),
-        Verb("cancel", "Cancel", "Cancelled", "cancel", (State.PENDING, State.RUNNING), "restore"),
-        Verb("drop", "Drop", "Dropped", "trash", (State.DEAD,), is_final=True),
+        Verb(
+            "retry", "Retry", "Retried", "retrying", (State.DEAD, State.DONE), (State.DONE,),
+            "What has succeeded is run once more. Once a worker has started it, that cannot be undone.",
+        ),
+        Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), held=False),
+        Verb("release", "Release", "Released", "ready", (State.PENDING,), held=True),
+        Verb("first", "First in line", "Put first in line", "first", (State.PENDING,), question="Put {} first in line"),
+        Verb("hold", "Hold", "Held", "held", (State.PENDING,), held=False),
+        Verb(
+            "reprioritise", "Set priority", "Gave another priority to", "sort", (State.PENDING,),
+            question="Set the priority of {}",
+        ),
+        Verb(
+            "kill", "Send a signal", "Signalled", "signal", (State.RUNNING,), (State.RUNNING,),
+            "It goes to all processes of a job. A job that is ended by it has failed, and is retried.",
+            "Send a signal to {}",
+        ),
+        Verb(
+            "cancel", "Cancel", "Cancelled", "cancel", (State.PENDING, State.RUNNING), (State.RUNNING,),
+            "A running job is ended with all its processes. That cannot be undone.",
+        ),
+        Verb(
+            "drop", "Drop", "Dropped", "trash", (State.DEAD,), (State.DEAD,),
+            "The files and logs are deleted for good. That cannot be undone.", deletes=True,
+        ),
     )
-}
-SET = Verb("set", "Change", "Changed", "edit", (State.PENDING,), "reschedule")
+}  # fmt: skip
+SET = Verb("set", "Change", "Changed", "edit", (State.PENDING,))
 EDIT = Verb("edit", "Edit", "Changed", "edit", (State.PENDING, State.DEAD, State.DONE))
 """Actions that have a page of their own: see `job_form`."""
 SIGNALS = {
@@ -80,12 +110,15 @@ class How:
     """Parameters of some actions: the `priority` to set, the `signal` to send."""
 
     priority: int | None = None
-    signal: signal.Signals = signal.SIGTERM
+    signal: signal.Signals | None = None
 
 
 @dataclass(slots=True)
 class Receipt:
-    """One operation and its outcome. `undo` holds, for each job, how it was before and how it is now."""
+    """One operation and its outcome. `undo` holds, for each job, how it was before and how it is now.
+
+    `left` are jobs that an undo found to have started or moved, and left as they are.
+    """
 
     id: str
     session: str
@@ -97,6 +130,7 @@ class Receipt:
     problems: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     undo: list[tuple[Job, Job]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     is_over: bool = False
     is_undone: bool = False
     is_undo: bool = False
@@ -111,11 +145,30 @@ class Receipt:
             return f"{past} {self.done:,}{total} so far…"
         if self.done:
             return f"{past} {what}." + (f" {format_count(self.failed, 'job')} could not be." if self.failed else "")
-        return "Nothing was changed." if not self.failed else f"Not done: {self.verb.label.lower()}."
+        if self.failed:
+            return "Nothing was undone." if self.is_undo else f"Not done: {self.verb.label.lower()}."
+        return "Nothing was changed: no job was left to change."
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it is over and has changed nothing."""
+        return self.is_over and not self.done
+
+    @property
+    def icon(self) -> str:
+        if not self.is_over:
+            return "running"
+        return "dead" if self.is_bad else "warning" if self.failed else "done"
 
     @property
     def can_undo(self) -> bool:
-        return self.is_over and bool(self.undo) and not self.is_undone
+        return self.is_over and not self.is_undone and any(before.id == after.id for before, after in self.undo)
+
+    def fail(self, text: str) -> None:
+        """Note that a job could not be acted on, and why."""
+        self.failed += 1
+        if len(self.problems) < _PROBLEMS:
+            self.problems.append(text)
 
 
 class Operations:
@@ -140,11 +193,14 @@ class Operations:
                 del self._receipts[id]
 
     def carry_out(
-        self, session: str, verb: Verb, jobs: Iterable[Job], *, total: int | None = None, how: How | None = None
+        self, session: str, verb: Verb, jobs: Iterable[Job | str], *, total: int | None = None, how: How | None = None
     ) -> Receipt:
-        """Act on each job, in a thread of its own; returns when that is done, or soon after it began."""
+        """Act on each job, in a thread of its own; returns when that is done, or soon after it began.
+
+        An id instead of a job is that of one that was not found: it counts as failed.
+        """
         given = how or How()
-        shown = replace(verb, past=f"Sent {given.signal.name} to") if verb.name == "kill" else verb
+        shown = replace(verb, past=f"Sent {given.signal.name} to") if given.signal else verb
         receipt = Receipt(secrets.token_hex(8), session, shown, total=total)
         at = now()
 
@@ -161,7 +217,7 @@ class Operations:
         self._keep(receipt)
 
     def undo(self, session: str, id: str) -> Receipt | None:
-        """Undo an operation, job by job, unless a job has changed state since; None if it cannot be undone."""
+        """Undo an operation, job by job, unless a job has moved or changed since; None if it cannot be undone."""
         with self._lock:
             old = self._receipts.get(id)
             if old is None or old.session != session or not old.can_undo:
@@ -171,7 +227,7 @@ class Operations:
         before = {after.id: before for before, after in old.undo}
 
         def act(job: Job) -> Job:
-            return _take_back(self._spool, old.verb, before[job.id], job)
+            return self._spool.undo(before[job.id], job)
 
         self.dismiss(session, id)
         self._start(receipt, [after for _, after in old.undo], act)
@@ -183,37 +239,95 @@ class Operations:
             while len(self._receipts) > _KEPT:
                 self._receipts.popitem(last=False)
 
-    def _start(self, receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> None:
+    def _start(self, receipt: Receipt, jobs: Iterable[Job | str], act: Callable[[Job], Job]) -> None:
         self._keep(receipt)
-        threading.Thread(target=_work, args=(receipt, jobs, act), name="action", daemon=True).start()
+        work = functools.partial(_work, self._spool, receipt, jobs, act)
+        threading.Thread(target=work, name="action", daemon=True).start()
         receipt.finished.wait(_PATIENCE)
 
 
-def _work(receipt: Receipt, jobs: Iterable[Job], act: Callable[[Job], Job]) -> None:
+def _work(spool: Spool, receipt: Receipt, jobs: Iterable[Job | str], act: Callable[[Job], Job]) -> None:
     try:
-        for job in jobs:
-            try:
-                after = act(job)
-            except QueuectlError as error:
-                receipt.failed += 1
-                if len(receipt.problems) < 5:
-                    receipt.problems.append(": ".join(part for part in (error.what, error.why) if part))
-                continue
-            receipt.done += 1
-            if len(receipt.ids) < 20:
-                receipt.ids.append(job.id)
-            can_undo = receipt.verb.undo and not receipt.is_undo and job.state is not State.RUNNING
-            if can_undo and len(receipt.undo) < _MAX_UNDO:
-                receipt.undo.append((job, after))
+        for job, outcome in _outcomes(jobs, act):
+            _note(receipt, job, outcome)
         if receipt.done > len(receipt.undo):
             receipt.undo.clear()  # half an undo would be worse than none
+        if receipt.left:
+            receipt.problems = [*_describe_left(spool, receipt.left), *receipt.problems][:_PROBLEMS]
+    except Exception as error:  # whatever it is, the operation ends, and does not look as if it had succeeded
+        receipt.fail(f"It broke off: {error}")
+        traceback.print_exc()
     finally:
         receipt.at = time.monotonic()
         receipt.is_over = True
         receipt.finished.set()
 
 
+def _outcomes(jobs: Iterable[Job | str], act: Callable[[Job], Job]) -> Iterator[tuple[Job | str, Job | QueuectlError]]:
+    """The outcome of each: first of those that do not run; then of those that do, all at once."""
+
+    def attempt(job: Job) -> Job:
+        try:
+            return act(job)
+        except OSError as error:
+            raise QueuectlError(f"{job.id}: {error.strerror or error}") from error
+
+    running: list[Job] = []
+    for job in jobs:
+        if isinstance(job, str):
+            yield job, NotFoundError(f"The spool holds no job {job}: it was dropped, pruned or removed.")
+        elif job.state is State.RUNNING:
+            running.append(job)
+        else:
+            yield next(together([job], attempt))
+    yield from together(running, attempt)
+
+
+def _note(receipt: Receipt, job: Job | str, outcome: Job | QueuectlError) -> None:
+    if isinstance(outcome, MovedError) and isinstance(job, Job):
+        receipt.failed += 1
+        receipt.left.append(job.id)
+    elif isinstance(outcome, QueuectlError) or isinstance(job, str):
+        assert isinstance(outcome, QueuectlError)
+        receipt.fail(": ".join(part for part in (outcome.what, outcome.why) if part))
+    else:
+        receipt.done += 1
+        if len(receipt.ids) < 20:
+            receipt.ids.append(job.id)
+        can_undo = not receipt.is_undo and not receipt.verb.deletes and job.state is not State.RUNNING
+        if can_undo and len(receipt.undo) < _MAX_UNDO:
+            receipt.undo.append((job, outcome))
+
+
+def _describe_left(spool: Spool, ids: list[str]) -> list[str]:
+    """Where the jobs are that an undo has left as they are: `2 jobs have started since: a, b`."""
+    found = query.find_files(spool.layout, set(ids))
+    groups: dict[str, list[str]] = {}
+    for id in ids:
+        places = found.get(id)
+        state = places[0][0] if places else None
+        groups.setdefault(_SINCE[state], []).append(id)
+    return [
+        f"{format_count(len(ids), 'job')} left as {'it is' if len(ids) == 1 else 'they are'}, {text}: "
+        f"{', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''}"
+        for text, ids in groups.items()
+    ]
+
+
+_SINCE = {
+    State.PENDING: "moved or tried since",
+    State.RUNNING: "running since",
+    State.DONE: "done since",
+    State.DEAD: "dead since",
+    None: "no longer in the spool",
+}
+
+
 def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
+    if job.state in verb.states and not verb.suits(job.state, is_held=job.is_held):
+        raise WrongStateError(
+            f"{job.id} is {'' if job.is_held else 'not '}held", "release it instead" if job.is_held else ""
+        )
     if verb.name == "retry":
         return spool.retry(job)
     if verb.name == "run":
@@ -227,17 +341,7 @@ def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
     if verb.name == "reprioritise":
         return spool.reschedule(job, priority=how.priority)
     if verb.name == "kill":
-        return spool.kill(job, how.signal)
+        return spool.kill(job, how.signal or signal.SIGTERM)
     if verb.name == "cancel":
         return spool.cancel(job)
     return spool.drop(job)
-
-
-def _take_back(spool: Spool, verb: Verb, before: Job, after: Job) -> Job:
-    """Undo one; raises WrongStateError if the job has changed state since. A job that was held is held again."""
-    run_at = before.name.run_at if isinstance(before.name, PendingName) else None
-    if verb.undo == "cancel":
-        return spool.cancel(after)
-    if verb.undo == "restore":
-        return spool.retry(after, run_at=run_at)
-    return spool.reschedule(after, priority=before.priority, run_at=run_at)

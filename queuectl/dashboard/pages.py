@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import bottle
 
+from queuectl.core import body
 from queuectl.core.job import Job
 from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
-from queuectl.core.text import format_size
+from queuectl.core.text import format_size, printable
 from queuectl.dashboard import charts, joblog, markup, table, timeline, wording
 from queuectl.dashboard.index import AGAIN, FIRST
-from queuectl.dashboard.operations import SIGNALS
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
+from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.system import files
 
 _REFUSED_SHOWN = 25
+_LONGEST_TEXT = 200
 
 
 def overview(site: Site) -> Any:
@@ -74,7 +76,9 @@ def _day_ago(request: Request) -> str:
 def jobs(site: Site, *, only_dead: bool = False) -> Any:
     """One table for each state, and one for all; that of the dead letters is grouped by reason."""
     request = Request.of(site)
-    wanted = Filter.parse(request.query)
+    wanted = Filter.parse(request.asked(*table.FIELDS))
+    if only_dead and wanted.state not in ("all", "dead"):
+        raise UsageError("these are the dead letters", f"jobs that are {wanted.state} have a list of their own")
     if only_dead:
         wanted = replace(wanted, state="dead")
     elif wanted.state == "dead":
@@ -82,7 +86,7 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
         return bottle.HTTPResponse(status=303, headers={"Location": target})
 
     def values() -> dict[str, Any]:
-        found = table.load(site.spool.layout, request.view, wanted, request.now)
+        found = table.load(site.spool.layout, request.view, wanted, request.now, or_last=True)
         counts = request.view.counts(request.now)
         totals = {word: getattr(counts, word) for word in table.WORDS if word != "all"}
         state = State(wanted.state) if wanted.state in ("running", "done", "dead") else State.PENDING
@@ -117,22 +121,50 @@ def _groups(request: Request, wanted: Filter) -> list[dict[str, Any]]:
 def job(site: Site, id: str) -> Any:
     """Everything about one job, and its log."""
     request = Request.of(site)
+    asked = _Place.parse(request.asked("attempt", "find", "at"))
     found = site.find(id) if is_valid_id(id) else None
     if found is None:
         return problem(404, "No such job", f"The spool holds no job {id}. It may have been pruned or dropped.", request)
     fd = site.logs.open(found.id)
     try:
-        return _job(request, found, fd)
+        return _job(request, found, fd, asked)
     finally:
         if fd is not None:
             os.close(fd)
 
 
-def _job(request: Request, found: Job, fd: int | None) -> Any:
+class _Place(NamedTuple):
+    """What an address asks for of a log: the lines of an attempt, those with a text, or those from an offset on."""
+
+    attempt: str = ""
+    text: str = ""
+    at: int | None = None
+
+    @classmethod
+    def parse(cls, asked: Mapping[str, str]) -> _Place:
+        """Raises UsageError for what makes no sense."""
+        attempt, text, at = (asked.get(name, "").strip() for name in ("attempt", "find", "at"))
+        if attempt:
+            offset("attempt", attempt)
+        if len(text) > _LONGEST_TEXT:
+            raise UsageError("that text is too long to search for", f"it has at most {_LONGEST_TEXT} characters")
+        return cls(attempt, text, offset("at", at) if at else None)
+
+
+def offset(name: str, text: str) -> int:
+    """A number in an address; raises UsageError for anything else."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise UsageError(f"no such {name}: {printable(text[:60])!r}", "it is a number")
+    return int(text)
+
+
+def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
     site = request.site
     marks = site.logs.marks(found.id, fd) if fd is not None else None
     history = timeline.build(found, marks.found if marks else ())
     size = os.fstat(fd).st_size if fd is not None else None
+    if asked.attempt and log_range(asked.attempt, history) is None and (marks is None or marks.is_complete):
+        return problem(404, f"No attempt {asked.attempt}", f"The log of {found.id} has no such attempt.", request)
 
     def values() -> dict[str, Any]:
         fields = found.fields
@@ -142,7 +174,7 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
             "command": table.command(found),
             "waiting": wording.waiting(request.view.reasons(found, site.spool.layout, request.now)),
             "meaning": wording.result(str(found.result)) if found.result else "",
-            "submitted": json.dumps(fields, indent=2, ensure_ascii=False) if fields is not None else None,
+            "submitted": body.show(fields) if fields is not None else None,
             "history": history[-timeline.MAX_SHOWN :],
             "hidden": max(0, len(history) - timeline.MAX_SHOWN),
             "marks": marks,
@@ -151,8 +183,7 @@ def _job(request: Request, found: Job, fd: int | None) -> Any:
             "commands": wording.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
-            "signals": SIGNALS,
-            "log": _log(request, found, fd, history) if fd is not None else None,
+            "log": _log(found, fd, history, asked) if fd is not None else None,
             "format_size": format_size,
             "refusal": _refusal(site, found) if found.problem else None,
         }
@@ -170,13 +201,11 @@ def _verbs_of(found: Job) -> list[Any]:
     ]
 
 
-def _log(request: Request, found: Job, fd: int, history: list[Any]) -> dict[str, Any]:
+def _log(found: Job, fd: int, history: list[Any], asked: _Place) -> dict[str, Any]:
     """The part of the log that the address asks for: its end, an attempt, a place, or the lines with a text."""
-    asked = request.query
-    start, end = log_range(asked.get("attempt", ""), history) or (0, None)
-    text = asked.get("find", "").strip()[:200]
-    at = int(asked["at"]) if asked.get("at", "").isdecimal() and len(asked["at"]) < 16 else None
-    shown: dict[str, Any] = {"attempt": asked.get("attempt", ""), "find": text, "at": at, "first": start, "end": end}
+    attempt, text, at = asked
+    start, end = log_range(attempt, history) or (0, None)
+    shown: dict[str, Any] = {"attempt": attempt, "find": text, "at": at, "first": start, "end": end}
     if text:
         begin = max(start, at or 0)
         return {**shown, "found": joblog.find(fd, text, begin, end), "piece": None, "follows": False}
@@ -214,11 +243,11 @@ def workers(site: Site) -> Any:
 def refused(site: Site) -> Any:
     """Files that are not jobs, each with what is wrong and where."""
     request = Request.of(site)
-    start = Filter.parse(request.query).start
+    start = Filter.parse(request.asked("start")).start
 
     def values() -> dict[str, Any]:
         wanted = Filter("dead", result="invalid", start=start)
-        found = table.load(site.spool.layout, request.view, wanted, request.now, rows=_REFUSED_SHOWN)
+        found = table.load(site.spool.layout, request.view, wanted, request.now, _REFUSED_SHOWN, or_last=True)
         return {
             "page": found,
             "wanted": wanted,
@@ -232,7 +261,7 @@ def _refusal(site: Site, found: Job) -> wording.Refusal:
     data = b""
     with suppress(OSError):
         data = files.read(found.path).data
-    refusal = wording.refusal(found, data)
+    refusal = wording.refusal(found.problem, data)
     if found.problem is None and (mark := _refused_mark(site, found.id)):
         return replace(refusal, reason=mark.get("reason") or refusal.reason)
     return refusal

@@ -169,9 +169,11 @@ class Guard:
             raise DeniedError("403 Forbidden", "This request does not come from a page of this dashboard.\n")
         if environ.get("CONTENT_TYPE", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
             raise DeniedError("415 Unsupported Media Type", "Only forms are accepted.\n")
-        data = environ["wsgi.input"].read().decode("utf-8", "replace")
         try:
-            form = parse_qs(data, keep_blank_values=True, max_num_fields=5000)
+            data = environ["wsgi.input"].read().decode()
+            form = parse_qs(data, keep_blank_values=True, max_num_fields=5000, errors="strict")
+        except UnicodeDecodeError:
+            raise DeniedError("400 Bad Request", "That form is not valid UTF-8.\n") from None
         except ValueError:
             raise DeniedError("400 Bad Request", "That form has too many fields.\n") from None
         given = form.get(CSRF_FIELD, [""])[0]

@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,13 @@ import bottle
 
 from queuectl.core.job import Job
 from queuectl.core.result import State
+from queuectl.core.text import printable
 from queuectl.dashboard import markup
 from queuectl.dashboard.joblog import LogReader
 from queuectl.dashboard.operations import VERBS, Operations, Verb
-from queuectl.dashboard.security import Policy
+from queuectl.dashboard.security import CSRF_FIELD, Policy, is_local_path
 from queuectl.dashboard.snapshot import Snapshot, View
+from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.metrics import Metrics, measure_names
 from queuectl.spool.store import Spool
@@ -30,6 +32,7 @@ from queuectl.spool.system.listing import as_text
 
 _MEASURE_SHARE = 20
 _PLACES = 1000
+_MOST_FIELDS = 50
 
 
 class Site:
@@ -92,19 +95,39 @@ class Request:
     def of(cls, site: Site) -> Request:
         return cls(site, bottle.request.environ, site.snapshot.view(), now())
 
-    @property
-    def query(self) -> dict[str, str]:
-        pairs = parse_qsl(self.environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=50)
-        return dict(pairs)
+    def asked(self, *names: str) -> dict[str, str]:
+        """What the address asks for, of these fields.
+
+        Raises UsageError for any other field, for one that is given twice, and for what is not text.
+        """
+        query = self.environ.get("QUERY_STRING", "")
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
+        except UnicodeDecodeError:
+            raise UsageError("that address is not valid UTF-8") from None
+        except ValueError:
+            raise UsageError("that address has too many fields", f"it can have {_MOST_FIELDS}") from None
+        return _single(pairs, names)
 
     @property
     def form(self) -> dict[str, list[str]]:
         form: dict[str, list[str]] = self.environ["queuectl.form"]
         return form
 
+    def given(self, *names: str, lists: Collection[str] = ()) -> dict[str, str]:
+        """What the form gives of these fields. Raises as `asked`; `lists` may be given any number of times."""
+        pairs = ((name, value) for name, values in self.form.items() for value in values)
+        return _single([pair for pair in pairs if pair[0] not in (*lists, CSRF_FIELD, "back")], names)
+
     def field(self, name: str) -> str:
         """The first value of a form's field; empty if it has none."""
         return self.form.get(name, [""])[0]
+
+    @property
+    def back(self) -> str:
+        """The page that a form leads back to."""
+        path = self.field("back")
+        return path if is_local_path(path) else "/"
 
     @property
     def session(self) -> str:
@@ -115,6 +138,20 @@ class Request:
         """The address of this page below the prefix."""
         text = self.environ.get("QUERY_STRING", "")
         return str(self.environ["PATH_INFO"]) + (f"?{text}" if text else "")
+
+
+def _single(pairs: Iterable[tuple[str, str]], names: Collection[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in names:
+            known = f"there are {', '.join(names)}" if names else "there are none here"
+            raise UsageError(f"no such field: {printable(name[:60])!r}", known)
+        if name in found:
+            raise UsageError(f"{name} is given twice", "it can have one value")
+        if "\0" in value:
+            raise UsageError(f"{name} holds a NUL character")
+        found[name] = value
+    return found
 
 
 def page(request: Request, template: str, title: str, *key: Any, values: Callable[[], dict[str, Any]]) -> Any:
@@ -179,11 +216,16 @@ def verbs_for(state: State, *, is_held: bool = False) -> list[Verb]:
     return [verb for verb in VERBS.values() if verb.suits(state, is_held=is_held)]
 
 
-def problem(status: int, title: str, text: str, request: Request | None = None) -> Any:
-    """A page that says what went wrong."""
-    values = common(request) if request else {}
-    body = markup.render("problem", **values, title=title, text=text) if request else f"{title}\n{text}\n"
-    kind = "text/html" if request else "text/plain"
-    return bottle.HTTPResponse(
-        body.encode(), status=status, headers={"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
-    )
+def problem(status: int, title: str, text: str, request: Request) -> Any:
+    """A page that says what went wrong, with a way back to the form, or to the page without what it was asked."""
+    environ = request.environ
+    back = request.back if environ["REQUEST_METHOD"] == "POST" else environ["PATH_INFO"] if status == 400 else ""
+    body = markup.render("problem", **common(request), title=title, text=text, back=back)
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    return bottle.HTTPResponse(body.encode(), status=status, headers=headers)
+
+
+def bad_request(error: UsageError, request: Request) -> Any:
+    """`problem` for what makes no sense in an address or a form."""
+    title, text = (f"{part[:1].upper()}{part[1:]}" for part in (error.what, error.why))
+    return problem(400, title, f"{text}." if text else "", request)

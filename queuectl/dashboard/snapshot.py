@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from queuectl.core.admission import Pause, Queue, Reason, Room, Workers, of_job, of_orphan, of_room
+from queuectl.core.admission import Pause, Queue, Reason, Room, Workers, of_job, of_orphan, of_room, of_stopped
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, format_time, parse_time
 from queuectl.core.result import State
@@ -24,6 +25,7 @@ from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import admission, query
 from queuectl.spool.reading.query import Counts
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
@@ -58,6 +60,11 @@ class View:
         return [worker for worker in self.workers if worker["alive"]]
 
     @property
+    def takers(self) -> Workers:
+        """The workers that take jobs, and how many live but are stopping."""
+        return Workers.of(self.workers)
+
+    @property
     def is_full(self) -> bool:
         """Whether no job is started for want of free space."""
         return any(of_room(Room(*self.room), self.settings.min_free))
@@ -77,14 +84,14 @@ class View:
         name = job.name
         if isinstance(name, RunningName) and name.worker not in {worker["worker"] for worker in self.alive}:
             return [of_orphan(is_running=None)]
+        if next(mark_stopped([job])).is_stopped:
+            return [of_stopped(job.id)]
         if not isinstance(name, PendingName):
             return []
         ahead = None
         if not name.is_held:
             ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
-        queue = Queue(
-            self.paused, Room(*self.room), self.settings.min_free, Workers.of(self.workers), self.wrong_settings
-        )
+        queue = Queue(self.paused, Room(*self.room), self.settings.min_free, self.takers, self.wrong_settings)
         return of_job(admission.read_waiting(layout, job, name, self.settings.max_retries, ahead), queue, at)
 
     def counts(self, at: datetime) -> Counts:
@@ -242,6 +249,9 @@ class Snapshot:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:
             problem = error.why or error.what
+        except Exception as error:  # whatever it is, the next look may succeed: without looks all pages would stay old
+            traceback.print_exc()
+            problem = str(error)
         new = View(old.generation, now(), shelves, paused, workers, room, settings, wrong_settings, problem)
         return new if new.is_same_as(old) else replace(new, generation=old.generation + 1)
 

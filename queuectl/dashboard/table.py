@@ -13,10 +13,12 @@ from urllib.parse import urlencode
 from queuectl.core.job import Job
 from queuectl.core.names import format_time
 from queuectl.core.result import RESULT_PATTERN, State
+from queuectl.core.text import printable
 from queuectl.dashboard.index import AGAIN, FIRST, Selection
 from queuectl.dashboard.snapshot import View
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.layout import Layout
 
 ROWS = 100
@@ -25,7 +27,9 @@ AGES = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 604800}
 _SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
 _MAX_TEXT = 200
-_START = re.compile(r"\d{1,9}", re.ASCII)
+_START = re.compile(r"\d{1,15}", re.ASCII)
+FIELDS = ("state", "q", "result", "age", "start")
+STATES = (*WORDS, "pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +43,27 @@ class Filter:
     start: int = 0
 
     @classmethod
-    def parse(cls, query: Mapping[str, str]) -> Filter:
-        """The filter of an address; invalid values are left out."""
-        state, result, start = query.get("state", ""), query.get("result", ""), query.get("start", "")
-        return cls(
-            state if state in (*WORDS, "pending") else "all",
-            query.get("q", "").strip()[:_MAX_TEXT],
-            result if re.fullmatch(RESULT_PATTERN, result, re.ASCII) else "",
-            query.get("age", "") if query.get("age", "") in AGES else "",
-            int(start) if _START.fullmatch(start) else 0,
-        )
+    def parse(cls, asked: Mapping[str, str]) -> Filter:
+        """The filter of an address or a form: empty values are left out.
 
-    @classmethod
-    def parse_strictly(cls, query: Mapping[str, str]) -> Filter:
-        """The filter of an address; raises UsageError for invalid values. Empty ones are left out."""
-        found = cls.parse(query)
-        for name, taken, choices in (
-            ("state", found.state, ", ".join((*WORDS, "pending"))),
-            ("result", found.result, "exitN, signalN, timeout, lost, cancelled, invalid"),
-            ("age", found.age, ", ".join(AGES)),
-        ):
-            if query.get(name) and query[name] != taken:
-                raise UsageError(f"no such {name}: {query[name]!r}", f"it is one of {choices}")
-        if query.get("start") and not _START.fullmatch(query["start"]):
-            raise UsageError(f"no such start: {query['start']!r}", "it is how many jobs to skip")
-        return found
+        Raises UsageError for a value that makes no sense, and for a name that is not in `FIELDS`.
+        """
+        for name in asked:
+            if name not in FIELDS:
+                raise UsageError(f"no such filter: {_short(name)}", f"there are {', '.join(FIELDS)}")
+        for name, choices in (("state", STATES), ("age", tuple(AGES))):
+            if asked.get(name) and asked[name] not in choices:
+                raise UsageError(f"no such {name}: {_short(asked[name])}", f"it is one of {', '.join(choices)}")
+        text, result, start = asked.get("q", "").strip(), asked.get("result", ""), asked.get("start", "")
+        if result and not re.fullmatch(RESULT_PATTERN, result, re.ASCII):
+            raise UsageError(
+                f"no such result: {_short(result)}", "it is one of exitN, signalN, timeout, lost, cancelled, invalid"
+            )
+        if start and not _START.fullmatch(start):
+            raise UsageError(f"no such start: {_short(start)}", "it is how many jobs to skip")
+        if len(text) > _MAX_TEXT:
+            raise UsageError("that text is too long to search for", f"it has at most {_MAX_TEXT} characters")
+        return cls(asked.get("state") or "all", text, result, asked.get("age", ""), int(start or 0))
 
     def address(self, **changes: object) -> str:
         """The query of this filter with some parts changed; empty ones are left out."""
@@ -75,6 +75,10 @@ class Filter:
     @property
     def is_narrow(self) -> bool:
         return bool(self.text or self.result or self.age)
+
+
+def _short(text: str) -> str:
+    return repr(printable(text[:60])) + ("…" if len(text) > 60 else "")
 
 
 _DEFAULTS = {("state", "all"), ("start", "0")}
@@ -122,13 +126,19 @@ def _states(word: str) -> tuple[State, ...]:
     return (State.PENDING,) if word in ("ready", "scheduled", "retrying", "held", "pending") else (State(word),)
 
 
-def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = ROWS) -> Page:
-    """One page. Jobs that have changed state since the view was taken are left out."""
+def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = ROWS, *, or_last: bool = False) -> Page:
+    """One page, or the last one if it begins beyond the end and `or_last` is true.
+
+    Jobs that have changed state since the view was taken are left out.
+    """
     selections = select(view, wanted, now)
     total = sum(selection.count for selection in selections)
     if wanted.text:
-        return _search(layout, view, selections, wanted, rows)
-    jobs = tuple(job for job in _load(layout, selections, wanted.start, rows) if job)
+        found = _search(layout, view, selections, wanted, rows)
+        return replace(found, jobs=tuple(mark_stopped(found.jobs)))
+    if or_last and wanted.start >= total:
+        wanted = replace(wanted, start=max(0, total - 1) // rows * rows)
+    jobs = tuple(mark_stopped(job for job in _load(layout, selections, wanted.start, rows) if job))
     more = wanted.start + rows
     return Page(jobs, total, wanted.start, more if more < total else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,6 +13,8 @@ from queuectl.core.result import LOST, Result
 from queuectl.spool.system.logs import Mark, parse_outcome
 
 MAX_SHOWN = 50
+_LONGEST = 1e10
+"""Seconds that an attempt may take, by the grammar of names."""
 
 
 @dataclass(slots=True)
@@ -77,6 +80,8 @@ def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
                 _take_end(last, _time(mark, "ended_at"), mark.fields.get("duration", ""))
             if mark.event == "retry":
                 found.append(Event("Retried by hand", _instant(mark.fields.get("at", ""))))
+            elif mark.text.startswith("retry undone "):
+                found.append(Event("The retry was undone", _instant(mark.fields.get("at", ""))))
         elif mark.event == "refused":
             found.append(Event(f"Refused: {mark.fields.get('reason', '')}"))
     _take_present(job, found, last)
@@ -100,11 +105,13 @@ def _take_present(job: Job, found: Sequence[Attempt | Event], last: Attempt | No
 def _take_end(attempt: Attempt, at: datetime | None, duration: str) -> None:
     attempt.ended_at = at
     try:
-        attempt.duration = float(duration)
+        seconds = float(duration)
     except ValueError:
-        attempt.duration = None
+        seconds = -1.0
+    attempt.duration = seconds if 0 <= seconds <= _LONGEST else None
     if at is None and attempt.started_at is not None and attempt.duration is not None:
-        attempt.ended_at = attempt.started_at + timedelta(seconds=min(attempt.duration, 1e9))
+        with suppress(OverflowError):
+            attempt.ended_at = attempt.started_at + timedelta(seconds=attempt.duration)
 
 
 def _time(mark: Mark, field: str) -> datetime | None:

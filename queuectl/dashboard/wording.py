@@ -61,9 +61,9 @@ class Refusal:
     behind: str = ""
 
 
-def refusal(job: Job, data: bytes) -> Refusal:
+def refusal(problem: str | None, data: bytes) -> Refusal:
     """What is wrong with the file of a job that cannot run, shown at its line and column if that is known."""
-    reason = job.problem or "It can be read now; it may have been a duplicate, or was still being written."
+    reason = problem or "It can be read now; it may have been a duplicate, or was still being written."
     place = re.search(r"at line (\d+) column (\d+)$", reason)
     broken = re.search(r"at byte (\d+)$", reason)
     if place:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from queuectl.core.names import ceil_to_millisecond, format_rfc3339, to_utc
+from queuectl.core import charset, from_python
+from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
-from queuectl.errors import NotFoundError, QueuectlError, SpoolError
+from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.lazy import Lazy
 from queuectl.spool.system import files, layout
 from queuectl.spool.system.clock import now
@@ -19,27 +22,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from queuectl.core.admission import Pause
-    from queuectl.core.job import Job
     from queuectl.core.settings import Settings
-    from queuectl.spool.moves import by_hand, edit, submit
+    from queuectl.spool.keywords import Command, JobChanges, JobFields
+    from queuectl.spool.moves import by_hand, edit, submit, undo
     from queuectl.spool.moves.edit import Draft
-    from queuectl.spool.reading import explain, metrics, query, waiting, workers
+    from queuectl.spool.reading import explain, metrics, output, query, waiting, workers
     from queuectl.spool.reading.explain import Explanation
     from queuectl.spool.reading.metrics import Metrics
+    from queuectl.spool.reading.output import AttemptLog
     from queuectl.spool.system import pause, settings
     from queuectl.spool.system.settings import Found
 else:
-    by_hand, edit, explain, metrics, pause, settings, query, submit, waiting, workers = (
+    by_hand, edit, explain, metrics, output, pause, settings, query, submit, undo, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
             "moves.edit",
             "reading.explain",
             "reading.metrics",
+            "reading.output",
             "system.pause",
             "system.settings",
             "reading.query",
             "moves.submit",
+            "moves.undo",
             "reading.waiting",
             "reading.workers",
         )
@@ -50,19 +56,29 @@ class Spool:
     """A job queue that is a directory.
 
         spool = Spool("spool")
-        job = spool.enqueue("echo hi", priority=1)
-        spool.wait(job.id, timeout=60).result
+        job = spool.enqueue("echo hi", priority=1, timeout="10m")
+        spool.wait(job, timeout=60).result
+        spool.output(job)
 
+    Without `path` it is the one that the command `queuectl` works on: $QUEUECTL_SPOOL, else spool/ in this or the
+    nearest parent directory, else the one in your home, which is created if it does not exist.
     Raises SpoolError if there is no spool at `path`, unless `create` is true. Any number of
     processes and threads may use one spool at once. Ids may be shortened to a unique prefix
     (AmbiguousIdError otherwise; NotFoundError for none). A Job that was just read can be passed instead of
     an id: it is not searched for, and WrongStateError is raised if it has changed state since.
+    An argument of a wrong type is a TypeError that names it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
-        self.layout = layout.Layout(os.path.abspath(path))
+    def __init__(self, path: str | bytes | os.PathLike[str] | None = None, *, create: bool = False) -> None:
+        if path is None:
+            path, is_home = layout.find()
+            create = create or (is_home and not layout.is_spool(path))
+        require("path", path, str, bytes, os.PathLike)
+        self.layout = layout.Layout(os.path.abspath(os.fsdecode(path)))
         self.created = False
         self._settings: settings.Source | None = None
+        if os.path.isdir(self.layout.root) and not os.access(self.layout.root, os.X_OK):
+            raise _closed(self.layout.root)
         if create:
             self.created = layout.create(self.layout.root)
         elif layout.is_spool(self.layout.root):
@@ -92,40 +108,44 @@ class Spool:
 
     # --- submitting
 
-    def enqueue(self, command: str | Sequence[str], **fields: Any) -> Job:
+    def enqueue(self, command: Command, *, extra: Mapping[str, Any] | None = None, **fields: Unpack[JobFields]) -> Job:
         """Queue one job; once this returns, the job survives a power cut.
 
-        `command` is a string for /bin/sh, or a sequence of strings to run as it is. `fields` are those of
-        the job body (`id`, `priority`, `run_at`, `timeout`, `max_retries`, `backoff_base`, `backoff_max`,
-        `cwd`, `env`), and any others to keep with it; `run_at` may be an aware datetime. Without `cwd` the job
-        runs in the current directory.
+        `command` is a string for /bin/sh, or a sequence of strings to run as it is. `fields` are those of a job
+        (`id`, `priority`, `run_at`, `timeout`, `max_retries`, `cwd`, `env` and the others of `JobFields`), `extra` are
+        fields of your own to keep with it. `run_at` may be a datetime or date (without a zone, local time) or a
+        timedelta from now; it and `timeout`, `backoff_max`, `max_log` and the exit codes may be text as on the command
+        line: `run_at="tomorrow 09:00"`, `timeout="10m"`. A command, `cwd` and `env` may be bytes. Without `cwd` the
+        job runs in the current directory.
 
-        Raises InvalidJobError, AlreadyExistsError, or SpoolError.
+        Raises InvalidJobError (or another UsageError for such a text), AlreadyExistsError, SpoolError, or TypeError
+        for an unknown keyword or a value of a wrong type.
         """
-        words = command if isinstance(command, str) else list(command)
-        outcome = next(self.enqueue_many([{"command": words, **fields}]))
+        from queuectl.spool import keywords
+
+        keywords.check("enqueue", keywords.JobBody, {**fields, "command": command})
+        outcome = next(self.enqueue_many([{**(extra or {}), **fields, "command": command}]))
         if isinstance(outcome, QueuectlError):
             raise outcome
         return outcome
 
     def enqueue_many(
-        self, jobs: Iterable[Mapping[str, Any]], *, is_held: bool = False
+        self, jobs: Iterable[Mapping[str, object]], *, is_held: bool = False
     ) -> Iterator[Job | QueuectlError]:
-        """Queue many jobs, given as job bodies, in durable groups; yields for each its job or its error.
+        """Queue many jobs, in durable groups; yields for each, in order, its job or its error.
 
-        Those that are held from the beginning never start before `release`.
-
-        A job that is yielded survives a power cut. A SpoolError, raised or yielded, means that the spool
-        cannot take more; its job, or group, was not queued (but see DurabilityError).
+        Each is a job's body: `command` and the fields that `enqueue` takes, with such values; others are kept with it.
+        (Declared as `JobBody`, a type checker knows their types and refuses others.) A job that is yielded survives a
+        power cut. A SpoolError, raised or yielded, means that the spool cannot take more; its job, or group, was not
+        queued (but see DurabilityError). With `is_held` none of them starts before `release`.
         """
-        group: list[Mapping[str, Any]] = []
-        for fields in jobs:
-            group.append(with_directory(fields))
-            if len(group) == submit.GROUP:
-                yield from submit.submit(self.layout, group, now(), is_held=is_held)
-                group = []
-        if group:
-            yield from submit.submit(self.layout, group, now(), is_held=is_held)
+        require("jobs", jobs, Iterable)
+        left = iter(jobs)
+        while group := [_whole(fields) for fields in islice(left, submit.GROUP)]:
+            whole = [fields for fields in group if not isinstance(fields, QueuectlError)]
+            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held))
+            for fields in group:
+                yield fields if isinstance(fields, QueuectlError) else next(outcomes)
 
     # --- reading
 
@@ -143,7 +163,7 @@ class Spool:
 
     def list(
         self,
-        states: Sequence[State] = (State.RUNNING, State.PENDING, State.DEAD, State.DONE),
+        states: State | Iterable[State] = (State.RUNNING, State.PENDING, State.DEAD, State.DONE),
         *,
         limit: int | None = None,
         match: str | None = None,
@@ -155,7 +175,8 @@ class Spool:
         Bodies are read as the iterator advances.
         """
         found = 0
-        for state in states:
+        require("limit", limit, int, None)
+        for state in _states(states):
             plain = limit if match is None and where is None else None
             for name in query.sorted_names(self.layout, state, plain):
                 if limit is not None and found >= limit:
@@ -184,8 +205,26 @@ class Spool:
         """
         return explain.explain(self.layout, id, self.examine_settings())
 
-    def log_path(self, id: str) -> Path:
-        return self.path / f"logs/{id}.log"
+    def output(self, id: str | Job, attempt: int | None = None) -> str:
+        """What an attempt of the job has written so far, by default the last one; empty if none has started.
+
+        Bytes that are not UTF-8 are escaped, as `\\xe9`; `log_path` has them. Raises NotFoundError for an attempt that
+        the log does not have.
+        """
+        require("attempt", attempt, int, None)
+        return output.read(self.layout, self._id(id), attempt)
+
+    def logs(self, id: str | Job) -> builtins.list[AttemptLog]:
+        """Each attempt in the job's log, from the first: when it started, under which worker, how it ended, and what it
+        has written."""
+        return output.read_all(self.layout, self._id(id))
+
+    def log_path(self, id: str | Job) -> Path:
+        """The job's log, which holds its output as it was written, and lines of queuectl's."""
+        return self.path / f"logs/{id.id if isinstance(id, Job) else id}.log"
+
+    def _id(self, id: str | Job) -> str:
+        return id.id if isinstance(id, Job) else query.find(self.layout, id).id
 
     # --- acting
 
@@ -235,13 +274,26 @@ class Spool:
         """Give a pending job another priority or time."""
         return by_hand.reschedule(self.layout, id, priority, run_at)
 
-    def set_fields(self, id: str | Job, **fields: Any) -> Job:
+    def undo(self, before: Job, after: Job) -> Job:
+        """Move a job back that a retry, a cancel while it waited, `hold`, `release`, `first` or `reschedule` has moved
+        from `before` to `after`: it gets the name back that it had, with its attempts and its result.
+
+        Raises WrongStateError, and changes nothing, if it has started, ended, been moved, edited or deleted since.
+        """
+        return undo.undo(self.layout, before, after)
+
+    def set_fields(self, id: str | Job, *, extra: Mapping[str, Any] | None = None, **fields: Unpack[JobChanges]) -> Job:
         """Change fields of a waiting job's body; None removes a field, or a variable of `env`; the id cannot change.
+
+        Values are as for `enqueue`, `extra` are fields of your own.
 
         All but `priority` and `run_at` swap the job's file for a new one, in one step: a worker starts the old
         job or the new one. Raises InvalidJobError, or WrongStateError if the job has started.
         """
-        return edit.set_fields(self.layout, id, fields)
+        from queuectl.spool import keywords
+
+        keywords.check("set_fields", keywords.JobChanges, fields)
+        return edit.set_fields(self.layout, id, from_python.to_body({**(extra or {}), **fields}, now()))
 
     def edit(self, id: str | Job) -> Draft:
         """The text of a job that is not running, for an editor; `apply` saves it."""
@@ -256,7 +308,7 @@ class Spool:
         return edit.apply(self.layout, draft, text)
 
     def drop(self, id: str | Job) -> Job:
-        """Delete a dead job and its log; its id is free again.
+        """Delete a done or dead job and its log; its id is free again.
 
         Raises WrongStateError while a process that the job left behind holds its log.
         """
@@ -284,31 +336,66 @@ class Spool:
 
     # --- waiting
 
-    def wait(self, id: str | Job, *, timeout: float | None = None) -> Job:
-        """The job once it is done or dead; raises WaitTimeoutError after `timeout` seconds.
+    @overload
+    def wait(self, id: str | Job, *, timeout: float | None = None) -> Job: ...  # type: ignore[overload-overlap]
 
-        Raises NotFoundError if it is deleted in the meantime.
+    @overload
+    def wait(self, id: Iterable[str | Job], *, timeout: float | None = None) -> builtins.list[Job]: ...
+
+    def wait(self, id: str | Job | Iterable[str | Job], *, timeout: float | None = None) -> Job | builtins.list[Job]:
+        """The job once it is done or dead; of several, a list of them, in their order, once all are.
+
+        Raises WaitTimeoutError after `timeout` seconds, NotFoundError if one is deleted in the meantime, and
+        UsageError if this process is a part of one.
         """
-        ended = next(self.ends([id], timeout=timeout))
-        if isinstance(ended, NotFoundError):
-            raise ended
-        return ended
+        is_one = isinstance(id, str | Job)
+        wanted = [self._found(each) for each in _several("id", id)]
+        ended: dict[str, Job] = {}
+        for each in self.ends(wanted, timeout=timeout):
+            if isinstance(each, NotFoundError):
+                raise each
+            ended[each.id] = each
+        jobs = [ended[job.id] for job in wanted]
+        return jobs[0] if is_one else jobs
+
+    def _found(self, id: str | Job) -> Job:
+        return query.find(self.layout, id)
 
     def ends(self, ids: Iterable[str | Job], *, timeout: float | None = None) -> Iterator[Job | NotFoundError]:
         """Each of these jobs once it is done or dead, as they end (two at almost the same time in any order).
 
-        A job that is deleted in the meantime yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds.
+        A job that is deleted in the meantime yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds,
+        UsageError if this process is a part of one of them.
         """
-        jobs = [query.find(self.layout, id) for id in ids]
+        require("timeout", timeout, int, float, None)
+        jobs = [query.find(self.layout, id) for id in _several("ids", ids)]
         return waiting.ends(self.layout, jobs, timeout)
 
     def wait_until_idle(self, timeout: float | None = None, *, group: str = "") -> None:
-        """Wait until no job (of a group) is running, under any worker; raises WaitTimeoutError after `timeout` s."""
+        """Wait until no job (of a group) is running, under any worker; raises WaitTimeoutError after `timeout` s.
+
+        The job that this process is a part of does not count.
+        """
         waiting.wait_until_idle(self.layout, timeout, group)
 
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
         """Watch jobs until they end, and logs for growth; for callers that do something else in between."""
         return waiting.Watch(self.layout, jobs, logs=logs)
+
+
+def _closed(root: str) -> SpoolError:
+    """The error for a user who may not enter a spool."""
+    from queuectl.spool.system import trust
+
+    status = os.stat(root)
+    owner, group = trust.name_of(status.st_uid), trust.group_of(status.st_gid)
+    if not status.st_mode & 0o010:
+        return SpoolError(f"you may not use {root}", f"it belongs to {owner}")
+    return SpoolError(
+        f"you may not use {root}",
+        f"it belongs to {owner}, and members of the group {group} may hand in jobs",
+        f"ask to be added to {group}; then log in again",
+    )
 
 
 def _missing(root: str) -> SpoolError:
@@ -317,15 +404,50 @@ def _missing(root: str) -> SpoolError:
     return SpoolError(f"there is no spool at {root}", hint=f"create one: queuectl init {root}")
 
 
+def require(name: str, value: object, *types: type | None) -> None:
+    """Raise a TypeError that names the argument unless its value is of one of the types."""
+    if not isinstance(value, tuple(kind or type(None) for kind in types)):
+        wanted = " or ".join(kind.__name__ if kind else "None" for kind in types)
+        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def _several(name: str, ids: str | Job | Iterable[str | Job]) -> list[str | Job]:
+    if isinstance(ids, str | Job):
+        return [ids]
+    require(name, ids, str, Job, Iterable)
+    return list(ids)
+
+
+def _states(given: State | Iterable[State]) -> list[State]:
+    states = [given] if isinstance(given, str) else [*given]
+    unknown = [state for state in states if state not in tuple(State)]
+    if unknown:
+        raise UsageError(f"not a state: {unknown[0]!r}", hint=f"states: {' '.join(State)}")
+    return [State(state) for state in states]
+
+
+def _whole(fields: Mapping[str, Any]) -> dict[str, Any] | QueuectlError:
+    try:
+        return with_directory(fields)
+    except QueuectlError as error:
+        return error
+
+
 def with_directory(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A body with its time as text, and the current directory unless it names one."""
-    whole = {key: value for key, value in fields.items() if value is not None}
-    if isinstance(whole.get("run_at"), datetime):
-        whole["run_at"] = format_rfc3339(ceil_to_millisecond(to_utc(whole["run_at"])))
+    """A body with its values as they are in a file, and the current directory unless it names one.
+
+    Raises UsageError for a text that is not a time or duration, or if there is no current directory.
+    """
+    require("job", fields, Mapping)
+    whole = from_python.to_body({key: value for key, value in fields.items() if value is not None}, now())
     cwd = whole.get("cwd", "")
-    if isinstance(cwd, str) and not cwd.startswith("/"):
-        whole["cwd"] = os.path.normpath(os.path.join(os.getcwd(), cwd))
-    return whole
+    if not isinstance(cwd, str) or cwd.startswith("/"):
+        return whole
+    try:
+        relative = charset.encode(cwd, whole.get("charset"))
+    except UnicodeEncodeError:
+        return whole  # for the check to refuse
+    return charset.to_body({**whole, "cwd": os.path.normpath(os.path.join(layout.working_directory(), relative))})
 
 
 def _matches(job: Job, text: str) -> bool:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from queuectl.core.names import is_ignored
 from queuectl.errors import NotJsonError, SpoolError
@@ -22,7 +23,7 @@ from queuectl.spool.moves.take import UnfitError
 from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
-from queuectl.work.incomplete import Incomplete
+from queuectl.work.incomplete import QUIET, Incomplete
 from queuectl.work.settle import notify_refused
 
 _MOST = 500  # names at a look, of them
@@ -79,7 +80,7 @@ class Dropbox:
         self._has_looked = False
         # What follows is shared with the main thread and the watch's.
         self._changed = threading.Condition()
-        self._rung: set[str] = set()
+        self._rung: dict[str, bool] = {}  # names, and whether they were renamed there
         self._events = 0
         self._must_list = False
         self._is_closed = False
@@ -128,15 +129,18 @@ class Dropbox:
 
     # --- for the watch's thread
 
-    def _ring(self, path: str | None) -> None:
+    def _ring(self, path: str | None, *, is_placed: bool = False) -> None:
         name = os.path.basename(path or "")
         with self._changed:
             self._events += 1
             if path is None or len(self._rung) >= _MOST:
                 self._must_list = True
             elif not is_ignored(name):
-                self._rung.add(name)
+                self._rung[name] = is_placed
             self._changed.notify_all()
+
+    def _ring_moved(self, path: str) -> None:
+        self._ring(path, is_placed=True)
 
     # --- the thread: when
 
@@ -205,7 +209,7 @@ class Dropbox:
             text = "files arrive in inbox/ faster than they can be read; listing it from time to time instead"
             self._context.report.once("inbox flood", "warning", text)
         elif self._trigger is None and now >= self._blind_until:
-            self._trigger = Trigger(self._layout, self._ring, (self._layout.inbox,))
+            self._trigger = Trigger(self._layout, self._ring, (self._layout.inbox,), self._ring_moved)
         elif self._trigger is not None and not self._trigger.is_alive and self._trigger.problem is None:
             self._trigger.open()
         else:
@@ -221,28 +225,38 @@ class Dropbox:
         names = self._next_names()
         self._looked_at = len(names)
         from_: dict[str, str] = {}
-        for number, name in enumerate(names, 1):
+        for number, (name, is_placed) in enumerate(names.items(), 1):
             if self._context.stopping:
                 return
-            id = self._try(name)
+            id = None if not is_placed and self._is_busy(name) else self._try(name)
             if id is not None:
                 from_[id] = name
             if from_ and (len(from_) == _GROUP or number == len(names)):
                 self._finish(from_)
                 from_ = {}
         self._finish(from_)
-        if self._has_listed and not self._has_looked:
+        if self._has_listed and not self._has_looked and not self._is_expecting:
             self._has_looked = True
             self._wake()
 
-    def _next_names(self) -> list[str]:
-        """What events reported, what is to be looked at again, and as many of the listing as there is room for."""
+    @property
+    def _is_expecting(self) -> bool:
+        """Whether a file may be taken within a moment."""
+        soon = time.monotonic() + QUIET
+        return any((user.waiting.next_look() or float("inf")) <= soon for user in self._users.values())
+
+    def _next_names(self) -> dict[str, bool]:
+        """What events reported, what is to be looked at again, and as many of the listing as there is room for; and
+        whether each was renamed there."""
         with self._changed:
-            names = [self._rung.pop() for _ in range(min(len(self._rung), _MOST_RUNG))]
+            rung = {name: self._rung.pop(name) for name in [*islice(self._rung, _MOST_RUNG)]}
         now = time.monotonic()
-        shares = [user.waiting.due(now)[: _MOST // 10] for user in self._users.values()]
-        names += [name for share in shares for name in share][: _MOST - len(names)]
-        return [*dict.fromkeys(names + self._list_some(max(_MOST - len(names), _MOST // 5)))]
+        names: list[str] = []
+        for user in self._users.values():
+            room = _MOST - len(rung) - len(names)
+            names += user.waiting.due(now, min(room, _MOST // 10))
+        names += self._list_some(max(_MOST - len(rung) - len(names), _MOST // 5))
+        return dict.fromkeys(names, False) | rung
 
     def _list_some(self, most: int) -> list[str]:
         """The next names of the listing under way, started again when it must be; what was taken is finished first."""
@@ -280,6 +294,18 @@ class Dropbox:
 
     def _is_allowed(self, uid: int) -> bool:
         return self._context.trusts(uid) or self._allowed.allows(uid)
+
+    def _is_busy(self, name: str) -> bool:
+        """Whether the file's owner may return to it, as for one in pending/; it is then waited for."""
+        path = f"{self._layout.inbox}/{name}"
+        try:
+            user = self._users.setdefault(os.lstat(path).st_uid, _User())
+        except OSError:
+            return False
+        self._seen.add(name)
+        if name not in user.waiting and user.number >= _MOST_OF_USER:
+            return False
+        return user.waiting.is_busy(name, path, time.monotonic(), time.time())
 
     def _try(self, name: str) -> str | None:
         """Take one file, or keep waiting for it; the id that it has in taken/."""

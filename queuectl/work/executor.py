@@ -1,48 +1,25 @@
-"""Running one command: the only code that starts a process.
-
-A command string runs in /bin/sh with a one-line prelude in front of it:
-
-    trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;echo "#queuectl start … pid=$$";cd '…'||exit 126;COMMAND
-
-so the job's own shell records its start and its end in the log, even if the worker has died by then. The prelude
-shares the command's first line, which keeps line numbers in the shell's messages true.
-
-A command that would lose the trap (it says `exec` or `trap`, or /bin/sh runs EXIT traps when a signal kills
-it, as bash does) and an array of strings run below a second shell that waits for them:
-
-    s=;trap 'printf "\\n#queuectl end … status=%s\\n" "$s">&9' 0;…;"$@" 9>&-;s=$?;exit $s
-
-which reports death by signal N only as 128 + N.
-"""
+"""Running one command: the only code that starts a process. What its shell is given to do is in `prelude`."""
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
-from queuectl.core.fields import Body
-from queuectl.core.names import RunningName
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import logs, processes
+from queuectl.work import prelude
 from queuectl.work.attempts import ActiveAttempt
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
 _SHELL = SHELL.encode()
-_LOG = 9  # the descriptor of the log in the prelude: one digit, for dash
-_LOSES_TRAP = re.compile(r"\b(?:exec|trap)\b")
-CANNOT_RUN = 126
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
-_quote = lru_cache(maxsize=64)(shlex.quote)  # most jobs of a queue share a directory
 
 
 class _Environment(threading.local):
@@ -120,24 +97,23 @@ class Executor:
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
-        self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._null)
+        self._shell = _SHELL
+        self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._shell, self._null)
 
     def start(self, claim: Claim) -> Execution:
         """Start the claim's command in a session of its own; raises OSError if that is impossible."""
         body, name = claim.body, claim.name
         command = body.command
-        is_wrapped = self._must_wrap or isinstance(command, tuple) or _LOSES_TRAP.search(command) is not None
-        prelude = _prelude(name, body, is_wrapped)
-        if is_wrapped:
-            words = command if isinstance(command, tuple) else (SHELL, "-c", command)
-            script, rest = f'{prelude}"$@" {_LOG}>&-;s=$?;exit $s', [b"sh", *(word.encode() for word in words)]
+        is_wrapped = self._must_wrap or not prelude.is_builtins(command)
+        if is_wrapped or not isinstance(command, str):
+            script, words = prelude.waiting(name, command, body.cwd, SHELL)
         else:
-            script, rest = f"{prelude}{command}", []
+            script, words = prelude.alone(name, command, body.cwd), ()
         pid = self._spawner.spawn(
-            _SHELL,
-            [b"sh", b"-c", script.encode(), *rest],
+            self._shell,
+            [b"sh", b"-c", _bytes(script), b"sh", *map(_bytes, words)],
             self._environment_of(claim),
-            ((0, self._null), (1, claim.log), (2, claim.log), (_LOG, claim.log)),
+            ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
         )
         return Execution(claim, pid, is_wrapped)
 
@@ -146,7 +122,7 @@ class Executor:
         name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
         if env or submitter:
-            wanted = {key.encode(): value.encode() for key, value in env.items()}
+            wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
@@ -154,6 +130,11 @@ class Executor:
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
         return array
+
+
+def _bytes(text: str) -> bytes:
+    """What a text of a job stands for, whatever the worker's own locale is."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:
@@ -188,16 +169,6 @@ def record_last_word(claim: Claim) -> None:
         logs.append_end(claim.log, claim.name, logs.format_outcome(CANCELLED))
 
 
-def _prelude(name: RunningName, body: Body, is_wrapped: bool) -> str:
-    status, value = ("status=%s", '"$s"') if is_wrapped else ("exit=%d", "$?")
-    end = logs.format_end(name, status)
-    enter = f"cd {_quote(body.cwd)}||exit {CANNOT_RUN};" if body.cwd else ""
-    return (
-        f"{'s=;' if is_wrapped else ''}trap 'printf \"\\n{end}\\n\" {value}>&{_LOG}' 0;"
-        f'echo "{logs.format_start(name, "$$")}";{enter}'
-    )
-
-
 def _open_null() -> int:
     """/dev/null, on a descriptor above those that a job's numbers could collide with."""
     import fcntl
@@ -208,14 +179,14 @@ def _open_null() -> int:
     return high
 
 
-def _runs_exit_trap_on_signal(spawner: Spawner, null: int) -> bool:
+def _runs_exit_trap_on_signal(spawner: Spawner, shell: bytes, null: int) -> bool:
     """Whether this machine's /bin/sh runs an EXIT trap when SIGTERM kills it (bash does, with status 0)."""
     output, its_output = os.pipe2(os.O_CLOEXEC)
     with open(output, "rb") as reader:
         try:
             words = [b"sh", b"-c", b"trap 'echo ran' 0;kill -15 $$;sleep 1"]
             descriptors = ((0, null), (1, its_output), (2, null))
-            pid = spawner.spawn(_SHELL, words, strings(_assign(os.environb)), descriptors)
+            pid = spawner.spawn(shell, words, strings(_assign(os.environb)), descriptors)
         finally:
             os.close(its_output)
         os.waitpid(pid, 0)

@@ -50,7 +50,7 @@ class Incomplete:
     def due(self, now: float, most: int | None = None) -> list[str]:
         """The names to look at again, up to `most` of them; what is not looked at then is due again in a while."""
         found: list[str] = []
-        while len(found) != most and (at := self.next_look()) is not None and at <= now:
+        while (most is None or len(found) < most) and (at := self.next_look()) is not None and at <= now:
             _, name = heapq.heappop(self._looks)
             self._waiting[name].look_at = now + _LONGEST_PAUSE
             found.append(name)

@@ -5,6 +5,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from enum import IntEnum
+
+
+class Ending(IntEnum):
+    """How a worker has ended, as the exit code of its process.
+
+    `LEFT` means that it has drained and left jobs that cannot start by themselves, `DETACHED` that its running jobs are
+    left to the next worker, which the units of contrib/systemd start upon that code.
+    """
+
+    DONE = os.EX_OK
+    LEFT = 76
+    DETACHED = os.EX_TEMPFAIL
 
 
 class Notifier:
@@ -23,6 +36,11 @@ class Notifier:
         pid, limit = os.environ.pop("WATCHDOG_PID", ""), os.environ.pop("WATCHDOG_USEC", "")
         is_meant = pid in ("", str(os.getpid())) and limit.isdecimal() and int(limit) > 0
         return cls(address, int(limit) / 1e6 if is_meant else None)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether somebody listens."""
+        return self._address is not None
 
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={status}")

@@ -17,9 +17,9 @@ _PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
 
 
 @lru_cache(maxsize=1)
-def _time_of_day(second: int) -> str:
-    """Local time, of seconds since 1970."""
-    return time.strftime("%H:%M:%S", time.localtime(second))
+def _local_time(second: int, form: str) -> str:
+    """Of seconds since 1970."""
+    return time.strftime(form, time.localtime(second))
 
 
 class Report:
@@ -28,10 +28,14 @@ class Report:
     worker: str | None = None
     """The name of the worker, once it has one."""
 
-    def __init__(self, style: str = "text", stream: TextIO | None = None, *, is_labelled: bool = False) -> None:
-        """`style` is `text`, `quiet` (problems only) or `json`; `is_labelled` lines of text begin with the worker."""
+    def __init__(
+        self, style: str = "text", stream: TextIO | None = None, *, is_labelled: bool = False, is_dated: bool = False
+    ) -> None:
+        """`style` is `text`, `quiet` (problems only) or `json`; `is_labelled` lines of text begin with the worker,
+        those that are `is_dated` with the day."""
         self._style = style
         self._is_labelled = is_labelled
+        self._time = "%Y-%m-%d %H:%M:%S" if is_dated else "%H:%M:%S"
         self._stream = stream or sys.stderr
         self._lock = threading.Lock()
         self._said: set[str] = set()
@@ -45,7 +49,7 @@ class Report:
             line = json.dumps({**head, **fields, "message": text})
         else:
             label = f"  {self.worker or '-':<13}" if self._is_labelled else ""
-            line = f"{_time_of_day(int(time.time()))}{label}  {event:<8} {job or '':<14} {text}".rstrip()
+            line = f"{_local_time(int(time.time()), self._time)}{label}  {event:<8} {job or '':<14} {text}".rstrip()
             if not line.isprintable():
                 line = printable(line.replace("\n", " "))
         with self._lock:
@@ -57,12 +61,16 @@ class Report:
 
     def once(self, key: str, event: str, text: str) -> None:
         """Say something that would otherwise be said again and again, until `over` is called for its key."""
-        if key not in self._said:
+        with self._lock:
+            is_new = key not in self._said
             self._said.add(key)
+        if is_new:
             self.event(event, None, text)
 
     def over(self, key: str, text: str) -> None:
         """Say that what `once` said is over, if it was said."""
-        if key in self._said:
+        with self._lock:
+            was_said = key in self._said
             self._said.discard(key)
+        if was_said:
             self.event("info", None, text)

@@ -124,7 +124,8 @@ class Schedule:
 
         Returns what proved to be no name of ours. Of a million names nearly all are dropped after two comparisons;
         only names that are kept are checked in full: then `is_crowded` says whether others took the place of jobs,
-        which they never do if `is_strict`, for twice the time. Jobs of the groups `lanes` are kept apart, if there are any.
+        which they never do if `is_strict`, for twice the time. Jobs of the groups `lanes` are kept apart, if there
+        are any.
         """
         window, moment, held_from = self._window, now.encode(), HELD_FROM.encode()
         self._lanes = {group: Lane() for group in lanes}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from queuectl.core import lifecycle
 from queuectl.core.fields import Body
-from queuectl.core.names import PendingName, RunningName
-from queuectl.core.result import LOST, SUCCESS, Result
+from queuectl.core.names import FinishedName, PendingName, RunningName
+from queuectl.core.result import CANCELLED, LOST, SUCCESS, Result
 from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
@@ -35,13 +35,27 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         return True
     facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
     if not settled:
-        context.report.event("gone", name.id, f"{took}; someone else moved its file; that outcome stands", **facts)
+        _report_settled_by_others(context, name, result, duration, facts)
         return False
     context.report.event(event, name.id, text, **facts)
     context.hooks.notify("retry" if event == "lost" else event, move.state, move.name, **facts)
     if event == "dead":
         context.brake.note(name.id)
     return True
+
+
+def _report_settled_by_others(
+    context: Context, name: RunningName, result: Result, duration: float, facts: dict[str, Any]
+) -> None:
+    """Report an attempt whose job was cancelled, most likely, or removed, or moved by hand, while it ran."""
+    found = query.locate(context.spool.layout, name.id)
+    now_named = query.parse_name(*found) if found is not None else None
+    took = format_seconds(duration)
+    if isinstance(now_named, FinishedName) and now_named.result == CANCELLED:
+        facts["result"] = str(CANCELLED)
+        context.report.event("cancelled", name.id, f"cancelled after {took}", **facts)
+        return
+    context.report.event("gone", name.id, f"{result} in {took}; its file was moved or removed, which counts", **facts)
 
 
 def _fail(

@@ -21,12 +21,14 @@ from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
 from queuectl.spool.system import files, logs, pause
+from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.executor import CANNOT_RUN, Execution, Executor, record_end, record_last_word
+from queuectl.work.executor import Execution, Executor, record_end, record_last_word
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.log_limit import LogLimit
+from queuectl.work.prelude import CANNOT_RUN
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import finish, give_back, notify_refused, release
 from queuectl.work.waker import Waker
@@ -36,6 +38,7 @@ _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
 _MOST_PLACED = 10_000
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
+_RECOVERED = 10.0  # seconds without a refusal after which it is over: with few descriptors some jobs start in between
 
 
 class Slots:
@@ -51,7 +54,7 @@ class Slots:
         self.number = number
         self.failure: BaseException | None = None
         self._has_rivals = False  # whether a claim or a look has just found nothing: others may take the same names
-        self._cannot_claim = False  # since a claim failed that should not
+        self._claim_failed_at: float | None = None  # since a claim failed that should not, in monotonic seconds
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._attempts = attempts
         self._waker = waker
@@ -159,6 +162,13 @@ class Slots:
                 self._waker.must_list = True
             if self.has_ready or self.context.stopping:
                 self._changed.notify_all()
+
+    def report_refusal(self, error: SpoolError | OSError) -> None:
+        """Report once that the system refuses what it takes to start jobs, until it has not for a while."""
+        self._claim_failed_at = time.monotonic()
+        problem = error if isinstance(error, SpoolError) else unusable(self.layout.root, error)
+        why = "; ".join(part for part in (problem.why, problem.hint) if part)
+        self.context.report.once("claim", "error", f"cannot start jobs: {why}")
 
     def find_forgotten(self, names: Iterable[RunningName]) -> list[RunningName]:
         """Those that nothing runs although they are this worker's: a claim or its undoing broke off half way."""
@@ -320,12 +330,12 @@ class Slots:
             report.event("refused", error.id, f"pending/{name} is not a valid job: {error.why}", file=str(name))
             notify_refused(self.context, error.id)
         except (SpoolError, OSError) as error:
-            self._cannot_claim = True
-            report.once("claim", "error", f"cannot start jobs: {error}")
+            self.report_refusal(error)
             self._hold_on()
             self._waker.must_list = True  # to find the job again, also if it has been left in running/
-        if claim is not None and self._cannot_claim:
-            self._cannot_claim = False
+        failed_at = self._claim_failed_at
+        if claim is not None and failed_at is not None and time.monotonic() > failed_at + _RECOVERED:
+            self._claim_failed_at = None
             report.over("claim", "jobs can be started again")
         return claim
 

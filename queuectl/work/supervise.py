@@ -2,6 +2,9 @@
 
 A process that ends well (it was stopped, has drained, was idle) is not replaced. If the supervisor itself is
 killed, its workers notice that their leash is cut, and stop as if they had been asked to.
+
+The first process of a PID namespace, as in a container, inherits every process whose parent has died, and has to wait
+for each. A worker cannot do that: its threads wait for jobs of its own. So there a single worker has a supervisor too.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from queuectl.core.text import format_count, format_seconds
-from queuectl.work.notify import Notifier
+from queuectl.work.notify import Ending, Notifier
 from queuectl.work.report import Report
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -44,21 +47,29 @@ class _Place:
 class Supervisor:
     """For a process without other threads."""
 
-    def __init__(self, number: int, work: Callable[[int], int], report: Report, notifier: Notifier) -> None:
-        """`work` is called in each process; it gets its end of the leash, and returns the exit code."""
+    def __init__(
+        self, number: int, work: Callable[[int], int], report: Report, notifier: Notifier, *, is_init: bool = False
+    ) -> None:
+        """`work` is called in each process; it gets its end of the leash, and returns the exit code.
+
+        With `is_init` a process that ends with an exit code is not replaced, only one that was killed.
+        """
         self._places = [_Place() for _ in range(number)]
         self._work = work
         self._report = report
         self._notifier = notifier
         self._caught: deque[int] = deque()
         self._is_stopping = False
+        self._is_init = is_init
+        self._code = int(Ending.DONE)
 
-    def run(self) -> None:
-        """Until every process has ended well, or ended after a signal to stop."""
+    def run(self) -> int:
+        """Until every process has ended well, or ended after a signal to stop; the exit code, as for `Ending`."""
         self._leash, self._held = os.pipe2(os.O_CLOEXEC)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._catch_signals()
-        self._say("worker", f"process {os.getpid()} keeps {format_count(len(self._places), 'worker')} running")
+        if not self._is_init:
+            self._say("worker", f"process {os.getpid()} keeps {format_count(len(self._places), 'worker')} running")
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_r, selectors.EVENT_READ)
             self._start_due()
@@ -72,7 +83,9 @@ class Supervisor:
                 self._reap()
                 self._start_due()
         self._notifier.stopping()
-        self._say("worker", f"process {os.getpid()} has stopped")
+        if not self._is_init:
+            self._say("worker", f"process {os.getpid()} has stopped")
+        return self._code
 
     def _say(self, event: str, text: str) -> None:
         self._report.event(event, None, text)
@@ -100,13 +113,18 @@ class Supervisor:
                     os.kill(place.pid, number)  # not waited for yet, so the pid is still its own
 
     def _reap(self) -> None:
+        """Wait for all that have ended: worker processes, and what was left to this process by others."""
         now = time.monotonic()
-        for place in self._places:
-            if place.pid is None or (ended := os.waitpid(place.pid, os.WNOHANG))[0] == 0:
+        while (ended := _wait_for_any()) is not None:
+            pid, code = ended
+            place = next((place for place in self._places if place.pid == pid), None)
+            if place is None:
                 continue
-            pid, place.pid = place.pid, None
-            code = os.waitstatus_to_exitcode(ended[1])
-            if code == 0 or self._is_stopping:
+            place.pid = None
+            is_well = code in tuple(Ending) or (self._is_init and code > 0)
+            if is_well:
+                self._code = max(self._code, code)
+            if is_well or self._is_stopping:
                 continue
             place.pause = _FIRST_PAUSE if now - place.started_at > _GOOD_LIFE else min(place.pause * 2, _LONGEST_PAUSE)
             place.start_at = now + place.pause
@@ -151,3 +169,12 @@ class Supervisor:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
+
+
+def _wait_for_any() -> tuple[int, int] | None:
+    """Pid and exit code of a child that has ended; None if none has."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, os.waitstatus_to_exitcode(status)) if pid else None

@@ -6,6 +6,7 @@ takes the next job, runs it and settles it; it blocks in waitid, the fastest way
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -13,21 +14,20 @@ import time
 from typing import Any
 
 from queuectl import __version__
-from queuectl.core.names import RunningName, format_time, is_ignored, looks_held, parse_time
-from queuectl.core.result import State
+from queuectl.core.names import format_time, parse_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
-from queuectl.spool.reading import query
+from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import lease, processes, trust
 from queuectl.spool.upkeep import rescue
-from queuectl.work import gate
+from queuectl.work import drain, gate
 from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
-from queuectl.work.notify import Notifier
+from queuectl.work.notify import Ending, Notifier
 from queuectl.work.reload import Reload
 from queuectl.work.slots import Slots
 from queuectl.work.tidy import Tidy
@@ -42,9 +42,9 @@ STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 class Worker:
     """Runs the jobs of a spool until it is stopped.
 
-    Or, with `drain`, until none is left; or, with `idle_exit`, until it has had none for so many seconds; or until
-    the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from dead workers count.
-    `flags` are fields of Settings that override the spool's. Unless it `trusts_anyone`, it
+    Or, with `drain`, until none is left that can start by itself; or, with `idle_exit`, until it has had none for so
+    many seconds; or until the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from
+    dead workers count. `flags` are fields of Settings that override the spool's. Unless it `trusts_anyone`, it
     refuses a spool that other users could write to.
     """
 
@@ -68,6 +68,8 @@ class Worker:
         self._notifier = notifier or Notifier()
         self._trusts_anyone = trusts_anyone
         self._is_detaching = False
+        self._has_drained = False
+        self._itself = itself(context.layout)
         self._waker = Waker()
         self._attempts = Attempts(context, self._waker.wake_before)
         self._reload = Janitor(Reload(context, flags or {}).reload)
@@ -75,8 +77,11 @@ class Worker:
 
     # --- life
 
-    def run(self) -> None:
-        """Work until stopped or drained. Raises SpoolError if the spool is lost or not safe."""
+    def run(self) -> Ending:
+        """Work until stopped or drained; how that ended.
+
+        Raises SpoolError if the spool is lost or not safe.
+        """
         if not self._trusts_anyone:
             trust.require_safe(self.context.layout)
         host = os.uname().nodename
@@ -91,6 +96,9 @@ class Worker:
             self._lease = own
             self.context.report.worker = own.name
             own.is_kept = self._run() > 0
+            if self._is_detaching:
+                return Ending.DETACHED
+            return Ending.LEFT if self._has_drained and self._say_what_is_left() else Ending.DONE
 
     @property
     def name(self) -> str:
@@ -218,7 +226,11 @@ class Worker:
         interval = self.context.settings.rescan
         if self._intake.trigger.problem is not None:
             interval = min(interval, BLIND_RESCAN)
-        if self._drain and not (self._slots.busy or self._slots.has_ready or self._slots.next_run_at):
+        if (
+            self._drain
+            and not self._slots.busy
+            and (drain.is_paused_for_good(self.context) or not (self._slots.has_ready or self._slots.next_run_at))
+        ):
             interval = min(interval, _DRAIN_LOOK)
         return self._janitors.next_beat(interval)
 
@@ -242,16 +254,22 @@ class Worker:
         idle_until = self._idle_until()
         if idle_until is not None and time.monotonic() >= idle_until:
             return True
-        if not self._drain or self._slots.has_ready or self._waker.must_list:
+        if not self._drain or self._waker.must_list:
             return False
-        return self._intake.dropbox.is_first_look_over and self._is_spool_empty()
+        is_paused = drain.is_paused_for_good(self.context)
+        if self._slots.has_ready and not is_paused:
+            return False
+        self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
+            self.context, self._itself, is_paused=is_paused
+        )
+        return self._has_drained
 
-    def _is_spool_empty(self) -> bool:
-        """Whether a fresh look finds nothing running, under this worker or any other, and only held jobs pending."""
-        pieces = query.iterate_names(self.context.layout, State.PENDING, 100)  # of a million for later one is enough
-        if any(not is_ignored(name) and not looks_held(name) for names in pieces for name in names):
-            return False
-        return not any(RunningName.parse(name) for name in query.list_names(self.context.layout, State.RUNNING))
+    def _say_what_is_left(self) -> bool:
+        """Name the jobs that a drained worker leaves; whether there are any."""
+        left = drain.describe_left(self.context)
+        for text in left:
+            self._say("warning", text)
+        return bool(left)
 
     # --- reading
 
@@ -276,6 +294,11 @@ class Worker:
         except FileNotFoundError as error:
             root = self.context.layout.root
             raise SpoolError(f"the spool {root} is gone", f"{error.filename} does not exist") from error
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._slots.report_refusal(error)
+            time.sleep(_SOON)  # jobs that end in the meantime give some back
         self._intake.adopt_due()
         if self._slots.has_closed_groups:
             self._groups.hurry(gate.LOOK_AGAIN)

@@ -49,7 +49,7 @@ def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
         ("max-retries", "2", 2, "2"), ("max_retries", "0", 0, "0"), ("backoff-base", "1", 1.0, "1"),
         ("backoff-base", "1.5", 1.5, "1.5"), ("backoff-max", "10m", 600.0, "600"), ("timeout", "1h", 3600.0, "3600"),
         ("timeout", "none", None, "none"), ("grace", "0", 0.0, "0"), ("min-free", "64M", 64 << 20, str(64 << 20)),
-        ("keep-done", "30d", 2_592_000.0, "2592000"), ("settle", "500ms", 0.5, "0.5"),
+        ("settle", "500ms", 0.5, "0.5"),
         ("notify-url", "https://example.org/x?a=b", "https://example.org/x?a=b", "https://example.org/x?a=b"),
         ("notify-on", "done, dead", ["done", "dead"], "done,dead"), ("hook-timeout", "1m", 60.0, "60"),
         ("max-log", "10M", 10 << 20, str(10 << 20)), ("on-max-log", "KILL", "kill", "kill"),
@@ -198,6 +198,6 @@ def test_bad_variable_is_diagnosed(cli: CommandLine, spool: Spool) -> None:
     done = cli.run("doctor", env={"QUEUECTL_GRACE": "soon"})
     assert done.returncode == 1
     assert "bad   settings           grace: not a duration: 'soon' (in QUEUECTL_GRACE)\n" in done.stdout
-    assert "no job starts below 1000.0 TiB" in done.stdout
+    assert "min-free is 1000.0 TiB" in done.stdout
     assert cli.run("fsck", env={"QUEUECTL_GRACE": "soon"}).stderr == "sound\n"
     assert f"ok    settings           1 of {len(KEYS)} set\n" in cli.run("doctor").stdout

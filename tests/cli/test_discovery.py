@@ -157,3 +157,10 @@ def test_init_where_it_cannot(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert run("init", "file/spool", cwd=tmp_path).returncode == 6
     assert run("init", "file", cwd=tmp_path).returncode == 2
+
+
+def test_init_as_json(tmp_path: Path) -> None:
+    """--json says where the spool is and whether it is new."""
+    made = [json.loads(run("init", "s", "--json", cwd=tmp_path).stdout) for _ in range(2)]
+    path = str(tmp_path / "s")
+    assert made == [{"spool": path, "created": True}, {"spool": path, "created": False}]

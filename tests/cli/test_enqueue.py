@@ -6,6 +6,9 @@ import json
 import os
 import pty
 import re
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
-from tests.cli.given import run, run_on_terminal
+from tests.cli.given import JOB_KEYS, run, run_on_terminal, run_shell
+from tests.spool.given import put_finished
 from tests.support import CommandLine, names
 
 
@@ -272,7 +276,7 @@ def test_bulk_with_bad_lines(cli: CommandLine, spool: Spool) -> None:
         7: (b"\xff\xfe", "not valid UTF-8"),
         8: (b'{"command": "true", "cwd": 5}', '"cwd" must be an absolute path'),
         9: (b'{"command": "a", "command": "b"}', "repeated key"),
-        10: (b"[]", "not a JSON object"),
+        10: (b'"x"', "not a JSON object"),
     }
     data = b"\n".join(bad[number][0] if number in bad else GOOD.strip().encode() for number in range(1, 12))
     done = cli.run("enqueue", "-", stdin=data)
@@ -385,3 +389,164 @@ def test_problems_of_a_job_have_a_line_each(cli: CommandLine) -> None:
     *lines, last = done.stderr.splitlines()
     assert (done.returncode, len(lines), last) == (1, 6, "queued 0, refused 1")
     assert all(line.startswith('line 1: "') and len(line) <= 80 for line in lines)
+
+
+def test_json_of_what_was_queued(cli: CommandLine, spool: Spool) -> None:
+    """--json has the outcome for each job, those that were refused too, and leaves the exit code."""
+    put_finished(spool.layout, "taken")
+    spool.log_path("taken").write_text("output\n")
+    (one,) = json.loads(cli.ok("enqueue", "--json", "--id", "x", "--", "true"))
+    assert (one["id"], one["ok"], one["error"], one["line"], set(one["job"])) == ("x", True, None, None, JOB_KEYS)
+    done = cli.run("enqueue", "--json", '{"command": "true", "id": "taken"}', '{"command": "true", "id": "y"}')
+    refused, queued = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, refused["id"], refused["ok"], refused["job"]) == (4, "", "taken", False, None)
+    assert (refused["error"].splitlines()[0], queued["job"]["state"]) == ("the id 'taken' is taken", "pending")
+    waited = cli.run("enqueue", "--json", "--wait", '{"command": ""}')
+    assert (waited.returncode, waited.stdout) == (2, "")
+
+
+def test_json_of_lines(cli: CommandLine, spool: Spool) -> None:
+    """Each line has its outcome with its number; nothing else is on stdout, and no line is nothing."""
+    lines = [json.dumps({"command": "true", "id": f"j{number}"}) for number in range(450)]
+    lines[7] = "nonsense"
+    lines[9] = '{"command": "true", "id": "j0", "timout": 1}'
+    done = cli.run("enqueue", "-", "--json", stdin="\n".join(lines))
+    found = {outcome["line"]: outcome for outcome in json.loads(done.stdout)}
+    assert (done.returncode, done.stderr, len(found)) == (1, "", 450)
+    assert sorted(line for line, outcome in found.items() if not outcome["ok"]) == [8, 10]
+    assert found[1]["job"]["id"] == "j0"
+    assert spool.counts().ready == 448
+    assert json.loads(cli.ok("enqueue", "-", "--json")) == []
+
+
+# --- arrays, other encodings, files and directories
+
+
+@pytest.mark.parametrize("where", ["argument", "file", "line", "lines"])
+def test_array_is_its_jobs(cli: CommandLine, spool: Spool, tmp_path: Path, where: str) -> None:
+    """A JSON array of jobs is each of them, in order, wherever JSON is taken."""
+    jobs = [{"id": id, "command": "true"} for id in "abc"]
+    path = tmp_path / "jobs"
+    path.write_text(json.dumps(jobs, indent=2))
+    words, stdin = {
+        "argument": ([json.dumps(jobs)], ""),
+        "file": (["--file", str(path)], ""),
+        "line": (["-"], json.dumps(jobs)),
+        "lines": (["-"], "\n" + path.read_text() + "\n"),
+    }[where]
+    assert cli.ok("enqueue", "-p", "3", *words, stdin=stdin).split() == ["a", "b", "c"]
+    assert {(job.id, job.priority) for job in spool.list()} == {("a", 3), ("b", 3), ("c", 3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[{"command": "true"}, 5]', "job 2 of the argument is not a JSON object"),
+        ('["cat", "x"]', "job 1 of the argument is not a JSON object"),
+        ('[{"command": "true"}, {"command": 5}]', "job 2 of this is not a runnable job"),
+        ('[{"command": "true"}', "the argument is not valid JSON"),
+        ("[]", "nothing to queue"),
+    ],
+)
+def test_array_that_is_not_of_jobs(cli: CommandLine, spool: Spool, text: str, said: str) -> None:
+    """Nothing of it is queued, and what is wrong with which is said."""
+    done = cli.run("enqueue", text)
+    assert (done.returncode, done.stdout, list(spool.list())) == (2, "", [])
+    assert done.stderr.startswith(f"queuectl: {said}\n")
+
+
+def test_test_of_the_shell_is_no_array(cli: CommandLine, spool: Spool) -> None:
+    """`[ … ]` is a command line; behind `--` anything is."""
+    cli.ok("enqueue", "[ -e x ] && true")
+    cli.ok("enqueue", "--", '[{"command": "true"}]')
+    assert {job.command for job in spool.list()} == {"[ -e x ] && true", '[{"command": "true"}]'}
+
+
+def test_array_on_stdin_with_bad_jobs(cli: CommandLine) -> None:
+    """The good ones are queued, the bad ones reported by their number."""
+    done = cli.run("enqueue", "-", stdin='[\n{"command": "true", "id": "a"}, 7,\n{"command": ""}]\n')
+    assert (done.returncode, done.stdout) == (1, "a\n")
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
+        "job 2 of stdin", "job 3 of stdin", "queued 1, refused 2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_input_in_another_encoding(cli: CommandLine, spool: Spool, tmp_path: Path, encoding: str) -> None:
+    """It is refused in one error that names the encoding and converts it, from stdin and from a file."""
+    data = (GOOD * 3).encode(encoding)
+    path = tmp_path / "jobs"
+    path.write_bytes(GOOD.encode(encoding))
+    for words, stdin in ((["-"], data), (["--file", str(path)], b"")):
+        done = cli.run("enqueue", *words, stdin=stdin)
+        assert (done.returncode, done.stdout, list(spool.list())) == (2, "", [])
+        _, why, hint = done.stderr.splitlines()
+        assert why == f"  it is {hint.split()[4]}"
+        name = hint.split()[4]
+        converted = subprocess.run(["iconv", "-f", name, "-t", "UTF-8"], input=data, capture_output=True, check=True)
+        assert converted.stdout.decode() == GOOD * 3
+    cli.ok("enqueue", "-", stdin=b"\xef\xbb\xbf" + GOOD.encode())
+
+
+def test_object_over_several_lines_on_stdin(cli: CommandLine, spool: Spool) -> None:
+    """It is refused at once, not line by line, with what makes lines of it."""
+    done = cli.run("enqueue", "-", stdin='{\n  "command": "true"\n}\n')
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == ["  try: jq -c . | queuectl enqueue -"]
+    assert not list(spool.list())
+
+
+def test_file_of_several_lines_of_json(cli: CommandLine, tmp_path: Path) -> None:
+    """--file takes one job, or an array; for lines `enqueue -` is named."""
+    (tmp_path / "jobs").write_text(GOOD * 2)
+    assert cli.run("enqueue", "--file", "jobs").stderr.splitlines()[-1] == "  one job a line: queuectl enqueue -"
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_directory_that_is_not_there(cli: CommandLine, spool: Spool, stdin: bool) -> None:
+    """It may come to be, so the job is queued, with a warning; of many jobs once for each directory."""
+    text = '{"command": "true", "cwd": "/nope"}\n'
+    done = cli.run("enqueue", "-", stdin=text * 3) if stdin else cli.run("enqueue", "--cwd", "/nope", "--", "true")
+    assert done.returncode == 0
+    assert done.stderr.count("the directory /nope does not exist yet") == 1
+    assert "nope" not in cli.run("enqueue", "-q", "--cwd", "/nope", "--", "true").stderr
+
+
+def test_current_directory_that_is_gone(cli: CommandLine, tmp_path: Path) -> None:
+    """It is an error of two lines, for every command that needs one; --cwd does without."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = " ".join(map(shlex.quote, cli.argv()))
+    for words in ("enqueue -- true", "set x cwd=y", "list --columns nope"):
+        done = run_shell(f"rmdir ../gone; {line} {words}", gone)
+        gone.mkdir(exist_ok=True)
+        if words.startswith("enqueue"):
+            assert done.stderr == "queuectl: the current directory no longer exists\n  cd to one that does\n"
+        assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
+    done = run_shell(f"rmdir ../gone; {line} enqueue --cwd / -- true; {sys.executable} -m queuectl list", gone)
+    assert (done.returncode, len(done.stdout.split())) == (2, 1)
+
+
+@pytest.mark.parametrize("word", ["{home}/with space/x.sh", "with space/x.sh", "it's/$x.sh"])
+def test_one_word_that_is_a_program(cli: CommandLine, spool: Spool, word: str) -> None:
+    """The path of an executable file that the shell would take apart is run as it is, and that is said."""
+    path = cli.cwd / word.format(home=cli.cwd)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    cli.ok("enqueue", "--id", "line", "--", str(path))
+    path.chmod(0o755)
+    done = cli.run("enqueue", "--id", "file", "--", word.format(home=cli.cwd))
+    assert "this runs the file" in done.stderr
+    assert spool.get("file").command == (word.format(home=cli.cwd),)
+    assert spool.get("line").command == str(path)
+    assert cli.run("enqueue", "-q", "--", word.format(home=cli.cwd)).stderr == ""
+    cli.ok("enqueue", "--id", "there", "--cwd", str(path.parent), "--", f"./{path.name}")
+    cli.ok("enqueue", "--id", "two", "--", f"{path.name} argument")
+    assert spool.get("two").command == f"{path.name} argument"
+
+
+def test_number_of_many_digits(cli: CommandLine, spool: Spool) -> None:
+    """It is refused in a clear line, wherever in a job it is."""
+    done = cli.run("enqueue", '{"command": "true", "mine": [' + "9" * 5000 + "]}")
+    assert (done.returncode, list(spool.list())) == (2, [])
+    assert done.stderr.splitlines()[1] == "  a number has 5000 digits: put it in quotes"

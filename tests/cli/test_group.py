@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from queuectl import Spool, State
@@ -138,3 +141,30 @@ def test_explain_names_the_limit(cli: CommandLine, spool: Spool, limit: str) -> 
         wanted = "the group gpu runs 1 job, its limit is 1" if limit == "1" else "the limit of the group gpu is 0"
         assert wanted in said
         spool.cancel("gpu.1")
+
+
+def test_wait_counts_jobs_that_join_the_group_and_those_that_ended(cli: CommandLine, spool: Spool) -> None:
+    """It is over when none is left; one that failed before makes the code 1."""
+    spool.enqueue("true", id="lr.1")
+    spool.enqueue(f"{sys.executable} -m queuectl --spool {spool.path} enqueue -g lr --id 3 -- true", id="lr.2")
+    with workers(spool.path):
+        said = cli.ok("wait", "lr.", "--timeout", "30")
+        assert sorted(line.split()[0] for line in said.splitlines()) == ["lr.1", "lr.2", "lr.3"]
+        spool.enqueue("exit 3", id="lr.4", max_retries=0)
+        assert cli.run("wait", "lr.", "--timeout", "30").returncode == 1
+        spool.enqueue("true", id="one.1")
+        assert cli.run("wait", "one.", "--timeout", "30").returncode == 0
+
+
+def test_wait_gives_up_behind_a_brake(cli: CommandLine, spool: Spool) -> None:
+    """With the reason, as nothing will happen before somebody looks; a pause by hand is waited for."""
+    groups.write(spool.layout, "lr", "max-failed", "1")
+    spool.enqueue("exit 3", id="lr.1", max_retries=0)
+    spool.enqueue("true", id="lr.2", run_at=datetime.now(UTC) + timedelta(seconds=2))
+    with workers(spool.path):
+        wait_for(lambda: pause.read(spool.layout, clock.now, "lr"), "the brake")
+        done = cli.run("wait", "lr.", "--timeout", "30")
+    assert done.returncode == 1
+    assert "1 job cannot start: the group lr has paused itself\n  1 job failed; max-failed is 1\n" in done.stderr
+    pause.write(spool.layout, "by hand", group="lr")
+    assert cli.run("wait", "lr.2", "--timeout", "3").returncode == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 from io import BytesIO, TextIOWrapper
@@ -13,7 +14,8 @@ import pytest
 from queuectl import Spool
 from queuectl.cli import handin
 from queuectl.cli.bulk import open_lines
-from queuectl.errors import UsageError
+from queuectl.cli.init import init
+from queuectl.errors import SpoolError, UsageError
 from queuectl.spool.moves import dropbox
 from tests.support import names
 
@@ -48,7 +50,7 @@ def test_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.Cap
 
 def test_wait_refuses_jobs_that_were_handed_in(spool: Spool, inbox: Path) -> None:
     """Its end is not for this user to see."""
-    with pytest.raises(UsageError, match="not wait"):
+    with pytest.raises(SpoolError, match="nothing else there"):
         hand_in(spool, [{"command": "true"}], is_awaited=True)
     with pytest.raises(UsageError, match="not hold"):
         hand_in(spool, [{"command": "true"}], is_held=True)
@@ -67,3 +69,23 @@ def test_lines_are_handed_in_one_by_one(
     assert sorted(json.loads((inbox / name).read_text())["command"] for name in names(inbox)) == ["false", "true"]
     said = capsys.readouterr().err
     assert ("line 3:" in said, "line 4:" in said, "handed in 2" in said) == (True, True, True)
+
+
+def test_init_that_cannot_make_the_drop_box_leaves_no_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does it say that it made one; an existing spool stays as it was."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    group = grp.getgrgid(os.getegid()).gr_name
+    existing = Spool(tmp_path / "existing", create=True)
+    before = names(existing.path)
+    monkeypatch.setattr(os, "fchown", fail)
+    for path in (tmp_path / "new", existing.path):
+        with pytest.raises(SpoolError, match="cannot use the spool"):
+            init.main([str(path), "--drop-box", group], standalone_mode=False)
+    assert not (tmp_path / "new").exists()
+    assert names(existing.path) == before
+    assert "created" not in capsys.readouterr().err

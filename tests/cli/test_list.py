@@ -50,7 +50,7 @@ def test_list_json(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_list_as_a_table(cli: CommandLine, spool: Spool) -> None:
-    """A table shows a job a line, under a header, and only columns in which something stands."""
+    """A table shows a job a line, under a header, and only columns that are not empty."""
     put_one_of_each(spool.layout)
     header, *rows = cli.ok("list").splitlines()
     assert header.split() == ["ID", "STATE", "PRIORITY", "ATTEMPTS", "WHEN", "RESULT", "DURATION", "COMMAND"]
@@ -163,7 +163,8 @@ def test_programs_get_all(cli: CommandLine, spool: Spool, words: list[str]) -> N
 def test_fields_of_ones_own(cli: CommandLine, spool: Spool) -> None:
     """Columns, sorting, templates and conditions reach into the body; what a job lacks is empty, and sorted last."""
     for sweep in (10, 9, 2):
-        spool.enqueue("true", id=f"s{sweep}", sweep=sweep, grid={"x": [1, {"y": f"v{sweep}"}]}, timeout=sweep)
+        own = {"sweep": sweep, "grid": {"x": [1, {"y": f"v{sweep}"}]}}
+        spool.enqueue("true", id=f"s{sweep}", extra=own, timeout=sweep)
     spool.enqueue("true", id="none")
     rows = [line.split() for line in cli.ok("list", "--columns", "id,body.sweep,timeout,body.grid.x.1.y", "--sort",
                                             "-body.sweep").splitlines()]  # fmt: skip
@@ -233,17 +234,33 @@ def test_show_shows_everything(cli: CommandLine, spool: Spool) -> None:
     """A waiting job is shown with its time, its settings, its warnings and where its files lie."""
     spool.enqueue(
         ["echo", "a b"], id="a", priority=3, run_at="2999-01-02T03:04:05Z", timeout=90, max_retries=5, backoff_base=3,
-        backoff_max=60, cwd="/srv", env={"A": "b c"}, timout=1,
+        backoff_max=60, cwd="/srv", env={"A": "b c"}, extra={"timout": 1},
     )  # fmt: skip
     shown = dict(line.split(maxsplit=1) for line in cli.ok("show", "a").splitlines())
     (name,) = names(spool.path / "pending")
-    assert shown.pop("starts").startswith("2999-01-0")
+    assert shown.pop("run_at").startswith("2999-01-0")
     assert shown == {
         "id": "a", "state": "pending", "command": "echo 'a b'", "priority": "3", "timeout": "1 m 30 s",
-        "max-retries": "5", "backoff-base": "3.0", "backoff-max": "1 m 00 s", "cwd": "/srv", "env": "A='b c'",
+        "max_retries": "5", "backoff_base": "3.0", "backoff_max": "1 m 00 s", "cwd": "/srv", "env": "A='b c'",
         "warning": 'unknown field "timout" is ignored; did you mean "timeout"?', "attempts": "0",
         "file": f"{spool.path}/pending/{name}", "log": f"{spool.path}/logs/a.log",
     }  # fmt: skip
+
+
+def test_show_several_jobs(cli: CommandLine, spool: Spool) -> None:
+    """Each is shown, one after the other; one that is not there is reported and the others are shown all the same."""
+    put_one_of_each(spool.layout)
+    done = cli.run("show", "done", "nope", "rea")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "queuectl: no job 'nope'")
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("id ")] == ["done", "ready"]
+    assert [job["id"] for job in cli.json("show", "done", "ready")] == ["done", "ready"]
+    assert [job["id"] for job in json.loads(cli.run("show", "-", "--json", stdin="done x\nready\n").stdout)] == [
+        "done",
+        "ready",
+    ]
+    assert cli.json("show", "done")["id"] == "done"
+    gone = cli.run("show", "nope", "--json")
+    assert (gone.returncode, gone.stdout) == (3, "")
 
 
 def test_show_a_running_job(cli: CommandLine, spool: Spool) -> None:

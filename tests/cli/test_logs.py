@@ -54,7 +54,7 @@ def test_logs(cli: CommandLine, job: str) -> None:
         "-- attempt 1 ended: exit1",
         "-- attempt 2 started at 2026-11-24 03:43:10 +0000 by web1.4242.k7f3",
         "-- attempt 2 ended: signal9",
-        "-- retry at=2026-11-24T03:44:00.000Z after=signal9",
+        "-- retried at 2026-11-24 03:44:00 +0000, after signal9",
     ]
 
 
@@ -134,6 +134,13 @@ def test_job_without_output_yet(cli: CommandLine, spool: Spool) -> None:
     spool.enqueue("true", id="a")
     done = cli.run("logs", "a")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing yet: a is pending\n")
+
+
+def test_empty_log_of_an_ended_job(cli: CommandLine, spool: Spool) -> None:
+    """A job that has ended and whose log somebody has emptied has nothing to come."""
+    put_finished(spool.layout, "a")
+    spool.log_path("a").touch()
+    assert cli.run("logs", "a").stderr == "the log of a is empty\n"
 
 
 def test_missing_log_is_reported(cli: CommandLine, spool: Spool) -> None:
@@ -242,7 +249,7 @@ def test_lines_of_several_jobs_begin_with_their_ids(cli: CommandLine, spool: Spo
     spool.log_path("other").write_bytes(b"hello\n")
     out, error = output(cli, "other", job, "other", "--tail", "1")
     assert out == b"other | hello\njob | third, without a newline\n"
-    assert error[-1].startswith("-- job: retry ")
+    assert error[-1].startswith("-- job: retried ")
 
 
 @pytest.mark.parametrize("follow", [[], ["-f"]], ids=["", "follow"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from tests.cli.given import run, run_on_terminal, run_shell
 from tests.spool.given import NOW, put, put_finished
-from tests.support import CommandLine, environment, need
+from tests.support import CommandLine, environment, need, wait_for
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -84,7 +86,7 @@ def test_version(tmp_path: Path) -> None:
         (["--what", "x", "status"], 2, ["queuectl: no such option '--what'", "  see: queuectl --help"]),
         (["list", "--limit", "-1"], 2, ["queuectl: invalid value for '--limit'", "  see: queuectl list --help"]),
         (["list", "--state", "x"], 2, ["queuectl: unknown state 'x'", "  states: pending ready"]),
-        (["show"], 2, ["queuectl: missing argument 'ID'", "  see: queuectl show --help"]),
+        (["show"], 2, ["queuectl: missing argument 'ID... | -'", "  see: queuectl show --help"]),
         (["show", "nope"], 3, ["queuectl: no job 'nope'", "  see: queuectl list"]),
         (["show", "job"], 2, ["queuectl: 'job' matches 2 jobs", "  job-1, job-2", "  type more of the id"]),
         (["show", "a b"], 3, ["queuectl: no job 'a b'"]),
@@ -117,7 +119,9 @@ def test_exit_codes() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [["list"], ["dlq", "list"], ["show", "evil"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["list", "--color=never"], ["dlq", "list", "--color=never"], ["show", "evil"]], ids=" ".join
+)
 def test_control_characters_are_escaped_on_a_terminal(
     cli: CommandLine, spool: Spool, tmp_path: Path, words: list[str]
 ) -> None:
@@ -144,22 +148,90 @@ def test_reader_that_goes_away(spool: Spool, tmp_path: Path) -> None:
     script = f"queuectl --spool {spool.path} list --limit 1500 | head -1; echo ${{PIPESTATUS[0]}}"
     done = run_shell(script, tmp_path, shell="bash")
     header, code = done.stdout.splitlines()
-    assert header.split() == ["ID", "STATE", "PRI", "TRY", "WHEN", "RESULT", "TOOK", "COMMAND"]
-    assert (code, done.stderr) == ("1", "")
+    assert header.split() == ["ID", "STATE", "PRIORITY", "ATTEMPTS", "WHEN", "RESULT", "DURATION", "COMMAND"]
+    assert (code, done.stderr) == ("141", "")
+
+
+READING = [
+    ["--help"], ["--version"], ["list", "--help"], ["list"], ["list", "--json"], ["list", "--format", "{id}"],
+    ["status"], ["status", "--watch"], ["status", "--json"], ["show", "a"], ["show", "a", "--json"], ["explain", "b"],
+    ["metrics"], ["metrics", "--json"], ["logs", "a"], ["logs", "-f", "a"], ["logs", "-f", "a", "c"],
+    ["logs", "--json", "a"],
+    ["wait", "a"], ["dlq", "list"], ["config", "list"], ["doctor"],
+]  # fmt: skip
+
+
+@pytest.fixture
+def ended(spool: Spool) -> Spool:
+    """A spool with a job that waits, `b`, and two that are dead, `a` and `c`, with logs."""
+    put(spool.layout, PendingName(10, NOW, 0, "b"))
+    for id in ("a", "c"):
+        put_finished(spool.layout, id)
+        spool.log_path(id).write_text("line\n")
+    return spool
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_pipe_that_nobody_reads(cli: CommandLine, ended: Spool, words: list[str]) -> None:
+    """A command that shows something ends as SIGPIPE would end it: with 141, and silently."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        cli.argv(*words), check=False, stdout=writing, stderr=subprocess.PIPE, env=environment(), timeout=60
+    )
+    os.close(writing)
+    said = [line for line in done.stderr.splitlines() if not line.startswith(b"-- ")]
+    assert (done.returncode, said) == (141, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin"),
+    [
+        (["enqueue", "--", "true"], b""), (["enqueue", "-"], b'{"command": "true"}\n' * 3),
+        (["cancel", "b"], b""), (["cancel", "b", "--json"], b""), (["retry", "--all", "-y"], b""),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)  # fmt: skip
+def test_command_that_acts_finishes_although_nobody_reads(
+    cli: CommandLine, ended: Spool, words: list[str], stdin: bytes
+) -> None:
+    """It does all that it was asked to, reports the sum on stderr if it is one of several jobs, and ends with 141."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    before = len(list(ended.list((State.PENDING,))))
+    done = subprocess.run(
+        cli.argv(*words),
+        check=False,
+        input=stdin,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        timeout=60,
+    )
+    os.close(writing)
+    assert done.returncode == 141
+    assert len(list(ended.list((State.PENDING,)))) - before == {"enqueue": len(stdin.splitlines()) or 1}.get(
+        words[0], -1 if words[0] == "cancel" else 2
+    )
+    if stdin:
+        assert done.stderr == b"queued 3\n"
 
 
 @pytest.mark.parametrize(
     ("ending", "code", "said"),
     [
         ("list >&-", 0, ""), ("list --json >&-", 0, ""), ("enqueue - <&-", 0, "queued 0\n"), ("show nope 2>&-", 3, ""),
-        ("list >/dev/full", 1, "queuectl: input or output failed\n  No space left on device\n"),
+        ("show nope 2>/dev/full", 3, ""), ("enqueue -- true 2>/dev/full >&-", 0, ""),
+        *((f"{words} >/dev/full", 1, "queuectl: input or output failed\n  No space left on device\n") for words in (
+            "list", "list --json", "--help", "status", "metrics", "enqueue -- true", "cancel a")),
     ],
 )  # fmt: skip
 def test_closed_and_full_streams(spool: Spool, tmp_path: Path, ending: str, code: int, said: str) -> None:
-    """A closed stream is not a crash, and a full one is reported as what it is."""
+    """A closed stream is not a crash, and a full one is reported as what it is, if there is where."""
     put(spool.layout, PendingName(10, NOW, 0, "a"))
     done = run_shell(f"queuectl --spool {spool.path} {ending}", tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.removeprefix("1 job cancelled\n") == said
 
 
 def test_stdout_that_is_not_utf_8(cli: CommandLine, spool: Spool) -> None:
@@ -214,7 +286,7 @@ def test_enqueue_imports_only_what_it_needs(spool: Spool, tmp_path: Path, words:
     assert {"click", "json", "queuectl.cli.enqueue"} <= loaded
     assert loaded & HEAVY == set()
     ours = {name for name in loaded if name.startswith(("queuectl.cli.", "queuectl.work", "queuectl.dashboard"))}
-    assert ours == {f"queuectl.cli.{name}" for name in ("context", "enqueue", "groups", "main")}
+    assert ours == {f"queuectl.cli.{name}" for name in ("bodies", "context", "enqueue", "groups", "interrupts", "main")}
     assert "queuectl.core.settings" not in loaded
 
 
@@ -225,27 +297,22 @@ def test_command_is_the_module(spool: Spool, tmp_path: Path) -> None:
     assert first.splitlines()[:7] == second.splitlines()[:7]
 
 
-@pytest.mark.parametrize(
-    ("target", "code", "expected"),
-    [("/dev/stdout", 0, 0), ("/dev/stdout", 3, 3), ("/dev/full", 0, 120), ("/dev/full", 3, 3)],
-)
-def test_process_ends_at_once_but_not_before_all_is_written(
-    tmp_path: Path, target: str, code: int, expected: int
-) -> None:
-    """What a command left unflushed gets to its reader; a full output is not a success, and hides no failure."""
+@pytest.mark.parametrize(("target", "code"), [("/dev/stdout", 0), ("/dev/full", 1)])
+def test_process_ends_at_once_but_not_before_all_is_written(tmp_path: Path, target: str, code: int) -> None:
+    """What a command left unflushed gets to its reader; a full output is not a success."""
     script = (
         "import atexit, sys; from queuectl import __main__; from queuectl.cli import main\n"
         "atexit.register(print, 'taken apart', file=sys.stderr)\n"
-        f"main.main = lambda: (sys.stdout.write('unflushed'), sys.exit({code}))\n"
+        "main._run = lambda: sys.stdout.write('unflushed') - 9\n"
         "__main__.run()"
     )
     done = run_shell(f'{sys.executable} -c "{script}" >{target}', tmp_path)
-    assert (done.returncode, done.stdout) == (expected, "unflushed" if target == "/dev/stdout" else "")
-    assert ("taken apart" in done.stderr) == (expected == 120)
+    assert (done.returncode, done.stdout) == (code, "unflushed" if target == "/dev/stdout" else "")
+    assert "taken apart" not in done.stderr
 
 
 def test_interrupt(spool: Spool, cli: CommandLine) -> None:
-    """Ctrl-C ends a command with 130 and not a word."""
+    """Ctrl-C ends a command with 130 and one line."""
     reading, writing = os.pipe()
     process = subprocess.Popen(
         cli.argv("enqueue", "-"), stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
@@ -258,5 +325,71 @@ def test_interrupt(spool: Spool, cli: CommandLine) -> None:
     process.send_signal(2)
     error = process.communicate(timeout=30)[1]
     os.close(writing)
-    assert (process.returncode, error.strip()) == (130, b"")
+    assert (process.returncode, error) == (130, b"queuectl: interrupted\n")
     assert len(list(spool.list((State.PENDING,)))) == 200
+
+
+CALL = re.compile(r"(\w+)\(")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["enqueue", "--", "true"], ["logs", "nope"], ["status", "--json"]], ids=" ".join
+)
+def test_interrupt_at_any_moment(spool: Spool, tmp_path: Path, words: list[str]) -> None:
+    """From the first lines of queuectl to the last, imports included, Ctrl-C is 130 and one line.
+
+    (What comes before that is Python's own start, which nothing in a Python program can change.)
+    """
+    need("strace")
+    argv = [sys.executable, "-m", "queuectl", "--spool", str(spool.path), *words]
+    trace = tmp_path / "trace"
+    subprocess.run(["strace", "-qq", "-o", trace, *argv], check=False, capture_output=True, env=environment())
+    lines = trace.read_text().splitlines()
+    ready = [at for at, line in enumerate(lines) if line.startswith("rt_sigaction(SIGINT, {")][1]
+    calls = [found[1] for line in lines if (found := CALL.match(line))]
+    for at in range(ready + 1, len(calls) - 5, (len(calls) - ready) // 12):
+        name, number = calls[at], calls[: at + 1].count(calls[at])
+        if name == "futex":  # how many there are varies
+            continue
+        inject = f"inject={name}:signal=INT:when={number}"
+        done = subprocess.run(
+            ["strace", "-qq", "-o", "/dev/null", "-e", inject, *argv],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=environment(),
+        )
+        assert (done.returncode, done.stderr) == (130, "queuectl: interrupted\n"), inject
+
+
+def test_interrupt_that_python_would_swallow(tmp_path: Path) -> None:
+    """One that comes in a destructor, whose exceptions Python prints and forgets, counts all the same."""
+    script = (
+        "import os, signal\n"
+        "from queuectl.cli import interrupts, main\n"
+        "class Late:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGINT)\n"
+        "interrupts.end_at_once()\n"
+        "main._run = lambda: [Late() and 0][0]\n"
+        "main.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (130, "queuectl: interrupted\n")
+
+
+def test_interrupt_that_is_ignored(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """Where the caller ignores it (nohup, a background job of a script), it stays ignored."""
+    seen = tmp_path / "seen"
+    with seen.open("wb") as stdout:
+        words = cli.argv("status", "--watch", "--interval", "0.1")
+        process = subprocess.Popen(
+            ["env", "--ignore-signal=INT", *words], stdout=stdout, stderr=subprocess.PIPE, env=environment()
+        )
+    wait_for(seen.read_bytes)
+    process.send_signal(signal.SIGINT)
+    size = seen.stat().st_size
+    wait_for(lambda: seen.stat().st_size > size + 500, "another look")
+    process.terminate()
+    assert process.communicate(timeout=30)[1] == b""
+    assert process.returncode == -signal.SIGTERM

@@ -119,6 +119,19 @@ def test_status_with_dropped_files(cli: CommandLine, spool: Spool) -> None:
     assert cli.json("status")["counts"]["dropped"] == 1
 
 
+def test_status_with_files_of_other_names(cli: CommandLine, spool: Spool) -> None:
+    """Files that look meant as jobs and are ignored are mentioned, with one of their names; leftovers are not."""
+    for name in ("upper.JSON", "job", "b.json.~1~", ".hidden", "x.json.tmp", "x.json~"):
+        (spool.path / "pending" / name).write_text('{"command": "true"}')
+    (line,) = [line for line in cli.ok("status").splitlines() if line.startswith("ignored")]
+    assert line.split()[1] == "3"
+    assert line.endswith("such as b.json.~1~; see: queuectl fsck")
+    report = cli.run("fsck")
+    for name in ("upper.JSON", "job", "b.json.~1~"):
+        assert f"pending/{name}" in report.stdout
+    assert "x.json" not in report.stdout
+
+
 def test_living_worker(cli: CommandLine, spool: Spool) -> None:
     """A worker that lives is shown with its slots and since when, in status and in `worker list`."""
     with workers(spool.path, 1, "--count", "3"):
@@ -209,3 +222,12 @@ def test_names_only(cli: CommandLine, full: Spool) -> None:
                 path.symlink_to("/nowhere")
     assert cli.json("status")["counts"] == COUNTS
     assert cli.json("metrics")["finished"] == 2
+
+
+def test_colour_of_counts(cli: CommandLine, spool: Spool) -> None:
+    """States that have jobs are in colour where colours are wanted, and nowhere else."""
+    put_one_of_each(spool.layout)
+    lines = cli.ok("status", "--color=always").splitlines()
+    assert any(line.startswith("\x1b[31mdead       1") for line in lines)
+    assert not any("held" in line for line in lines)
+    assert "\x1b" not in cli.ok("status")

@@ -22,6 +22,7 @@ import pytest
 from queuectl import Spool
 from queuectl.cli.top import lines_of, look
 from tests.cli.given import put_one_of_each
+from tests.spool.given import put_finished
 from tests.support import PATIENCE, CommandLine, environment, wait_for, workers
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])")
@@ -199,3 +200,14 @@ def test_status_watch_on_a_terminal(cli: CommandLine, spool: Spool) -> None:
 def test_interval_is_for_watching(cli: CommandLine) -> None:
     """Without --watch it is a usage error."""
     assert cli.run("status", "--interval", "1").returncode == 2
+
+
+@pytest.mark.parametrize("width", [20, 39, 79])
+def test_counters_on_a_narrow_terminal(spool: Spool, width: int) -> None:
+    """Every counter is there in full: what does not fit into a line goes to the next."""
+    put_finished(spool.layout, "x")
+    lines = [text for text, _ in lines_of(look(spool), width, 30)]
+    assert all(len(line) <= width for line in lines)
+    text = "   ".join(line.strip() for line in lines)
+    for counter in ("running 0 of 0 slots", "ready 0", "scheduled 0", "retrying 0", "done 0", "dead 1", "0 workers"):
+        assert counter in text

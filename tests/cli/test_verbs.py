@@ -104,7 +104,7 @@ def test_selection_needs_a_yes(cli: CommandLine, full: Spool) -> None:
     assert done.stderr.splitlines() == ["4 jobs (4 pending) selected", "4 jobs cancelled"]
 
 
-@pytest.mark.parametrize(("answer", "code", "dead"), [(b"y\n", 0, 4), (b"n\n", 130, 1), (b"\n", 130, 1)])
+@pytest.mark.parametrize(("answer", "code", "dead"), [(b"y\n", 0, 4), (b"n\n", 1, 1), (b"\n", 1, 1), (b"\4", 1, 1)])
 def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer: bytes, code: int, dead: int) -> None:
     """On a terminal the count is part of the question, and anything but yes does nothing."""
     master, inside = pty.openpty()
@@ -116,6 +116,7 @@ def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer
         os.close(master)
     assert "cancel 3 jobs (3 pending)? [y/N]" in screen
     assert (ended, full.counts().dead) == (code, dead)
+    assert screen.endswith("nothing done\n") == (code == 1)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_reader_that_goes_away(cli: CommandLine, spool: Spool, words: list[str])
     )
     os.close(writing)
     jobs = list(spool.list())
-    assert (done.returncode, len(jobs)) == (0, 300)
+    assert (done.returncode, len(jobs)) == (141, 300)
     if words[0] == "set":
         assert all(job.body and job.body.timeout == 9 for job in jobs)
     else:
@@ -525,3 +526,45 @@ def test_plain_text_is_an_expression_too(cli: CommandLine, spool: Spool) -> None
     put(spool.layout, PendingName(10, NOW, 0, "b"), "echo 11")
     assert [job["id"] for job in cli.json("list", "--match", "(1+1)")] == ["a", "b"]
     assert [job["id"] for job in cli.json("list", "--match", r"\(1\+1\)")] == ["a"]
+
+
+def test_set_of_a_job_that_has_ended(cli: CommandLine, full: Spool) -> None:
+    """The command that changes such a job is named."""
+    assert full.counts().dead == 1
+    lines = cli.run("set", "failed", "timeout=5").stderr.splitlines()
+    assert lines[0] == "queuectl: job failed is dead"
+    assert lines[2] == "  to change it and start it again: queuectl retry --edit failed"
+
+
+def test_explain_for_programs(cli: CommandLine, spool: Spool) -> None:
+    """--json explains every job that the filters select; people get twenty, unless they ask for more."""
+    for number in range(22):
+        put(spool.layout, PendingName(10, NOW, 0, f"j{number}"))
+    assert len(cli.json("explain", "--state", "ready")) == 22
+    done = cli.run("explain", "--state", "ready")
+    assert (done.stdout.count(" is pending"), done.stderr) == (20, "there are more than 20; see --limit\n")
+    assert cli.ok("explain", "--state", "ready", "--limit", "0").count(" is pending") == 22
+
+
+def test_retry_edits_several_jobs_in_one_file(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """The editor is opened once; each job gets its own text, and one that is deleted from the file stays dead."""
+    for number in range(4):
+        put_finished(spool.layout, f"j{number}", command=f"echo {number}")
+    put_finished(spool.layout, "torn", "invalid").write_text('{"command": ')
+    editor = tmp_path / "editor"
+    editor.write_text(
+        "#!/bin/sh\n" f"echo once >> {tmp_path}/times\n"
+        """sed -i 's/echo 1/echo one/; s/^{"command": *$/{"command": "fixed"}/; /#### j2/,/}/d; s/echo 3"/"/' "$1"\n"""
+    )  # fmt: skip
+    editor.chmod(0o755)
+    done = cli.run("retry", "--edit", "j0", "j1", "j2", "j3", "torn", "nope", env={"EDITOR": str(editor)})
+    assert (tmp_path / "times").read_text() == "once\n"
+    assert set(done.stdout.split()) == {"j0", "j1", "torn"}
+    commands = {job.id: (str(job.state), job.command) for job in spool.list()}
+    assert commands == {
+        "j0": ("pending", "echo 0"), "j1": ("pending", "echo one"), "j2": ("dead", "echo 2"), "j3": ("dead", "echo 3"),
+        "torn": ("pending", "fixed"),
+    }  # fmt: skip
+    assert done.returncode in (2, 3)
+    assert "no job 'nope'" in done.stderr
+    assert "your text is in " in done.stderr

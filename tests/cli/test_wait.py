@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool, State
-from tests.cli.given import JOB_KEYS
+from tests.cli.given import JOB_KEYS, run_on_terminal
 from tests.spool.given import put, put_finished, running_name
 from tests.support import CommandLine, WorkerProcess, environment, wait_for
 
@@ -77,7 +77,7 @@ def test_selection(cli: CommandLine, spool: Spool, words: list[str], said: str) 
     put_finished(spool.layout, "one-old", "exit1")
     put(spool.layout, running_name("one-1"), state=State.RUNNING)
     for id in ("one-2", "two", "held"):
-        spool.enqueue("true", id=id, sweep=2 if id == "one-2" else None)
+        spool.enqueue("true", id=id, extra={"sweep": 2} if id == "one-2" else None)
     spool.hold("held")
     done = cli.run("wait", *words, "--timeout", "10ms")
     errors = [line for line in done.stderr.splitlines() if line.startswith("queuectl: ")]
@@ -113,12 +113,14 @@ def test_held_jobs_are_named(cli: CommandLine, spool: Spool) -> None:
     assert (done.returncode, said) == (3, ["queuectl: nothing to wait for", "  only held jobs match"])
 
 
-def test_commands_of_several_jobs(cli: CommandLine, spool: Spool) -> None:
+def test_commands_of_several_jobs(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
     """Of several jobs each is printed with its command."""
     put_finished(spool.layout, "bad", "exit7", command="make report")
     put_finished(spool.layout, "good", "exit0", State.DONE, command="make clean")
     lines = cli.run("wait", "bad", "good").stdout.splitlines()
     assert sorted(lines) == ["bad exit7 in 1.5 s  make report", "good exit0 in 1.5 s  make clean"]
+    _, screen = run_on_terminal(cli.argv("wait", "bad", "good"), tmp_path, columns=24)
+    assert sorted(screen.splitlines()) == ["bad exit7 in 1.5 s  mak…", "good exit0 in 1.5 s  ma…"]
 
 
 @pytest.mark.parametrize("words", [["--match", "nope"], ["--state", "running"], ["--result", "lost", "--all"]])

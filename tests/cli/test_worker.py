@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 from queuectl import Spool, __version__
 from queuectl.core.result import State
 from queuectl.spool.system import clock
+from queuectl.work import background
 from tests.cli.given import RFC3339
 from tests.spool.given import WORKER, put, running_name
 from tests.support import CommandLine, names, wait_for, workers
@@ -244,3 +248,80 @@ def test_worker_that_is_interrupted(cli: CommandLine, spool: Spool) -> None:
     with workers(spool.path) as (worker,):
         worker.process.send_signal(signal.SIGINT)
         assert worker.wait_exit() == 0
+
+
+BACKGROUND = ["worker", "start", "--background"]
+
+
+@pytest.fixture
+def stopped(spool: Spool) -> Iterator[None]:
+    """No worker is left at the end."""
+    yield
+    for worker in spool.workers():
+        if worker["alive"]:
+            os.kill(worker["pid"], signal.SIGQUIT)
+    wait_for(lambda: not [worker for worker in spool.workers() if worker["alive"]], "the end of the workers")
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("number", [1, 2])
+def test_background(cli: CommandLine, spool: Spool, number: int) -> None:
+    """--background returns, with the names, once the workers work, in a session of their own without the terminal."""
+    more = ["--processes", "2"] if number == 2 else ["--count", "3"]
+    done = cli.run(*BACKGROUND, *more)
+    assert done.returncode == 0
+    started = done.stdout.split()
+    assert sorted(started) == sorted(worker["worker"] for worker in spool.workers() if worker["alive"])
+    assert done.stderr.startswith(f"in the background; the report is in {spool.path}/worker.log; ")
+    assert len(started) == number
+    pids = [worker["pid"] for worker in spool.workers()]
+    for pid in pids:
+        assert os.getsid(pid) not in (os.getsid(0), 0)
+        assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+        assert os.readlink(f"/proc/{pid}/fd/1") == f"{spool.path}/worker.log"
+        assert os.readlink(f"/proc/{pid}/cwd") == str(cli.cwd)
+    id = cli.ok("enqueue", "--", "echo hi")
+    assert spool.wait(id, timeout=20).state is State.DONE
+    log = (spool.path / "worker.log").read_text()
+    assert all(name in log for name in started)
+    assert re.search(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  \S+ +done +{id} ", log, re.MULTILINE)
+    assert (spool.path / "worker.log").stat().st_mode & 0o777 == 0o600
+    cli.ok("worker", "stop", "--wait", "--timeout", "20")
+    assert names(spool.path / "workers") == []
+
+
+@pytest.mark.usefixtures("stopped")
+def test_background_twice(cli: CommandLine, spool: Spool) -> None:
+    """A second one is another worker, and both report to the same file."""
+    started = [cli.ok(*BACKGROUND, "-q") for _ in range(2)]
+    assert len(set(started)) == 2
+    assert sorted(started) == sorted(worker["worker"] for worker in spool.workers())
+
+
+@pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["one", "several"])
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (lambda path: (path / "pending").chmod(0o777), 6, "other users could run commands as you"),
+        (lambda path: (path / "config.toml").write_text("x = ["), 2, "config.toml cannot be read"),
+        (lambda path: (path / "worker.log").symlink_to("/dev/full"), 6, "the spool cannot be used"),
+    ],
+)  # fmt: skip
+def test_background_that_cannot_start(
+    cli: CommandLine, spool: Spool, more: tuple[str, ...], spoil: Callable[[Path], object], code: int, said: str
+) -> None:
+    """The reason is reported as by a worker in the foreground, with its exit code, and nothing is left running."""
+    spoil(spool.path)
+    done = cli.run(*BACKGROUND, *more)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    wait_for(lambda: names(spool.path / "workers") == [], "the end of the workers")
+
+
+def test_background_log_that_is_large(spool: Spool) -> None:
+    """A report of more than 16 MiB is put aside when the next worker starts."""
+    log = spool.path / "worker.log"
+    log.write_text("old\n")
+    os.truncate(log, (16 << 20) + 1)
+    os.close(background.open_log(spool.layout))
+    assert (log.stat().st_size, (spool.path / "worker.log.1").stat().st_size) == (0, (16 << 20) + 1)

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from queuectl.core.admission import MIN_FREE_INODES, Pause, Queue, Reason, Room, Waiting, Workers, of_job, of_queue
+from queuectl.core.admission import (
+    MIN_FREE_INODES,
+    Pause,
+    Queue,
+    Reason,
+    Room,
+    Waiting,
+    Workers,
+    of_job,
+    of_queue,
+    of_room,
+)
 from queuectl.core.names import HELD_AT, PendingName
 from queuectl.core.result import Result
 from tests.spool.given import NOW
@@ -44,7 +55,7 @@ def words(job: Waiting, queue: Queue) -> list[str]:
     ],
 )
 def test_queue_reasons(queue: Queue, expected: list[str]) -> None:
-    """What keeps all jobs from starting comes in the order in which it matters; what nobody looked at is no reason."""
+    """What keeps all jobs from starting comes in order of importance; what was not examined is not a reason."""
     assert words(due(), queue) == expected
 
 
@@ -87,3 +98,16 @@ def test_workers_of_counts_those_that_take_jobs() -> None:
         {"state": "gone", "alive": False, "slots": 9, "runs": ["d"]},
     ]
     assert Workers.of(described) == Workers(2, 4, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        (Room(1 << 20, 5000), "the disk is full: 1.0 MiB free, min-free is 16.0 MiB"),
+        (Room(1 << 30, 1), "the disk is full: 1 inode free; no job starts below 64"),
+    ],
+)
+def test_full_disk_is_full_of_bytes_or_of_inodes(room: Room, text: str) -> None:
+    """What there is too little of is named, with the limit."""
+    (reason,) = of_room(room, 16 << 20)
+    assert reason.text == text

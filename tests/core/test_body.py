@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl.core import body, fields
-from queuectl.core.fields import FIELDS, Body, OnMaxLog
+from queuectl.core.fields import FIELDS, Body, Charset, OnMaxLog
+from queuectl.core.foreign import FIELDS_HERE
 from queuectl.core.retry import OnLost, RetryPolicy
+from queuectl.core.when import parse_when
 from queuectl.errors import InvalidJobError, NotJsonError
 from tests.spool.malformed import INCOMPLETE, INVALID
 
@@ -72,12 +76,18 @@ GOOD: tuple[tuple[str, Any, Any], ...] = (
     ("env", None, {}),
     ("env", {}, {}),
     ("env", {"A": "b=c", "B": ""}, {"A": "b=c", "B": ""}),
+    ("charset", None, None),
+    ("charset", "utf-8", Charset.UTF_8),
+    ("charset", "latin-1", Charset.LATIN_1),
 )
 
 _OUT_OF_BOUNDS: dict[str, tuple[str, list[Any]]] = {
     "id": ('"id" must be 1 to 100 characters of', ["", "-a", ".a", "_a", "a b", "a/b", "ä", "a\n", "a" * 101, 5, []]),
     "priority": ('"priority" must be a whole number from 0 to 999', [-1, 1000, 1.0, "5", True, []]),
-    "run_at": ('"run_at" must be a time such as', ["", "tomorrow", "2026-11-25", "2026-13-01T00:00:00Z", 5, YEAR_10K]),
+    "run_at": (
+        '"run_at" must be a time such as',
+        ["", "tomorrow", "2026-13-01", "9999-01-01", 5, YEAR_10K],
+    ),
     "timeout": ('"timeout" must be a number above 0 up to', [0, -0.0, -1, "5", False, SECONDS + 1, 10**400, []]),
     "max_retries": ('"max_retries" must be a whole number from 0 to 999998', [-1, 999_999, 1.5, "3", True]),
     "backoff_base": ('"backoff_base" must be a number from 0 up to', [-0.1, "2", True, SECONDS + 1]),
@@ -88,6 +98,7 @@ _OUT_OF_BOUNDS: dict[str, tuple[str, list[Any]]] = {
     "max_log": ('"max_log" must be a whole number from 4096 to', [0, 4095, 1e6, "64K", True, -1, 1 << 61]),
     "on_max_log": ('"on_max_log" must be "drop" or "kill"', ["", "stop", 0, ["kill"]]),
     "on_lost": ('"on_lost" must be "retry" or "dead"', ["", "Dead", True, [], {}]),
+    "charset": ('"charset" must be "utf-8" or "latin-1"', ["", "UTF-8", "latin1", 1, ["latin-1"]]),
 }
 BAD: tuple[tuple[str, Any, str], ...] = (
     ("command", None, '"command" is missing'),
@@ -125,6 +136,37 @@ def test_good_fields(field: str, value: Any, expected: Any) -> None:
     assert getattr(body.validate({"command": "true", field: value}), field) == expected
 
 
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The local zone is Berlin's."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [("2026-11-25", "2026-11-24T23:00Z"), ("2026-07-01", "2026-06-30T22:00Z"), ("2026-11-25 9:00", "2026-11-25T08:00Z"),
+     (" 2026-11-25 at 9pm ", "2026-11-25T20:00Z"), ("2026-11-25 noon", "2026-11-25T11:00Z"),
+     ("2026-11-25T09:00", "2026-11-25T08:00Z"), ("2026-11-25T09:00Z", "2026-11-25T09:00Z"),
+     ("2026-03-29 02:30", "2026-03-29T01:30Z")],
+)  # fmt: skip
+def test_day_is_its_local_midnight(text: str, at: str) -> None:
+    """A time to start at is what --at takes, if that means the same whenever it is read; without a zone it is local."""
+    assert body.validate({"command": "true", "run_at": text}).run_at == datetime.fromisoformat(at)
+    assert parse_when(text, datetime(2020, 1, 1, tzinfo=UTC)) == datetime.fromisoformat(at)
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "5m", "+1h", "9:00", "monday 8:00"])
+def test_time_that_depends_on_when_it_is_read(text: str) -> None:
+    """It is refused in a body, and --at is named, which takes it."""
+    with pytest.raises(InvalidJobError, match="is for --at"):
+        body.validate({"command": "true", "run_at": text})
+
+
 @pytest.mark.parametrize(("field", "value", "problem"), BAD)
 def test_bad_fields(field: str, value: Any, problem: str) -> None:
     """Each field refuses what is wrong for it, and says in which way, and nothing else."""
@@ -142,9 +184,10 @@ def test_job_of_one_field() -> None:
 def test_problems_are_reported_all_at_once() -> None:
     """One error reports everything that is wrong, in one pass over the fields."""
     wrong = {
-        "command": 5, "id": "-", "group": "a.", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
+        "command": 5, "id": "-", "group": "a.",
+        "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
-        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "submitted_by": "",
+        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "charset": "x", "submitted_by": "",
     }  # fmt: skip
     assert set(wrong) == set(FIELDS)
     with pytest.raises(InvalidJobError) as caught:
@@ -179,6 +222,25 @@ def test_misspelt_fields_earn_a_warning(key: str, meant: str) -> None:
     """An unknown field whose name is close to a known one is kept, and named with what may be meant."""
     found = body.validate({"command": "true", key: 5})
     assert found.warnings == (f'unknown field "{key}" is ignored; did you mean "{meant}"?',)
+
+
+@pytest.mark.parametrize(
+    ("key", "here"),
+    [("depends_on", "a job waits for no other job"), ("retries", 'ours is "max_retries"'), ("Work-Dir", "cwd"),
+     ("environment", 'ours is "env"'), ("delay", "queuectl enqueue --in"), ("cron", "a job runs once"),
+     ("name", 'a job is named by its "id"'), ("tags", "nothing looks at it"), ("prio", 'ours is "priority"')],
+)  # fmt: skip
+def test_field_of_another_tool_earns_a_warning(key: str, here: str) -> None:
+    """An unknown field that other tools obey is kept, and named with what says the same here."""
+    (warning,) = body.validate({"command": "true", key: 5}).warnings
+    assert warning.startswith(f'unknown field "{key}" is ignored; ')
+    assert here in warning
+
+
+@pytest.mark.parametrize("word", FIELDS_HERE)
+def test_words_of_other_tools_are_as_they_are_looked_up(word: str) -> None:
+    """In lower case, with `_` for `-`."""
+    assert word == word.lower().replace("-", "_")
 
 
 @pytest.mark.parametrize("key", ["owner", "x", "", "ticket", "日本", "a" * 10_000, "\ud800"])
@@ -228,6 +290,11 @@ def test_incomplete_bytes_may_still_become_a_job(data: bytes) -> None:
         (b'{"command": "x', "Unterminated string starting at line 1 column 13"),
         (b'{"command":\n"\n"}', "Invalid control character at line 2 column 2"),
         (b'{"command": "x"', "Expecting ',' delimiter at line 1 column 16"),
+        (b'{"command": "x"}\0\0', "there is a NUL byte at byte 16"),
+        ('{"command": "x"}'.encode("utf-16"), "it is UTF-16"),
+        ('{"command": "x"}'.encode("utf-16-be"), "it is UTF-16BE"),
+        ('{"command": "x"}'.encode("utf-32-le"), "it is UTF-32LE"),
+        ('{"command": "é"}'.encode("latin-1"), "invalid continuation byte at byte 13"),
     ],
 )
 def test_json_errors_are_reported_by_their_place(data: bytes, why: str) -> None:

@@ -60,7 +60,7 @@ def test_typed_field_can_be_taken_away(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["priority", "max_retries", "backoff_base", "backoff_jitter"])
 def test_typed_number_must_be_one(name: str) -> None:
-    """Text that is no number is refused with the field's name."""
+    """Text that is not a number is refused with the field's name."""
     with pytest.raises(UsageError, match=f"not a number: {name}=x"):
         parse(name, "x", NOW)
 

@@ -106,6 +106,10 @@ TABLE = (
         FinishedName(NOW, 10, 3, CANCELLED, 90_000, "a")),
     Row("cancel, its end on record", THIRD, lambda: lifecycle.give_up(THIRD, Result.exit(1), 1.5, NOW), State.DEAD,
         FinishedName(NOW, 10, 3, Result.exit(1), 1500, "a")),
+    Row("undo, in pending", HELD, lambda: lifecycle.undo(State.PENDING, WAITING_AGAIN), State.PENDING, WAITING_AGAIN),
+    Row("undo a retry", WAITING, lambda: lifecycle.undo(State.DEAD, DEAD), State.DEAD, DEAD),
+    Row("undo running it again", WAITING, lambda: lifecycle.undo(State.DONE, DONE), State.DONE, DONE),
+    Row("undo a cancel", DEAD, lambda: lifecycle.undo(State.PENDING, WAITING_AGAIN), State.PENDING, WAITING_AGAIN),
     Row("refuse", None, lambda: lifecycle.refuse("a", NOW), State.DEAD, FinishedName(NOW, 10, 0, INVALID, 0, "a")),
     Row("refuse", WAITING, lambda: lifecycle.refuse("a", NOW, 5), State.DEAD, FinishedName(NOW, 5, 0, INVALID, 0, "a")),
 )  # fmt: skip

@@ -259,6 +259,20 @@ def test_ignored_names(text: str, ignored: bool) -> None:
     assert names.is_ignored(text) is ignored
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("job", True), ("job.JSON", True), ("job.json.~1~", True), ("job.txt", True), ("job.json (1)", True),
+        ("job.json.1", True), ("job.jsn", True),
+        ("job.json", False), (".job", False), ("job.json~", False), ("job.json.tmp", False), ("job.part", False),
+        ("job.json.swp", False), ("#job.json#", False), ("job.json.bak", False), (".job.json.~1~", False),
+    ],
+)  # fmt: skip
+def test_ignored_names_that_may_be_a_mistake(text: str, meant: bool) -> None:
+    """A name that no tool gives to what it leaves behind: `cp --backup=numbered`, for one, made it of a job."""
+    assert names.looks_meant(text) is meant
+
+
 @given(st.text())
 def test_dropped_file_gets_a_valid_id(stem: str) -> None:
     """Whatever a file is called, the id made of it is valid and ends with the suffix."""
@@ -316,7 +330,7 @@ def test_times_round_trip(at: datetime) -> None:
     "text", ["", "20261124T034300Z", "20261324T034300.000Z", "20261124T250000.000Z", "2026-11-24T03:43:00Z"]
 )
 def test_times_that_are_refused(text: str) -> None:
-    """What is no time of the spool, or none of the calendar, is a ValueError."""
+    """What is not a time of the spool, or not in the calendar, is a ValueError."""
     with pytest.raises(ValueError):
         names.parse_time(text)
 

@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 24, 3, 43, tzinfo=UTC)
         ("echo hi", "echo hi"), ("", ""), ("ä 日本 😀", "ä 日本 😀"), ("a\\n", "a\\n"),
         ("a\nb", "a\\x0ab"), ("a\tb", "a\\x09b"), ("\x1b[31m", "\\x1b[31m"), ("\x00\x7f", "\\x00\\x7f"),
         ("\x9b2J", "\\x9b2J"), ("\r", "\\x0d"), ("\u202egpj.exe", "\\u202egpj.exe"), ("\u200b", "\\u200b"),
-        ("\ud800", "\\ud800"), ("\U000e0001", "\\U000e0001"), ("\u2028", "\\u2028"),
+        ("\ud800", "\\ud800"), ("caf\udce9", "caf\\xe9"), ("\U000e0001", "\\U000e0001"), ("\u2028", "\\u2028"),
     ],
 )  # fmt: skip
 def test_printable(raw: str, shown: str) -> None:

@@ -15,7 +15,7 @@ from tests.dashboard import hostile
 from tests.dashboard.browser import ENTER, ESCAPE, TAB, Browser
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import Serve
-from tests.spool.given import put_finished
+from tests.spool.given import put, put_finished, running_name
 from tests.support import wait_for, workers
 
 FOCUSED = "return document.activeElement.textContent.trim() || document.activeElement.id"
@@ -195,6 +195,48 @@ def test_keyboard_alone_is_enough(spool: Spool, client: Client, window: Browser)
     assert window.run("return document.activeElement !== document.body")
 
 
+def test_keys_and_buttons_ask_before_what_cannot_be_undone(spool: Spool, client: Client, window: Browser) -> None:
+    """`r` on a done job and cancelling a running one lead to a question; the signal to send is chosen from any list."""
+    fill(spool)
+    put(spool.layout, running_name("long"), "sleep 9999", state=State.RUNNING)
+    window.go(client.address("/jobs/good-1"))
+    window.wait("h1", "good-1")
+    window.press("r")
+    window.wait("h1", "Run 1 job again?")
+    assert spool.get("good-1").state is State.DONE
+    window.go(client.address("/jobs?state=done"))
+    window.wait(".row")
+    window.press("jr")
+    window.wait("h1", "Run 1 job again?")
+    window.go(client.address("/jobs/long"))
+    window.wait('[data-verb="cancel"]').click()
+    window.wait("h1", "Cancel 1 job?")
+    window.wait("a.button", "Go back").click()
+    window.wait("h1", "long")
+    window.go(client.address("/jobs?state=running"))
+    window.wait(".row input").click()
+    window.wait("[data-many]", "Send a signal").click()
+    window.wait("h1", "Send a signal to 1 job?")
+    window.wait("#signal").type("HUP")
+    window.wait("button.danger").click()
+    window.wait("#receipts", "no process of long is on this host")
+    assert window.find(".receipt.bad")
+    assert spool.get("long").state is State.RUNNING
+
+
+def test_question_stays_when_a_job_has_changed_state(spool: Spool, client: Client, window: Browser) -> None:
+    """A page that still shows a running job as waiting asks before it cancels it, and no update hides the question."""
+    before = spool.enqueue("sleep 9999", id="x")
+    window.go(client.address("/jobs/x"))
+    window.wait('[data-verb="cancel"]')
+    window.run("window.original = window.fetch; document.body.dataset.live = 'no'")
+    Path(before.path).rename(spool.layout.job(State.RUNNING, running_name("x")))
+    window.run("document.querySelector('[data-verb=\"cancel\"]').click()")
+    window.wait("h1", "Cancel 1 job?")
+    assert window.run("return document.body.dataset.live") == "no"
+    assert spool.get("x").state is State.RUNNING
+
+
 def test_updates_disturb_nobody(spool: Spool, client: Client, window: Browser) -> None:
     """While rows come and go, focus, selected text, ticks, half-typed words, open details and scroll stay."""
     fill(spool)
@@ -360,7 +402,7 @@ def test_pages_work_without_scripts(spool: Spool, serve: Serve, plain_window: Br
 
 
 def test_job_is_changed_and_what_was_typed_is_never_lost(spool: Spool, client: Client, window: Browser) -> None:
-    """From the job's page to the form; a mistake stands beside what was typed; fixed, it leads back to the job."""
+    """From the job's page to the form; a mistake is shown beside what was typed; fixed, it leads back to the job."""
     spool.enqueue("true", id="x", run_at="2100-01-01T00:00:00Z")
     window.go(client.address("/jobs/x"))
     window.wait(".actions a", "Change").click()

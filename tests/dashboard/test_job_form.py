@@ -47,7 +47,7 @@ def said(answer: Answer) -> str:
 
 def test_fields_can_all_be_changed(spool: Spool, client: Client) -> None:
     """What was typed is in force, what was not touched is as it was; the operation says which job."""
-    spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, note="kept")
+    spool.enqueue("echo a\necho b", id="x", run_at=LATER, env={"A": "1"}, extra={"note": "kept"})
     answer = send(
         client,
         "x",
@@ -76,6 +76,23 @@ def test_fields_can_all_be_changed(spool: Spool, client: Client) -> None:
     untouched = send(client, "x", "set", {})
     assert untouched.status == 303
     assert (spool.get("x").name, spool.get("x").fields) == (job.name, job.fields)
+
+
+def test_bytes_are_shown_and_kept(spool: Spool, client: Client) -> None:
+    """Texts that are not UTF-8 are shown escaped; the form leaves out those that it could not return."""
+    odd = b"/caf\xe9"
+    spool.enqueue(["cat", odd], id="x", cwd=odd, env={"A": odd, "B": "é"})
+    spool.enqueue("echo é", id="y", cwd="/srv/é", env={"A": odd})
+    assert said(client.get("/jobs/x")).count("caf\\xe9") >= 3
+    assert not {"command", "cwd"} & form_of(client.open("/jobs/x/set").text).keys()
+    form = form_of(client.open("/jobs/y/set").text)
+    assert (form["command"], form["cwd"]) == ("echo é", "/srv/é")
+    for id in "xy":
+        send(client, id, "set", {"timeout": "5m"})
+    assert spool.get("x").command == ("cat", "/caf\udce9")
+    assert spool.get("y").command == "echo é"
+    bodies = [spool.get(id).body for id in "xy"]
+    assert [body and (body.timeout, body.cwd) for body in bodies] == [(300.0, "/caf\udce9"), (300.0, "/srv/é")]
 
 
 def test_fields_can_be_taken_away(spool: Spool, client: Client) -> None:

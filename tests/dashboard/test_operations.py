@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.names import PendingName
 from queuectl.dashboard import table
 from queuectl.dashboard.security import SESSION, Policy
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import Serve
-from tests.spool.given import put_finished, read_log
+from tests.spool.given import NOW, pending_name, put, put_finished, read_log, running_name
 from tests.support import WorkerProcess, wait_for, workers
 
 
@@ -37,23 +39,55 @@ def act(client: Client, path: str, verb: str, **form: object) -> str:
     return receipt(client)
 
 
-def test_retry_and_its_undo(spool: Spool, client: Client) -> None:
-    """A dead job is pending again, and cancelled again if it was not claimed in the meantime."""
-    put_finished(spool.layout, "x")
-    assert act(client, "/dead", "retry", id="x") == "Retried x. Undo"
+@pytest.mark.parametrize(("state", "result"), [(State.DEAD, "exit1"), (State.DEAD, "cancelled"), (State.DONE, "exit0")])
+def test_retry_and_its_undo(spool: Spool, client: Client, state: State, result: str) -> None:
+    """A finished job is pending again, and undone it is what it was: its name says when and how it ended."""
+    before = put_finished(spool.layout, "x", result, state)
+    assert act(client, "/jobs/x", "retry", id="x", confirmed="1") == "Retried x. Undo"
     assert spool.get("x").state is State.PENDING
     assert undo(client).startswith("Undid: retried x.")
-    assert str(spool.get("x").result) == "cancelled"
+    assert before.exists()
+    assert spool.counts().pending == 0
+    assert "The retry was undone" in client.get("/jobs/x").text
+
+
+def test_undo_leaves_what_has_started_or_changed_and_says_so(spool: Spool, client: Client) -> None:
+    """Of many dead letters those that nobody touched are back; for each of the others the page says why it is not."""
+    ids = ["back", "edited", "gone", "ran", "runs", "tried"]
+    before = {id: put_finished(spool.layout, id) for id in ids}
+    assert act(client, "/dead", "retry", id=ids) == "Retried 6 jobs. Undo"
+    spool.set_fields("edited", command="false")
+    Path(spool.get("gone").path).unlink()
+    for id, state, name in (
+        ("ran", State.DONE, "20261124T034300.000Z-010-1-exit0-1.500s-ran.json"),
+        ("runs", State.RUNNING, running_name("runs")),
+        ("tried", State.PENDING, pending_name("tried", attempts=1)),
+    ):
+        Path(spool.get(id).path).rename(spool.layout.job(state, name))
+    said = undo(client)
+    assert "Undid: retried back. 5 jobs could not be." in said
+    for text in ("done since: ran", "running since: runs", "tried since: tried", "no longer in the spool: gone"):
+        assert f"1 job left as it is, {text}" in said or f"moved or {text}" in said
+    assert "edited was left as it is: it was edited since" in said
+    assert [id for id in ids if before[id].exists()] == ["back"]
+
+
+def test_undo_of_all_that_were_changed_is_no_success(spool: Spool, client: Client) -> None:
+    """If nothing can be put back, the operation is not shown as one that succeeded."""
+    put_finished(spool.layout, "x")
+    act(client, "/dead", "retry", id="x")
+    spool.hold("x")
+    assert "Nothing was undone." in undo(client)
+    assert '<div class="receipt bad"' in client.get("/workers").text
 
 
 def test_cancel_and_its_undo(spool: Spool, client: Client) -> None:
-    """A cancelled job comes back with its time and priority: one for tomorrow never becomes due by an undo."""
-    before = spool.enqueue("true", id="x", priority=7, run_at="2100-01-01T00:00:00Z")
+    """A cancelled job comes back with its time, priority and attempts: one for tomorrow is not due by an undo."""
+    before = put(spool.layout, PendingName(7, NOW.replace(year=2100), 2, "x"))
     assert act(client, "/jobs/x", "cancel", id="x") == "Cancelled x. Undo"
     assert str(spool.get("x").result) == "cancelled"
     undo(client)
-    after = spool.get("x")
-    assert (after.state, after.run_at, after.priority) == (State.PENDING, before.run_at, 7)
+    assert before.exists()
 
 
 def test_run_now_and_its_undo(spool: Spool, client: Client) -> None:
@@ -98,7 +132,7 @@ def test_release_and_its_undo(spool: Spool, client: Client) -> None:
 
 @pytest.mark.parametrize("is_held", [False, True])
 def test_first_in_line_and_its_undo(spool: Spool, client: Client, is_held: bool) -> None:
-    """The job stands before all others; undone, it is where it was, held if it was."""
+    """The job is before all others; undone, it is where it was, held if it was."""
     spool.enqueue("true", id="front", priority=3)
     before = spool.enqueue("true", id="x", run_at=LATER)
     if is_held:
@@ -249,11 +283,14 @@ def test_button_of_a_row_acts_on_that_row_alone(spool: Spool, client: Client) ->
 
 
 def test_cancel_ends_a_running_job(spool: Spool, client: Client) -> None:
-    """Its processes end with it; there is nothing to undo."""
+    """It asks first, as there is no undo; its processes end with it."""
     spool.enqueue("sleep 60", id="x")
     with workers(spool.path):
         wait_for(lambda: spool.get("x").state is State.RUNNING, "the start")
-        assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
+        client.open("/jobs/x")
+        assert "Cancel 1 job?" in client.post("/actions/cancel", {"id": "x", "back": "/"}).text
+        assert spool.get("x").state is State.RUNNING
+        assert act(client, "/jobs/x", "cancel", id="x", confirmed="1") == "Cancelled x."
         assert str(spool.get("x").result) == "cancelled"
 
 
@@ -264,20 +301,28 @@ def test_cancel_keeps_to_the_grace_that_is_set(spool: Spool, client: Client) -> 
     worker = WorkerProcess(spool.path).wait_ready()
     wait_for(lambda: "ready" in read_log(spool.layout, "x"), "the job")
     worker.kill()  # or it would end the job too, by the grace that it knows
-    assert act(client, "/jobs/x", "cancel", id="x").startswith("Cancelled x.")
+    assert act(client, "/jobs/x", "cancel", id="x", confirmed="1").startswith("Cancelled x.")
 
 
 def test_signal_reaches_a_running_job(spool: Spool, client: Client) -> None:
-    """The one that was chosen is sent to its processes; a job that waits has none, and `15` is no choice."""
+    """From every page it asks which, and then sends that one; a job that waits has no processes, `15` is no choice."""
     spool.enqueue("trap 'echo caught; exit 3' USR1; echo ready; sleep 60 & wait", id="x", max_retries=0)
     spool.enqueue("true", id="waits", run_at=LATER)
     with workers(spool.path):
         wait_for(lambda: "ready\n" in read_log(spool.layout, "x"), "the trap")
         assert offered(client.open("/jobs/x").text) == ["kill", "cancel"]
-        for signal in ("", "NOPE", "15", "SIGUSR1"):
-            assert client.post("/actions/kill", {"id": "x", "signal": signal}).status == 400
+        client.open("/jobs?state=running")
+        for chosen in ({"id": "x"}, {"one": "x"}, {"all": "1", "state": "running"}):
+            for signal in ({}, {"signal": ""}, {"signal": "HUP"}):
+                page = client.post("/actions/kill", {**chosen, **signal, "back": "/"}).text
+                assert "Send a signal to 1 job?" in page
+                assert f"<option{' selected' if signal.get('signal') else ''}>HUP</option>" in page
+            assert client.post("/actions/kill", {**chosen, "confirmed": "1"}).status == 200
+        for word in ("NOPE", "15", "SIGUSR1"):
+            assert client.post("/actions/kill", {"id": "x", "signal": word, "confirmed": "1"}).status == 400
         assert "only a running job" in act(client, "/jobs/waits", "kill", id="waits", signal="USR1")
-        assert act(client, "/jobs/x", "kill", id="x", signal="USR1").startswith("Sent SIGUSR1 to x.")
+        said = act(client, "/jobs?state=running", "kill", id="x", signal="USR1", confirmed="1")
+        assert said.startswith("Sent SIGUSR1 to x.")
         wait_for(lambda: spool.get("x").state is State.DEAD, "the end")
     assert str(spool.get("x").result) == "exit3"
     assert "caught" in read_log(spool.layout, "x")
@@ -304,6 +349,71 @@ def test_forms_lead_back_to_their_page_only(spool: Spool, client: Client) -> Non
     put_finished(spool.layout, "x")
     client.open("/dead")
     assert client.post("/actions/retry", {"id": "x", "back": "//evil.example"}).headers["Location"] == "/"
+
+
+def test_job_that_has_vanished_is_no_success(spool: Spool, client: Client) -> None:
+    """Retrying one that was dropped in the meantime is shown as failed, with the reason, and counted beside others."""
+    for id in ("x", "y"):
+        put_finished(spool.layout, id)
+    client.open("/dead")
+    spool.drop("x")
+    said = act(client, "/dead", "retry", id="x")
+    assert said == "Not done: retry. The spool holds no job x: it was dropped, pruned or removed."
+    assert '<div class="receipt bad"' in client.get("/workers").text
+    assert "Retried y. 1 job could not be. The spool holds no job x" in act(client, "/dead", "retry", id=["x", "y"])
+
+
+def test_log_that_cannot_be_written_is_the_reason(spool: Spool, client: Client) -> None:
+    """A job whose log is a directory is neither retried nor dropped, and the page says why."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").mkdir()
+    assert "Is a directory" in act(client, "/dead", "retry", id="x")
+    assert "Is a directory" in act(client, "/dead", "drop", id="x", confirmed="1")
+    assert spool.get("x").state is State.DEAD
+
+
+@pytest.mark.parametrize(
+    ("state", "verb", "asks"),
+    [
+        (State.DONE, "retry", "Run 1 job again?"), (State.DEAD, "retry", ""), (State.DEAD, "drop", "Drop 1 job?"),
+        (State.RUNNING, "cancel", "Cancel 1 job?"), (State.RUNNING, "kill", "Send a signal to 1 job?"),
+        (State.PENDING, "cancel", ""), (State.PENDING, "hold", ""), (State.PENDING, "first", ""),
+    ],
+)  # fmt: skip
+def test_action_asks_if_it_cannot_be_undone(spool: Spool, client: Client, state: State, verb: str, asks: str) -> None:
+    """Ending, signalling and dropping a job, and running one again that is done, ask first; the rest can be undone."""
+    names = {State.PENDING: pending_name("x"), State.RUNNING: running_name("x")}
+    if state in names:
+        put(spool.layout, names[state], state=state)
+    else:
+        put_finished(spool.layout, "x", "exit0" if state is State.DONE else "exit1", state)
+    client.open("/jobs/x")
+    answer = client.post(f"/actions/{verb}", {"id": "x", "back": "/jobs/x"})
+    assert (answer.status, spool.get("x").state is state and bool(asks)) == (200 if asks else 303, bool(asks))
+    assert asks in answer.text
+    if not asks:
+        assert receipt(client).endswith("Undo")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "foo"}, {"state": ""}, {"since": "banana"}, {"prio": "x"}, {"result": "bogus"}, {"age": "99d"},
+        {"until": "banana"}, {"state": ["dead", "dead"]}, {"q": "\0"}, {"q": "x" * 10_000}, {"start": "-1"},
+        {"id": "../x"}, {"confirmed": ["1", "1"]},
+    ],
+)  # fmt: skip
+def test_senseless_form_acts_on_nothing(spool: Spool, client: Client, change: dict[str, object]) -> None:
+    """A filter that makes no sense is refused with a message, and never taken for all jobs."""
+    put_finished(spool.layout, "x")
+    client.open("/dead")
+    form = {"all": "1", "state": "dead", "confirmed": "1", "back": "/dead", **change}
+    for verb in ("drop", "retry"):
+        answer = client.post(f"/actions/{verb}", form if "id" not in change else change)
+        assert answer.status == 400
+        assert "<h1>" in answer.text
+    assert spool.get("x").state is State.DEAD
+    assert receipt(client) == ""
 
 
 @pytest.mark.parametrize("form", [{}, {"id": "../x"}, {"id": ""}])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -13,8 +14,8 @@ from queuectl.spool.system import lease
 from queuectl.spool.system.clock import now
 from tests.dashboard import hostile
 from tests.dashboard.client import Client
-from tests.spool.given import put, put_finished, running_name
-from tests.support import wait_for
+from tests.spool.given import put, put_finished, read_log, running_name
+from tests.support import wait_for, workers
 
 TRAVERSALS = (
     "..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..%5c..", "a%00b", "%ff", "x/../../config.toml",
@@ -81,7 +82,7 @@ def test_hostile_questions_are_only_shown(client: Client, number: int) -> None:
         "/favicon.svg?dead={}",
     ):
         answer = client.get(path.format(*[text] * 5))
-        assert answer.status in (200, 404), path
+        assert answer.status in (200, 400, 404), path
         check(answer.text)
 
 
@@ -129,7 +130,7 @@ def test_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/dead", "/workers", "/refused"])
 def test_empty_spool_says_what_to_type(client: Client, path: str) -> None:
-    """An empty state is no empty page."""
+    """An empty state does not give an empty page."""
     page = client.get(path).text
     assert "queuectl enqueue" in page or "queuectl worker start" in page or "pending/" in page or "retries" in page
 
@@ -230,3 +231,94 @@ def test_stopping_worker_is_why_a_job_waits(spool: Spool, client: Client) -> Non
         text = spool.explain("x").reasons[0].text
         assert text.startswith("all workers are stopping")
         assert "slot" not in wait_text(client, "/jobs/x", f"{text[0].upper()}{text[1:]}.")
+
+
+SENSELESS = (
+    *("state=foo", "since=banana", "prio=x", "state=done&state=dead", "q=" + "x" * 10_000, "q=%00", "q=%ff", "q=a&q=a"),
+    *("start=-1", "start=1e9", "start=abc", "start=%D9%A3", "start=" + "9" * 30, "age=1y", "result=%3Cb%3E", "=x"),
+    *(
+        "result=exit256",
+        "result=failed",
+        "limit=5",
+        "q=%ed%a0%80",
+        "state%00=done",
+        "&".join(f"a{n}=" for n in range(51)),
+    ),
+)
+
+
+@pytest.mark.parametrize("query", SENSELESS)
+def test_senseless_address_is_refused(spool: Spool, client: Client, query: str) -> None:
+    """With a message and a way back, and never with all jobs and the buttons to act on all of them."""
+    put_finished(spool.layout, "x")
+    for path in ("/jobs", "/dead", "/refused"):
+        answer = client.get(f"{path}?{query}")
+        assert answer.status == 400
+        check(answer.text)
+        assert f'href="{path}"' in answer.text
+        assert 'name="all"' not in answer.text
+        assert "data-key" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("attempt=1", 200), ("attempt=2", 404), ("attempt=x", 400), ("at=-1", 400), ("at=999999999999", 200),
+        ("find=" + "x" * 201, 400), ("find=out", 200), ("nonsense=1", 400), ("at=1&at=2", 400),
+    ],
+)  # fmt: skip
+def test_place_in_a_log_must_make_sense(spool: Spool, client: Client, query: str, status: int) -> None:
+    """An attempt that the log does not have is not found; the whole log is never shown instead."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text(
+        "#queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=1\nout\n"
+    )
+    assert client.get(f"/jobs/x?{query}").status == status
+
+
+@pytest.mark.parametrize("path", ["/dead", "/jobs?state=dead&", "/refused", "/jobs?"])
+def test_page_beyond_the_end_is_the_last_one(spool: Spool, client: Client, path: str) -> None:
+    """Jobs that were dropped in the meantime do not leave an empty page; it says how many there are."""
+    for number in range(130):
+        put_finished(spool.layout, f"x{number:03d}", "invalid")
+    wait_for(lambda: "of 130" in client.get("/dead").text, "the jobs")
+    if path == "/jobs?state=dead&":
+        assert client.get(path + "start=5000").headers["Location"] == "/dead?start=5000"
+        return
+    page = client.get(f"{path}{'' if path.endswith('?') else '?'}start=5000").text
+    assert "There are only 130 here; this is the last page." in page
+    assert 'rel="prev"' in page
+    assert "x000" in page
+
+
+def test_search_beyond_the_end_leads_to_its_beginning(spool: Spool, client: Client) -> None:
+    """A search that continues where there is nothing any more says so, with the way back."""
+    put_finished(spool.layout, "x")
+    page = wait_text(client, "/dead?q=x&start=5000", "No more matches")
+    assert 'href="/dead?q=x"' in page
+
+
+def test_stopping_workers_take_no_jobs(spool: Spool, client: Client) -> None:
+    """With the only worker stopping the pages say so, and count no slot of it."""
+    spool.enqueue("true", id="x")
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 3}) as worker:
+        page = wait_text(client, "/", "of 3 slots")
+        assert "No worker is alive" not in page
+        worker.say_stopping(now())
+        page = wait_text(client, "/", "All workers are stopping")
+        assert "of 0 slots, 1 stopping" in page
+        assert "queuectl_slots 0\n" in client.get("/metrics").text
+        assert "queuectl_workers 1\n" in client.get("/metrics").text
+
+
+def test_stopped_job_is_shown_in_the_dashboard(spool: Spool, client: Client) -> None:
+    """The list of jobs, the job's page and the API say that it is stopped."""
+    with workers(spool.path):
+        spool.enqueue("echo ready; sleep 600", id="x")
+        wait_for(lambda: "ready" in read_log(spool.layout, "x").splitlines(), "the job's start")
+        spool.kill("x", signal.SIGSTOP)
+        client.open("/jobs/x")
+        wait_for(lambda: "Its processes are stopped" in client.get("/jobs/x").text, "the page of the job")
+        assert ">stopped<" in client.get("/jobs?state=running").text
+        assert client.get("/api/jobs").json[0]["stopped"] is True
+        spool.cancel("x")

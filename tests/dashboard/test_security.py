@@ -171,7 +171,7 @@ def test_other_methods_are_refused(client: Client, method: str) -> None:
 
 
 def test_hosts_and_paths_are_read_strictly() -> None:
-    """What is no host name is none, and only a path of our own is a path to go to."""
+    """What is not a host name gives none, and only paths of the dashboard are redirected to."""
     assert [host_name(text) for text in ("A.b:1", "[::1]", "a b", "a:b", "", "é")] == ["a.b", "::1", "", "", "", ""]
     assert [is_local_path(text) for text in ("/", "/jobs?q=%20", "//x", "/\\x", "x", "/ x", "")] == [
         True,

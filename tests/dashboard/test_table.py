@@ -26,8 +26,8 @@ def view(spool: Spool) -> Iterator[View]:
     snapshot.close()
 
 
-def ids(spool: Spool, view: View, wanted: Filter, **options: int) -> list[str]:
-    return [job.id for job in table.load(spool.layout, view, wanted, now(), **options).jobs]
+def ids(spool: Spool, view: View, wanted: Filter) -> list[str]:
+    return [job.id for job in table.load(spool.layout, view, wanted, now()).jobs]
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,13 @@ def ids(spool: Spool, view: View, wanted: Filter, **options: int) -> list[str]:
         ({"q": "old-"}, {"old-failed", "old-timeout"}),
         ({"q": "old-failed"}, {"old-failed"}),
         ({"result": "exit1"}, {"old-failed"}),
-        ({"state": "nonsense", "result": "<b>", "age": "1y", "start": "-1"}, None),
     ],
 )
-def test_filter_shows_what_it_says(spool: Spool, view: View, query: dict[str, str], expected: set[str] | None) -> None:
-    """State, text, result and age, each alone; what makes no sense is left out."""
+def test_filter_shows_what_it_says(spool: Spool, view: View, query: dict[str, str], expected: set[str]) -> None:
+    """State, text, result and age, each alone."""
     found = ids(spool, view, Filter.parse(query))
     assert len(found) == len(set(found))
-    assert set(found) == expected if expected is not None else len(found) == 6
+    assert set(found) == expected
 
 
 def test_pages_hold_every_job_once(spool: Spool, view: View) -> None:

@@ -43,7 +43,7 @@ def test_refusal_shows_the_place(
     path.write_bytes(data)
     job = query.load(spool.layout, State.DEAD, path.name)
     assert job is not None
-    refusal = wording.refusal(job, data)
+    refusal = wording.refusal(job.problem, data)
     assert (refusal.line, refusal.column, refusal.before, refusal.behind) == (line, column, before, behind)
     assert refusal.reason
 

@@ -43,7 +43,7 @@ def _programs_of(block: Block) -> set[str]:
     ],
 )
 def test_output_may_differ_in_what_is_volatile(expected: str, actual: str) -> None:
-    """Times, durations, column widths and lines left out are no differences."""
+    """Times, durations, column widths and lines left out are not differences."""
     assert session.is_match(expected, actual)
 
 

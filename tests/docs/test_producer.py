@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,26 @@ def test_producer_replaces_nothing(script: Path, spool: Spool) -> None:
     (spool.path / "pending/submit.taken.json").write_text("{}")
     assert submit(script, spool, "echo two").wait(30) != 0
     assert (spool.path / "pending/submit.taken.json").read_text() == "{}"
+
+
+def test_crontab_in_the_environment_of_cron(tmp_path: Path) -> None:
+    """What the README gives cron to run is found there, though its PATH has no virtual environment."""
+    block = (ROOT / "README.md").read_text().partition("```crontab\n")[2].partition("```")[0]
+    programs, jobs = tmp_path / "queuectl-env/bin", tmp_path / "jobs"
+    programs.mkdir(parents=True)
+    (programs / "queuectl").symlink_to(Path(sys.executable).parent / "queuectl")
+    spool = Spool(jobs / "spool", create=True)
+    (jobs / "nightly.json").write_text('{"command": "true"}')
+    for line in block.splitlines():
+        command = line.split(maxsplit=5)[5]
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "ann"},
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert len(os.listdir(spool.path / "pending")) == 2

@@ -53,6 +53,16 @@ def test_command_has_its_place(words: str) -> None:
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{words}: no {option}"
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_keeps_options_whole(words: str, width: int) -> None:
+    """No line of a help text ends within an option: what is copied from it can be typed."""
+    context = click.Context(COMMANDS[words], info_name=words, terminal_width=width)
+    text = context.get_help()
+    assert "\ue000" not in text
+    assert not re.search(r"[^\s-]-$", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_json_shape_is_documented(words: str) -> None:
     """Each command with --json has a section of docs/JSON.md."""

@@ -77,6 +77,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "user.acknowledge": (),
     "user.record": ("rename",),
     "user.retry": ("rename",),
+    "user.undo_lock": ("flock body",),
+    "user.undo": ("rename",),
     "user.delete": ("lock all",),
     "user.delete_file": ("unlink job",),
     "user.delete_log": ("unlink log",),
@@ -192,7 +194,7 @@ def _word(call: str, spool: str) -> str:
         return {"logs": "unlink log", "tmp": "", "workers": ""}.get(places[0], "unlink job")
     if name == "fcntl" and (lock := re.search(r"(F_OFD_\w+), \{.*l_start=(\d+), l_len=(\d+)", call)):
         return _lock(lock[1], int(lock[2]), int(lock[3]))
-    if name == "flock" and descriptor and descriptor[1] == "pending":
+    if name == "flock" and descriptor and descriptor[1] in ("pending", "dead"):
         return "flock body" if "LOCK_EX" in call else ""
     if name == "pread64" and descriptor and descriptor[1] == "logs":
         return "" if re.search(r", 1, \d+\)", call) else "read log"  # of one byte: does the last line end?
@@ -220,4 +222,4 @@ def deviation(code: Sequence[str], model: Sequence[str]) -> str:
                 del wanted[0]  # one look where the model has two steps
         elif call not in LOOKS:
             return f"{call!r} (call {number}) where the model has {wanted[:1] or 'nothing more'}"
-    return f"the model goes on with {wanted[0]!r}" if wanted else ""
+    return f"the model continues with {wanted[0]!r}" if wanted else ""

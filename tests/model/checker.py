@@ -83,7 +83,7 @@ def explore(
             number = parents[number]
         return found[::-1]
 
-    for number, state in enumerate(states):  # which grows while this goes on
+    for number, state in enumerate(states):  # which grows while this continues
         name = broken(state)
         goals.append(bool(name) or is_goal(state) or may_end(state))
         if name:

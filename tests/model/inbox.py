@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tests.model.interleavings import Actor, Asks, Files, Model, Program, Step, do, exists, remove, rename
 
 BAD = "B"
-"""The file that is no job."""
+"""The file that is not a job."""
 
 
 class Rules(NamedTuple):
@@ -194,7 +194,7 @@ BROKEN = (
 SOUND = (
     model("two workers, a crash", Rules()),
     model("three workers, two crashes", Rules(), "VW", crashes=2),
-    model("a file that is no job, three workers, two crashes", Rules(), "VW", file=BAD, crashes=2),
+    model("a file that is not a job, three workers, two crashes", Rules(), "VW", file=BAD, crashes=2),
     model("a file that is swapped, two workers, a crash", Rules(), swap="dir"),
     model("a file that is swapped, three workers, two crashes", Rules(), "VW", swap="dir", crashes=2),
     model("another file in its place, three workers, two crashes", Rules(), "VW", swap="new", crashes=2),

@@ -2,7 +2,7 @@
 
 A model is a set of names and some actors. Each actor is a generator that reads like the code it stands for and
 yields one atomic step at a time (`create`, `rename`, `listing` ...); it is sent what the step returned. A state is
-the names that exist plus where each actor stands. The search is breadth first, so the first trace found is a
+the names that exist plus the place of each actor. The search is breadth first, so the first trace found is a
 shortest one.
 
 Two kinds of promise are checked. `never` looks at each state alone. `finally_` must hold in some state that can
@@ -131,7 +131,7 @@ class _Space:
         return self._file_ids[files]
 
     def place(self, actor: int, history: tuple[Any, ...]) -> int:
-        """Where an actor stands after it was sent these results; DONE at its end."""
+        """The place of an actor after it was sent these results; DONE at its end."""
         program = self.actors[actor].program()
         try:
             step = next(program)

@@ -146,6 +146,7 @@ def _is_over_for_good(state: State) -> bool:
         or left.moves
         or left.twins
         or left.deletes
+        or (left.undos and any(person.former for person in state.users))
         or state.shells
         or any(worker.slot.name for worker in state.workers)
         or any(person.step != "rest" for person in state.users)

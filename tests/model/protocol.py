@@ -23,6 +23,7 @@ INVARIANTS = {
     "I9": "an attempt that was ended is settled by why: `timeout`, released or `cancelled`, whatever it says then",
     "I10": "an attempt whose command has begun counts, unless it was ended",
     "I11": "no command runs with a log that has been deleted",
+    "I12": "what is undone is what was done: no attempt and no acknowledged set since then is lost by it",
 }
 
 
@@ -82,6 +83,10 @@ class Protocol(NamedTuple):
     """A cancel is acknowledged when the lock was seen free. Else: when its patience ends, too."""
     set_locks_body: bool = True
     """Who changes a job locks the file that was read until it is exchanged. Else: it looks, and exchanges back."""
+    undo_locks_body: bool = True
+    """Who undoes a retry or a cancel locks the file, and looks that it is the same. Else: it does not look."""
+    undo_knows_the_name: bool = True
+    """Only what has the very name that was given to it is moved back. Else: the job, wherever it waits."""
     delete_locks_all: bool = True
     """Who deletes a job and its log locks all bytes. Else: it only looks whether the job's name is there."""
 
@@ -102,6 +107,7 @@ class Scene(NamedTuple):
     timeouts: int = 0
     cancels: int = 0
     retries: int = 0
+    undos: int = 0
     sets: int = 0
     moves: int = 0
     """`mv` of a running or finished job to pending/, by hand."""

@@ -17,6 +17,8 @@ SMALL = {
     "cancel": Scene(("A",), cancels=1, user_kills=1, catches_sigterm=True),
     "cancel from elsewhere": Scene(("A",), users=("B",), cancels=1, catches_sigterm=True),
     "set": Scene(("A",), users=("A", "A"), user_kills=1, sets=2),
+    "undo a retry": Scene(("A",), users=("A", "A"), retries=1, undos=1, sets=1, max_retries=0),
+    "undo a cancel": Scene(("A",), users=("A", "A"), user_kills=1, cancels=1, undos=1, max_retries=0),
     "closed log": Scene(("A", "A"), worker_kills=1, closes_log=True),
     "reboot": Scene(("A", "A"), reboots=1, worker_kills=1),
 }
@@ -39,6 +41,8 @@ LARGE = {
     "twin, killed": Scene(("A", "A"), twins=1, worker_kills=1, max_retries=0),
     "delete": Scene(("A", "A"), deletes=1, retries=1, cancels=1),
     "delete, twin": Scene(("A",), users=("B",), deletes=1, twins=1, cancels=1),
+    "undo, killed": Scene(("A", "A"), worker_kills=1, retries=1, undos=1, max_retries=0),
+    "undo and cancel": Scene(("A",), users=("A", "A"), cancels=1, retries=1, undos=1, max_retries=0),
     "equal times": Scene(("A", "A"), equal_times=1, cancels=1, retries=1),
 }
 """Of up to a million states."""
@@ -86,6 +90,8 @@ NEEDED = {
     "cancel_looks_last": Need("I8", Scene(("A",), users=("B",), cancels=1)),
     "cancel_needs_lock": Need("I3", Scene(("A",), cancels=1)),
     "set_locks_body": Need("I4", _SETS),
+    "undo_locks_body": Need("I12", Scene(("A",), users=("A", "A"), cancels=1, undos=1, sets=1, retries=1)),
+    "undo_knows_the_name": Need("I12", Scene(("A",), retries=1, undos=1)),
     "delete_locks_all": Need("I11", Scene(("A",), users=("B",), deletes=1, twins=1, cancels=1)),
 }
 """For each decision of the protocol, what breaks without it."""

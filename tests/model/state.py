@@ -108,6 +108,8 @@ class User(NamedTuple):
     step: str = "rest"
     name: Name | None = None
     body: Body | None = None
+    former: Name | None = None
+    """The name that the job had before what this user did to it last, which can be undone."""
     was_over: bool = False
     """Whether the attempt's end was on record when the cancel began."""
 
@@ -231,7 +233,7 @@ class State(NamedTuple):
         for worker in self.workers:
             names += [name for name in (worker.slot.pending, worker.slot.name, worker.look.name) if name]
             others.update(worker.slot.others)
-        names += [user.name for user in self.users if user.name]
+        names += [name for user in self.users for name in (user.name, user.former) if name]
         others.update(shell.at for shell in self.shells)
         if self.left.equal_times:
             others.update(attempt.at for attempt in self.log)

@@ -139,6 +139,8 @@ def timeout(stage: Stage) -> Act:
     def act() -> None:
         execution = slots._executor.start(held)
         wait_for(lambda: logs.find_attempt(held.log, held.name), "a start line")
+        pid = execution.pid  # a shell that is alone as yet is signalled once more
+        wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), "a command")
         execution.stop("timeout", 5)
         slots._settle(execution, execution.wait(), 0.0)
 
@@ -206,6 +208,13 @@ def rescue_never_started(stage: Stage) -> Act:
 def set_field(stage: Stage) -> Act:
     stage.submit("true")
     return lambda: stage.spool.set_fields("x", command="false")
+
+
+def undo_cancel(stage: Stage) -> Act:
+    stage.submit("true")
+    before = stage.spool.get("x")
+    after = stage.spool.cancel("x")
+    return lambda: stage.spool.undo(before, after)
 
 
 def delete(stage: Stage) -> Act:
@@ -283,6 +292,11 @@ PATHS: dict[Callable[[Stage], Act], tuple[Scene, str, tuple[str, ...], tuple[str
     set_field: (
         *(_FINE, "user 1", (*_SUBMIT, "user 1 of A: set")),
         ("flock the body", "lstat, it is the same", "exchange, acknowledge"),
+    ),
+    undo_cancel: (
+        *(_FINE._replace(cancels=1, undos=1), "user 1"),
+        (*_SUBMIT, "user 1 of A: cancel", "acknowledge", "user 1 of A: undo"),
+        ("flock the body", "rename back"),
     ),
     delete: (
         *(_FINE._replace(cancels=1), "user 1"),

@@ -1,4 +1,4 @@
-"""What people do: submit, cancel, retry, delete (submit.py, by_hand.py, prune.py), set (edit.py), or by hand."""
+"""What people do: submit, cancel, retry, delete (submit.py, by_hand.py, prune.py), undo, set, or by hand."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def wishes(rules: Rules, state: State) -> Steps:
             if state.left.sets and name.state == "pending":
                 step = "lock_body" if rules.protocol.set_locks_body else "look_at"
                 yield f"{who}: set, read the body", state.spend("sets").put_user(me, User(step, name, state.body(name)))
+        if state.left.undos and user.former:
+            step = "undo_lock" if rules.protocol.undo_locks_body else "undo"
+            yield f"{who}: undo", state.spend("undos").put_user(me, user._replace(step=step))
         yield from _by_hand(state)
 
 
@@ -110,7 +113,8 @@ def cancel(rules: Rules, state: State, me: int, user: User) -> Steps:
     assert user.name
     after = state.rename(user.name, Name("dead", user.name.at, is_cancelled=True))
     if after and user.name.state == "pending":
-        yield "by_hand.cancel: rename to dead/, acknowledge", after.put_user(me, User())
+        dead = Name("dead", user.name.at, is_cancelled=True)
+        yield "by_hand.cancel: rename to dead/, acknowledge", _may_undo(after, me, dead, user.name)
     elif after:
         after = after._replace(broken="I8") if user.was_over else after
         yield "by_hand.cancel: rename to dead/", after.put_user(me, user._replace(step="wait"))
@@ -182,8 +186,40 @@ def acknowledge(rules: Rules, state: State, me: int, user: User) -> Steps:
 
 def retry(rules: Rules, state: State, me: int, user: User) -> Steps:
     assert user.name
-    after = state.rename(user.name, Name("pending", state.now()))
-    yield f"by_hand.retry: rename to pending/{'' if after else ', too late'}", (after or state).put_user(me, User())
+    waiting = Name("pending", state.now())
+    after = state.rename(user.name, waiting)
+    if after is None:
+        yield "by_hand.retry: rename to pending/, too late", state.put_user(me, User())
+    else:
+        yield "by_hand.retry: rename to pending/", _may_undo(after, me, waiting, user.name)
+
+
+def _may_undo(state: State, me: int, name: Name, former: Name) -> State:
+    """The user keeps in mind what was done, if that may be undone in this scene."""
+    return state.put_user(me, User(name=name, body=state.body(name), former=former) if state.left.undos else User())
+
+
+def undo_lock(rules: Rules, state: State, me: int, user: User) -> Steps:
+    """flock(2) on the file, as for a set, and its body; another file, or none, is left alone."""
+    assert user.name
+    if state.body(user.name) != user.body:
+        yield "undo: it has moved, or is another", state.put_user(me, User())
+    elif not _is_locked(rules, state, user.body):
+        yield "undo: flock the body, it is the same", state.put_user(me, user._replace(step="undo"))
+
+
+def undo(rules: Rules, state: State, me: int, user: User) -> Steps:
+    assert user.name
+    assert user.former
+    name = user.name
+    if not rules.protocol.undo_knows_the_name and state.body(name) is None:
+        name = next(iter(state.names("pending")), name)
+    after = state.rename(name, user.former)
+    if after is None:
+        yield "undo: rename back, too late", state.put_user(me, User())
+    else:
+        is_other = after.body(user.former) != user.body or (user.former.state != "pending" and name.attempts)
+        yield "undo: rename back", after._replace(broken="I12" if is_other else "").put_user(me, User())
 
 
 def delete(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -217,8 +253,13 @@ def delete_log(rules: Rules, state: State, me: int, user: User) -> Steps:
 
 def lock_body(rules: Rules, state: State, me: int, user: User) -> Steps:
     """flock(2) on the file that was read. It goes with its holder; until then others wait."""
-    if not any(other.step in ("look_at", "exchange") and other.body == user.body for other in state.users):
+    if not _is_locked(rules, state, user.body):
         yield "edit._lock: flock the body", state.put_user(me, user._replace(step="look_at"))
+
+
+def _is_locked(rules: Rules, state: State, body: Body | None) -> bool:
+    steps = ("look_at", "exchange", *(("undo",) if rules.protocol.undo_locks_body else ()))
+    return any(other.step in steps and other.body == body for other in state.users)
 
 
 def look_at(rules: Rules, state: State, me: int, user: User) -> Steps:
@@ -276,6 +317,8 @@ STEPS = {
     "last_look": last_look,
     "acknowledge": acknowledge,
     "retry": retry,
+    "undo_lock": undo_lock,
+    "undo": undo,
     "delete": delete,
     "delete_file": delete_file,
     "delete_log": delete_log,

@@ -74,7 +74,7 @@ def test_errors_have_their_exit_codes(error: type[queuectl.QueuectlError], code:
 def test_enqueue_returns_the_job(spool: Spool) -> None:
     """The job that is returned is the one that is found."""
     at = datetime(2030, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
-    job = spool.enqueue(["echo", "a b"], id="x", priority=3, run_at=at, mine=[1])
+    job = spool.enqueue(["echo", "a b"], id="x", priority=3, run_at=at, extra={"mine": [1]})
     assert (job.id, job.state, job.priority, job.attempts) == ("x", State.PENDING, 3, 0)
     assert job.command == ("echo", "a b")
     assert job.run_at == datetime(2030, 1, 2, 3, 4, 5, 679000, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_time_of_any_zone(spool: Spool) -> None:
 def test_enqueue_refuses_what_cannot_run(spool: Spool, command: str, fields: dict[str, object]) -> None:
     """A job that can never run is InvalidJobError, and nothing of it is left."""
     with pytest.raises(InvalidJobError):
-        spool.enqueue(command, **fields)
+        spool.enqueue(command, **fields)  # type: ignore[arg-type]
     assert (names(spool.path / "pending"), names(spool.path / "logs")) == ([], [])
 
 
@@ -249,7 +249,7 @@ def test_cancel_a_running_job(spool: Spool, is_worker_alive: bool) -> None:
     wait_for(lambda: not processes_of(spool), "the end of every process")
     assert [len(names(spool.path / state)) for state in State] == [0, 0, 0, 1]
     if is_worker_alive:
-        wait_for(lambda: worker.has("gone", "x"), "the worker's notice")
+        wait_for(lambda: worker.has("cancelled", "x"), "the worker's notice")
 
 
 def test_cancel_a_running_job_without_a_log(spool: Spool, worker: WorkerProcess) -> None:
@@ -263,14 +263,16 @@ def test_cancel_a_running_job_without_a_log(spool: Spool, worker: WorkerProcess)
 
 
 def test_drop(spool: Spool) -> None:
-    """A dropped job is gone with its log, and its id is free; only a dead job can be dropped."""
+    """A dropped job is gone with its log, and its id is free; only a finished job can be dropped."""
     put_finished(spool.layout, "x")
     spool.log_path("x").write_text("out\n")
     assert spool.drop("x").id == "x"
     assert not spool.log_path("x").exists()
     assert spool.enqueue("true", id="x").id == "x"
-    with pytest.raises(NotFoundError, match="in dead"):
+    with pytest.raises(WrongStateError, match="job x is pending"):
         spool.drop("x")
+    put_finished(spool.layout, "y", "exit0", State.DONE)
+    assert spool.drop("y").state is State.DONE
 
 
 # --- waiting

@@ -297,7 +297,7 @@ def check(
 
 def _check_body(entry: Entry, body: dict[str, Any]) -> Iterator[str]:
     if entry.data is None:
-        yield f"{entry.id}: {entry.state}/{entry.name} is no regular file"
+        yield f"{entry.id}: {entry.state}/{entry.name} is not a regular file"
         return
     try:
         found = json.loads(entry.data)
@@ -354,7 +354,7 @@ def _check_outcome(id: str, line: Logged, code: int, seen: Evidence) -> Iterator
 
 
 def _check_end(entry: Entry, logged: list[Logged], limit: int) -> Iterator[str]:
-    """It went on as long as it had to, and lies where it belongs."""
+    """It continued as long as it had to, and is where it belongs."""
     if "exit0" in [line.outcome for line in logged[:-1]]:
         yield f"{entry.id}: ran again after it had succeeded"
     if logged and (logged[-1].outcome or "lost") != entry.result:

@@ -114,7 +114,7 @@ def _settled(spool: Spool) -> int:
 
 
 def _drain(spool: Spool, worker: WorkerProcess, home: Path, found: Fullness) -> None:
-    """The same worker must go on by itself; it is given a minute."""
+    """The same worker must continue by itself; it is given a minute."""
     deadline = time.monotonic() + 60
     while any(os.listdir(spool.path / state) for state in ("pending", "running")) and time.monotonic() < deadline:
         if worker.process.poll() is not None:

@@ -226,7 +226,7 @@ def _check_place(id: str, held: list[checker.Entry], story: Story) -> Iterator[s
         if entry.result == "invalid":
             yield f"refused: {entry.name}"
         if entry.data is None or not isinstance(json.loads(entry.data or b"0"), dict):
-            yield f"{entry.name} is no whole body"
+            yield f"{entry.name} is not a whole body"
     is_submitted = any(act.kind in ("enqueue", "drop-file") and act.outcome == "ok" for act in acts)
     if is_submitted and not held and not any(act.kind in REMOVALS and act.outcome != "no" for act in acts):
         yield "acknowledged, and lost"

@@ -153,4 +153,4 @@ def _account(spool: Spool, state: str, name: bytes, data: bytes, found: Litter) 
         except ValueError:
             is_whole = False
         if not is_whole and checker.parse("pending", text) is None:
-            found.problems.append(f"{state}/{text} is no job: {data[:80]!r}")
+            found.problems.append(f"{state}/{text} is not a job: {data[:80]!r}")

@@ -2,7 +2,7 @@
 
 python tests/torture/stretched.py HOME POINT [the words of queuectl]
 
-On reaching POINT it makes the file HOME/POINT.reached, and goes on once HOME/POINT.go is there. The points:
+On reaching POINT it makes the file HOME/POINT.reached, and continues once HOME/POINT.go is there. The points:
 
     spawn   a worker has claimed a job, has its log, and is about to start the command
     find    a worker, or another process that ends a job, is about to look through the process table
@@ -42,7 +42,7 @@ def command(home: Path, point: str) -> Sequence[str]:
 
 
 class Point:
-    """The test's side: has it been reached, and let it go on."""
+    """The test's side: has it been reached, and let it continue."""
 
     def __init__(self, home: Path, name: str) -> None:
         self._home = home

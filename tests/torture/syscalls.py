@@ -68,7 +68,7 @@ _REFUSED = 98
 _PR_SET_PDEATHSIG = 1
 _LINE = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?([a-z_0-9]+)\(")
 
-Act = Callable[[], None]
+Act = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -361,7 +361,7 @@ class Figures:
 def _act(act: Act, said: Path) -> NoReturn:
     """Do it in this (forked) process and end; the exit code says how it went.
 
-    Whatever happens, what forked it goes on in the parent alone: a fault may strike the saying too.
+    Whatever happens, what forked it continues in the parent alone: a fault may strike the report too.
     """
     code, text = 0, ""
     try:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class Story:
     def say(self, word: str) -> None:
         (self.home / word).touch()
 
-    def enqueue(self, before: str = "", pause: str = ":", **fields: object) -> None:
+    def enqueue(self, before: str = "", pause: str = ":", **fields: Any) -> None:
         """The job x, which keeps the ledger. It may be tried many times at once after each other."""
         command = before + self.evidence.script(0, pause)
         self.spool.enqueue(command, id="x", **{"max_retries": 2, "backoff_base": 0, **fields})

@@ -36,7 +36,7 @@ def test_workers_that_are_suspended_lose_nothing(spool: Spool, tmp_path: Path) -
 
 
 def test_suspended_job_is_timed_out_and_no_other(spool: Spool, tmp_path: Path) -> None:
-    """After a suspension of everything a job that is over its time is ended; one that is not goes on."""
+    """After a suspension of everything a job that is over its time is ended; one that is not continues."""
     go = tmp_path / "go"
     spool.enqueue("sleep 600", id="short", timeout=1, max_retries=0)
     spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.01; done", id="long", timeout=600, max_retries=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,27 @@ def test_file_in_pieces_is_waited_for(inbox: Path, in_process: StartWorker) -> N
                 file.flush()
         wait_for(lambda: running.has("done"))
         assert not running.has("refused")
+
+
+def test_file_is_left_alone_while_its_writer_may_return(inbox: Path, in_process: StartWorker) -> None:
+    """As in pending/: `install -m` writes it, and then sets its mode by its name. A rename is taken at once."""
+    source = inbox.parent / "tmp" / "source.json"
+    source.write_text('{"command": "true"}')
+    with in_process(rescan=3600) as running:
+        wait_for(lambda: running.has("worker"))
+        for number in range(5):
+            subprocess.run(["install", "-m", "644", source, inbox / f"{number}.json"], check=True)
+            (inbox / f"{number}.json").chmod(0o644)
+        wait_for(lambda: sum(event["event"] == "done" for event in running.events()) == 5)
+
+
+def test_drain_waits_for_a_file_that_has_just_been_written(spool: Spool, inbox: Path) -> None:
+    """What lay there when the worker started is a job before it goes."""
+    for number in range(3):
+        (inbox / f"{number}.json").write_text('{"command": "true"}')
+        (inbox / f"{number}.json").chmod(0o644)
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert spool.counts().done == 3
 
 
 def test_names_that_are_ignored(inbox: Path, in_process: StartWorker) -> None:

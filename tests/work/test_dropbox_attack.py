@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from queuectl import Spool
+from queuectl import Spool, SpoolError
 from queuectl.core.result import State
 from queuectl.spool.moves import dropbox, take
 from queuectl.spool.system import clock, trust
@@ -288,7 +288,7 @@ def test_worker_reads_once_what_it_has_taken(box: Box) -> None:
 
 FLOODS: dict[str, Callable[[Path], object]] = {
     "directories": os.mkdir,
-    "files that are no jobs": lambda path: os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)),
+    "files that are not jobs": lambda path: os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)),
 }
 
 
@@ -343,6 +343,27 @@ def test_handing_in_as_a_stranger(box: Box) -> None:
     assert not context.is_handed_in(box.spool.layout)
     assert WorkerProcess(box.spool.path, "--drain").wait_exit() == 0
     assert box.commands() == ["echo handed in"]
+
+
+def test_other_commands_say_what_a_stranger_can_do(box: Box) -> None:
+    """One message, whichever command it is; another one for a user who is not in the group."""
+    import click
+
+    from queuectl.cli import context, main  # noqa: F401 - before root is given up, which can read them
+    from queuectl.spool.system import trust  # noqa: F401
+
+    def said(uid: int, text: str) -> None:
+        def ask() -> None:
+            with click.Context(click.Command("queuectl"), obj=None) as running:
+                running.params["spool"] = str(box.spool.path)
+                with pytest.raises(SpoolError) as caught:
+                    context.open_spool()
+                assert text in str(caught.value)
+
+        act_as(uid, ask)
+
+    said(ALICE, "and do nothing else there")
+    said(BOB, "ask to be added to")
 
 
 def test_kills_while_files_are_taken(box: Box) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -211,7 +212,7 @@ def test_workers_share_what_is_dropped(spool: Spool, tmp_path: Path) -> None:
 def test_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
     spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not go on with a slot less and a job that nobody settles; the next worker takes the job over."""
+    """It does not continue with one slot less and a job that is never settled; the next worker takes the job over."""
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
@@ -335,10 +336,23 @@ def test_clock_step_changes_no_timeout_of_an_adopted_job(
     ["010-20260230T034300.000Z-0-x.json", "010-20990230T034300.000Z-0-x.json", "010-20200101T034300.000Z-00-x.json"],
 )
 def test_name_that_only_looks_like_ours_is_a_dropped_file(spool: Spool, in_process: StartWorker, name: str) -> None:
-    """A date that does not exist, or a leading zero, found in a listing: the job runs, and the worker goes on."""
+    """A date that does not exist, or a leading zero, found in a listing: the job runs, and the worker continues."""
     (spool.path / "pending" / name).write_text('{"command": "true", "id": "x"}')
     spool.enqueue("true", id="y", priority=20)
     with in_process(rescan=0.2) as running:
         wait_for(lambda: running.has("done", "x"))
         wait_for(lambda: running.has("done", "y"))
     assert names(spool.path / "pending") == names(spool.path / "dead") == []
+
+
+def test_worker_with_few_descriptors(spool: Spool) -> None:
+    """It runs as many jobs at a time as it has descriptors for, says so once, and finishes them all."""
+    for number in range(40):
+        spool.enqueue("sleep 0.1", id=f"job-{number}")
+    program = ("prlimit", "--nofile=20", sys.executable, "-m", "queuectl")
+    worker = WorkerProcess(spool.path, "--count", "16", "--drain", prefix=program)
+    assert worker.wait_exit(60) == 0
+    assert spool.counts().done == 40
+    problems = [event["message"] for event in worker.events() if event["event"] in ("error", "info", "warning")]
+    assert len(problems) == 1
+    assert "Too many open files; raise the limit of open files (ulimit -n)" in problems[0]

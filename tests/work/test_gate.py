@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,21 @@ def test_worker_gives_back_a_job_whose_group_is_paused_as_it_is_claimed(
         wait_for(lambda: running.has("released", "gpu.1"), "the job's return")
         wait_for(lambda: names(spool.path / "pending") == [str(job.name)], "its file")
         assert parsed(names(spool.path / "pending")[0]).attempts == 0
+
+
+@pytest.mark.parametrize("key", ["paused", "limit"])
+def test_drain_leaves_jobs_of_groups_that_are_closed_for_good(spool: Spool, in_process: StartWorker, key: str) -> None:
+    """A worker that drains ends, and names them; behind a pause that ends by itself it waits."""
+    if key == "paused":
+        pause.write(spool.layout, "new driver", group="gpu")
+    else:
+        groups.write(spool.layout, "gpu", "limit", "0")
+    pause.write(spool.layout, "", datetime.now(UTC) + timedelta(seconds=1), group="net")
+    for id in ("gpu.1", "gpu.t.2", "net.1", "other"):
+        spool.enqueue("true", id=id)
+    with in_process(drain=True) as running:
+        wait_for(lambda: not running.thread.is_alive(), "the worker's end")
+    assert {job.id for job in spool.list([State.DONE])} == {"net.1", "other"}
+    said = [event["message"] for event in running.events() if event["event"] == "warning"]
+    assert len(said) == 1
+    assert said[0].startswith("2 jobs (gpu.1, gpu.t.2) left, as the ")

@@ -45,7 +45,7 @@ def finish(spool: Spool, *words: str) -> WorkerProcess:
     ],
 )
 def test_job_outlives_its_worker(spool: Spool, tmp_path: Path, command: str | list[str], expected: str) -> None:
-    """The job goes on undisturbed, ends once, and the next worker records its real outcome."""
+    """The job continues undisturbed, ends once, and the next worker records its real outcome."""
     go, ledger = tmp_path / "go", tmp_path / "ledger"
     wait = f"echo begun >> {ledger}; while [ ! -e {go} ]; do sleep 0.01; done; echo ended >> {ledger}"
     words = (

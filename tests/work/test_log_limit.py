@@ -28,7 +28,7 @@ def space(path: Path) -> int:
 
 
 def test_middle_is_dropped(spool: Spool, cli: CommandLine) -> None:
-    """The job goes on to its own end; the beginning and the end of its output stay, within the limit."""
+    """The job continues to its own end; the beginning and the end of its output stay, within the limit."""
     spool.enqueue(f"echo first; {FLOOD}; echo last; exit 3", id="x", max_retries=0, max_log=LIMIT)
     worker = drain(spool)
     assert result(spool, "x") == "exit3"
@@ -82,7 +82,7 @@ def test_setting_is_for_jobs_that_do_not_say(spool: Spool, cli: CommandLine) -> 
 
 
 def test_adopted_job_is_limited_too(spool: Spool, cli: CommandLine, tmp_path: Path) -> None:
-    """The worker that takes over goes on where the dead one stopped, and the end is the job's own."""
+    """The worker that takes over continues where the dead one stopped, and the end is the job's own."""
     go, end = tmp_path / "go", tmp_path / "end"
     spool.enqueue(
         f"echo first; {FLOOD}; while ! [ -e {go} ]; do sleep 0.01; done; {FLOOD}; echo last;"

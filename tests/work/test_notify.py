@@ -12,7 +12,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.work.notify import Notifier
-from tests.support import WorkerProcess
+from tests.support import CommandLine, WorkerProcess, wait_for
 
 
 @pytest.fixture
@@ -47,6 +47,25 @@ def test_service(spool: Spool, tmp_path: Path, journal: socket.socket, words: tu
     worker.process.send_signal(signal.SIGTERM)
     hear(journal, "STOPPING=1")
     assert worker.wait_exit() == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--processes", "2")], ids=["one", "several"])
+@pytest.mark.parametrize(("option", "code"), [("--detach", 75), ("--now", 0)])
+def test_service_that_is_stopped(
+    cli: CommandLine,
+    spool: Spool,
+    tmp_path: Path,
+    journal: socket.socket,
+    words: tuple[str, ...],
+    option: str,
+    code: int,
+) -> None:
+    """A service that is detached ends with the code after which the unit starts the next one; a stopped one with 0."""
+    worker = WorkerProcess(spool.path, *words, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    hear(journal, "READY=1")
+    wait_for(lambda: len(cli.json("worker", "list")) == (2 if words else 1), "the workers")
+    cli.ok("worker", "stop", option)
+    assert worker.wait_exit() == code
 
 
 def test_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def test_pause_ends_by_itself(spool: Spool) -> None:
 
 
 def test_resuming_wakes_a_worker(spool: Spool) -> None:
-    """A worker goes on as soon as the file is gone, without waiting for its next look."""
+    """A worker continues as soon as the file is gone, without waiting for its next look."""
     spool.pause()
     job = spool.enqueue("true")
     with workers(spool.path) as (worker,):

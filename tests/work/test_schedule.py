@@ -76,7 +76,7 @@ def test_offered_name_takes_its_place(listing: list[str], offered: list[str], wi
 
 @given(jobs, st.integers(1, 10))
 def test_later_names_become_due_in_time(listing: list[str], window: int) -> None:
-    """As the clock goes on, each name is taken at the first moment that reaches its run_at."""
+    """As time passes, each name is taken at the first moment that reaches its run_at."""
     schedule = Schedule(window)
     refill(schedule, listing, at(-1))
     left = set(listing)

@@ -54,10 +54,21 @@ def test_finish_leaves_alone_what_others_have_settled(spool: Spool, reported: Re
     os.rename(spool.layout.job(State.RUNNING, claim.name), spool.path / "elsewhere")
     assert not finish(reported.context, claim.name, claim.body, SUCCESS, 1.5)
     assert [(line["event"], line["message"]) for line in reported.events()] == [
-        ("gone", "exit0 in 1.5 s; someone else moved its file; that outcome stands")
+        ("gone", "exit0 in 1.5 s; its file was moved or removed, which counts")
     ]
     assert (spool.path / "elsewhere").exists()
     assert not names(spool.path / "done")
+
+
+def test_finish_of_a_cancelled_job(spool: Spool, reported: Reported) -> None:
+    """A job that was cancelled is reported as that, however its command has ended."""
+    claim = claim_of(spool)
+    os.close(claim.log)
+    spool.cancel("x", grace=0.0)
+    assert not finish(reported.context, claim.name, claim.body, Result.signal(15), 1.5)
+    assert [(line["event"], line["result"], line["message"]) for line in reported.events()] == [
+        ("cancelled", "cancelled", "cancelled after 1.5 s")
+    ]
 
 
 def refusing(times: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from queuectl import Spool
-from queuectl.core.names import RunningName
 from queuectl.core.result import State
 from queuectl.spool.moves import claims
 from queuectl.spool.system import files, logs
+from queuectl.work import slots
 from queuectl.work.adopted import Orphan
 from queuectl.work.attempts import Attempts
 from queuectl.work.schedule import Schedule
@@ -196,24 +196,36 @@ def test_slots_settle_a_killed_job_whose_file_is_gone_as_cancelled(given: Given,
 
 
 def test_slots_report_a_claim_that_fails_once(given: Given, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that refuses is reported once, and once more when jobs can be started again; the job is looked for."""
+    """What the system refuses is reported once, though some jobs start in between, until it has refused nothing for a
+    while; and the jobs are looked for."""
     monkeypatch.setattr(given.slots, "_hold_on", lambda: None)
-    spool.enqueue("true", id="x")
+    for id in ("x", "y", "z"):
+        spool.enqueue("true", id=id)
     offer_all(given, spool)
-    name = given.slots._next()
-    assert name is not None
-    given.waker.must_list = False
 
     def refuse(*_: object) -> None:
-        raise OSError(5, "Input/output error")
+        raise OSError(24, "Too many open files")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(claims, "claim", refuse)
-        for _ in range(2):
-            assert given.slots._claim(name) is None
-    assert given.waker.must_list
-    claim = given.slots._claim(name)
-    assert claim is not None
-    os.close(claim.log)
+    def claim(*, is_refused: bool = False) -> None:
+        name = given.slots._next()
+        assert name is not None
+        if is_refused:
+            given.waker.must_list = False
+            with monkeypatch.context() as patched:
+                patched.setattr(claims, "claim", refuse)
+                assert given.slots._claim(name) is None
+            assert given.waker.must_list
+        taken = given.slots._claim(name)
+        assert taken is not None
+        os.close(taken.log)
+        assert str(taken.name) in names(spool.path / "running")
+        given.slots._taken.discard(name.id)
+
+    claim(is_refused=True)
+    claim(is_refused=True)
+    (error,) = given.reported.events()
+    assert error["event"] == "error"
+    assert error["message"].endswith("Too many open files; raise the limit of open files (ulimit -n)")
+    monkeypatch.setattr(slots, "_RECOVERED", 0.0)
+    claim()
     assert [event["event"] for event in given.reported.events()] == ["error", "info"]
-    assert RunningName.parse(names(spool.path / "running")[0]) == claim.name

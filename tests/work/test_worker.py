@@ -283,7 +283,7 @@ def test_paused_means_that_nothing_starts(spool: Spool) -> None:
 
 
 def test_job_never_starts_without_room_to_record_its_end(spool: Spool, cli: CommandLine) -> None:
-    """Below min-free the worker says why it waits, and goes on when there is room."""
+    """Below min-free the worker says why it waits, and continues when there is room."""
     cli.ok("config", "set", "min-free", "1000T")
     cli.ok("config", "set", "rescan", "0.2")
     spool.enqueue("true", id="x")
@@ -377,7 +377,7 @@ def test_second_signal_puts_running_jobs_back(spool: Spool, signals: list[signal
 
 
 def test_job_cancelled_elsewhere_is_accepted(spool: Spool) -> None:
-    """The worker of a cancelled job sees that its file is gone, and goes on with the next."""
+    """The worker of a cancelled job sees that its file is gone, and continues with the next."""
     spool.enqueue("sleep 600", id="x")
     with workers(spool.path) as (worker,):
         wait_for(lambda: "pid=" in spool.log_path("x").read_text())
@@ -461,7 +461,7 @@ def test_done_jobs_are_kept_as_long_as_is_set(spool: Spool, cli: CommandLine) ->
     spool.enqueue("true", id="x")
     spool.enqueue("false", id="y", max_retries=0)
     drain(spool)
-    cli.ok("config", "set", "keep-done", "0.001")
+    cli.ok("config", "set", "keep-done", "1ms")
     with workers(spool.path):
         wait_for(lambda: names(spool.path / "logs") == ["y.log"])
     assert names(spool.path / "done") == []

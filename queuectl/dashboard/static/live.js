@@ -112,7 +112,7 @@ const live = (() => {
       const html = await answer.text();
       if (answer.headers.get("Content-Type")?.startsWith("text/html")) take(html);
       else alertText(html);
-      if (!answer.redirected && answer.ok) document.body.dataset.live = "no";
+      if (!answer.redirected) document.body.dataset.live = "no"; // a question, or what was wrong: it stays
       for (const box of document.querySelectorAll(".row input:checked")) if (answer.ok) box.checked = false;
       document.dispatchEvent(new Event("queuectl:change"));
     } catch {

@@ -16,13 +16,25 @@ from datetime import datetime
 from typing import Any
 
 from queuectl.core import body, groups, lifecycle
-from queuectl.core.names import DEFAULT_PRIORITY, FinishedName, PendingName, RunningName, id_from_file_name, is_valid_id
+from queuectl.core.fields import Body
+from queuectl.core.names import (
+    DEFAULT_PRIORITY,
+    FinishedName,
+    PendingName,
+    RunningName,
+    id_from_file_name,
+    is_conflict_copy,
+    is_valid_id,
+    looks_copied,
+)
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
 from queuectl.spool.moves.submit import IdInFlightError, Reservation, reserve
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
 from queuectl.spool.system.layout import Layout
+
+_COPY = "duplicate: by its name it is a copy that some tool made of a job's file; to run it, give it a name of its own"
 
 Trusts = Callable[[int], bool]
 """Whether the files of the user with that uid are run."""
@@ -38,10 +50,12 @@ def require_trusted(owner: int, trusts: Trusts) -> None:
 
 
 def require_own_id(id: str, data: bytes) -> None:
-    """Raise InvalidJobError for a file whose name has another id than its body, `data`: a copy."""
+    """Raise InvalidJobError for a copy: its name has another id than its body, `data`, or says so itself."""
     fields = body.decode(data)
     if not has_own_id(id, fields):
         raise InvalidJobError([f"duplicate: its name says {id!r}, its body {fields['id']!r}: it is a copy"])
+    if fields.get("id") is None and is_conflict_copy(id):
+        raise InvalidJobError([_COPY])
 
 
 def has_own_id(id: str, fields: Mapping[str, Any]) -> bool:
@@ -105,14 +119,14 @@ def _adopt(
         return None
     job = body.parse(content.data)
     returned = _parse_returned(text)
-    if returned is None and not groups.is_new_id(job.id or ""):
-        raise InvalidJobError([f"the id {job.id!r} has a dot at its end, or two in a row"])
     if (
         returned is not None
         and job.id not in (None, returned.id)
         and not has_own_id(returned.id, body.decode(content.data))
     ):
         returned = None  # it was refused under another id, or is a copy: it asks for its own id
+    if returned is None:
+        _require_new_id(job, text)
     try:
         if returned is not None:
             reservation = reserve(layout, returned.id, returned=path, locate=locate)
@@ -140,6 +154,14 @@ def _adopt(
     reservation.keep()
     assert isinstance(move.name, PendingName)
     return move.name
+
+
+def _require_new_id(job: Body, text: str) -> None:
+    """Raise InvalidJobError for a file of that name whose id no new job can have, or that is a copy of another."""
+    if not groups.is_new_id(job.id or ""):
+        raise InvalidJobError([f"the id {job.id!r} has a dot at its end, or two in a row"])
+    if job.id is None and looks_copied(text):
+        raise InvalidJobError([_COPY])
 
 
 def _reserve_new(layout: Layout, text: str, group: str | None = None) -> Reservation:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
 from queuectl.core import lifecycle
 from queuectl.core.body import MAX_BODY
@@ -18,15 +20,35 @@ from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import CANCELLED, State
 from queuectl.core.retry import RetryPolicy
-from queuectl.errors import InvalidJobError, WaitTimeoutError, WrongStateError
+from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitTimeoutError, WrongStateError
 from queuectl.spool.moves import ending
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
+_Target = TypeVar("_Target")
 _LAST_HOLDER = 2.0
 """Seconds, in addition to the grace, within which the log of a cancelled job must be unlocked."""
+
+_AT_ONCE = 400  # each keeps a thread, and its log open
+
+
+def together(
+    targets: Sequence[_Target], act: Callable[[_Target], Job]
+) -> Iterator[tuple[_Target, Job | QueuectlError]]:
+    """The outcome of an action on each, in order. Up to 400 at once: to end a running job may take a grace."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def attempt(target: _Target) -> Job | QueuectlError:
+        try:
+            return act(target)
+        except QueuectlError as error:
+            return error
+
+    if targets:
+        with ThreadPoolExecutor(min(len(targets), _AT_ONCE)) as pool:
+            yield from zip(targets, pool.map(attempt, targets), strict=True)
 
 
 def move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
@@ -52,7 +74,9 @@ def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, Pending
     """The waiting job of that id; raises WrongStateError, saying that only one can be `what`, for any other."""
     job = query.find(layout, id)
     if not isinstance(job.name, PendingName):
-        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}")
+        is_over = what == "changed" and isinstance(job.name, FinishedName)
+        hint = f"to change it and start it again: queuectl retry --edit {job.id}" if is_over else ""
+        raise WrongStateError(f"job {job.id} is {job.state}", f"only a pending job can be {what}", hint)
     return job, job.name
 
 
@@ -71,9 +95,12 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     _require_own(layout, job)
     if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
         return _retry_as(layout, job, job.name, job.fields["id"], run_at)
-    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
-        ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
-        logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    try:
+        with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+            ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
+            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+    except OSError as error:
+        raise unusable(layout.root, error) from error
     return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
 
 
@@ -116,17 +143,31 @@ def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: date
 
 
 def drop(layout: Layout, id: str | Job) -> Job:
-    """Delete a dead job and its log; raises WrongStateError while a process that it left behind holds the log."""
+    """Delete a finished job and its log; raises WrongStateError while a process that it left behind holds the log."""
     from queuectl.spool.moves import prune
 
-    job = query.find(layout, id, (State.DEAD,))
-    if job.state is not State.DEAD or not isinstance(job.name, FinishedName):
-        raise WrongStateError(f"job {job.id} is {job.state}", "only a dead job can be dropped")
-    if not prune.delete(layout, job.state, job.name):
+    job = _find_finished(layout, id)
+    if not isinstance(job.name, FinishedName):
         raise WrongStateError(
-            f"job {job.id} cannot be dropped", "it has just changed state, or a process of it still runs"
+            f"job {job.id} is {job.state}", "only a done or dead job can be deleted", f"try: queuectl cancel {job.id}"
+        )
+    try:
+        is_deleted = prune.delete(layout, job.state, job.name)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    if not is_deleted:
+        raise WrongStateError(
+            f"job {job.id} cannot be deleted", "it has just changed state, or a process of it still runs"
         )
     return job
+
+
+def _find_finished(layout: Layout, id: str | Job) -> Job:
+    """The job of that id; a prefix is one of finished jobs, if there is such a one."""
+    try:
+        return query.find(layout, id, (State.DEAD, State.DONE))
+    except NotFoundError:
+        return query.find(layout, id)
 
 
 def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> Job:

@@ -92,7 +92,7 @@ def claim(
         content = files.read(pending)
         require_trusted(content.owner, trusts)
         job = body.parse(content.data)
-        if job.id not in (None, name.id):
+        if job.id != name.id and (job.id is not None or ".sync" in name.id):
             require_own_id(name.id, content.data)
         # What came here by a move of ours has a log.
         if 0 <= time.time() - content.changed_at < quiet and files.is_gone(layout.log(name.id)):

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
@@ -30,7 +29,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from queuectl.core import body, lifecycle
+from queuectl.core import body, charset, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339, id_from_file_name
 from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
@@ -70,7 +69,7 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     WaitTimeoutError if others keep changing it.
     """
     job, name = by_hand.find_pending(layout, id, "changed")
-    asked = {key: _text_of(value) for key, value in changes.items()}
+    asked = charset.to_body({key: _text_of(value) for key, value in changes.items()})
     valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
     run_at = (valid.run_at or now()) if "run_at" in asked else None
@@ -98,8 +97,7 @@ def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     merged = body.merge(fields, given)
     variables = given.get("env")
     if isinstance(variables, dict):
-        gone = {name for name, text in variables.items() if text is None}
-        merged["env"] = {name: text for name, text in merged["env"].items() if name not in gone} or None
+        merged["env"] = {name: text for name, text in merged["env"].items() if text is not None} or None
     return merged
 
 
@@ -121,6 +119,8 @@ def _read(layout: Layout, job: Job) -> files.Content:
         return files.read(job.path)
     except FileNotFoundError:
         raise _overtaken(job) from None
+    except files.NotRegularError as error:
+        raise WrongStateError(f"job {job.id} cannot be edited", f"{job.path} is {error.strerror}") from None
     except OSError as error:
         raise unusable(layout.root, error) from error
 
@@ -128,7 +128,7 @@ def _read(layout: Layout, job: Job) -> files.Content:
 def _shown(job: Job, data: bytes) -> str:
     if job.fields is None:
         return data.decode("utf-8", "replace")
-    return json.dumps({**job.fields, **_in_force(job)}, indent=2, ensure_ascii=False) + "\n"
+    return body.show({**job.fields, **_in_force(job)}) + "\n"
 
 
 def _in_force(job: Job) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            with _locked(job, deadline) as old:
+            with locked(job, deadline) as old:
                 changed = None if old is None else _rewrite(layout, job, old, change)
         except OSError as error:
             raise unusable(layout.root, error) from error
@@ -196,7 +196,7 @@ def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job
 
 
 @contextmanager
-def _locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
+def locked(job: Job, deadline: float) -> Iterator[files.Content | None]:
     """The job's file, locked until the end of the `with`; None if it no longer has that name."""
     try:
         fd = _open(job.path)

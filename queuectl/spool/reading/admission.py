@@ -13,8 +13,8 @@ from queuectl.core.names import PendingName
 from queuectl.core.result import Result, State
 from queuectl.errors import SpoolError
 from queuectl.spool.reading import query
+from queuectl.spool.system import files, lease, logs, pause
 from queuectl.spool.system import groups as group_files
-from queuectl.spool.system import lease, logs, pause
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -79,7 +79,7 @@ def _may_be_running(layout: Layout, name: PendingName) -> bool:
 def _last_result(layout: Layout, name: PendingName) -> Result | None:
     """How its last attempt ended, if its log says so."""
     try:
-        fd = os.open(layout.log(name.id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = files.open_regular(layout.log(name.id))
     except OSError:
         return None
     try:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from queuectl.core import body
-from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_workers
+from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_stopped, of_workers
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FinishedName,
@@ -26,6 +26,7 @@ from queuectl.core.result import State
 from queuectl.core.text import format_count, format_instant, format_seconds
 from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool.reading import admission, query
+from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import files, lease, pause, processes
 from queuectl.spool.system.clock import now
@@ -138,6 +139,8 @@ def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -
     yield Reason(
         "running", f"attempt {name.attempt} of {limit + 1} has been running since {since}, under {name.worker}"
     )
+    if next(mark_stopped([job])).is_stopped:
+        yield of_stopped(job.id)
     try:
         is_alive = lease.is_worker_alive(layout, name.worker)
     except OSError:

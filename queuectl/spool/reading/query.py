@@ -30,6 +30,7 @@ from queuectl.core.names import (
     is_ignored,
     is_valid_id,
     looks_finished,
+    looks_meant,
     looks_pending,
     parse_time,
 )
@@ -85,7 +86,8 @@ class Counts(NamedTuple):
     """How many jobs there are. ready + scheduled + retrying + held = pending.
 
     `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released.
-    `dropped` counts files in pending/ that no worker has adopted yet, or that may be incomplete.
+    `dropped` counts files in pending/ that no worker has adopted yet, or that may be incomplete; `ignored` those that
+    may have been meant as jobs and have the wrong names, one of which is `ignored_name`.
     """
 
     ready: int
@@ -98,6 +100,8 @@ class Counts(NamedTuple):
     oldest_ready: datetime | None
     next_run_at: datetime | None
     held: int = 0
+    ignored: int = 0
+    ignored_name: str = ""
 
     @property
     def pending(self) -> int:
@@ -107,10 +111,13 @@ class Counts(NamedTuple):
 def count(layout: Layout, now: datetime) -> Counts:
     """Counts from names alone: one listing of each directory."""
     ready = scheduled = retrying = held = dropped = 0
+    ignored: list[str] = []
     oldest, soonest = b"~", b"~"
     moment, held_from = format_time(now).encode(), HELD_FROM.encode()
     for names, others in iterate_pending(layout):
-        dropped += sum(not is_ignored(name) for name in decode(others))
+        foreign = decode(others)
+        dropped += sum(not is_ignored(name) for name in foreign)
+        ignored += filter(looks_meant, foreign)
         beyond = [name for name in names if name[_RUN_AT] > moment]
         due = [name for name in names if name[_RUN_AT] <= moment] if beyond else names
         later = [name for name in beyond if name[_RUN_AT] < held_from]
@@ -124,7 +131,9 @@ def count(layout: Layout, now: datetime) -> Counts:
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
     done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
     times = _parse_optional(oldest), _parse_optional(soonest)
-    return Counts(ready, scheduled, retrying, running, done, dead, dropped, *times, held)
+    return Counts(
+        ready, scheduled, retrying, running, done, dead, dropped, *times, held, len(ignored), min(ignored, default="")
+    )
 
 
 def front(layout: Layout, now: datetime, *, excluding: PendingName) -> PendingName | None:
@@ -227,8 +236,10 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
     """Where the job is whose id is `text`, or the only one that starts with it and needs no more of its group's name.
 
     What begins the id of a job up to a dot is the name of a group, of however many jobs, and never that of one job.
-    Raises NotFoundError or AmbiguousIdError.
+    Raises NotFoundError or AmbiguousIdError, or TypeError for anything but a str.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"id must be str or Job, not {type(text).__name__}")
     if not is_valid_id(text):
         raise NotFoundError(f"no job {text!r}", "that is not an id")
     for _ in range(_PATIENCE):

@@ -11,7 +11,7 @@ from typing import Any
 from queuectl.core.admission import Pause
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
-from queuectl.errors import SpoolError
+from queuectl.errors import QueuectlError, SpoolError
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
@@ -97,3 +97,10 @@ def _begin(mark: Mark) -> dict[str, Any]:
 def metrics(found: Metrics) -> dict[str, Any]:
     """`queuectl metrics --json`"""
     return asdict(found)
+
+
+def submitted(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
+    """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
+    if isinstance(outcome, QueuectlError):
+        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
+    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}

@@ -62,6 +62,15 @@ def open_file(path: str, flags: int = os.O_RDONLY) -> int:
         raise
 
 
+def open_regular(path: str) -> int:
+    """A descriptor for reading a regular file, never blocking on whatever may be there. Raises as `read` does."""
+    fd = open_file(path)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotRegularError(errno.EINVAL, "not a regular file", path)
+    return fd
+
+
 def read_descriptor(fd: int, path: str) -> Content:
     """`read` of a file that is already open."""
     status = os.fstat(fd)

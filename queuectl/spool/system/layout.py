@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from queuectl.core.result import State
-from queuectl.errors import SpoolError
+from queuectl.errors import SpoolError, UsageError
 from queuectl.spool.system import files
 
 STATES = tuple(State)
@@ -26,6 +27,7 @@ is in is its state.
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
   groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
+  worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
@@ -55,6 +57,10 @@ class Layout:
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.groups = f"{root}/groups"
+        self.worker_log = f"{root}/worker.log"
+        """What the workers in the background report."""
+        self.place = f"{root}/place"
+        """Where the spool is, so that a copy can be recognised."""
         self.bell = f"{root}/pending/.bell"
         """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
@@ -109,6 +115,15 @@ def create(root: str | os.PathLike[str]) -> bool:
     return made
 
 
+def remove_new(root: str) -> None:
+    """Undo `create` of a spool that nobody has used; what holds anything else stays."""
+    with suppress(OSError):
+        for name in ("README.md", "config.toml"):
+            files.remove(f"{root}/{name}")
+        for name in (*_OWN, *STATES, ""):
+            os.rmdir(f"{root}/{name}")
+
+
 def complete(root: str) -> None:
     """Create the directories that a spool made by hand, with only the four states, lacks."""
     if not all(os.path.isdir(f"{root}/{name}") for name in _OWN):
@@ -137,7 +152,7 @@ def _write_new(path: str, text: str) -> bool:
 
 def discover(start: str | os.PathLike[str] | None = None) -> str | None:
     """The path of `spool/` in this or the nearest parent directory, if one of them is a spool."""
-    here, inner = os.path.abspath(start or os.getcwd()), ""
+    here, inner = os.path.abspath(start or os.fsdecode(working_directory())), ""
     while here != inner:
         spool = os.path.join(here, "spool")
         if is_spool(spool):
@@ -146,14 +161,43 @@ def discover(start: str | os.PathLike[str] | None = None) -> str | None:
     return None
 
 
+def working_directory() -> bytes:
+    """The current directory; raises UsageError if it has been removed."""
+    try:
+        return os.getcwdb()
+    except FileNotFoundError:
+        raise UsageError("the current directory no longer exists", hint="cd to one that does") from None
+
+
 def state_home_spool() -> str:
-    """The fallback spool: `$XDG_STATE_HOME/queuectl/spool`."""
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return f"{home}/queuectl/spool"
+    """The fallback spool: `$XDG_STATE_HOME/queuectl/spool`. Raises UsageError for a user without a home."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # to be ignored, as the XDG Base Directory Specification has it
+        state = f"{_home()}/.local/state"
+    return f"{state}/queuectl/spool"
 
 
-def unusable(root: str, error: OSError) -> SpoolError:
-    """The error to report for a failed system call on the spool."""
+def _home() -> str:
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        import pwd
+
+        with suppress(KeyError):
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    if not os.path.isabs(home):
+        raise UsageError("no spool here, and no home for one: $HOME is not set", hint="name one: queuectl --spool DIR")
+    return home.rstrip("/")
+
+
+def find() -> tuple[str, bool]:
+    """Where the spool is that nobody names, and whether it is the one in the home, to be created when first needed:
+    `$QUEUECTL_SPOOL`, else `discover`, else `state_home_spool`."""
+    path = os.environ.get("QUEUECTL_SPOOL") or discover()
+    return (path, False) if path else (state_home_spool(), True)
+
+
+def hint_for(error: OSError) -> str:
+    """What to do about a failed system call on the spool, or nothing."""
     hints = {
         errno.EACCES: "check the owner and mode of that directory",
         errno.EPERM: "check the owner and mode of that directory",
@@ -163,7 +207,10 @@ def unusable(root: str, error: OSError) -> SpoolError:
         errno.ENOTDIR: "it is not a directory",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }
+    return hints.get(error.errno or 0, "")
+
+
+def unusable(root: str, error: OSError) -> SpoolError:
+    """The error to report for a failed system call on the spool."""
     where = error.filename if isinstance(error.filename, str) else root
-    return SpoolError(
-        f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hints.get(error.errno or 0, "")
-    )
+    return SpoolError(f"cannot use the spool {root}", f"{where}: {error.strerror or error}", hint_for(error))

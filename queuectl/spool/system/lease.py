@@ -129,13 +129,11 @@ def is_in_use(path: str) -> bool:
 
 
 def _open_to_ask(path: str) -> int | None:
-    """A descriptor of a log, None if there is none."""
+    """A descriptor of a log, or of a worker's file; None if there is none, or it is not a regular file."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return None
-        raise
+        return files.open_regular(path)
+    except (FileNotFoundError, files.NotRegularError):
+        return None
 
 
 def _byte_of(started_at: datetime) -> int:
@@ -255,7 +253,7 @@ def read_worker(layout: Layout, worker: str) -> dict[str, Any]:
     """What the worker wrote about itself; empty if its file is gone or torn."""
     try:
         info = json.loads(files.read(layout.worker(worker)).data)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return info if isinstance(info, dict) else {}
 

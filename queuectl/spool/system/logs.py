@@ -21,7 +21,6 @@ Before an attempt is ended, and while its shell is stopped, a note says why (`re
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from typing import BinaryIO, NamedTuple
 from queuectl.core.names import RunningName, format_time
 from queuectl.core.result import Result
 from queuectl.errors import SpoolError
-from queuectl.spool.system import holes
+from queuectl.spool.system import files, holes
 
 RELEASED = "released"
 """The result of an attempt that does not count: its worker gave the job back."""
@@ -157,8 +156,7 @@ def find_attempt(fd: int, name: RunningName) -> Attempt | None:
         return None
     first = _line_at(fd, start)
     fields = _fields(first)
-    pid = fields.get("pid", "")
-    attempt = Attempt(start + len(first), fields.get("worker", ""), int(pid) if pid.isdecimal() else None)
+    attempt = Attempt(start + len(first), fields.get("worker", ""), _number(fields.get("pid", "")))
     end = _rfind(fd, f"\n#queuectl end {which}".encode(), start)
     ended = _fields_at(fd, end + 1) if end is not None else {}
     ending = _rfind(fd, f"#queuectl note ending {which}".encode(), start, end)
@@ -178,10 +176,10 @@ def find_start(fd: int, started_at: datetime) -> Start | None:
     at = _rfind(fd, mark)
     start = _rfind(fd, b"#queuectl start attempt=", max(0, at - _LONGEST_EVENT), at) if at is not None else None
     fields = _fields_at(fd, start) if start is not None else {}
-    attempt, pid = fields.get("attempt", ""), fields.get("pid", "")
-    if not (attempt.isdecimal() and pid.isdecimal()):
+    attempt, pid = _number(fields.get("attempt", "")), _number(fields.get("pid", ""))
+    if attempt is None or pid is None:
         return None
-    return Start(int(attempt), fields.get("worker", ""), int(pid))
+    return Start(attempt, fields.get("worker", ""), pid)
 
 
 def _is_last_word(ended: dict[str, str]) -> bool:
@@ -306,6 +304,11 @@ def _fields(line: bytes) -> dict[str, str]:
     return {key.decode(): _unquote(value.decode("utf-8", "replace")) for key, value in re.findall(_FIELD, line)}
 
 
+def _number(text: str) -> int | None:
+    """A number in such a line, which a job may have written; None if it is none of ours."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
 def _unquote(text: str) -> str:
     """Inverse of `quote`; a text that is not quoted is returned as it is."""
     if not text.startswith('"'):
@@ -325,15 +328,7 @@ class Mark(NamedTuple):
 
     @property
     def attempt(self) -> int | None:
-        text = self.fields.get("attempt", "")
-        return int(text) if text.isdecimal() else None
-
-
-def describe_ending(mark: Mark) -> str | None:
-    """What a note says that an attempt is about to be ended, and why; None for any other line."""
-    if mark.event != "note" or not mark.text.startswith("ending "):
-        return None
-    return f"ending attempt {mark.attempt}: {mark.fields.get('reason', '?')}"
+        return _number(self.fields.get("attempt", ""))
 
 
 def parse_mark(line: bytes) -> Mark | None:
@@ -420,9 +415,9 @@ def _may_become_mark(line: bytes) -> bool:
 
 
 def open_reading(path: str, id: str) -> BinaryIO:
-    """A log opened for reading, never through a link; raises SpoolError if there is none."""
+    """A log opened for reading, never through a link; raises SpoolError if there is none, or not a regular file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = files.open_regular(path)
     except OSError as error:
         raise SpoolError(f"the log of {id} cannot be read", f"{path}: {error.strerror}") from error
     return os.fdopen(fd, "rb")
@@ -431,14 +426,12 @@ def open_reading(path: str, id: str) -> BinaryIO:
 def read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime | None]:
     """`find_attempt` in the log of that path, and when it was last written to, never before the attempt began.
 
-    (None, None) if there is no log. Raises OSError if that cannot be determined.
+    (None, None) if there is no log, or it is not a regular file. Raises OSError if that cannot be determined.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return None, None
-        raise
+        fd = files.open_regular(path)
+    except (FileNotFoundError, files.NotRegularError):
+        return None, None
     try:
         at = datetime.fromtimestamp(os.fstat(fd).st_mtime, name.started_at.tzinfo)
         return find_attempt(fd, name), max(at, name.started_at)

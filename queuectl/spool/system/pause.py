@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from queuectl.core.admission import Pause
-from queuectl.core.names import format_rfc3339, parse_instant
+from queuectl.core.names import format_rfc3339
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -46,7 +46,7 @@ def read(layout: Layout, now: Callable[[], datetime], group: str = "") -> Pause 
         return None
     if said.counted_from and said.counted_from != str(counted_from(layout, now, group)):
         return None
-    return Pause(since, said.until, said.reason)
+    return Pause(since, said.until, said.reason, is_brake=bool(said.counted_from))
 
 
 class Said(NamedTuple):
@@ -67,8 +67,10 @@ def parse(text: str) -> Said:
         elif word == "counted-from":
             counted = match[2]
         else:
+            from queuectl.core.when import parse_fixed  # rarely needed
+
             try:
-                until = parse_instant(match[2])
+                until = parse_fixed(match[2])
             except (ValueError, OverflowError):
                 reasons.append(line)
     return Said(until, " ".join(reasons), counted)

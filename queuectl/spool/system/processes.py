@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from queuectl.core.names import RunningName, format_time
 
 TOKEN = "QUEUECTL_TOKEN"
+_ASSIGNED = f"{TOKEN}=".encode()
 _FOR_ALL = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
 _NEWS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -33,11 +35,23 @@ def carries_token(pid: int, token: str) -> bool:
 
     Raises OSError if that cannot be determined: out of descriptors, say.
     """
+    return _token_in(pid) == token.encode()
+
+
+def _token_in(pid: int) -> bytes | None:
+    """The token in the environment of a process, whole; None if there is none, or it cannot be seen."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{TOKEN}={token}".encode() in file.read().split(b"\0")
+            return _find_token(file.read())
     except _GONE:
-        return False
+        return None
+
+
+def _find_token(environment: bytes) -> bytes | None:
+    at = 0 if environment.startswith(_ASSIGNED) else environment.find(b"\0" + _ASSIGNED) + 1
+    if not at and not environment.startswith(_ASSIGNED):
+        return None
+    return environment[at + len(_ASSIGNED) :].partition(b"\0")[0]
 
 
 def age(pid: int) -> float | None:
@@ -67,23 +81,61 @@ def find(token: str, group: int | None = None, *, is_ours: bool = False) -> list
 
     With `is_ours` only those of the caller's own PID namespace. Raises OSError if that cannot be determined.
     """
-    found = []
-    for pid in _processes():
-        if pid == os.getpid():
-            continue
-        status = _status_of(pid)
-        if status is None or status.state in _DEAD:
-            continue
-        is_one = (group is not None and status.group == group) or carries_token(pid, token)
-        if is_one and (not is_ours or is_own(pid)):
-            found.append(pid)
-    return found
+    wanted = token.encode()
+    found = [
+        pid
+        for pid, process in _table.read().items()
+        if process.token == wanted or (group is not None and process.group == group)
+    ]
+    return [pid for pid in found if is_own(pid)] if is_ours else found
+
+
+class _Process(NamedTuple):
+    """A live process: its process group, and the token that it carries."""
+
+    group: int
+    token: bytes | None
+
+
+class _Table:
+    """The live processes other than the caller. Thread-safe.
+
+    What many threads ask for at once, as when many jobs are cancelled, is read once for all of them; but each gets what
+    was read after it asked.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._number, self._processes = 0, dict[int, _Process]()
+
+    def read(self) -> dict[int, _Process]:
+        """Raises OSError if they cannot be determined."""
+        begun = self._begun
+        with self._lock:
+            if self._number <= begun:
+                self._begun += 1
+                self._processes = {pid: process for pid in _processes() if (process := _process_of(pid)) is not None}
+                self._number = self._begun
+            return self._processes
+
+
+_table = _Table()
+
+
+def _process_of(pid: int) -> _Process | None:
+    """None for one that has ended, and for the caller."""
+    status = None if pid == os.getpid() else _status_of(pid)
+    if status is None or status.state in _DEAD:
+        return None
+    return _Process(status.group, _token_in(pid))
 
 
 class _Status(NamedTuple):
-    """What the kernel says about a process: its state, as one letter, and its process group."""
+    """What the kernel says about a process: its state, as one letter, its parent and its process group."""
 
     state: bytes
+    parent: int
     group: int
 
 
@@ -91,8 +143,8 @@ def _status_of(pid: int) -> _Status | None:
     """None if it is gone, or another user's and hidden."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            state, _, group, *_ = file.read().rpartition(b")")[2].split()
-        return _Status(state, int(group))
+            state, parent, group, *_ = file.read().rpartition(b")")[2].split()
+        return _Status(state, int(parent), int(group))
     except (*_GONE, ValueError):
         return None
 
@@ -112,6 +164,26 @@ def stop(pid: int) -> bool:
             return True
         time.sleep(0.0005)
     return False
+
+
+def find_stopped() -> frozenset[str]:
+    """The attempts that are stopped, each by the end of its token, `STARTED_AT:ID`: nothing of them runs.
+
+    A process that merely waits for another does not count. Costs a look at each process of this machine, and if none is
+    stopped nothing else.
+    """
+    seen = {
+        pid: status for pid in _processes() if (status := _status_of(pid)) is not None and status.state not in _DEAD
+    }
+    if not any(status.state in _STOPPED for status in seen.values()):
+        return frozenset()
+    tokens = {pid: token for pid in seen if (token := _token_in(pid)) is not None}
+    parents = {seen[pid].parent for pid in tokens}
+    states: dict[str, set[bool]] = {}
+    for pid, token in tokens.items():
+        if pid not in parents:
+            states.setdefault(os.fsdecode(token).partition(":")[2], set()).add(seen[pid].state in _STOPPED)
+    return frozenset(name for name, are_stopped in states.items() if are_stopped == {True})
 
 
 def is_alive(pid: int) -> bool:
@@ -170,6 +242,7 @@ def terminate(
     number = signal.SIGKILL if is_signalled else signal.SIGTERM
     deadline = time.monotonic() + grace
     pause = 0.005
+    was_alone = False
     while True:
         with suppress(OSError):  # out of descriptors: it is unknown whether any is left
             left = find(token, group, is_ours=is_ours)
@@ -179,7 +252,12 @@ def terminate(
                 _send(left, group, number)
                 if number == signal.SIGTERM:
                     _send(left, group, signal.SIGCONT)
+                    was_alone = left == [group]
                 number = signal.SIGKILL
+            elif was_alone and (others := [pid for pid in left if pid != group]):
+                # RACE: a shell that outlived SIGTERM has started its command (tests/spool/system/test_processes.py).
+                _send(others, None, signal.SIGTERM)
+                was_alone = False
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
 
@@ -206,7 +284,7 @@ def _is_spared(shell: int, number: int, *, is_alone: bool) -> bool:
         return True
     try:
         with open(f"/proc/{shell}/cmdline", "rb") as file:
-            return b'"$@" 9>&-;s=$?;exit $s\0' in file.read()
+            return b"]||queuectl_kind=exit;exit $queuectl_status\0" in file.read()
     except OSError:
         return False
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from queuectl.core.settings import KEYS, Key, Settings, as_text, key_of, nearest
+from queuectl.core.settings import KEYS, Key, Settings, as_text, kept_seconds, key_of, nearest
 from queuectl.errors import ConfigError, UsageError
 from queuectl.spool.system import files, trust
 from queuectl.spool.system.layout import Layout
@@ -167,7 +167,8 @@ def store(layout: Layout, name: str, text: str | None) -> Any:
             old = ""
         kept = [line for line in old.splitlines() if not re.match(rf'\s*"?{re.escape(name)}"?\s*=', line)]
         if text is not None:
-            kept.insert(_end_of_top_level(kept), f"{name} = {_to_toml(value)}")
+            written = text.strip() if key.parse is kept_seconds else value  # with its unit, which it must have
+            kept.insert(_end_of_top_level(kept), f"{name} = {_to_toml(written)}")
         files.replace(layout.config, ("\n".join(kept) + "\n").encode())
     return value
 

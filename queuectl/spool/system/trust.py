@@ -121,6 +121,14 @@ def name_of(uid: int) -> str:
         return f"user {uid}"
 
 
+def group_of(gid: int) -> str:
+    """The group's name, or number if there is no name."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"group {gid}"
+
+
 # --- whose files are jobs
 
 

@@ -322,6 +322,7 @@ def _check_clock(spool: Layout) -> Check:
 def _check_room(spool: Layout, min_free: int) -> Check:
     free, inodes = admission.room(spool)
     found = format_size(free) + ("" if inodes is None else f", {inodes} inodes")
-    if any(of_room(Room(free, inodes), min_free)):
-        return Check(Health.BAD, "free space", found, f"no job starts below {format_size(min_free)}; free some space")
+    for reason in of_room(Room(free, inodes), min_free):
+        hint = "free some space" if free < min_free else "delete files: each takes an inode"
+        return Check(Health.BAD, "free space", found, f"{reason.text}; {hint}")
     return _ok("free space", found)

@@ -16,12 +16,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from queuectl.core import body
-from queuectl.core.names import SUFFIX, FinishedName, Name, PendingName, RunningName, is_ignored, is_valid_id, is_worker
+from queuectl.core.names import (
+    SUFFIX,
+    FinishedName,
+    Name,
+    PendingName,
+    RunningName,
+    is_ignored,
+    is_valid_id,
+    is_worker,
+    looks_meant,
+)
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs
+from queuectl.spool.system import clock, files, layout, lease, logs, place
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
 
@@ -61,6 +71,7 @@ class Finding:
 def check(spool: Layout, host: str) -> Iterator[Finding]:
     """Everything that is wrong in a spool, as seen from the workers' host `host`."""
     yield from _check_directories(spool)
+    yield from _check_place(spool)
     known: set[str] = set()  # nothing else is kept of a million jobs
     twins: set[str] = set()
     for state in STATES:
@@ -88,6 +99,13 @@ def _check_directories(spool: Layout) -> Iterator[Finding]:
             yield Finding(Weight.NOTE, path, "the directory is missing", "it is created when needed", _complete(spool))
 
 
+def _check_place(spool: Layout) -> Iterator[Finding]:
+    copy = place.find_copy(spool)
+    if copy is not None:
+        what = f"the spool was copied or moved from {copy.original}; workers refuse it, as its jobs might run twice"
+        yield Finding(Weight.NOTE, spool.root, what, "if they are to run here: queuectl worker start --copied")
+
+
 def _complete(spool: Layout) -> Callable[[], bool]:
     def repair() -> bool:
         layout.complete(spool.root)
@@ -103,6 +121,9 @@ def _check_foreign(spool: Layout, state: State, text: str) -> Iterator[Finding]:
     if state is State.PENDING:
         if not is_ignored(text):
             yield Finding(Weight.NOTE, path, "dropped, and not adopted yet", "a worker adopts or refuses it")
+        elif looks_meant(text):
+            what = "ignored, as its name does not end in .json"
+            yield Finding(Weight.NOTE, path, what, "if it is a job, rename it; else move it elsewhere")
     elif text.endswith(SUFFIX):
         remedy = "if it is a job, move it to pending/, else remove it"
         yield Finding(Weight.PROBLEM, path, f"not a valid name for a file in {state}/", remedy)
@@ -112,7 +133,7 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
     """One file: regular, complete, and in the directory that its result belongs to."""
     path = spool.job(state, text)
     is_refused = isinstance(name, FinishedName) and name.result.kind == "invalid"
-    problem = None if is_refused else _problem_of(path)
+    problem = None if is_refused else _problem_of(path, name.id)
     if problem and not files.is_gone(path):
         if state is State.PENDING:
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
@@ -122,10 +143,12 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
-def _problem_of(path: str) -> str | None:
+def _problem_of(path: str, id: str) -> str | None:
     try:
         content = files.read(path)
-        body.parse(content.data)
+        job = body.parse(content.data)
+        if job.id != id:
+            adopt.require_own_id(id, content.data)
     except FileNotFoundError:
         return None
     except files.NotRegularError:

@@ -325,3 +325,58 @@ def test_files_that_come_back_are_looked_for_together(layout: Layout, monkeypatc
     assert [name.id for name in adopted if name] == [f"j{index}" for index in range(1, 12)]
     assert len(listings) == 2 * len(State)
     assert kept.exists()
+
+
+COPIES = [
+    "{} (ann's conflicted copy 2026-01-01).json",  # Dropbox
+    "{} (conflicted copy 2026-01-01 120000).json",  # Nextcloud
+    "{} (1).json",  # Google Drive, browsers
+    "{}(1).json",  # OneDrive
+    "{}-Copy (2).json",
+    "{} copy.json",  # macOS
+    "Copy of {}.json",
+    "{}.sync-conflict-20260101-120000-ABCDEFG.json",  # Syncthing
+    "{}_conflict-20260101-120000 é.json",
+]
+
+
+@pytest.mark.parametrize("pattern", COPIES)
+@pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.DONE, State.DEAD])
+def test_copies_of_other_tools_are_duplicates(layout: Layout, spool: Spool, pattern: str, state: State) -> None:
+    """Of a job's file in any state: whatever was added to its name, it does not become a second job."""
+    spool.enqueue("true", id="o")
+    names_of = {
+        State.PENDING: pending_name("o"),
+        State.RUNNING: running_name("o"),
+        State.DONE: FinishedName.parse("20261124T034312.420Z-010-1-exit0-12.300s-o.json"),
+        State.DEAD: FinishedName.parse("20261124T034312.420Z-010-4-exit1-0.532s-o.json"),
+    }
+    copy = pattern.format(str(names_of[state]).removesuffix(".json"))
+    put(layout, copy, id="o")
+    assert PendingName.parse(copy) or _is_refused(layout, copy)
+
+
+@pytest.mark.parametrize("pattern", [each for each in COPIES if each.startswith("{}") and "_conflict" not in each])
+@pytest.mark.parametrize("name", [pending_name("o-abcdef"), running_name("o-abcdef")])
+def test_copies_of_jobs_without_an_id_in_their_bodies_are_duplicates(
+    layout: Layout, pattern: str, name: object
+) -> None:
+    """Their names say what they are: one of ours with something added."""
+    copy = pattern.format(str(name).removesuffix(".json"))
+    put(layout, copy)
+    assert _is_refused(layout, copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["report 2026-01-01 (1).json", "010-x (1).json", "a.sync-conflict-x.json", "1-2-3-4.json"]
+)
+def test_other_names_are_no_copies(layout: Layout, name: str) -> None:
+    """What is not made of a name of ours is a dropped file like any other."""
+    put(layout, name)
+    assert adopt.adopt(layout, name, NOW) is not None
+
+
+def _is_refused(layout: Layout, name: str) -> bool:
+    with pytest.raises(InvalidJobError, match="duplicate"):
+        adopt.adopt(layout, name, NOW)
+    return True

@@ -71,7 +71,7 @@ def test_verbs_about_waiting_refuse_other_jobs(spool: Spool) -> None:
 
 
 def test_first(spool: Spool) -> None:
-    """It stands before every job that is due, whatever their priorities; later ones and its own attempts stay."""
+    """It comes before every job that is due, whatever their priorities; later ones and its own attempts stay."""
     put(spool.layout, PendingName(0, NOW, 0, "urgent"))
     put(spool.layout, PendingName(0, NOW.replace(year=2999), 0, "tomorrow"))
     put(spool.layout, PendingName(10, NOW, 0, "usual"))
@@ -88,7 +88,7 @@ def test_worker_leaves_held_jobs_alone(spool: Spool) -> None:
     for id in ("held", "free"):
         spool.enqueue("true", id=id)
     spool.hold("held")
-    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 1
     assert (spool.get("held").state, spool.get("free").state) == (State.PENDING, State.DONE)
     with workers(spool.path):
         spool.release("held")
@@ -238,7 +238,7 @@ def test_cancel_that_breaks_off(spool: Spool) -> None:
         run_to_death(_cancel_and_die, str(spool.path))
         assert str(spool.get("x").result) == "cancelled"
         wait_for(lambda: not spool.is_alive("x"), "the end of the job")
-        wait_for(lambda: worker.has("gone", "x"), "the worker's notice")
+        wait_for(lambda: worker.has("cancelled", "x"), "the worker's notice")
     assert spool.get("x").state is State.DEAD
 
 
@@ -251,7 +251,8 @@ def test_cancel_that_breaks_off(spool: Spool) -> None:
         ("{trap}", signal.SIGUSR1, "exit3"),
         ("{trap}", signal.SIGTERM, "exit3"),
         ("sh {script}", signal.SIGUSR1, "exit3"),
-        ("sh {script}", signal.SIGTERM, "signal15"),  # which is for the shell of the command line as well
+        ("sh {script}", signal.SIGTERM, "exit3"),
+        ("sh {script}; exit $?", signal.SIGTERM, "signal15"),  # which is for the shell of the command line as well
     ],
 )
 def test_kill_signals_and_nothing_else(spool: Spool, command: str, number: signal.Signals, result: str) -> None:

@@ -350,13 +350,23 @@ def test_room_reports_free_space_and_inodes(layout: Layout) -> None:
     assert inodes is None or inodes > 0
 
 
-def test_copy_under_a_canonical_name_is_a_duplicate(layout: Layout) -> None:
-    """A sync tool's conflict copy, whose name has another id than its body, is refused; the original runs."""
-    put(layout, pending_name("x"), id="x")
-    copy = put(layout, pending_name("x.sync-conflict-20301001"), id="x")
+@pytest.mark.parametrize("id", ["o", None])
+@pytest.mark.parametrize("added", [".sync-conflict-20260101-120000-ABCDEFG", ".sync-conflict-20260101-120000"])
+def test_copy_under_a_canonical_name_is_a_duplicate(layout: Layout, id: str | None, added: str) -> None:
+    """Syncthing's conflict copy is refused, whether the body has the job's id or none; the original runs."""
+    put(layout, pending_name("o"), id=id)
+    copy = put(layout, pending_name(f"o{added}"), id=id)
     with pytest.raises(claims.RefusedError, match="duplicate"):
         claim(layout, copy)
-    os.close(taken(layout, pending_name("x")).log)
+    os.close(taken(layout, pending_name("o")).log)
+
+
+@pytest.mark.parametrize("id", ["o.json.old", "o.old", "o-2", "o.1"])
+def test_copy_with_another_id_in_its_name_is_a_duplicate(layout: Layout, id: str) -> None:
+    """Such as a backup of rsync with a suffix of the user's own."""
+    copy = put(layout, pending_name(id), id="o")
+    with pytest.raises(claims.RefusedError, match="duplicate"):
+        claim(layout, copy)
 
 
 def test_id_in_a_group_is_its_own(layout: Layout) -> None:

@@ -250,7 +250,7 @@ def _set_or_claim(root: str) -> tuple[str, Any]:
     if os.getpid() % 2:
         for number in range(20):
             try:
-                spool.set_fields("x", mine=[os.getpid(), number], timeout=number + 1)
+                spool.set_fields("x", extra={"mine": [os.getpid(), number]}, timeout=number + 1)
             except WrongStateError:
                 continue
         return "set", None

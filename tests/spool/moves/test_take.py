@@ -119,7 +119,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize(("change", "why"), UNFIT.values(), ids=UNFIT)
 def test_files_that_are_not_taken(box: Layout, change: Callable[[Path], None], why: str) -> None:
-    """It stays where it is, with the reason: what others can change, reach by another name, or that is no file."""
+    """It stays where it is, with the reason: what others can change, reach by another name, or that is not a file."""
     path = drop(box)
     change(path)
     with pytest.raises(UnfitError, match=why):
@@ -351,7 +351,7 @@ def test_ids_begin_with_the_user_name(monkeypatch: pytest.MonkeyPatch, name: str
 
 
 def test_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`uid1000` is what stands for him."""
+    """`uid1000` is used instead."""
 
     def unknown(_: int) -> pwd.struct_passwd:
         raise KeyError

@@ -220,3 +220,15 @@ def test_sync_files_takes_any_number(tmp_path: Path, number: int) -> None:
     files.sync_files(str(tmp_path), [str(path) for path in paths])
     with pytest.raises(FileNotFoundError):
         files.sync_files(str(tmp_path), [str(tmp_path / "nothing")])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/passwd", path)])
+def test_open_regular_takes_nothing_else_and_never_blocks(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe, a directory or a link is refused at once, and leaves no descriptor open."""
+    make(tmp_path / "odd")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(files.NotRegularError):
+        files.open_regular(str(tmp_path / "odd"))
+    assert len(os.listdir("/proc/self/fd")) == before
+    (tmp_path / "whole").touch()
+    os.close(files.open_regular(str(tmp_path / "whole")))

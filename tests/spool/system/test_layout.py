@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
-from queuectl import SpoolError
+from queuectl import SpoolError, UsageError
 from queuectl.core.result import State
 from queuectl.spool.system import layout
 from tests.support import names
@@ -80,6 +81,20 @@ def test_discover_starts_in_the_current_directory(tmp_path: Path, monkeypatch: p
     layout.create(tmp_path / "spool")
     monkeypatch.chdir(tmp_path / "spool")
     assert layout.discover() == str(tmp_path / "spool")
+
+
+@pytest.mark.parametrize(("home", "state"), [(None, None), ("", ""), ("here", "here")])
+def test_home_that_is_none(monkeypatch: pytest.MonkeyPatch, home: str | None, state: str | None) -> None:
+    """A path that is empty or not absolute counts as not given: then the home is that of the table of users."""
+    for name, value in (("HOME", home), ("XDG_STATE_HOME", state)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    own = pwd.getpwuid(os.getuid()).pw_dir
+    assert layout.state_home_spool() == f"{own}/.local/state/queuectl/spool"
+    monkeypatch.setattr(os, "getuid", lambda: 3_000_000_000)
+    with pytest.raises(UsageError, match="no home"):
+        layout.state_home_spool()
 
 
 def test_spool_of_last_resort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

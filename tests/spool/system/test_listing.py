@@ -90,7 +90,7 @@ def test_directory_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_error_on_the_way_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing that breaks off is no short listing."""
+    """A listing that breaks off is not taken for a short one."""
 
     class Broken:
         @staticmethod

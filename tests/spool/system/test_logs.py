@@ -114,7 +114,7 @@ def test_outcome_is_read_as_written(log: int, result: Result) -> None:
     ],
 )
 def test_end_line_results(fields: dict[str, str], result: Result | None) -> None:
-    """A status as a shell sees it may stand for a signal; what is torn or foreign is no result."""
+    """A status as a shell sees it may stand for a signal; what is torn or foreign is not a result."""
     assert logs.parse_outcome(fields) == result
 
 
@@ -170,15 +170,6 @@ def test_result_of_what_was_ended(log: int, reason: str, said: str, result: Resu
     attempt = logs.find_attempt(log, NAME)
     assert attempt is not None
     assert (attempt.result, attempt.ending, attempt.is_released) == (result, reason, reason == "release")
-
-
-def test_ending_is_described_for_people() -> None:
-    """The note of an ending is shown as a sentence; other notes, and output, are not taken for one."""
-    (mark,) = read(b"#queuectl note ending attempt=2 started_at=20261124T034300.000Z reason=timeout\n")
-    (other,) = read(b"#queuectl note attempt=1 ended_at=x duration=1\n")
-    assert isinstance(mark, logs.Mark)
-    assert isinstance(other, logs.Mark)
-    assert (logs.describe_ending(mark), logs.describe_ending(other)) == ("ending attempt 2: timeout", None)
 
 
 def test_end_before_an_ending_is_its_own(log: int) -> None:

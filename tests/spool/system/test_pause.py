@@ -22,13 +22,14 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
         ("until: 2026-11-24T12:00:00Z\n", NOON, ""),
         ("until: 2026-11-24T12:00:00Z\nreason: new disks\n", NOON, "new disks"),
         ("new disks\nand a fan\nUntil = 2026-11-24T13:00:00+01:00", NOON, "new disks and a fan"),
+        ("until: 2030-01-01", pause.parse("until: 2030-01-01T00:00")[0], ""),
         ("until: tomorrow", None, "until: tomorrow"),
         ("until: 9999-99-99T00:00:00Z", None, "until: 9999-99-99T00:00:00Z"),
         ("\x00\ufffd", None, "\x00\ufffd"),
     ],
 )
 def test_text_of_the_file(text: str, until: datetime | None, reason: str) -> None:
-    """What is no time that can be read is part of the reason, and the pause has no end."""
+    """What cannot be read as a time is part of the reason, and the pause has no end."""
     assert pause.parse(text) == pause.Said(until, reason)
 
 

@@ -177,3 +177,12 @@ def test_age_does_not_go_by_the_wall_clock(start: Start) -> None:
     assert own is not None
     assert 0 <= age < own
     assert processes.age(1 << 22) is None
+
+
+def test_command_that_starts_after_sigterm_gets_it_too(start: Start) -> None:
+    """A shell that outlives SIGTERM and starts its command only then does not keep it running for the whole grace."""
+    script = "trap is_told=1 TERM; touch $READY; while [ -z $is_told ]; do :; done; sleep 600; exit 3"
+    shell = start(script)
+    wait_for(lambda: processes.find(TOKEN, shell.pid) == [shell.pid], "the shell to be alone")
+    processes.terminate(TOKEN, shell.pid, 300)
+    assert shell.wait() == 3

@@ -118,7 +118,7 @@ def test_leftovers_of_broken_submits_go(layout: Layout, cli: CommandLine) -> Non
 
 
 def test_orphans_are_notes(layout: Layout) -> None:
-    """A running job whose worker is gone is reported with what will become of it; that is no broken invariant."""
+    """A running job whose worker is gone is reported with what will become of it; that is not a broken invariant."""
     put(layout, running_name("x"), state=State.RUNNING)
     (finding,) = findings(layout)
     assert finding.weight is Weight.NOTE

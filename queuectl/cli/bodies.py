@@ -1,0 +1,116 @@
+"""Job bodies as JSON that people type or pipe, and what to warn about once they are queued."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from queuectl.core import body, charset
+from queuectl.core.job import Job
+from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError
+
+
+def decode(data: bytes, where: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The job of some JSON, or those of an array, each with what to call it."""
+    try:
+        if not data.lstrip().startswith(b"["):
+            yield name, body.decode(data)
+            return
+        for number, fields in enumerate(body.decode_array(data), 1):
+            yield f"job {number} of {name}", _require_object(fields, f"job {number} of {where}")
+    except NotJsonError as error:
+        lines = data.strip().splitlines()
+        if data.lstrip().startswith((b"{ ", b"{\n")) and b'"' not in data[:4]:
+            hint = "try: queuectl enqueue -- '{ …'"
+        elif len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
+            hint = "one job a line: queuectl enqueue -"
+        else:
+            hint = error.hint or """try: queuectl enqueue '{"command": "echo hello"}'"""
+        what = error.what if error.what.startswith("job ") else f"{where} is {error.what}"
+        raise NotJsonError(what, error.why, hint) from None
+
+
+def _require_object(fields: Any, where: str) -> dict[str, Any]:
+    """A job of an array; raises NotJsonError for anything but an object."""
+    if isinstance(fields, dict):
+        return fields
+    hint = 'a job is an object: {"command": ["echo", "hello"]}'
+    raise NotJsonError(f"{where} is not a JSON object", hint=hint)
+
+
+class Place(NamedTuple):
+    """Where a job stands: the number of its line, or in an array its own; and as people read it."""
+
+    number: int
+    text: str
+
+    @classmethod
+    def of_line(cls, number: int) -> Place:
+        return cls(number, f"line {number}")
+
+
+def read_lines(lines: Iterator[bytes]) -> Iterator[tuple[Place, dict[str, Any] | QueuectlError]]:
+    """Each job, or why it is none, with its place: of lines of JSON, or of one array over any number of lines.
+
+    Raises NotJsonError for input that is not UTF-8 at all, or whose objects take several lines each.
+    """
+    is_first = True
+    for number, line in enumerate(lines, 1):
+        text = line.removeprefix(codecs.BOM_UTF8).strip()
+        if not text:
+            continue
+        if is_first:
+            body.require_utf8(line, "stdin is not UTF-8")
+        if is_first and text == b"{":
+            raise NotJsonError("stdin is not one JSON object a line", hint="try: jq -c . | queuectl enqueue -")
+        if text.startswith(b"["):
+            yield from _read_array(line, lines if is_first else None, number)
+        else:
+            yield Place.of_line(number), _decoded(line)
+        is_first = False
+
+
+def _read_array(
+    line: bytes, rest: Iterator[bytes] | None, number: int
+) -> Iterator[tuple[Place, dict[str, Any] | QueuectlError]]:
+    """The jobs of an array: of the line of that number, or if it is incomplete, of it and the rest."""
+    here = Place.of_line(number)
+    try:
+        try:
+            jobs = body.decode_array(line)
+        except NotJsonError:
+            if rest is None:
+                raise
+            here = Place(number, "stdin")
+            jobs = body.decode_array(line + b"".join(rest))
+    except (NotJsonError, InvalidJobError) as error:
+        yield here, error
+        return
+    for index, job in enumerate(jobs, 1):
+        place = Place(index, f"job {index} of {here.text}")
+        try:
+            yield place, _require_object(job, "it")
+        except NotJsonError as error:
+            yield place, error
+
+
+def _decoded(line: bytes) -> dict[str, Any] | QueuectlError:
+    try:
+        return body.decode(line)
+    except (NotJsonError, InvalidJobError) as error:
+        if not line.lstrip().startswith((b"{", b"[")):
+            error.hint = "for one job a line of text: queuectl enqueue --each - -- COMMAND {}"
+        return error
+
+
+def warn_of_directory(job: Job, say_so: Callable[[str], None], *, known: set[str] | None = None) -> None:
+    """Warn of a job whose directory is not there (yet); of each directory once, if `known` is given."""
+    cwd = job.body.cwd if job.body is not None else None
+    if cwd is None or (known is not None and cwd in known):
+        return
+    if known is not None:
+        known.add(cwd)
+    if not os.path.isdir(charset.encode(cwd, None)):
+        say_so(f"warning: the directory {cwd} does not exist yet: without it the job fails")

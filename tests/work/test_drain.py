@@ -1,0 +1,83 @@
+"""`worker start --drain`: what it waits for, what it leaves, and its exit code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool
+from queuectl.spool.system.clock import now
+from tests.support import WorkerProcess, wait_for
+
+
+def _warnings(worker: WorkerProcess) -> list[str]:
+    return [event["message"] for event in worker.events() if event["event"] == "warning"]
+
+
+@pytest.mark.parametrize("words", [(), ("--processes", "2")])
+def test_paused_queue(spool: Spool, words: tuple[str, ...]) -> None:
+    """Behind a pause nothing starts, so the worker names what is left, whatever its time, and exits with 1."""
+    spool.pause("no disk")
+    spool.enqueue("true", id="ready")
+    spool.enqueue("true", id="later", run_at="2999-01-01T00:00:00Z")
+    spool.enqueue("true", id="held")
+    spool.hold("held")
+    worker = WorkerProcess(spool.path, "--drain", *words)
+    assert worker.wait_exit() == 1
+    behind, held = (
+        "2 jobs (ready, later) left, as the queue is paused; to continue: queuectl resume",
+        "1 job (held) left, held; to release: queuectl release",
+    )
+    assert set(_warnings(worker)) == {behind, held}
+    assert spool.counts().pending == 3
+
+
+def test_empty_queue_that_is_paused(spool: Spool) -> None:
+    """With nothing left the exit code is 0, paused or not."""
+    spool.pause()
+    worker = WorkerProcess(spool.path, "--drain")
+    assert (worker.wait_exit(), _warnings(worker)) == (0, [])
+
+
+def test_pause_with_an_end(spool: Spool) -> None:
+    """A pause that ends by itself is waited for."""
+    spool.pause("", now() + timedelta(seconds=1))
+    spool.enqueue("true", id="x")
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert spool.counts().done == 1
+
+
+def test_pause_during_the_drain(spool: Spool, tmp_path: Path) -> None:
+    """What is running when the queue is paused ends first; what waits, for a retry too, is left."""
+    go = tmp_path / "go"
+    spool.enqueue(f"until [ -e {go} ]; do sleep 0.02; done", id="runs")
+    spool.enqueue("true", id="waits", priority=20)
+    worker = WorkerProcess(spool.path, "--drain").wait_ready()
+    wait_for(lambda: worker.has("start", "runs"), "the start")
+    spool.pause()
+    go.touch()
+    assert worker.wait_exit() == 1
+    assert (spool.counts().done, spool.counts().pending) == (1, 1)
+    assert _warnings(worker)[0].startswith("1 job (waits) left, as the queue is paused")
+
+
+def test_held_jobs(spool: Spool) -> None:
+    """Held jobs are left and named, the first of them by their ids; the others run."""
+    for number in range(8):
+        spool.enqueue("true", id=f"h{number}")
+        spool.hold(f"h{number}")
+    spool.enqueue("true", id="x")
+    worker = WorkerProcess(spool.path, "--drain")
+    assert (worker.wait_exit(), spool.counts().done) == (1, 1)
+    assert _warnings(worker) == ["8 jobs (h0, h1, h2, h3, h4, …) left, held; to release: queuectl release"]
+
+
+def test_dropped_file_behind_a_pause(spool: Spool) -> None:
+    """A file that no worker has taken in yet is taken in first, and then left by its id."""
+    spool.pause()
+    (spool.path / "pending" / "x.json").write_text('{"command": "true", "id": "dropped"}')
+    worker = WorkerProcess(spool.path, "--drain")
+    assert worker.wait_exit() == 1
+    assert _warnings(worker)[0].startswith("1 job (dropped) left")
