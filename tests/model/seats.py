@@ -216,17 +216,17 @@ def leaking(name: str, rules: Rules) -> Model:
 
 
 def several(name: str, rules: Rules, seats: int, *, crashes: int = 0) -> Model:
-    """V and W start a job each that needs two seats."""
+    """V and W start a job each that needs two seats, of which P has one."""
     actors = [Actor(w, lambda w=w: worker(rules, w, ("g",), "VW", 2)) for w in "VW"]  # type: ignore[misc]
-    ending = ("job V", "job W")
+    ending = ("P", "job V", "job W")
     actors += [Actor(j, lambda j=j: job(rules, j, "VW"), may_crash=False) for j in ending]  # type: ignore[misc]
 
     def has_too_few(files: Files) -> str | None:
-        short = [j for j in ending if f"run/{j}" in files and sum(name.endswith(f"={j}") for name in files) != 2]
+        short = [j for j in ending[1:] if f"run/{j}" in files and sum(name.endswith(f"={j}") for name in files) != 2]
         return "a job runs without all of its seats" if short else never(files)
 
     goal = (lambda _: True) if crashes else all_ran("V", "W")
-    return Model(name, (f"limit/g={seats}",), tuple(actors), has_too_few, goal, crashes)
+    return Model(name, (f"limit/g={seats}", "seat/g.0=P", "run/P"), tuple(actors), has_too_few, goal, crashes)
 
 
 def line(name: str, rules: Rules) -> Model:
