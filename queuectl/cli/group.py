@@ -159,7 +159,9 @@ def _require_key(text: str) -> str:
     key = text.lower().replace("_", "-")
     if key == "paused":
         raise UsageError("paused is not set this way", hint="try: queuectl pause --group GROUP")
-    if key not in group_files.PARSERS:
+    if key.startswith("seats."):
+        key = f"seats.{text.partition('.')[2]}"  # a host's name as it was typed
+    if not group_files.is_key(key):
         raise UsageError(f"no such setting of a group: {text!r}", hint=f"settings: {' '.join(group_files.PARSERS)}")
     return key
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from queuectl.core.groups import MaxFailed
 from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
+from queuectl.core.seats import Seats
 from queuectl.core.text import format_count, format_instant, format_size, format_when
 
 _MOST_SLOTS = 1_000_000
@@ -37,13 +38,18 @@ class Pause(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
+    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts.
+
+    `seats` are those of this host.
+    """
 
     name: str
     limit: int | None = None
     paused: Pause | None = None
     max_failed: MaxFailed | None = None
     problem: str = ""
+    seats: Seats | None = None
+    seat_env: str | None = None
 
 
 class Room(NamedTuple):

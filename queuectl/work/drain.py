@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from queuectl.core import groups
 from queuectl.core.names import RunningName, is_ignored, is_pending, looks_held, pending_id
@@ -23,25 +23,25 @@ def is_paused_for_good(context: Context) -> bool:
     return paused is not None and paused.until is None
 
 
-def can_nothing_start(context: Context, itself: Itself, *, is_paused: bool) -> bool:
+def can_nothing_start(context: Context, itself: Itself, never: Collection[str], *, is_paused: bool) -> bool:
     """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
 
     Pending jobs do not count while they are held, behind a pause without an end or in a group whose limit is 0, nor
-    does `itself`, a job that started this worker and waits for it to drain.
+    those named in `never`, nor does `itself`, a job that started this worker and waits for it to drain.
     """
     closed = _closed_groups(context)
     pieces = query.iterate_names(context.layout, State.PENDING, 100)  # of a million for later one is enough
     for names in pieces:
         for name in names:
             is_left = is_pending(name) if is_paused else looks_held(name) or _is_in_any(closed, name)
-            if not is_left and not is_ignored(name):
+            if not is_left and name not in never and not is_ignored(name):
                 return False
     running = map(RunningName.parse, query.list_names(context.layout, State.RUNNING))
     return all(name is None or itself.runs(name) for name in running)
 
 
-def describe_left(context: Context) -> list[str]:
-    """The jobs that are waiting, and why, in a line for each reason."""
+def describe_left(context: Context, never: Mapping[str, str]) -> list[str]:
+    """The jobs that are waiting, and why, in a line for each reason; `never` says it for some."""
     closed = _closed_groups(context)
     left: dict[str, list[str]] = {}
     for names in query.iterate_names(context.layout, State.PENDING):
@@ -50,6 +50,8 @@ def describe_left(context: Context) -> list[str]:
                 why = "held; to release: queuectl release"
             elif group := _is_in_any(closed, name):
                 why = closed[group]
+            elif name in never:
+                why = never[name]
             else:
                 why = "as the queue is paused; to continue: queuectl resume"
             left.setdefault(why, []).append(pending_id(name))

@@ -7,12 +7,14 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 
+from queuectl.core import seats
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import logs, processes
 from queuectl.work import prelude
 from queuectl.work.attempts import ActiveAttempt
+from queuectl.work.places import Given
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
@@ -20,6 +22,7 @@ _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
+_SEAT = seats.PREFIX
 
 
 class _Environment(threading.local):
@@ -93,14 +96,17 @@ class Executor:
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
         own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER)
-        self._inherited = {key: value for key, value in os.environb.items() if key not in own}
+        seat = _SEAT.encode()
+        self._inherited = {
+            key: value for key, value in os.environb.items() if key not in own and not key.startswith(seat)
+        }
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
         self._shell = _SHELL
         self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._shell, self._null)
 
-    def start(self, claim: Claim) -> Execution:
+    def start(self, claim: Claim, given: Given | None = None) -> Execution:
         """Start the claim's command in a session of its own; raises OSError if that is impossible."""
         body, name = claim.body, claim.name
         command = body.command
@@ -112,18 +118,21 @@ class Executor:
         pid = self._spawner.spawn(
             self._shell,
             [b"sh", b"-c", _bytes(script), b"sh", *map(_bytes, words)],
-            self._environment_of(claim),
+            self._environment_of(claim, given),
             ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
+            given.descriptors if given is not None else (),
         )
         return Execution(claim, pid, is_wrapped)
 
-    def _environment_of(self, claim: Claim) -> Strings:
+    def _environment_of(self, claim: Claim, given: Given | None) -> Strings:
         """An array that is this thread's until it asks again."""
         name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env or submitter:
-            wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
+        if env or submitter or given is not None:
+            wanted = {_bytes(key): _bytes(value) for key, value in env.items() if not key.startswith(_SEAT)}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
+            if given is not None:  # over what the job asks for: two would use one card
+                wanted.update((_bytes(key), _bytes(value)) for key, value in given.variables.items())
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
             return strings(_assign({**self._inherited, **wanted, **own}))
