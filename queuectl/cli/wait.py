@@ -51,12 +51,12 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     """
     spool = open_spool()
     is_selected = is_selection(given)
-    jobs = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
-    jobs = _without_itself(spool, list({job.id: job for job in jobs}.values()), is_named=not is_selected)
+    found = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
+    jobs = _without_itself(spool, list({job.id: job for job in found}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:
             print_json([])
-        click.get_current_context().exit(_none_match(spool, given) if is_selected else 0)
+        click.get_current_context().exit(_none_match(spool, given) if is_selected and not found else 0)
     code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
     click.get_current_context().exit(code)
 
