@@ -24,8 +24,7 @@ _NO_REPLACE, _EXCHANGE = 1, 2
 
 
 class Content(NamedTuple):
-    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), its owner's uid, its ctime, and how many
-    names it has."""
+    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), owner's uid, ctime and number of names."""
 
     data: bytes
     identity: tuple[int, int, int, int]
