@@ -61,6 +61,10 @@ class AlreadyExistsError(QueuectlError):
     exit_code = 4
 
 
+class BrakedError(QueuectlError):
+    """All that was waited for stands behind a pause that `max-failed` has made."""
+
+
 class WaitTimeoutError(QueuectlError):
     """The condition did not become true in time."""
 

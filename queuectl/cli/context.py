@@ -257,6 +257,14 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
     return complete
 
 
+def complete_groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Shell completion of the groups that jobs are in, or that have settings."""
+    from queuectl.spool.reading.groups import find_names
+
+    spool = spool_to_complete(ctx)
+    return [name for name in find_names(spool.layout) if name.startswith(incomplete)][:200] if spool else []
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead, in its documented shape.")
 color_option = click.option(
     "--color",

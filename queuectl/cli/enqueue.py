@@ -85,7 +85,7 @@ def _options() -> Iterator[Callable[[F], F]]:
             yield click.option(*names, type=kind, multiple=is_multiple, metavar=metavar, help=field.option)
 
 
-_SHORT = {"priority": ("-p",)}
+_SHORT = {"priority": ("-p",), "group": ("-g",)}
 
 
 def _job_options(command: F) -> F:

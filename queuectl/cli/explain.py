@@ -10,7 +10,7 @@ from queuectl.cli.context import json_option, note, open_spool, print_json, show
 from queuectl.cli.filters import filter_options, make_filter
 from queuectl.cli.list import limit_of
 from queuectl.cli.settings import warn_of_settings
-from queuectl.cli.targets import ids_argument, is_selection, read_ids
+from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.text import format_count, format_instant, format_when
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading.explain import Explanation
@@ -41,6 +41,7 @@ def explain(limit: int | None, as_json: bool, **given: Any) -> None:
       queuectl explain --state ready --limit 3
     """
     spool = open_spool()
+    take_groups(spool, given)
     warn_of_settings(spool)
     code = 0
     found: list[Explanation] = []

@@ -1,4 +1,4 @@
-"""The options that select jobs: --state, --since, --until, --result, --match, --where."""
+"""The options that select jobs: --state, --since, --until, --result, --group, --match, --where."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from queuectl.cli.context import complete_groups
+from queuectl.core import groups
 from queuectl.core.names import Name, PendingName
 from queuectl.core.result import Result, State
 from queuectl.core.typed import require_unit
@@ -65,6 +67,14 @@ _OPTIONS = (
     click.option(
         "--result", "results", multiple=True, metavar="RESULT", help="exit1, signal, timeout, failed, …; repeatable."
     ),
+    click.option(
+        "--group",
+        "groups",
+        multiple=True,
+        metavar="GROUP",
+        shell_complete=complete_groups,
+        help="Only jobs of this group; repeatable.",
+    ),
     click.option("--match", metavar="RE", help="Only jobs whose id or command matches this regular expression."),
     click.option(
         "--where",
@@ -73,7 +83,7 @@ _OPTIONS = (
         help="Only jobs with this value: body.sweep=3, 'timeout>60', result!=exit1; repeatable, all must hold.",
     ),
 )
-NAMES = ("state", "since", "until", "results", "match", "where")
+NAMES = ("state", "since", "until", "results", "groups", "match", "where")
 """The parameters that these options give a command."""
 
 
@@ -110,6 +120,7 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
         since=parse_past(given["since"], now()) if given["since"] else None,
         until=parse_past(given["until"], now()) if given["until"] else None,
         results=tuple(_check_result(text) for text in given["results"]),
+        groups=tuple(map(groups.require_name, given["groups"])),
         match=_compile(given["match"]) if given["match"] else None,
         conditions=tuple(map(Condition.parse, given["where"])),
     )

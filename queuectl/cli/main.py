@@ -41,6 +41,7 @@ _COMMANDS = {
     "pause": "queuectl.cli.pause:pause",
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
+    "group": "queuectl.cli.group:group",
     "dlq": "queuectl.cli.dlq:dlq",
     "rm": "queuectl.cli.prune:rm",
     "prune": "queuectl.cli.prune:prune",

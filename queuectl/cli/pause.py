@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json
+from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json
+from queuectl.core import groups
 from queuectl.core.admission import Pause
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import format_count, format_instant
 from queuectl.core.when import parse_duration, parse_when
 from queuectl.errors import UsageError
+from queuectl.spool.reading.groups import Tally, count
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.query import locate
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
 _until_option = click.option("--until", metavar="TIME", help='When to resume automatically: 30m, "18:30", ISO 8601.')
+
+
+_group_option = click.option(
+    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
+)
 
 
 def describe_pause(pause: Pause) -> str:
@@ -28,57 +36,89 @@ def describe_pause(pause: Pause) -> str:
 @click.command()
 @click.argument("reason", nargs=-1, metavar="[REASON...]")
 @_until_option
+@_group_option
 @json_option
-def pause(reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
+def pause(reason: tuple[str, ...], until: str | None, group: str, as_json: bool) -> None:
     """Stop workers from starting jobs until you resume. Running jobs continue.
 
-    The reason is shown by `status`. A second pause replaces the first.
+    The reason is shown by `status`. A second pause replaces the first. With --group, jobs of that group are not
+    started; others are.
 
     \b
     Example:
       queuectl pause moving the database
       queuectl pause --until 30m
+      queuectl pause --group gpu new driver
     """
+    group = _name_of(group)
+    _refuse_group("pause", reason)
     spool = open_spool(create=True)
-    _pause(spool, " ".join(reason), until)
-    _report(spool, as_json)
-    if len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
+    _pause(spool, " ".join(reason), until, group)
+    _report(spool, as_json, group)
+    if not group and len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
         note(f"this pauses every job, not only {reason[0]}; for that: queuectl hold {reason[0]}")
 
 
-def _pause(spool: Spool, reason: str, until: str | None) -> None:
+def _name_of(group: str) -> str:
+    """The name of the group that was given; empty for the whole queue."""
+    return groups.require_name(group.removesuffix(".")) if group else ""
+
+
+def _refuse_group(verb: str, reason: tuple[str, ...]) -> None:
+    """Refuse a reason that looks like a group: who typed `pause gpu.` did not mean the whole queue."""
+    if len(reason) == 1 and reason[0].endswith(".") and groups.is_name(reason[0][:-1]):
+        raise UsageError(
+            f"{reason[0]} would be the reason for which every job waits", "nothing is paused",
+            f"to {verb} the group: queuectl {verb} --group {reason[0][:-1]}",
+        )  # fmt: skip
+
+
+def _pause(spool: Spool, reason: str, until: str | None, group: str) -> None:
     at: datetime | None = parse_when(until, now()) if until is not None else None
     if at is not None and at <= now():
         raise UsageError(f"that time has passed: {until!r}", hint="try: --until 30m")
-    spool.pause(reason, at)
+    spool.pause(reason, at, group=group)
 
 
-def _report(spool: Spool, as_json: bool) -> None:
-    found = spool.paused()
+def _report(spool: Spool, as_json: bool, group: str) -> None:
+    found = spool.paused(group=group)
+    running = _count_running(spool, group)
     if as_json:
-        print_json({"paused": found.to_json() if found else None, "running": spool.counts().running})
+        print_json(_to_json(found, running, group))
     elif found:
-        running = spool.counts().running
-        note(f"paused {describe_pause(found)}")
+        note(f"{f'the group {group} is ' if group else ''}paused {describe_pause(found)}")
         if found.reason:
             note(f"reason: {found.reason}")
         if running:
             note(f"{format_count(running, 'job')} still running; running jobs may finish")
 
 
+def _count_running(spool: Spool, group: str) -> int:
+    return count(spool.layout, group).get(group, Tally()).running if group else spool.counts().running
+
+
+def _to_json(pause: Pause | None, running: int, group: str) -> dict[str, Any]:
+    return {"paused": pause.to_json() if pause else None, "running": running, "group": group or None}
+
+
 @click.command()
+@_group_option
 @json_option
-def resume(as_json: bool) -> None:
-    """Let workers start jobs again.
+def resume(group: str, as_json: bool) -> None:
+    """Let workers start jobs again, all or those of a group.
 
     \b
     Example:
       queuectl resume
+      queuectl resume --group gpu
     """
+    group = _name_of(group)
     spool = open_spool()
-    was_paused = spool.resume()
+    was_paused = spool.resume(group=group)
     if as_json:
-        print_json({"paused": None, "running": spool.counts().running})
+        print_json(_to_json(spool.paused(group=group), _count_running(spool, group), group))
+    elif group:
+        note(f"group {group} resumed" if was_paused else f"the group {group} was not paused")
     else:
         note("queue resumed" if was_paused else "the queue was not paused")
 
@@ -87,30 +127,33 @@ def resume(as_json: bool) -> None:
 @click.argument("reason", nargs=-1, metavar="[REASON...]")
 @_until_option
 @click.option("--timeout", metavar="TIME", help="Longest time to wait: 90, 5m, 1h30m. Then the exit code is 5.")
+@_group_option
 @json_option
-def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, as_json: bool) -> None:
+def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, group: str, as_json: bool) -> None:
     """Pause, and wait until no job is running.
 
-    Once it returns, nothing runs and nothing will start until you resume. Workers stay up.
+    Once it returns, nothing (of the group) runs and nothing will start until you resume. Workers stay up.
 
     \b
     Example:
       queuectl drain --timeout 10m && ./backup-database && queuectl resume
     """
+    group = _name_of(group)
+    _refuse_group("drain", reason)
     spool = open_spool(create=True)
     seconds = parse_duration(timeout) if timeout is not None else None
-    if reason or until or not spool.is_paused():
-        _pause(spool, " ".join(reason) or "drained", until)
+    if reason or until or spool.paused(group=group) is None:
+        _pause(spool, " ".join(reason) or "drained", until, group)
     own = itself(spool.layout)
-    is_within = own.find(spool.layout) is not None
+    is_within = own.find(spool.layout) is not None and (not group or groups.is_in(own.id, group))
     if is_within and not as_json:
         note(f"not waiting for {own.id}, which this command is a part of")
-    running = spool.counts().running - is_within
+    running = _count_running(spool, group) - is_within
     if running > 0 and not as_json:
         note(f"paused; waiting for {format_count(running, 'running job')}")
         _warn_of_orphans(spool)
-    spool.wait_until_idle(seconds)
-    _report(spool, as_json)
+    spool.wait_until_idle(seconds, group=group)
+    _report(spool, as_json, group)
 
 
 def _warn_of_orphans(spool: Spool) -> None:

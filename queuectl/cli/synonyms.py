@@ -94,7 +94,6 @@ def cron_times(words: list[str]) -> str:
 
 
 _ONE_SLOT = "a job takes one of its worker's slots, whatever it uses; a worker has --count of them"
-_OWN_SPOOL = "there are no groups or partitions; a queue of its own does that, with workers of its own"
 _NO_EDGES = "a job cannot wait for another by itself; the shell can"
 _CRON = "there are no recurring jobs; cron can enqueue them"
 _CRON_LINE = "(crontab -l; echo {entry}) | crontab -"
@@ -120,11 +119,11 @@ _ENQUEUE = (
     Row("--array -A", "--each -", "{0} | {line}", read=_array),
     Row("--each-line", "--each {0}"),
     Row("--from-json", whole="queuectl enqueue - < {0}", why="one JSON object a line is a job"),
-    Row("--group -g --partition --queue --qos --pool", "--spool ./{0}", why=_OWN_SPOOL),
+    Row("--partition --queue --qos --pool", "--group {0}"),
     Row("-p --priority", "-p 0", read=_matching("(?:high|highest|urgent|top)")),
     Row("-p --priority", "-p 10", read=_matching("(?:normal|medium|default)")),
     Row("-p --priority", "-p 100", read=_matching("(?:low|lowest|idle)")),
-    Row("-p --priority", "--spool ./{0}", why=_OWN_SPOOL, read=_matching(r"([A-Za-z][\w.-]*)")),
+    Row("-p --priority", "--group {0}", why="-p is the priority, a number", read=_matching(r"([A-Za-z][\w.-]*)")),
     Row("-J --job-name --label -l --name --job-id", "--id {0}"),
     Row("--unique --queueing-lock --singleton", "--id {0}",
         why="an --id is refused (exit 4) while the spool holds a job of that id"),
@@ -141,8 +140,10 @@ _ENQUEUE = (
     Row("-m", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead", read=None),
     Row("--no-requeue", "--on-lost dead", read=None),
     Row("--requeue", "--on-lost retry", read=None),
-    Row("--max-fails --max-failed --halt",
-        why="failures do not stop the queue; a hook can: hooks/on-dead, with `queuectl pause`"),
+    Row("--max-fails --max-failed", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}"),
+    Row("--halt", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}",
+        read=_matching(r".*fail=(\d+%?)")),
+    Row("--halt", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed=1"),
     Row("--retries --retry --tries", "--max-retries {0}"),
     Row("--nice", "-p {0}"),
     Row("--at-front --immediate -i --urgent", "-p 0", read=None),
@@ -215,12 +216,14 @@ PHRASES = (
     (r"scontrol suspend (\S+)", "queuectl kill -s STOP {0}"),
     (r"scontrol resume (\S+)", "queuectl kill -s CONT {0}"),
     (r"scontrol top (\S+)", "queuectl first {0}"),
-    (r"(?i:scontrol update) .*(?i:ArrayTaskThrottle)=(\d+).*", "queuectl worker start --count {0}"),
+    (r"(?i:scontrol update) (?i:ArrayTaskThrottle)=(\d+) (?i:jobid)=(\S+)", "queuectl group set {1} limit={0}"),
+    (r"(?i:scontrol update) (?i:jobid)=(\S+) (?i:ArrayTaskThrottle)=(\d+)", "queuectl group set {0} limit={1}"),
+    (r"(?i:scontrol update) .*(?i:ArrayTaskThrottle)=(\d+).*", "queuectl group set NAME limit={0}"),
     (r"(?i:scontrol update) .*(?i:jobid)=(\S+) .*(?i:priority)=(\d+).*", "queuectl set {0} priority={1}"),
-    (r"(?:group add|group set|group) (\w[\w.-]*) (?:--parallel|-p|limit)[= ](\d+)",
-     "queuectl --spool ./{0} worker start --count {1}"),
-    (r"group (?:add|set|create|new) (\w[\w.-]*).*", "queuectl --spool ./{0} worker start"),
-    (r"parallel (\d+) (?:-g|--group)[ =](\w[\w.-]*)", "queuectl --spool ./{1} worker start --count {0}"),
+    (r"group (?:(?:add|create|new) )?(\w[\w.-]*) (?:--parallel|-p|limit)[= ](\d+)", "queuectl group set {0} limit={1}"),
+    (r"group (?:add|create|new) (\w[\w.-]*).*", "queuectl enqueue --group {0} -- CMD"),
+    (r"group (?:remove|rm|delete|del) (\w[\w.-]*).*", "queuectl group unset {0} limit max-failed"),
+    (r"parallel (\d+) (?:-g|--group)[ =](\w[\w.-]*)", "queuectl group set {1} limit={0}"),
     (r"parallel (\d+)", "queuectl worker start --count {0}"),
 )  # fmt: skip
 """Lines that mean one thing as a whole: what follows `queuectl`, and the line to type."""
@@ -252,7 +255,8 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("parallel", "workers-start"), "worker start --count 4"),
     **dict.fromkeys(("stop", "shutdown"), "worker stop"),
     **dict.fromkeys(("workers", "sinfo", "nodes"), "worker list"),
-    **dict.fromkeys(("group", "groups", "partition"), "--spool ./NAME worker start"),
+    **dict.fromkeys(("groups", "partition"), "group list"),
+    **dict.fromkeys(("group ls", "group status"), "group list"),
     "dead": "dlq list",
     "failed": "list --state failed",
     "stats": "metrics",

@@ -12,6 +12,7 @@ import click
 
 from queuectl.cli.context import complete_jobs, confirm, json_option, note, print_json, say, show_error
 from queuectl.cli.filters import filter_options, is_given, make_filter
+from queuectl.core import groups
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_count
@@ -71,6 +72,23 @@ def read_ids(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def take_groups(spool: Spool, given: dict[str, Any]) -> None:
+    """Make filters of the groups among the ids: `lr.` in the place of an id is --group lr.
+
+    Raises UsageError for both groups and ids, NotFoundError for a group without jobs.
+    """
+    names = [id[:-1] for id in given["ids"] if id.endswith(".") and groups.is_name(id[:-1])]
+    names = [name for name in names if query.locate(spool.layout, f"{name}.") is None]  # an id of an older version
+    if not names:
+        return
+    if len(names) < len(given["ids"]):
+        raise UsageError("both ids and a group", hint="name the jobs, or the group alone")
+    for name in names:
+        if not query.match_ids(spool.layout, f"{name}."):
+            raise NotFoundError(f"no job is in the group {name}", hint="see: queuectl group list --all")
+    given["ids"], given["groups"] = (), (*given["groups"], *names)
+
+
 def act(
     spool: Spool,
     verb: Verb,
@@ -85,6 +103,7 @@ def act(
     Named jobs are acted upon at once; those selected by filters or --all are counted first, and need a confirmation.
     If there are several, `prepare` may choose among them, and what to do instead of `action`.
     """
+    take_groups(spool, given)
     found, wanted = _find_targets(spool, verb, given)
     if is_backwards:
         found.reverse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,12 @@ import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown_in_a_line
 from queuectl.cli.filters import filter_options, is_given, make_filter
-from queuectl.cli.targets import ids_argument, is_selection, read_ids
+from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name
 from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.core.values import command_text
-from queuectl.errors import NotFoundError, QueuectlError, WaitTimeoutError
+from queuectl.errors import BrakedError, NotFoundError, QueuectlError, WaitTimeoutError
 from queuectl.spool.reading.filters import Filter, select
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.store import Spool
@@ -50,6 +51,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
       queuectl wait --match '^resize-' --since 1d
     """
     spool = open_spool()
+    take_groups(spool, given)
     is_selected = is_selection(given)
     found = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
     jobs = _without_itself(spool, list({job.id: job for job in found}.values()), is_named=not is_selected)
@@ -57,8 +59,27 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
         if as_json and not quiet:
             print_json([])
         click.get_current_context().exit(_none_match(spool, given) if is_selected and not found else 0)
-    code = wait_for(spool, jobs, any_one=any_one, timeout=_seconds(timeout), quiet=quiet, as_json=as_json)
-    click.get_current_context().exit(code)
+    terms: dict[str, Any] = {"any_one": any_one, "timeout": _seconds(timeout), "quiet": quiet, "as_json": as_json}
+    if not given["groups"] or any_one:
+        click.get_current_context().exit(wait_for(spool, jobs, **terms))
+    click.get_current_context().exit(_wait_for_group(spool, given, jobs, terms, {job.id for job in found}))
+
+
+def _wait_for_group(spool: Spool, given: dict[str, Any], jobs: list[Job], terms: dict[str, Any], seen: set[str]) -> int:
+    """Wait for jobs of a group, and for those that join it in the meantime; 0 if all succeeded, else a failure.
+
+    `seen` are the ids of those that are in it now.
+    """
+    code = 0
+    deadline = None if terms["timeout"] is None else time.monotonic() + terms["timeout"]
+    while jobs and code in (0, 1):
+        if deadline is not None:
+            terms["timeout"] = max(0.0, deadline - time.monotonic())
+        failed = wait_for(spool, jobs, **terms, is_many=True)
+        code = code or failed
+        seen |= {job.id for job in jobs}
+        jobs = [job for job in _select(spool, given, quiet=True) if job.id not in seen]
+    return code
 
 
 _LEFT = "running,pending"
@@ -137,8 +158,12 @@ def wait_for(
     timeout: float | None = None,
     quiet: bool = False,
     as_json: bool = False,
+    is_many: bool = False,
 ) -> int:
-    """Wait for jobs and report each as it ends; the exit code that `queuectl wait` promises."""
+    """Wait for jobs and report each as it ends; the exit code that `queuectl wait` promises.
+
+    With `is_many` one job is treated as several are.
+    """
     ended: list[Job] = []
     code = 0
     try:
@@ -153,13 +178,13 @@ def wait_for(
                     click.echo(shown_in_a_line(describe(outcome) + command))
             if any_one:
                 break
-    except WaitTimeoutError as error:
+    except (WaitTimeoutError, BrakedError) as error:
         code = show_error(error)
     if as_json and not quiet:
         print_json([job.to_json() for job in ended])
     if code:
         return code
-    if len(jobs) == 1 or any_one:
+    if (len(jobs) == 1 and not is_many) or any_one:
         return code_of(ended[0])
     return 0 if all(job.result and job.result.is_success for job in ended) else 1
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from queuectl.core.groups import MaxFailed
 from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.text import format_count, format_instant, format_size, format_when
@@ -20,15 +21,29 @@ MIN_FREE_INODES = 64
 
 
 class Pause(NamedTuple):
-    """Since when no job is started, until when (None: until resumed), and why."""
+    """Since when no job is started, until when (None: until resumed), and why.
+
+    `is_brake` is whether `max-failed` has made it, and not a person.
+    """
 
     since: datetime
     until: datetime | None = None
     reason: str = ""
+    is_brake: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
         return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
+
+
+class Group(NamedTuple):
+    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
+
+    name: str
+    limit: int | None = None
+    paused: Pause | None = None
+    max_failed: MaxFailed | None = None
+    problem: str = ""
 
 
 class Room(NamedTuple):
@@ -79,7 +94,8 @@ class Waiting(NamedTuple):
     """The facts about one pending job.
 
     `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
-    its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it.
+    its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it, `groups`
+    those of its groups that have settings, each with how many jobs of it run.
     """
 
     name: PendingName
@@ -88,6 +104,7 @@ class Waiting(NamedTuple):
     is_running: bool = False
     last: Result | None = None
     ahead: int | None = None
+    groups: tuple[tuple[Group, int], ...] = ()
 
 
 class Reason(NamedTuple):
@@ -103,7 +120,8 @@ class Reason(NamedTuple):
 
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
-    reasons = [*_of_its_own(job, now), *of_queue(queue)]
+    of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
+    reasons = [*_of_its_own(job, now), *of_groups, *of_queue(queue)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
     return reasons or [Reason("due", "due now; waiting for a worker to pick it up")]
@@ -130,17 +148,34 @@ def _of_its_own(job: Waiting, now: datetime) -> Iterator[Reason]:
 
 def of_queue(queue: Queue) -> Iterator[Reason]:
     """What keeps any job from starting."""
-    paused = queue.paused
-    if paused is not None:
-        until = f", until {format_instant(paused.until)}" if paused.until else ""
-        why = f": {paused.reason}" if paused.reason else "; to continue: queuectl resume"
-        yield Reason(
-            "paused", f"the queue has been paused since {format_instant(paused.since)}{until}{why}", paused.until
-        )
+    if queue.paused is not None:
+        yield of_pause(queue.paused)
     if queue.room is not None:
         yield from of_room(queue.room, queue.min_free)
     if queue.workers is not None:
         yield from of_workers(queue.workers, queue.wrong_settings)
+
+
+def of_pause(paused: Pause, group: str = "") -> Reason:
+    """The pause of the queue, or of a group."""
+    until = f", until {format_instant(paused.until)}" if paused.until else ""
+    to_continue = f"queuectl resume --group {group}" if group else "queuectl resume"
+    why = f": {paused.reason}" if paused.reason else f"; to continue: {to_continue}"
+    what = f"the group {group}" if group else "the queue"
+    return Reason("paused", f"{what} has been paused since {format_instant(paused.since)}{until}{why}", paused.until)
+
+
+def of_group(group: Group, running: int | None = None) -> Iterator[Reason]:
+    """What keeps jobs of the group from starting; `running` is how many of it run, if somebody has counted."""
+    if group.problem:
+        yield Reason("group", f"{group.problem}; no job of the group {group.name} is started")
+    if group.paused is not None:
+        yield of_pause(group.paused, group.name)
+    if group.limit == 0:
+        yield Reason("limit", f"the limit of the group {group.name} is 0")
+    elif group.limit is not None and running is not None and running >= group.limit:
+        text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
+        yield Reason("limit", text)
 
 
 def of_room(room: Room, min_free: int) -> Iterator[Reason]:

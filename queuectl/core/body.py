@@ -13,8 +13,9 @@ from functools import cache
 from math import isinf
 from typing import Any
 
-from queuectl.core import charset
+from queuectl.core import charset, groups
 from queuectl.core.fields import FIELDS, Body, Check, in_latin_1
+from queuectl.core.names import is_valid_id
 from queuectl.errors import InvalidJobError, NotJsonError
 
 MAX_BODY = 1 << 20
@@ -209,6 +210,9 @@ def validate(obj: Mapping[str, Any]) -> Body:
             is_known = False
         elif value is not None:
             checked[key] = checks[key](problems, key, value)
+    group, id = checked.get("group"), checked.get("id")
+    if not problems and group and id and not is_valid_id(groups.join(group, id)):
+        problems.append('"group" and "id" together make an id of over 100 characters')
     warnings = () if is_known else _unheeded(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))

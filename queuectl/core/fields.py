@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from queuectl.core import charset
+from queuectl.core import charset, groups
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.text import format_seconds, format_size
@@ -60,6 +60,7 @@ class Body(NamedTuple):
 
     command: str | tuple[str, ...]
     id: str | None = None
+    group: str | None = None
     priority: int = DEFAULT_PRIORITY
     run_at: datetime | None = None
     timeout: float | None = None
@@ -77,6 +78,11 @@ class Body(NamedTuple):
     charset: Charset | None = None
     submitted_by: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def id_with(self, random: str) -> str:
+        """The id that the job is to have, its group in front: its own, or this random one if it has none."""
+        id = self.id or random
+        return groups.join(self.group, id) if self.group else id
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
         """The retry policy: the job's own fields, else `default`. Exit codes of its own replace both lists."""
@@ -134,6 +140,14 @@ def _command(problems: list[str], key: str, value: Any, errors: str = "strict") 
 def _id(problems: list[str], key: str, value: Any) -> str:
     if not (isinstance(value, str) and is_valid_id(value)):
         problems.append('"id" must be 1 to 100 characters of A-Z a-z 0-9 . _ - and begin with a letter or digit')
+    return str(value)
+
+
+def _group(problems: list[str], key: str, value: Any) -> str:
+    if not (isinstance(value, str) and groups.is_name(value)):
+        problems.append(
+            f'"group" must be a name as an id is one, of up to {groups.MAX_LENGTH} characters, without a dot at its end'
+        )
     return str(value)
 
 
@@ -319,6 +333,7 @@ def _show_variables(env: Mapping[str, str]) -> str:
 FIELDS = {
     "command": Field(_command, _parse_command, label="Command", hint="for the shell"),
     "id": Field(_id, option="Id of the job; refused if the spool already holds it.", metavar="ID"),
+    "group": Field(_group, option="Group of the job: its id begins with GROUP and a dot.", metavar="GROUP"),
     "priority": Field(
         _integer(MAX_PRIORITY),
         _parse_integer,
@@ -431,6 +446,8 @@ def parse(name: str, text: str, now: datetime) -> Any:
     What is out of its range is for the job body's own check to say.
     """
     field = FIELDS.get(name)
+    if name in ("id", "group"):
+        raise UsageError(f"a job keeps its {name}", "others may know it by that", "cancel it, and enqueue it again")
     if field is None or field.parse is None:
         keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)
         raise UsageError(f"{name!r} cannot be set", hint=f"keys: {keys} env.NAME")

@@ -8,7 +8,7 @@ _RETRIES, _RUN_AT, _TIMEOUT, _CWD, _ENV = (
 _IN = '"run_at" is a time: for a delay, queuectl enqueue --in'
 _ID = 'a job is named by its "id"'
 _AFTER = "a job waits for no other job"
-_GROUP = "a spool is one queue; another queue is another spool"
+_GROUP = 'ours is "group"'
 _REPEATED = "a job runs once; cron can enqueue it repeatedly"
 _RESOURCES = "limit what runs at once by queuectl worker start --count"
 _LOG = "the output is in the job's log: queuectl logs ID"
@@ -30,7 +30,7 @@ FIELDS_HERE = {
         ("retry_delay", "retry_backoff", "backoff", "retry_interval"), 'ours are "backoff_base" and "backoff_max"'
     ),
     **dict.fromkeys(
-        ("group", "queue", "queue_name", "partition", "pool", "topic", "channel", "exchange", "account", "qos"), _GROUP
+        ("queue", "queue_name", "partition", "pool", "topic", "channel", "exchange", "account", "qos"), _GROUP
     ),
     **dict.fromkeys(("name", "job_name", "jobname", "title", "job_id", "jobid", "jid", "task_id"), _ID),
     **dict.fromkeys(("tags", "tag", "label", "labels"), "it is kept with the job, and nothing looks at it"),

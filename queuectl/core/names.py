@@ -257,6 +257,11 @@ def looks_pending(name: str) -> bool:
     )
 
 
+def pending_id(name: str) -> str:
+    """The id in a name that looks like ours in pending/."""
+    return name.split("-", 3)[-1].removesuffix(SUFFIX)
+
+
 def looks_held(name: str) -> bool:
     """The same for held jobs."""
     return name[4:8] >= HELD_FROM and looks_pending(name)
@@ -378,5 +383,5 @@ def is_conflict_copy(id: str) -> bool:
 def id_from_file_name(name: str, suffix: str) -> str:
     """An id for a dropped file: its stem, cleaned and cut to fit, then `-` and the suffix."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(SUFFIX))
-    stem = re.sub(r"^[^A-Za-z0-9]+", "", stem)[: 99 - len(suffix)]
+    stem = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"\.\.+", "_", stem))[: 99 - len(suffix)]
     return f"{stem or 'job'}-{suffix}"

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from queuectl.core.fields import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
+from queuectl.core.groups import MaxFailed, parse_max_failed
 from queuectl.core.names import MAX_ATTEMPTS
 from queuectl.core.result import State
 from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolicy
@@ -133,6 +134,15 @@ def _optional_count(text: str) -> int | None:
     return int(text)
 
 
+def _max_failed(text: str) -> MaxFailed | None:
+    if text.lower() in ("none", "off", ""):
+        return None
+    try:
+        return parse_max_failed(text)
+    except ValueError as error:
+        raise ConfigError(f"max-failed {error}") from None
+
+
 def _optional_size(text: str) -> int | None:
     return None if text.lower() in ("none", "off", "") else parse_size(text)
 
@@ -152,7 +162,7 @@ def _events(text: str) -> tuple[str, ...]:
     return events
 
 
-HOOK_EVENTS = ("done", "retry", "dead", "idle")
+HOOK_EVENTS = ("done", "retry", "dead", "idle", "group-paused")
 """The events that hooks and the webhook can receive."""
 
 
@@ -195,6 +205,11 @@ class Settings(NamedTuple):
     )
     timeout: float | None = _setting(
         None, _optional_seconds, "the longest time an attempt may take, unless a job sets its own; none means no limit"
+    )
+    max_failed: MaxFailed | None = _setting(
+        None,
+        _max_failed,
+        "how many jobs may fail before the queue pauses itself: 20, or 5% of those that end; none for any",
     )
     grace: float = _setting(5.0, _seconds, "time between SIGTERM and SIGKILL")
     max_log: int | None = _setting(

@@ -42,6 +42,7 @@ class JobFields(_Fields, total=False):
     """The keywords of `Spool.enqueue`."""
 
     id: str | None
+    group: str | None
     env: Mapping[str, str | bytes] | None
     charset: Literal["utf-8", "latin-1"] | None
     submitted_by: str | None

@@ -15,7 +15,7 @@ from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.lazy import Lazy
-from queuectl.spool.system import layout
+from queuectl.spool.system import files, layout
 from queuectl.spool.system.clock import now
 
 if TYPE_CHECKING:
@@ -316,17 +316,20 @@ class Spool:
 
     # --- pausing
 
-    def pause(self, reason: str = "", until: datetime | None = None) -> None:
-        """Stop workers from starting jobs until `until`, or until the queue is resumed; running jobs continue."""
-        pause.write(self.layout, reason, until)
+    def pause(self, reason: str = "", until: datetime | None = None, *, group: str = "") -> None:
+        """Stop workers from starting jobs (of a group) until `until`, or until resumed; running jobs continue."""
+        pause.write(self.layout, reason, until, group)
 
-    def resume(self) -> bool:
-        """End the pause; whether there was one."""
-        return pause.remove(self.layout)
+    def resume(self, *, group: str = "") -> bool:
+        """End the pause, of the queue or of a group; whether there was one."""
+        was_paused = pause.remove(self.layout, group)
+        if group:
+            files.ring(self.layout.bell)
+        return was_paused
 
-    def paused(self) -> Pause | None:
+    def paused(self, *, group: str = "") -> Pause | None:
         """The pause in force, with its reason; None if there is none or it has expired."""
-        return pause.read(self.layout, now)
+        return pause.read(self.layout, now, group)
 
     def is_paused(self) -> bool:
         return self.paused() is not None
@@ -368,12 +371,12 @@ class Spool:
         jobs = [query.find(self.layout, id) for id in _several("ids", ids)]
         return waiting.ends(self.layout, jobs, timeout)
 
-    def wait_until_idle(self, timeout: float | None = None) -> None:
-        """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
+    def wait_until_idle(self, timeout: float | None = None, *, group: str = "") -> None:
+        """Wait until no job (of a group) is running, under any worker; raises WaitTimeoutError after `timeout` s.
 
         The job that this process is a part of does not count.
         """
-        waiting.wait_until_idle(self.layout, timeout)
+        waiting.wait_until_idle(self.layout, timeout, group)
 
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
         """Watch jobs until they end, and logs for growth; for callers that do something else in between."""

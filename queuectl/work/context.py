@@ -12,6 +12,7 @@ from queuectl.core.settings import Settings
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock, trust
 from queuectl.spool.system.layout import Layout
+from queuectl.work.brake import Brake
 from queuectl.work.hooks import Hooks
 from queuectl.work.report import Report
 
@@ -32,9 +33,11 @@ class Context:
     stopping: int = 0
     own_uid: int = field(default_factory=os.geteuid)
     hooks: Hooks = field(init=False)
+    brake: Brake = field(init=False)
 
     def __post_init__(self) -> None:
         self.hooks = Hooks(self)
+        self.brake = Brake(self)
 
     @property
     def layout(self) -> Layout:

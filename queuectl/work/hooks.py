@@ -118,6 +118,8 @@ class Hooks:
             "attempt": news.facts.get("attempt"),
             "result": news.facts.get("result"),
             "duration": news.facts.get("duration"),
+            "group": news.facts.get("group"),
+            "reason": news.facts.get("reason"),
             "job": job.to_json() if job else None,
             "log": self._layout.log(job.id) if job else None,
         }

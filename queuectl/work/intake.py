@@ -10,8 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping
 
-from queuectl.core.names import PENDING_LOOSE, PendingName, format_time, is_ignored
+from queuectl.core.names import PENDING_LOOSE, FinishedName, PendingName, format_time, is_ignored, pending_id
+from queuectl.core.result import State
 from queuectl.spool.reading import query
+from queuectl.spool.system import groups
 from queuectl.spool.system.listing import decode
 from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
@@ -44,6 +46,7 @@ class Intake:
         self._unseen: list[str] = []  # dropped files that the last listing found and nobody has looked at
         self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that shows later changes
         self._unlisted: int | None = None  # how often pending/ was not listed since; None before the first time
+        self._ends: Trigger | None = None  # while jobs wait for others of their group to end
         self.dropbox = Dropbox(context, self._ring, waker.wake)
         self.trigger = Trigger(self.layout, self._ring, moved=self._ring_moved)  # last, as it rings at once
 
@@ -51,6 +54,7 @@ class Intake:
         """Hear no more events, and take nothing more from inbox/."""
         self.trigger.close()
         self.dropbox.close()
+        self._watch_ends(False)
 
     def _ring(self, path: str | None) -> None:
         """Called by other threads."""
@@ -86,6 +90,9 @@ class Intake:
                     drops[name] = None
                 else:
                     offers.append(name)
+        if self._slots.has_full_groups:
+            for name in offers:  # those that come back for another attempt
+                self._slots.note_left(pending_id(name))
         self._slots.offer(offers, placed)
         self._adopt([*drops], placed)
 
@@ -104,6 +111,33 @@ class Intake:
             text = f"no file events ({trigger.problem}); listing the spool every {BLIND_RESCAN:g} s instead"
             report.once("trigger", "warning", text)
         self._waker.must_list = True
+
+    # --- groups
+
+    def look_at_groups(self) -> None:
+        """Find out whether groups that kept jobs from starting still do."""
+        self._slots.look_at_groups()
+        self._watch_ends(self._slots.has_full_groups)
+
+    def await_places(self) -> None:
+        """Hear of jobs that end in other workers, if any are waited for."""
+        if self._slots.has_full_groups:
+            self._watch_ends(True)
+
+    def _watch_ends(self, is_wanted: bool) -> None:
+        if is_wanted and self._ends is None:
+            places = [self.layout.directory(state) for state in (State.DONE, State.DEAD)]
+            self._ends = Trigger(self.layout, self._note_end, places)
+            self._slots.look_at_groups()  # at what has ended before
+        elif not is_wanted and self._ends is not None:
+            self._ends.close()
+            self._ends = None
+
+    def _note_end(self, path: str | None) -> None:
+        """Called by another thread with the path of a file in done/ or dead/."""
+        name = FinishedName.parse(os.path.basename(path or ""))
+        if name is not None:
+            self._slots.note_left(name.id)
 
     # --- dropped files
 
@@ -145,10 +179,12 @@ class Intake:
         self._waker.must_list = False
         foreign: list[str] = []
         fresh = Schedule(FIRST_WINDOW if is_first else WINDOW)
-        foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()))
+        lanes = {*self._slots.lanes, *groups.names(self.layout)}
+        foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()), lanes=lanes)
         if fresh.is_crowded:
             foreign = []
-            foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()), is_strict=True)
+            listing = self._claimable(foreign)
+            foreign += fresh.refill(listing, format_time(self.context.now()), is_strict=True, lanes=lanes)
         foreign = [name for name in foreign if not is_ignored(name)]
         self._drops.keep_only(set(foreign))
         drops = [name for name in foreign if name not in self._drops]

@@ -39,6 +39,8 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         return False
     context.report.event(event, name.id, text, **facts)
     context.hooks.notify("retry" if event == "lost" else event, move.state, move.name, **facts)
+    if event == "dead":
+        context.brake.note(name.id)
     return True
 
 
@@ -85,6 +87,11 @@ def release(context: Context, name: RunningName, why: str, run_at: datetime | No
     """Give a claim back; the attempt does not count, and with `run_at` the job waits where it waited before."""
     if _patiently(claims.release, context, name, run_at):
         context.report.event("released", name.id, f"{why}; returned to pending, the attempt does not count")
+
+
+def give_back(context: Context, name: RunningName, run_at: datetime) -> None:
+    """`release` without a word: the job was not to be started yet."""
+    _patiently(claims.release, context, name, run_at)
 
 
 def _patiently(

@@ -25,11 +25,12 @@ from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
 from queuectl.work.executor import Execution, Executor, record_end, record_last_word
+from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.prelude import CANNOT_RUN
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import finish, notify_refused, release
+from queuectl.work.settle import finish, give_back, notify_refused, release
 from queuectl.work.waker import Waker
 
 _LOOK_AGAIN = 0.02  # seconds for which a check of the pause and the free space is valid
@@ -61,6 +62,7 @@ class Slots:
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule()
+        self._gate = Gate(self.layout, context.now, context.report)
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
         self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
@@ -97,7 +99,39 @@ class Slots:
 
     @property
     def has_ready(self) -> bool:
-        return len(self._schedule) > 0
+        """Whether jobs are known that are due and that no group keeps from starting."""
+        return len(self._schedule) > 0 or (bool(self._schedule.lanes) and self._has_open())
+
+    def _has_open(self) -> bool:
+        with self._lock:
+            return self._schedule.has_open(self._gate.is_open)
+
+    @property
+    def has_closed_groups(self) -> bool:
+        """Whether a group keeps jobs from starting until its files, or running/, are looked at again."""
+        return self._gate.has_closed
+
+    @property
+    def has_full_groups(self) -> bool:
+        """Whether jobs wait for others of their group to end."""
+        return self._gate.has_full
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The groups whose jobs a listing is to keep apart."""
+        return self._schedule.lanes
+
+    def look_at_groups(self) -> None:
+        """Find out whether groups that kept jobs from starting still do."""
+        with self._lock:
+            if self._gate.look_again():
+                self._changed.notify_all()
+
+    def note_left(self, id: str) -> None:
+        """A job has left running/, whoever ran it."""
+        with self._lock:
+            if self._gate.left_running(id):
+                self._changed.notify_all()
 
     @property
     def next_run_at(self) -> str | None:
@@ -163,6 +197,8 @@ class Slots:
                     self._attempts.note_end()
                     with self._lock:
                         self._taken.discard(name.id)
+                        if self._schedule.lanes and self._gate.left_running(name.id):
+                            self._changed.notify_all()
         except BaseException as error:
             self.failure = error
             self.stop()
@@ -181,7 +217,7 @@ class Slots:
                     name = self._take(now)
                     if name is not None:
                         return name
-                if not self._waker.must_list and self._schedule.needs_listing(now):
+                if not self._waker.must_list and self._schedule.needs_listing(now, self._gate.is_open):
                     self._waker.must_list, has_woken = True, False
                 if not has_woken:
                     has_woken = True
@@ -197,7 +233,7 @@ class Slots:
         busy: list[str] = []
         found = None
         gone = 0
-        while found is None and (text := self._schedule.take(now)) is not None:
+        while found is None and (text := self._schedule.take(now, self._gate.is_open)) is not None:
             if self._has_rivals and gone < _MOST_SKIPPED and files.is_gone(self.layout.job(State.PENDING, text)):
                 gone += 1  # for a quarter of what a claim costs that comes to nothing
                 continue
@@ -207,6 +243,9 @@ class Slots:
                 self._waker.wake()
             elif name.id in self._taken:
                 busy.append(text)
+            elif "." in name.id and (group := self._gate.closed_by(name.id)) is not None:
+                self._schedule.set_apart(group)
+                self._schedule.offer(text, now)
             else:
                 found = name
         self._has_rivals = gone > 0
@@ -214,6 +253,8 @@ class Slots:
             self._schedule.offer(text, now)
         if found is not None:
             self._taken.add(found.id)
+            if "." in found.id:
+                self._gate.begin(found.id)
         return found
 
     def _may_start(self) -> bool:
@@ -237,6 +278,43 @@ class Slots:
         self._waker.wake_in(_SOON)
 
     def _claim(self, name: PendingName) -> Claim | None:
+        """Take a job that may start now; None if it was not to be had, or may not start after all."""
+        if "." not in name.id:
+            claim = self._rename(name)
+            return None if claim is None or self._is_paused(claim, name) else claim
+        with self._lock:
+            limits = self._gate.limits(name.id)
+        try:
+            if limits and (full := self._gate.find_full(limits)):
+                self._wait_for_places(name, limits, full)
+                return None
+            claim = self._rename(name)
+            if claim is None or self._is_paused(claim, name):
+                return None
+            if limits and (full := self._gate.must_wait_for(claim.name, limits)):
+                os.close(claim.log)  # first, or the next claim would find this one
+                give_back(self.context, claim.name, claim.run_at)
+                self._wait_for_places(name, limits, full)
+                return None
+            return claim
+        finally:
+            with self._lock:
+                if self._gate.end(name.id):
+                    self._changed.notify_all()
+
+    def _wait_for_places(self, name: PendingName, limits: Limits, full: dict[str, frozenset[str]]) -> None:
+        """Keep a job in mind whose groups are full."""
+        now = format_time(self.context.now())
+        with self._lock:
+            self._gate.fill(limits, full)
+            for group in full:
+                self._schedule.set_apart(group)
+            self._taken.discard(name.id)
+            self._schedule.offer(str(name), now)
+        self._waker.wake()  # to watch for what ends elsewhere
+
+    def _rename(self, name: PendingName) -> Claim | None:
+        """Claim a job, and report why that comes to nothing, if it should not."""
         report = self.context.report
         claim, text = None, str(name)
         quiet = 0.0 if text in self._placed else QUIET
@@ -255,24 +333,29 @@ class Slots:
             self.report_refusal(error)
             self._hold_on()
             self._waker.must_list = True  # to find the job again, also if it has been left in running/
-        if claim is not None:
-            failed_at = self._claim_failed_at
-            if failed_at is not None and time.monotonic() > failed_at + _RECOVERED:
-                self._claim_failed_at = None
-                report.over("claim", "jobs can be started again")
-            # RACE: the queue was paused between the look and the claim (tests/work/test_pause.py). So once a pause
-            # is there and running/ is empty, nothing runs and nothing will start.
-            if pause.read(self.layout, self.context.now) is not None:
-                self._give_back(claim, name)
-                return None
+        failed_at = self._claim_failed_at
+        if claim is not None and failed_at is not None and time.monotonic() > failed_at + _RECOVERED:
+            self._claim_failed_at = None
+            report.over("claim", "jobs can be started again")
         return claim
 
-    def _give_back(self, claim: Claim, name: PendingName) -> None:
-        """Undo a claim, and keep its job in mind."""
-        self._looked_at = float("-inf")
+    def _is_paused(self, claim: Claim, name: PendingName) -> bool:
+        """Whether the queue, or a group of the job, is paused: then the claim is undone.
+
+        RACE: it was paused between the look and the claim (tests/work/test_pause.py). So once a pause is there and no
+        job that it concerns is in running/, none runs and none will start.
+        """
+        if pause.read(self.layout, self.context.now) is not None:
+            self._looked_at = float("-inf")
+            why = "the queue is paused"
+        elif self._gate.is_paused(name.id):
+            why = "its group is paused"
+        else:
+            return False
         os.close(claim.log)  # first, or the next claim would find this one
-        release(self.context, claim.name, "the queue is paused", claim.run_at)
+        release(self.context, claim.name, why, claim.run_at)
         self.offer([str(name)])
+        return True
 
     def _hold_on(self) -> None:
         """Let a moment pass before a slot tries again what the system has just refused."""

@@ -14,15 +14,14 @@ import time
 from typing import Any
 
 from queuectl import __version__
-from queuectl.core.names import RunningName, format_time, is_ignored, is_pending, looks_held, parse_time
-from queuectl.core.result import State
+from queuectl.core.names import format_time, parse_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
-from queuectl.spool.reading import query
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import lease, processes, trust
 from queuectl.spool.upkeep import rescue
+from queuectl.work import drain, gate
 from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
@@ -35,7 +34,6 @@ from queuectl.work.tidy import Tidy
 from queuectl.work.waker import Waker
 
 _DRAIN_LOOK = 0.25  # seconds between beats while other workers' last jobs are awaited
-_NAMED = 5  # of the jobs that are left
 _SOON = 1.0  # seconds until something that is not clear yet is looked at again
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """Those that the worker has handlers for; `install_signal_handlers` unblocks them."""
@@ -132,6 +130,7 @@ class Worker:
         if not left:
             self._slots.join()
         remain = f"; {format_count(left, 'job')} left to the next worker" if left else ""
+        self.context.brake.finish()
         if self.context.stopping < 2:
             self.context.hooks.finish()
         self._say("worker", f"{self.name} has stopped{remain}")
@@ -142,9 +141,10 @@ class Worker:
         context, attempts = self.context, self._attempts
         self._adopted = Adopted(context, self.name, attempts, selector)
         self._slots = Slots(context, self.name, self.slots, attempts, self._waker)
-        disowned = Janitor(attempts.end_disowned)
-        others = {context.layout.config: self._reload.run, context.layout.bell: disowned.hurry}
+        self._disowned = Janitor(attempts.end_disowned)
+        others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
+        self._groups = Janitor(self._intake.look_at_groups)
         self._janitors = Janitors(
             [
                 self._reload,
@@ -152,7 +152,8 @@ class Worker:
                 Janitor(self._intake.check_trigger),
                 Janitor(self._intake.list_pending),
                 self._rescue,
-                disowned,
+                self._disowned,
+                self._groups,
                 Janitor(Tidy(context).tidy),
                 Janitor(self._intake.dropbox.look),
             ]
@@ -228,7 +229,7 @@ class Worker:
         if (
             self._drain
             and not self._slots.busy
-            and (self._is_paused_for_good() or not (self._slots.has_ready or self._slots.next_run_at))
+            and (drain.is_paused_for_good(self.context) or not (self._slots.has_ready or self._slots.next_run_at))
         ):
             interval = min(interval, _DRAIN_LOOK)
         return self._janitors.next_beat(interval)
@@ -255,42 +256,20 @@ class Worker:
             return True
         if not self._drain or self._waker.must_list:
             return False
-        is_paused = self._is_paused_for_good()
+        is_paused = drain.is_paused_for_good(self.context)
         if self._slots.has_ready and not is_paused:
             return False
-        self._has_drained = self._intake.dropbox.is_first_look_over and self._can_nothing_start(is_paused)
+        self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
+            self.context, self._itself, is_paused=is_paused
+        )
         return self._has_drained
-
-    def _is_paused_for_good(self) -> bool:
-        """Whether the queue is paused until somebody resumes it."""
-        pause = self.context.spool.paused()
-        return pause is not None and pause.until is None
-
-    def _can_nothing_start(self, is_paused: bool) -> bool:
-        """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
-
-        Pending jobs do not count while they are held or behind a pause without an end, nor does a job that started this
-        worker, and waits for it to drain.
-        """
-        cannot = is_pending if is_paused else looks_held
-        pieces = query.iterate_names(self.context.layout, State.PENDING, 100)  # of a million for later one is enough
-        if any(not is_ignored(name) and not cannot(name) for names in pieces for name in names):
-            return False
-        names = map(RunningName.parse, query.list_names(self.context.layout, State.RUNNING))
-        return all(name is None or self._itself.runs(name) for name in names)
 
     def _say_what_is_left(self) -> bool:
         """Name the jobs that a drained worker leaves; whether there are any."""
-        left = [name for names in query.iterate_names(self.context.layout, State.PENDING) for name in names]
-        held: list[str] = []
-        others: list[str] = []
-        for name in sorted(filter(is_pending, left)):
-            (held if looks_held(name) else others).append(query.id_in(State.PENDING, name) or "")
-        if others:
-            self._say("warning", f"{_some(others)} left, as the queue is paused; to continue: queuectl resume")
-        if held:
-            self._say("warning", f"{_some(held)} left, held; to release: queuectl release")
-        return bool(held or others)
+        left = drain.describe_left(self.context)
+        for text in left:
+            self._say("warning", text)
+        return bool(left)
 
     # --- reading
 
@@ -321,8 +300,16 @@ class Worker:
             self._slots.report_refusal(error)
             time.sleep(_SOON)  # jobs that end in the meantime give some back
         self._intake.adopt_due()
+        if self._slots.has_closed_groups:
+            self._groups.hurry(gate.LOOK_AGAIN)
+            self._intake.await_places()
         self._slots.advance()
         self._note_idleness()
+
+    def _hear_bell(self) -> None:
+        """A command has done something of which no event tells: cancelled a running job, or changed a group."""
+        self._disowned.hurry()
+        self._groups.hurry()
 
     def _note_idleness(self) -> None:
         """Call the hook for idleness, once, when it has run jobs and has none left."""
@@ -339,8 +326,3 @@ class Worker:
         forgotten = self._slots.find_forgotten(rescue.find_held(self.context.layout, self.name))
         if not self._adopted.rescue_all(forgotten):
             self._rescue.hurry(_SOON)
-
-
-def _some(ids: list[str]) -> str:
-    """How many jobs these are, and the first of their ids."""
-    return f"{format_count(len(ids), 'job')} ({', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''})"

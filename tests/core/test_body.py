@@ -184,7 +184,8 @@ def test_job_of_one_field() -> None:
 def test_problems_are_reported_all_at_once() -> None:
     """One error reports everything that is wrong, in one pass over the fields."""
     wrong = {
-        "command": 5, "id": "-", "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
+        "command": 5, "id": "-", "group": "a.",
+        "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
         "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "charset": "x", "submitted_by": "",
     }  # fmt: skip
@@ -193,6 +194,16 @@ def test_problems_are_reported_all_at_once() -> None:
         body.validate(wrong)
     assert sorted(problem.split('"')[1] for problem in caught.value.problems) == sorted(wrong)
     assert caught.value.why == "; ".join(caught.value.problems)
+
+
+def test_id_with_has_the_group_in_front() -> None:
+    """Of the id that was asked for, or of a random one; and together they are an id."""
+    assert body.validate({"command": "x", "group": "gpu", "id": "train"}).id_with("r") == "gpu.train"
+    assert body.validate({"command": "x", "group": "gpu", "id": "gpu.train"}).id_with("r") == "gpu.train"
+    assert body.validate({"command": "x", "group": "gpu"}).id_with("r") == "gpu.r"
+    assert body.validate({"command": "x"}).id_with("r") == "r"
+    with pytest.raises(InvalidJobError, match="over 100 characters"):
+        body.validate({"command": "x", "group": "g" * 80, "id": "i" * 20})
 
 
 def test_problems_of_one_field_are_all_reported() -> None:

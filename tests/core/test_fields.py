@@ -65,7 +65,15 @@ def test_typed_number_must_be_one(name: str) -> None:
         parse(name, "x", NOW)
 
 
-@pytest.mark.parametrize("name", ["id", "env", "submitted_by", "no_such"])
+@pytest.mark.parametrize("name", ["id", "group"])
+def test_fields_that_name_a_job_never_change(name: str) -> None:
+    """And the error says what to do instead."""
+    with pytest.raises(UsageError, match=f"a job keeps its {name}") as caught:
+        parse(name, "x", NOW)
+    assert "enqueue" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["env", "submitted_by", "no_such"])
 def test_fields_that_cannot_be_typed(name: str) -> None:
     """They are refused, with the names of those that can."""
     with pytest.raises(UsageError, match="cannot be set") as caught:

@@ -39,7 +39,7 @@ class Given:
 
     def ready(self) -> list[str]:
         """The names that a slot would take, in order."""
-        return [*reversed(self.slots._schedule._ready)]
+        return [*reversed(self.slots._schedule._ready.names)]
 
 
 @pytest.fixture

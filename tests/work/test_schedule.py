@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from queuectl.core import groups
 from queuectl.core.names import HELD_AT, PendingName, format_time
 from queuectl.work.schedule import Schedule
 
@@ -174,3 +175,86 @@ def test_held_names_are_no_part_of_it(listing: list[str], window: int) -> None:
     )  # fmt: skip
     refill(schedule, [*held, *listing], at(50))
     assert drain(schedule, {*held, *listing}, at(50)) == sorted(listing)
+
+
+def _id_name(id: str, priority: int = 10, at: int = 0) -> str:
+    return f"{priority:03d}-20261124T0343{at:02d}.000Z-0-{id}.json"
+
+
+def _take_all(schedule: Schedule, closed: set[str]) -> list[str]:
+    taken = []
+    while (name := schedule.take(NOON, lambda group: group not in closed)) is not None:
+        taken.append(name.split("-", 3)[3].removesuffix(".json"))
+    return taken
+
+
+NOON = "20261124T120000.000Z"
+
+
+def test_set_apart_keeps_jobs_of_a_group_out_of_the_way_and_in_their_place() -> None:
+    """What stands behind a closed group is taken; once it is open its jobs come in the order of `ls` again."""
+    schedule = Schedule()
+    names = [_id_name("gpu.1", at=1), _id_name("a", at=2), _id_name("gpu.2", at=3), _id_name("gpus.1", at=4)]
+    for name in names:
+        schedule.offer(name, NOON)
+    schedule.set_apart("gpu")
+    schedule.offer(_id_name("gpu.0", priority=5), NOON)
+
+    assert not schedule.needs_listing(NOON)
+    assert schedule.take(NOON, lambda group: group != "gpu") == _id_name("a", at=2)
+    assert _take_all(schedule, set()) == ["gpu.0", "gpu.1", "gpu.2", "gpus.1"]
+
+
+def test_set_apart_of_nested_groups_asks_all_that_a_job_is_in() -> None:
+    """A job starts only when all of its groups are open; one of the outer group does not wait for the inner."""
+    schedule = Schedule()
+    for at, id in enumerate(("gpu.t.1", "gpu.1", "gpu.t.u.1", "x")):
+        schedule.offer(_id_name(id, at=at), NOON)
+    schedule.set_apart("gpu")
+    schedule.set_apart("gpu.t")
+
+    assert _take_all(schedule, {"gpu"}) == ["x"]
+    assert _take_all(schedule, {"gpu.t"}) == ["gpu.1"]
+    assert _take_all(schedule, set()) == ["gpu.t.1", "gpu.t.u.1"]
+
+
+def test_refill_finds_those_behind_a_closed_group_whatever_its_length() -> None:
+    """A lane has a window of its own, beyond which it asks for a listing, but only while it is open."""
+    schedule = Schedule(100)
+    names = [_id_name(f"gpu.{n:04d}", at=n // 60).encode() for n in range(2000)] + [_id_name("z", at=59).encode()]
+    assert schedule.refill([names[:700], names[700:]], NOON, lanes=["gpu", "gpu.none"]) == []
+
+    closed = {"gpu"}
+    assert _take_all(schedule, closed) == ["z"]
+    assert not schedule.needs_listing(NOON, lambda group: group not in closed)
+    first = _take_all(schedule, set())
+    assert first == [f"gpu.{n:04d}" for n in range(len(first))]
+    assert len(first) >= 50
+    assert schedule.needs_listing(NOON, lambda _: True)
+
+
+@given(
+    ids=st.lists(st.sampled_from(["a", "g.1", "g.2", "g.t.1", "g.t.2", "h.1", "gx.1", "g..1"]), unique=True),
+    apart=st.lists(st.sampled_from(["g", "g.t", "h"]), unique=True),
+    closed=st.sets(st.sampled_from(["g", "g.t", "h"])),
+)
+def test_lanes_take_the_first_name_that_no_group_keeps(ids: list[str], apart: list[str], closed: set[str]) -> None:
+    """By refill, by offer before or after setting apart: always the names in order without those of closed lanes."""
+    now_closed = closed & set(apart)
+    allowed = [id for id in ids if not now_closed & set(groups.of(id))]
+
+    def in_order(chosen: list[str]) -> list[str]:
+        return [id for _, id in sorted((_id_name(id, at=ids.index(id)), id) for id in chosen)]
+
+    listed, offered, late = Schedule(), Schedule(), Schedule()
+    listed.refill([[_id_name(id, at=at).encode() for at, id in enumerate(ids)]], NOON, lanes=apart)
+    for group in apart:
+        late.set_apart(group)
+    for at, id in enumerate(ids):
+        offered.offer(_id_name(id, at=at), NOON)
+        late.offer(_id_name(id, at=at), NOON)
+    for group in apart:
+        offered.set_apart(group)
+    for schedule in (listed, offered, late):
+        assert _take_all(schedule, now_closed) == in_order(allowed)
+        assert _take_all(schedule, set()) == in_order([id for id in ids if id not in allowed])

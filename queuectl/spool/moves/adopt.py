@@ -15,7 +15,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from queuectl.core import body, lifecycle
+from queuectl.core import body, groups, lifecycle
+from queuectl.core.fields import Body
 from queuectl.core.names import (
     DEFAULT_PRIORITY,
     FinishedName,
@@ -23,6 +24,7 @@ from queuectl.core.names import (
     RunningName,
     id_from_file_name,
     is_conflict_copy,
+    is_valid_id,
     looks_copied,
 )
 from queuectl.core.result import State
@@ -123,14 +125,14 @@ def _adopt(
         and not has_own_id(returned.id, body.decode(content.data))
     ):
         returned = None  # it was refused under another id, or is a copy: it asks for its own id
-    if job.id is None and looks_copied(text):
-        raise InvalidJobError([_COPY])
+    if returned is None:
+        _require_new_id(job, text)
     try:
         if returned is not None:
             reservation = reserve(layout, returned.id, returned=path, locate=locate)
             move = lifecycle.retry_by_hand(returned, now)
         else:
-            reservation = reserve(layout, job.id) if job.id is not None else _reserve_new(layout, text)
+            reservation = _reserve_new(layout, text, job.group) if job.id is None else reserve(layout, job.id_with(""))
             move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
     except IdInFlightError as error:
         raise NotJsonError(error.what, error.why) from None
@@ -154,11 +156,22 @@ def _adopt(
     return move.name
 
 
-def _reserve_new(layout: Layout, text: str) -> Reservation:
-    """An id made of the file's stem and a random suffix."""
+def _require_new_id(job: Body, text: str) -> None:
+    """Raise InvalidJobError for a file of that name whose id no new job can have, or that is a copy of another."""
+    if not groups.is_new_id(job.id or ""):
+        raise InvalidJobError([f"the id {job.id!r} has a dot at its end, or two in a row"])
+    if job.id is None and looks_copied(text):
+        raise InvalidJobError([_COPY])
+
+
+def _reserve_new(layout: Layout, text: str, group: str | None = None) -> Reservation:
+    """An id made of its group, the file's stem, and a random suffix."""
     while True:
+        id = id_from_file_name(text, lease.random_text(6))
+        if group is not None and not is_valid_id(id := groups.join(group, id)):
+            id = groups.join(group, lease.random_text(12))
         with suppress(AlreadyExistsError):
-            return reserve(layout, id_from_file_name(text, lease.random_text(6)))
+            return reserve(layout, id)
 
 
 def _id_of(reservation: Reservation) -> str:

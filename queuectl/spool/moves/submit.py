@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from queuectl.core import body, lifecycle
+from queuectl.core import body, groups, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import State
@@ -218,7 +218,9 @@ def _prepare(
     is_held: bool,
 ) -> _Item:
     content = body.validate(fields)
-    id = content.id or fresh_id
+    id = content.id_with(fresh_id)
+    if not groups.is_new_id(id):
+        raise InvalidJobError([f"the id {id!r} has a dot at its end, or two in a row"])
     whole = {**fields, "id": id}
     data = body.encode(whole)
     if len(data) > body.MAX_BODY:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from queuectl.core import admission
-from queuectl.core.admission import Queue, Reason, Room, Waiting
+from queuectl.core import admission, groups
+from queuectl.core.admission import Group, Queue, Reason, Room, Waiting
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName
-from queuectl.core.result import Result
+from queuectl.core.result import Result, State
 from queuectl.errors import SpoolError
+from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, pause
+from queuectl.spool.system import groups as group_files
+from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
 
@@ -33,12 +36,12 @@ def read_room(layout: Layout) -> Room:
         return Room(0, None, f"{error.what}: {error.why}")
 
 
-def for_slot(layout: Layout, now: Callable[[], datetime], min_free: int) -> Reason | None:
+def for_slot(layout: Layout, clock: Callable[[], datetime], min_free: int) -> Reason | None:
     """What keeps a free slot of a worker from starting any job; None if nothing does.
 
     At most one look at the file `paused`, and one at the free space.
     """
-    paused = pause.read(layout, now)
+    paused = pause.read(layout, clock)
     found = Queue(paused) if paused is not None else Queue(None, read_room(layout), min_free)
     return next(iter(admission.of_queue(found)), None)
 
@@ -53,7 +56,17 @@ def read_waiting(layout: Layout, job: Job, name: PendingName, max_retries: int, 
         _may_be_running(layout, name),
         _last_result(layout, name) if name.attempts else None,
         ahead,
+        tuple(read_groups(layout, name.id)),
     )
+
+
+def read_groups(layout: Layout, id: str) -> Iterator[tuple[Group, int]]:
+    """Those groups of a job that have settings, the outermost first, each with how many jobs of it run."""
+    for name in groups.of(id):
+        found = group_files.examine(layout, name, now)
+        if found is not None:
+            running = (query.parse_name(State.RUNNING, text) for text in query.list_names(layout, State.RUNNING))
+            yield found, sum(groups.is_in(job.id, name) for job in running if job is not None)
 
 
 def _may_be_running(layout: Layout, name: PendingName) -> bool:

@@ -108,7 +108,9 @@ def _estimate(
     layout: Layout, name: PendingName, reasons: list[Reason], ahead: int, workers: Workers, at: datetime
 ) -> datetime | None:
     """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took."""
-    blockers = [reason for reason in reasons if reason.reason in ("paused", "no-worker", "full", "invalid")]
+    blockers = [
+        reason for reason in reasons if reason.reason in ("paused", "group", "limit", "no-worker", "full", "invalid")
+    ]
     if any(reason.until is None for reason in blockers) or not workers.slots:
         return None
     begins = max([at, name.run_at, *(reason.until for reason in blockers if reason.until)])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from queuectl.core import groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import State
@@ -22,8 +23,8 @@ class Filter:
     """What a job must match. `where` is called with its parsed name.
 
     `since` and `until` are compared with when it finished, started or may start; `results` are results, kinds of
-    results (`exit`, `signal`) or `failed` for all but success; `match` is searched for in the id and the command; all
-    `conditions` must be met.
+    results (`exit`, `signal`) or `failed` for all but success; it must be in one of `groups`, if there are any; `match`
+    is searched for in the id and the command; all `conditions` must be met.
     """
 
     states: tuple[State, ...]
@@ -31,6 +32,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     results: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     match: re.Pattern[str] | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -42,6 +44,7 @@ class Filter:
             and (self.since is None or at >= self.since)
             and (self.until is None or at <= self.until)
             and (not self.results or _has_result(name, self.results))
+            and (not self.groups or any(groups.is_in(name.id, group) for group in self.groups))
         )
 
     def matches(self, job: Job) -> bool:

@@ -14,7 +14,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from queuectl.core import body
+from queuectl.core import body, groups
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FINISHED_AMONG,
@@ -35,6 +35,7 @@ from queuectl.core.names import (
     parse_time,
 )
 from queuectl.core.result import State
+from queuectl.core.text import format_count
 from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import STATES, Layout
@@ -232,8 +233,9 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
 
 
 def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:
-    """Where the job is whose id is `text`, or the only one that starts with it.
+    """Where the job is whose id is `text`, or the only one that starts with it and needs no more of its group's name.
 
+    What begins the id of a job up to a dot is the name of a group, of however many jobs, and never that of one job.
     Raises NotFoundError or AmbiguousIdError, or TypeError for anything but a str.
     """
     if not isinstance(text, str):
@@ -244,6 +246,12 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
         found = match_ids(layout, text, states)
         if text in found:
             return found[text]
+        group = text.rstrip(".")
+        members = sum(groups.is_in(id, group) for id in found)
+        if members:
+            what = f"{text} is a group of {format_count(members, 'job')}"
+            raise AmbiguousIdError(what, hint=f"one of them: {group}.… in full; all of them: --group {group}")
+        found = {id: place for id, place in found.items() if len(text) > id.rfind(".")}
         if len(found) == 1:
             return next(iter(found.values()))
         if found:

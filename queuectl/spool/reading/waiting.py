@@ -10,18 +10,20 @@ import os
 import selectors
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from queuectl.core import groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, RunningName
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import NotFoundError, WaitTimeoutError
+from queuectl.errors import BrakedError, NotFoundError, WaitTimeoutError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.itself import Itself, itself
-from queuectl.spool.system import files
+from queuectl.spool.system import files, pause
+from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -199,7 +201,8 @@ def _ended_at(item: Ended) -> str:
 def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Ended]:
     """Each of the jobs as it ends; raises WaitTimeoutError once `timeout` seconds have passed.
 
-    Raises UsageError if this process is a part of one of them.
+    Raises BrakedError once all that have not ended stand behind a pause that `max-failed` has made, and UsageError if
+    this process is a part of one of them.
     """
     jobs = [*jobs]
     itself(layout).refuse_to_wait(jobs)
@@ -207,9 +210,10 @@ def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> I
     with Watch(layout, jobs) as watch:
         while True:
             rest = None if deadline is None else max(0.0, deadline - time.monotonic())
-            yield from watch.wait(rest)
+            yield from watch.wait(_INTERVAL if rest is None else min(rest, _INTERVAL))
             if not watch.open:
                 return
+            _require_unbraked(layout, watch.open.values())
             if deadline is not None and time.monotonic() >= deadline:
                 left = [*watch.open.values()]
                 what = (
@@ -220,13 +224,35 @@ def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> I
                 raise WaitTimeoutError(what, f"waited {timeout:g} s")
 
 
-def _running_besides(layout: Layout, own: Itself) -> list[RunningName]:
-    names = map(RunningName.parse, query.list_names(layout, State.RUNNING))
-    return [name for name in names if name is not None and not own.runs(name)]
+def _require_unbraked(layout: Layout, jobs: Collection[Job]) -> None:
+    """Raise BrakedError if none of these jobs can end before somebody resumes what has paused itself."""
+    brakes: dict[str, str] = {}
+    for job in jobs:
+        brake = next((name for name in ("", *groups.of(job.id)) if _is_braked(layout, name, brakes)), None)
+        if brake is None or job.state is not State.PENDING:
+            return
+    name, reason = next((name, reason) for name, reason in brakes.items() if reason)
+    what = f"the group {name}" if name else "the queue"
+    raise BrakedError(
+        f"{format_count(len(jobs), 'job')} cannot start: {what} has paused itself", reason,
+        f"to continue: queuectl resume{f' --group {name}' if name else ''}",
+    )  # fmt: skip
 
 
-def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
-    """Wait until no job is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
+def _is_braked(layout: Layout, group: str, brakes: dict[str, str]) -> bool:
+    if group not in brakes:
+        found = pause.read(layout, now, group)
+        brakes[group] = (found.reason or "max-failed") if found is not None and found.is_brake else ""
+    return bool(brakes[group])
+
+
+def _running_besides(layout: Layout, own: Itself, group: str) -> list[RunningName]:
+    found = filter(None, map(RunningName.parse, query.list_names(layout, State.RUNNING)))
+    return [name for name in found if not own.runs(name) and (not group or groups.is_in(name.id, group))]
+
+
+def wait_until_idle(layout: Layout, timeout: float | None = None, group: str = "") -> None:
+    """Wait until no job (of a group) is running, under any worker; raises WaitTimeoutError after `timeout` seconds.
 
     The job that this process is a part of does not count. A job that leaves running/ appears in another directory,
     which wakes the wait.
@@ -239,7 +265,7 @@ def wait_until_idle(layout: Layout, timeout: float | None = None) -> None:
     interval = _FIRST_INTERVAL
     trigger = None
     try:
-        while running := _running_besides(layout, own):
+        while running := _running_besides(layout, own, group):
             rest = float("inf") if deadline is None else deadline - time.monotonic()
             if rest <= 0:
                 raise WaitTimeoutError(f"{format_count(len(running), 'job')} still running", f"waited {timeout:g} s")

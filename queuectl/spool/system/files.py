@@ -24,7 +24,7 @@ _NO_REPLACE, _EXCHANGE = 1, 2
 
 
 class Content(NamedTuple):
-    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), owner's uid, ctime and number of names."""
+    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), owner's uid, ctime and link count."""
 
     data: bytes
     identity: tuple[int, int, int, int]
@@ -242,6 +242,15 @@ def ring(path: str) -> None:
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         remove(path)
+
+
+def touch(path: str) -> None:
+    """Give a file the present time; it is created empty if it is not there."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        os.utime(fd)
+    finally:
+        os.close(fd)
 
 
 def is_gone(path: str) -> bool:

@@ -26,12 +26,16 @@ is in is its state.
   workers/   one file for each worker, locked while it lives
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
+  groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
   worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
 
 Submit a job: write {"command": "echo hello"} to any file name ending in .json in pending/.
 Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Hold one: give it a time in the year 9999.
 Pause: touch paused (its text is the reason). Resume: rm paused.
+A job is in every group that its id names before a dot: gpu.train.7 is in gpu and gpu.train.
+Run at most two jobs of a group at a time: mkdir -p groups/gpu; echo 2 > groups/gpu/limit.
+Pause a group: touch groups/gpu/paused.
 Never edit or rename files in running/, done/ and dead/.
 
 The full specification of this format is spool/README.md in the source of queuectl.
@@ -52,6 +56,7 @@ class Layout:
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
+        self.groups = f"{root}/groups"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""
         self.place = f"{root}/place"
@@ -60,6 +65,14 @@ class Layout:
         """A file that is created and removed to make workers check whether jobs of theirs have been taken away."""
         self.ballast = f"{root}/tmp/ballast"
         """A file without meaning that is given up when a full disk prevents settling a job."""
+
+    def group(self, name: str) -> str:
+        """The folder of a group's settings, if it has any."""
+        return f"{self.groups}/{name}"
+
+    def pause_of(self, group: str) -> str:
+        """The file that pauses a group, or the whole queue, which is called ""."""
+        return f"{self.groups}/{group}/paused" if group else self.paused
 
     def hook(self, event: str) -> str:
         """The program to run on such an event, if there is one."""

@@ -30,7 +30,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 )
 def test_text_of_the_file(text: str, until: datetime | None, reason: str) -> None:
     """What cannot be read as a time is part of the reason, and the pause has no end."""
-    assert pause.parse(text) == (until, reason)
+    assert pause.parse(text) == pause.Said(until, reason)
 
 
 def test_pause_and_resume(spool: Spool) -> None:

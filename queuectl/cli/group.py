@@ -1,0 +1,215 @@
+"""`queuectl group`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
+from queuectl.cli.groups import Group
+from queuectl.cli.pause import describe_pause
+from queuectl.core import admission, groups
+from queuectl.core.admission import Group as Settings
+from queuectl.core.text import format_count
+from queuectl.errors import NotFoundError, UsageError
+from queuectl.spool.reading.groups import Tally, count, read_all
+from queuectl.spool.store import Spool
+from queuectl.spool.system import files
+from queuectl.spool.system import groups as group_files
+from queuectl.spool.system.clock import now
+
+_COLUMNS = ("ready", "waiting", "running", "done", "dead")
+
+
+@click.group(cls=Group)
+def group() -> None:
+    """Show groups of jobs, and limit how many of a group run at once.
+
+    A job is in every group that its id names before a dot: gpu.train.7 is in gpu and gpu.train. A setting of a
+    group is a file, groups/GROUP/KEY in the spool.
+
+    \b
+    Example:
+      queuectl enqueue -g gpu -- ./train.py
+      queuectl group set gpu limit=2
+      queuectl group list
+    """
+
+
+@group.command("list")
+@click.option("--all", "every", is_flag=True, help="Also groups of one job without settings.")
+@json_option
+def list_(every: bool, as_json: bool) -> None:
+    """List the groups that have settings or several jobs.
+
+    \b
+    Example:
+      queuectl group list
+    """
+    spool = open_spool()
+    tallies = count(spool.layout, now=now())
+    found = read_all(spool.layout, {*group_files.names(spool.layout), *tallies}, now())
+    names = sorted({*found, *(name for name, tally in tallies.items() if every or tally.total > 1)})
+    rows = [(tallies.get(name, Tally()), found.get(name, Settings(name))) for name in names]
+    if as_json:
+        print_json([_to_json(group, tally) for tally, group in rows])
+    elif rows:
+        header = ("GROUP", *(column.upper() for column in _COLUMNS), "LIMIT", "MAX_FAILED", "STATE")
+        print_table(header, [_row(group, tally) for tally, group in rows])
+    else:
+        note("no groups: the id of a job in one begins with its name and a dot; see: queuectl enqueue --group")
+
+
+def _row(group: Settings, tally: Tally) -> tuple[str, ...]:
+    limit = "" if group.limit is None else str(group.limit)
+    brake = "" if group.max_failed is None else str(group.max_failed)
+    return (group.name, *map(str, tally), limit, brake, _state(group, tally))
+
+
+def _state(group: Settings, tally: Tally) -> str:
+    """What keeps its jobs from starting, in a word or two."""
+    if group.problem:
+        return group.problem
+    if group.paused is not None:
+        return f"paused: {group.paused.reason}" if group.paused.reason else "paused"
+    return "full" if group.limit is not None and tally.running >= group.limit else ""
+
+
+@group.command("show")
+@click.argument("name", metavar="GROUP", shell_complete=complete_groups)
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show the jobs and settings of one group.
+
+    \b
+    Example:
+      queuectl group show gpu
+    """
+    spool = open_spool()
+    group, tally = _find(spool, name)
+    if as_json:
+        print_json(_to_json(group, tally))
+        return
+    click.echo(f"{'group':<10} {group.name}")
+    for column, number in zip(_COLUMNS, tally, strict=True):
+        click.echo(f"{column:<10} {number}")
+    if group.limit is not None:
+        click.echo(f"{'limit':<10} {group.limit}")
+    if group.max_failed is not None:
+        click.echo(f"{'max-failed':<10} {group.max_failed}")
+    if group.paused is not None:
+        click.echo(shown(f"{'paused':<10} {describe_pause(group.paused)}"))
+    for reason in admission.of_group(group, tally.running):
+        click.echo(shown(f"{'':<10} {reason.text}"))
+
+
+def _find(spool: Spool, text: str) -> tuple[Settings, Tally]:
+    """A group that has settings or jobs; raises NotFoundError for any other."""
+    name = groups.require_name(text.removesuffix("."))
+    tally = count(spool.layout, name, now()).get(name, Tally())
+    group = group_files.examine(spool.layout, name, now)
+    if group is None and not tally.total:
+        raise NotFoundError(f"no group {name}", "no job is in it, and it has no settings", "see: queuectl group list")
+    return group or Settings(name), tally
+
+
+def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [f"{key}=" for key in group_files.PARSERS if key.startswith(incomplete)]
+
+
+@group.command("set")
+@click.argument("name", metavar="GROUP", shell_complete=complete_groups)
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=_complete_setting)
+@json_option
+def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Change settings of a group: limit, max-failed.
+
+    limit is how many jobs of the group may run at once, on all workers together; 0 starts none. When max-failed jobs
+    (or 5% of those that end) have failed since the group was last resumed, the group pauses itself.
+
+    \b
+    Example:
+      queuectl group set gpu limit=2 max-failed=10
+      queuectl group set net limit=none
+    """
+    group_name = groups.require_name(name.removesuffix("."))
+    pairs = [_parse(text) for text in settings]
+    spool = open_spool(create=True)
+    for key, value in pairs:
+        if value.lower() == "none":
+            group_files.unset(spool.layout, group_name, key)
+        else:
+            group_files.write(spool.layout, group_name, key, value)
+    _report(spool, group_name, as_json)
+
+
+def _parse(text: str) -> tuple[str, str]:
+    """A key and its value, checked before anything is written."""
+    key, equals, value = text.partition("=")
+    key = _require_key(key)
+    if not equals:
+        raise UsageError(f"{text} has no value", hint=f"try: {key}=2, or queuectl group unset GROUP {key}")
+    if value.lower() != "none":
+        group_files.check(key, value)
+    return key, value
+
+
+def _require_key(text: str) -> str:
+    key = text.lower().replace("_", "-")
+    if key == "paused":
+        raise UsageError("paused is not set this way", hint="try: queuectl pause --group GROUP")
+    if key not in group_files.PARSERS:
+        raise UsageError(f"no such setting of a group: {text!r}", hint=f"settings: {' '.join(group_files.PARSERS)}")
+    return key
+
+
+@group.command("unset")
+@click.argument("name", metavar="GROUP", shell_complete=complete_groups)
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@json_option
+def unset(name: str, keys: tuple[str, ...], as_json: bool) -> None:
+    """Remove settings of a group.
+
+    \b
+    Example:
+      queuectl group unset gpu limit
+    """
+    group_name = groups.require_name(name.removesuffix("."))
+    wanted = [_require_key(key) for key in keys]
+    spool = open_spool()
+    for key in wanted:
+        if not group_files.unset(spool.layout, group_name, key):
+            note(f"{group_name} had no {key}")
+    _report(spool, group_name, as_json)
+
+
+def _report(spool: Spool, name: str, as_json: bool) -> None:
+    """Show what is set now, and whom it concerns; workers look at once."""
+    files.ring(spool.layout.bell)
+    group = group_files.read(spool.layout, name, now) or Settings(name)
+    tally = count(spool.layout, name, now()).get(name, Tally())
+    if as_json:
+        print_json(_to_json(group, tally))
+        return
+    values = ((key, getattr(group, key.replace("-", "_"))) for key in group_files.PARSERS)
+    said = " ".join(f"{key}={value}" for key, value in values if value is not None)
+    note(f"{name}: {said or 'no settings'}; {_concerned(tally)}")
+
+
+def _concerned(tally: Tally) -> str:
+    if not tally.total:
+        return "no job is in it yet"
+    left = tally.ready + tally.waiting + tally.running
+    return f"{format_count(tally.total, 'job')} in it, {left} of them not ended"
+
+
+def _to_json(group: Settings, tally: Tally) -> dict[str, Any]:
+    return {
+        "group": group.name,
+        **tally._asdict(),
+        "limit": group.limit,
+        "max_failed": None if group.max_failed is None else str(group.max_failed),
+        "paused": group.paused.to_json() if group.paused else None,
+        "problem": group.problem or None,
+    }

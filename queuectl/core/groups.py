@@ -1,0 +1,96 @@
+"""Groups: a job belongs to every prefix of its id that ends before a dot. `gpu.train.7` is in `gpu` and `gpu.train`.
+
+Nothing else is stored, so a group can be listed, counted and filtered by names alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from queuectl.core.names import is_valid_id
+from queuectl.errors import UsageError
+
+_ENOUGH = 5  # jobs that have ended, before a share of them says anything
+MAX_LENGTH = 87
+"""Characters of a group's name: with a dot and 12 random characters it is still an id."""
+
+
+def of(id: str) -> tuple[str, ...]:
+    """The groups of an id, the outermost and shortest first."""
+    if "." not in id:
+        return ()
+    dots = (match.start() for match in re.finditer(r"\.", id))
+    return tuple(id[:dot] for dot in dots if id[dot - 1] != ".")
+
+
+def chain(group: str) -> tuple[str, ...]:
+    """The groups that a job of `group` belongs to for certain: those around it, and itself."""
+    return (*of(group), group)
+
+
+def is_in(id: str, group: str) -> bool:
+    """Whether that job belongs to the group."""
+    return id.startswith(group) and id[len(group) : len(group) + 1] == "."
+
+
+def is_name(text: str) -> bool:
+    """Whether a group can have that name."""
+    return len(text) <= MAX_LENGTH and is_valid_id(text) and not text.endswith(".") and ".." not in text
+
+
+def require_name(text: str) -> str:
+    """The name of a group, as it is; raises UsageError for what cannot be one."""
+    if not is_valid_id(text):
+        why = "a name has up to 87 letters, digits, dots, dashes and underscores, and begins with a letter or digit"
+        raise UsageError(f"not a name of a group: {text!r}", why)
+    if len(text) > MAX_LENGTH:
+        raise UsageError(f"the name of the group {text[:20]}… is too long", f"{len(text)} characters, not {MAX_LENGTH}")
+    if text.endswith(".") or ".." in text:
+        hint = f"the group is {text.rstrip('.')}" if ".." not in text else ""
+        raise UsageError(f"not a name of a group: {text!r}", "a name ends in no dot and has no two in a row", hint)
+    return text
+
+
+def is_new_id(id: str) -> bool:
+    """Whether an id that is valid may be a new job's: with a dot at its end, or two in a row, nobody could name its
+    groups."""
+    return not id.endswith(".") and ".." not in id
+
+
+def join(group: str, id: str) -> str:
+    """The id of a job of the group: `gpu` and `train` give `gpu.train`, as do `gpu` and `gpu.train`."""
+    return id if is_in(id, group) else f"{group}.{id}"
+
+
+@dataclass(frozen=True, slots=True)
+class MaxFailed:
+    """How many failures are too many: a number, or a share of the jobs that have ended, once five have."""
+
+    number: int | None = None
+    share: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.number}" if self.share is None else f"{self.share * 100:g}%"
+
+    def is_reached(self, failed: int, ended: int) -> bool:
+        """Whether so many of so many are too many."""
+        if self.number is not None:
+            return failed >= self.number
+        return self.share is not None and ended >= _ENOUGH and failed >= self.share * ended
+
+
+def parse_max_failed(text: str) -> MaxFailed:
+    """A number from 1, or a share such as 5%. Raises ValueError with what is wrong."""
+    match = re.fullmatch(r"(\d{1,6})|(\d{1,2}(?:\.\d+)?|100)\s*%", text.strip(), re.ASCII)
+    if match is None or not float(match[1] or match[2]):
+        what = f"is neither a number from 1 nor a share such as 5%: {text.strip()[:40]!r}"
+        raise ValueError(what if text.strip() else "is empty")
+    return MaxFailed(int(match[1])) if match[1] else MaxFailed(share=float(match[2]) / 100)
+
+
+def parse_limit(text: str) -> int:
+    """Raises ValueError with what is wrong."""
+    if not re.fullmatch(r"\d{1,6}", text.strip(), re.ASCII):
+        raise ValueError("is empty" if not text.strip() else f"is not a whole number: {text.strip()[:40]!r}")
+    return int(text)

@@ -1,0 +1,106 @@
+"""The settings of groups: each is a file with one value in groups/GROUP/. `echo 2 > groups/gpu/limit` sets a limit.
+
+A value that is empty or wrong starts no job of the group: `echo` empties a file before it writes, and who then read
+"no limit" would start too many.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from queuectl.core import groups
+from queuectl.core.admission import Group
+from queuectl.errors import ConfigError
+from queuectl.spool.system import files, pause
+from queuectl.spool.system.layout import Layout, unusable
+
+PARSERS: dict[str, Callable[[str], Any]] = {"limit": groups.parse_limit, "max-failed": groups.parse_max_failed}
+"""The settings of a group, and what reads their texts; raises ValueError with what is wrong."""
+
+_LONGEST = 4096
+_PATIENCE, _LOOK = 1.0, 0.05  # seconds for which a wrong value may be one that is being written
+
+
+def has_any(layout: Layout) -> bool:
+    """Whether any group may have settings."""
+    return os.access(layout.groups, os.F_OK)
+
+
+def names(layout: Layout) -> list[str]:
+    """The groups that have a folder, in text order."""
+    try:
+        return sorted(name for name in os.listdir(layout.groups) if groups.is_name(name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None:
+    """What its files say at this moment; None if it has none."""
+    try:
+        there = os.listdir(layout.group(name))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Group(name, problem=f"groups/{name} cannot be read ({error.strerror})")
+    values: dict[str, Any] = {}
+    problem = ""
+    for key, parse in PARSERS.items():
+        if key in there:
+            try:
+                values[key.replace("-", "_")] = parse(_text(f"{layout.group(name)}/{key}"))
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                problem = f"groups/{name}/{key} cannot be read ({error.strerror})"
+            except ValueError as error:
+                problem = f"groups/{name}/{key} {error}"
+    paused = pause.read(layout, now, name) if "paused" in there else None
+    return Group(name, paused=paused, problem=problem, **values)
+
+
+def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None:
+    """`read` for a report: a value that is wrong is looked at again for up to a second, as it may be being written."""
+    until = time.monotonic() + _PATIENCE
+    while (group := read(layout, name, now)) is not None and group.problem and time.monotonic() < until:
+        time.sleep(_LOOK)
+    return group
+
+
+def check(key: str, text: str) -> None:
+    """Raise ConfigError for a value that one of `PARSERS` cannot read."""
+    try:
+        PARSERS[key](text)
+    except ValueError as error:
+        raise ConfigError(f"{key} {error}") from None
+
+
+def write(layout: Layout, name: str, key: str, text: str) -> None:
+    """Set one of `PARSERS`. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
+    check(key, text)
+    try:
+        os.makedirs(layout.group(name), 0o700, exist_ok=True)
+        files.replace(f"{layout.group(name)}/{key}", f"{text.strip()}\n".encode())
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+
+
+def unset(layout: Layout, name: str, key: str) -> bool:
+    """Remove a setting; whether it was there. Its folder goes with the last one."""
+    try:
+        was_there = files.remove(f"{layout.group(name)}/{key}")
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    with suppress(OSError):
+        if os.listdir(layout.group(name)) == ["resumed"]:
+            files.remove(f"{layout.group(name)}/resumed")
+        os.rmdir(layout.group(name))
+    return was_there
+
+
+def _text(path: str) -> str:
+    return files.read(path).data[:_LONGEST].decode("utf-8", "replace")

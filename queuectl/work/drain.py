@@ -1,0 +1,78 @@
+"""What a worker that drains waits for: jobs that can still start by themselves. The others it leaves, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from queuectl.core import groups
+from queuectl.core.names import RunningName, is_ignored, is_pending, looks_held, pending_id
+from queuectl.core.result import State
+from queuectl.core.text import format_count
+from queuectl.spool.reading import query
+from queuectl.spool.reading.itself import Itself
+from queuectl.spool.system import groups as group_files
+from queuectl.spool.system import pause
+from queuectl.work.context import Context
+
+_NAMED = 5  # of the jobs that are left
+
+
+def is_paused_for_good(context: Context) -> bool:
+    """Whether the queue is paused until somebody resumes it."""
+    paused = pause.read(context.layout, context.now)
+    return paused is not None and paused.until is None
+
+
+def can_nothing_start(context: Context, itself: Itself, *, is_paused: bool) -> bool:
+    """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
+
+    Pending jobs do not count while they are held, behind a pause without an end or in a group whose limit is 0, nor
+    does `itself`, a job that started this worker and waits for it to drain.
+    """
+    closed = _closed_groups(context)
+    pieces = query.iterate_names(context.layout, State.PENDING, 100)  # of a million for later one is enough
+    for names in pieces:
+        for name in names:
+            is_left = is_pending(name) if is_paused else looks_held(name) or _is_in_any(closed, name)
+            if not is_left and not is_ignored(name):
+                return False
+    running = map(RunningName.parse, query.list_names(context.layout, State.RUNNING))
+    return all(name is None or itself.runs(name) for name in running)
+
+
+def describe_left(context: Context) -> list[str]:
+    """The jobs that are waiting, and why, in a line for each reason."""
+    closed = _closed_groups(context)
+    left: dict[str, list[str]] = {}
+    for names in query.iterate_names(context.layout, State.PENDING):
+        for name in filter(is_pending, names):
+            if looks_held(name):
+                why = "held; to release: queuectl release"
+            elif group := _is_in_any(closed, name):
+                why = closed[group]
+            else:
+                why = "as the queue is paused; to continue: queuectl resume"
+            left.setdefault(why, []).append(pending_id(name))
+    return [f"{_some(sorted(ids))} left, {why}" for why, ids in sorted(left.items())]
+
+
+def _closed_groups(context: Context) -> dict[str, str]:
+    """The groups of which no job starts until somebody changes that, each with why."""
+    closed = {}
+    for group in group_files.names(context.layout):
+        found = group_files.read(context.layout, group, context.now)
+        if found is not None and found.paused is not None and found.paused.until is None:
+            closed[group] = f"as the group {group} is paused; to continue: queuectl resume --group {group}"
+        elif found is not None and found.limit == 0:
+            closed[group] = f"as the limit of the group {group} is 0; to change it: queuectl group set {group} limit=1"
+    return closed
+
+
+def _is_in_any(closed: Collection[str], name: str) -> str:
+    """The outermost of these groups that a pending job is in; empty if none."""
+    return next((group for group in groups.of(pending_id(name)) if group in closed), "") if closed else ""
+
+
+def _some(ids: list[str]) -> str:
+    """How many jobs these are, and the first of their ids."""
+    return f"{format_count(len(ids), 'job')} ({', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''})"

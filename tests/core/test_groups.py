@@ -1,0 +1,78 @@
+"""A job's groups stand in its id."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from queuectl.core import admission, groups
+from queuectl.core.admission import Group, Pause
+from queuectl.errors import UsageError
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("id", "found"),
+    [
+        ("report", ()),
+        ("gpu.1", ("gpu",)),
+        ("gpu.train.0007", ("gpu", "gpu.train")),
+        ("lr.", ("lr",)),
+        ("a..b", ("a",)),
+        ("a.b-c.d", ("a", "a.b-c")),
+    ],
+)
+def test_of_gives_every_prefix_before_a_dot(id: str, found: tuple[str, ...]) -> None:
+    """The outermost first; what ends in a dot is no name of a group."""
+    assert groups.of(id) == found
+    assert all(groups.is_in(id, group) for group in found)
+    assert all(groups.is_name(group) for group in found)
+
+
+def test_is_in_takes_a_dot_for_the_border() -> None:
+    """A job whose id merely begins like the group's name is not in it, nor is one that has just that id."""
+    assert not groups.is_in("gpus.1", "gpu")
+    assert not groups.is_in("gpu", "gpu")
+    assert not groups.is_in("gpu-1", "gpu")
+
+
+def test_join_puts_the_group_in_front_once() -> None:
+    """The id may be given with or without its group."""
+    assert groups.join("gpu", "train") == groups.join("gpu", "gpu.train") == "gpu.train"
+    assert groups.join("gpu", "gpus.train") == "gpu.gpus.train"
+
+
+@pytest.mark.parametrize("name", ["", ".", "gpu.", "a..b", "-x", "a b", "a/b", "x" * 88, "ü"])
+def test_require_name_refuses_what_cannot_be_in_an_id(name: str) -> None:
+    """A group's name is a legal id that leaves room for a dot and a random part."""
+    assert not groups.is_name(name)
+    with pytest.raises(UsageError):
+        groups.require_name(name)
+
+
+def test_reasons_say_what_keeps_a_group_from_starting() -> None:
+    """A wrong value, a pause, and as many running as the limit allows; nothing else."""
+    assert [*admission.of_group(Group("gpu", 2), running=1)] == []
+    assert [*admission.of_group(Group("gpu", 2))] == []
+    (full,) = admission.of_group(Group("gpu", 2), running=2)
+    assert (full.reason, full.text) == ("limit", "the group gpu runs 2 jobs, its limit is 2")
+    (none,) = admission.of_group(Group("gpu", 0))
+    assert none.text == "the limit of the group gpu is 0"
+    (paused,) = admission.of_group(Group("gpu", None, Pause(NOON)))
+    assert paused.text.endswith("to continue: queuectl resume --group gpu")
+    (wrong,) = admission.of_group(Group("gpu", problem="groups/gpu/limit is empty"))
+    assert wrong.text == "groups/gpu/limit is empty; no job of the group gpu is started"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "two", "-1", "1.5", "٣", "9999999"])
+def test_parse_limit_refuses_what_is_not_a_whole_number(text: str) -> None:
+    """An empty file is not "no limit": it may be about to be written."""
+    with pytest.raises(ValueError, match="is "):
+        groups.parse_limit(text)
+
+
+def test_parse_limit_reads_what_echo_writes() -> None:
+    """With the newline behind it."""
+    assert groups.parse_limit("12\n") == 12
