@@ -25,7 +25,7 @@ from tests.support import environment, names, need, wait_for
 from tests.torture import checker, namespaces, stretched, witness
 from tests.torture.namespaces import Container, Worker
 
-LIMITS: dict[str, dict[str, object]] = {"timeout": {"timeout": 4}, "max-log": {"max_log": 10_000, "on_max_log": "kill"}}
+LIMITS: dict[str, dict[str, Any]] = {"timeout": {"timeout": 4}, "max-log": {"max_log": 10_000, "on_max_log": "kill"}}
 
 
 class Story:
