@@ -15,6 +15,7 @@ from queuectl.core.result import Result
 from queuectl.core.seats import Seats
 from queuectl.core.text import format_count, format_instant, format_size, format_when
 
+_NAMED = 5  # of the jobs that have seats
 _MOST_SLOTS = 1_000_000
 """A worker's file that says more is not one of ours."""
 MIN_FREE_INODES = 64
@@ -64,25 +65,28 @@ class Room(NamedTuple):
 
 
 class Workers(NamedTuple):
-    """Workers that take jobs: how many, their slots, and the jobs in those; and how many live, but are stopping."""
+    """Workers that take jobs: how many, their slots, and the jobs in those; how many live, but are stopping; and the
+    slots of the one that has most."""
 
     number: int
     slots: int
     busy: int
     stopping: int
+    largest: int = 0
 
     @classmethod
     def of(cls, workers: Iterable[Mapping[str, Any]]) -> Workers:
         """Of workers as `Spool.workers` describes them."""
-        number = slots = busy = stopping = 0
+        number = slots = busy = stopping = largest = 0
         for worker in workers:
             if worker["state"] == "stopping":
                 stopping += 1
             elif worker["alive"]:
                 said = worker.get("slots")
-                number, slots = number + 1, slots + (said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1)
+                own = said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1
+                number, slots, largest = number + 1, slots + own, max(largest, own)
                 busy += len(worker["runs"])
-        return cls(number, slots, busy, stopping)
+        return cls(number, slots, busy, stopping, largest)
 
 
 class Queue(NamedTuple):
@@ -96,12 +100,23 @@ class Queue(NamedTuple):
     wrong_settings: str = ""
 
 
+class Need(NamedTuple):
+    """So many seats of a group that a job needs, of so many that there are and that are free; and the ids of the jobs
+    that have one."""
+
+    group: str
+    number: int
+    total: int
+    free: int
+    holders: tuple[str, ...] = ()
+
+
 class Waiting(NamedTuple):
     """The facts about one pending job.
 
     `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
     its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it, `groups`
-    those of its groups that have settings, each with how many jobs of it run.
+    those of its groups that have settings, each with how many jobs of it run, `seats` and `slots` what it needs to run.
     """
 
     name: PendingName
@@ -111,6 +126,8 @@ class Waiting(NamedTuple):
     last: Result | None = None
     ahead: int | None = None
     groups: tuple[tuple[Group, int], ...] = ()
+    seats: tuple[Need, ...] = ()
+    slots: int = 1
 
 
 class Reason(NamedTuple):
@@ -127,7 +144,8 @@ class Reason(NamedTuple):
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
     of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
-    reasons = [*_of_its_own(job, now), *of_groups, *of_queue(queue)]
+    needs = (*of_seats(job.seats), *_of_slots(job.slots, queue.workers))
+    reasons = [*_of_its_own(job, now), *of_groups, *needs, *of_queue(queue)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
     return reasons or [Reason("due", "due now; waiting for a worker to pick it up")]
@@ -182,6 +200,33 @@ def of_group(group: Group, running: int | None = None) -> Iterator[Reason]:
     elif group.limit is not None and running is not None and running >= group.limit:
         text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
         yield Reason("limit", text)
+
+
+def of_seats(needs: Iterable[Need]) -> Iterator[Reason]:
+    """What seats keep a job from starting."""
+    for group, number, total, free, holders in needs:
+        asked = f"it needs {format_count(number, 'seat')} of {group}"
+        if not total:
+            yield Reason(
+                "seats", f"{asked}, which has none; to give it some: queuectl group set {group} seats={number}"
+            )
+        elif number > total:
+            yield Reason("seats", f"{asked}, which has {total}")
+        elif number > free:
+            by = dict.fromkeys(holders)
+            named = ", ".join([*by][:_NAMED]) + (", …" if len(by) > _NAMED else "")
+            yield Reason("seats", f"{asked}, {free or 'none'} of {total} free; held by {named or 'nobody known'}")
+
+
+def _of_slots(slots: int, workers: Workers | None) -> Iterator[Reason]:
+    if workers is None or slots < 2 or not workers.number:
+        return
+    if slots > workers.largest:
+        text = f"it asks for {slots} slots, the largest worker has {workers.largest}"
+        yield Reason("slots", f"{text}; to start a larger one: queuectl worker start --count {slots}")
+    elif slots > workers.slots - workers.busy:
+        free = max(0, workers.slots - workers.busy)
+        yield Reason("slots", f"it asks for {slots} slots of one worker; {free} of {workers.slots} are free")
 
 
 def of_room(room: Room, min_free: int) -> Iterator[Reason]:

@@ -186,3 +186,23 @@ def test_line_reserves_for_those_in_front_alone() -> None:
     for number in range(line.MOST):
         waits.put(f"c{number:04}", Wait({"gpu": 1}))
     assert waits.barrier == f"c{line.MOST - 1:04}"
+
+
+def test_seats_are_had_by_one_job_each_while_workers_are_killed(cards: Spool, tmp_path: Path) -> None:
+    """By the jobs' own ledger: what a dead worker leaves keeps its seats, and every job gets one in the end."""
+    (tmp_path / "here").mkdir()
+    use = f'cd {tmp_path}/here; set -C; for c in $(echo $CUDA_VISIBLE_DEVICES | tr , " "); do : >$c || exit 9; done;'
+    use += ' sleep 0.03; for c in $(echo $CUDA_VISIBLE_DEVICES | tr , " "); do rm $c; done'
+    ids = [
+        cards.enqueue(use, id=f"gpu.{number}", seats={"gpu": 2} if number % 7 == 3 else None, retry_on=[1]).id
+        for number in range(40)
+    ]
+    for _ in range(6):
+        done = cards.counts().done
+        with workers(cards.path, 2, "--count", "3") as running:
+            wait_for(lambda: cards.counts().done >= min(40, done + 3), "some jobs")  # noqa: B023 - asked at once
+            for worker in running:
+                worker.kill()
+    with workers(cards.path, 2, "--count", "3"):
+        _all_done(cards, ids)
+    assert seats.find_held(cards.layout, "gpu") == {}
