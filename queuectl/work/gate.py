@@ -68,6 +68,9 @@ class Gate:
         """Whether a group of a job keeps it from starting for another reason than seats."""
         return any(group in self._closed or group in self._full for group in groups.of(id))
 
+    def _is_shut(self, group: str) -> bool:
+        return group in self._closed or group in self._full or group in self._claiming
+
     @property
     def has_closed(self) -> bool:
         """Whether there is a group that only a look at its files, or at running/, will open again."""
@@ -78,10 +81,10 @@ class Gate:
         """Whether jobs wait for others of their group to end."""
         return bool(self._full)
 
-    def closed_by(self, id: str) -> str | None:
+    def closed_by(self, id: str, *, needs_seats: bool = True) -> str | None:
         """The outermost group that keeps this job from starting; None if none does."""
         for group in groups.of(id):
-            if not self.is_open(group):
+            if not self.is_open(group) and (needs_seats or group not in self._seatless or self._is_shut(group)):
                 return group
             found = self._look(group)
             if found is not None and self._close(found):

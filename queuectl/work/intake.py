@@ -132,6 +132,7 @@ class Intake:
             self._watch_ends(True)
         if awaited := self._slots.places.groups:
             self._watch_seats(awaited)
+            self._slots.let_pass()
 
     def _watch_ends(self, is_wanted: bool) -> None:
         if is_wanted and self._ends is None:

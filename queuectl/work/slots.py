@@ -15,10 +15,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
+from queuectl.core import groups
+from queuectl.core.body import parse
 from queuectl.core.fields import Body
-from queuectl.core.names import PendingName, RunningName, format_time
+from queuectl.core.names import PendingName, RunningName, format_time, pending_id
 from queuectl.core.result import CANCELLED, Result, State
-from queuectl.errors import NotJsonError, SpoolError
+from queuectl.errors import NotJsonError, QueuectlError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
@@ -29,6 +31,7 @@ from queuectl.work.context import Context
 from queuectl.work.executor import Execution, Executor, record_end, record_last_word
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
+from queuectl.work.line import MOST
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.places import Places
 from queuectl.work.prelude import CANNOT_RUN
@@ -71,6 +74,7 @@ class Slots:
         self.places = Places(
             self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer
         )
+        self._without_seats: dict[str, bool] = {}  # whether jobs that were read say that they need none
         self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
 
     # --- for the main thread
@@ -141,6 +145,34 @@ class Slots:
         self.places.look()
         with self._lock:
             self._changed.notify_all()
+
+    def let_pass(self) -> None:
+        """Let jobs start that say that they need no seat, in groups whose next job waits for one."""
+        seatless = self._gate.seatless
+        if not seatless:
+            return
+        with self._lock:
+            apart = self._schedule.first_apart(seatless, MOST)
+        unseen = [text for text in apart if text not in self._without_seats]
+        if len(self._without_seats) > _MOST_PLACED:
+            self._without_seats.clear()
+        self._without_seats.update((text, self._needs_none(text, seatless)) for text in unseen)
+        with self._lock:
+            found = [text for text in apart if self._without_seats.get(text)]
+            for text in found:
+                self._schedule.let_pass(text)
+            if found:
+                self._changed.notify_all()
+
+    def _needs_none(self, text: str, seatless: frozenset[str]) -> bool:
+        """Whether a pending job says that it needs no seat of any of these groups that it is in."""
+        try:
+            own = parse(files.read(self.layout.job(State.PENDING, text)).data).seats
+        except (QueuectlError, OSError):
+            return False  # which the claim will say
+        return own is not None and not any(
+            own.get(group, 1) for group in groups.of(pending_id(text)) if group in seatless
+        )
 
     def _count_busy(self) -> int:
         return len(self._taken) + self._attempts.slots_without
@@ -278,7 +310,7 @@ class Slots:
                 self._waker.wake()
             elif name.id in self._taken:
                 busy.append(text)
-            elif "." in name.id and (group := self._gate.closed_by(name.id)) is not None:
+            elif "." in name.id and (group := self._closed_by(name)) is not None:
                 self._schedule.set_apart(group)
                 self._schedule.offer(text, now)
             else:
@@ -291,6 +323,10 @@ class Slots:
             if "." in found.id:
                 self._gate.begin(found.id)
         return found
+
+    def _closed_by(self, name: PendingName) -> str | None:
+        """The group that keeps a job from starting; None if none does."""
+        return self._gate.closed_by(name.id, needs_seats=not self._without_seats.get(str(name)))
 
     def _may_start(self) -> bool:
         """Whether the queue is not paused, and there is room to record how a job ends."""

@@ -85,6 +85,22 @@ def test_first_in_line_gets_what_becomes_free(cards: Spool, in_process: StartWor
     assert (first.id, second.id) == ("gpu.0", "pair")
 
 
+def test_job_that_needs_no_seat_passes_its_group(cards: Spool, in_process: StartWorker) -> None:
+    """Although others of the group wait in front of it, whether it was there before or comes later."""
+    go = cards.path.parent / "go"
+    os.mkfifo(go)
+    ids = [cards.enqueue(f"cat {go}", id="gpu.0", priority=1, seats={"gpu": 2}).id]
+    ids += [cards.enqueue("true", id=f"gpu.{number}", priority=2).id for number in range(1, 9)]
+    early = cards.enqueue("true", id="gpu.early", priority=3, seats={"gpu": 0})
+    with in_process(slots=3):
+        cards.wait(early.id, timeout=20)
+        late = cards.enqueue("true", id="gpu.t.late", priority=3, seats={"gpu": 0})
+        cards.wait(late.id, timeout=20)
+        assert len([*cards.list([State.PENDING])]) == 8
+        go.write_text("")
+        _all_done(cards, ids)
+
+
 def test_slots_of_a_job_are_kept_for_it(spool: Spool, in_process: StartWorker) -> None:
     """One that asks for all of them starts when they are free, before those behind it, and runs alone."""
     go = spool.path.parent / "go"
