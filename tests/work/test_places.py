@@ -78,6 +78,7 @@ def test_first_in_line_gets_what_becomes_free(cards: Spool, in_process: StartWor
     other = cards.enqueue("true", id="other", priority=4)
     with in_process(slots=4):
         cards.wait(other.id, timeout=20)
+        wait_for(lambda: cards.get("gpu.0").state is State.RUNNING, "the first")
         assert {job.id for job in cards.list([State.PENDING])} == {"pair", "gpu.1", "gpu.2", "gpu.3", "own"}
         go.write_text("")
         _all_done(cards, ["gpu.0", "pair", "gpu.1", "gpu.2", "gpu.3", "own"])
@@ -96,7 +97,7 @@ def test_job_that_needs_no_seat_passes_its_group(cards: Spool, in_process: Start
         cards.wait(early.id, timeout=20)
         late = cards.enqueue("true", id="gpu.t.late", priority=3, seats={"gpu": 0})
         cards.wait(late.id, timeout=20)
-        assert len([*cards.list([State.PENDING])]) == 8
+        wait_for(lambda: len([*cards.list([State.PENDING])]) == 8, "the start of the one with both cards")
         go.write_text("")
         _all_done(cards, ids)
 
@@ -110,7 +111,7 @@ def test_slots_of_a_job_are_kept_for_it(spool: Spool, in_process: StartWorker) -
     ids = [spool.enqueue("true", priority=3).id for _ in range(5)]
     with in_process(slots=3) as running:
         wait_for(lambda: hasattr(running.worker, "_slots") and running.worker._slots.places.are_awaited, "its wait")
-        assert len([*spool.list([State.PENDING])]) == 6
+        wait_for(lambda: len([*spool.list([State.PENDING])]) == 6, "the first job's start")
         spool.enqueue("true", id="urgent", priority=0)
         _all_done(spool, ["urgent"])
         go.write_text("")
