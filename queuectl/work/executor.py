@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
 
+from queuectl.core import params
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
@@ -20,6 +22,8 @@ _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
+_OF_JOBS = re.compile(rb"QUEUECTL_(?:SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
+"""Variables that say something of one job: those of the worker's own environment are about another."""
 
 
 class _Environment(threading.local):
@@ -93,7 +97,9 @@ class Executor:
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
         own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER)
-        self._inherited = {key: value for key, value in os.environb.items() if key not in own}
+        self._inherited = {
+            key: value for key, value in os.environb.items() if key not in own and not _OF_JOBS.fullmatch(key)
+        }
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
@@ -119,13 +125,15 @@ class Executor:
 
     def _environment_of(self, claim: Claim) -> Strings:
         """An array that is this thread's until it asks again."""
-        name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
+        name, env, submitter, given = claim.name, claim.body.env, claim.body.submitted_by, claim.body.params
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env or submitter:
+        if env or submitter or given:
             wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
+            for parameter, value in given.items():
+                own[params.variable_of(parameter).encode()] = _bytes(params.as_text(value))
             return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
