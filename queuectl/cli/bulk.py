@@ -121,6 +121,7 @@ def open_sweep(
     numbering: Numbering | None,
     *,
     is_null: bool,
+    quiet: bool,
 ) -> Lines:
     """The jobs of a command with places for the parameters of some texts, and for the values of a file (`-`: stdin)."""
     from queuectl.cli.sweep import Rows, Sweep
@@ -128,7 +129,7 @@ def open_sweep(
 
     values = params.parse(texts)
     if path is None:
-        return Lines(None, given, Sweep(command, given, values, None, numbering))
+        return Lines(None, given, _noted(Sweep(command, given, values, None, numbering), quiet))
     try:
         stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - read until the command ends
     except OSError as error:
@@ -137,7 +138,14 @@ def open_sweep(
         note("reading one line a job; end with Ctrl-D")
     progress = _Progress(stream)
     rows = Rows(stream, progress, path, is_null=is_null)
-    return Lines(progress, given, Sweep(command, given, values, rows, numbering))
+    return Lines(progress, given, _noted(Sweep(command, given, values, rows, numbering), quiet))
+
+
+def _noted(sweep: Sweep, quiet: bool) -> Sweep:
+    """The same, after a warning of braces in its command that look like a misspelt place."""
+    for stray, close in () if quiet else sweep.strays.items():
+        note(f"warning: {{{stray}}} stays as it is; did you mean {{{close}}}?")
+    return sweep
 
 
 def enqueue_lines(
@@ -150,27 +158,30 @@ def enqueue_lines(
 ) -> tuple[list[Job], int]:
     """Queue each good job, in durable groups; report the bad ones. What was queued, and an exit code.
 
-    `prepare` is called once there is a first job, and the spool. With `as_json` the outcome of each is printed as soon
+    `prepare` is called before the first of them. With `as_json` the outcome of each is printed as soon
     as it is known, in one array.
     """
     found = lines.with_directories()
     first = next(found, None)  # before a spool is created: it may be no text at all
     spool = open_spool(create=True)
-    prepare(spool)
     report = _JsonReport() if as_json else Report(lines, quiet)
     places: deque[Place] = deque()
     queued: list[Job] = []
     bad = 0
     hint = ""
+    is_prepared = False
 
     def good_lines() -> Iterator[Mapping[str, Any]]:
-        nonlocal bad, hint
+        nonlocal bad, hint, is_prepared
         for place, fields in chain([first] if first else (), found):
             if isinstance(fields, QueuectlError):
                 bad += 1
                 hint = hint or (fields.hint if isinstance(fields, NotJsonError) else "")
                 report.say(place, fields)
                 continue
+            if not is_prepared:
+                prepare(spool)
+                is_prepared = True
             places.append(place)
             yield fields
 

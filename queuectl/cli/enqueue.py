@@ -118,9 +118,9 @@ def _job_options(command: F) -> F:
     metavar="NAME=VALUES",
     help="One job for each value, {NAME} in the command: a,b or 1..10 or 0..100..10; repeatable, for all combinations.",
 )
-@click.option("--append", "is_append", is_flag=True, help="Add such jobs to a --group that has some; numbers go on.")
-@click.option("--if-exists", type=click.Choice(["skip"]), help="Of such jobs submit those that the --group lacks.")
-@click.option("--limit", type=click.IntRange(0, 999_999), metavar="N", help="How many of the group may run at once.")
+@click.option("--append", "is_append", is_flag=True, help="Add jobs of --param or --each to a --group that has some.")
+@click.option("--if-exists", type=click.Choice(["skip"]), help="Of these jobs submit those that the --group lacks.")
+@click.option("--limit", metavar="N", help="How many jobs of the group may run at once, from its first one on.")
 @click.option("--max-failed", metavar="N", help="Pause the group when N, or 5%, of its jobs have failed.")
 @_job_options
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
@@ -154,7 +154,7 @@ def enqueue(
       queuectl enqueue -- 'echo hello | tr a-z A-Z'
       generate-jobs | queuectl enqueue -
       find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
-      queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 --param seed=1..10 -- ./train --lr {lr} --seed {seed}
+      queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 -- ./train --lr {lr}
     """
     batch = _Batch(**{name: options.pop(name) for name in _Batch._fields})
     is_bulk = words == ("-",) and not is_command and not batch.is_sweep
@@ -164,7 +164,7 @@ def enqueue(
     batch.require_sweep()
     spool = existing_spool()
     jobs: list[Job] = []
-    lines = _open_lines(words, is_command, given, batch, spool) if is_bulk or batch.is_sweep else None
+    lines = _open_lines(words, is_command, given, batch, spool, quiet) if is_bulk or batch.is_sweep else None
     prepare = _prepare(lines.group if lines and lines.sweep else given.get("group", ""), batch.limit, batch.max_failed)
     given = charset.to_body(given)
     if is_rehearsal:
@@ -205,7 +205,7 @@ class _Batch(NamedTuple):
     param_texts: tuple[str, ...]
     is_append: bool
     if_exists: str | None
-    limit: int | None
+    limit: str | None
     max_failed: str | None
 
     @property
@@ -215,7 +215,7 @@ class _Batch(NamedTuple):
     @property
     def is_of_group(self) -> bool:
         """Whether any of them is about the jobs or the settings of a group."""
-        return self.is_append or bool(self.if_exists or self.max_failed) or self.limit is not None
+        return self.is_append or bool(self.if_exists or self.limit or self.max_failed)
 
     def require_sweep(self) -> None:
         """Raise UsageError for an option that is of no use without a sweep."""
@@ -227,7 +227,7 @@ class _Batch(NamedTuple):
 
 
 def _open_lines(
-    words: tuple[str, ...], is_command: bool, given: dict[str, Any], batch: _Batch, spool: Layout | None
+    words: tuple[str, ...], is_command: bool, given: dict[str, Any], batch: _Batch, spool: Layout | None, quiet: bool
 ) -> Lines:
     """The jobs of `-`, or of a sweep."""
     from queuectl.cli.bulk import open_lines, open_sweep
@@ -241,7 +241,7 @@ def _open_lines(
     is_skip = batch.if_exists is not None
     numbering = number(spool, given, is_append=batch.is_append, is_skip=is_skip) if is_numbered else None
     texts = [*map(_in_utf8, batch.param_texts)]
-    return open_sweep(command, given, texts, batch.each_path, numbering, is_null=batch.is_null)
+    return open_sweep(command, given, texts, batch.each_path, numbering, is_null=batch.is_null, quiet=quiet)
 
 
 @click.command(cls=_Enqueue)
@@ -292,12 +292,12 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
     return _in_utf8(words[0]) if len(words) == 1 else [*map(_in_utf8, words)]
 
 
-def _prepare(group: str, limit: int | None, max_failed: str | None) -> Callable[[Spool], None]:
+def _prepare(group: str, limit: str | None, max_failed: str | None) -> Callable[[Spool], None]:
     """What to do with the spool before the first job: set the limits of the group.
 
     Raises UsageError if there is none, or a limit is wrong.
     """
-    texts = {"limit": None if limit is None else f"{limit}", "max-failed": max_failed}
+    texts = {"limit": limit, "max-failed": max_failed}
     wanted = {key: text for key, text in texts.items() if text is not None}
     if not wanted:
         return lambda _: None

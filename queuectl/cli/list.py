@@ -16,6 +16,7 @@ from queuectl.cli.context import (
     STATE_COLOURS,
     Paint,
     color_option,
+    complete_groups,
     has_colour,
     json_option,
     note,
@@ -66,8 +67,12 @@ def limit_of(given: int | None, default: int, *, is_table: bool) -> int | None:
     return (default if is_table else None) if given is None else given or None
 
 
+def _complete_groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [f"{name}." for name in complete_groups(ctx, param, incomplete)]
+
+
 @click.command("list")
-@click.argument("ids", nargs=-1, metavar="[GROUP....]")
+@click.argument("ids", nargs=-1, metavar="[GROUP....]", shell_complete=_complete_groups)
 @filter_options
 @limit_option(20)
 @click.option("--sort", metavar="NAME", help="Sort by a column; with a - in front, in reverse.")

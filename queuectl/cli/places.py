@@ -19,6 +19,8 @@ Values = Mapping[str, str]
 """What stands for each place, by its name: the empty one for a line, `n` for the number."""
 Fill = Callable[[Values], Any]
 
+_BRACES = re.compile(r"(?<!\$)\{([\w-]+)\}")
+
 
 class Template:
     """The body that all jobs of a sweep have in common, with places in its command, id, cwd, env and timeout."""
@@ -30,6 +32,8 @@ class Template:
         """
         among = "|".join(re.escape(name) for name in sorted({*names, "n"}, key=len, reverse=True))
         self._place = re.compile(rf"(?<!\$)\{{({among})\}}")
+        self._names = [name for name in names if name]
+        self._words = [command] if isinstance(command, str) else command
         self._fixed = dict(given)
         self._fills: dict[str, Fill] = {"command": self._fill_of_command(command)}
         for name in ("id", "cwd", "timeout"):
@@ -39,8 +43,7 @@ class Template:
         variables = {name: self._fill_of(text) for name, text in given.get("env", {}).items()}
         if any(map(self._place.search, given.get("env", {}).values())):
             self._fills["env"] = lambda values: {name: fill(values) for name, fill in variables.items()}
-        words = [command] if isinstance(command, str) else command
-        self.has_places = len(self._fills) > 1 or any(map(self._place.search, words))
+        self.has_places = len(self._fills) > 1 or any(map(self._place.search, self._words))
         """Whether any value is used."""
 
     def fill(self, values: Values) -> dict[str, Any]:
@@ -57,6 +60,17 @@ class Template:
     def is_filled(self, name: str) -> bool:
         """Whether that field, other than the command, has a place in it."""
         return name in self._fills
+
+    def find_strays(self) -> dict[str, str]:
+        """Names in braces of the command that are no places, and which place each looks like."""
+        found = {match[1] for word in self._words for match in _BRACES.finditer(word)} - {*self._names, "n"}
+        if not found or not self._names:
+            return {}
+        from difflib import get_close_matches
+
+        names = {name.lower(): name for name in self._names}
+        close = {word: get_close_matches(word.lower(), names, n=1, cutoff=0.7) for word in sorted(found)}
+        return {word: names[matches[0]] for word, matches in close.items() if matches}
 
     def _fill_of(self, text: str) -> Fill:
         """Puts values into a text as they are."""

@@ -123,6 +123,7 @@ class Sweep:
         if "id" in given and not template.is_filled("id"):
             raise UsageError("one --id for many jobs", hint=f"give each its number: --id '{given['id']}.{{n}}'")
         self.numbering = numbering or Numbering("")
+        self.strays = template.find_strays()
         self.makes_directories = template.is_filled("cwd")
         self._template = template
         self._rows: Iterable[tuple[Place, Values | UsageError]] = ((Place(0, ""), {}),) if rows is None else rows

@@ -179,9 +179,26 @@ def test_dry_run(cli: CommandLine, tmp_path: Path, spool: Spool) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_misspelt_place(cli: CommandLine, spool: Spool) -> None:
+    """Braces that look like a misspelt parameter are queued as they are, with a warning; any others without."""
+    words = ["enqueue", "--param", "seed=1", "--", "awk", "{print} {Seed} {sead} {} ${sed}", "{seed}"]
+    assert cli.run(*words).stderr.splitlines()[:-1] == [
+        "warning: {Seed} stays as it is; did you mean {seed}?", "warning: {sead} stays as it is; did you mean {seed}?"
+    ]  # fmt: skip
+    assert next(spool.list()).command == ("awk", "{print} {Seed} {sead} {} ${sed}", "1")
+
+
+def test_sweep_of_nothing(cli: CommandLine, spool: Spool) -> None:
+    """No lines make no jobs, no group, and no setting of one."""
+    done = cli.run("enqueue", "-q", "--limit", "2", "--each", "--", "echo {}", stdin="\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (spool.path / "groups").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--limit", "x", "-g", "a", "--", "true"], "limit is not a whole number"),
         (["--limit", "2", "--", "true"], "--limit is for a group"),
         (["--max-failed", "2", "--", "true"], "--max-failed is for a group"),
         (["-g", "a", "--max-failed", "x", "--", "true"], "max-failed is neither a number"),
