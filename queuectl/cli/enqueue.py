@@ -289,6 +289,8 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
             "--each and --param need a command",
             hint="try: queuectl enqueue --each FILE -- COMMAND {}, or --param x=1..10 -- COMMAND {x}",
         )
+    if not is_command and _is_json(words[0]):
+        raise UsageError("--each and --param take a command, not a job in JSON", hint="put it behind --: -- COMMAND {}")
     return _in_utf8(words[0]) if len(words) == 1 else [*map(_in_utf8, words)]
 
 

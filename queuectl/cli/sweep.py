@@ -250,6 +250,10 @@ def _table(
         raise UsageError(f"{path}: line 1 does not name the columns", f"{error}") from None
     if not columns:
         raise UsageError(f"{path}: line 1 does not name the columns", "it is empty")
+    other = next((char for char in ",;\t" if char != delimiter and char in columns[0]), None)
+    if len(columns) == 1 and other:
+        names = {",": "commas", ";": "semicolons", "\t": "tabs"}
+        raise UsageError(f"{path}: line 1 names one column", f"it has {names[other]}, not {names[delimiter]}")
     params.check_names(columns, path)
 
     def rows() -> Iterator[tuple[Place, Values | UsageError]]:

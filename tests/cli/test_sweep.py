@@ -212,6 +212,8 @@ def test_sweep_of_nothing(cli: CommandLine, spool: Spool) -> None:
         (["--param", "x=1", "--", "echo `{x}`"], "{x} cannot be quoted in this command"),
         (["--param", "LR=1", "--each", "t.csv", "--", "true"], "lr and LR are too much alike"),
         (["-0", "--each", "t.csv", "--", "true"], "-0 is for lines"),
+        (["--each", "semi.csv", "--", "true"], "it has semicolons, not commas"),
+        (["--param", "x=1", '{"command": "echo {x}"}'], "not a job in JSON"),
         (["--each", "empty.csv", "--", "true"], "empty.csv: line 1 does not name the columns"),
         (["--each", "utf16.csv", "--", "true"], "utf16.csv is not UTF-8"),
     ],
@@ -220,6 +222,7 @@ def test_use_that_is_wrong(cli: CommandLine, spool: Spool, tmp_path: Path, words
     """It is refused with exit code 2, and nothing is queued or set."""
     (tmp_path / "t.csv").write_text("lr\n1\n")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "semi.csv").write_text("lr;seed\n1;2\n")
     (tmp_path / "utf16.csv").write_text("lr,x\n1,2\n", encoding="utf-16")
     done = cli.run("enqueue", *words)
     assert (done.returncode, done.stdout) == (2, "")
