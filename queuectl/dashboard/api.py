@@ -10,6 +10,7 @@ from typing import Any
 
 import bottle
 
+from queuectl.core.admission import Group
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
@@ -19,6 +20,7 @@ from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
 
 _MOST = 1000
@@ -51,6 +53,14 @@ def status(site: Site) -> Any:
 
 def workers(site: Site) -> Any:
     return _json([shapes.worker(worker) for worker in Request.of(site).view.workers])
+
+
+def groups(site: Site) -> Any:
+    """As `queuectl group list --all --json`."""
+    request = Request.of(site)
+    tallies, found = request.view.tallies(request.now), request.view.groups
+    names = sorted({*found, *tallies})
+    return _json([shapes.group(found.get(name, Group(name)), tallies.get(name, Tally())) for name in names])
 
 
 def metrics(site: Site) -> Any:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from queuectl.core.admission import Pause
+from queuectl.core.admission import Group, Pause
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.errors import QueuectlError, SpoolError
@@ -17,6 +17,9 @@ from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+
+if TYPE_CHECKING:
+    from queuectl.spool.reading.groups import Tally
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
@@ -54,6 +57,18 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
         **{key: each.get(key) for key in WORKER},
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
+    }
+
+
+def group(group: Group, tally: Tally) -> dict[str, Any]:
+    """One of `queuectl group list --json`"""
+    return {
+        "group": group.name,
+        **tally._asdict(),
+        "limit": group.limit,
+        "max_failed": None if group.max_failed is None else str(group.max_failed),
+        "paused": group.paused.to_json() if group.paused else None,
+        "problem": group.problem or None,
     }
 
 
