@@ -11,6 +11,7 @@ from typing import Any
 import bottle
 
 from queuectl.core.admission import Group
+from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
@@ -46,9 +47,8 @@ def refusal(error: QueuectlError) -> Any:
 def status(site: Site) -> Any:
     request = Request.of(site)
     view = request.view
-    return _json(
-        shapes.status(site.spool.layout, site.spool.paused(), view.counts(request.now), view.workers, *view.room)
-    )
+    counts, groups = view.counts(request.now), view.groups.values()
+    return _json(shapes.status(site.spool.layout, site.spool.paused(), counts, view.workers, *view.room, groups))
 
 
 def workers(site: Site) -> Any:
@@ -64,7 +64,10 @@ def groups(site: Site) -> Any:
 
 
 def metrics(site: Site) -> Any:
-    return _json(shapes.metrics(site.metrics(Request.of(site).view)))
+    """As `queuectl metrics --json`, of all jobs or of a `group`."""
+    request = Request.of(site)
+    group = request.asked("group").get("group", "")
+    return _json(shapes.metrics(site.metrics(request.view, require_name(group) if group else "")))
 
 
 def jobs(site: Site, *, only_dead: bool = False) -> Any:

@@ -34,8 +34,9 @@ def status(
     workers: Iterable[Mapping[str, Any]],
     free: int,
     inodes: int | None,
+    groups: Iterable[Group],
 ) -> dict[str, Any]:
-    """`queuectl status --json`"""
+    """`queuectl status --json`; `groups` are those that have settings."""
     return {
         "spool": layout.root,
         "paused": pause is not None,
@@ -43,6 +44,7 @@ def status(
         "counts": {name: getattr(counts, name) for name in COUNTS},
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),
+        "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
         "workers": [worker(each) for each in workers],
         "free_bytes": free,
         "free_inodes": inodes,
@@ -60,6 +62,15 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _closed(group: Group) -> dict[str, Any]:
+    """Why no job of a group is started."""
+    return {
+        "group": group.name,
+        "paused": group.paused.to_json() if group.paused else None,
+        "problem": group.problem or None,
+    }
+
+
 def group(group: Group, tally: Tally) -> dict[str, Any]:
     """One of `queuectl group list --json`"""
     return {
@@ -67,8 +78,7 @@ def group(group: Group, tally: Tally) -> dict[str, Any]:
         **tally._asdict(),
         "limit": group.limit,
         "max_failed": None if group.max_failed is None else str(group.max_failed),
-        "paused": group.paused.to_json() if group.paused else None,
-        "problem": group.problem or None,
+        **_closed(group),
     }
 
 
