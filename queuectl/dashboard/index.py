@@ -17,11 +17,12 @@ from typing import NamedTuple
 from queuectl.core import groups
 from queuectl.core.names import HELD_FROM, SUFFIX, is_ignored, looks_finished, looks_pending
 from queuectl.core.result import State
-from queuectl.spool.reading import query
 
 FIRST, AGAIN = "first", "again"
 """The tags of pending names: no attempt was made yet, or some were. The tags of finished names are their results."""
 
+_FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
+_END = -len(SUFFIX)
 _HOUR_ENDS = {State.PENDING: 15, State.RUNNING: 11, State.DONE: 11, State.DEAD: 11}
 
 
@@ -74,9 +75,10 @@ class Bucket:
         if found is None:
             if len(self._found) >= _KEPT:
                 self._found.clear()
-            mark, state, names = f"-{group}.", self._state, self.names
+            start, mark, names, fields = f"{group}.", f"-{group}.", self.names, _FIELDS_BEFORE_ID[self._state]
             among = range(len(names)) if tag is None else self.places.get(tag, _EMPTY)
-            found = array("I", (at for at in among if mark in names[at] and _is_in(state, names[at], group)))
+            ids = ((at, names[at][:_END].split("-", fields)[-1]) for at in among if mark in names[at])
+            found = array("I", (at for at, id in ids if id.startswith(start)))
             self._found[tag, group] = found
         return found
 
@@ -92,14 +94,10 @@ _EMPTY: array[int] = array("I")
 _KEPT = 32  # answers of `Bucket.find`
 
 
-def _is_in(state: State, name: str, group: str) -> bool:
-    id = query.id_in(state, name)
-    return id is not None and groups.is_in(id, group)
-
-
 def count_groups(state: State, names: Iterable[str]) -> dict[str, int]:
     """How many of these names are of jobs of each group. A job belongs to every group that its id names."""
-    parents = Counter((query.id_in(state, name) or "").rpartition(".")[0] for name in names)
+    fields = _FIELDS_BEFORE_ID[state]
+    parents = Counter([name[:_END].split("-", fields)[-1].rpartition(".")[0] for name in names])
     found: dict[str, int] = {}
     for parent, number in parents.items():
         for group in groups.of(f"{parent}.x") if parent else ():
