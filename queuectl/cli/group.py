@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
@@ -11,9 +9,10 @@ from queuectl.cli.groups import Group
 from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
-from queuectl.core.seats import Seats, name_of
+from queuectl.core.seats import name_of
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
+from queuectl.spool.reading import shapes
 from queuectl.spool.reading.groups import Tally, count, read_all
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
@@ -55,7 +54,7 @@ def list_(every: bool, as_json: bool) -> None:
     names = sorted({*found, *(name for name, tally in tallies.items() if every or tally.total > 1)})
     rows = [(tallies.get(name, Tally()), found.get(name, Settings(name))) for name in names]
     if as_json:
-        print_json([_to_json(spool, group, tally) for tally, group in rows])
+        print_json([shapes.group(spool.layout, group, tally) for tally, group in rows])
     elif rows:
         header = ("GROUP", *(column.upper() for column in _COLUMNS), "LIMIT", "SEATS", "MAX_FAILED", "STATE")
         print_table(header, [_row(spool, group, tally) for tally, group in rows])
@@ -92,7 +91,7 @@ def show(name: str, as_json: bool) -> None:
     spool = open_spool()
     group, tally = _find(spool, name)
     if as_json:
-        print_json(_to_json(spool, group, tally))
+        print_json(shapes.group(spool.layout, group, tally))
         return
     click.echo(f"{'group':<10} {group.name}")
     for column, number in zip(_COLUMNS, tally, strict=True):
@@ -209,7 +208,7 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
     group = group_files.read(spool.layout, name, now) or Settings(name)
     tally = count(spool.layout, name, now()).get(name, Tally())
     if as_json:
-        print_json(_to_json(spool, group, tally))
+        print_json(shapes.group(spool.layout, group, tally))
         return
     values = ((key, getattr(group, key.replace("-", "_"))) for key in group_files.PARSERS)
     said = " ".join(f"{key}={value}" for key, value in values if value is not None)
@@ -221,29 +220,3 @@ def _concerned(tally: Tally) -> str:
         return "no job is in it yet"
     left = tally.ready + tally.waiting + tally.running
     return f"{format_count(tally.total, 'job')} in it, {left} of them not ended"
-
-
-def _to_json(spool: Spool, group: Settings, tally: Tally) -> dict[str, Any]:
-    return {
-        "group": group.name,
-        **tally._asdict(),
-        "limit": group.limit,
-        "max_failed": None if group.max_failed is None else str(group.max_failed),
-        "seats": None if group.seats is None else _seats_to_json(spool, group.name, group.seats),
-        "seat_env": group.seat_env,
-        "paused": group.paused.to_json() if group.paused else None,
-        "problem": group.problem or None,
-    }
-
-
-def _seats_to_json(spool: Spool, name: str, seats: Seats) -> dict[str, Any]:
-    held = find_held(spool.layout, name)
-    return {
-        "names": [*seats],
-        "total": len(seats),
-        "used": len(held),
-        "held": [
-            {"seat": name_of(lock), "job": holder.id or None, "spool": holder.spool or None}
-            for lock, holder in held.items()
-        ],
-    }

@@ -5,29 +5,39 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Any, BinaryIO
 
 import click
 
 from queuectl.cli.context import note, open_spool, show_error
 from queuectl.cli.display import Display
+from queuectl.cli.filters import groups_option
 from queuectl.cli.log_view import Filter, Output, entries_of
-from queuectl.cli.targets import ids_argument, load, locate, read_ids
+from queuectl.cli.targets import ids_argument, load, locate, read_ids, take_groups
+from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
+from queuectl.core.result import State
+from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, QueuectlError, UsageError
+from queuectl.spool.reading.filters import Filter as Jobs
+from queuectl.spool.reading.filters import select
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
 from queuectl.spool.system.logs import open_reading
 
+_SOON = 1.0
+"""Seconds after which a job of a followed group is shown once it has started."""
+
 
 @click.command()
-@ids_argument()
+@ids_argument(metavar="[ID... | -]")
+@groups_option
 @click.option("-f", "--follow", is_flag=True, help="Keep printing until the jobs have ended.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only the output of this attempt.")
 @click.option("--since", metavar="TIME", help='Only attempts that started since: 1h (ago), "9:00", ISO 8601.')
@@ -38,6 +48,7 @@ from queuectl.spool.system.logs import open_reading
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, in their documented shape.")
 def logs(
     ids: tuple[str, ...],
+    groups: tuple[str, ...],
     follow: bool,
     attempt: int | None,
     since: str | None,
@@ -50,8 +61,9 @@ def logs(
     """Print what jobs wrote to stdout and stderr.
 
     The start and end of each attempt are reported on stderr. Lines of several jobs begin with their
-    ids. A job that has not started yet can be followed too. A terminal gets what it
-    would show in the end; --raw and other programs get what was written.
+    ids. A job that has not started yet can be followed too. Of a group, -f shows what runs and what
+    starts later, until nothing is left to run. A terminal gets what it would show in the end; --raw and
+    other programs get what was written.
 
     \b
     Example:
@@ -59,14 +71,16 @@ def logs(
       queuectl logs -f report backup
       queuectl logs report --attempt 2 > output
       queuectl logs report --tail 20 --grep 'error|warning'
+      queuectl logs -f lr.
       queuectl list --state running --format '{id}' | queuectl logs -f -
     """
     wanted = Filter.of(attempt=attempt, since=since, grep=grep, head=head, tail=tail)
     if raw and (as_json or not wanted.is_empty):
         raise UsageError("--raw is the whole file", hint="leave out the other options")
     spool = open_spool()
-    jobs, codes = _find(spool, read_ids(ids))
-    output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1)
+    in_groups = _groups_of(spool, ids, groups)
+    jobs, codes = _find_in(spool, in_groups, follow=follow) if in_groups else _find(spool, read_ids(ids))
+    output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1 or bool(in_groups))
 
     def show(job: Job, wait: Callable[[], bool] | None) -> None:
         with open_reading(spool.layout.log(job.id), job.id) as file:
@@ -81,11 +95,38 @@ def logs(
 
     if follow:
         itself(spool.layout).refuse_to_wait(jobs)
-        codes += _follow(spool, jobs, show)
+        codes += _follow_groups(spool, in_groups, jobs, show) if in_groups else _follow(spool, jobs, show)
     else:
         codes += [error.exit_code for job in jobs if (error := _try(show, job))]
     if codes:
         click.get_current_context().exit(codes[0])
+
+
+def _groups_of(spool: Spool, ids: tuple[str, ...], groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups that were given, also as `lr.`; raises UsageError for both ids and groups, or neither."""
+    given: dict[str, Any] = {"ids": ids, "groups": groups}
+    take_groups(spool, given)
+    if bool(given["ids"]) == bool(given["groups"]):
+        what = "both ids and a group" if given["ids"] else "name the jobs"
+        raise UsageError(what, hint="see: queuectl logs --help")
+    return tuple(map(require_name, given["groups"]))
+
+
+def _find_in(spool: Spool, groups: tuple[str, ...], *, follow: bool) -> tuple[list[Job], list[int]]:
+    """The jobs of these groups that have started, by their ids; to follow, those that have not ended."""
+    states = (State.RUNNING, State.PENDING) if follow else (State.RUNNING, State.PENDING, State.DONE, State.DEAD)
+    found = sorted(select(spool.layout, Jobs(states, groups=groups)), key=lambda job: job.id)
+    jobs = [job for job in found if not job.is_held] if follow else [job for job in found if _has_begun(job)]
+    if len(jobs) < len(found):
+        what = "held" if follow else "not started yet"
+        note(f"{format_count(len(found) - len(jobs), 'job')} {what}")
+    elif not found:
+        note("nothing is left to run" if follow else "no matching jobs")
+    return jobs, []
+
+
+def _has_begun(job: Job) -> bool:
+    return job.state is not State.PENDING or job.attempts > 0
 
 
 def _find(spool: Spool, ids: list[str]) -> tuple[list[Job], list[int]]:
@@ -145,6 +186,49 @@ def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], boo
                 codes.append(show_error(outcome))
             elif outcome is not None:
                 raise outcome
+    return codes
+
+
+def _follow_groups(
+    spool: Spool,
+    groups: tuple[str, ...],
+    jobs: list[Job],
+    show: Callable[[Job, Callable[[], bool]], None],
+) -> list[int]:
+    """Follow each job of these groups from its start on, in a thread of its own, until none is left that may run."""
+    outcomes: SimpleQueue[QueuectlError | OSError | None] = SimpleQueue()
+    begun: set[str] = set()
+
+    def run(job: Job) -> None:
+        try:
+            with _Follower.of(spool, [job]) as follower:
+                show(job, follower.waiter(job))
+            outcomes.put(None)
+        except (QueuectlError, OSError) as error:
+            outcomes.put(error)
+
+    def begin(jobs: Iterable[object]) -> None:
+        for job in jobs:
+            if isinstance(job, Job) and job.id not in begun:
+                begun.add(job.id)
+                threading.Thread(target=run, args=(job,), daemon=True).start()
+
+    codes: list[int] = []
+    over = 0
+    with spool.watch(jobs) as watch:
+        while over < len(begun) or watch.open:
+            running = [*select(spool.layout, Jobs((State.RUNNING,), groups=groups))]
+            begin(running)
+            watch.open.update((job.id, job) for job in running if job.id not in watch.open)
+            begin(watch.wait(_SOON) if watch.open else ())
+            with suppress(Empty):
+                while True:
+                    outcome = outcomes.get(block=not watch.open, timeout=_SOON)
+                    over += 1
+                    if isinstance(outcome, QueuectlError):
+                        codes.append(show_error(outcome))
+                    elif outcome is not None:
+                        raise outcome
     return codes
 
 

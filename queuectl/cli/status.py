@@ -18,9 +18,11 @@ from queuectl.cli.context import (
     shown,
 )
 from queuectl.cli.pause import describe_pause
+from queuectl.core.admission import Group, Pause, of_group
 from queuectl.core.text import format_count, format_seconds, format_size, format_when, printable
 from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
+from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -73,8 +75,9 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     """Look once, and print."""
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = admission.room(spool.layout)
+    groups = examine_all(spool.layout, now)
     if as_json:
-        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes))
+        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes, groups))
         return
     alive = [worker for worker in workers if worker["alive"]]
     remarks = {
@@ -84,12 +87,7 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
-    pause = spool.paused()
-    if pause is not None:
-        click.echo(shown(f"paused     {describe_pause(pause)}"))
-        if pause.reason:
-            click.echo(shown(f"           {pause.reason}"))
-        click.echo("           no jobs are started; to continue: queuectl resume")
+    _print_stops(spool.paused(), groups)
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
     for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):
@@ -115,6 +113,17 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
     room = "" if inodes is None else f", {inodes} inodes"
     click.echo(f"free       {format_size(free)}{room}")
+
+
+def _print_stops(pause: Pause | None, groups: list[Group]) -> None:
+    """Why no jobs are started, or none of a group."""
+    if pause is not None:
+        click.echo(shown(f"paused     {describe_pause(pause)}"))
+        if pause.reason:
+            click.echo(shown(f"           {pause.reason}"))
+        click.echo("           no jobs are started; to continue: queuectl resume")
+    for reason in (reason for group in groups for reason in of_group(group)):
+        click.echo(shown(f"group      {reason.text}"))
 
 
 def _age(counts: Counts) -> str:

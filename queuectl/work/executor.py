@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
 
-from queuectl.core import seats
+from queuectl.core import params
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
+from queuectl.core.seats import PREFIX
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import logs, processes
@@ -22,7 +24,8 @@ _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
-_SEAT = seats.PREFIX
+_OF_JOBS = re.compile(rb"QUEUECTL_(?:SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
+"""Variables that say something of one job: those of the worker's own environment are about another."""
 
 
 class _Environment(threading.local):
@@ -96,9 +99,8 @@ class Executor:
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
         own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER)
-        seat = _SEAT.encode()
         self._inherited = {
-            key: value for key, value in os.environb.items() if key not in own and not key.startswith(seat)
+            key: value for key, value in os.environb.items() if key not in own and not _OF_JOBS.fullmatch(key)
         }
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
@@ -126,15 +128,17 @@ class Executor:
 
     def _environment_of(self, claim: Claim, given: Given | None) -> Strings:
         """An array that is this thread's until it asks again."""
-        name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
+        name, env, submitter, parameters = claim.name, claim.body.env, claim.body.submitted_by, claim.body.params
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env or submitter or given is not None:
-            wanted = {_bytes(key): _bytes(value) for key, value in env.items() if not key.startswith(_SEAT)}
+        if env or submitter or parameters or given is not None:
+            wanted = {_bytes(key): _bytes(value) for key, value in env.items() if not key.startswith(PREFIX)}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
             if given is not None:  # over what the job asks for: two would use one card
                 wanted.update((_bytes(key), _bytes(value)) for key, value in given.variables.items())
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
+            for parameter, value in parameters.items():
+                own[params.variable_of(parameter).encode()] = _bytes(params.as_text(value))
             return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token

@@ -6,17 +6,22 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from queuectl.core.admission import Pause
+from queuectl.core.admission import Group, Pause
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
+from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.seats import find_held
+
+if TYPE_CHECKING:
+    from queuectl.spool.reading.groups import Tally
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
@@ -31,8 +36,9 @@ def status(
     workers: Iterable[Mapping[str, Any]],
     free: int,
     inodes: int | None,
+    groups: Iterable[Group],
 ) -> dict[str, Any]:
-    """`queuectl status --json`"""
+    """`queuectl status --json`; `groups` are those that have settings."""
     return {
         "spool": layout.root,
         "paused": pause is not None,
@@ -40,6 +46,7 @@ def status(
         "counts": {name: getattr(counts, name) for name in COUNTS},
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),
+        "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
         "workers": [worker(each) for each in workers],
         "free_bytes": free,
         "free_inodes": inodes,
@@ -54,6 +61,41 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
         **{key: each.get(key) for key in WORKER},
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
+    }
+
+
+def _closed(group: Group) -> dict[str, Any]:
+    """Why no job of a group is started."""
+    return {
+        "group": group.name,
+        "paused": group.paused.to_json() if group.paused else None,
+        "problem": group.problem or None,
+    }
+
+
+def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
+    """One of `queuectl group list --json`"""
+    return {
+        "group": group.name,
+        **tally._asdict(),
+        "limit": group.limit,
+        "max_failed": None if group.max_failed is None else str(group.max_failed),
+        "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
+        "seat_env": group.seat_env,
+        **_closed(group),
+    }
+
+
+def _seats(layout: Layout, name: str, there: Seats) -> dict[str, Any]:
+    held = find_held(layout, name)
+    return {
+        "names": [*there],
+        "total": len(there),
+        "used": len(held),
+        "held": [
+            {"seat": name_of(lock), "job": holder.id or None, "spool": holder.spool or None}
+            for lock, holder in held.items()
+        ],
     }
 
 

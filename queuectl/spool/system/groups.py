@@ -32,7 +32,11 @@ _OF_HOST = "seats."
 """Begins the name of a file that says the seats of one host."""
 
 _LONGEST = 4096
-_PATIENCE, _LOOK = 1.0, 0.05  # seconds for which a wrong value may be one that is being written
+PATIENCE = 1.0
+"""Seconds for which a wrong value may be one that is being written."""
+OTHER_FILES = ("paused", "resumed", "held")
+"""What lies in the folder of a group besides `PARSERS`."""
+_LOOK = 0.05
 
 
 def has_any(layout: Layout) -> bool:
@@ -83,7 +87,7 @@ def _of_this_host() -> tuple[str, str]:
 
 def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None:
     """`read` for a report: a value that is wrong is looked at again for up to a second, as it may be being written."""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + PATIENCE
     while (group := read(layout, name, now)) is not None and group.problem and time.monotonic() < until:
         time.sleep(_LOOK)
     return group
@@ -92,6 +96,15 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
 def is_key(key: str) -> bool:
     """Whether a group has such a setting: one of `PARSERS`, or the seats of one host."""
     return key in PARSERS or (key.startswith(_OF_HOST) and is_valid_id(key))
+
+
+def texts(layout: Layout, name: str) -> dict[str, str]:
+    """The text of each of `PARSERS` that is set, whether it is right or wrong."""
+    found = {}
+    for key in PARSERS:
+        with suppress(OSError):
+            found[key] = _text(f"{layout.group(name)}/{key}").strip()
+    return found
 
 
 def check(key: str, text: str) -> None:
