@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.errors import NotJsonError, SpoolError
@@ -47,8 +48,18 @@ class Slots:
     What is in `attempts` without a slot counts against the number.
     """
 
-    def __init__(self, context: Context, worker: str, number: int, attempts: Attempts, waker: Waker) -> None:
+    def __init__(
+        self,
+        context: Context,
+        worker: str,
+        number: int,
+        attempts: Attempts,
+        waker: Waker,
+        choice: Choice = ALL,
+    ) -> None:
+        """Only jobs that this choice takes are started."""
         self.context = context
+        self.choice = choice
         self.layout = context.spool.layout
         self.worker = worker
         self.number = number
@@ -61,7 +72,7 @@ class Slots:
         self._executor = Executor(self.layout.root, worker)
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
-        self._schedule = Schedule()
+        self._schedule = Schedule(choice=choice)
         self._gate = Gate(self.layout, context.now, context.report)
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from queuectl.core.admission import Pause
+from queuectl.core.groups import Choice
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.errors import QueuectlError, SpoolError
@@ -21,7 +22,20 @@ from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_e
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
-WORKER = ("worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
+WORKER = (
+    "worker",
+    "alive",
+    "state",
+    "host",
+    "pid",
+    "slots",
+    "started_at",
+    "uptime",
+    "version",
+    "groups",
+    "not_groups",
+    "runs",
+)
 
 
 def status(
@@ -52,6 +66,7 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
     uptime = (clock.now() - started_at).total_seconds() if started_at and each.get("alive") else None
     return {
         **{key: each.get(key) for key in WORKER},
+        **dict(zip(("groups", "not_groups"), map(list, Choice.of_worker(each)), strict=True)),
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
     }
