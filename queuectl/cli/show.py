@@ -17,8 +17,10 @@ from queuectl.core.text import format_instant, format_seconds, format_when
 from queuectl.core.values import command_text
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.log_lines import describe_usage
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.logs import Usage
 
 
 @click.command()
@@ -94,4 +96,10 @@ def _attempts(job: Job, history: list[dict[str, Any]]) -> Iterator[tuple[str, st
     for attempt in history[-10:]:
         at = attempt["started_at"]
         started = format_instant(datetime.fromisoformat(at)) if at else "?"
-        yield f"  {attempt['attempt']}", f"{started}  {attempt['result'] or last}"
+        used = f"  {_usage(attempt)}" if attempt["max_rss"] is not None else ""
+        yield f"  {attempt['attempt']}", f"{started}  {attempt['result'] or last}{used}"
+
+
+def _usage(attempt: dict[str, Any]) -> str:
+    """What an attempt used."""
+    return describe_usage(Usage(*(attempt[name] for name in Usage._fields)))

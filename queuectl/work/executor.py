@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource  # noqa: F401 - or wait4 imports it, in the middle of a job, when the disk may not be readable
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -32,13 +33,14 @@ class _Environment(threading.local):
 class Execution(ActiveAttempt):
     """A command that was started here: its shell is a child of this process, for which `wait` waits."""
 
-    __slots__ = ("_ender", "claim", "is_wrapped", "pid")
+    __slots__ = ("_ender", "claim", "is_wrapped", "pid", "usage")
 
     def __init__(self, claim: Claim, pid: int, is_wrapped: bool) -> None:
         super().__init__(claim.name, claim.log)
         self.claim = claim
         self.pid = pid
         self.is_wrapped = is_wrapped
+        self.usage: logs.Usage | None = None  # once it has ended
         self._ender: threading.Thread | None = None
 
     def _has_ended(self) -> bool:
@@ -61,7 +63,8 @@ class Execution(ActiveAttempt):
             self._ender.join()  # before the pid is freed: it names the process group to end
             if not self.was_ended:
                 self.reason = None  # it had ended by itself
-        _, status = os.waitpid(self.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
+        self.usage = logs.Usage(used.ru_maxrss * 1024, used.ru_utime, used.ru_stime)
         result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
         if self.reason is None and os.WIFSIGNALED(status):
             result = self._result_on_record() or result

@@ -39,6 +39,7 @@ _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
 _MOST_PLACED = 10_000
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
+_CANCELLED = logs.format_outcome(CANCELLED)
 _RECOVERED = 10.0  # seconds without a refusal after which it is over: with few descriptors some jobs start in between
 
 
@@ -407,10 +408,14 @@ class Slots:
         if run.reason == "release":
             outcome = f"result={logs.RELEASED}"
         elif run.reason == "cancelled" or (result.kind == "signal" and self._attempts.is_disowned(run)):
-            outcome = logs.format_outcome(CANCELLED)
+            outcome = _CANCELLED
         try:
             run.trim_log()
             record_end(run.claim, run.pid, outcome, run.remark)
+            if (
+                run.usage is not None and run.reason != "release" and outcome != _CANCELLED
+            ):  # else the next may have begun
+                logs.append_usage(run.log, name.attempt, run.usage)
         except OSError:
             pass  # a full disk: the name will hold the result
         if run.reason == "release":

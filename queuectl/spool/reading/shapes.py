@@ -17,7 +17,7 @@ from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
@@ -96,6 +96,8 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
                     attempts.append(_begin(mark))
                 elif isinstance(mark, Mark) and mark.event == "end" and attempts:
                     attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
+                elif isinstance(mark, Mark) and attempts and attempts[-1]["attempt"] == mark.attempt:
+                    attempts[-1].update(mark.usage._asdict() if mark.usage is not None else {})
     except SpoolError:
         pass
     return attempts
@@ -106,7 +108,8 @@ def _begin(mark: Mark) -> dict[str, Any]:
         started_at = format_rfc3339(parse_time(mark.fields.get("started_at", "")))
     except ValueError:
         started_at = None
-    return {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+    begun = {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+    return {**begun, **dict.fromkeys(Usage._fields)}
 
 
 def metrics(found: Metrics) -> dict[str, Any]:
