@@ -22,6 +22,7 @@ from queuectl.core.text import format_age, format_count, format_seconds, format_
 from queuectl.core.values import command_text
 from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
+from queuectl.spool.reading.progress import with_progress
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -133,7 +134,7 @@ def look(spool: Spool) -> Snapshot:
         counts=spool.counts(),
         workers=list(spool.workers()),
         free=admission.room(spool.layout)[0],
-        running=list(spool.list((State.RUNNING,), limit=_ENOUGH)),
+        running=list(with_progress(spool.layout, spool.list((State.RUNNING,), limit=_ENOUGH))),
         waiting=list(spool.list((State.PENDING,), limit=_ENOUGH)),
         ended=sorted(
             (*spool.list((State.DEAD,), limit=50), *spool.list((State.DONE,), limit=50)),
@@ -148,8 +149,9 @@ def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
     head = list(_summary(seen, width))
     room = max(0, height - len(head))
     workers = [_worker(worker, seen.at) for worker in seen.workers]
+    has_progress = any(job.progress for job in seen.running)
     parts = [
-        (("RUNNING", "ATTEMPTS", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
+        (_running_header(has_progress), [_running(job, seen.at, has_progress) for job in seen.running]),
         (("NEXT", "ATTEMPTS", "STARTS", "PRIORITY", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
         (("ENDED", "ATTEMPTS", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
         (("WORKERS", "SLOTS", "UP", "VERSION", "RUNS"), workers),
@@ -222,9 +224,14 @@ def _fit(text: str, size: int) -> str:
     return text if len(text) <= size else text[: size - 1] + "…"
 
 
-def _running(job: Job, at: datetime) -> tuple[str, ...]:
+def _running_header(has_progress: bool) -> tuple[str, ...]:
+    return ("RUNNING", "ATTEMPTS", "SINCE", "WORKER", *(("PROGRESS",) if has_progress else ()), "COMMAND")
+
+
+def _running(job: Job, at: datetime, has_progress: bool) -> tuple[str, ...]:
     since = format_seconds(max(0.0, (at - job.started_at).total_seconds())) if job.started_at else ""
-    return job.id, f"{job.attempts}", since, job.worker or "", command_text(job)
+    progress = (job.progress or "",) if has_progress else ()
+    return job.id, f"{job.attempts}", since, job.worker or "", *progress, command_text(job)
 
 
 def _waiting(job: Job, at: datetime) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
-from queuectl.spool.system import logs, processes
+from queuectl.spool.system import logs, processes, progress
 from queuectl.work import prelude
 from queuectl.work.attempts import ActiveAttempt
 from queuectl.work.spawn import Spawner, Strings, strings
@@ -20,14 +20,14 @@ SHELL = "/bin/sh"
 _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
-_SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
+_SUBMITTER, _PROGRESS = b"QUEUECTL_SUBMITTED_BY", progress.VARIABLE.encode()
 
 
 class _Environment(threading.local):
-    """An array of variables for each thread: the three of an attempt, which change, stand before the others."""
+    """An array of variables for each thread: the four of an attempt, which change, stand before the others."""
 
     def __init__(self, others: list[bytes]) -> None:
-        self.array = strings([b"", b"", b"", *others])
+        self.array = strings([b"", b"", b"", b"", *others])
 
 
 class Execution(ActiveAttempt):
@@ -95,7 +95,8 @@ class Executor:
 
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
-        own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER)
+        self._progress = os.fsencode(f"{spool}/progress/")
+        own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER, _PROGRESS)
         self._inherited = {key: value for key, value in os.environb.items() if key not in own}
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
@@ -126,12 +127,13 @@ class Executor:
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
         if env or submitter:
             wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
-            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
+            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token, _PROGRESS: self._progress + id}
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
             return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
+        array[3] = _PROGRESS + b"=" + self._progress + id
         return array
 
 

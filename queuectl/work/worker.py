@@ -20,7 +20,7 @@ from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading.itself import itself
-from queuectl.spool.system import lease, processes, trust
+from queuectl.spool.system import lease, processes, progress, trust
 from queuectl.spool.upkeep import rescue
 from queuectl.work import drain, gate
 from queuectl.work.adopted import Adopted
@@ -87,6 +87,7 @@ class Worker:
         """
         if not self._trusts_anyone:
             trust.require_safe(self.context.layout)
+        progress.make_place(self.context.layout)
         host = os.uname().nodename
         info = {
             "slots": self.slots,

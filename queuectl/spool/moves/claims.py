@@ -21,7 +21,7 @@ from queuectl.errors import InvalidJobError
 from queuectl.spool.moves.adopt import Trusts, refuse, require_own_id, require_trusted
 from queuectl.spool.moves.ending import name_attempts
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system import files, lease, logs, processes, progress
 from queuectl.spool.system.layout import Layout, unusable
 
 _PUT_BACK = timedelta(seconds=2)
@@ -203,8 +203,11 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
     """End a claim by moving the file out of running/; False if another process did so first.
 
     On a full disk, where even a rename can fail, the ballast is deleted. Raises SpoolError if the
-    move is still impossible; the job stays in running/ and `settle` may be called again.
+    move is still impossible; the job stays in running/ and `settle` may be called again. What the job has said of its
+    progress is removed first.
     """
+    if move.state is not State.RUNNING:
+        progress.forget(layout, name.id)
     source, target = layout.job(State.RUNNING, name), layout.job(*move)
     try:
         try:
