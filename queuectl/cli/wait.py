@@ -53,21 +53,23 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     spool = open_spool()
     take_groups(spool, given)
     is_selected = is_selection(given)
-    jobs = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
-    jobs = _without_itself(spool, list({job.id: job for job in jobs}.values()), is_named=not is_selected)
+    found = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
+    jobs = _without_itself(spool, list({job.id: job for job in found}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:
             print_json([])
-        click.get_current_context().exit(_none_match(spool, given) if is_selected else 0)
+        click.get_current_context().exit(_none_match(spool, given) if is_selected and not found else 0)
     terms: dict[str, Any] = {"any_one": any_one, "timeout": _seconds(timeout), "quiet": quiet, "as_json": as_json}
     if not given["groups"] or any_one:
         click.get_current_context().exit(wait_for(spool, jobs, **terms))
-    click.get_current_context().exit(_wait_for_group(spool, given, jobs, terms))
+    click.get_current_context().exit(_wait_for_group(spool, given, jobs, terms, {job.id for job in found}))
 
 
-def _wait_for_group(spool: Spool, given: dict[str, Any], jobs: list[Job], terms: dict[str, Any]) -> int:
-    """Wait for jobs of a group, and for those that join it in the meantime; 0 if all succeeded, else a failure."""
-    seen: set[str] = set()
+def _wait_for_group(spool: Spool, given: dict[str, Any], jobs: list[Job], terms: dict[str, Any], seen: set[str]) -> int:
+    """Wait for jobs of a group, and for those that join it in the meantime; 0 if all succeeded, else a failure.
+
+    `seen` are the ids of those that are in it now.
+    """
     code = 0
     deadline = None if terms["timeout"] is None else time.monotonic() + terms["timeout"]
     while jobs and code in (0, 1):

@@ -25,8 +25,7 @@ from tests.support import environment, names, need, wait_for
 from tests.torture import checker, namespaces, stretched, witness
 from tests.torture.namespaces import Container, Worker
 
-LIMITS: dict[str, dict[str, object]] = {"timeout": {"timeout": 1}, "max-log": {"max_log": 10_000, "on_max_log": "kill"}}
-STOPS_AFTER_ITS_END_LINE = 'printf(){ command printf "$@";kill -STOP $$;};'
+LIMITS: dict[str, dict[str, Any]] = {"timeout": {"timeout": 4}, "max-log": {"max_log": 10_000, "on_max_log": "kill"}}
 
 
 class Story:
@@ -284,30 +283,38 @@ def test_shell_that_ends_while_rescue_looks(story: Story) -> None:
     story.judge()
 
 
-def stopped_after_its_end_line(story: Story) -> int:
-    """The job's shell, once it has written its end line and stopped."""
-    wait_for(lambda: " exit=0\n" in story.log() and state_of(story.shell()) == "T", "the end line")
-    return story.shell()
+def stop_after_its_end_line(story: Story) -> int:
+    """Let the job end, and stop its shell as soon as that has written its end line; the shell."""
+    shell = story.shell()
+    stop = ["-e", "trace=write", "-e", "inject=write:signal=STOP:when=1"]
+    with subprocess.Popen(["strace", "-qq", "-o", os.devnull, "-p", f"{shell}", *stop]) as tracer:
+        status = Path(f"/proc/{shell}/status")
+        wait_for(lambda: f"TracerPid:\t{tracer.pid}\n" in status.read_text(), "the tracer")
+        story.say("go")
+        wait_for(lambda: " exit=0\n" in story.log() and state_of(shell) in "tT", "the end line")
+        tracer.terminate()
+    wait_for(lambda: state_of(shell) == "T", "the shell to be stopped")
+    return shell
 
 
 @pytest.mark.parametrize("is_adopted", [False, True], ids=["own", "adopted"])
 @pytest.mark.parametrize("what", ["killed", "timeout", "max-log", "stop --now", "cancel"])
 def test_shell_that_has_written_its_end_line(story: Story, what: str, is_adopted: bool) -> None:
     """Whatever ends it before it exits, its own line is what counts: the job is done, and does not run again."""
-    fill = "head -c 100000 /dev/zero;" if what == "max-log" else ""
-    before = STOPS_AFTER_ITS_END_LINE.replace("kill", f"{fill}kill")
-    pause = story.until("go") if is_adopted else ":"
-    story.enqueue(before, pause, **LIMITS.get(what, {}))
+    need("strace")
+    story.enqueue(pause=story.until("go"), **LIMITS.get(what, {}))
     worker = Worker(story.path)
+    story.wait_for_start()
     if is_adopted:
-        story.wait_for_start()
         worker.kill()
         worker = Worker(story.path)
         wait_for(lambda: worker.has("adopted", "x"))
-        story.say("go")
-    shell = stopped_after_its_end_line(story)
+    shell = stop_after_its_end_line(story)
     if what == "killed":
         os.kill(shell, signal.SIGKILL)
+    elif what == "max-log":
+        with story.spool.log_path("x").open("ab") as log:
+            log.write(bytes(100_000))
     elif what == "stop --now":
         worker.signal(signal.SIGQUIT)
         worker.wait_exit()

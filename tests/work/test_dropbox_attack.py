@@ -142,7 +142,7 @@ def test_job_handed_in_runs_as_a_job_of_ours(box: Box) -> None:
     assert (names(box.inbox), names(box.spool.path / "taken")) == ([], [])
     assert os.stat(job.path).st_uid == 0
     assert f"uid{ALICE}" in box.cli.ok("list")
-    assert f"submitted-by uid{ALICE}" in box.cli.ok("show", job.id)
+    assert f"submitted_by uid{ALICE}" in box.cli.ok("show", job.id)
 
 
 def test_submitter_cannot_be_forged_by_a_variable(box: Box) -> None:

@@ -384,7 +384,7 @@ def test_job_cancelled_elsewhere_is_accepted(spool: Spool) -> None:
         assert result(spool, spool.cancel("x").id) == "cancelled"
         spool.enqueue("true", id="y")
         spool.wait("y", timeout=20)
-        wait_for(lambda: worker.has("gone", "x"))
+        wait_for(lambda: worker.has("cancelled", "x"))
     assert spool.get("x").state == "dead"
     assert "result=cancelled" in spool.log_path("x").read_text()
     assert not _carriers(spool)

@@ -94,8 +94,8 @@ def claim(
         job = body.parse(content.data)
         if job.id != name.id and (job.id is not None or ".sync" in name.id):
             require_own_id(name.id, content.data)
-        # What came here by a move of ours has a log.
-        if 0 <= time.time() - content.changed_at < quiet and files.is_gone(layout.log(name.id)):
+        is_new = content.links == 1 and 0 <= time.time() - content.changed_at < quiet
+        if is_new and files.is_gone(layout.log(name.id)):  # what came here by a move of ours has a log
             raise TooNewError(name)
     except FileNotFoundError:
         return None

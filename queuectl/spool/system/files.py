@@ -24,12 +24,13 @@ _NO_REPLACE, _EXCHANGE = 1, 2
 
 
 class Content(NamedTuple):
-    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), its owner's uid, and its ctime."""
+    """The bytes of a regular file, its identity (device, inode, size, mtime_ns), owner's uid, ctime and link count."""
 
     data: bytes
     identity: tuple[int, int, int, int]
     owner: int
     changed_at: float
+    links: int
 
 
 class NotRegularError(OSError):
@@ -80,7 +81,7 @@ def read_descriptor(fd: int, path: str) -> Content:
     data = os.pread(fd, most, 0)
     while len(data) < most and (more := os.pread(fd, most - len(data), len(data))):
         data += more
-    return Content(data, identify(status), status.st_uid, status.st_ctime)
+    return Content(data, identify(status), status.st_uid, status.st_ctime, status.st_nlink)
 
 
 def identify(status: os.stat_result) -> tuple[int, int, int, int]:
