@@ -31,8 +31,8 @@ def group() -> None:
 
     \b
     Example:
-      queuectl enqueue -g gpu -- ./train.py
       queuectl group set gpu limit=2
+      queuectl enqueue -g gpu -- ./train.py
       queuectl group list
     """
 

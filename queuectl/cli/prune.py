@@ -75,7 +75,7 @@ def _prune(layout: Layout, rules: dict[State, Rule], *, dry_run: bool = False) -
 
 def _states_of(word: str) -> tuple[State, ...]:
     """The finished states that a word of --state has; raises UsageError if it has none."""
-    given: dict[str, Any] = {**dict.fromkeys(NAMES), "state": [word], "results": (), "where": ()}
+    given: dict[str, Any] = {**dict.fromkeys(NAMES), "state": [word], "results": (), "groups": (), "where": ()}
     return make_filter(given, _FINISHED).states
 
 

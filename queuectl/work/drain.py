@@ -48,18 +48,17 @@ def describe_left(context: Context, choice: Choice) -> list[str]:
     """The jobs that are waiting, and why, in a line for each reason."""
     closed = _closed_groups(context)
     left: dict[str, list[str]] = {}
-    for names in query.iterate_names(context.layout, State.PENDING):
-        for name in filter(is_pending, names):
-            if not choice.takes(pending_id(name)):
-                why = "as this worker does not take them"
-            elif looks_held(name):
-                why = "held; to release: queuectl release"
-            elif group := _is_in_any(closed, name):
-                why = closed[group]
-            else:
-                why = "as the queue is paused; to continue: queuectl resume"
-            left.setdefault(why, []).append(pending_id(name))
-    return [f"{_some(sorted(ids))} left, {why}" for why, ids in sorted(left.items())]
+    for name in sorted(filter(is_pending, query.list_names(context.layout, State.PENDING))):
+        if not choice.takes(pending_id(name)):
+            why = "as this worker does not take them"
+        elif looks_held(name):
+            why = "held; to release: queuectl release"
+        elif group := _is_in_any(closed, name):
+            why = closed[group]
+        else:
+            why = "as the queue is paused; to continue: queuectl resume"
+        left.setdefault(why, []).append(pending_id(name))
+    return [f"{_some(ids)} left, {why}" for why, ids in sorted(left.items())]
 
 
 def _closed_groups(context: Context) -> dict[str, str]:
