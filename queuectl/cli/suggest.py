@@ -213,7 +213,7 @@ def _apply(row: Row, values: tuple[str, ...], answer: _Answer) -> None:
     if row.whole != "{line}":
         answer.wholes.append((row.whole, values))
     if row.why:
-        answer.reasons.append(row.why)
+        answer.reasons.append(row.why.format(*values))
 
 
 def _row_for(path: str, name: str, value: str | None, is_ours: bool) -> tuple[Row | None, tuple[str, ...]]:

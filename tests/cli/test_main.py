@@ -114,8 +114,8 @@ def test_exit_codes() -> None:
     kinds = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     assert {kind.__name__: getattr(kind, "exit_code", None) for kind in kinds} == {
         "QueuectlError": 1, "WrongStateError": 1, "BrakedError": 1, "UsageError": 2, "InvalidJobError": 2,
-        "NotJsonError": 2, "AmbiguousIdError": 2, "ConfigError": 2, "NotFoundError": 3, "AlreadyExistsError": 4, "WaitTimeoutError": 5,
-        "SpoolError": 6, "DurabilityError": 6,
+        "NotJsonError": 2, "AmbiguousIdError": 2, "ConfigError": 2, "NotFoundError": 3, "AlreadyExistsError": 4,
+        "WaitTimeoutError": 5, "SpoolError": 6, "DurabilityError": 6,
     }  # fmt: skip
 
 
