@@ -35,12 +35,13 @@ from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import Filter, select, select_names
+from queuectl.spool.reading.progress import with_progress
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
 SHOWN = (
-    "id", "state", "priority", "attempts", "when", "result", "duration", "submitted_by", "owner", "command",
+    "id", "state", "priority", "attempts", "when", "result", "duration", "progress", "submitted_by", "owner", "command",
 )  # fmt: skip
 """The columns of a table, unless others are asked for; the empty ones are left out."""
 _EXPENDABLE = ("PRIORITY", "DURATION", "OWNER", "SUBMITTED_BY", "ATTEMPTS", "WHEN")
@@ -119,7 +120,7 @@ def list_(
     wanted = make_filter(given)
     at_most = limit_of(limit, 20, is_table=not used)
     found = _sorted(spool.layout, wanted, sort) if sort else select(spool.layout, wanted, at_most and at_most + 1)
-    found = mark_stopped(found)
+    found = with_progress(spool.layout, mark_stopped(found))
     if template is not None:
         _print_lines(found, at_most, template)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -10,6 +11,7 @@ import click
 from queuectl.cli.context import (
     STATE_COLOURS,
     color_option,
+    complete_groups,
     has_colour,
     json_option,
     open_spool,
@@ -18,9 +20,10 @@ from queuectl.cli.context import (
     shown,
 )
 from queuectl.cli.pause import describe_pause
+from queuectl.core import groups
 from queuectl.core.admission import Group, Pause, of_group
 from queuectl.core.text import format_count, format_seconds, format_size, format_when, printable
-from queuectl.errors import UsageError
+from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.query import Counts
@@ -32,6 +35,8 @@ _SHARE = 10  # looking takes a tenth of the time at most
 
 
 @click.command()
+@click.argument("of", required=False, metavar="[GROUP.]", shell_complete=complete_groups)
+@click.option("-g", "--group", metavar="GROUP", shell_complete=complete_groups, help="How far the jobs of a group are.")
 @click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
     "--interval",
@@ -41,34 +46,66 @@ _SHARE = 10  # looking takes a tenth of the time at most
 )
 @color_option
 @json_option
-def status(watch: bool, interval: float | None, color: str, as_json: bool) -> None:
+def status(of: str | None, group: str | None, watch: bool, interval: float | None, color: str, as_json: bool) -> None:
     """Show job counts, workers and free space.
 
+    With a group, show how far its jobs are.
     Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
+    Of a group it estimates, from how long its last jobs took, when all will have ended.
 
     \b
     Example:
       queuectl status
       queuectl status --json | jq .counts.ready
       queuectl status --watch
+      queuectl status lr.
     """
     if interval is not None and not watch:
         raise UsageError("--interval is for --watch", hint="give both of them")
+    name = _group_of(of, group)
     spool = open_spool()
     if not watch:
-        _show(spool, as_json, has_colour(color))
+        _look(spool, name, as_json, has_colour(color))
         return
     is_terminal = sys.stdout.isatty()
     while True:
         begun = time.monotonic()
         if is_terminal and not as_json:
             click.clear()
-        _show(spool, as_json, has_colour(color))
+        _look(spool, name, as_json, has_colour(color))
         if not as_json and not is_terminal:
             click.echo()
         sys.stdout.flush()
         took = time.monotonic() - begun
         time.sleep(max(interval or _INTERVAL, _SHARE * took))
+
+
+def _group_of(of: str | None, group: str | None) -> str | None:
+    """The group that is meant; None for the whole queue."""
+    if of is not None and group is not None:
+        raise UsageError(f"both {of} and --group", hint="name one group")
+    if of is not None and not of.endswith("."):
+        raise UsageError(f"not a group: {of!r}", hint=f"try: queuectl status {of}. or, for a job, queuectl show {of}")
+    return None if of is None and group is None else groups.require_name((of or group or "").removesuffix("."))
+
+
+def _look(spool: Spool, group: str | None, as_json: bool, is_coloured: bool) -> None:
+    """Look once, and print."""
+    if group is None:
+        _show(spool, as_json, is_coloured)
+        return
+    from queuectl.cli import meter
+    from queuectl.spool.reading import batch
+
+    seen = batch.look(spool.layout, group, now())
+    if not seen.total:
+        raise NotFoundError(f"no job is in the group {group}", hint="see: queuectl group list --all")
+    if as_json:
+        print_json(seen.to_json())
+    elif sys.stdout.isatty():
+        click.echo(meter.as_bar(seen, shutil.get_terminal_size().columns - 1))
+    else:
+        click.echo(f"{seen.group}: {meter.in_words(seen)}")
 
 
 def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:

@@ -26,6 +26,7 @@ from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.filters import Filter, select
 from queuectl.spool.reading.groups import Tally, count, read_all
+from queuectl.spool.reading.progress import with_progress
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -158,7 +159,7 @@ def look(spool: Spool, group: str = "") -> Snapshot:
         counts=count(spool.layout, group, at).get(group, Tally()) if group else spool.counts(),
         workers=list(spool.workers()),
         free=admission.room(spool.layout)[0],
-        running=list(jobs(State.RUNNING, _ENOUGH)),
+        running=list(with_progress(spool.layout, jobs(State.RUNNING, _ENOUGH))),
         waiting=list(jobs(State.PENDING, _ENOUGH)),
         ended=sorted(
             (*jobs(State.DEAD, 50), *jobs(State.DONE, 50)), key=lambda job: job.finished_at or now(), reverse=True
@@ -178,8 +179,9 @@ def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
     head = list(_summary(seen, width))
     room = max(0, height - len(head))
     workers = [_worker(worker, seen.at) for worker in seen.workers]
+    has_progress = any(job.progress for job in seen.running)
     parts = [
-        (("RUNNING", "ATTEMPTS", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
+        (_running_header(has_progress), [_running(job, seen.at, has_progress) for job in seen.running]),
         (("NEXT", "ATTEMPTS", "STARTS", "PRIORITY", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
         (("ENDED", "ATTEMPTS", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
         (("WORKERS", "SLOTS", "UP", "VERSION", "RUNS"), workers),
@@ -257,9 +259,14 @@ def _fit(text: str, size: int) -> str:
     return text if len(text) <= size else text[: size - 1] + "…"
 
 
-def _running(job: Job, at: datetime) -> tuple[str, ...]:
+def _running_header(has_progress: bool) -> tuple[str, ...]:
+    return ("RUNNING", "ATTEMPTS", "SINCE", "WORKER", *(("PROGRESS",) if has_progress else ()), "COMMAND")
+
+
+def _running(job: Job, at: datetime, has_progress: bool) -> tuple[str, ...]:
     since = format_seconds(max(0.0, (at - job.started_at).total_seconds())) if job.started_at else ""
-    return job.id, f"{job.attempts}", since, job.worker or "", command_text(job)
+    progress = (job.progress or "",) if has_progress else ()
+    return job.id, f"{job.attempts}", since, job.worker or "", *progress, command_text(job)
 
 
 def _waiting(job: Job, at: datetime) -> tuple[str, ...]:

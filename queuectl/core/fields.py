@@ -29,9 +29,6 @@ MAX_SECONDS = 10 * 366 * 86400
 MAX_SUBMITTER = 256
 """Length of the longest `submitted_by`, which is written by the worker that takes a file from inbox/."""
 
-MAX_SLOTS = 10_000
-"""The most slots that a job can ask for."""
-
 MIN_LOG, MAX_LOG = 4096, 1 << 60
 """The smallest and the largest limit of a job's output, in bytes."""
 
@@ -453,7 +450,7 @@ FIELDS = {
         show=show_numbers,
     ),
     "slots": Field(
-        _integer(MAX_SLOTS, 1),
+        _integer(10_000, 1),
         _parse_integer,
         int,
         option="Take so many of the slots of its worker.",

@@ -10,17 +10,22 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from queuectl.core import body as bodies
+from queuectl.core import groups
 from queuectl.core.fields import Body
 from queuectl.core.names import PendingName, pending_id
 from queuectl.core.result import State
 from queuectl.core.seats import MAX_TAKEN, show, variable_of
 from queuectl.core.text import format_count
+from queuectl.errors import QueuectlError
 from queuectl.spool.system import files, seats
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.seats import Taken
 from queuectl.work.gate import Gate, Want
 from queuectl.work.line import Line, Wait
+
+_MOST_READ = 10_000
 
 
 class Given(NamedTuple):
@@ -58,6 +63,7 @@ class Places:
         self._offer = offer
         self._line = Line()
         self._taken: dict[str, list[tuple[Want, Taken]]] = {}  # by the id of a job that is taken
+        self._without_seats: dict[str, bool] = {}  # whether jobs that were read say that they need none
         self._more: dict[str, int] = {}  # likewise: how many slots it has beyond one
 
     # --- what others ask
@@ -209,6 +215,29 @@ class Places:
             with self._lock:
                 del self._more[id]
         return had_seats or had_slots
+
+    # --- those that need no seat of their group
+
+    def closed_by(self, name: PendingName) -> str | None:
+        """The outermost group that keeps a job from starting; None if none does; needs the lock."""
+        return self._gate.closed_by(name.id, needs_seats=not self._without_seats.get(str(name)))
+
+    def find_passing(self, texts: list[str], seatless: frozenset[str]) -> list[str]:
+        """Those of these jobs that say that they need no seat of any of these groups that they are in."""
+        if len(self._without_seats) > _MOST_READ:
+            self._without_seats.clear()
+        for text in texts:
+            if text not in self._without_seats:
+                self._without_seats[text] = self._needs_none(text, seatless)
+        return [text for text in texts if self._without_seats[text]]
+
+    def _needs_none(self, text: str, seatless: frozenset[str]) -> bool:
+        try:
+            own = bodies.parse(files.read(self._layout.job(State.PENDING, text)).data).seats
+        except (QueuectlError, OSError):
+            return False  # which the claim will say
+        mine = seatless.intersection(groups.of(pending_id(text)))
+        return own is not None and not any(own.get(group, 1) for group in mine)
 
     # --- those that wait
 

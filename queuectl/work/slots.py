@@ -15,12 +15,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
-from queuectl.core import groups
-from queuectl.core.body import parse
 from queuectl.core.fields import Body
-from queuectl.core.names import PendingName, RunningName, format_time, pending_id
+from queuectl.core.groups import ALL, Choice
+from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
-from queuectl.errors import NotJsonError, QueuectlError, SpoolError
+from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
@@ -44,6 +43,7 @@ _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
 _MOST_PLACED = 10_000
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
+_CANCELLED = logs.format_outcome(CANCELLED)
 _RECOVERED = 10.0  # seconds without a refusal after which it is over: with few descriptors some jobs start in between
 
 
@@ -53,8 +53,18 @@ class Slots:
     What is in `attempts` without a slot counts against the number.
     """
 
-    def __init__(self, context: Context, worker: str, number: int, attempts: Attempts, waker: Waker) -> None:
+    def __init__(
+        self,
+        context: Context,
+        worker: str,
+        number: int,
+        attempts: Attempts,
+        waker: Waker,
+        choice: Choice = ALL,
+    ) -> None:
+        """Only jobs that this choice takes are started."""
         self.context = context
+        self.choice = choice
         self.layout = context.spool.layout
         self.worker = worker
         self.number = number
@@ -67,14 +77,13 @@ class Slots:
         self._executor = Executor(self.layout.root, worker)
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
-        self._schedule = Schedule()
+        self._schedule = Schedule(choice=choice)
         self._gate = Gate(self.layout, context.now, context.report)
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
         self.places = Places(
             self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer
         )
-        self._without_seats: dict[str, bool] = {}  # whether jobs that were read say that they need none
         self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
 
     # --- for the main thread
@@ -153,26 +162,12 @@ class Slots:
             return
         with self._lock:
             apart = self._schedule.first_apart(seatless, MOST)
-        unseen = [text for text in apart if text not in self._without_seats]
-        if len(self._without_seats) > _MOST_PLACED:
-            self._without_seats.clear()
-        self._without_seats.update((text, self._needs_none(text, seatless)) for text in unseen)
+        found = self.places.find_passing(apart, seatless)
         with self._lock:
-            found = [text for text in apart if self._without_seats.get(text)]
             for text in found:
                 self._schedule.let_pass(text)
             if found:
                 self._changed.notify_all()
-
-    def _needs_none(self, text: str, seatless: frozenset[str]) -> bool:
-        """Whether a pending job says that it needs no seat of any of these groups that it is in."""
-        try:
-            own = parse(files.read(self.layout.job(State.PENDING, text)).data).seats
-        except (QueuectlError, OSError):
-            return False  # which the claim will say
-        return own is not None and not any(
-            own.get(group, 1) for group in groups.of(pending_id(text)) if group in seatless
-        )
 
     def _count_busy(self) -> int:
         return len(self._taken) + self._attempts.slots_without
@@ -310,7 +305,7 @@ class Slots:
                 self._waker.wake()
             elif name.id in self._taken:
                 busy.append(text)
-            elif "." in name.id and (group := self._closed_by(name)) is not None:
+            elif "." in name.id and (group := self.places.closed_by(name)) is not None:
                 self._schedule.set_apart(group)
                 self._schedule.offer(text, now)
             else:
@@ -323,10 +318,6 @@ class Slots:
             if "." in found.id:
                 self._gate.begin(found.id)
         return found
-
-    def _closed_by(self, name: PendingName) -> str | None:
-        """The group that keeps a job from starting; None if none does."""
-        return self._gate.closed_by(name.id, needs_seats=not self._without_seats.get(str(name)))
 
     def _may_start(self) -> bool:
         """Whether the queue is not paused, and there is room to record how a job ends."""
@@ -488,10 +479,14 @@ class Slots:
         if run.reason == "release":
             outcome = f"result={logs.RELEASED}"
         elif run.reason == "cancelled" or (result.kind == "signal" and self._attempts.is_disowned(run)):
-            outcome = logs.format_outcome(CANCELLED)
+            outcome = _CANCELLED
         try:
             run.trim_log()
             record_end(run.claim, run.pid, outcome, run.remark)
+            if (
+                run.usage is not None and run.reason != "release" and outcome != _CANCELLED
+            ):  # else the next may have begun
+                logs.append_usage(run.log, name.attempt, run.usage)
         except OSError:
             pass  # a full disk: the name will hold the result
         if run.reason == "release":

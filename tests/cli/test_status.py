@@ -38,7 +38,10 @@ STATUS_KEYS = {
     "free_bytes",
     "free_inodes",
 }
-WORKER_KEYS = {"worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs"}
+WORKER_KEYS = {
+    "worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "groups",
+    "not_groups", "runs",
+}  # fmt: skip
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
     "last_hour", "last_day", "per_minute",

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from queuectl.core.admission import Group, Pause
+from queuectl.core.groups import Choice
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.seats import Seats, name_of
@@ -17,7 +18,7 @@ from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
 from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
@@ -26,7 +27,20 @@ if TYPE_CHECKING:
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
-WORKER = ("worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
+WORKER = (
+    "worker",
+    "alive",
+    "state",
+    "host",
+    "pid",
+    "slots",
+    "started_at",
+    "uptime",
+    "version",
+    "groups",
+    "not_groups",
+    "runs",
+)
 
 
 def status(
@@ -59,6 +73,7 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
     uptime = (clock.now() - started_at).total_seconds() if started_at and each.get("alive") else None
     return {
         **{key: each.get(key) for key in WORKER},
+        **dict(zip(("groups", "not_groups"), map(list, Choice.of_worker(each)), strict=True)),
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
     }
@@ -123,6 +138,8 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
                     attempts.append(_begin(mark))
                 elif isinstance(mark, Mark) and mark.event == "end" and attempts:
                     attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
+                elif isinstance(mark, Mark) and attempts and attempts[-1]["attempt"] == mark.attempt:
+                    attempts[-1].update(mark.usage._asdict() if mark.usage is not None else {})
     except SpoolError:
         pass
     return attempts
@@ -133,7 +150,8 @@ def _begin(mark: Mark) -> dict[str, Any]:
         started_at = format_rfc3339(parse_time(mark.fields.get("started_at", "")))
     except ValueError:
         started_at = None
-    return {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+    begun = {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+    return {**begun, **dict.fromkeys(Usage._fields)}
 
 
 def metrics(found: Metrics) -> dict[str, Any]:

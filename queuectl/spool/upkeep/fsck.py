@@ -31,7 +31,7 @@ from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs, pause, place
+from queuectl.spool.system import clock, files, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
@@ -92,6 +92,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
+    yield from _check_progress(spool)
     yield from _check_workers(spool, host)
 
 
@@ -337,6 +338,12 @@ def _check_leftovers(spool: Layout) -> Iterator[Finding]:
             if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > _STALE:
                 what = "left behind by an interrupted submit; it was never acknowledged"
                 yield Finding(Weight.NOTE, path, what, "it can be removed", lambda path=path: files.remove(path))  # type: ignore[misc]
+
+
+def _check_progress(spool: Layout) -> Iterator[Finding]:
+    for path in progress.find_left(spool, clock.now()):
+        what = "the progress of a job that does not run"
+        yield Finding(Weight.NOTE, path, what, "a worker removes it", lambda path=path: files.remove(path))  # type: ignore[misc]
 
 
 def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
