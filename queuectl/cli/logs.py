@@ -8,17 +8,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
 from queuectl.cli.context import note, open_spool, show_error
 from queuectl.cli.display import Display
+from queuectl.cli.filters import job_filter_options, make_filter
 from queuectl.cli.log_view import Filter, Output, entries_of
-from queuectl.cli.targets import ids_argument, load, locate, read_ids
+from queuectl.cli.targets import ids_argument, is_selection, load, locate, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
+from queuectl.core.result import State
 from queuectl.errors import NotFoundError, QueuectlError, UsageError
+from queuectl.spool.reading.filters import select
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
@@ -27,7 +30,8 @@ from queuectl.spool.system.logs import open_reading
 
 
 @click.command()
-@ids_argument()
+@ids_argument(metavar="[ID... | -]")
+@job_filter_options
 @click.option("-f", "--follow", is_flag=True, help="Keep printing until the jobs have ended.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only the output of this attempt.")
 @click.option("--since", metavar="TIME", help='Only attempts that started since: 1h (ago), "9:00", ISO 8601.')
@@ -37,7 +41,6 @@ from queuectl.spool.system.logs import open_reading
 @click.option("--raw", is_flag=True, help="Print the log files unchanged.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, in their documented shape.")
 def logs(
-    ids: tuple[str, ...],
     follow: bool,
     attempt: int | None,
     since: str | None,
@@ -46,12 +49,14 @@ def logs(
     tail: int | None,
     raw: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Print what jobs wrote to stdout and stderr.
 
     The start and end of each attempt are reported on stderr. Lines of several jobs begin with their
-    ids. A job that has not started yet can be followed too. A terminal gets what it
-    would show in the end; --raw and other programs get what was written.
+    ids. Filters select jobs, without those that have written nothing. A job that has not started yet
+    can be followed too. A terminal gets what it would show in the end; --raw and other programs get
+    what was written.
 
     \b
     Example:
@@ -59,23 +64,33 @@ def logs(
       queuectl logs -f report backup
       queuectl logs report --attempt 2 > output
       queuectl logs report --tail 20 --grep 'error|warning'
-      queuectl list --state running --format '{id}' | queuectl logs -f -
+      queuectl logs --state failed --tail 5
+      queuectl logs -f --state running
     """
     wanted = Filter.of(attempt=attempt, since=since, grep=grep, head=head, tail=tail)
     if raw and (as_json or not wanted.is_empty):
         raise UsageError("--raw is the whole file", hint="leave out the other options")
     spool = open_spool()
-    jobs, codes = _find(spool, read_ids(ids))
+    take_groups(spool, given)
+    is_selected = is_selection(given)
+    if is_selected:
+        jobs, codes = list(select(spool.layout, make_filter(given))), list[int]()
+        if not jobs:
+            note("no matching jobs")
+    else:
+        jobs, codes = _find(spool, read_ids(given["ids"]))
     output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1)
 
     def show(job: Job, wait: Callable[[], bool] | None) -> None:
+        if is_selected and job.state is State.PENDING and files.is_gone(spool.layout.log(job.id)):
+            return  # dropped, and not taken in yet
         with open_reading(spool.layout.log(job.id), job.id) as file:
             if raw:
                 _copy(file, wait)
                 return
             display = output.display(job.id, is_live=wait is not None)
             output.write(job.id, entries_of(file, wait and _pausing(display, wait), wanted), display)
-            if os.fstat(file.fileno()).st_size == 0:
+            if not is_selected and os.fstat(file.fileno()).st_size == 0:
                 has_ended = isinstance(job.name, FinishedName)
                 note(f"the log of {job.id} is empty" if has_ended else f"nothing yet: {job.id} is {job.state}")
 

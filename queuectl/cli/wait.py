@@ -42,7 +42,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
 
     Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
     leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
-    for, except with --state held. The code is 3 if no job matches.
+    for, except with --state held. The code is 3 if no job matches, or - reads no ids.
 
     \b
     Example:
@@ -54,6 +54,8 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     take_groups(spool, given)
     is_selected = is_selection(given)
     found = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
+    if not found and not is_selected:
+        raise NotFoundError("no ids on stdin", "there is nothing to wait for")
     jobs = _without_itself(spool, list({job.id: job for job in found}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:

@@ -351,3 +351,20 @@ def test_follow_a_job_without_a_log(cli: CommandLine, spool: Spool) -> None:
     process = subprocess.Popen(cli.argv("logs", "-f", "a"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with workers(spool.path):
         assert process.communicate(timeout=30)[0] == b"hello\n"
+
+
+def test_logs_of_selected_jobs(cli: CommandLine, spool: Spool) -> None:
+    """Filters select the jobs whose logs are printed; those that have written nothing are left out in silence."""
+    for id, result, state in (("good", "exit0", State.DONE), ("bad", "exit1", State.DEAD)):
+        put_finished(spool.layout, id, result=result, state=state)
+        spool.log_path(id).write_bytes(LOG)
+    put(spool.layout, pending_name("dropped"), "true", State.PENDING)
+    spool.enqueue("true", id="new")
+    assert cli.ok("logs", "--result", "failed", "--tail", "1") == "third, without a newline"
+    assert cli.ok("logs", "--state", "done,dead", "--tail", "1") == (
+        "bad | third, without a newline\ngood | third, without a newline"
+    )
+    assert cli.run("logs", "--match", "^nothing", "--where", "priority<5").stderr == "no matching jobs\n"
+    assert cli.run("logs", "--state", "pending").stderr == ""
+    assert cli.run("logs", "good", "--state", "done").stderr.startswith("queuectl: both ids and a selection")
+    assert cli.run("logs").stderr.startswith("queuectl: name the jobs, or select them")

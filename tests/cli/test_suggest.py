@@ -74,6 +74,10 @@ LINES = [
     ("enqueue --halt now,fail=3 -- ./x", "queuectl enqueue -- ./x"),
     ("enqueue --queueing-lock k -- ./x", SINGLETON),
     ("enqueue --singleton k -- ./x", SINGLETON),
+    ("enqueue --singleton -- ./x", SINGLETON.replace(" k ", " '…' ")),
+    ("list --failed", "queuectl list --state failed"),
+    ("logs --failed --tail 3", "queuectl logs --state failed --tail 3"),
+    ("status -g gpu", "queuectl list --group gpu"),
     ("enqueue --dependency=singleton -- ./x", SINGLETON.replace(" k ", " KEY ")),
     ("enqueue --wrap 'a | b' -J n", "queuectl enqueue --id n -- 'a | b'"),
     ("enqueue --name n --delay 5m --retries=2 'echo $HOME' ", "queuectl enqueue --id n --in 5m --max-retries 2 -- "
@@ -219,3 +223,9 @@ def check_answer(row: Row, ours: set[str]) -> None:
     """What a row puts in the place of an option is an option of ours."""
     word = row.ours.split(" ")[0].split("=")[0]
     assert word in ours | {"", "--", "--spool"} or not word.startswith("-"), row
+
+
+def test_reasons_have_the_values_too(cli: CommandLine) -> None:
+    """What is said beside the line to type has the user's own values as well."""
+    for words in (("--max-fails", "3"), ("--halt", "now,fail=3")):
+        assert "queuectl group set NAME max-failed=3\n" in cli.run("enqueue", *words, "--", "./x").stderr
