@@ -54,13 +54,11 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     take_groups(spool, given)
     is_selected = is_selection(given)
     found = _select(spool, given, quiet=quiet) if is_selected else [*spool.get_all(read_ids(given["ids"]))]
-    if not found and not is_selected:
-        raise NotFoundError("no ids on stdin", "there is nothing to wait for")
     jobs = _without_itself(spool, list({job.id: job for job in found}.values()), is_named=not is_selected)
     if not jobs:
         if as_json and not quiet:
             print_json([])
-        click.get_current_context().exit(_none_match(spool, given) if is_selected and not found else 0)
+        click.get_current_context().exit(0 if found else _none_match(spool, given, is_selected=is_selected))
     terms: dict[str, Any] = {"any_one": any_one, "timeout": _seconds(timeout), "quiet": quiet, "as_json": as_json}
     if not given["groups"] or any_one:
         click.get_current_context().exit(wait_for(spool, jobs, **terms))
@@ -119,8 +117,10 @@ def _filter(given: dict[str, Any]) -> Filter:
     return replace(wanted, since=None, where=takes)
 
 
-def _none_match(spool: Spool, given: dict[str, Any]) -> int:
+def _none_match(spool: Spool, given: dict[str, Any], *, is_selected: bool) -> int:
     """Say that there is nothing to wait for; the exit code. An empty queue is what --all waits for."""
+    if not is_selected:
+        return show_error(NotFoundError("no ids on stdin", "there is nothing to wait for"))
     if given["every"] and not is_given(given):
         note("no job is running or waiting")
         return 0

@@ -188,6 +188,8 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
         job = query.find(layout, id)
         if isinstance(job.name, FinishedName):
             return _cancel_again(layout, job, grace, policy)
+        if isinstance(job.name, RunningName):
+            _require_no_copy(layout, job.name)
         recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
         cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
         if cancelled is not None:
@@ -280,6 +282,13 @@ def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
     return token, attempt.pid if attempt and is_there else None
 
 
+def _require_no_copy(layout: Layout, name: RunningName) -> None:
+    """Raises SpoolError if this spool is a copy and the job runs in the original."""
+    from queuectl.spool.system import place
+
+    place.require_own(layout, name)
+
+
 def _is_held(path: str, name: RunningName) -> bool:
     """Whether the attempt's lock is held, or that cannot be determined."""
     try:
@@ -297,12 +306,16 @@ def is_alive(layout: Layout, id: str) -> bool:
 
 
 def kill(layout: Layout, id: str | Job, number: int) -> Job:
-    """Send a signal to the processes of a running job; the rest is up to them and its worker."""
+    """Send a signal to the processes of a running job; the rest is up to them and its worker.
+
+    Raises SpoolError, as `cancel` does, in a copy of the spool in which the job runs.
+    """
     from queuectl.spool.system import processes
 
     job = query.find(layout, id)
     if not isinstance(job.name, RunningName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a running job has processes to signal")
+    _require_no_copy(layout, job.name)
     if not processes.send(*_processes_of(layout, job.name), number):
         raise WrongStateError(f"no process of {job.id} is on this host", f"its worker is {job.name.worker}")
     return job
