@@ -140,7 +140,8 @@ def _without_itself(spool: Spool, jobs: list[Job], *, is_named: bool) -> list[Jo
     if len(others) < len(jobs):
         if is_named and not others:
             own.refuse_to_wait(jobs)
-        note(f"not waiting for {own.id}, which this command is a part of")
+        ids = " and ".join(job.id for job in jobs if own.runs(job.name))
+        note(f"not waiting for {ids}, which this command is a part of")
     return others
 
 
