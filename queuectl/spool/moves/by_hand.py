@@ -101,7 +101,14 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
             logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
     except OSError as error:
         raise unusable(layout.root, error) from error
-    return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
+    return move(layout, job, _due(layout, lifecycle.retry_by_hand(job.name, run_at or now()), run_at))
+
+
+def _due(layout: Layout, target: lifecycle.Move, run_at: datetime | None) -> lifecycle.Move:
+    """The move of one of several jobs, behind those before it unless its time was asked for."""
+    from queuectl.spool.moves import submit
+
+    return submit.in_order(layout, target, now()) if run_at is None else target
 
 
 def _require_own(layout: Layout, job: Job) -> None:
@@ -126,7 +133,7 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
             old = files.read(layout.log(job.id)).data
         logs.append(reservation.fd, old)
         logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
-        moved = move(layout, job, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()))
+        moved = move(layout, job, _due(layout, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()), run_at))
     except BaseException:
         reservation.give_up()
         raise
@@ -332,10 +339,9 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
     job, name = find_pending(layout, id, "released")
     if not name.is_held:
         raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
-    if run_at is None:
-        asked = job.body.run_at if job.body and not name.attempts else None
-        run_at = max(now(), asked) if asked else now()
-    return move(layout, job, lifecycle.reschedule(name, run_at=run_at))
+    if run_at is None and job.body and not name.attempts and job.body.run_at and job.body.run_at > now():
+        run_at = job.body.run_at
+    return move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))
 
 
 def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
