@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.measure import Meter, Take, quantile
-from benchmarks.program import Queue, wait_for
+from benchmarks.program import Queue, end, wait_for
 from benchmarks.rows import Bar, Row
 from benchmarks.session import Session
+from benchmarks.stock import fill_pending
 
 _STORM = 0.02
 """Seconds between two drops."""
@@ -54,8 +55,10 @@ class _Side:
 
 
 class _Drops(_Side):
-    def __init__(self, directory: Path, queue: Queue, *, is_canonical: bool) -> None:
+    def __init__(self, directory: Path, queue: Queue, *, is_canonical: bool, is_behind: bool = False) -> None:
+        """It `is_behind` jobs of which one runs all the time."""
         super().__init__(directory)
+        self._is_behind = is_behind
         self._queue = queue
         self._is_canonical = is_canonical
 
@@ -74,6 +77,9 @@ class _Drops(_Side):
         wait_for(lambda: not os.listdir(self._queue.pending), 0.0005)
 
     def wait_over(self) -> None:
+        if self._is_behind:  # what was dropped is the only other one
+            wait_for(lambda: len(os.listdir(self._queue.running)) <= 1, 0.002)
+            return
         wait_for(lambda: not os.listdir(self._queue.pending) and not os.listdir(self._queue.running), 0.002)
 
 
@@ -101,6 +107,48 @@ def latency(session: Session) -> Iterator[Row]:
         ("storm", _storm, False),
     ):
         yield from _compare(session, mode, measure, is_canonical)
+
+
+def full_group(session: Session) -> Iterator[Row]:
+    """A job without a group behind as many jobs of a full one as there can be, beside an empty queue."""
+    size = session.sizes.backlogs[-1]
+    with session.queue() as crowded, session.queue() as empty:
+        full = crowded.path / "groups/full"
+        full.mkdir(parents=True)
+        (full / "limit").write_text("1\n")
+        over = crowded.path.parent / "over"
+        command = f"until [ -e {over} ]; do sleep 0.1; done"
+        (crowded.pending / "000-20260101T000000.000Z-0-full.first.json").write_text(f'{{"command": "{command}"}}')
+        fill_pending(crowded, size, group="full")
+        behind = crowded.start_worker("--count", "2")  # which is never ready in the sense of the others
+        kept = contextlib.ExitStack()
+        kept.callback(end, behind)
+        with kept, empty.worker("--count", "2") as alone:
+            wait_for(lambda: bool(os.listdir(crowded.running)), 0.002, 60)
+            sides = {
+                queue: (_Drops(queue.path.parent, queue, is_canonical=False, is_behind=queue is crowded), worker)
+                for queue, worker in ((crowded, behind), (empty, alone))
+            }
+
+            def block(queue: Queue) -> Take:
+                side, worker = sides[queue]
+                with Meter(worker.pid) as meter:
+                    samples = _idle(side, session.sizes.drops)
+                return Take(statistics.median(samples), foreign=meter.foreign, samples=tuple(samples))
+
+            try:
+                takes = session.interleave({"empty": lambda: block(empty), "full": lambda: block(crowded)})
+            finally:
+                over.touch()
+    mine, floor = takes["full"].samples, takes["empty"].samples
+    value, its = quantile(mine, 0.5), quantile(floor, 0.5)
+    yield Row(
+        name="latency-full-group", what=f"drop to start, behind {size:,} jobs of a full group, p50",
+        place=session.place.kind, value=value, unit="ms", floor=its, floor_what="the same, empty queue",
+        figure=value - its, figure_unit="ms more", bar=_BARS[0.5], n=len(mine),
+        foreign=max(takes["full"].foreign, takes["empty"].foreign), details={"max": max(mine), "floor_max": max(floor)},
+        samples=mine, floor_samples=floor,
+    )  # fmt: skip
 
 
 def _compare(

@@ -26,14 +26,17 @@ class NoRoomError(Exception):
     """Too little memory, space or inodes for so many files."""
 
 
-def fill_pending(queue: Queue, number: int, *, first: int = 0, run_at: datetime = EPOCH) -> None:
+def fill_pending(queue: Queue, number: int, *, first: int = 0, run_at: datetime = EPOCH, group: str = "") -> None:
     """Add jobs of `true`, numbered from `first`, each due a millisecond after the one before."""
+    prefix = f"{group}.j" if group else "j"
     require_room(queue.path, number)
     directory = os.open(queue.pending, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for at, serial in _serials(first, number, run_at):
-            fd = os.open(f"010-{at}-0-j{serial}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
-            os.write(fd, f'{{"command": "true", "id": "j{serial}"}}\n'.encode())
+            fd = os.open(
+                f"010-{at}-0-{prefix}{serial}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory
+            )
+            os.write(fd, f'{{"command": "true", "id": "{prefix}{serial}"}}\n'.encode())
             os.close(fd)
     finally:
         os.close(directory)

@@ -28,6 +28,7 @@ class Benchmark:
 SUITE = (
     Benchmark("drain", drain.drain),
     Benchmark("latency", latency.latency),
+    Benchmark("full-group", latency.full_group),
     Benchmark("enqueue-api", submit.api),
     Benchmark("enqueue-lines", submit.lines),
     Benchmark("enqueue-process", submit.process),

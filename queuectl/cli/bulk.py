@@ -1,4 +1,4 @@
-"""`queuectl enqueue -` and `--each`: jobs in bulk, one a line, or all of them in one JSON array."""
+"""`queuectl enqueue -`, `--each` and `--param`: jobs in bulk, of lines, of one JSON array, or of a sweep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,32 +14,75 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from queuectl.cli.bodies import Place, read_lines, warn_of_directory
-from queuectl.cli.context import note, open_spool, say
+from queuectl.cli.context import existing_spool, note, open_spool, say
 from queuectl.core import body, charset
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 
 if TYPE_CHECKING:
-    from queuectl.cli.each import Each
+    from queuectl.cli.sweep import Numbering, Sweep
+    from queuectl.spool.store import Spool
 
 _LONG_INPUT = 1 << 18
 """Bytes of input from which on a terminal gets a progress bar."""
 
 
 class Lines:
-    """The lines of a file, and the body of a job that each gives."""
+    """The bodies of many jobs: those of a file's lines in JSON, or of a sweep."""
 
-    def __init__(self, stream: BinaryIO, given: Mapping[str, Any], each: Each | None) -> None:
-        """Without `each` a line is a body in JSON, with the fields `given` on top."""
-        if stream.isatty():
-            note(f"reading {'jobs, one JSON object a line' if each is None else 'one line a job'}; end with Ctrl-D")
-        self.progress = _Progress(stream)
-        self.is_json = each is None
+    def __init__(self, progress: _Progress | None, given: Mapping[str, Any], sweep: Sweep | None) -> None:
+        """Without a `sweep` each line of `progress` is a body in JSON, with the fields `given` on top."""
+        self.progress = progress or _Progress(None)
+        self.sweep = sweep
+        self.skipped = 0
+        """How many jobs of the sweep are there already, and are not submitted again."""
         self._given = charset.to_body(given)
-        self._each = each
+
+    @property
+    def group(self) -> str:
+        """The group that all jobs of a sweep are in; empty if there is none."""
+        return self.sweep.numbering.group if self.sweep is not None else ""
+
+    def describe_left_out(self, refused: int) -> str:
+        """What to say behind the number of jobs: how many others are not among them."""
+        there = f", skipped {self.skipped} that {'is' if self.skipped == 1 else 'are'} there" if self.skipped else ""
+        return there + (f", refused {refused}" if refused else "")
 
     def __iter__(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
-        """For each job where it is, and its body or what is wrong with it; raises as `read_lines`."""
+        """For each job where it is, and its body or what is wrong with it.
+
+        Raises as `read_lines`, or AlreadyExistsError if it is not the sweep that is there.
+        """
+        found = self._checked()
+        if self.sweep is None or not self.sweep.numbering.there:
+            yield from found
+            return
+        from queuectl.cli.sweep import missing
+
+        spool = existing_spool()
+        assert spool is not None
+        whole = [*found]
+        left = missing(spool, whole, self.sweep.numbering.there)
+        self.skipped = len(whole) - len(left)
+        yield from left
+
+    def with_directories(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
+        """The same, and each job's directory is made if its path depends on the job's values."""
+        if self.sweep is None or not self.sweep.makes_directories:
+            yield from self
+            return
+        from queuectl.cli.sweep import make_directory
+
+        for place, fields in self:
+            if not isinstance(fields, QueuectlError):
+                try:
+                    make_directory(fields)
+                except UsageError as error:
+                    yield place, error
+                    continue
+            yield place, fields
+
+    def _checked(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
         for place, fields in self._read():
             if isinstance(fields, QueuectlError):
                 yield place, fields
@@ -52,53 +95,93 @@ class Lines:
                 yield place, fields
 
     def _read(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
-        if self._each is not None:
-            for number, fields in self._each.read(self.progress):
-                yield Place.of_line(number), fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
+        if self.sweep is not None:
+            for place, fields in self.sweep:
+                yield place, fields if isinstance(fields, QueuectlError) else charset.to_body(fields)
             return
         for place, found in read_lines(iter(self.progress)):
             yield place, found if isinstance(found, QueuectlError) else body.merge(found, self._given)
 
 
-def open_lines(
-    path: str, command: str | list[str] | None, given: dict[str, Any], *, is_null: bool, makes_ids: bool
-) -> Lines:
-    """Open a file (stdin for `-`) of bodies in JSON or, with a `command`, of values for its places."""
-    if command is None:
-        if "id" in given:
-            raise UsageError("one --id for many lines", hint="put an id into each line")
-        return Lines(sys.stdin.buffer, given, None)
-    from queuectl.cli.each import Each
+def open_lines(given: dict[str, Any]) -> Lines:
+    """The jobs of stdin, in JSON."""
+    if "id" in given:
+        raise UsageError("one --id for many lines", hint="put an id into each line")
+    stream = sys.stdin.buffer
+    if stream.isatty():
+        note("reading jobs, one JSON object a line; end with Ctrl-D")
+    return Lines(_Progress(stream), given, None)
 
-    each = Each(command, given, is_null=is_null, makes_ids=makes_ids)
+
+def open_sweep(
+    command: str | list[str],
+    given: dict[str, Any],
+    texts: Sequence[str],
+    path: str | None,
+    numbering: Numbering | None,
+    *,
+    is_null: bool,
+    quiet: bool,
+) -> Lines:
+    """The jobs of a command with places for the parameters of some texts, and for the values of a file (`-`: stdin)."""
+    from queuectl.cli.sweep import Rows, Sweep
+    from queuectl.core import params
+
+    values = params.parse(texts)
+    if path is None:
+        return Lines(None, given, _noted(Sweep(command, given, values, None, numbering), quiet))
     try:
-        return Lines(sys.stdin.buffer if path == "-" else open(path, "rb"), given, each)
+        stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - read until the command ends
     except OSError as error:
         raise UsageError(f"cannot read {path}", error.strerror or "", "for stdin: --each -") from None
+    if stream.isatty():
+        note("reading one line a job; end with Ctrl-D")
+    progress = _Progress(stream)
+    rows = Rows(stream, progress, path, is_null=is_null)
+    return Lines(progress, given, _noted(Sweep(command, given, values, rows, numbering), quiet))
 
 
-def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: bool = False) -> tuple[list[Job], int]:
-    """Queue one job for each good line, in durable groups; report the bad ones. What was queued, and an exit code.
+def _noted(sweep: Sweep, quiet: bool) -> Sweep:
+    """The same, after a warning of braces in its command that look like a misspelt place."""
+    for stray, close in () if quiet else sweep.strays.items():
+        note(f"warning: {{{stray}}} stays as it is; did you mean {{{close}}}?")
+    return sweep
 
-    With `as_json` the outcome of each line is printed as soon as it is known, in one array.
+
+def enqueue_lines(
+    lines: Lines,
+    quiet: bool,
+    *,
+    prepare: Callable[[Spool], None],
+    is_held: bool = False,
+    as_json: bool = False,
+) -> tuple[list[Job], int]:
+    """Queue each good job, in durable groups; report the bad ones. What was queued, and an exit code.
+
+    `prepare` is called before the first of them. With `as_json` the outcome of each is printed as soon
+    as it is known, in one array.
     """
-    found = iter(lines)
+    found = lines.with_directories()
     first = next(found, None)  # before a spool is created: it may be no text at all
     spool = open_spool(create=True)
-    report = _JsonReport() if as_json else _Report(lines, quiet)
+    report = _JsonReport() if as_json else Report(lines, quiet)
     places: deque[Place] = deque()
     queued: list[Job] = []
     bad = 0
     hint = ""
+    is_prepared = False
 
     def good_lines() -> Iterator[Mapping[str, Any]]:
-        nonlocal bad, hint
+        nonlocal bad, hint, is_prepared
         for place, fields in chain([first] if first else (), found):
             if isinstance(fields, QueuectlError):
                 bad += 1
                 hint = hint or (fields.hint if isinstance(fields, NotJsonError) else "")
                 report.say(place, fields)
                 continue
+            if not is_prepared:
+                prepare(spool)
+                is_prepared = True
             places.append(place)
             yield fields
 
@@ -114,7 +197,7 @@ def enqueue_lines(lines: Lines, quiet: bool, *, is_held: bool = False, as_json: 
     return queued, 1 if bad else 0
 
 
-class _Report:
+class Report:
     """What becomes of each line, for people: ids on stdout, the rest on stderr."""
 
     def __init__(self, lines: Lines, quiet: bool) -> None:
@@ -131,15 +214,19 @@ class _Report:
             self._progress.say_line(place, f"warning: {warning}")
         if not self._quiet:
             warn_of_directory(outcome, partial(self._progress.say_line, place), known=self._directories)
+        if self._quiet and self._lines.group:
+            return
         self._progress.clear()
         say(outcome.id)
 
     def finish(self, queued: Sequence[Job], refused: int) -> None:
         self._progress.clear()
         if not self._quiet:
-            is_sweep = len(queued) > 1 and not self._lines.is_json
+            is_sweep = len(queued) > 1 and self._lines.sweep is not None
             ids = f" as {queued[0].id} to {queued[-1].id}" if is_sweep else ""
-            note(f"queued {len(queued)}{ids}" + (f", refused {refused}" if refused else ""))
+            note(f"queued {len(queued)}{ids}{self._lines.describe_left_out(refused)}")
+        elif self._lines.group and (queued or self._lines.skipped):
+            say(f"{self._lines.group}.")
 
 
 class _JsonReport:
@@ -161,15 +248,17 @@ class _JsonReport:
 class _Progress:
     """The lines of a stream, with a bar on the terminal if it is a long file."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
         try:
-            self._size = os.fstat(stream.fileno()).st_size
+            self._size = os.fstat(stream.fileno()).st_size if stream is not None else 0
         except OSError:
             self._size = 0
         self._is_shown = self._size >= _LONG_INPUT and sys.stderr.isatty()
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._stream is None:
+            return
         if not self._is_shown:
             yield from self._stream
             return

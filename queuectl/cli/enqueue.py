@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -28,7 +28,12 @@ from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, QueuectlError, UsageError
+from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
+
+if TYPE_CHECKING:
+    from queuectl.cli.bulk import Lines
+    from queuectl.spool.system.layout import Layout
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,20 +108,31 @@ def _job_options(command: F) -> F:
     is_flag=False,
     flag_value="-",
     metavar="[FILE]",
-    help="One job for each line of a file or of stdin; {} in the command is the line.",
+    help="One job for each line of a file or stdin, {} in the command; for each row of a .csv or .tsv, {COLUMN}.",
 )
 @click.option("-0", "--null", "is_null", is_flag=True, help="Lines of --each end with NUL, as of find -print0.")
+@click.option(
+    "--param",
+    "param_texts",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="One job for each value, {NAME} in the command: a,b or 1..10 or 0..100..10; repeatable, for all combinations.",
+)
+@click.option("--append", "is_append", is_flag=True, help="Add jobs of --param or --each to a --group that has some.")
+@click.option("--if-exists", type=click.Choice(["skip"]), help="Of these jobs submit those that the --group lacks.")
+@click.option("--limit", metavar="N", help="How many jobs of the group may run at once, from its first one on.")
+@click.option("--max-failed", metavar="N", help="Pause the group when N, or 5%, of its jobs have failed.")
 @_job_options
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
+@click.option("--dry-run", "is_rehearsal", is_flag=True, help="Only print the jobs.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only the id.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the id, or of many jobs the group.")
 @json_option
 def enqueue(
     words: tuple[str, ...],
     paths: tuple[str, ...],
-    each_path: str | None,
-    is_null: bool,
     is_held: bool,
+    is_rehearsal: bool,
     quiet: bool,
     is_awaited: bool,
     is_command: bool,
@@ -127,8 +143,9 @@ def enqueue(
 
     One word after -- is a command line for the shell; several words run without a shell.
     With - it reads one JSON object per line and queues the valid ones; invalid ones are reported by
-    line number, and the exit code is 1. With --each the command is queued once for each line: {} is
-    the line, {n} the number of the job; also in --id, --cwd and --env.
+    line number, and the exit code is 1. With --param and --each the command is queued once for each
+    value: {NAME} is that of a parameter, {} the line, {n} the number of the job; also in --id, --cwd,
+    --env and --timeout.
 
     \b
     Example:
@@ -137,44 +154,94 @@ def enqueue(
       queuectl enqueue -- 'echo hello | tr a-z A-Z'
       generate-jobs | queuectl enqueue -
       find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
+      queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 -- ./train --lr {lr}
     """
-    given = _fields_of(**options)
-    is_bulk = words == ("-",) and not is_command and each_path is None
-    if paths and (is_bulk or is_command or each_path):
+    batch = _Batch(**{name: options.pop(name) for name in _Batch._fields})
+    is_bulk = words == ("-",) and not is_command and not batch.is_sweep
+    given = _fields_of_sweep(**options) if batch.is_sweep else _fields_of(**options)
+    if paths and (is_bulk or is_command or batch.is_sweep):
         raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
-    if is_null and each_path is None:
-        raise UsageError("-0 is for --each", hint="see: queuectl enqueue --help")
+    batch.require_sweep()
     spool = existing_spool()
-    is_handed = spool is not None and is_handed_in(spool)
-    lines = None
-    if is_bulk or each_path is not None:
-        from queuectl.cli.bulk import open_lines
-
-        command = None if is_bulk else _command_of(words, is_command)
-        lines = open_lines(each_path or "-", command, given, is_null=is_null, makes_ids=not is_handed)
+    jobs: list[Job] = []
+    lines = _open_lines(words, is_command, given, batch, spool, quiet) if is_bulk or batch.is_sweep else None
+    prepare = _prepare(lines.group if lines and lines.sweep else given.get("group", ""), batch.limit, batch.max_failed)
     given = charset.to_body(given)
-    if spool is not None and is_handed:
+    if is_rehearsal:
+        from queuectl.cli.rehearsal import rehearse, rehearse_lines
+
+        read = () if lines else _read_jobs(words, paths, is_command, given, quiet or as_json)
+        code = rehearse_lines(lines, as_json=as_json) if lines else rehearse(_checked_all(read, given), as_json=as_json)
+    elif spool is not None and is_handed_in(spool):
         from queuectl.cli.handin import hand_in
 
         if as_json:
             raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
+        if batch.is_of_group:
+            raise only_handed_in(spool)
         read = () if lines else _read_jobs(words, paths, is_command, given, quiet)
         found = None if lines else [body.merge(each, given) for _, each in read]
         code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
-        click.get_current_context().exit(code)
-    if lines:
+    elif lines:
         from queuectl.cli.bulk import enqueue_lines
 
-        jobs, code = enqueue_lines(lines, quiet, is_held=is_held, as_json=as_json)
+        jobs, code = enqueue_lines(lines, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
     else:
-        found_jobs = _read_jobs(words, paths, is_command, given, quiet or as_json)
-        jobs, code = _enqueue_jobs(found_jobs, given, quiet, is_held=is_held, as_json=as_json)
+        checked = _checked_all(_read_jobs(words, paths, is_command, given, quiet or as_json), given)
+        jobs, code = _enqueue_jobs(checked, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
         awaited = wait_for(open_spool(), jobs, quiet=True)
         code = code or awaited
     click.get_current_context().exit(code)
+
+
+class _Batch(NamedTuple):
+    """The options that are about many jobs."""
+
+    each_path: str | None
+    is_null: bool
+    param_texts: tuple[str, ...]
+    is_append: bool
+    if_exists: str | None
+    limit: str | None
+    max_failed: str | None
+
+    @property
+    def is_sweep(self) -> bool:
+        return self.each_path is not None or bool(self.param_texts)
+
+    @property
+    def is_of_group(self) -> bool:
+        """Whether any of them is about the jobs or the settings of a group."""
+        return self.is_append or bool(self.if_exists or self.limit or self.max_failed)
+
+    def require_sweep(self) -> None:
+        """Raise UsageError for an option that is of no use without a sweep."""
+        if self.is_null and self.each_path is None:
+            raise UsageError("-0 is for --each", hint="see: queuectl enqueue --help")
+        if not self.is_sweep and (self.is_append or self.if_exists):
+            option = "--append" if self.is_append else "--if-exists"
+            raise UsageError(f"{option} is for --param and --each", hint="see: queuectl enqueue --help")
+
+
+def _open_lines(
+    words: tuple[str, ...], is_command: bool, given: dict[str, Any], batch: _Batch, spool: Layout | None, quiet: bool
+) -> Lines:
+    """The jobs of `-`, or of a sweep."""
+    from queuectl.cli.bulk import open_lines, open_sweep
+
+    if not batch.is_sweep:
+        return open_lines(given)
+    from queuectl.cli.sweep import number
+
+    command = _command_of(words, is_command)
+    is_numbered = spool is None or not is_handed_in(spool)
+    is_skip = batch.if_exists is not None
+    numbering = number(spool, given, is_append=batch.is_append, is_skip=is_skip) if is_numbered else None
+    texts = [*map(_in_utf8, batch.param_texts)]
+    return open_sweep(command, given, texts, batch.each_path, numbering, is_null=batch.is_null, quiet=quiet)
 
 
 @click.command(cls=_Enqueue)
@@ -216,25 +283,63 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
 
 def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
-    """The command of `--each`."""
+    """The command of a sweep."""
     if not words or (words == ("-",) and not is_command):
-        raise UsageError("--each needs a command", hint="try: queuectl enqueue --each FILE -- COMMAND {}")
+        raise UsageError(
+            "--each and --param need a command",
+            hint="try: queuectl enqueue --each FILE -- COMMAND {}, or --param x=1..10 -- COMMAND {x}",
+        )
+    if not is_command and _is_json(words[0]):
+        raise UsageError("--each and --param take a command, not a job in JSON", hint="put it behind --: -- COMMAND {}")
     return _in_utf8(words[0]) if len(words) == 1 else [*map(_in_utf8, words)]
 
 
-def _enqueue_jobs(
-    found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any], quiet: bool, *, is_held: bool, as_json: bool
-) -> tuple[list[Job], int]:
-    """Queue jobs, each with the place it was found in; none if one of them is invalid. And an exit code."""
+def _prepare(group: str, limit: str | None, max_failed: str | None) -> Callable[[Spool], None]:
+    """What to do with the spool before the first job: set the limits of the group.
+
+    Raises UsageError if there is none, or a limit is wrong.
+    """
+    texts = {"limit": limit, "max-failed": max_failed}
+    wanted = {key: text for key, text in texts.items() if text is not None}
+    if not wanted:
+        return lambda _: None
+    if not group:
+        hint = "say which one: --group NAME; for all jobs: queuectl worker start --count N, queuectl config"
+        raise UsageError(f"--{next(iter(wanted))} is for a group", hint=hint)
+    from queuectl.core.groups import require_name
+    from queuectl.spool.system import groups as group_files
+
+    require_name(group)
+    for key, text in wanted.items():
+        group_files.check(key, text)
+
+    def write(spool: Spool) -> None:
+        for key, text in wanted.items():
+            group_files.write(spool.layout, group, key, text)
+
+    return write
+
+
+def _checked_all(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bodies of jobs, each with the place it was found in; raises InvalidJobError if one of them is invalid."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
     if not jobs:
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
     if len(jobs) > 1 and "id" in given:
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
+    return jobs
+
+
+def _enqueue_jobs(
+    jobs: list[dict[str, Any]], quiet: bool, *, prepare: Callable[[Spool], None], is_held: bool, as_json: bool
+) -> tuple[list[Job], int]:
+    """Queue jobs; those that were, and an exit code."""
     queued: list[Job] = []
     code = 0
     outcomes_shown: list[dict[str, Any]] = []
-    outcomes = open_spool(create=True).enqueue_many(jobs, is_held=is_held)
+    spool = open_spool(create=True)
+    prepare(spool)
+    outcomes = spool.enqueue_many(jobs, is_held=is_held)
     for fields, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, QueuectlError):
             failed = outcome.exit_code if as_json else show_error(outcome)
@@ -250,6 +355,13 @@ def _enqueue_jobs(
     if as_json:
         print_json(outcomes_shown)
     return queued, code
+
+
+def _fields_of_sweep(*, timeout: str | None, **options: Any) -> dict[str, Any]:
+    """The options as fields of a body with places, which its timeout may have too."""
+    if timeout is None or "{" not in timeout:
+        return _fields_of(timeout=timeout, **options)
+    return {**_fields_of(**options), "timeout": timeout}
 
 
 def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **options: Any) -> dict[str, Any]:

@@ -54,6 +54,15 @@ WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
 }
 _OWN_WORDS = list(WORDS)[:10]
 
+groups_option = click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="GROUP",
+    shell_complete=complete_groups,
+    help="Only jobs of this group; repeatable.",
+)
+
 _OPTIONS = (
     click.option(
         "--state",
@@ -67,14 +76,7 @@ _OPTIONS = (
     click.option(
         "--result", "results", multiple=True, metavar="RESULT", help="exit1, signal, timeout, failed, …; repeatable."
     ),
-    click.option(
-        "--group",
-        "groups",
-        multiple=True,
-        metavar="GROUP",
-        shell_complete=complete_groups,
-        help="Only jobs of this group; repeatable.",
-    ),
+    groups_option,
     click.option("--match", metavar="RE", help="Only jobs whose id or command matches this regular expression."),
     click.option(
         "--where",
@@ -86,6 +88,17 @@ _OPTIONS = (
 NAMES = ("state", "since", "until", "results", "groups", "match", "where")
 """The parameters that these options give a command."""
 _TIMES = ("since", "until")
+
+
+one_group_option = click.option(
+    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
+)
+"""For commands that take a group and no other filter, as the parameter `group`: see `one_group`."""
+
+
+def one_group(text: str) -> str:
+    """The name of the group that was given, also as `gpu.`; empty if none was. Raises UsageError."""
+    return groups.require_name(text.removesuffix(".")) if text else ""
 
 
 def filter_options(command: F) -> F:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
@@ -13,6 +11,7 @@ from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
+from queuectl.spool.reading import shapes
 from queuectl.spool.reading.groups import Tally, count, read_all
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
@@ -31,8 +30,8 @@ def group() -> None:
 
     \b
     Example:
-      queuectl enqueue -g gpu -- ./train.py
       queuectl group set gpu limit=2
+      queuectl enqueue -g gpu -- ./train.py
       queuectl group list
     """
 
@@ -53,7 +52,7 @@ def list_(every: bool, as_json: bool) -> None:
     names = sorted({*found, *(name for name, tally in tallies.items() if every or tally.total > 1)})
     rows = [(tallies.get(name, Tally()), found.get(name, Settings(name))) for name in names]
     if as_json:
-        print_json([_to_json(group, tally) for tally, group in rows])
+        print_json([shapes.group(group, tally) for tally, group in rows])
     elif rows:
         header = ("GROUP", *(column.upper() for column in _COLUMNS), "LIMIT", "MAX_FAILED", "STATE")
         print_table(header, [_row(group, tally) for tally, group in rows])
@@ -89,7 +88,7 @@ def show(name: str, as_json: bool) -> None:
     spool = open_spool()
     group, tally = _find(spool, name)
     if as_json:
-        print_json(_to_json(group, tally))
+        print_json(shapes.group(group, tally))
         return
     click.echo(f"{'group':<10} {group.name}")
     for column, number in zip(_COLUMNS, tally, strict=True):
@@ -190,7 +189,7 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
     group = group_files.read(spool.layout, name, now) or Settings(name)
     tally = count(spool.layout, name, now()).get(name, Tally())
     if as_json:
-        print_json(_to_json(group, tally))
+        print_json(shapes.group(group, tally))
         return
     values = ((key, getattr(group, key.replace("-", "_"))) for key in group_files.PARSERS)
     said = " ".join(f"{key}={value}" for key, value in values if value is not None)
@@ -202,14 +201,3 @@ def _concerned(tally: Tally) -> str:
         return "no job is in it yet"
     left = tally.ready + tally.waiting + tally.running
     return f"{format_count(tally.total, 'job')} in it, {left} of them not ended"
-
-
-def _to_json(group: Settings, tally: Tally) -> dict[str, Any]:
-    return {
-        "group": group.name,
-        **tally._asdict(),
-        "limit": group.limit,
-        "max_failed": None if group.max_failed is None else str(group.max_failed),
-        "paused": group.paused.to_json() if group.paused else None,
-        "problem": group.problem or None,
-    }

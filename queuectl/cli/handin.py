@@ -55,7 +55,7 @@ def hand_in(
 
 
 def _unwrap(lines: Lines) -> Iterator[Mapping[str, Any] | QueuectlError]:
-    for place, fields in lines:
+    for place, fields in lines.with_directories():
         if isinstance(fields, QueuectlError):
             yield UsageError(f"{place.text}: {fields.what}", fields.why, fields.hint)
         else:

@@ -222,6 +222,8 @@ class Output:
         if self._as_json or self._is_labelled:
             entries = _by_lines(entries)
         for entry in entries:
+            if isinstance(entry, Mark) and entry.usage is not None:
+                continue  # `show` says that
             with self._lock:
                 if self._as_json:
                     sys.stdout.buffer.write(json.dumps(_to_json(id, entry)).encode() + b"\n")

@@ -5,28 +5,33 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
 
 import click
 
 from queuectl.cli.context import note, open_spool, show_error
 from queuectl.cli.display import Display
-from queuectl.cli.filters import job_filter_options, make_filter
+from queuectl.cli.filters import is_given, job_filter_options, make_filter
 from queuectl.cli.log_view import Filter, Output, entries_of
 from queuectl.cli.targets import ids_argument, is_selection, load, locate, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
+from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, QueuectlError, UsageError
+from queuectl.spool.reading.filters import Filter as Jobs
 from queuectl.spool.reading.filters import select
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
 from queuectl.spool.system.logs import open_reading
+
+_SOON = 1.0
+"""Seconds after which a job of a followed group is shown once it has started."""
 
 
 @click.command()
@@ -54,9 +59,9 @@ def logs(
     """Print what jobs wrote to stdout and stderr.
 
     The start and end of each attempt are reported on stderr. Lines of several jobs begin with their
-    ids. Filters select jobs, without those that have written nothing. A job that has not started yet
-    can be followed too. A terminal gets what it would show in the end; --raw and other programs get
-    what was written.
+    ids. Filters select jobs that have started. A job that has not can be followed too. Of a group, -f
+    shows what runs and what starts later, until nothing is left to run. A terminal gets what it would
+    show in the end; --raw and other programs get what was written.
 
     \b
     Example:
@@ -64,8 +69,8 @@ def logs(
       queuectl logs -f report backup
       queuectl logs report --attempt 2 > output
       queuectl logs report --tail 20 --grep 'error|warning'
+      queuectl logs -f lr.
       queuectl logs --state failed --tail 5
-      queuectl logs -f --state running
     """
     wanted = Filter.of(attempt=attempt, since=since, grep=grep, head=head, tail=tail)
     if raw and (as_json or not wanted.is_empty):
@@ -73,34 +78,50 @@ def logs(
     spool = open_spool()
     take_groups(spool, given)
     is_selected = is_selection(given)
+    selected = make_filter(given)
+    in_groups = () if is_given({**given, "groups": ()}) else selected.groups
     if is_selected:
-        jobs, codes = list(select(spool.layout, make_filter(given))), list[int]()
-        if not jobs:
-            note("no matching jobs")
+        jobs, codes = _select(spool, selected, follow=follow, in_groups=bool(in_groups)), list[int]()
     else:
         jobs, codes = _find(spool, read_ids(given["ids"]))
-    output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1)
+    output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1 or bool(in_groups))
 
     def show(job: Job, wait: Callable[[], bool] | None) -> None:
-        if is_selected and job.state is State.PENDING and files.is_gone(spool.layout.log(job.id)):
-            return  # dropped, and not taken in yet
         with open_reading(spool.layout.log(job.id), job.id) as file:
             if raw:
                 _copy(file, wait)
                 return
             display = output.display(job.id, is_live=wait is not None)
             output.write(job.id, entries_of(file, wait and _pausing(display, wait), wanted), display)
-            if not is_selected and os.fstat(file.fileno()).st_size == 0:
+            if os.fstat(file.fileno()).st_size == 0:
                 has_ended = isinstance(job.name, FinishedName)
                 note(f"the log of {job.id} is empty" if has_ended else f"nothing yet: {job.id} is {job.state}")
 
     if follow:
         itself(spool.layout).refuse_to_wait(jobs)
-        codes += _follow(spool, jobs, show)
+        codes += _follow_groups(spool, in_groups, jobs, show) if in_groups else _follow(spool, jobs, show)
     else:
         codes += [error.exit_code for job in jobs if (error := _try(show, job))]
     if codes:
         click.get_current_context().exit(codes[0])
+
+
+def _select(spool: Spool, wanted: Jobs, *, follow: bool, in_groups: bool) -> list[Job]:
+    """The jobs that have started, by their ids; to follow, those that are not held, and of groups have not ended."""
+    if follow and in_groups:
+        wanted = Jobs((State.RUNNING, State.PENDING), groups=wanted.groups)
+    found = sorted(select(spool.layout, wanted), key=lambda job: job.id)
+    jobs = [job for job in found if not job.is_held] if follow else [job for job in found if _has_begun(job)]
+    if len(jobs) < len(found):
+        what = "held" if follow else "not started yet"
+        note(f"{format_count(len(found) - len(jobs), 'job')} {what}")
+    elif not found:
+        note("nothing is left to run" if follow and in_groups else "no matching jobs")
+    return jobs
+
+
+def _has_begun(job: Job) -> bool:
+    return job.state is not State.PENDING or job.attempts > 0
 
 
 def _find(spool: Spool, ids: list[str]) -> tuple[list[Job], list[int]]:
@@ -160,6 +181,49 @@ def _follow(spool: Spool, jobs: list[Job], show: Callable[[Job, Callable[[], boo
                 codes.append(show_error(outcome))
             elif outcome is not None:
                 raise outcome
+    return codes
+
+
+def _follow_groups(
+    spool: Spool,
+    groups: tuple[str, ...],
+    jobs: list[Job],
+    show: Callable[[Job, Callable[[], bool]], None],
+) -> list[int]:
+    """Follow each job of these groups from its start on, in a thread of its own, until none is left that may run."""
+    outcomes: SimpleQueue[QueuectlError | OSError | None] = SimpleQueue()
+    begun: set[str] = set()
+
+    def run(job: Job) -> None:
+        try:
+            with _Follower.of(spool, [job]) as follower:
+                show(job, follower.waiter(job))
+            outcomes.put(None)
+        except (QueuectlError, OSError) as error:
+            outcomes.put(error)
+
+    def begin(jobs: Iterable[object]) -> None:
+        for job in jobs:
+            if isinstance(job, Job) and job.id not in begun:
+                begun.add(job.id)
+                threading.Thread(target=run, args=(job,), daemon=True).start()
+
+    codes: list[int] = []
+    over = 0
+    with spool.watch(jobs) as watch:
+        while over < len(begun) or watch.open:
+            running = [*select(spool.layout, Jobs((State.RUNNING,), groups=groups))]
+            begin(running)
+            watch.open.update((job.id, job) for job in running if job.id not in watch.open)
+            begin(watch.wait(_SOON) if watch.open else ())
+            with suppress(Empty):
+                while True:
+                    outcome = outcomes.get(block=not watch.open, timeout=_SOON)
+                    over += 1
+                    if isinstance(outcome, QueuectlError):
+                        codes.append(show_error(outcome))
+                    elif outcome is not None:
+                        raise outcome
     return codes
 
 

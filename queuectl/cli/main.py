@@ -30,6 +30,7 @@ _COMMANDS = {
     "explain": "queuectl.cli.explain:explain",
     "logs": "queuectl.cli.logs:logs",
     "wait": "queuectl.cli.wait:wait",
+    "progress": "queuectl.cli.progress:progress",
     "cancel": "queuectl.cli.cancel:cancel",
     "kill": "queuectl.cli.cancel:kill",
     "retry": "queuectl.cli.retry:retry",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import click
 
 from queuectl.cli.context import json_option, open_spool, print_json
+from queuectl.cli.filters import one_group, one_group_option
 from queuectl.core.text import format_count, format_seconds
 
 _KINDS = 8
 
 
 @click.command()
+@one_group_option
 @json_option
-def metrics(as_json: bool) -> None:
+def metrics(group: str, as_json: bool) -> None:
     """Show success rate, durations and throughput.
 
     Covers the finished jobs that the spool still holds, from their file names alone.
@@ -21,8 +23,9 @@ def metrics(as_json: bool) -> None:
     Example:
       queuectl metrics
       queuectl metrics --json | jq .p95
+      queuectl metrics --group gpu
     """
-    found = open_spool().metrics()
+    found = open_spool().metrics(group=one_group(group))
     if as_json:
         from queuectl.spool.reading import shapes
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json
+from queuectl.cli.context import json_option, note, open_spool, print_json
+from queuectl.cli.filters import one_group, one_group_option
 from queuectl.core import groups
 from queuectl.core.admission import Pause
 from queuectl.core.names import is_valid_id
@@ -23,11 +24,6 @@ from queuectl.spool.system.clock import now
 _until_option = click.option("--until", metavar="TIME", help='When to resume automatically: 30m, "18:30", ISO 8601.')
 
 
-_group_option = click.option(
-    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
-)
-
-
 def describe_pause(pause: Pause) -> str:
     """`since …, until …`, for people."""
     return f"since {format_instant(pause.since)}" + (f", until {format_instant(pause.until)}" if pause.until else "")
@@ -36,7 +32,7 @@ def describe_pause(pause: Pause) -> str:
 @click.command()
 @click.argument("reason", nargs=-1, metavar="[REASON...]")
 @_until_option
-@_group_option
+@one_group_option
 @json_option
 def pause(reason: tuple[str, ...], until: str | None, group: str, as_json: bool) -> None:
     """Stop workers from starting jobs until you resume. Running jobs continue.
@@ -50,18 +46,13 @@ def pause(reason: tuple[str, ...], until: str | None, group: str, as_json: bool)
       queuectl pause --until 30m
       queuectl pause --group gpu new driver
     """
-    group = _name_of(group)
+    group = one_group(group)
     _refuse_group("pause", reason)
     spool = open_spool(create=True)
     _pause(spool, " ".join(reason), until, group)
     _report(spool, as_json, group)
     if not group and len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
         note(f"this pauses every job, not only {reason[0]}; for that: queuectl hold {reason[0]}")
-
-
-def _name_of(group: str) -> str:
-    """The name of the group that was given; empty for the whole queue."""
-    return groups.require_name(group.removesuffix(".")) if group else ""
 
 
 def _refuse_group(verb: str, reason: tuple[str, ...]) -> None:
@@ -102,7 +93,7 @@ def _to_json(pause: Pause | None, running: int, group: str) -> dict[str, Any]:
 
 
 @click.command()
-@_group_option
+@one_group_option
 @json_option
 def resume(group: str, as_json: bool) -> None:
     """Let workers start jobs again, all or those of a group.
@@ -112,7 +103,7 @@ def resume(group: str, as_json: bool) -> None:
       queuectl resume
       queuectl resume --group gpu
     """
-    group = _name_of(group)
+    group = one_group(group)
     spool = open_spool()
     was_paused = spool.resume(group=group)
     if as_json:
@@ -127,7 +118,7 @@ def resume(group: str, as_json: bool) -> None:
 @click.argument("reason", nargs=-1, metavar="[REASON...]")
 @_until_option
 @click.option("--timeout", metavar="TIME", help="Longest time to wait: 90, 5m, 1h30m. Then the exit code is 5.")
-@_group_option
+@one_group_option
 @json_option
 def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, group: str, as_json: bool) -> None:
     """Pause, and wait until no job is running.
@@ -138,7 +129,7 @@ def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, group
     Example:
       queuectl drain --timeout 10m && ./backup-database && queuectl resume
     """
-    group = _name_of(group)
+    group = one_group(group)
     _refuse_group("drain", reason)
     spool = open_spool(create=True)
     seconds = parse_duration(timeout) if timeout is not None else None

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json
-from queuectl.cli.filters import NAMES, make_filter
+from queuectl.cli.filters import NAMES, make_filter, one_group, one_group_option
 from queuectl.cli.targets import Verb, act, require_yes
 from queuectl.core.result import State
 from queuectl.core.settings import Rule
@@ -29,6 +29,7 @@ _RM = Verb("delete", "deleted", _FINISHED)
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N, delete the rest.")
 @click.option("--max-size", metavar="SIZE", help="Keep the newest that fit into this much space: 64M, 2G.")
 @click.option("--state", metavar="STATE", help="done, dead (or failed), or all for both. [default: done]")
+@one_group_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @json_option
@@ -37,25 +38,28 @@ def prune(
     keep: int | None,
     max_size: str | None,
     state: str | None,
+    group: str,
     yes: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Delete finished jobs along with their logs, the oldest first.
 
-    A job is deleted if it exceeds any of the limits given; each state counts separately. Without a
-    limit the settings keep-done, keep-done-count, keep-done-size and keep-dead apply, as they do in
-    workers. Pending and running jobs are never touched. Asks before it deletes; without a terminal it
-    needs --yes.
+    A job is deleted if it exceeds any of the limits given; each state counts separately. With --group,
+    only jobs of that group are counted and deleted. Without a limit the settings keep-done,
+    keep-done-count, keep-done-size and keep-dead apply, as they do in workers. Pending and running jobs
+    are never touched. Asks before it deletes; without a terminal it needs --yes.
 
     \b
     Example:
       queuectl prune --older-than 7d --dry-run
       queuectl prune --keep 1000 --state all --yes
+      queuectl prune --group lr --keep 0
     """
+    group = one_group(group)
     layout = open_spool().layout
     rules = _rules(layout, older_than, keep, max_size, None if state is None else _states_of(state))
-    found = {} if yes and not dry_run else _prune(layout, rules, dry_run=True)
+    found = {} if yes and not dry_run else _prune(layout, rules, group, dry_run=True)
     jobs = {state: pruned.jobs for state, pruned in found.items() if pruned.jobs}
     if jobs and not dry_run:
         parts = ", ".join(f"{number} {state}" for state, number in jobs.items())
@@ -64,18 +68,18 @@ def prune(
         with lease.sole_pruner(layout, _PATIENCE) as is_alone:
             if not is_alone:
                 raise WaitTimeoutError("another prune is running", f"waited {_PATIENCE:g} s", "try again later")
-            found = _prune(layout, rules)
+            found = _prune(layout, rules, group)
             pruning.clear_tmp(layout, now())
     _print(found, dry_run, as_json)
 
 
-def _prune(layout: Layout, rules: dict[State, Rule], *, dry_run: bool = False) -> dict[State, Pruned]:
-    return {state: pruning.prune(layout, state, rule, dry_run=dry_run) for state, rule in rules.items()}
+def _prune(layout: Layout, rules: dict[State, Rule], group: str, *, dry_run: bool = False) -> dict[State, Pruned]:
+    return {state: pruning.prune(layout, state, rule, group=group, dry_run=dry_run) for state, rule in rules.items()}
 
 
 def _states_of(word: str) -> tuple[State, ...]:
     """The finished states that a word of --state has; raises UsageError if it has none."""
-    given: dict[str, Any] = {**dict.fromkeys(NAMES), "state": [word], "results": (), "where": ()}
+    given: dict[str, Any] = {**dict.fromkeys(NAMES, ()), "state": [word]}
     return make_filter(given, _FINISHED).states
 
 

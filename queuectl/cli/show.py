@@ -17,8 +17,11 @@ from queuectl.core.text import format_instant, format_seconds, format_when
 from queuectl.core.values import command_text
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.log_lines import describe_usage
+from queuectl.spool.reading.progress import with_progress
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.logs import Usage
 
 
 @click.command()
@@ -44,7 +47,7 @@ def show(ids: tuple[str, ...], as_json: bool) -> None:
         except QueuectlError as error:
             failed = show_error(error)
             code = code or failed
-    found = [*mark_stopped(found)]
+    found = [*with_progress(spool.layout, mark_stopped(found))]
     shapes_of = [shapes.show(spool.layout, job) for job in found]
     if as_json and (shapes_of or len(wanted) != 1):
         print_json(shapes_of[0] if len(wanted) == 1 else shapes_of)
@@ -68,6 +71,8 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
     yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
     if job.owner is not None:
         yield "owner", f"{job.owner}, not the spool's owner"
+    if job.progress is not None:
+        yield "progress", job.progress
     yield "command", command_text(job)
     if job.submitted_by is not None:
         yield "submitted_by", job.submitted_by
@@ -94,4 +99,10 @@ def _attempts(job: Job, history: list[dict[str, Any]]) -> Iterator[tuple[str, st
     for attempt in history[-10:]:
         at = attempt["started_at"]
         started = format_instant(datetime.fromisoformat(at)) if at else "?"
-        yield f"  {attempt['attempt']}", f"{started}  {attempt['result'] or last}"
+        used = f"  {_usage(attempt)}" if attempt["max_rss"] is not None else ""
+        yield f"  {attempt['attempt']}", f"{started}  {attempt['result'] or last}{used}"
+
+
+def _usage(attempt: dict[str, Any]) -> str:
+    """What an attempt used."""
+    return describe_usage(Usage(*(attempt[name] for name in Usage._fields)))

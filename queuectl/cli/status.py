@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -10,6 +11,7 @@ import click
 from queuectl.cli.context import (
     STATE_COLOURS,
     color_option,
+    complete_groups,
     has_colour,
     json_option,
     open_spool,
@@ -18,9 +20,12 @@ from queuectl.cli.context import (
     shown,
 )
 from queuectl.cli.pause import describe_pause
+from queuectl.core import groups
+from queuectl.core.admission import Group, Pause, of_group
 from queuectl.core.text import format_count, format_seconds, format_size, format_when, printable
-from queuectl.errors import UsageError
+from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import admission, shapes
+from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -30,6 +35,8 @@ _SHARE = 10  # looking takes a tenth of the time at most
 
 
 @click.command()
+@click.argument("of", required=False, metavar="[GROUP.]", shell_complete=complete_groups)
+@click.option("-g", "--group", metavar="GROUP", shell_complete=complete_groups, help="How far the jobs of a group are.")
 @click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
     "--interval",
@@ -39,29 +46,33 @@ _SHARE = 10  # looking takes a tenth of the time at most
 )
 @color_option
 @json_option
-def status(watch: bool, interval: float | None, color: str, as_json: bool) -> None:
+def status(of: str | None, group: str | None, watch: bool, interval: float | None, color: str, as_json: bool) -> None:
     """Show job counts, workers and free space.
 
+    With a group, show how far its jobs are.
     Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
+    Of a group it estimates, from how long its last jobs took, when all will have ended.
 
     \b
     Example:
       queuectl status
       queuectl status --json | jq .counts.ready
       queuectl status --watch
+      queuectl status lr.
     """
     if interval is not None and not watch:
         raise UsageError("--interval is for --watch", hint="give both of them")
+    name = _group_of(of, group)
     spool = open_spool()
     if not watch:
-        _show(spool, as_json, has_colour(color))
+        _look(spool, name, as_json, has_colour(color))
         return
     is_terminal = sys.stdout.isatty()
     while True:
         begun = time.monotonic()
         if is_terminal and not as_json:
             click.clear()
-        _show(spool, as_json, has_colour(color))
+        _look(spool, name, as_json, has_colour(color))
         if not as_json and not is_terminal:
             click.echo()
         sys.stdout.flush()
@@ -69,12 +80,41 @@ def status(watch: bool, interval: float | None, color: str, as_json: bool) -> No
         time.sleep(max(interval or _INTERVAL, _SHARE * took))
 
 
+def _group_of(of: str | None, group: str | None) -> str | None:
+    """The group that is meant; None for the whole queue."""
+    if of is not None and group is not None:
+        raise UsageError(f"both {of} and --group", hint="name one group")
+    if of is not None and not of.endswith("."):
+        raise UsageError(f"not a group: {of!r}", hint=f"try: queuectl status {of}. or, for a job, queuectl show {of}")
+    return None if of is None and group is None else groups.require_name((of or group or "").removesuffix("."))
+
+
+def _look(spool: Spool, group: str | None, as_json: bool, is_coloured: bool) -> None:
+    """Look once, and print."""
+    if group is None:
+        _show(spool, as_json, is_coloured)
+        return
+    from queuectl.cli import meter
+    from queuectl.spool.reading import batch
+
+    seen = batch.look(spool.layout, group, now())
+    if not seen.total:
+        raise NotFoundError(f"no job is in the group {group}", hint="see: queuectl group list --all")
+    if as_json:
+        print_json(seen.to_json())
+    elif sys.stdout.isatty():
+        click.echo(meter.as_bar(seen, shutil.get_terminal_size().columns - 1))
+    else:
+        click.echo(f"{seen.group}: {meter.in_words(seen)}")
+
+
 def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     """Look once, and print."""
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = admission.room(spool.layout)
+    groups = examine_all(spool.layout, now)
     if as_json:
-        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes))
+        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes, groups))
         return
     alive = [worker for worker in workers if worker["alive"]]
     remarks = {
@@ -84,12 +124,7 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
-    pause = spool.paused()
-    if pause is not None:
-        click.echo(shown(f"paused     {describe_pause(pause)}"))
-        if pause.reason:
-            click.echo(shown(f"           {pause.reason}"))
-        click.echo("           no jobs are started; to continue: queuectl resume")
+    _print_stops(spool.paused(), groups)
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
     for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):
@@ -115,6 +150,17 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
     room = "" if inodes is None else f", {inodes} inodes"
     click.echo(f"free       {format_size(free)}{room}")
+
+
+def _print_stops(pause: Pause | None, groups: list[Group]) -> None:
+    """Why no jobs are started, or none of a group."""
+    if pause is not None:
+        click.echo(shown(f"paused     {describe_pause(pause)}"))
+        if pause.reason:
+            click.echo(shown(f"           {pause.reason}"))
+        click.echo("           no jobs are started; to continue: queuectl resume")
+    for reason in (reason for group in groups for reason in of_group(group)):
+        click.echo(shown(f"group      {reason.text}"))
 
 
 def _age(counts: Counts) -> str:

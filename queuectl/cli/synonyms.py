@@ -50,19 +50,14 @@ def _slurm_time(text: str) -> Values | None:
 
 
 def _array(text: str) -> Values | None:
-    """A shell command that prints the numbers of `1-10`, `0-20:5` or `1,3,7-9`; and the limit behind a `%`, or "1"."""
+    """The values of a parameter that are `1-10`, `0-20:5` or `1,3,7-9`; and the limit behind a `%`, or none."""
     match = re.fullmatch(r"([\d,:-]+)(?:%(\d+))?", text)
     if match is None:
         return None
-    commands = []
-    for part in match[1].split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
-        if found is None:
-            return None
-        first, last, step = found.groups()
-        commands.append(f"seq {first} {step} {last}" if step else f"seq {first} {last or first}")
-    listing = commands[0] if len(commands) == 1 else f"({'; '.join(commands)})"
-    return listing, match[2] or ""
+    ranges = [re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part) for part in match[1].split(",")]
+    if not all(ranges):
+        return None
+    return ",".join("..".join(number for number in each.groups() if number) for each in ranges if each), match[2] or ""
 
 
 class Row(NamedTuple):
@@ -97,6 +92,7 @@ _ONE_SLOT = "a job takes one of its worker's slots, whatever it uses; a worker h
 _NO_EDGES = "a job cannot wait for another by itself; the shell can"
 _CRON = "there are no recurring jobs; cron can enqueue them"
 _CRON_LINE = "(crontab -l; echo {entry}) | crontab -"
+_ITS_NUMBER = "a job has its number in QUEUECTL_PARAM_N, and its command where {{n}} is"
 _ITS_LOG = "the output of a job goes to its log"
 
 _ENQUEUE = (
@@ -114,9 +110,9 @@ _ENQUEUE = (
     Row("--after -a --depends-on --deps", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
     Row("--after-end", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
     Row("--after-failed", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
-    Row("--array -A", "--each -", "{0} | {line} && queuectl worker start --count {1}",
+    Row("--array -A", "--param n={0} --limit {1}", why=_ITS_NUMBER,
         read=lambda text: values if (values := _array(text)) and values[1] else None),
-    Row("--array -A", "--each -", "{0} | {line}", read=_array),
+    Row("--array -A", "--param n={0}", why=_ITS_NUMBER, read=_array),
     Row("--each-line", "--each {0}"),
     Row("--from-json", whole="queuectl enqueue - < {0}", why="one JSON object a line is a job"),
     Row("--partition --queue --qos --pool", "--group {0}"),
@@ -132,7 +128,7 @@ _ENQUEUE = (
     Row("--job-timeout --max-time", "--timeout {0}"),
     Row("-c -N -n --cpus-per-task --cpus --ntasks --nodes --slots", why=_ONE_SLOT),
     Row("--gres --gpus -G --mem --mem-per-cpu --resource --seats", why=f"nothing is reserved for a job; {_ONE_SLOT}"),
-    Row("-j --jobs --limit --parallel --concurrency", whole="{line} && queuectl worker start --count {0}",
+    Row("-j --jobs --parallel --concurrency", whole="{line} && queuectl worker start --count {0}",
         why="how many jobs run at a time is for the worker"),
     Row("--chdir -D -w --working-directory --workdir --dir", "--cwd {0}"),
     Row("-o --output -e --error --stdout --stderr", whole="queuectl logs -f $({line})", why=_ITS_LOG),
@@ -140,7 +136,7 @@ _ENQUEUE = (
     Row("-m", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead", read=None),
     Row("--no-requeue", "--on-lost dead", read=None),
     Row("--requeue", "--on-lost retry", read=None),
-    Row("--max-fails --max-failed", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}"),
+    Row("--max-fails", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}"),
     Row("--halt", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}",
         read=_matching(r".*fail=(\d+%?)")),
     Row("--halt", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed=1"),
@@ -154,6 +150,8 @@ _ENQUEUE = (
     Row("--follow -f --attach", whole="queuectl logs -f $({line})", read=None),
     Row("--cron --schedule --every --interval --repeat", whole=_CRON_LINE, why=_CRON),
 )  # fmt: skip
+_OF_MANY = ("--param n={0} --limit {1}", "--param n={0}", "--each {0}", "--hold", "-q")
+"""What `run`, which is for one job, does not have."""
 _HOW_MANY = Row("-n --lines --max --count --first", "--limit {0}")
 _DRY = Row("-n", "--dry-run", read=None)
 _AS_JSON = Row("-j --format=json", "--json", read=None)
@@ -163,7 +161,7 @@ _ACT = (_DRY, _FORCE, _AS_JSON, _STATE, Row("-a", "--all", read=None))
 
 OPTIONS: dict[str, tuple[Row, ...]] = {
     "enqueue": _ENQUEUE,
-    "run": tuple(row for row in _ENQUEUE if row.ours not in ("--each -", "--each {0}", "--hold", "-q")),
+    "run": tuple(row for row in _ENQUEUE if row.ours not in _OF_MANY),
     "list": (_HOW_MANY, _STATE, _AS_JSON, Row("--all -a", "--limit 0", read=None), Row("-o", "--columns {0}"),
              Row("--filter -q --name", "--match {0}"), Row("-r --running", "--state running", read=None),
              Row("--failed --failing", "--state failed", read=None), Row("--pending", "--state pending", read=None),
@@ -180,7 +178,7 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     ),
     "worker list": (_AS_JSON,),
     "worker stop": (Row("-f --force --kill", "--now", read=None), Row("-w", "--wait", read=None), _AS_JSON),
-    "status": (Row("--group -g", whole="queuectl list --group {0}"), Row("-w -f --follow", "--watch", read=None),
+    "status": (Row("-w -f --follow", "--watch", read=None),
                Row("-n", "--watch --interval {0}"), _AS_JSON),
     "top": (Row("--json -j", whole="queuectl status --watch --json", read=None), Row("-n -d", "--interval {0}")),
     "metrics": (_AS_JSON,),

@@ -14,38 +14,51 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl.cli.context import open_spool
+from queuectl.cli.filters import one_group, one_group_option
 from queuectl.cli.pause import describe_pause
-from queuectl.core.admission import Pause
+from queuectl.core import groups
+from queuectl.core.admission import Pause, of_group
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds, format_size, printable
 from queuectl.core.values import command_text
 from queuectl.errors import UsageError
 from queuectl.spool.reading import admission, shapes
+from queuectl.spool.reading.filters import Filter, select
+from queuectl.spool.reading.groups import Tally, count, read_all
+from queuectl.spool.reading.progress import with_progress
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.groups import names
 
 if TYPE_CHECKING:
     from curses import window
 
 _SHARE = 10  # looking takes a tenth of the time at most
 _ENOUGH = 200  # jobs of a state that any screen can show
+_MOST_CLOSED = 3
+_GROUP_WORDS = ("ready", "waiting", "done", "dead")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a screen shows, as of `at`."""
+    """Everything a screen shows, as of `at`; `counts` are those of the group, if it shows only one.
+
+    `closed` says which groups are paused, say, and why.
+    """
 
     at: datetime
     path: str
     pause: Pause | None
-    counts: Counts
+    counts: Counts | Tally
     workers: Sequence[dict[str, Any]]
     free: int
     running: Sequence[Job]
     waiting: Sequence[Job]
     ended: Sequence[Job]
+    group: str = ""
+    closed: Sequence[str] = ()
 
 
 @click.command()
@@ -57,7 +70,8 @@ class Snapshot:
     metavar="SECONDS",
     help="Time between updates.",
 )
-def top(interval: float) -> None:
+@one_group_option
+def top(interval: float, group: str) -> None:
     """Show running jobs, the queue and the workers, live.
 
     q quits, any other key updates at once. Shows as much as fits: running jobs first, the
@@ -66,14 +80,16 @@ def top(interval: float) -> None:
     \b
     Example:
       queuectl top
+      queuectl top --group gpu
     """
+    group = one_group(group)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("top needs a terminal", hint="for scripts: queuectl status --json, or status --watch")
     spool = open_spool()
     import curses
 
     _require_cursor()
-    curses.wrapper(lambda screen: _run(screen, spool, interval))
+    curses.wrapper(lambda screen: _run(screen, spool, interval, group))
 
 
 def _require_cursor() -> None:
@@ -89,7 +105,7 @@ def _require_cursor() -> None:
     raise UsageError(f"top cannot draw on a terminal of type {term!r}", hint=hint)
 
 
-def _run(screen: window, spool: Spool, interval: float) -> None:
+def _run(screen: window, spool: Spool, interval: float, group: str) -> None:
     """Look and draw until q is pressed; a resize redraws what was last seen."""
     import curses
 
@@ -99,7 +115,7 @@ def _run(screen: window, spool: Spool, interval: float) -> None:
         curses.curs_set(0)
     while True:
         begun = time.monotonic()
-        seen = look(spool)
+        seen = look(spool, group)
         next_look = time.monotonic() + max(interval, _SHARE * (time.monotonic() - begun))
         while (left := next_look - time.monotonic()) > 0:
             _draw(screen, seen)
@@ -124,23 +140,38 @@ def _draw(screen: window, seen: Snapshot) -> None:
     screen.refresh()
 
 
-def look(spool: Spool) -> Snapshot:
-    """What there is to see now."""
+def look(spool: Spool, group: str = "") -> Snapshot:
+    """What there is to see now, of all jobs or of a group."""
+    at = now()
+    found = [
+        each
+        for each in read_all(spool.layout, names(spool.layout), at).values()
+        if not group or _is_near(each.name, group)
+    ]
+
+    def jobs(state: State, limit: int) -> Iterator[Job]:
+        return select(spool.layout, Filter((state,), groups=(group,) if group else ()), limit)
+
     return Snapshot(
-        at=now(),
+        at=at,
         path=str(spool.path),
         pause=spool.paused(),
-        counts=spool.counts(),
+        counts=count(spool.layout, group, at).get(group, Tally()) if group else spool.counts(),
         workers=list(spool.workers()),
         free=admission.room(spool.layout)[0],
-        running=list(spool.list((State.RUNNING,), limit=_ENOUGH)),
-        waiting=list(spool.list((State.PENDING,), limit=_ENOUGH)),
+        running=list(with_progress(spool.layout, jobs(State.RUNNING, _ENOUGH))),
+        waiting=list(jobs(State.PENDING, _ENOUGH)),
         ended=sorted(
-            (*spool.list((State.DEAD,), limit=50), *spool.list((State.DONE,), limit=50)),
-            key=lambda job: job.finished_at or now(),
-            reverse=True,
+            (*jobs(State.DEAD, 50), *jobs(State.DONE, 50)), key=lambda job: job.finished_at or now(), reverse=True
         ),
+        group=group,
+        closed=[reason.text for each in found for reason in of_group(each)],
     )
+
+
+def _is_near(name: str, group: str) -> bool:
+    """Whether what keeps jobs of that group from starting concerns jobs of `group`."""
+    return name in groups.chain(group) or groups.is_in(name, group)
 
 
 def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
@@ -148,8 +179,9 @@ def lines_of(seen: Snapshot, width: int, height: int) -> list[tuple[str, bool]]:
     head = list(_summary(seen, width))
     room = max(0, height - len(head))
     workers = [_worker(worker, seen.at) for worker in seen.workers]
+    has_progress = any(job.progress for job in seen.running)
     parts = [
-        (("RUNNING", "ATTEMPTS", "SINCE", "WORKER", "COMMAND"), [_running(job, seen.at) for job in seen.running]),
+        (_running_header(has_progress), [_running(job, seen.at, has_progress) for job in seen.running]),
         (("NEXT", "ATTEMPTS", "STARTS", "PRIORITY", "COMMAND"), [_waiting(job, seen.at) for job in seen.waiting]),
         (("ENDED", "ATTEMPTS", "WHEN", "RESULT", "COMMAND"), [_ended(job, seen.at) for job in seen.ended]),
         (("WORKERS", "SLOTS", "UP", "VERSION", "RUNS"), workers),
@@ -179,18 +211,23 @@ def _summary(seen: Snapshot, width: int) -> Iterator[str]:
     alive = [worker for worker in seen.workers if worker["alive"]]
     slots = sum(worker.get("slots", 0) for worker in alive)
     room = max(1, width - len(clock) - 1)
-    yield f"{_fit(printable(seen.path), room):<{room}} {clock}"
+    what = f"{printable(seen.path)}  group {seen.group}" if seen.group else printable(seen.path)
+    yield f"{_fit(what, room):<{room}} {clock}"
     counters = [f"running {counts.running} of {format_count(slots, 'slot')}"]
-    counters += [f"{word} {getattr(counts, word)}" for word in ("ready", "scheduled", "retrying", "done", "dead")]
+    words = ("ready", "scheduled", "retrying", "done", "dead") if isinstance(counts, Counts) else _GROUP_WORDS
+    counters += [f"{word} {getattr(counts, word)}" for word in words]
     yield from _wrap(counters, width)
     remarks = [format_count(len(alive), "worker"), f"{format_size(seen.free)} free"]
-    if counts.oldest_ready:
+    if isinstance(counts, Counts) and counts.oldest_ready:
         waited = max(0.0, (seen.at - counts.oldest_ready).total_seconds())
         remarks.append(f"the oldest ready job has waited {format_seconds(waited)}")
     yield from _wrap(remarks, width)
     if seen.pause:
         why = f": {printable(seen.pause.reason)}" if seen.pause.reason else ""
         yield f"PAUSED {describe_pause(seen.pause)}{why}"
+    yield from (printable(text) for text in seen.closed[:_MOST_CLOSED])
+    if len(seen.closed) > _MOST_CLOSED:
+        yield f"and {len(seen.closed) - _MOST_CLOSED} more; see: queuectl group list"
     yield ""
 
 
@@ -222,9 +259,14 @@ def _fit(text: str, size: int) -> str:
     return text if len(text) <= size else text[: size - 1] + "…"
 
 
-def _running(job: Job, at: datetime) -> tuple[str, ...]:
+def _running_header(has_progress: bool) -> tuple[str, ...]:
+    return ("RUNNING", "ATTEMPTS", "SINCE", "WORKER", *(("PROGRESS",) if has_progress else ()), "COMMAND")
+
+
+def _running(job: Job, at: datetime, has_progress: bool) -> tuple[str, ...]:
     since = format_seconds(max(0.0, (at - job.started_at).total_seconds())) if job.started_at else ""
-    return job.id, f"{job.attempts}", since, job.worker or "", command_text(job)
+    progress = (job.progress or "",) if has_progress else ()
+    return job.id, f"{job.attempts}", since, job.worker or "", *progress, command_text(job)
 
 
 def _waiting(job: Job, at: datetime) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from queuectl.cli.context import json_option, note, open_spool, print_json, show_error, shown_in_a_line
-from queuectl.cli.filters import filter_options, is_given, make_filter
+from queuectl.cli.filters import NAMES, filter_options, is_given, make_filter
 from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name
@@ -18,8 +19,12 @@ from queuectl.core.values import command_text
 from queuectl.errors import BrakedError, NotFoundError, QueuectlError, WaitTimeoutError
 from queuectl.spool.reading.filters import Filter, select
 from queuectl.spool.reading.itself import itself
+from queuectl.spool.reading.waiting import ends
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
+
+if TYPE_CHECKING:
+    from queuectl.cli.meter import Meter
 
 TIMED_OUT = 124
 """The code of a job that timed out, as for timeout(1)."""
@@ -42,13 +47,15 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
 
     Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
     leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
-    for, except with --state held. The code is 3 if no job matches, or - reads no ids.
+    for, except with --state held. The code is 3 if no job matches, or - reads no ids. For a
+    group, stderr shows how far it is: as a bar on a terminal, elsewhere as a line when that changes.
 
     \b
     Example:
       queuectl wait report && echo "it is there"
       queuectl wait --any --timeout 1h one two
       queuectl wait --match '^resize-' --since 1d
+      queuectl wait lr.
     """
     spool = open_spool()
     take_groups(spool, given)
@@ -71,6 +78,7 @@ def _wait_for_group(spool: Spool, given: dict[str, Any], jobs: list[Job], terms:
     `seen` are the ids of those that are in it now.
     """
     code = 0
+    terms["meter"] = meter = None if terms["quiet"] else _meter_of(spool, given)
     deadline = None if terms["timeout"] is None else time.monotonic() + terms["timeout"]
     while jobs and code in (0, 1):
         if deadline is not None:
@@ -79,7 +87,18 @@ def _wait_for_group(spool: Spool, given: dict[str, Any], jobs: list[Job], terms:
         code = code or failed
         seen |= {job.id for job in jobs}
         jobs = [job for job in _select(spool, given, quiet=True) if job.id not in seen]
+    if meter is not None:
+        meter.update(is_last=True)
     return code
+
+
+def _meter_of(spool: Spool, given: dict[str, Any]) -> Meter | None:
+    """What shows on stderr how far a group is; None for several, and for a part of one."""
+    if len(given["groups"]) > 1 or any(given[name] for name in NAMES if name != "groups"):
+        return None
+    from queuectl.cli.meter import Meter
+
+    return Meter(spool.layout, given["groups"][0], sys.stderr)
 
 
 _LEFT = "running,pending"
@@ -162,15 +181,21 @@ def wait_for(
     quiet: bool = False,
     as_json: bool = False,
     is_many: bool = False,
+    meter: Meter | None = None,
 ) -> int:
     """Wait for jobs and report each as it ends; the exit code that `queuectl wait` promises.
 
-    With `is_many` one job is treated as several are.
+    With `is_many` one job is treated as several are. A `meter` is kept up to date.
     """
     ended: list[Job] = []
     code = 0
     try:
-        for outcome in spool.ends(jobs, timeout=timeout):
+        outcomes = (
+            spool.ends(jobs, timeout=timeout) if meter is None else ends(spool.layout, jobs, timeout, meter.update)
+        )
+        for outcome in outcomes:
+            if meter is not None:
+                meter.clear()
             if isinstance(outcome, QueuectlError):
                 failed = show_error(outcome)
                 code = code or failed
@@ -182,6 +207,8 @@ def wait_for(
             if any_one:
                 break
     except (WaitTimeoutError, BrakedError) as error:
+        if meter is not None:
+            meter.clear()
         code = show_error(error)
     if as_json and not quiet:
         print_json([job.to_json() for job in ended])

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json, print_table, say, show_error
+from queuectl.cli.context import (
+    complete_groups,
+    json_option,
+    note,
+    open_spool,
+    print_json,
+    print_table,
+    say,
+    show_error,
+)
 from queuectl.cli.groups import LazyGroup
+from queuectl.core.groups import Choice
 from queuectl.core.text import format_age
 from queuectl.errors import QueuectlError
 from queuectl.spool.store import Spool
@@ -40,6 +50,19 @@ def worker() -> None:
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N", help="Jobs to run at a time."
 )
+@click.option(
+    "-g",
+    "--group",
+    "only",
+    multiple=True,
+    metavar="GROUP",
+    shell_complete=complete_groups,
+    help="Take only jobs of this group; may be repeated.",
+)
+@click.option(
+    "--not-group", "others", multiple=True, metavar="GROUP", shell_complete=complete_groups,
+    help="Take no jobs of this group; may be repeated.",
+)  # fmt: skip
 @click.option("--drain", is_flag=True, help="Exit once nothing is left that can start by itself.")
 @click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
 @click.option(
@@ -55,6 +78,8 @@ def worker() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
 def start(
     count: int,
+    only: tuple[str, ...],
+    others: tuple[str, ...],
     drain: bool,
     idle_exit: str | None,
     processes: int | None,
@@ -69,22 +94,25 @@ def start(
     The first Ctrl-C or SIGTERM lets running jobs finish; a second one ends and requeues them. Killing
     a worker does not stop its jobs: the next worker takes them over. Prints a line on stderr for each event.
 
-    --drain waits for jobs of a later time too, but not for held ones, nor behind a pause without an end. If such
-    jobs are left it names them and exits with 1, else with 0.
+    --drain waits for jobs of a later time too, but not for held ones, behind a pause without an end, or of groups that
+    the worker does not take. If such jobs are left it names them and exits with 1, else with 0.
 
     \b
     Example:
       queuectl worker start --count 4
       queuectl worker start --drain
       queuectl worker start --processes 4 --count 2
+      queuectl worker start --group gpu
       queuectl worker start --background
     """
+    from queuectl.core import groups
     from queuectl.core.when import parse_duration
     from queuectl.spool.system import place
     from queuectl.work.notify import Ending, Notifier
     from queuectl.work.report import Report
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
+    choice = groups.choose(only, others)
     spool = open_spool(create=True)
     place.settle_in(spool.layout, is_copied=copied)
     notifier = Notifier.from_environment()
@@ -92,6 +120,7 @@ def start(
     report = Report(style, is_labelled=background or processes is not None, is_dated=background)
     terms: dict[str, Any] = {
         "slots": count,
+        "choice": choice,
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
@@ -157,7 +186,7 @@ def list_(as_json: bool) -> None:
 
     STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish) or
     gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
-    on another host. SINCE is when a worker started.
+    on another host, GROUPS if any takes only jobs of some groups. SINCE is when a worker started.
 
     \b
     Example:
@@ -174,7 +203,7 @@ def list_(as_json: bool) -> None:
 
         hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
         rows = [_row(worker, shapes.worker_started_at(worker), has_host=bool(hosts)) for worker in workers]
-        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "HOST", "RUNS"), rows)
+        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
     else:
         note("no workers; start one: queuectl worker start")
 
@@ -187,5 +216,6 @@ def _row(worker: dict[str, Any], started_at: datetime | None, *, has_host: bool)
         format_age(started_at, clock.now()) if started_at else "?",
         f"{worker.get('version', '?')}",
         f"{worker.get('host', '?')}" if has_host else "",
+        f"{Choice.of_worker(worker)}",
         " ".join(worker["runs"]) or "-",
     )

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from queuectl.core.groups import MaxFailed
+from queuectl.core import groups
+from queuectl.core.groups import Choice, MaxFailed
 from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.text import format_count, format_instant, format_size, format_when
@@ -58,25 +59,29 @@ class Room(NamedTuple):
 
 
 class Workers(NamedTuple):
-    """Workers that take jobs: how many, their slots, and the jobs in those; and how many live, but are stopping."""
+    """Workers that take jobs: how many, their slots, and the jobs in those; how many live, but are stopping; and how
+    many live, but do not take the job in question."""
 
     number: int
     slots: int
     busy: int
     stopping: int
+    others: int = 0
 
     @classmethod
-    def of(cls, workers: Iterable[Mapping[str, Any]]) -> Workers:
-        """Of workers as `Spool.workers` describes them."""
-        number = slots = busy = stopping = 0
+    def of(cls, workers: Iterable[Mapping[str, Any]], id: str | None = None) -> Workers:
+        """Of workers as `Spool.workers` describes them, for that job, or for any."""
+        number = slots = busy = stopping = others = 0
         for worker in workers:
             if worker["state"] == "stopping":
                 stopping += 1
+            elif worker["alive"] and id is not None and not Choice.of_worker(worker).takes(id):
+                others += 1
             elif worker["alive"]:
                 said = worker.get("slots")
                 number, slots = number + 1, slots + (said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1)
                 busy += len(worker["runs"])
-        return cls(number, slots, busy, stopping)
+        return cls(number, slots, busy, stopping, others)
 
 
 class Queue(NamedTuple):
@@ -121,7 +126,7 @@ class Reason(NamedTuple):
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
     of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
-    reasons = [*_of_its_own(job, now), *of_groups, *of_queue(queue)]
+    reasons = [*_of_its_own(job, now), *of_groups, *of_queue(queue, job.name.id)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
     return reasons or [Reason("due", "due now; waiting for a worker to pick it up")]
@@ -146,14 +151,14 @@ def _of_its_own(job: Waiting, now: datetime) -> Iterator[Reason]:
         yield Reason("scheduled", text, name.run_at)
 
 
-def of_queue(queue: Queue) -> Iterator[Reason]:
-    """What keeps any job from starting."""
+def of_queue(queue: Queue, id: str = "") -> Iterator[Reason]:
+    """What keeps any job from starting, or that one."""
     if queue.paused is not None:
         yield of_pause(queue.paused)
     if queue.room is not None:
         yield from of_room(queue.room, queue.min_free)
     if queue.workers is not None:
-        yield from of_workers(queue.workers, queue.wrong_settings)
+        yield from of_workers(queue.workers, queue.wrong_settings, id)
 
 
 def of_pause(paused: Pause, group: str = "") -> Reason:
@@ -190,8 +195,8 @@ def of_room(room: Room, min_free: int) -> Iterator[Reason]:
         yield Reason("full", text)
 
 
-def of_workers(workers: Workers, wrong_settings: str) -> Iterator[Reason]:
-    """Whether there is a worker that would take a job, and has a free slot."""
+def of_workers(workers: Workers, wrong_settings: str, id: str = "") -> Iterator[Reason]:
+    """Whether there is a worker that would take a job, or that one, and has a free slot."""
     if workers.number and workers.busy >= workers.slots:
         slots, number = format_count(workers.slots, "slot"), format_count(workers.number, "worker")
         yield Reason("busy", f"all {slots} of {number} are busy")
@@ -199,8 +204,18 @@ def of_workers(workers: Workers, wrong_settings: str) -> Iterator[Reason]:
         return
     if wrong_settings:
         yield Reason("settings", f"no worker can start: {wrong_settings}")
+    if workers.others:
+        yield _of_choice(id)
+        return
     why = "all workers are stopping" if workers.stopping else "no worker is alive"
     yield Reason("no-worker", f"{why}; to start one: queuectl worker start")
+
+
+def _of_choice(id: str) -> Reason:
+    """That workers live, and each takes only jobs of other groups."""
+    own = groups.of(id)
+    what, option = (f"the group {own[-1]}", f" --group {own[-1]}") if own else ("jobs without a group", "")
+    return Reason("no-worker", f"no living worker takes {what}; to start one: queuectl worker start{option}")
 
 
 def of_stopped(id: str) -> Reason:

@@ -1,9 +1,9 @@
 """Texts of a job that are not UTF-8: `"charset": "latin-1"`.
 
 On Linux a command line, a directory and a variable are bytes; JSON has only Unicode. A body says `"charset": "latin-1"`
-if one of its texts is not UTF-8: then each character of `command`, `cwd` and `env`, U+0001 to U+00FF, is one byte. In
-memory they are str as `os.fsdecode` makes them in a UTF-8 locale: UTF-8, and a lone surrogate for each other byte
-(PEP 383).
+if one of its texts is not UTF-8: then each character of `command`, `cwd`, `env` and `params`, U+0001 to U+00FF, is one
+byte. In memory they are str as `os.fsdecode` makes them in a UTF-8 locale: UTF-8, and a lone surrogate for each other
+byte (PEP 383).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 LATIN_1 = "latin-1"
-TEXTS = ("command", "cwd", "env")
+TEXTS = ("command", "cwd", "env", "params")
 """The fields that a charset is about."""
 
 

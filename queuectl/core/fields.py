@@ -75,6 +75,7 @@ class Body(NamedTuple):
     on_max_log: OnMaxLog | None = None
     cwd: str | None = None
     env: Mapping[str, str] = _NO_VARIABLES
+    params: Mapping[str, Any] = _NO_VARIABLES
     charset: Charset | None = None
     submitted_by: str | None = None
     warnings: tuple[str, ...] = ()
@@ -228,6 +229,17 @@ def _env(problems: list[str], key: str, value: Any, errors: str = "strict") -> M
     return value
 
 
+def _params(problems: list[str], key: str, value: Any, errors: str = "strict") -> Mapping[str, Any]:
+    if not isinstance(value, dict) or "" in value:
+        problems.append('"params" must be an object: {"lr": "0.1"}')
+        return {}
+    for name, item in value.items():
+        _check_text(problems, key, name, errors)
+        if isinstance(item, str):
+            _check_text(problems, key, item, errors)
+    return value
+
+
 def in_latin_1(check: Callable[..., Any]) -> Check:
     """The check of a text's field in a body whose charset is Latin-1."""
 
@@ -325,6 +337,12 @@ def _show_variables(env: Mapping[str, str]) -> str:
     from shlex import quote
 
     return " ".join(f"{name}={quote(text)}" for name, text in env.items())
+
+
+def _show_params(params: Mapping[str, Any]) -> str:
+    from queuectl.core.params import as_text
+
+    return _show_variables({name: as_text(value) for name, value in params.items()})
 
 
 # --- the table
@@ -432,6 +450,7 @@ FIELDS = {
         hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
         show=_show_variables,
     ),
+    "params": Field(_params, show=_show_params),
     "charset": Field(_word(Charset), show=str),
     "submitted_by": Field(_submitter),
 }

@@ -60,7 +60,7 @@ FIELDS_HERE = {
     **dict.fromkeys(
         ("cmd", "script", "run", "exec", "shell", "executable", "program", "entrypoint"), 'ours is "command"'
     ),
-    **dict.fromkeys(("args", "argv", "arguments", "params"), '"command" is the whole command: an array of strings'),
+    **dict.fromkeys(("args", "argv", "arguments"), '"command" is the whole command: an array of strings'),
     **dict.fromkeys(("nice", "prio", "urgency", "importance", "weight"), 'ours is "priority", lower runs first'),
     **dict.fromkeys(
         ("unique", "unique_key", "unique_id", "singleton", "idempotency_key", "dedup_key", "queueing_lock", "lock"),

@@ -6,7 +6,9 @@ Nothing else is stored, so a group can be listed, counted and filtered by names 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from queuectl.core.names import is_valid_id
 from queuectl.errors import UsageError
@@ -61,6 +63,46 @@ def is_new_id(id: str) -> bool:
 def join(group: str, id: str) -> str:
     """The id of a job of the group: `gpu` and `train` give `gpu.train`, as do `gpu` and `gpu.train`."""
     return id if is_in(id, group) else f"{group}.{id}"
+
+
+class Choice(NamedTuple):
+    """Which jobs a worker takes: those of the groups `only`, or all if that is empty, but none of `others`."""
+
+    only: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of_worker(cls, info: Mapping[str, Any]) -> Choice:
+        """What a worker says of itself in its file, which may be nonsense."""
+        said = (info.get(key) for key in ("groups", "not_groups"))
+        return cls(*(tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+                     for names in said))  # fmt: skip
+
+    @property
+    def is_limited(self) -> bool:
+        return bool(self.only or self.others)
+
+    def takes(self, id: str) -> bool:
+        """Whether a worker that chooses so takes that job."""
+        mine = not self.only or any(is_in(id, group) for group in self.only)
+        return mine and not any(is_in(id, group) for group in self.others)
+
+    def __str__(self) -> str:
+        """As a person reads it; empty if all jobs are taken."""
+        but = f"{'but' if self.only else 'all but'} {' '.join(self.others)}" if self.others else ""
+        return " ".join(filter(None, (*self.only, but)))
+
+
+ALL = Choice()
+
+
+def choose(only: tuple[str, ...], others: tuple[str, ...]) -> Choice:
+    """The choice of these groups; raises UsageError for a wrong name, and if no job could ever be taken."""
+    only, others = (tuple(require_name(name.removesuffix(".")) for name in names) for names in (only, others))
+    within = [name for name in only if name in others or any(is_in(name, other) for other in others)]
+    if within and len(within) == len(only):
+        raise UsageError(f"a worker for the group {within[0]} that takes no job of it", hint="leave out --not-group")
+    return Choice(tuple(dict.fromkeys(only)), tuple(dict.fromkeys(others)))
 
 
 @dataclass(frozen=True, slots=True)

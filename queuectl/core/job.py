@@ -24,10 +24,11 @@ class Job:
 
     `path` is where the file was when it was read; a worker may have moved it since. `problem` is why its body is
     invalid. `owner` is the owner of the file, if that was checked and is not the spool's owner. `is_stopped` is whether
-    a signal has stopped all that runs of it, if that was checked.
+    a signal has stopped all that runs of it, if that was checked. `progress` is what it reports of itself, if that was
+    read.
     """
 
-    __slots__ = ("body", "fields", "is_stopped", "name", "owner", "path", "problem", "state")
+    __slots__ = ("body", "fields", "is_stopped", "name", "owner", "path", "problem", "progress", "state")
 
     state: State
     name: Name
@@ -37,6 +38,7 @@ class Job:
     problem: str | None
     owner: str | None
     is_stopped: bool
+    progress: str | None
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Job:
         problem: str | None = None,
         owner: str | None = None,
         is_stopped: bool = False,
+        progress: str | None = None,
     ) -> None:
         # As fast to make as a named tuple, of which a listing makes a million; a frozen dataclass takes twice as long.
         _set_state(self, state)
@@ -58,6 +61,7 @@ class Job:
         _set_problem(self, problem)
         _set_owner(self, owner)
         _set_is_stopped(self, is_stopped)
+        _set_progress(self, progress)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Job does not change: cannot set {name!r}")
@@ -66,7 +70,8 @@ class Job:
         raise AttributeError(f"a Job does not change: cannot delete {name!r}")
 
     def _values(self) -> tuple[Any, ...]:
-        return self.state, self.name, self.path, self.body, self.fields, self.problem, self.owner, self.is_stopped
+        mine = self.state, self.name, self.path, self.body, self.fields, self.problem, self.owner
+        return *mine, self.is_stopped, self.progress
 
     def __reduce__(self) -> tuple[type[Job], tuple[Any, ...]]:
         return Job, self._values()
@@ -89,7 +94,16 @@ class Job:
 
     def as_stopped(self) -> Job:
         """The same job, known to be stopped."""
-        return Job(self.state, self.name, self.path, self.body, self.fields, self.problem, self.owner, True)
+        return self._with(is_stopped=True, progress=self.progress)
+
+    def with_progress(self, text: str) -> Job:
+        """The same job, with what it reports of itself."""
+        return self._with(is_stopped=self.is_stopped, progress=text)
+
+    def _with(self, *, is_stopped: bool, progress: str | None) -> Job:
+        return Job(
+            self.state, self.name, self.path, self.body, self.fields, self.problem, self.owner, is_stopped, progress
+        )
 
     @property
     def id(self) -> str:
@@ -158,6 +172,7 @@ class Job:
             "attempts": self.attempts,
             "held": self.is_held,
             "stopped": self.is_stopped,
+            "progress": self.progress,
             "run_at": format_rfc3339(self.run_at),
             "started_at": format_rfc3339(self.started_at),
             "finished_at": format_rfc3339(self.finished_at),
@@ -173,8 +188,9 @@ class Job:
         }
 
 
-_set_state, _set_name, _set_path, _set_body, _set_fields, _set_problem, _set_owner, _set_is_stopped = (
-    getattr(Job, name).__set__ for name in ("state", "name", "path", "body", "fields", "problem", "owner", "is_stopped")
+_set_state, _set_name, _set_path, _set_body, _set_fields, _set_problem, _set_owner, _set_is_stopped, _set_progress = (
+    getattr(Job, name).__set__
+    for name in ("state", "name", "path", "body", "fields", "problem", "owner", "is_stopped", "progress")
 )
 
 

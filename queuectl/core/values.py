@@ -1,7 +1,8 @@
 """What can be asked of a job by name: in columns, by `--sort`, `--format` and `--where`, all with the same words.
 
-The names are the keys of a job's `--json`, the fields of its body (`timeout` is short for `body.timeout`), `when`, and
-`body.PATH` for anything in the body, however deep: `body.sweep`, `body.grid.x`. Hyphens in a name are underscores.
+The names are the keys of a job's `--json`, the fields of its body (`timeout` is short for `body.timeout`), `when`,
+`took` (which is `duration`), and `body.PATH` for anything in the body, however deep: `body.sweep`, `body.grid.x`.
+`params.lr` is a parameter, and a number where it reads as one. Hyphens in a name are underscores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable
 from datetime import datetime
+from math import isnan
 from typing import Any, NamedTuple
 
 from queuectl.core.fields import FIELDS
@@ -35,6 +37,7 @@ IN_NAME: dict[str, Callable[[Job], Value]] = {
     "worker": lambda job: job.worker,
     "result": lambda job: str(job.result) if job.result else None,
     "duration": lambda job: job.duration,
+    "took": lambda job: job.duration,
 }
 """The values that the name of a job's file tells, so that its body need not be read."""
 
@@ -46,7 +49,7 @@ _ANY = Job(State.PENDING, PendingName(0, datetime.min, 0, "any"), "")
 def names() -> list[str]:
     """Every name but those of a job's own fields, in the order of `--json`."""
     keys = [key for key in _ANY.to_json() if key != _BODY]
-    return list(dict.fromkeys([*keys, "when", *FIELDS, _BODY]))
+    return list(dict.fromkeys([*keys, "when", "took", *FIELDS, _BODY]))
 
 
 def name_of(text: str) -> str:
@@ -90,11 +93,20 @@ def value_of(job: Job, name: str) -> Value:
     return values[name] if name in values else _find(_in_memory(job), name)
 
 
+def typed_value_of(job: Job, name: str) -> Value:
+    """The same, to be compared: a parameter is a text, but one that reads as a number is that."""
+    value = value_of(job, name)
+    if isinstance(value, str) and name.startswith("params."):
+        number = _number(value)
+        return value if number is None or isnan(number) else number
+    return value
+
+
 def _in_memory(job: Job) -> Value:
     """The fields of a job's body, with its texts as they are in any charset."""
     if job.body is None or job.body.charset is None or job.fields is None:
         return job.fields
-    return {**job.fields, "cwd": job.body.cwd, "env": dict(job.body.env)}
+    return {**job.fields, "cwd": job.body.cwd, "env": dict(job.body.env), "params": dict(job.body.params)}
 
 
 def _find(value: Value, path: str) -> Value:
@@ -148,7 +160,7 @@ class Condition(NamedTuple):
 
     def takes(self, job: Job) -> bool:
         """Whether the job meets it."""
-        value = value_of(job, self.name)
+        value = typed_value_of(job, self.name)
         if self.operator in ("=", "!="):
             return _is_equal(value, self.text) == (self.operator == "=")
         pair = _ordered(value, self.text)

@@ -10,6 +10,8 @@ from typing import Any
 
 import bottle
 
+from queuectl.core.admission import Group
+from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
@@ -19,6 +21,7 @@ from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.spool.reading import shapes
+from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
 
 _MOST = 1000
@@ -44,17 +47,27 @@ def refusal(error: QueuectlError) -> Any:
 def status(site: Site) -> Any:
     request = Request.of(site)
     view = request.view
-    return _json(
-        shapes.status(site.spool.layout, site.spool.paused(), view.counts(request.now), view.workers, *view.room)
-    )
+    counts, groups = view.counts(request.now), view.groups.values()
+    return _json(shapes.status(site.spool.layout, site.spool.paused(), counts, view.workers, *view.room, groups))
 
 
 def workers(site: Site) -> Any:
     return _json([shapes.worker(worker) for worker in Request.of(site).view.workers])
 
 
+def groups(site: Site) -> Any:
+    """As `queuectl group list --all --json`."""
+    request = Request.of(site)
+    tallies, found = request.view.tallies(request.now), request.view.groups
+    names = sorted({*found, *tallies})
+    return _json([shapes.group(found.get(name, Group(name)), tallies.get(name, Tally())) for name in names])
+
+
 def metrics(site: Site) -> Any:
-    return _json(shapes.metrics(site.metrics(Request.of(site).view)))
+    """As `queuectl metrics --json`, of all jobs or of a `group`."""
+    request = Request.of(site)
+    group = request.asked("group").get("group", "")
+    return _json(shapes.metrics(site.metrics(request.view, require_name(group) if group else "")))
 
 
 def jobs(site: Site, *, only_dead: bool = False) -> Any:

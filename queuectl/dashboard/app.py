@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from queuectl.dashboard import api, forms, job_form, pages, pausing
+from queuectl.dashboard import api, forms, group_pages, job_form, pages, pausing
 from queuectl.dashboard.security import Guard, Policy
 from queuectl.dashboard.server import Application
 from queuectl.dashboard.site import Request, Site, bad_request
@@ -30,6 +30,8 @@ GET: dict[str, Callable[..., Any]] = {
     "/dead": functools.partial(pages.jobs, only_dead=True),
     "/refused": pages.refused,
     "/workers": pages.workers,
+    "/groups": group_pages.groups_page,
+    "/groups/<id>/set": group_pages.settings_page,
     "/pause": pausing.pause_page,
     "/login": forms.login_page,
     "/api/status": api.status,
@@ -38,6 +40,7 @@ GET: dict[str, Callable[..., Any]] = {
     "/api/jobs/<id>/log": api.raw_log,
     "/api/dead": functools.partial(api.jobs, only_dead=True),
     "/api/workers": api.workers,
+    "/api/groups": api.groups,
     "/api/metrics": api.metrics,
     "/metrics": api.prometheus,
     "/healthz": api.healthz,
@@ -49,6 +52,7 @@ POST: dict[str, Callable[..., Any]] = {
     "/actions/edit": job_form.edit,
     "/actions/pause": pausing.pause,
     "/actions/resume": pausing.resume,
+    "/actions/group": group_pages.save,
     "/actions/<name>": forms.act,
     "/login": forms.login,
 }

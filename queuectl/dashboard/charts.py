@@ -11,6 +11,7 @@ from queuectl.core.names import format_time
 from queuectl.core.result import State
 from queuectl.dashboard.markup import Html, number
 from queuectl.dashboard.snapshot import View
+from queuectl.spool.reading.groups import Tally
 
 WIDTH, HEIGHT = 600, 120
 _LEAST = 3.0  # the height of a bar of one among thousands
@@ -80,6 +81,22 @@ def _bar(kind: str, x: float, slot: float, base: float, height: float) -> str:
         return ""
     place = f'x="{x + slot * 0.12:.2f}" y="{base + min(0.0, height):.2f}"'
     return f'<rect class="{kind}" {place} width="{slot * 0.76:.2f}" height="{abs(height):.2f}" rx="1"/>'
+
+
+def bar(tally: Tally) -> Html:
+    """The jobs of a group in one bar: what has ended, what runs, what is still to come. The numbers stand below it."""
+    shown = [(state, getattr(tally, state)) for state in ("done", "dead", "running", "ready", "waiting")]
+    parts, at = [], 0.0
+    least = _LEAST * sum(1 for _, number in shown if number)
+    for state, number_ in shown:
+        width = _LEAST + (WIDTH - least) * number_ / tally.total if number_ else 0.0
+        if width:
+            parts.append(f'<rect class="part-{state}" x="{at:.2f}" y="0" width="{width:.2f}" height="8"/>')
+        at += width
+    return Html(
+        f'<svg class="group-bar" viewBox="0 0 {WIDTH} 8" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="part-none" x="0" y="0" width="{WIDTH}" height="8"/>{"".join(parts)}</svg>'
+    )
 
 
 def ticks(series: Series, number_of_ticks: int) -> Sequence[str]:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
+from queuectl.core import groups
 from queuectl.core.names import HELD_FROM, SUFFIX, is_ignored, looks_finished, looks_pending
 from queuectl.core.result import State
 
 FIRST, AGAIN = "first", "again"
 """The tags of pending names: no attempt was made yet, or some were. The tags of finished names are their results."""
 
+_FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
+_END = -len(SUFFIX)
 _HOUR_ENDS = {State.PENDING: 15, State.RUNNING: 11, State.DONE: 11, State.DEAD: 11}
 
 
@@ -37,14 +41,16 @@ def _tag_finished(name: str) -> str:
 
 
 class Bucket:
-    """Sorted names; `places` gives the positions of those with one tag."""
+    """Sorted names of one state; `places` gives the positions of those with one tag, `find` of those of a group."""
 
-    __slots__ = ("_places", "_tag", "names")
+    __slots__ = ("_found", "_groups", "_places", "_state", "names")
 
-    def __init__(self, names: list[str], tag: Callable[[str], str]) -> None:
+    def __init__(self, names: list[str], state: State) -> None:
         self.names = names
-        self._tag = tag
+        self._state = state
         self._places: dict[str, array[int]] | None = None
+        self._groups: dict[str, int] | None = None
+        self._found: dict[tuple[str | None, str], array[int]] = {}
 
     @property
     def places(self) -> dict[str, array[int]]:
@@ -52,7 +58,7 @@ class Bucket:
         places = self._places
         if places is None:
             places = {}
-            tag = self._tag
+            tag = _tag_pending if self._state is State.PENDING else _tag_finished
             for position, name in enumerate(self.names):
                 found = places.setdefault(tag(name), _EMPTY)
                 if found is _EMPTY:
@@ -61,24 +67,63 @@ class Bucket:
             self._places = places
         return places
 
+    def find(self, tag: str | None, group: str) -> array[int]:
+        """The ascending positions of the names with a tag (None: any) of jobs in a group (empty: in any, or none)."""
+        if not group:
+            return self.places.get(tag or "", _EMPTY)
+        found = self._found.get((tag, group))
+        if found is None:
+            if len(self._found) >= _KEPT:
+                self._found.clear()
+            start, mark, names, fields = f"{group}.", f"-{group}.", self.names, _FIELDS_BEFORE_ID[self._state]
+            among = range(len(names)) if tag is None else self.places.get(tag, _EMPTY)
+            ids = ((at, names[at][:_END].split("-", fields)[-1]) for at in among if mark in names[at])
+            found = array("I", (at for at, id in ids if id.startswith(start)))
+            self._found[tag, group] = found
+        return found
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """How many names there are of each group; computed when first needed, then kept."""
+        if self._groups is None:
+            self._groups = count_groups(self._state, self.names)
+        return self._groups
+
 
 _EMPTY: array[int] = array("I")
+_KEPT = 32  # answers of `Bucket.find`
+
+
+def count_groups(state: State, names: Iterable[str]) -> dict[str, int]:
+    """How many of these names are of jobs of each group. A job belongs to every group that its id names."""
+    fields = _FIELDS_BEFORE_ID[state]
+    parents = Counter([name[:_END].split("-", fields)[-1].rpartition(".")[0] for name in names])
+    found: dict[str, int] = {}
+    for parent, number in parents.items():
+        for group in groups.of(f"{parent}.x") if parent else ():
+            found[group] = found.get(group, 0) + number
+    return found
 
 
 class Run(NamedTuple):
-    """Consecutive names of one bucket: from `start` to before `stop`, all or those of one tag."""
+    """Consecutive names of one bucket: from `start` to before `stop`, all or those of one tag, or of one group."""
 
     bucket: Bucket
     start: int
     stop: int
     tag: str | None = None
+    group: str = ""
 
     def ends(self) -> tuple[array[int], int, int]:
-        places = self.bucket.places.get(self.tag or "", _EMPTY)
+        places = self.bucket.find(self.tag, self.group)
         return places, bisect_left(places, self.start), bisect_left(places, self.stop)
 
+    @property
+    def is_whole(self) -> bool:
+        return self.tag is None and not self.group
+
     def size(self) -> int:
-        if self.tag is None:
+        if self.is_whole:
             return self.stop - self.start
         _, first, last = self.ends()
         return last - first
@@ -86,7 +131,7 @@ class Run(NamedTuple):
     def slice(self, offset: int, limit: int, *, backwards: bool) -> list[str]:
         """Up to `limit` names after the first `offset`, counted from the end if `backwards`."""
         names = self.bucket.names
-        if self.tag is None:
+        if self.is_whole:
             places: range | array[int] = range(self.start, self.stop)
         else:
             found, first, last = self.ends()
@@ -138,12 +183,13 @@ class Shelf:
         self._keys = list(self._buckets)
         self._starts = list(accumulate((len(bucket.names) for bucket in self._buckets.values()), initial=0))
         self.count = self._starts[-1]
+        self._groups: dict[str, int] | None = None
 
-    def select(self, since: str = "", until: str = "~", tag: str | None = None) -> Selection:
-        """Names whose time, as text, is from `since` to before `until`."""
-        return Selection(self.state, self._runs(since, until, tag))
+    def select(self, since: str = "", until: str = "~", tag: str | None = None, group: str = "") -> Selection:
+        """Names whose time, as text, is from `since` to before `until`, with a tag, of a group."""
+        return Selection(self.state, self._runs(since, until, tag, group))
 
-    def _runs(self, since: str, until: str, tag: str | None) -> Iterator[Run]:
+    def _runs(self, since: str, until: str, tag: str | None, group: str) -> Iterator[Run]:
         first, last = since[:11], until[:11]
         for key, bucket in self._buckets.items():
             head, hour = key[:-11], key[-11:]
@@ -151,19 +197,19 @@ class Shelf:
                 names = bucket.names
                 start = bisect_left(names, head + since) if hour == first else 0
                 stop = bisect_left(names, head + until) if hour == last else len(names)
-                yield Run(bucket, start, stop, tag)
+                yield Run(bucket, start, stop, tag, group)
 
-    def due(self, now: str, since: str = "") -> Selection:
+    def due(self, now: str, since: str = "", group: str = "") -> Selection:
         """Pending names whose time has come at `now`, which is such as 20261124T034300.120Z."""
-        return self.select(since, f"{now}-~")
+        return self.select(since, f"{now}-~", group=group)
 
-    def later(self, now: str, tag: str) -> Selection:
+    def later(self, now: str, tag: str, group: str = "") -> Selection:
         """Pending names whose time has not come yet: those to run for the FIRST time, or AGAIN. None is held."""
-        return self.select(f"{now}-~", HELD_FROM, tag)
+        return self.select(f"{now}-~", HELD_FROM, tag, group)
 
-    def held(self) -> Selection:
+    def held(self, group: str = "") -> Selection:
         """Pending names of held jobs."""
-        return self.select(HELD_FROM)
+        return self.select(HELD_FROM, group=group)
 
     def _split(self, now: str) -> Iterator[tuple[Bucket, int]]:
         hour = now[:11]
@@ -216,6 +262,20 @@ class Shelf:
                 totals[tag] = totals.get(tag, 0) + len(places)
         return totals
 
+    def groups(self) -> dict[str, int]:
+        """How many names there are of each group."""
+        if self._groups is None:
+            self._groups = _sum(bucket.groups for bucket in self._buckets.values())
+        return self._groups
+
+    def groups_due(self, now: str) -> dict[str, int]:
+        """The same of pending jobs that are due."""
+        return _sum(
+            bucket.groups if at == len(bucket.names) else count_groups(self.state, bucket.names[:at])
+            for bucket, at in self._split(now)
+            if at
+        )
+
     def find(self, id: str) -> str | None:
         """The newest name that ends with this id; foreign look-alikes included."""
         end = f"-{id}{SUFFIX}"
@@ -237,27 +297,33 @@ def build(state: State, listing: Iterable[str], old: Shelf | None) -> Shelf:
     """An index of a directory's names, given in any order; what did not change is reused from the old one."""
     end = _HOUR_ENDS[state]
     is_ours = looks_pending if state is State.PENDING else looks_finished
-    groups: dict[str, list[str]] = {}
+    hours: dict[str, list[str]] = {}
     foreign = 0
     for name in listing:
         if not is_ours(name):
             foreign += not is_ignored(name)
             continue
-        group = groups.get(name[:end])
-        if group is None:
-            groups[name[:end]] = [name]
+        hour = hours.get(name[:end])
+        if hour is None:
+            hours[name[:end]] = [name]
         else:
-            group.append(name)
-    tag = _tag_pending if state is State.PENDING else _tag_finished
-    buckets = {key: _merge(old.bucket(key) if old else None, names, tag) for key, names in groups.items()}
+            hour.append(name)
+    buckets = {key: _merge(old.bucket(key) if old else None, names, state) for key, names in hours.items()}
     return Shelf(state, buckets, foreign)
 
 
-def _merge(old: Bucket | None, names: list[str], tag: Callable[[str], str]) -> Bucket:
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return total
+
+
+def _merge(old: Bucket | None, names: list[str], state: State) -> Bucket:
     """A sorted bucket. Names that the old one has keep its strings, and are not sorted again."""
     if old is None:
         names.sort()
-        return Bucket(names, tag)
+        return Bucket(names, state)
     fresh = set(names)
     kept = [name for name in old.names if name in fresh]
     if len(kept) == len(old.names) == len(fresh):
@@ -265,4 +331,4 @@ def _merge(old: Bucket | None, names: list[str], tag: Callable[[str], str]) -> B
     fresh.difference_update(kept)
     kept.extend(sorted(fresh))
     kept.sort()
-    return Bucket(kept, tag)
+    return Bucket(kept, state)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import bottle
 
-from queuectl.core import body
+from queuectl.core import body, groups
 from queuectl.core.job import Job
 from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
@@ -87,15 +87,15 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
 
     def values() -> dict[str, Any]:
         found = table.load(site.spool.layout, request.view, wanted, request.now, or_last=True)
-        counts = request.view.counts(request.now)
-        totals = {word: getattr(counts, word) for word in table.WORDS if word != "all"}
+        totals = {word: _count(request, word, wanted.group) for word in table.WORDS if word != "all"}
         state = State(wanted.state) if wanted.state in ("running", "done", "dead") else State.PENDING
         return {
             "wanted": wanted,
             "page": found,
             "listing": "/dead" if only_dead else "/jobs",
             "totals": {"all": sum(totals.values()), **totals},
-            "groups": _groups(request, wanted) if only_dead else [],
+            "reasons": _reasons(request, wanted) if only_dead else [],
+            "groups": sorted({*request.view.groups, *(name for job in found.jobs for name in groups.of(job.id))}),
             "results": sorted({"exit0", *request.view.shelves[State.DEAD].tags()} - {""}),
             "ages": table.AGES,
             "state": state if wanted.state != "all" else None,
@@ -107,7 +107,14 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
     return page(request, "jobs", "Dead letters" if only_dead else "Jobs", values=values)
 
 
-def _groups(request: Request, wanted: Filter) -> list[dict[str, Any]]:
+def _count(request: Request, word: str, group: str) -> int:
+    """How many jobs are in a state, all of them or those of a group."""
+    if group:
+        return sum(each.count for each in table.select(request.view, Filter(word, group=group), request.now))
+    return int(getattr(request.view.counts(request.now), word))
+
+
+def _reasons(request: Request, wanted: Filter) -> list[dict[str, Any]]:
     """Dead letters by result, the most frequent first, whatever result the filter names."""
     everything = table.select(request.view, replace(wanted, result="", text=""), request.now)
     tags: dict[str, int] = {}
@@ -183,6 +190,7 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "commands": wording.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
+            "groups": groups.of(found.id),
             "log": _log(found, fd, history, asked) if fd is not None else None,
             "format_size": format_size,
             "refusal": _refusal(site, found) if found.problem else None,

@@ -31,6 +31,7 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.listing import as_text
 
 _MEASURE_SHARE = 20
+_MEASURED = 16
 _PLACES = 1000
 _MOST_FIELDS = 50
 
@@ -47,7 +48,7 @@ class Site:
         self.boot = secrets.token_hex(4)
         self._places: dict[str, tuple[State, str]] = {}
         self._measure_lock = threading.Lock()
-        self._measured: tuple[int, float, float, Metrics] | None = None
+        self._measured: dict[str, tuple[int, float, float, Metrics]] = {}
 
     def find(self, id: str) -> Job | None:
         """The job of exactly that id, wherever it is now."""
@@ -67,18 +68,23 @@ class Site:
                 return job
         return None
 
-    def metrics(self, view: View) -> Metrics:
-        """`queuectl metrics`, measured again only when names have changed, and seldom if it is costly."""
+    def metrics(self, view: View, group: str = "") -> Metrics:
+        """`queuectl metrics`, of all jobs or of a group, measured again only when names have changed, and seldom if it
+        is costly."""
         with self._measure_lock:
-            if self._measured is not None:
-                generation, at, cost, found = self._measured
+            if group in self._measured:
+                generation, at, cost, found = self._measured[group]
                 if generation == view.generation or time.monotonic() - at < cost * _MEASURE_SHARE:
                     return found
             start = time.monotonic()
-            finished = {state: map(os.fsencode, view.shelves[state].select()) for state in (State.DONE, State.DEAD)}
+            finished = {
+                state: map(os.fsencode, view.shelves[state].select(group=group)) for state in (State.DONE, State.DEAD)
+            }
             found = measure_names({state: [as_text(names)] for state, names in finished.items()}, now())
             end = time.monotonic()
-            self._measured = view.generation, end, end - start, found
+            if len(self._measured) >= _MEASURED:
+                self._measured.clear()
+            self._measured[group] = view.generation, end, end - start, found
             return found
 
 

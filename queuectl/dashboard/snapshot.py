@@ -15,7 +15,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from queuectl.core.admission import Pause, Queue, Reason, Room, Workers, of_job, of_orphan, of_room, of_stopped
+from queuectl.core import groups
+from queuectl.core.admission import (
+    Group,
+    Pause,
+    Queue,
+    Reason,
+    Room,
+    Workers,
+    of_job,
+    of_orphan,
+    of_room,
+    of_stopped,
+)
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, format_time, parse_time
 from queuectl.core.result import State
@@ -24,9 +36,11 @@ from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import admission, query
+from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.store import Spool
+from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.trigger import Trigger
@@ -42,7 +56,10 @@ _SETTLED = 100_000_000  # ns after a directory's last change until its time is c
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The spool at one moment. `generation` changes when anything but the time changes."""
+    """The spool at one moment. `generation` changes when anything but the time changes.
+
+    `groups` are those that have settings.
+    """
 
     generation: int
     taken_at: datetime
@@ -53,6 +70,7 @@ class View:
     settings: Settings = field(default_factory=Settings)
     wrong_settings: str = ""
     problem: str | None = None
+    groups: dict[str, Group] = field(default_factory=dict)
     _counts: dict[str, Counts] = field(default_factory=dict)
 
     @property
@@ -77,7 +95,7 @@ class View:
 
     def _shown(self) -> tuple[object, ...]:
         settings = self.settings, self.wrong_settings
-        return self.paused, self.workers, self.problem, self.room[0] >> 26, self.is_full, settings
+        return self.paused, self.groups, self.workers, self.problem, self.room[0] >> 26, self.is_full, settings
 
     def reasons(self, job: Job, layout: Layout, at: datetime) -> list[Reason]:
         """Why a job does not run now, as `queuectl explain` has it; of a running one whether its worker is gone."""
@@ -92,7 +110,32 @@ class View:
         if not name.is_held:
             ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
         queue = Queue(self.paused, Room(*self.room), self.settings.min_free, self.takers, self.wrong_settings)
-        return of_job(admission.read_waiting(layout, job, name, self.settings.max_retries, ahead), queue, at)
+        found = [self.groups[group] for group in groups.of(name.id) if group in self.groups]
+        running = self.shelves[State.RUNNING].groups() if found else {}
+        of_groups = [(group, running.get(group.name, 0)) for group in found]
+        facts = admission.read_waiting(layout, job, name, self.settings.max_retries, ahead, of_groups)
+        return of_job(facts, queue, at)
+
+    @property
+    def braked(self) -> list[Group]:
+        """The groups that have paused themselves."""
+        return [group for group in self.groups.values() if group.paused is not None and group.paused.is_brake]
+
+    def tallies(self, at: datetime) -> dict[str, Tally]:
+        """How many jobs of each group there are at that moment, as `queuectl group list` counts them."""
+        counts = {state: shelf.groups() for state, shelf in self.shelves.items()}
+        due = self.shelves[State.PENDING].groups_due(format_time(at))
+        names = {name for found in counts.values() for name in found}
+        return {
+            name: Tally(
+                ready=due.get(name, 0),
+                waiting=counts[State.PENDING].get(name, 0) - due.get(name, 0),
+                running=counts[State.RUNNING].get(name, 0),
+                done=counts[State.DONE].get(name, 0),
+                dead=counts[State.DEAD].get(name, 0),
+            )
+            for name in names
+        }
 
     def counts(self, at: datetime) -> Counts:
         """What `queuectl status` counts, at that moment."""
@@ -155,6 +198,7 @@ class Snapshot:
         self._last_asked = time.monotonic()
         self._cost = 0.0
         self._seen: dict[State, int | None] = {}
+        self._wrong: dict[str, float] = {}
         self._view = View(0, now(), {state: index.build(state, (), None) for state in State})
         self._look(full=True)
         self._trigger = Trigger(spool.layout, self._ring)
@@ -236,7 +280,7 @@ class Snapshot:
         old = self._view
         shelves, problem = dict(old.shelves), None
         paused, workers, room = old.paused, old.workers, old.room
-        settings, wrong_settings = old.settings, old.wrong_settings
+        settings, wrong_settings, in_groups = old.settings, old.wrong_settings, old.groups
         try:
             for state in (State.RUNNING, State.PENDING, State.DONE, State.DEAD):
                 shelves[state] = self._list(state, shelves[state], full=full)
@@ -245,6 +289,7 @@ class Snapshot:
             room = admission.room(self._spool.layout)
             found = self._spool.examine_settings()
             settings, wrong_settings = found.settings, found.problem
+            in_groups = self._read_groups(old.groups)
         except OSError as error:
             problem = f"{error.filename or self._spool.path}: {error.strerror or error}"
         except QueuectlError as error:
@@ -252,8 +297,21 @@ class Snapshot:
         except Exception as error:  # whatever it is, the next look may succeed: without looks all pages would stay old
             traceback.print_exc()
             problem = str(error)
-        new = View(old.generation, now(), shelves, paused, workers, room, settings, wrong_settings, problem)
+        new = View(old.generation, now(), shelves, paused, workers, room, settings, wrong_settings, problem, in_groups)
         return new if new.is_same_as(old) else replace(new, generation=old.generation + 1)
+
+    def _read_groups(self, old: dict[str, Group]) -> dict[str, Group]:
+        """What the files of each group say; a wrong value, which may be one that is being written, once it has been
+        seen for a second."""
+        layout = self._spool.layout
+        found = {name: group_files.read(layout, name, now) for name in group_files.names(layout)}
+        read = {name: group for name, group in found.items() if group is not None}
+        at = time.monotonic()
+        self._wrong = {name: self._wrong.get(name, at) for name, group in read.items() if group.problem}
+        for name, since in self._wrong.items():
+            if at < since + group_files.PATIENCE:
+                read[name] = old.get(name, read[name]._replace(problem=""))
+        return read
 
     def _list(self, state: State, old: Shelf, *, full: bool) -> Shelf:
         """The state's directory, listed only if its time shows that it has changed."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+from queuectl.core import groups
 from queuectl.core.job import Job
 from queuectl.core.names import format_time
 from queuectl.core.result import RESULT_PATTERN, State
@@ -28,7 +29,7 @@ _SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
 _MAX_TEXT = 200
 _START = re.compile(r"\d{1,15}", re.ASCII)
-FIELDS = ("state", "q", "result", "age", "start")
+FIELDS = ("state", "q", "group", "result", "age", "start")
 STATES = (*WORDS, "pending")
 
 
@@ -41,6 +42,7 @@ class Filter:
     result: str = ""
     age: str = ""
     start: int = 0
+    group: str = ""
 
     @classmethod
     def parse(cls, asked: Mapping[str, str]) -> Filter:
@@ -63,18 +65,22 @@ class Filter:
             raise UsageError(f"no such start: {_short(start)}", "it is how many jobs to skip")
         if len(text) > _MAX_TEXT:
             raise UsageError("that text is too long to search for", f"it has at most {_MAX_TEXT} characters")
-        return cls(asked.get("state") or "all", text, result, asked.get("age", ""), int(start or 0))
+        group = groups.require_name(asked["group"]) if asked.get("group") else ""
+        return cls(asked.get("state") or "all", text, result, asked.get("age", ""), int(start or 0), group)
 
     def address(self, **changes: object) -> str:
         """The query of this filter with some parts changed; empty ones are left out."""
         new = replace(self, **changes)  # type: ignore[arg-type]
-        parts = {"state": new.state, "q": new.text, "result": new.result, "age": new.age, "start": str(new.start)}
+        parts = {
+            "state": new.state, "q": new.text, "group": new.group, "result": new.result, "age": new.age,
+            "start": str(new.start),
+        }  # fmt: skip
         given = {key: value for key, value in parts.items() if value and (key, value) not in _DEFAULTS}
         return f"?{urlencode(given, errors='replace')}" if given else ""
 
     @property
     def is_narrow(self) -> bool:
-        return bool(self.text or self.result or self.age)
+        return bool(self.text or self.group or self.result or self.age)
 
 
 def _short(text: str) -> str:
@@ -106,17 +112,17 @@ def select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
     for state in _states(wanted.state):
         shelf = view.shelves[state]
         if state in (State.DONE, State.DEAD):
-            found.append(shelf.select(since, tag=wanted.result or None))
+            found.append(shelf.select(since, tag=wanted.result or None, group=wanted.group))
         elif wanted.result:
             continue
         elif wanted.state == "ready":
-            found.append(shelf.due(text, since))
+            found.append(shelf.due(text, since, wanted.group))
         elif wanted.state in ("scheduled", "retrying"):
-            found.append(shelf.later(text, FIRST if wanted.state == "scheduled" else AGAIN))
+            found.append(shelf.later(text, FIRST if wanted.state == "scheduled" else AGAIN, wanted.group))
         elif wanted.state == "held":
-            found.append(shelf.held())
+            found.append(shelf.held(wanted.group))
         else:
-            found.append(shelf.select(since))
+            found.append(shelf.select(since, group=wanted.group))
     return found
 
 
@@ -169,7 +175,8 @@ def _search(layout: Layout, view: View, selections: list[Selection], wanted: Fil
     """
     deadline = time.monotonic() + _SEARCH_TIME
     place = view.find(wanted.text) if not wanted.start else None
-    exact = query.load(layout, *place) if place and place[0] in _states(wanted.state) else None
+    is_meant = place is not None and place[0] in _states(wanted.state) and _is_in_group(wanted)
+    exact = query.load(layout, *place) if place and is_meant else None
     found: list[Job] = [exact] if exact else []
     at = wanted.start
     while True:
@@ -185,6 +192,11 @@ def _search(layout: Layout, view: View, selections: list[Selection], wanted: Fil
             return Page(tuple(found), len(found) if not wanted.start else None, wanted.start, None, at - wanted.start)
         if time.monotonic() > deadline:
             return Page(tuple(found), None, wanted.start, at, at - wanted.start)
+
+
+def _is_in_group(wanted: Filter) -> bool:
+    """Whether the job of the id that is searched for is in the group."""
+    return not wanted.group or groups.is_in(wanted.text, wanted.group)
 
 
 def matches(job: Job, text: str) -> bool:

@@ -44,6 +44,7 @@ class JobFields(_Fields, total=False):
     id: str | None
     group: str | None
     env: Mapping[str, str | bytes] | None
+    params: Mapping[str, Any] | None
     charset: Literal["utf-8", "latin-1"] | None
     submitted_by: str | None
 

@@ -191,8 +191,9 @@ class Spool:
     def counts(self) -> query.Counts:
         return query.count(self.layout, now())
 
-    def metrics(self) -> Metrics:
-        return metrics.measure(self.layout, now())
+    def metrics(self, *, group: str = "") -> Metrics:
+        """How long jobs (of a group) took, and how many ended how, of those that the spool still holds."""
+        return metrics.measure(self.layout, now(), group)
 
     def workers(self) -> Iterator[dict[str, Any]]:
         """What each worker recorded about itself, with `alive`, its `state` (lease.state_of) and the ids it `runs`."""

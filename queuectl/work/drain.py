@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from queuectl.core import groups
+from queuectl.core.groups import Choice
 from queuectl.core.names import RunningName, is_ignored, is_pending, looks_held, pending_id
 from queuectl.core.result import State
 from queuectl.core.text import format_count
@@ -23,37 +24,41 @@ def is_paused_for_good(context: Context) -> bool:
     return paused is not None and paused.until is None
 
 
-def can_nothing_start(context: Context, itself: Itself, *, is_paused: bool) -> bool:
+def can_nothing_start(context: Context, itself: Itself, choice: Choice, *, is_paused: bool) -> bool:
     """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
 
-    Pending jobs do not count while they are held, behind a pause without an end or in a group whose limit is 0, nor
-    does `itself`, a job that started this worker and waits for it to drain.
+    Jobs that the choice of this worker does not take do not count. Pending jobs do not while they are held, behind a
+    pause without an end or in a group whose limit is 0, nor does `itself`, a job that started this worker and waits for
+    it to drain.
     """
     closed = _closed_groups(context)
     pieces = query.iterate_names(context.layout, State.PENDING, 100)  # of a million for later one is enough
     for names in pieces:
         for name in names:
             is_left = is_pending(name) if is_paused else looks_held(name) or _is_in_any(closed, name)
+            if not is_left and choice.is_limited:
+                is_left = is_pending(name) and not choice.takes(pending_id(name))
             if not is_left and not is_ignored(name):
                 return False
     running = map(RunningName.parse, query.list_names(context.layout, State.RUNNING))
-    return all(name is None or itself.runs(name) for name in running)
+    return all(name is None or itself.runs(name) or not choice.takes(name.id) for name in running)
 
 
-def describe_left(context: Context) -> list[str]:
+def describe_left(context: Context, choice: Choice) -> list[str]:
     """The jobs that are waiting, and why, in a line for each reason."""
     closed = _closed_groups(context)
     left: dict[str, list[str]] = {}
-    for names in query.iterate_names(context.layout, State.PENDING):
-        for name in filter(is_pending, names):
-            if looks_held(name):
-                why = "held; to release: queuectl release"
-            elif group := _is_in_any(closed, name):
-                why = closed[group]
-            else:
-                why = "as the queue is paused; to continue: queuectl resume"
-            left.setdefault(why, []).append(pending_id(name))
-    return [f"{_some(sorted(ids))} left, {why}" for why, ids in sorted(left.items())]
+    for name in sorted(filter(is_pending, query.list_names(context.layout, State.PENDING))):
+        if not choice.takes(pending_id(name)):
+            why = "as this worker does not take them"
+        elif looks_held(name):
+            why = "held; to release: queuectl release"
+        elif group := _is_in_any(closed, name):
+            why = closed[group]
+        else:
+            why = "as the queue is paused; to continue: queuectl resume"
+        left.setdefault(why, []).append(pending_id(name))
+    return [f"{_some(ids)} left, {why}" for why, ids in sorted(left.items())]
 
 
 def _closed_groups(context: Context) -> dict[str, str]:

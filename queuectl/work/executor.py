@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import resource  # noqa: F401 - or wait4 imports it, in the middle of a job, when the disk may not be readable
 import signal
 import threading
 from collections.abc import Callable, Mapping
 
+from queuectl.core import params
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
-from queuectl.spool.system import logs, processes
+from queuectl.spool.system import logs, processes, progress
 from queuectl.work import prelude
 from queuectl.work.attempts import ActiveAttempt
 from queuectl.work.spawn import Spawner, Strings, strings
@@ -19,26 +22,29 @@ SHELL = "/bin/sh"
 _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
-_SUBMITTER = b"QUEUECTL_SUBMITTED_BY"
+_SUBMITTER, _PROGRESS = b"QUEUECTL_SUBMITTED_BY", progress.VARIABLE.encode()
+_OF_JOBS = re.compile(rb"QUEUECTL_(?:SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
+"""Variables that say something of one job: those of the worker's own environment are about another."""
 
 
 class _Environment(threading.local):
-    """An array of variables for each thread: the three of an attempt, which change, stand before the others."""
+    """An array of variables for each thread: the four of an attempt, which change, stand before the others."""
 
     def __init__(self, others: list[bytes]) -> None:
-        self.array = strings([b"", b"", b"", *others])
+        self.array = strings([b"", b"", b"", b"", *others])
 
 
 class Execution(ActiveAttempt):
     """A command that was started here: its shell is a child of this process, for which `wait` waits."""
 
-    __slots__ = ("_ender", "claim", "is_wrapped", "pid")
+    __slots__ = ("_ender", "claim", "is_wrapped", "pid", "usage")
 
     def __init__(self, claim: Claim, pid: int, is_wrapped: bool) -> None:
         super().__init__(claim.name, claim.log)
         self.claim = claim
         self.pid = pid
         self.is_wrapped = is_wrapped
+        self.usage: logs.Usage | None = None  # once it has ended
         self._ender: threading.Thread | None = None
 
     def _has_ended(self) -> bool:
@@ -61,7 +67,8 @@ class Execution(ActiveAttempt):
             self._ender.join()  # before the pid is freed: it names the process group to end
             if not self.was_ended:
                 self.reason = None  # it had ended by itself
-        _, status = os.waitpid(self.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
+        self.usage = logs.Usage(used.ru_maxrss * 1024, used.ru_utime, used.ru_stime)
         result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
         if self.reason is None and os.WIFSIGNALED(status):
             result = self._result_on_record() or result
@@ -92,8 +99,11 @@ class Executor:
 
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
-        own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER)
-        self._inherited = {key: value for key, value in os.environb.items() if key not in own}
+        self._progress = os.fsencode(f"{spool}/progress/")
+        own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER, _PROGRESS)
+        self._inherited = {
+            key: value for key, value in os.environb.items() if key not in own and not _OF_JOBS.fullmatch(key)
+        }
         self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
@@ -119,16 +129,19 @@ class Executor:
 
     def _environment_of(self, claim: Claim) -> Strings:
         """An array that is this thread's until it asks again."""
-        name, env, submitter = claim.name, claim.body.env, claim.body.submitted_by
+        name, env, submitter, given = claim.name, claim.body.env, claim.body.submitted_by, claim.body.params
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env or submitter:
+        if env or submitter or given:
             wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
-            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
+            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token, _PROGRESS: self._progress + id}
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
+            for parameter, value in given.items():
+                own[params.variable_of(parameter).encode()] = _bytes(params.as_text(value))
             return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
+        array[3] = _PROGRESS + b"=" + self._progress + id
         return array
 
 

@@ -178,7 +178,7 @@ class Intake:
         self._changed_at = changed_at if is_past else None
         self._waker.must_list = False
         foreign: list[str] = []
-        fresh = Schedule(FIRST_WINDOW if is_first else WINDOW)
+        fresh = Schedule(FIRST_WINDOW if is_first else WINDOW, self._slots.choice)
         lanes = {*self._slots.lanes, *groups.names(self.layout)}
         foreign += fresh.refill(self._claimable(foreign), format_time(self.context.now()), lanes=lanes)
         if fresh.is_crowded:

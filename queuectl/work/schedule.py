@@ -3,8 +3,9 @@
 Holds names, never bodies, and of a million pending jobs only the first few thousand; `needs_listing` says when
 there may be more than the windows show, so that the caller lists the directory again. Has no clock.
 
-Jobs of a group that cannot start now stand in a lane, a window of their own, so that they are not in the way of those
-behind them: of a million jobs of a full group in front of another only so many names are kept, and none is looked at.
+Jobs that the worker does not take are not kept at all. Jobs of a group that cannot start now stand in a lane, a window
+of their own, so that they are not in the way of those behind them: of a million jobs of a full group in front of
+another only so many names are kept, and none is looked at.
 """
 
 from __future__ import annotations
@@ -91,8 +92,10 @@ class _Gathering:
 class Schedule:
     """Not thread-safe; times are text as in names (`format_time`), which sorts as time does."""
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = WINDOW, choice: groups.Choice = groups.ALL) -> None:
+        """Of jobs that this choice does not take no name is kept."""
         self._window = window
+        self._choice = choice
         self._ready = Lane()
         self._lanes: dict[str, Lane] = {}  # of groups that could not start when last asked
         self._later: list[tuple[str, str]] = []  # heap of (run_at, name)
@@ -136,12 +139,19 @@ class Schedule:
         nested = _by_outermost(self._lanes)
         later: list[bytes] = []
         horizon = _BEHIND_ALL
-        for names in listing:
+        others = _pattern_of(self._choice.others)
+        only = _pattern_of(self._choice.only)
+        for piece in listing:
+            names = piece
+            if only is not None or others is not None:
+                names = _chosen(piece, only, others)
+                left = {*names}
+                _drop_foreign([name for name in piece if name not in left], foreign)
             beyond = [name for name in names if name[_RUN_AT] > moment]
             due = [name for name in names if name[_RUN_AT] <= moment] if beyond else names
             if nested:
-                due, others = _part(due, nested)
-                for group, members in others.items():
+                due, members_of = _part(due, nested)
+                for group, members in members_of.items():
                     apart[group].add(members)
             ready.add(due)
             edge = min(horizon, held_from)
@@ -195,8 +205,10 @@ class Schedule:
         return self._ready
 
     def offer(self, name: str, now: str) -> None:
-        """Add one name that has appeared, unless it lies beyond the window or its job is held."""
+        """Add one name that has appeared, unless it lies beyond the window, or its job is held or not taken."""
         if name in self._known:
+            return
+        if self._choice.is_limited and not self._choice.takes(pending_id(name)):
             return
         run_at = name[_RUN_AT]
         if run_at >= HELD_FROM:
@@ -275,6 +287,19 @@ def _by_outermost(lanes: Iterable[str]) -> Nested:
     for group in sorted(lanes, key=len, reverse=True):
         found.setdefault(group.partition(".")[0].encode(), []).append((b"%s." % group.encode(), group))
     return found
+
+
+def _pattern_of(names: Iterable[str]) -> re.Pattern[bytes] | None:
+    """What the names of all jobs of these groups begin with; None for no group."""
+    either = b"|".join(re.escape(name.encode()) for name in names)
+    return re.compile(rb"[^-]*-[^-]*-[^-]*-(?:%b)\.(?!json$)" % either) if either else None
+
+
+def _chosen(names: list[bytes], only: re.Pattern[bytes] | None, others: re.Pattern[bytes] | None) -> list[bytes]:
+    """Those of jobs that are taken."""
+    if only is not None:
+        names = [name for name in names if only.match(name)]
+    return names if others is None else [name for name in names if not others.match(name)]
 
 
 def _part(names: list[bytes], nested: Nested) -> tuple[list[bytes], dict[str, list[bytes]]]:

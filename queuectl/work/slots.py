@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
 from queuectl.errors import NotJsonError, SpoolError
@@ -38,6 +39,7 @@ _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
 _MOST_PLACED = 10_000
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
+_CANCELLED = logs.format_outcome(CANCELLED)
 _RECOVERED = 10.0  # seconds without a refusal after which it is over: with few descriptors some jobs start in between
 
 
@@ -47,8 +49,18 @@ class Slots:
     What is in `attempts` without a slot counts against the number.
     """
 
-    def __init__(self, context: Context, worker: str, number: int, attempts: Attempts, waker: Waker) -> None:
+    def __init__(
+        self,
+        context: Context,
+        worker: str,
+        number: int,
+        attempts: Attempts,
+        waker: Waker,
+        choice: Choice = ALL,
+    ) -> None:
+        """Only jobs that this choice takes are started."""
         self.context = context
+        self.choice = choice
         self.layout = context.spool.layout
         self.worker = worker
         self.number = number
@@ -61,7 +73,7 @@ class Slots:
         self._executor = Executor(self.layout.root, worker)
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
-        self._schedule = Schedule()
+        self._schedule = Schedule(choice=choice)
         self._gate = Gate(self.layout, context.now, context.report)
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
@@ -396,10 +408,14 @@ class Slots:
         if run.reason == "release":
             outcome = f"result={logs.RELEASED}"
         elif run.reason == "cancelled" or (result.kind == "signal" and self._attempts.is_disowned(run)):
-            outcome = logs.format_outcome(CANCELLED)
+            outcome = _CANCELLED
         try:
             run.trim_log()
             record_end(run.claim, run.pid, outcome, run.remark)
+            if (
+                run.usage is not None and run.reason != "release" and outcome != _CANCELLED
+            ):  # else the next may have begun
+                logs.append_usage(run.log, name.attempt, run.usage)
         except OSError:
             pass  # a full disk: the name will hold the result
         if run.reason == "release":

@@ -10,7 +10,7 @@ from queuectl.core.settings import Rule
 from queuectl.core.text import format_count, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import prune
-from queuectl.spool.system import lease
+from queuectl.spool.system import files, lease, progress
 from queuectl.work.context import Context
 
 _INTERVAL = 60.0
@@ -48,6 +48,8 @@ class Tidy:
             if must_clear:
                 self._clear_at = begun + _TMP_INTERVAL
                 prune.clear_tmp(self._context.spool.layout, self._context.now())
+                for path in progress.find_left(self._context.spool.layout, self._context.now()):
+                    files.remove(path)
             if rules:
                 self._prune(rules)
             report.over("prune", "old jobs can be deleted again")

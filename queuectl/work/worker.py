@@ -14,12 +14,13 @@ import time
 from typing import Any
 
 from queuectl import __version__
+from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import format_time, parse_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading.itself import itself
-from queuectl.spool.system import lease, processes, trust
+from queuectl.spool.system import lease, processes, progress, trust
 from queuectl.spool.upkeep import rescue
 from queuectl.work import drain, gate
 from queuectl.work.adopted import Adopted
@@ -44,8 +45,8 @@ class Worker:
 
     Or, with `drain`, until none is left that can start by itself; or, with `idle_exit`, until it has had none for so
     many seconds; or until the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from
-    dead workers count. `flags` are fields of Settings that override the spool's. Unless it `trusts_anyone`, it
-    refuses a spool that other users could write to.
+    dead workers count. It starts only jobs that `choice` takes, and adopts any. `flags` are fields of Settings that
+    override the spool's. Unless it `trusts_anyone`, it refuses a spool that other users could write to.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Worker:
         context: Context,
         *,
         slots: int = 1,
+        choice: Choice = ALL,
         drain: bool = False,
         idle_exit: float | None = None,
         leash: int | None = None,
@@ -62,6 +64,7 @@ class Worker:
     ) -> None:
         self.context = context
         self.slots = slots
+        self.choice = choice
         self._drain = drain
         self._idle_exit = idle_exit
         self._leash = leash
@@ -84,6 +87,7 @@ class Worker:
         """
         if not self._trusts_anyone:
             trust.require_safe(self.context.layout)
+        progress.make_place(self.context.layout)
         host = os.uname().nodename
         info = {
             "slots": self.slots,
@@ -91,6 +95,8 @@ class Worker:
             "started_at": format_time(self.context.now()),
             "boot_id": lease.boot_id(),
             "pid_namespace": processes.pid_namespace(),
+            "groups": self.choice.only,
+            "not_groups": self.choice.others,
         }
         with lease.WorkerLease(self.context.layout, host, info) as own:
             self._lease = own
@@ -107,7 +113,8 @@ class Worker:
 
     def _run(self) -> int:
         """How many jobs it has left to the next worker."""
-        what = f"{self.name} runs {format_count(self.slots, 'job')} at a time"
+        of_groups = f" of {self.choice}" if self.choice.is_limited else ""
+        what = f"{self.name} runs {format_count(self.slots, 'job')} at a time{of_groups}"
         with selectors.DefaultSelector() as selector:
             selector.register(self._waker, selectors.EVENT_READ)
             if self._leash is not None:
@@ -140,7 +147,7 @@ class Worker:
         """The parts that need the worker's name; events are heard from now on."""
         context, attempts = self.context, self._attempts
         self._adopted = Adopted(context, self.name, attempts, selector)
-        self._slots = Slots(context, self.name, self.slots, attempts, self._waker)
+        self._slots = Slots(context, self.name, self.slots, attempts, self._waker, self.choice)
         self._disowned = Janitor(attempts.end_disowned)
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
@@ -260,13 +267,13 @@ class Worker:
         if self._slots.has_ready and not is_paused:
             return False
         self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
-            self.context, self._itself, is_paused=is_paused
+            self.context, self._itself, self.choice, is_paused=is_paused
         )
         return self._has_drained
 
     def _say_what_is_left(self) -> bool:
         """Name the jobs that a drained worker leaves; whether there are any."""
-        left = drain.describe_left(self.context)
+        left = drain.describe_left(self.context, self.choice)
         for text in left:
             self._say("warning", text)
         return bool(left)

@@ -20,6 +20,7 @@ _EXPECTED = {
     "drain": {"drain", "drain-exit", "bare-threads"},
     "backlog": {"backlog-30"},
     "latency": {f"latency-{mode}-{p}" for mode in ("idle", "canonical", "claim", "storm") for p in ("p50", "p99")},
+    "full-group": {"latency-full-group"},
     "enqueue-api": {"enqueue-api"},
     "enqueue-lines": {"enqueue-lines"},
     "enqueue-process": {"enqueue-process"},

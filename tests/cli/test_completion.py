@@ -47,7 +47,7 @@ def here(spool: Spool, tmp_path: Path) -> Path:
         ("queuectl retry ", ["done", "failed"]), ("queuectl dlq retry ", ["failed"]),
         ("queuectl dlq drop f", ["failed"]),
         ("queuectl show nope", []), ("queuectl list --state re", ["ready", "retrying"]),
-        ("queuectl config set max", ["max-log", "max-retries"]), ("queuectl config get set", ["settle"]),
+        ("queuectl config set max", ["max-failed", "max-log", "max-retries"]), ("queuectl config get set", ["settle"]),
     ],
 )  # fmt: skip
 def test_words(here: Path, line: str, expected: list[str]) -> None:

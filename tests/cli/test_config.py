@@ -16,7 +16,7 @@ from tests.support import CommandLine
 DEFAULTS = {
     "max-retries": 3, "backoff-base": 2.0, "backoff-max": 3600.0, "backoff-jitter": 0.1, "retry-on": None,
     "no-retry-on": None, "permanent-codes": None, "temporary-codes": None, "on-lost": "retry",
-    "timeout": None, "grace": 5.0, "max-log": None, "on-max-log": "drop",
+    "timeout": None, "max-failed": None, "grace": 5.0, "max-log": None, "on-max-log": "drop",
     "min-free": 16 << 20, "settle": 60.0, "keep-done": None, "keep-done-count": None,
     "keep-done-size": None, "keep-dead": None, "allow-users": None, "rescan": 10.0,
     "notify-url": None, "notify-on": ["dead"], "hook-timeout": 30.0,

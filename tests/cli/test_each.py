@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl import Spool
-from queuectl.cli.each import Each
+from queuectl.cli.sweep import Numbering, Rows, Sweep
 from queuectl.core.result import State
 from queuectl.errors import QueuectlError, UsageError
 from tests.cli.given import run_shell
@@ -31,15 +33,22 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def bodies(each: Each, data: bytes) -> list[Any]:
-    return [fields for _, fields in each.read(data.splitlines(keepends=True))]
+def sweep(
+    command: str | list[str], given: dict[str, Any], pieces: Iterable[bytes] = (), *, is_null: bool = False
+) -> Sweep:
+    """The sweep of `--each` over a stream of these pieces, in a group b."""
+    return Sweep(command, given, {}, Rows(io.BytesIO(), pieces, "-", is_null=is_null), Numbering("b"))
+
+
+def bodies(command: str | list[str], given: dict[str, Any], data: bytes, *, is_null: bool = False) -> list[Any]:
+    return [fields for _, fields in sweep(command, given, data.splitlines(keepends=True), is_null=is_null)]
 
 
 @pytest.mark.parametrize("command", COMMANDS[:4] + COMMANDS[5:9])
 @given(value=st.sampled_from(HOSTILE) | HARMLESS)
 def test_value_in_a_command_for_the_shell(command: str, value: str) -> None:
     """The shell gets the value as one word and never as syntax, wherever `{}` is, in quotes too."""
-    (body,) = bodies(Each(command, {}, is_null=True), value.encode() + b"\0")
+    (body,) = bodies(command, {}, value.encode() + b"\0", is_null=True)
     done = subprocess.run(["sh", "-c", body["command"]], check=True, capture_output=True, cwd="/", timeout=30)
     assert done.stdout.removesuffix(b"\0") == value.encode()
 
@@ -47,7 +56,7 @@ def test_value_in_a_command_for_the_shell(command: str, value: str) -> None:
 @given(value=st.sampled_from(HOSTILE) | HARMLESS)
 def test_value_in_words(value: str) -> None:
     """Without a shell the value is in the words as it is."""
-    (body,) = bodies(Each(["a", "{}", "x{}y{}", "${}"], {}, is_null=True), value.encode() + b"\0")
+    (body,) = bodies(["a", "{}", "x{}y{}", "${}"], {}, value.encode() + b"\0", is_null=True)
     assert body["command"] == ["a", value, f"x{value}y{value}", "${}"]
 
 
@@ -57,15 +66,14 @@ def test_values_between_nulls(values: list[str], cut: int) -> None:
     data = b"".join(value.encode() + b"\0" for value in values)
     for text in (data, data[:-1] if values and values[-1] else data):
         pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
-        each = Each(["a", "{}"], {}, is_null=True)
-        found = [fields["command"][1] for _, fields in each.read(pieces) if not isinstance(fields, UsageError)]
+        each = sweep(["a", "{}"], {}, pieces, is_null=True)
+        found = [fields["command"][1] for _, fields in each if not isinstance(fields, QueuectlError)]
         assert found == values
 
 
 def test_lines() -> None:
     """A line ends with LF or CRLF, the last one with nothing; empty lines are no jobs, a mark of UTF-8 is no text."""
-    each = Each(["a", "{}", "{n}"], {"id": "x.{n}"})
-    found = bodies(each, b"\xef\xbb\xbfone\r\n\r\n\n two \nthree")
+    found = bodies(["a", "{}", "{n}"], {"id": "x.{n}"}, b"\xef\xbb\xbfone\r\n\r\n\n two \nthree")
     assert [body["command"][1:] for body in found] == [["one", "0001"], [" two ", "0002"], ["three", "0003"]]
     assert [body["id"] for body in found] == ["x.0001", "x.0002", "x.0003"]
 
@@ -77,7 +85,7 @@ def test_lines() -> None:
 def test_place_that_cannot_be_quoted(command: str) -> None:
     """Where a value could become syntax of the shell `{}` is refused, with the way that always works."""
     with pytest.raises(UsageError, match="cannot be quoted") as caught:
-        Each(command, {})
+        sweep(command, {})
     assert caught.value.hint == "try: -- sh -c 'COMMAND \"$1\"' sh {}"
 
 
@@ -113,7 +121,8 @@ def test_bad_line(cli: CommandLine, spool: Spool) -> None:
         (["--each", "--", "gzip", "-9"],
          "there is no {} for the line in the command\n  put it where the line goes: -- gzip -9 '{}'"),
         (["--each", "-", "--id", "x", "--", "echo {}"], "one --id for many jobs\n  give each its number: --id 'x.{n}'"),
-        (["--each", "-"], "--each needs a command\n  try: queuectl enqueue --each FILE -- COMMAND {}"),
+        (["--each", "-"], "--each and --param need a command\n"
+         "  try: queuectl enqueue --each FILE -- COMMAND {}, or --param x=1..10 -- COMMAND {x}"),
         (["--each", "none", "--", "echo {}"], "cannot read none\n  No such file or directory\n  for stdin: --each -"),
         (["--each", "-", "--file", "f"], "both --file and a command\n  use one of them"),
         (["-0", "--", "echo {}"], "-0 is for --each\n  see: queuectl enqueue --help"),
@@ -167,6 +176,6 @@ def test_hold(cli: CommandLine, spool: Spool) -> None:
 
 def test_error_is_of_the_body() -> None:
     """Bytes that are not UTF-8 are kept for the check of the body to judge."""
-    ((_, body),) = Each(["a", "{}"], {}).read([b"\xff\n"])
+    ((_, body),) = sweep(["a", "{}"], {}, [b"\xff\n"])
     assert not isinstance(body, QueuectlError)
     assert body["command"] == ["a", "\udcff"]

@@ -28,7 +28,7 @@ def inbox(spool: Spool) -> Path:
 
 
 def hand_in(spool: Spool, jobs: list[dict[str, Any]] | None, *, is_awaited: bool = False, is_held: bool = False) -> int:
-    lines = open_lines("-", None, {"priority": 5}, is_null=False, makes_ids=False) if jobs is None else None
+    lines = open_lines({"priority": 5}) if jobs is None else None
     return handin.hand_in(spool.layout, jobs, lines, quiet=False, is_awaited=is_awaited, is_held=is_held)
 
 

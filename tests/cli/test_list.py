@@ -224,10 +224,11 @@ def test_show_json(cli: CommandLine, spool: Spool) -> None:
     assert set(found) == JOB_KEYS | {"log", "history"}
     assert found["log"] == str(spool.log_path("a"))
     assert [(entry["attempt"], entry["result"]) for entry in found["history"]] == [(1, "exit3"), (2, "exit3")]
-    assert [set(entry) for entry in found["history"]] == [{"attempt", "started_at", "worker", "result"}] * 2
+    keys = {"attempt", "started_at", "worker", "result", "max_rss", "cpu_user", "cpu_system"}
+    assert [set(entry) for entry in found["history"]] == [keys] * 2
     assert all(RFC3339.fullmatch(entry["started_at"]) for entry in found["history"])
     lines = [line.split() for line in cli.ok("show", "a").splitlines()]
-    assert [(line[0], line[-1]) for line in lines if line[0] in ("1", "2")] == [("1", "exit3"), ("2", "exit3")]
+    assert [(line[0], line[4]) for line in lines if line[0] in ("1", "2")] == [("1", "exit3"), ("2", "exit3")]
 
 
 def test_show_shows_everything(cli: CommandLine, spool: Spool) -> None:

@@ -354,17 +354,56 @@ def test_follow_a_job_without_a_log(cli: CommandLine, spool: Spool) -> None:
 
 
 def test_logs_of_selected_jobs(cli: CommandLine, spool: Spool) -> None:
-    """Filters select the jobs whose logs are printed; those that have written nothing are left out in silence."""
+    """Filters select the jobs whose logs are printed; those that have not started are counted."""
     for id, result, state in (("good", "exit0", State.DONE), ("bad", "exit1", State.DEAD)):
         put_finished(spool.layout, id, result=result, state=state)
         spool.log_path(id).write_bytes(LOG)
     put(spool.layout, pending_name("dropped"), "true", State.PENDING)
     spool.enqueue("true", id="new")
     assert cli.ok("logs", "--result", "failed", "--tail", "1") == "third, without a newline"
-    assert cli.ok("logs", "--state", "done,dead", "--tail", "1") == (
-        "bad | third, without a newline\ngood | third, without a newline"
-    )
+    assert cli.ok("logs", "-f", "--state", "done,dead", "--tail", "1").count("| third") == 2
     assert cli.run("logs", "--match", "^nothing", "--where", "priority<5").stderr == "no matching jobs\n"
-    assert cli.run("logs", "--state", "pending").stderr == ""
+    assert cli.run("logs", "--state", "pending").stderr == "2 jobs not started yet\n"
     assert cli.run("logs", "good", "--state", "done").stderr.startswith("queuectl: both ids and a selection")
     assert cli.run("logs").stderr.startswith("queuectl: name the jobs, or select them")
+
+
+def test_logs_of_a_group(cli: CommandLine, spool: Spool) -> None:
+    """Each line of its jobs with the id, in the order of ids; those that have not started are counted."""
+    for id in ("lr.2", "lr.1", "lrx.1"):
+        put_finished(spool.layout, id)
+        spool.log_path(id).write_text(f"output of {id}\n")
+    spool.enqueue("true", id="lr.3")
+    for words in (["lr."], ["--group", "lr"]):
+        done = cli.run("logs", *words)
+        assert (done.returncode, done.stdout) == (0, "lr.1 | output of lr.1\nlr.2 | output of lr.2\n")
+        assert "1 job not started yet" in done.stderr
+    assert cli.run("logs", "none.").returncode == 3
+    assert (cli.run("logs", "lr.", "lr.1").returncode, cli.run("logs").returncode) == (2, 2)
+
+
+def test_follow_a_group(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """-f shows what its jobs write as they run, however many wait, also those that join; then it ends."""
+    go = tmp_path / "go"
+    for id in ("lr.1", "lr.2", "lr.3"):
+        spool.enqueue(f"echo one; while ! [ -e {go} ]; do sleep 0.01; done; echo two", id=id)
+    spool.hold(spool.enqueue("echo held", id="lr.held"))
+    spool.enqueue("echo no", id="other.1", priority=999)
+    seen = tmp_path / "seen"
+    with seen.open("wb") as stdout:
+        process = subprocess.Popen(cli.argv("logs", "-f", "lr."), stdout=stdout, stderr=subprocess.DEVNULL)
+    with workers(spool.path, 1, "--count", "2"):
+        wait_for(lambda: seen.read_bytes().count(b"one") == 2, "the first lines")
+        spool.enqueue("echo one; echo two", id="lr.joins", priority=0)
+        go.touch()
+        assert process.wait(30) == 0
+    ids = ("lr.1", "lr.2", "lr.3")
+    lines = set(seen.read_text().splitlines())
+    assert lines - {"lr.joins | one", "lr.joins | two"} == {f"{id} | {word}" for id in ids for word in ("one", "two")}
+
+
+def test_follow_a_group_that_has_ended(cli: CommandLine, spool: Spool) -> None:
+    """There is nothing to follow, and that is no failure."""
+    put_finished(spool.layout, "lr.1")
+    done = cli.run("logs", "-f", "lr.")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing is left to run\n")

@@ -113,9 +113,9 @@ def test_exit_codes() -> None:
     """Each kind of error has the code of the design."""
     kinds = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     assert {kind.__name__: getattr(kind, "exit_code", None) for kind in kinds} == {
-        "QueuectlError": 1, "WrongStateError": 1, "UsageError": 2, "InvalidJobError": 2, "NotJsonError": 2,
-        "AmbiguousIdError": 2, "ConfigError": 2, "NotFoundError": 3, "AlreadyExistsError": 4, "WaitTimeoutError": 5,
-        "SpoolError": 6, "DurabilityError": 6,
+        "QueuectlError": 1, "WrongStateError": 1, "BrakedError": 1, "UsageError": 2, "InvalidJobError": 2,
+        "NotJsonError": 2, "AmbiguousIdError": 2, "ConfigError": 2, "NotFoundError": 3, "AlreadyExistsError": 4,
+        "WaitTimeoutError": 5, "SpoolError": 6, "DurabilityError": 6,
     }  # fmt: skip
 
 

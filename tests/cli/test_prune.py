@@ -165,3 +165,20 @@ def test_rm(cli: CommandLine, spool: Spool) -> None:
     assert cli.run("rm", "--all").returncode == 2
     assert set(cli.ok("rm", "--match", "^d.*0$", "-y").split()) == {"done0", "dead0"}
     assert [outcome["ok"] for outcome in cli.json("rm", "done2")] == [True]
+
+
+def test_prune_of_a_group(cli: CommandLine, spool: Spool) -> None:
+    """Limits count the jobs of the group, and no others go; the settings are limits too."""
+    for days in range(3):
+        finished(spool, f"lr.{days}", timedelta(days=days, minutes=1))
+        finished(spool, f"lrx.{days}", timedelta(days=days, minutes=1))
+    others = ids(spool) - {"lr.0", "lr.1", "lr.2"}
+    assert cli.ok("prune", "--dry-run", "--group", "lr", "--older-than", "1d").startswith("done  2 jobs, ")
+    cli.ok("prune", "-y", "--group", "lr", "--keep", "2")
+    assert ids(spool) == {*others, "lr.0", "lr.1"}
+    cli.ok("config", "set", "keep-done-count", "1")
+    cli.ok("prune", "-y", "--group", "lr.")
+    assert ids(spool) == {*others, "lr.0"}
+    cli.ok("prune", "-y", "--group", "lr", "--keep", "0", "--state", "all")
+    assert (ids(spool), len(ids(spool, State.DEAD))) == (others, 4)
+    assert cli.run("prune", "-y", "--group", "a b", "--keep", "0").returncode == 2

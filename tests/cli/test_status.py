@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from queuectl import Spool, __version__
 from queuectl.core.result import State
+from queuectl.spool.system import groups
 from tests.cli.given import RFC3339, put_foreign, put_one_of_each, run_on_terminal
 from tests.spool.given import WORKER, put_finished
 from tests.support import CommandLine, workers
@@ -31,11 +33,15 @@ STATUS_KEYS = {
     "counts",
     "oldest_ready_at",
     "next_run_at",
+    "groups",
     "workers",
     "free_bytes",
     "free_inodes",
 }
-WORKER_KEYS = {"worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs"}
+WORKER_KEYS = {
+    "worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "groups",
+    "not_groups", "runs",
+}  # fmt: skip
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
     "last_hour", "last_day", "per_minute",
@@ -112,6 +118,26 @@ def test_status_of_a_paused_spool(cli: CommandLine, spool: Spool) -> None:
     assert "to continue: queuectl resume" in cli.ok("status")
 
 
+def test_status_says_which_groups_start_no_jobs(cli: CommandLine, spool: Spool) -> None:
+    """A line for each that is paused, limited to 0 or wrongly set; none for one that is open, or without settings."""
+    assert "\ngroup " not in cli.ok("status")
+    assert cli.json("status")["groups"] == []
+    spool.pause("new driver", group="gpu")
+    groups.write(spool.layout, "net", "limit", "0")
+    groups.write(spool.layout, "open", "limit", "3")
+    groups.write(spool.layout, "db", "limit", "3")
+    (spool.path / "groups/db/limit").write_text("tow\n")
+    lines = [line for line in cli.ok("status").splitlines() if line.startswith("group ")]
+    assert [re.sub(r" since .*:", ":", line) for line in lines] == [
+        "group      groups/db/limit is not a whole number: 'tow'; no job of the group db is started",
+        "group      the group gpu has been paused: new driver",
+        "group      the limit of the group net is 0",
+    ]
+    db, gpu = cli.json("status")["groups"]
+    assert (db["group"], db["paused"], "not a whole number" in db["problem"]) == ("db", None, True)
+    assert (gpu["group"], gpu["paused"]["reason"], gpu["problem"]) == ("gpu", "new driver", None)
+
+
 def test_status_with_dropped_files(cli: CommandLine, spool: Spool) -> None:
     """Files that no worker has looked at are counted apart."""
     (spool.path / "pending" / "job.json").write_text('{"command": "true"}')
@@ -169,6 +195,17 @@ def test_metrics_json(cli: CommandLine, finished: Spool) -> None:
         "results": {"exit0": 19, "timeout": 1},
     }  # fmt: skip
     assert [found[name] for name in ("mean", "p50", "p95", "longest")] == [10.5, 10.0, 19.0, 20.0]
+
+
+def test_metrics_of_a_group(cli: CommandLine, finished: Spool) -> None:
+    """Only its jobs count, however it is typed; the numbers of one without jobs are those of an empty spool."""
+    for id, result in (("gpu.train.1", "exit1"), ("gpu.train.2", "exit2"), ("gpux.1", "exit1")):
+        put_finished(finished.layout, id, result)
+    assert cli.json("metrics", "--group", "gpu")["results"] == {"exit1": 1, "exit2": 1}
+    assert cli.json("metrics", "--group", "gpu.train.")["finished"] == 2
+    assert finished.metrics(group="gpu").dead == 2
+    assert cli.json("metrics", "--group", "none")["finished"] == 0
+    assert cli.run("metrics", "--group", "a..b").returncode == 2
 
 
 def test_metrics(cli: CommandLine, finished: Spool) -> None:

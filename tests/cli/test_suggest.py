@@ -19,11 +19,10 @@ SINGLETON = "queuectl enqueue --id k -- ./x"
 CRON = re.compile(r"\(crontab -l; echo '(?P<entry>.*)'\) \| crontab -")
 
 LINES = [
-    ("enqueue --array 1-10 -- ./x", "seq 1 10 | queuectl enqueue --each - -- ./x '{}'"),
-    ("enqueue --array=1-10%2 -- ./x {}",
-     "seq 1 10 | queuectl enqueue --each - -- ./x '{}' && queuectl worker start --count 2"),
-    ("enqueue --array 0-20:5 ./x -v", "seq 0 5 20 | queuectl enqueue --each - -- ./x -v '{}'"),
-    ("enqueue -A 1,3,7-9 -- ./x", "(seq 1 1; seq 3 3; seq 7 9) | queuectl enqueue --each - -- ./x '{}'"),
+    ("enqueue --array 1-10 -- ./x", "queuectl enqueue --param n=1..10 -- ./x"),
+    ("enqueue --array=1-10%2 -- ./x {n}", "queuectl enqueue --param n=1..10 --limit 2 -- ./x '{n}'"),
+    ("enqueue --array 0-20:5 ./x -v", "queuectl enqueue --param n=0..20..5 -- ./x -v"),
+    ("enqueue -A 1,3,7-9 -- ./x", "queuectl enqueue --param n=1,3,7..9 -- ./x"),
     ("enqueue --dependency afterok:A:B -- ./x", "queuectl wait A B && queuectl enqueue -- ./x"),
     ("enqueue -d afterok:A -- ./x", "queuectl wait A && queuectl enqueue -- ./x"),
     ("enqueue --depends-on A -- ./x", "queuectl wait A && queuectl enqueue -- ./x"),
@@ -77,7 +76,6 @@ LINES = [
     ("enqueue --singleton -- ./x", SINGLETON.replace(" k ", " '…' ")),
     ("list --failed", "queuectl list --state failed"),
     ("logs --failed --tail 3", "queuectl logs --state failed --tail 3"),
-    ("status -g gpu", "queuectl list --group gpu"),
     ("enqueue --dependency=singleton -- ./x", SINGLETON.replace(" k ", " KEY ")),
     ("enqueue --wrap 'a | b' -J n", "queuectl enqueue --id n -- 'a | b'"),
     ("enqueue --name n --delay 5m --retries=2 'echo $HOME' ", "queuectl enqueue --id n --in 5m --max-retries 2 -- "

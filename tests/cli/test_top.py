@@ -211,3 +211,26 @@ def test_counters_on_a_narrow_terminal(spool: Spool, width: int) -> None:
     text = "   ".join(line.strip() for line in lines)
     for counter in ("running 0 of 0 slots", "ready 0", "scheduled 0", "retrying 0", "done 0", "dead 1", "0 workers"):
         assert counter in text
+
+
+def test_screen_shows_one_group(spool: Spool) -> None:
+    """Its counts and its jobs; and which groups are paused, of all or of those around it and in it."""
+    for id in ("gpu.train.1", "gpu.train.2", "net.1", "other"):
+        spool.enqueue("true", id=id)
+    put_finished(spool.layout, "gpu.bad")
+    spool.pause("new driver", group="gpu")
+    spool.pause("no cable", group="net")
+    everything = "\n".join(text for text, _ in lines_of(look(spool), 120, 40))
+    assert all(text in everything for text in ("gpu.train.1", "other", "ready 4", "new driver", "no cable"))
+    group = "\n".join(text for text, _ in lines_of(look(spool, "gpu.train"), 120, 40))
+    assert all(text in group for text in ("group gpu.train", "ready 2", "dead 0", "gpu.train.2", "new driver"))
+    assert not any(text in group for text in ("gpu.bad", "other", "net.1", "no cable"))
+
+
+def test_screen_has_room_for_three_groups(spool: Spool) -> None:
+    """Of more that are paused only the number is shown."""
+    for number in range(5):
+        spool.pause(f"reason {number}", group=f"g{number}")
+    shown = [text for text, _ in lines_of(look(spool), 120, 40)]
+    assert sum("reason" in text for text in shown) == 3
+    assert "and 2 more; see: queuectl group list" in shown

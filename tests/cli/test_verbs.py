@@ -132,7 +132,7 @@ def test_terminal_is_asked(cli: CommandLine, full: Spool, tmp_path: Path, answer
         (["cancel", "--since", "soon"], "not a time: 'soon'"),
         (["kill", "-s", "NOPE", "running"], "unknown signal 'NOPE'"),
         (["set", "ready"], "nothing to set"),
-        (["set", "ready", "id=x"], "'id' cannot be set"),
+        (["set", "ready", "id=x"], "a job keeps its id"),
         (["set", "ready", "colour=red"], "'colour' cannot be set"),
         (["set", "ready", "priority=high"], "not a number: priority=high"),
         (["set", "ready", "timeout=soon"], "not a duration: 'soon'"),
@@ -437,7 +437,7 @@ def test_pause_resume_drain(cli: CommandLine, spool: Spool) -> None:
     assert cli.json("drain")["paused"]["reason"] == "new disks"
     assert cli.run("resume").stderr == "queue resumed\n"
     assert cli.run("resume").stderr == "the queue was not paused\n"
-    assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0}
+    assert cli.json("drain") == {"paused": cli.json("status")["pause"], "running": 0, "group": None}
     assert spool.is_paused()
     spool.enqueue("true", id="report")
     assert "not only report; for that: queuectl hold report" in cli.run("pause", "report").stderr

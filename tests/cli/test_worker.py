@@ -72,7 +72,8 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     assert row == [WORKER, "gone", "?", "?", "?", "a", "b"]
     assert cli.json("worker", "list") == [
         {"worker": WORKER, "alive": False, "state": "gone", "host": None, "pid": None, "slots": None,
-         "started_at": None, "uptime": None, "version": None, "runs": ["a", "b"]},
+         "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [],
+             "runs": ["a", "b"]},
     ]  # fmt: skip
 
 
@@ -325,3 +326,13 @@ def test_background_log_that_is_large(spool: Spool) -> None:
     os.truncate(log, (16 << 20) + 1)
     os.close(background.open_log(spool.layout))
     assert (log.stat().st_size, (spool.path / "worker.log.1").stat().st_size) == (0, (16 << 20) + 1)
+
+
+def test_list_shows_of_which_groups_workers_take_jobs(cli: CommandLine, spool: Spool) -> None:
+    """A column appears once a worker is limited to some groups; `--json` always says it."""
+    with workers(spool.path, 1, "--group", "gpu", "--not-group", "gpu.t"):
+        header, row = cli.ok("worker", "list").splitlines()
+        (shape,) = cli.json("worker", "list")
+    assert header.split()[-2:] == ["GROUPS", "RUNS"]
+    assert "gpu but gpu.t" in row
+    assert (shape["groups"], shape["not_groups"]) == (["gpu"], ["gpu.t"])

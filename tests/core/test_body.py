@@ -76,6 +76,7 @@ GOOD: tuple[tuple[str, Any, Any], ...] = (
     ("env", None, {}),
     ("env", {}, {}),
     ("env", {"A": "b=c", "B": ""}, {"A": "b=c", "B": ""}),
+    ("params", {"lr": "0.1", "n": 3, "deep": {"x": [None]}}, {"lr": "0.1", "n": 3, "deep": {"x": [None]}}),
     ("charset", None, None),
     ("charset", "utf-8", Charset.UTF_8),
     ("charset", "latin-1", Charset.LATIN_1),
@@ -125,6 +126,9 @@ BAD: tuple[tuple[str, Any, str], ...] = (
     ("env", {"": "a"}, '"env" has a bad variable name ""'),
     ("env", {"A=B": "a"}, '"env" has a bad variable name "A=B"'),
     ("env", {"A": "\0"}, '"env" contains a NUL character'),
+    ("params", ["a"], '"params" must be an object'),
+    ("params", {"": "a"}, '"params" must be an object'),
+    ("params", {"a": "\0"}, '"params" contains a NUL character'),
     ("env", {"\ud800": "a"}, '"env" contains half a character'),
     ("env", {"A": "x" * (ARGUMENT + 1)}, '"env" is longer than'),
 )  # fmt: skip
@@ -187,7 +191,8 @@ def test_problems_are_reported_all_at_once() -> None:
         "command": 5, "id": "-", "group": "a.",
         "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
-        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "charset": "x", "submitted_by": "",
+        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "params": [], "charset": "x",
+        "submitted_by": "",
     }  # fmt: skip
     assert set(wrong) == set(FIELDS)
     with pytest.raises(InvalidJobError) as caught:

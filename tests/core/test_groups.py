@@ -76,3 +76,32 @@ def test_parse_limit_refuses_what_is_not_a_whole_number(text: str) -> None:
 def test_parse_limit_reads_what_echo_writes() -> None:
     """With the newline behind it."""
     assert groups.parse_limit("12\n") == 12
+
+
+@pytest.mark.parametrize(
+    ("only", "others", "taken"),
+    [
+        ((), (), ["a", "gpu", "gpu.1", "gpu.t.1", "net.1"]),
+        (("gpu",), (), ["gpu.1", "gpu.t.1"]),
+        (("gpu.",), ("gpu.t",), ["gpu.1"]),
+        (("gpu", "net"), (), ["gpu.1", "gpu.t.1", "net.1"]),
+        ((), ("gpu",), ["a", "gpu", "net.1"]),
+    ],
+)
+def test_choice_takes_jobs_of_its_groups(only: tuple[str, ...], others: tuple[str, ...], taken: list[str]) -> None:
+    """`--not-group` wins over `--group`; a job that has the name of a group is not in it."""
+    choice = groups.choose(only, others)
+    assert [id for id in ("a", "gpu", "gpu.1", "gpu.t.1", "net.1") if choice.takes(id)] == taken
+
+
+@pytest.mark.parametrize(("only", "others"), [(("gpu",), ("gpu",)), (("gpu.t",), ("gpu",)), (("a b",), ())])
+def test_choice_that_takes_nothing_is_refused(only: tuple[str, ...], others: tuple[str, ...]) -> None:
+    """Such a worker would wait for ever; a name that no group can have is an error too."""
+    with pytest.raises(UsageError):
+        groups.choose(only, others)
+
+
+@pytest.mark.parametrize("said", [None, "gpu", 5, [1, "gpu"]])
+def test_choice_of_a_worker_is_read_from_any_file(said: object) -> None:
+    """What is no name is passed over."""
+    assert groups.Choice.of_worker({"groups": said}).only == (("gpu",) if isinstance(said, list) else ())

@@ -70,7 +70,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     ),
 }  # fmt: skip
 
-IDS = ("waits", "tried", "held", "runs", "orphan", "good", "bad", "refused", "unknown")
+IDS = ("waits", "waits.too", "tried", "held", "runs", "orphan", "good", "bad", "refused", "unknown")
 
 
 def fill(spool: Spool) -> dict[str, list[Path]]:
@@ -78,6 +78,7 @@ def fill(spool: Spool) -> dict[str, list[Path]]:
     layout = spool.layout
     jobs: list[tuple[State, PendingName | RunningName | FinishedName]] = [
         (State.PENDING, PendingName(10, NOW, 0, "waits")),
+        (State.PENDING, PendingName(10, NOW, 0, "waits.too")),
         (State.PENDING, PendingName(10, NOW, 2, "tried")),
         (State.PENDING, PendingName(10, NOW.replace(year=9999), 0, "held")),
         (State.RUNNING, RunningName(NOW, 10, 1, WORKER, "runs")),
@@ -86,6 +87,7 @@ def fill(spool: Spool) -> dict[str, list[Path]]:
         (State.DEAD, FinishedName(NOW, 10, 4, Result.exit(1), 5, "bad")),
         (State.DEAD, FinishedName(NOW, 10, 0, Result.parse("invalid"), 0, "refused")),
     ]
+    Path(layout.group("waits")).mkdir(parents=True)
     bodies = [put(layout, name, state=state) for state, name in jobs]
     return {
         "logs": [Path(layout.log(name.id)) for _, name in jobs],
@@ -93,6 +95,7 @@ def fill(spool: Spool) -> dict[str, list[Path]]:
         "others": [
             *(Path(layout.worker(WORKER)), Path(layout.workers, "odd.json"), Path(layout.paused), Path(layout.config)),
             *(spool.path / "pending" / "dropped.json", spool.path / "dead" / "odd.json"),
+            *(Path(layout.group("waits"), file) for file in ("limit", "paused", "max-failed")),
         ],
     }
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from queuectl.core import groups
 from queuectl.core.names import FinishedName, PendingName, format_time
 from queuectl.core.result import Result, State
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf, build
@@ -18,6 +20,25 @@ ids = st.text("abc-.", min_size=1, max_size=4).map(lambda text: "x" + text)
 pending = st.builds(PendingName, st.sampled_from([0, 10, 999]), moments, st.integers(0, 2), ids)
 results = st.sampled_from(["exit0", "exit1", "timeout"]).map(Result.parse)
 finished = st.builds(FinishedName, moments, st.just(10), st.just(1), results, st.just(5), ids)
+
+
+@given(
+    st.lists(finished, unique_by=str), st.lists(pending, unique_by=str), st.sampled_from(["xa", "xb", "xa.b", "xa."])
+)
+def test_groups_are_found_and_counted(ended: list[FinishedName], waiting: list[PendingName], group: str) -> None:
+    """By each group those in it, in the order of the others, and as many as are counted; of the due ones too."""
+    done, shelf = build(State.DONE, map(str, ended), None), build(State.PENDING, map(str, waiting), None)
+    newest_first = [str(name) for name in sorted(ended, key=str, reverse=True) if groups.is_in(name.id, group)]
+    assert list(done.select(group=group)) == newest_first
+    assert list(done.select(group=group, tag="exit1")) == [name for name in newest_first if "-exit1-" in name]
+    assert done.select(group=group).slice(1, 2) == newest_first[1:3]
+    due = [str(name) for name in sorted(waiting, key=str) if name.run_at <= NOW and groups.is_in(name.id, group)]
+    assert list(shelf.due(TEXT, group=group)) == due
+    expected = Counter(name for each in ended for name in groups.of(each.id))
+    assert done.groups() == expected
+    assert shelf.groups_due(TEXT) == Counter(
+        name for each in waiting if each.run_at <= NOW for name in groups.of(each.id)
+    )
 
 
 @given(st.lists(pending, unique_by=str), st.integers(0, 12), st.integers(1, 6))

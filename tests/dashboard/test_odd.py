@@ -78,6 +78,9 @@ NAMES = st.sampled_from(
         "run_at",
         "set_env",
         "timeout",
+        "group",
+        "limit",
+        "was_limit",
     ]
 )
 QUERIES = st.lists(st.tuples(NAMES, TEXTS), max_size=6)

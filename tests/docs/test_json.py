@@ -22,7 +22,7 @@ SHOWN = {
     for section in sections(DOCUMENT.read_text())
     if section.title.endswith("--json") and not re.match("queuectl (worker start|logs) ", section.title)
 }
-VOLATILE = {"free_bytes", "free_inodes", "pid"}
+VOLATILE = {"free_bytes", "free_inodes", "max_rss", "pid"}
 EVENTS_IN_SOURCE = {"event": 0, "once": 1, "_say": 0}
 """Where calls of these names have the event."""
 

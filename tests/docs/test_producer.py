@@ -56,11 +56,11 @@ def test_commands_arrive_as_they_were(script: Path, spool: Spool, cli: CommandLi
 def test_producer_replaces_nothing(script: Path, spool: Spool) -> None:
     """A name that is taken makes it fail, and the file that has the name stays."""
     need("dash")
-    text = script.read_text().replace("$(date +%s).$$", "taken")
+    text = script.read_text().replace("$(date +%s)-$$", "taken")
     script.write_text(text)
-    (spool.path / "pending/submit.taken.json").write_text("{}")
+    (spool.path / "pending/submit-taken.json").write_text("{}")
     assert submit(script, spool, "echo two").wait(30) != 0
-    assert (spool.path / "pending/submit.taken.json").read_text() == "{}"
+    assert (spool.path / "pending/submit-taken.json").read_text() == "{}"
 
 
 def test_crontab_in_the_environment_of_cron(tmp_path: Path) -> None:

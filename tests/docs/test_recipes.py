@@ -72,6 +72,6 @@ def test_drop_never_replaces_a_file(spool: Spool, scripts: Path, shell: str, tmp
         assert run(shell, scripts / "drop", str(source), cwd=spool.path).returncode == 0
     dropped = names(spool.path / "pending")
     assert len(dropped) == 5
-    assert all(name.startswith("nightly.") and name.endswith(".json") for name in dropped)
+    assert all(name.startswith("nightly-") and name.endswith(".json") for name in dropped)
     assert names(spool.path / "tmp") == []
     assert source.exists()

@@ -26,6 +26,7 @@ from tests.torture import (
     crowd,
     events,
     fulldisk,
+    limits,
     litter,
     namespaces,
     powercut,
@@ -68,6 +69,13 @@ def _storm(shells: bool, variant: str = "") -> Callable[[Path, bool], Outcome]:
         return text + f"{figures['attempts']} attempts, {figures['overlaps']} overlaps", outcome.verdict.problems
 
     return run
+
+
+def _limits(home: Path, short: bool) -> Outcome:
+    found = limits.rage(home, jobs=200 if short else 3000, kills=20 if short else 200, seed=int(time.time()))
+    most = ", ".join(f"{number} of {group}" for group, number in sorted(found.most.items()) if group in limits.LIMITS)
+    text = f"{found.jobs} jobs, {found.kills} workers killed, {found.stops} stopped, {found.changes} limits changed; "
+    return f"{text}at most {most}", found.problems
 
 
 def _containers(home: Path, short: bool) -> Outcome:
@@ -184,6 +192,7 @@ def _suite(*words: str) -> Callable[[Path, bool], Outcome]:
 CASES = (
     Case("workers killed", _storm(shells=False), ("flock",)),
     Case("workers and job shells killed", _storm(shells=True), ("flock",)),
+    Case("limits, workers killed", _limits),
     Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),
     Case(
         "promises that were broken",

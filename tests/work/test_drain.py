@@ -9,7 +9,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.spool.system.clock import now
-from tests.support import WorkerProcess, wait_for
+from tests.support import WorkerProcess, wait_for, workers
 
 
 def _warnings(worker: WorkerProcess) -> list[str]:
@@ -81,3 +81,27 @@ def test_dropped_file_behind_a_pause(spool: Spool) -> None:
     worker = WorkerProcess(spool.path, "--drain")
     assert worker.wait_exit() == 1
     assert _warnings(worker)[0].startswith("1 job (dropped) left")
+
+
+def test_groups_that_it_does_not_take(spool: Spool) -> None:
+    """Jobs of other groups are not started, not waited for and named, also while one of them runs elsewhere."""
+    with workers(spool.path, 1, "--not-group", "gpu"):
+        spool.enqueue("sleep 600", id="slow")
+        wait_for(lambda: spool.counts().running, "the start of a job of the other worker")
+        spool.enqueue("true", id="gpu.1")
+        spool.enqueue("true", id="gpu.t.1", priority=50)
+        spool.enqueue("true", id="later", run_at="2999-01-01T00:00:00Z")
+        worker = WorkerProcess(spool.path, "--drain", "--group", "gpu")
+        assert worker.wait_exit() == 1
+        assert _warnings(worker) == ["1 job (later) left, as this worker does not take them"]
+        assert (spool.counts().done, spool.counts().running) == (2, 1)
+
+
+def test_excluded_group(spool: Spool) -> None:
+    """With nothing else left the worker exits with 1, and names the jobs that need another worker."""
+    spool.enqueue("true", id="gpu.1")
+    spool.enqueue("true", id="x")
+    worker = WorkerProcess(spool.path, "--drain", "--not-group", "gpu")
+    assert worker.wait_exit() == 1
+    assert _warnings(worker) == ["1 job (gpu.1) left, as this worker does not take them"]
+    assert spool.counts().done == 1

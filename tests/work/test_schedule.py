@@ -258,3 +258,31 @@ def test_lanes_take_the_first_name_that_no_group_keeps(ids: list[str], apart: li
     for schedule in (listed, offered, late):
         assert _take_all(schedule, now_closed) == in_order(allowed)
         assert _take_all(schedule, set()) == in_order([id for id in ids if id not in allowed])
+
+
+@given(
+    ids=st.lists(st.sampled_from(["a", "g", "g.1", "g.2", "g.t.1", "h.1", "gx.1", "g..1", "g."]), unique=True),
+    only=st.lists(st.sampled_from(["g", "g.t", "h"]), unique=True),
+    others=st.lists(st.sampled_from(["g.t", "h"]), unique=True),
+)
+def test_refill_and_offer_keep_only_jobs_that_the_worker_takes(
+    ids: list[str], only: list[str], others: list[str]
+) -> None:
+    """Names of other jobs are not kept, and a name that is not ours is reported all the same."""
+    choice = groups.Choice(tuple(only), tuple(others))
+    listed, offered = Schedule(choice=choice), Schedule(choice=choice)
+    odd = b"010-20261124T034300.000Z-x-a.json"
+    found = listed.refill([[odd, *(_id_name(id, at=at).encode() for at, id in enumerate(ids))]], NOON)
+    for at, id in enumerate(ids):
+        offered.offer(_id_name(id, at=at), NOON)
+    assert found == [odd.decode()]
+    assert _take_all(listed, set()) == _take_all(offered, set()) == [id for id in ids if choice.takes(id)]
+
+
+def test_refill_of_a_million_names_of_groups_that_are_not_taken_keeps_none() -> None:
+    """They fill no window: nothing but another listing of what came since is ever needed for them."""
+    schedule = Schedule(100, groups.Choice(("gpu",)))
+    names = [_id_name(f"lr.{n:05d}", at=n % 60).encode() for n in range(20_000)]
+    schedule.refill([names[:10_000], [*names[10_000:], _id_name("gpu.1", at=59).encode()]], NOON)
+    assert _take_all(schedule, set()) == ["gpu.1"]
+    assert not schedule.needs_listing(NOON)

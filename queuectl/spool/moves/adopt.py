@@ -125,8 +125,7 @@ def _adopt(
         and not has_own_id(returned.id, body.decode(content.data))
     ):
         returned = None  # it was refused under another id, or is a copy: it asks for its own id
-    if returned is None:
-        _require_new_id(job, text)
+    _require_new_id(job, text, is_new=returned is None)
     try:
         if returned is not None:
             reservation = reserve(layout, returned.id, returned=path, locate=locate)
@@ -156,9 +155,9 @@ def _adopt(
     return move.name
 
 
-def _require_new_id(job: Body, text: str) -> None:
+def _require_new_id(job: Body, text: str, *, is_new: bool) -> None:
     """Raise InvalidJobError for a file of that name whose id no new job can have, or that is a copy of another."""
-    if not groups.is_new_id(job.id or ""):
+    if is_new and not groups.is_new_id(job.id or ""):
         raise InvalidJobError([f"the id {job.id!r} has a dot at its end, or two in a row"])
     if job.id is None and looks_copied(text):
         raise InvalidJobError([_COPY])

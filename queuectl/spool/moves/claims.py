@@ -21,7 +21,7 @@ from queuectl.errors import InvalidJobError
 from queuectl.spool.moves.adopt import Trusts, refuse, require_own_id, require_trusted
 from queuectl.spool.moves.ending import name_attempts
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system import files, lease, logs, processes, progress
 from queuectl.spool.system.layout import Layout, unusable
 
 _PUT_BACK = timedelta(seconds=2)
@@ -194,7 +194,7 @@ def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
 def _is_expected(log: int, name: PendingName) -> bool:
     """Whether the log, which is not empty, ends as this job's log should, so that no other file holds its id."""
     event, fields = logs.last_line(log)
-    if event == "end" or (event == "note" and "ended_at" in fields):
+    if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields)):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
     return event == "retry" and name.attempts == 0
 
@@ -203,8 +203,11 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
     """End a claim by moving the file out of running/; False if another process did so first.
 
     On a full disk, where even a rename can fail, the ballast is deleted. Raises SpoolError if the
-    move is still impossible; the job stays in running/ and `settle` may be called again.
+    move is still impossible; the job stays in running/ and `settle` may be called again. What the job has said of its
+    progress is removed first.
     """
+    if move.state is not State.RUNNING:
+        progress.forget(layout, name.id)
     source, target = layout.job(State.RUNNING, name), layout.job(*move)
     try:
         try:

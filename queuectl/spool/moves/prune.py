@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from queuectl.core import groups
 from queuectl.core.names import FinishedName, format_time, looks_finished
 from queuectl.core.result import State
 from queuectl.spool.reading import query
@@ -40,17 +41,17 @@ class Pruned:
     size: int = 0
 
 
-def prune(layout: Layout, state: State, rule: Rule, *, dry_run: bool = False) -> Pruned:
-    """Delete the jobs of one state that a rule does not keep, with their logs.
+def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run: bool = False) -> Pruned:
+    """Delete the jobs of one state (and of a group) that a rule does not keep, with their logs.
 
     A job that still has a live process is kept, and so is one that is moved in the meantime.
     """
-    cut = find_cut(layout, state, rule)
+    cut = find_cut(layout, state, rule, group)
     total = Pruned()
     if cut is None:
         return total
     # Names may be deleted while a listing continues (POSIX readdir): nothing is kept in memory.
-    for text in _names(layout, state):
+    for text in _names(layout, state, group):
         if text > cut or (name := FinishedName.parse(text)) is None:
             continue
         size = _size_of(layout, state, text)
@@ -84,15 +85,17 @@ def _open(path: str) -> tuple[int, bool]:
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), False
 
 
-def find_cut(layout: Layout, state: State, rule: Rule) -> str | None:
-    """The last name that a rule does not keep, as text to compare names with; None if it keeps all."""
+def find_cut(layout: Layout, state: State, rule: Rule, group: str = "") -> str | None:
+    """The last name (of a group) that a rule does not keep, as text to compare names with; None if it keeps all."""
     cuts: list[str | None] = []
     if rule.since is not None:
         cuts.append(format_time(rule.since))  # shorter than any name of that instant, so it is kept
     if rule.count is not None:
-        cuts.append(_cut_of(lambda: _names(layout, state), rule.count, lambda _: 1))
+        cuts.append(_cut_of(lambda: _names(layout, state, group), rule.count, lambda _: 1))
     if rule.size is not None:
-        cuts.append(_cut_of(lambda: _names(layout, state), rule.size, lambda text: _size_of(layout, state, text)))
+        cuts.append(
+            _cut_of(lambda: _names(layout, state, group), rule.size, lambda text: _size_of(layout, state, text))
+        )
     return max((cut for cut in cuts if cut is not None), default=None)
 
 
@@ -120,9 +123,10 @@ def _cut_of(names: Callable[[], Iterator[str]], budget: int, weight: Callable[[s
     return inside
 
 
-def _names(layout: Layout, state: State) -> Iterator[str]:
+def _names(layout: Layout, state: State, group: str) -> Iterator[str]:
     for names in query.iterate_names(layout, state):
-        yield from filter(looks_finished, names)
+        ours = filter(looks_finished, names)
+        yield from (name for name in ours if groups.is_in(query.id_in(state, name) or "", group)) if group else ours
 
 
 def _size_of(layout: Layout, state: State, text: str) -> int:

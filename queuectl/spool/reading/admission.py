@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from queuectl.core import admission, groups
@@ -46,8 +46,16 @@ def for_slot(layout: Layout, clock: Callable[[], datetime], min_free: int) -> Re
     return next(iter(admission.of_queue(found)), None)
 
 
-def read_waiting(layout: Layout, job: Job, name: PendingName, max_retries: int, ahead: int | None) -> Waiting:
-    """The facts about a pending job, from its file and its log. `max_retries` is the setting of that name."""
+def read_waiting(
+    layout: Layout,
+    job: Job,
+    name: PendingName,
+    max_retries: int,
+    ahead: int | None,
+    of_groups: Iterable[tuple[Group, int]] | None = None,
+) -> Waiting:
+    """The facts about a pending job, from its file and its log. `max_retries` is the setting of that name, `of_groups`
+    what `read_groups` finds, if that is known."""
     own = job.body.max_retries if job.body else None
     return Waiting(
         name,
@@ -56,7 +64,7 @@ def read_waiting(layout: Layout, job: Job, name: PendingName, max_retries: int, 
         _may_be_running(layout, name),
         _last_result(layout, name) if name.attempts else None,
         ahead,
-        tuple(read_groups(layout, name.id)),
+        tuple(read_groups(layout, name.id) if of_groups is None else of_groups),
     )
 
 

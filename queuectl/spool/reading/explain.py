@@ -88,7 +88,7 @@ def explain(layout: Layout, id: str, settings: Found) -> Explanation:
 
 def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
     at, settings = now(), found.settings
-    workers = Workers.of(list_workers(layout))
+    workers = Workers.of(list_workers(layout), job.id)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
     queue = Queue(
         pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from queuectl.core.result import State
 from queuectl.spool.reading import query
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
+
+_LOOK = 0.05  # seconds
 
 
 class Tally(NamedTuple):
@@ -57,6 +60,17 @@ def _ids(layout: Layout, state: State, only: str | None) -> Iterator[tuple[str, 
                 continue
             if query.parse_name(state, name) is not None:
                 yield name, id
+
+
+def examine_all(layout: Layout, now: Callable[[], datetime]) -> list[Group]:
+    """What the files of every group say that has any, for a report: values that are wrong are looked at again for up to
+    a second, as they may be being written."""
+    until = time.monotonic() + group_files.PATIENCE
+    while True:
+        found = [group for name in group_files.names(layout) if (group := group_files.read(layout, name, now))]
+        if not any(group.problem for group in found) or time.monotonic() >= until:
+            return found
+        time.sleep(_LOOK)
 
 
 def read_all(layout: Layout, names: Iterable[str], now: datetime) -> dict[str, Group]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from queuectl.core.names import parse_instant, parse_time
-from queuectl.core.text import format_seconds, printable
-from queuectl.spool.system.logs import Mark, parse_outcome
+from queuectl.core.text import format_seconds, format_size, printable
+from queuectl.spool.system.logs import Mark, Usage, parse_outcome
 
 FormatTime = Callable[[datetime], str]
 
@@ -34,6 +34,11 @@ def describe(mark: Mark, format_time: FormatTime) -> str:
     return printable(text)
 
 
+def describe_usage(used: Usage) -> str:
+    """Memory and CPU time of an attempt."""
+    return f"{format_size(used.max_rss)} of memory, {format_seconds(min(used.cpu, 1e9))} of CPU time"
+
+
 def _describe_retry(mark: Mark, format_time: FormatTime) -> str:
     fields = mark.fields
     if "at" not in fields:
@@ -44,6 +49,8 @@ def _describe_retry(mark: Mark, format_time: FormatTime) -> str:
 
 def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
     fields = mark.fields
+    if mark.usage is not None:
+        return f"{attempt} used {describe_usage(mark.usage)}"
     if mark.text.startswith("ending "):
         return f"ending {attempt}: {fields.get('reason', '?')}"
     if "ended_at" in fields:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from queuectl.core import groups
 from queuectl.core.names import FinishedTally, format_time, parse_time
 from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.listing import read_names
+from queuectl.spool.system.listing import as_text, read_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,17 @@ class Metrics:
     per_minute: float
 
 
-def measure(layout: Layout, now: datetime) -> Metrics:
-    """One listing of done/ and of dead/."""
-    return measure_names({state: read_names(layout.directory(state)) for state in (State.DONE, State.DEAD)}, now)
+def measure(layout: Layout, now: datetime, group: str = "") -> Metrics:
+    """One listing of done/ and of dead/; only the jobs of a group, if one is given."""
+    return measure_names({state: _read(layout, state, group) for state in (State.DONE, State.DEAD)}, now)
+
+
+def _read(layout: Layout, state: State, group: str) -> Iterator[bytes]:
+    if not group:
+        yield from read_names(layout.directory(state))
+        return
+    for names in query.iterate_names(layout, state):
+        yield as_text([os.fsencode(name) for name in names if groups.is_in(query.id_in(state, name) or "", group)])
 
 
 def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metrics:

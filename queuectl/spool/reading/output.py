@@ -1,15 +1,20 @@
-"""What the attempts of a job have written, from its log, for Python programs."""
+"""What the attempts of a job have written, from its log."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 
 from queuectl.core.names import parse_time
 from queuectl.core.result import Result
 from queuectl.errors import NotFoundError
+from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.logs import PREFIX, Mark, open_reading, parse_outcome, read_entries
+
+_TAIL = 1 << 14
+"""Bytes at the end of a log that are searched for the last line of output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,38 @@ def read(layout: Layout, id: str, attempt: int | None) -> str:
     if not numbered:
         raise NotFoundError(f"the log of {id} has no attempt {attempt}")
     return numbered[-1].output
+
+
+def read_last_line(layout: Layout, id: str) -> str:
+    """The last line that is not blank of the last attempt's output, without colours and as a terminal would show it.
+
+    Empty if there is none in the last 16 KiB of the log, or no log that can be read.
+    """
+    try:
+        fd = files.open_regular(layout.log(id))
+    except OSError:
+        return ""
+    try:
+        tail = os.pread(fd, _TAIL, max(0, os.fstat(fd).st_size - _TAIL))
+    finally:
+        os.close(fd)
+    for line in reversed(tail.split(b"\n")):
+        if line.startswith(PREFIX):
+            if line.startswith(PREFIX + b"start "):
+                return ""
+        elif line.strip() and (text := _as_shown(line)):
+            return text
+    return ""
+
+
+def _as_shown(line: bytes) -> str:
+    if line.isascii() and (text := line.decode().rstrip()).isprintable():
+        return text
+    from queuectl.core.terminal import Screen
+
+    screen = Screen(1)
+    rows = [*screen.feed(line), *screen.flush()]
+    return rows[-1].encode(has_colours=False).rstrip() if rows else ""
 
 
 def _attempt(start: Mark, end: Mark | None, data: bytes) -> AttemptLog:

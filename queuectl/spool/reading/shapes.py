@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from queuectl.core.admission import Pause
+from queuectl.core.admission import Group, Pause
+from queuectl.core.groups import Choice
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.errors import QueuectlError, SpoolError
@@ -16,12 +17,28 @@ from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
+
+if TYPE_CHECKING:
+    from queuectl.spool.reading.groups import Tally
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
-WORKER = ("worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "runs")
+WORKER = (
+    "worker",
+    "alive",
+    "state",
+    "host",
+    "pid",
+    "slots",
+    "started_at",
+    "uptime",
+    "version",
+    "groups",
+    "not_groups",
+    "runs",
+)
 
 
 def status(
@@ -31,8 +48,9 @@ def status(
     workers: Iterable[Mapping[str, Any]],
     free: int,
     inodes: int | None,
+    groups: Iterable[Group],
 ) -> dict[str, Any]:
-    """`queuectl status --json`"""
+    """`queuectl status --json`; `groups` are those that have settings."""
     return {
         "spool": layout.root,
         "paused": pause is not None,
@@ -40,6 +58,7 @@ def status(
         "counts": {name: getattr(counts, name) for name in COUNTS},
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),
+        "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
         "workers": [worker(each) for each in workers],
         "free_bytes": free,
         "free_inodes": inodes,
@@ -52,8 +71,29 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
     uptime = (clock.now() - started_at).total_seconds() if started_at and each.get("alive") else None
     return {
         **{key: each.get(key) for key in WORKER},
+        **dict(zip(("groups", "not_groups"), map(list, Choice.of_worker(each)), strict=True)),
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
+    }
+
+
+def _closed(group: Group) -> dict[str, Any]:
+    """Why no job of a group is started."""
+    return {
+        "group": group.name,
+        "paused": group.paused.to_json() if group.paused else None,
+        "problem": group.problem or None,
+    }
+
+
+def group(group: Group, tally: Tally) -> dict[str, Any]:
+    """One of `queuectl group list --json`"""
+    return {
+        "group": group.name,
+        **tally._asdict(),
+        "limit": group.limit,
+        "max_failed": None if group.max_failed is None else str(group.max_failed),
+        **_closed(group),
     }
 
 
@@ -81,6 +121,8 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
                     attempts.append(_begin(mark))
                 elif isinstance(mark, Mark) and mark.event == "end" and attempts:
                     attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
+                elif isinstance(mark, Mark) and attempts and attempts[-1]["attempt"] == mark.attempt:
+                    attempts[-1].update(mark.usage._asdict() if mark.usage is not None else {})
     except SpoolError:
         pass
     return attempts
@@ -91,7 +133,8 @@ def _begin(mark: Mark) -> dict[str, Any]:
         started_at = format_rfc3339(parse_time(mark.fields.get("started_at", "")))
     except ValueError:
         started_at = None
-    return {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+    begun = {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
+    return {**begun, **dict.fromkeys(Usage._fields)}
 
 
 def metrics(found: Metrics) -> dict[str, Any]:

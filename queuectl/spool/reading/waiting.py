@@ -10,7 +10,7 @@ import os
 import selectors
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -198,9 +198,12 @@ def _ended_at(item: Ended) -> str:
     return str(item.name) if isinstance(item, Job) else ""
 
 
-def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Ended]:
+def ends(
+    layout: Layout, jobs: Iterable[Job], timeout: float | None = None, tick: Callable[[], None] = lambda: None
+) -> Iterator[Ended]:
     """Each of the jobs as it ends; raises WaitTimeoutError once `timeout` seconds have passed.
 
+    `tick` is called every now and then, and when jobs have ended.
     Raises BrakedError once all that have not ended stand behind a pause that `max-failed` has made, and UsageError if
     this process is a part of one of them.
     """
@@ -210,6 +213,7 @@ def ends(layout: Layout, jobs: Iterable[Job], timeout: float | None = None) -> I
     with Watch(layout, jobs) as watch:
         while True:
             rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+            tick()
             yield from watch.wait(_INTERVAL if rest is None else min(rest, _INTERVAL))
             if not watch.open:
                 return

@@ -23,7 +23,11 @@ PARSERS: dict[str, Callable[[str], Any]] = {"limit": groups.parse_limit, "max-fa
 """The settings of a group, and what reads their texts; raises ValueError with what is wrong."""
 
 _LONGEST = 4096
-_PATIENCE, _LOOK = 1.0, 0.05  # seconds for which a wrong value may be one that is being written
+PATIENCE = 1.0
+"""Seconds for which a wrong value may be one that is being written."""
+OTHER_FILES = ("paused", "resumed")
+"""What lies in the folder of a group besides `PARSERS`."""
+_LOOK = 0.05
 
 
 def has_any(layout: Layout) -> bool:
@@ -65,10 +69,19 @@ def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None
 
 def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None:
     """`read` for a report: a value that is wrong is looked at again for up to a second, as it may be being written."""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + PATIENCE
     while (group := read(layout, name, now)) is not None and group.problem and time.monotonic() < until:
         time.sleep(_LOOK)
     return group
+
+
+def texts(layout: Layout, name: str) -> dict[str, str]:
+    """The text of each of `PARSERS` that is set, whether it is right or wrong."""
+    found = {}
+    for key in PARSERS:
+        with suppress(OSError):
+            found[key] = _text(f"{layout.group(name)}/{key}").strip()
+    return found
 
 
 def check(key: str, text: str) -> None:

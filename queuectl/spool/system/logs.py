@@ -13,6 +13,10 @@ and the job's name will not record it, a note does, and so does a retry by hand:
 
     #queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532
 
+What an attempt used, after its end, if its worker waited for it: bytes of memory, at most, and seconds of CPU time.
+
+    #queuectl note used attempt=1 max_rss=18378752 cpu_user=0.120 cpu_system=0.004
+
 Before an attempt is ended, and while its shell is stopped, a note says why (`release`, `timeout`, `cancelled` or
 `max-log`). An end line in front of that is the attempt's own; whatever comes after it, that is how it ended:
 
@@ -86,6 +90,29 @@ def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> No
 def append_note(fd: int, event: str, text: str) -> None:
     """Write a `retry`, `refused` or `note` line."""
     _append(fd, f"#queuectl {event} {text}\n")
+
+
+class Usage(NamedTuple):
+    """What an attempt used: the most memory of any of its processes, in bytes, and seconds of CPU time of all of them.
+
+    Linux counts the memory of the process that started it too, so `max_rss` is never below that of a worker.
+    """
+
+    max_rss: int
+    cpu_user: float
+    cpu_system: float
+
+    @property
+    def cpu(self) -> float:
+        return self.cpu_user + self.cpu_system
+
+
+def append_usage(fd: int, attempt: int, used: Usage) -> None:
+    """Write what that attempt used."""
+    rss, user, system = used
+    os.write(
+        fd, b"#queuectl note used attempt=%d max_rss=%d cpu_user=%.3f cpu_system=%.3f\n" % (attempt, rss, user, system)
+    )
 
 
 def append(fd: int, data: bytes) -> None:
@@ -329,6 +356,16 @@ class Mark(NamedTuple):
     @property
     def attempt(self) -> int | None:
         return _number(self.fields.get("attempt", ""))
+
+    @property
+    def usage(self) -> Usage | None:
+        """What an attempt used, if that is what it says."""
+        if self.event != "note" or not self.text.startswith("used "):
+            return None
+        rss, *cpu = (self.fields.get(name, "") for name in Usage._fields)
+        user, system = (float(each) if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", each, re.ASCII) else -1.0 for each in cpu)
+        found = _number(rss)
+        return None if found is None or user < 0 or system < 0 else Usage(found, user, system)
 
 
 def parse_mark(line: bytes) -> Mark | None:

@@ -90,6 +90,16 @@ def counted_from(layout: Layout, now: Callable[[], datetime], group: str = "") -
     return max(times) or _mtime(f"{folder}/max-failed" if group else layout.config)
 
 
+def is_void(layout: Layout, now: Callable[[], datetime], group: str = "") -> bool:
+    """Whether there is the file of a pause without effect: one that `max-failed` has made for failures before the last
+    resume."""
+    try:
+        said = parse(files.read(layout.pause_of(group)).data[:_LONGEST].decode("utf-8", "replace"))
+    except OSError:
+        return False
+    return bool(said.counted_from) and said.counted_from != str(counted_from(layout, now, group))
+
+
 def _mtime(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns

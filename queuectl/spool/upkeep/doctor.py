@@ -28,6 +28,7 @@ from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import QueuectlError
 from queuectl.spool.moves import take
 from queuectl.spool.reading import admission, query
+from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.system import clock, files, lease, trigger, trust
 from queuectl.spool.system.layout import Layout
 
@@ -72,6 +73,7 @@ def examine(spool: Layout, min_free: int, allow_users: str = "") -> Iterator[Che
     yield _check_proc()
     yield _check_clock(spool)
     yield _check_room(spool, min_free)
+    yield from _check_groups(spool)
 
 
 def _ok(subject: str, found: str) -> Check:
@@ -317,6 +319,17 @@ def _check_clock(spool: Layout) -> Check:
             Health.WARN, "clock", f"a job ended {ahead} from now", "the clock was set back; retries may wait longer"
         )
     return _ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, as the file system's")
+
+
+def _check_groups(spool: Layout) -> Iterator[Check]:
+    """Whether the settings of every group can be read; nothing if there are none."""
+    found = examine_all(spool, clock.now)
+    wrong = [group for group in found if group.problem]
+    if wrong:
+        advice = "no job of such a group is started; set it again: queuectl group set GROUP KEY=VALUE"
+        yield Check(Health.BAD, "groups", "; ".join(group.problem for group in wrong), advice)
+    elif found:
+        yield _ok("groups", f"{format_count(len(found), 'group')} with settings, all of which can be read")
 
 
 def _check_room(spool: Layout, min_free: int) -> Check:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from queuectl.core import body
+from queuectl.core import body, groups
 from queuectl.core.names import (
     SUFFIX,
     FinishedName,
@@ -31,7 +31,8 @@ from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs, place
+from queuectl.spool.system import clock, files, layout, lease, logs, pause, place, progress
+from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
 
@@ -86,9 +87,12 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
         yield from _check_twins(spool, id, held)
     yield from _check_orphans(spool, host)
     yield from _check_logs(spool, known)
+    yield from _check_pause(spool)
+    yield from _check_groups(spool)
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
+    yield from _check_progress(spool)
     yield from _check_workers(spool, host)
 
 
@@ -246,6 +250,47 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
     return repair
 
 
+def _check_pause(spool: Layout, group: str = "") -> Iterator[Finding]:
+    if pause.is_void(spool, clock.now, group):
+        what = "a pause without effect: too many jobs had failed, but before work was last resumed"
+        yield Finding(Weight.NOTE, spool.pause_of(group), what, "it can be removed")
+
+
+def _check_groups(spool: Layout) -> Iterator[Finding]:
+    """Settings of groups that say nothing, or nothing that can be read: then no job of the group is started."""
+    try:
+        entries = sorted(os.listdir(spool.groups))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        remedy = "make it a directory, or remove it; until then no group has settings"
+        yield Finding(Weight.PROBLEM, spool.groups, f"cannot be read: {error.strerror}", remedy)
+        return
+    for name in entries:
+        path = f"{spool.groups}/{name}"
+        if not groups.is_name(name):
+            yield Finding(Weight.NOTE, path, "not a name that a group can have", "rename or remove it")
+        elif not os.path.isdir(path):
+            if not files.is_gone(path):
+                yield Finding(Weight.NOTE, path, "not a directory, which holds a group's settings", "remove it")
+        else:
+            yield from _check_group(spool, name)
+
+
+def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
+    known = (*group_files.PARSERS, *group_files.OTHER_FILES)
+    with suppress(OSError):
+        for entry in sorted(set(os.listdir(spool.group(name))).difference(known)):
+            what = "not a setting of a group that this version knows"
+            yield Finding(Weight.NOTE, f"{spool.group(name)}/{entry}", what, f"these are known: {', '.join(known)}")
+    found = group_files.examine(spool, name, clock.now)
+    if found is not None and found.problem:
+        path, _, what = found.problem.partition(" ")  # neither names of groups nor of settings have spaces
+        remedy = f"queuectl group set {name} {os.path.basename(path)}=VALUE"
+        yield Finding(Weight.PROBLEM, f"{spool.root}/{path}", f"{what}; no job of the group is started", remedy)
+    yield from _check_pause(spool, name)
+
+
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
     """Files in the drop box, up to a hundred of them: others can fill it as they like."""
     if not os.path.isdir(spool.inbox):
@@ -291,6 +336,12 @@ def _check_leftovers(spool: Layout) -> Iterator[Finding]:
             if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > _STALE:
                 what = "left behind by an interrupted submit; it was never acknowledged"
                 yield Finding(Weight.NOTE, path, what, "it can be removed", lambda path=path: files.remove(path))  # type: ignore[misc]
+
+
+def _check_progress(spool: Layout) -> Iterator[Finding]:
+    for path in progress.find_left(spool, clock.now()):
+        what = "the progress of a job that does not run"
+        yield Finding(Weight.NOTE, path, what, "a worker removes it", lambda path=path: files.remove(path))  # type: ignore[misc]
 
 
 def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:

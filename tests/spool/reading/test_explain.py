@@ -154,3 +154,24 @@ def test_explain_of_an_unknown_name(spool: Spool) -> None:
     """Neither a job nor a file is NotFoundError."""
     with pytest.raises(NotFoundError):
         spool.explain("nothing")
+
+
+@pytest.mark.parametrize(
+    ("id", "said", "text"),
+    [
+        (
+            "gpu.1",
+            {"not_groups": ["gpu"]},
+            "no living worker takes the group gpu; to start one: queuectl worker start --group gpu",
+        ),
+        ("x", {"groups": ["gpu"]}, "no living worker takes jobs without a group; to start one: queuectl worker start"),
+    ],
+)
+def test_explain_a_job_that_no_living_worker_takes(
+    spool: Spool, id: str, said: dict[str, list[str]], text: str
+) -> None:
+    """Workers for other jobs do not count, and the line to type starts one that takes it."""
+    put(spool.layout, PendingName(10, NOW, 0, id))
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 2, **said}):
+        found = spool.explain(id)
+    assert ([reason.text for reason in found.reasons], found.starts_at) == ([text], None)

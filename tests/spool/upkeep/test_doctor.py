@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from watchdog.observers.inotify_c import InotifyFD
@@ -13,7 +14,7 @@ from watchdog.observers.inotify_c import InotifyFD
 from queuectl import Spool
 from queuectl.core.result import State
 from queuectl.spool.moves import dropbox
-from queuectl.spool.system import files
+from queuectl.spool.system import files, groups
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import doctor
 from queuectl.spool.upkeep.doctor import Check, Health
@@ -86,6 +87,12 @@ def a_clock_set_back(layout: Layout, patch: pytest.MonkeyPatch) -> str:
     return "clock"
 
 
+def a_limit_that_is_no_number(layout: Layout, patch: pytest.MonkeyPatch) -> str:
+    os.makedirs(layout.group("gpu"))
+    Path(layout.group("gpu"), "limit").write_text("")
+    return "groups"
+
+
 @pytest.mark.parametrize(
     ("spoil", "health"),
     [
@@ -98,6 +105,7 @@ def a_clock_set_back(layout: Layout, patch: pytest.MonkeyPatch) -> str:
         (open_to_everybody, Health.BAD),
         (without_logs, Health.BAD),
         (a_clock_set_back, Health.WARN),
+        (a_limit_that_is_no_number, Health.BAD),
     ],
 )
 def test_doctor_reports_what_is_missing_and_what_to_do(
@@ -182,3 +190,10 @@ def test_drop_box_that_others_can_tamper_with(layout: Layout) -> None:
     assert drop_box(layout, "root").health is Health.BAD
     os.rmdir(layout.taken)
     assert "missing" in drop_box(layout, "root").found
+
+
+def test_groups_are_only_reported_where_there_are_any(spool: Spool) -> None:
+    """With how many have settings, if all of them can be read."""
+    assert "groups" not in examine(spool.layout)
+    groups.write(spool.layout, "gpu", "limit", "2")
+    assert examine(spool.layout)["groups"].found == "1 group with settings, all of which can be read"

@@ -14,6 +14,7 @@ from queuectl import Spool
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
 from queuectl.spool.moves import dropbox
+from queuectl.spool.system import clock, groups, pause
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep.fsck import Finding, Weight, check
 from tests.spool.given import locked_log, pending_name, put, put_finished, running_name
@@ -65,7 +66,16 @@ def foreign(layout: Layout) -> None:
     Path(layout.running, "notes.json").write_text("{}")
 
 
-@pytest.mark.parametrize("spoil", [twins, empty, torn, link, wrong_directory, foreign])
+def no_number(layout: Layout) -> None:
+    os.makedirs(layout.group("gpu"))
+    Path(layout.group("gpu"), "limit").write_text("two\n")
+
+
+def no_directory(layout: Layout) -> None:
+    Path(layout.groups).touch()
+
+
+@pytest.mark.parametrize("spoil", [twins, empty, torn, link, wrong_directory, foreign, no_number, no_directory])
 def test_broken_invariant_is_found(layout: Layout, cli: CommandLine, spoil: Callable[[Layout], None]) -> None:
     """Whatever makes a file no single whole job in its right place is a problem, and exit code 1."""
     spoil(layout)
@@ -115,6 +125,26 @@ def test_leftovers_of_broken_submits_go(layout: Layout, cli: CommandLine) -> Non
         assert names(Path(layout.logs)) == ["being-submitted.log", "kept.log"]
         assert names(Path(layout.workers)) == []
     assert cli.run("fsck").returncode == 0
+
+
+def test_what_says_nothing_of_a_group_is_noted(layout: Layout) -> None:
+    """Names that no group can have, files that are no settings, and a brake's pause from before the last resume; what
+    is in use is not."""
+    groups.write(layout, "gpu", "limit", "2")
+    groups.write(layout, "gpu", "max-failed", "5%")
+    pause.write(layout, "too many", None, "gpu", pause.counted_from(layout, clock.now, "gpu"))
+    pause.write(layout, "new driver", clock.now(), "net")
+    assert findings(layout) == []
+    for path in ("a..b/limit", "gpu/limits", "x/resumed"):
+        Path(layout.groups, path).parent.mkdir(exist_ok=True)
+        Path(layout.groups, path).touch()
+    Path(layout.groups, "file").touch()
+    Path(layout.group("gpu"), "resumed").touch()
+    assert {finding.weight for finding in findings(layout)} == {Weight.NOTE}
+    found = {os.path.relpath(finding.path, layout.groups): finding for finding in findings(layout)}
+    assert set(found) == {"a..b", "gpu/limits", "file", "gpu/paused"}
+    assert "limit, max-failed" in found["gpu/limits"].remedy
+    assert not any(finding.repair for finding in found.values())
 
 
 def test_orphans_are_notes(layout: Layout) -> None:

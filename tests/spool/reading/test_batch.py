@@ -1,0 +1,69 @@
+"""How far a group of jobs is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from queuectl import Spool
+from queuectl.core.names import HELD_AT, FinishedName, PendingName
+from queuectl.core.result import CANCELLED, SUCCESS, Result, State
+from queuectl.spool.reading import batch
+from queuectl.spool.system import groups as group_files
+from queuectl.spool.system import lease
+from tests.spool.given import NOW, put, running_name
+
+
+def _finish(spool: Spool, id: str, result: Result, ago: float, took: float = 10.0) -> None:
+    name = FinishedName(NOW - timedelta(seconds=ago), 10, 1, result, round(took * 1000), id)
+    put(spool.layout, name, state=State.DONE if result.is_success else State.DEAD)
+
+
+def _give(spool: Spool) -> None:
+    """Ten jobs of lr, two of which have ended in the last 20 seconds, in 10 seconds each; one of another group."""
+    for number in range(6):
+        put(spool.layout, PendingName(10, NOW, 0, f"lr.{number}"))
+    put(spool.layout, PendingName(10, HELD_AT, 0, "lr.held"))
+    put(spool.layout, running_name("lr.runs"), state=State.RUNNING)
+    _finish(spool, "lr.a", SUCCESS, 10)
+    _finish(spool, "lr.t.b", Result.exit(1), 0)
+    _finish(spool, "lr.c", CANCELLED, 0, 0.0)
+    _finish(spool, "lrs.d", SUCCESS, 0)
+
+
+def test_look_counts_the_jobs_of_a_group(spool: Spool) -> None:
+    """Each once, by how it ended; without a worker nothing can be estimated, which is said."""
+    _give(spool)
+    seen = batch.look(spool.layout, "lr", NOW)
+    assert seen[:8] == ("lr", 11, 1, 1, 1, 1, 6, 1)
+    assert (seen.ended, seen.per_minute, seen.left, seen.reason) == (3, 6.0, None, "no living worker takes them")
+
+
+@pytest.mark.parametrize(("limit", "left"), [("", 16.25), ("1", 65.0), ("2", 32.5), ("9", 16.25)])
+def test_look_estimates_from_durations_and_places(spool: Spool, limit: str, left: float) -> None:
+    """Six and a half jobs of 10 seconds, by the slots of workers that take them, or the limit if that is less."""
+    _give(spool)
+    if limit:
+        group_files.write(spool.layout, "lr", "limit", limit)
+    with (
+        lease.WorkerLease(spool.layout, "web1", {"slots": 4}),
+        lease.WorkerLease(spool.layout, "web1", {"slots": 8, "groups": ["gpu"]}),
+    ):
+        assert batch.look(spool.layout, "lr", NOW).left == left
+
+
+def test_look_says_what_keeps_jobs_from_starting(spool: Spool) -> None:
+    """Behind a pause, or a limit of 0, there is no estimate but a reason."""
+    _give(spool)
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 4}):
+        group_files.write(spool.layout, "lr", "limit", "0")
+        assert batch.look(spool.layout, "lr", NOW)[-2:] == (None, "the limit of the group lr is 0")
+        spool.pause("new disks")
+        assert "new disks" in (batch.look(spool.layout, "lr", NOW).reason or "")
+
+
+def test_look_at_a_batch_that_has_ended(spool: Spool) -> None:
+    """Nothing is left, and no rate is invented from long ago."""
+    _finish(spool, "lr.a", SUCCESS, 10)
+    assert batch.look(spool.layout, "lr", NOW) == batch.Batch("lr", 1, 1)
