@@ -168,9 +168,9 @@ def test_schedule(tmp_path: Path, line: str) -> None:
     assert match is not None
     *times, command = match["entry"].split(" ", 5)
     assert times == ["*/5", "1", "*", "*", "*"]
-    Spool(tmp_path / "spool", create=True)
     done = run_shell(command, tmp_path, {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
-    assert (done.returncode, done.stderr) == (0, "")
+    other = [text for text in done.stderr.splitlines() if not text.startswith("created the spool ")]
+    assert (done.returncode, other) == (0, [])
 
 
 @pytest.mark.parametrize(
