@@ -14,11 +14,12 @@ from tests.support import CommandLine, WorkerProcess
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees a QUEUECTL_ variable of anyone who runs it."""
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees a QUEUECTL_ variable of anyone who runs it, or works in the spool of their home."""
     for name in list(os.environ):
         if name.startswith("QUEUECTL_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
 
 
 @pytest.fixture(autouse=True)

@@ -81,13 +81,14 @@ def unwritten() -> OSError | None:
     return _failures[0] if _failures else None
 
 
-def confirm(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
-    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+def confirm(question: str, *, default: bool = False) -> bool:
+    """Ask on the terminal; an empty line is the default, anything else but yes is no."""
+    click.echo(f"{question} {'[Y/n]' if default else '[y/N]'}: ", nl=False, err=True)
     answer = sys.stdin.readline()
     if not answer:  # Ctrl-D
         click.echo(err=True)
-    return answer.strip().lower() in ("y", "yes")
+        return False
+    return answer.strip().lower() in (("y", "yes", "") if default else ("y", "yes"))
 
 
 def note(text: str) -> None:

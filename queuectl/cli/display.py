@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from queuectl.cli.context import has_colour
 from queuectl.core.terminal import HEIGHT, PLAIN, Row, Screen
 
 _LONG = 4096  # bytes of a line that are kept until they are shown
-
-
-def has_colours() -> bool:
-    """Whether stdout is a terminal that is to show colours (see no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class Display:
@@ -29,7 +24,7 @@ class Display:
         """
         self._label = label
         self._is_terminal = sys.stdout.isatty()
-        self._has_colours = has_colours()
+        self._has_colours = has_colour()
         self._screen = Screen(1 if is_live else HEIGHT)
         self._is_live = is_live and not label
         self._unfed = b""  # the beginning of a line: whole ones are shown much faster

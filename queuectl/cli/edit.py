@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, show_error
+from queuectl.cli.context import confirm, json_option, note, open_spool, show_error
 from queuectl.cli.targets import Action, Target, Verb, act, ids_argument, load, read_ids, run
 from queuectl.core.fields import CAN_BE_SET, parse, parse_variable
 from queuectl.core.job import Job
@@ -109,7 +109,7 @@ def edit_job(spool: Spool, id: str | Job) -> Job:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise _kept(draft, text, error) from None
             show_error(error)
-            if not click.confirm("edit it again?", default=True, err=True):
+            if not confirm("edit it again?", default=True):
                 raise _kept(draft, text, error) from None
 
 

@@ -87,6 +87,7 @@ _OPTIONS = (
 )
 NAMES = ("state", "since", "until", "results", "groups", "match", "where")
 """The parameters that these options give a command."""
+_TIMES = ("since", "until")
 
 
 one_group_option = click.option(
@@ -107,9 +108,16 @@ def filter_options(command: F) -> F:
     return command
 
 
+def job_filter_options(command: F) -> F:
+    """Give a command the options but --since and --until, for one whose own --since means something else."""
+    for option in reversed([option for option, name in zip(_OPTIONS, NAMES, strict=True) if name not in _TIMES]):
+        command = option(command)
+    return command
+
+
 def is_given(given: dict[str, Any]) -> bool:
     """Whether any of the options was used."""
-    return any(given[name] for name in NAMES)
+    return any(given.get(name) for name in NAMES)
 
 
 def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: str | None = None) -> Filter:
@@ -123,7 +131,8 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
             raise UsageError(f"unknown state {word!r}", hint=f"states: {' '.join(_OWN_WORDS)}")
         if not set(WORDS[word][0]) & set(among):
             raise UsageError(f"this does not apply to {word} jobs", f"only to {' or '.join(among)} ones")
-    for option in ("since", "until"):
+    given = dict.fromkeys(_TIMES) | given
+    for option in _TIMES:
         if given[option]:
             require_unit(given[option], f"--{option} {{}}")
     states, where = _union(words)

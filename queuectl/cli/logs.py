@@ -14,10 +14,9 @@ import click
 
 from queuectl.cli.context import note, open_spool, show_error
 from queuectl.cli.display import Display
-from queuectl.cli.filters import groups_option
+from queuectl.cli.filters import is_given, job_filter_options, make_filter
 from queuectl.cli.log_view import Filter, Output, entries_of
-from queuectl.cli.targets import ids_argument, load, locate, read_ids, take_groups
-from queuectl.core.groups import require_name
+from queuectl.cli.targets import ids_argument, is_selection, load, locate, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
@@ -37,7 +36,7 @@ _SOON = 1.0
 
 @click.command()
 @ids_argument(metavar="[ID... | -]")
-@groups_option
+@job_filter_options
 @click.option("-f", "--follow", is_flag=True, help="Keep printing until the jobs have ended.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only the output of this attempt.")
 @click.option("--since", metavar="TIME", help='Only attempts that started since: 1h (ago), "9:00", ISO 8601.')
@@ -47,8 +46,6 @@ _SOON = 1.0
 @click.option("--raw", is_flag=True, help="Print the log files unchanged.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, in their documented shape.")
 def logs(
-    ids: tuple[str, ...],
-    groups: tuple[str, ...],
     follow: bool,
     attempt: int | None,
     since: str | None,
@@ -57,13 +54,14 @@ def logs(
     tail: int | None,
     raw: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Print what jobs wrote to stdout and stderr.
 
     The start and end of each attempt are reported on stderr. Lines of several jobs begin with their
-    ids. A job that has not started yet can be followed too. Of a group, -f shows what runs and what
-    starts later, until nothing is left to run. A terminal gets what it would show in the end; --raw and
-    other programs get what was written.
+    ids. Filters select jobs that have started. A job that has not can be followed too. Of a group, -f
+    shows what runs and what starts later, until nothing is left to run. A terminal gets what it would
+    show in the end; --raw and other programs get what was written.
 
     \b
     Example:
@@ -72,14 +70,20 @@ def logs(
       queuectl logs report --attempt 2 > output
       queuectl logs report --tail 20 --grep 'error|warning'
       queuectl logs -f lr.
-      queuectl list --state running --format '{id}' | queuectl logs -f -
+      queuectl logs --state failed --tail 5
     """
     wanted = Filter.of(attempt=attempt, since=since, grep=grep, head=head, tail=tail)
     if raw and (as_json or not wanted.is_empty):
         raise UsageError("--raw is the whole file", hint="leave out the other options")
     spool = open_spool()
-    in_groups = _groups_of(spool, ids, groups)
-    jobs, codes = _find_in(spool, in_groups, follow=follow) if in_groups else _find(spool, read_ids(ids))
+    take_groups(spool, given)
+    is_selected = is_selection(given)
+    selected = make_filter(given)
+    in_groups = () if is_given({**given, "groups": ()}) else selected.groups
+    if is_selected:
+        jobs, codes = _select(spool, selected, follow=follow, in_groups=bool(in_groups)), list[int]()
+    else:
+        jobs, codes = _find(spool, read_ids(given["ids"]))
     output = Output(as_json=as_json, is_labelled=len(jobs) + len(codes) > 1 or bool(in_groups))
 
     def show(job: Job, wait: Callable[[], bool] | None) -> None:
@@ -102,27 +106,18 @@ def logs(
         click.get_current_context().exit(codes[0])
 
 
-def _groups_of(spool: Spool, ids: tuple[str, ...], groups: tuple[str, ...]) -> tuple[str, ...]:
-    """The groups that were given, also as `lr.`; raises UsageError for both ids and groups, or neither."""
-    given: dict[str, Any] = {"ids": ids, "groups": groups}
-    take_groups(spool, given)
-    if bool(given["ids"]) == bool(given["groups"]):
-        what = "both ids and a group" if given["ids"] else "name the jobs"
-        raise UsageError(what, hint="see: queuectl logs --help")
-    return tuple(map(require_name, given["groups"]))
-
-
-def _find_in(spool: Spool, groups: tuple[str, ...], *, follow: bool) -> tuple[list[Job], list[int]]:
-    """The jobs of these groups that have started, by their ids; to follow, those that have not ended."""
-    states = (State.RUNNING, State.PENDING) if follow else (State.RUNNING, State.PENDING, State.DONE, State.DEAD)
-    found = sorted(select(spool.layout, Jobs(states, groups=groups)), key=lambda job: job.id)
+def _select(spool: Spool, wanted: Jobs, *, follow: bool, in_groups: bool) -> list[Job]:
+    """The jobs that have started, by their ids; to follow, those that are not held, and of groups have not ended."""
+    if follow and in_groups:
+        wanted = Jobs((State.RUNNING, State.PENDING), groups=wanted.groups)
+    found = sorted(select(spool.layout, wanted), key=lambda job: job.id)
     jobs = [job for job in found if not job.is_held] if follow else [job for job in found if _has_begun(job)]
     if len(jobs) < len(found):
         what = "held" if follow else "not started yet"
         note(f"{format_count(len(found) - len(jobs), 'job')} {what}")
     elif not found:
-        note("nothing is left to run" if follow else "no matching jobs")
-    return jobs, []
+        note("nothing is left to run" if follow and in_groups else "no matching jobs")
+    return jobs
 
 
 def _has_begun(job: Job) -> bool:

@@ -136,10 +136,10 @@ def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, group
     if reason or until or spool.paused(group=group) is None:
         _pause(spool, " ".join(reason) or "drained", until, group)
     own = itself(spool.layout)
-    is_within = own.find(spool.layout) is not None and (not group or groups.is_in(own.id, group))
-    if is_within and not as_json:
-        note(f"not waiting for {own.id}, which this command is a part of")
-    running = _count_running(spool, group) - is_within
+    around = [name.id for name in own.find(spool.layout) if not group or groups.is_in(name.id, group)]
+    if around and not as_json:
+        note(f"not waiting for {' and '.join(around)}, which this command is a part of")
+    running = _count_running(spool, group) - len(around)
     if running > 0 and not as_json:
         note(f"paused; waiting for {format_count(running, 'running job')}")
         _warn_of_orphans(spool)

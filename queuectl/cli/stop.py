@@ -87,9 +87,9 @@ def stop(ids: tuple[str, ...], now: bool, detach: bool, wait: bool, timeout: str
 def _refuse_to_wait_for_own(layout: Layout, found: dict[str, int]) -> None:
     """Raises UsageError for a worker that stops once a job has ended of which this command is a part."""
     own = itself(layout)
-    name = own.find(layout)
-    if name is not None and name.worker in found:
-        why = f"it runs job {own.id}, which this command is a part of"
+    name = next((name for name in own.find(layout) if name.worker in found), None)
+    if name is not None:
+        why = f"it runs job {name.id}, which this command is a part of"
         raise UsageError(f"worker {name.worker} would wait for this command to end", why, "leave out --wait")
 
 

@@ -185,17 +185,18 @@ def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:
             answer.options.append(word)
             continue
         name, attached = _split(word)
-        following = attached if attached is not None else (rest[0] if rest else None)
+        has_next = bool(rest) and not (is_prefix and rest[0] == "--")
+        following = attached if attached is not None else (rest[0] if has_next else None)
         row, values = _row_for(path, name, following, name in ours and name not in flags)
         if row is None:
             name = _own_name(name, [*flags, *ours], answer)
             answer.options.append(
                 word if name == _split(word)[0] else name if attached is None else f"{name}={attached}"
             )
-            if name in ours and attached is None and rest:
+            if name in ours and attached is None and has_next:
                 answer.options.append(rest.pop(0))
             continue
-        if row.read is not None and attached is None and rest:
+        if row.read is not None and attached is None and has_next:
             rest.pop(0)
         answer.replaced.add(name)
         _apply(row, values, answer)

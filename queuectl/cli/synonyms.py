@@ -66,7 +66,7 @@ class Row(NamedTuple):
     `read` makes the values of the option's value, or None if the row is for other values; without `read` the option
     has no value. `ours` replaces the option (nothing, if empty); one that begins with `--spool` belongs before the
     command. `whole` is the line to type, `{line}` in it what is left of the line that was typed. `why` is what else one
-    must know. `{0}`, `{1}` are the values.
+    must know. `{0}`, `{1}` are the values, in all three.
     """
 
     names: str
@@ -170,11 +170,14 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     "enqueue": _ENQUEUE,
     "run": tuple(row for row in _ENQUEUE if row.ours not in _OF_MANY),
     "list": (_HOW_MANY, _STATE, _AS_JSON, Row("--all -a", "--limit 0", read=None), Row("-o", "--columns {0}"),
-             Row("--filter -q", "--match {0}"), Row("-r", "--state running", read=None)),
+             Row("--filter -q --name", "--match {0}"), Row("-r --running", "--state running", read=None),
+             Row("--failed --failing", "--state failed", read=None), Row("--pending", "--state pending", read=None),
+             Row("-g", "--group {0}")),
     "dlq list": (_HOW_MANY, _AS_JSON),
     "show": (_AS_JSON,),
     "explain": (_HOW_MANY, _STATE, _AS_JSON),
-    "logs": (Row("-n --lines --last", "--tail {0}"), _AS_JSON),
+    "logs": (_STATE, Row("--failed", "--state failed", read=None), Row("-g", "--group {0}"),
+             Row("-n --lines --last", "--tail {0}"), _AS_JSON),
     "worker start": (
         Row("-n -j -c -w -s --slots --jobs --concurrency --parallel --workers", "--count {0}"),
         Row("-d --daemon --daemonize --detach --bg", "--background", read=None),
@@ -182,7 +185,8 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     ),
     "worker list": (_AS_JSON,),
     "worker stop": (Row("-f --force --kill", "--now", read=None), Row("-w", "--wait", read=None), _AS_JSON),
-    "status": (Row("-w -f --follow", "--watch", read=None), Row("-n", "--watch --interval {0}"), _AS_JSON),
+    "status": (Row("-w -f --follow", "--watch", read=None),
+               Row("-n", "--watch --interval {0}"), _AS_JSON),
     "top": (Row("--json -j", whole="queuectl status --watch --json", read=None), Row("-n -d", "--interval {0}")),
     "metrics": (_AS_JSON,),
     "wait": (Row("-n", "--any", read=None), Row("-t", "--timeout {0}"), _STATE, _AS_JSON),

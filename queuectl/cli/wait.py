@@ -47,8 +47,8 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
 
     Filters select jobs in every state: one that has ended already counts as much as one that still runs, so
     leave out what ended earlier with --since, which keeps all that have not ended. Held jobs are not waited
-    for, except with --state held. The code is 3 if no job matches. For a group, stderr shows how far it is: as a bar
-    on a terminal, elsewhere as a line when that changes.
+    for, except with --state held. The code is 3 if no job matches, or - reads no ids. For a
+    group, stderr shows how far it is: as a bar on a terminal, elsewhere as a line when that changes.
 
     \b
     Example:
@@ -65,7 +65,7 @@ def wait(any_one: bool, timeout: str | None, quiet: bool, as_json: bool, **given
     if not jobs:
         if as_json and not quiet:
             print_json([])
-        click.get_current_context().exit(_none_match(spool, given) if is_selected and not found else 0)
+        click.get_current_context().exit(0 if found else _none_match(spool, given, is_selected=is_selected))
     terms: dict[str, Any] = {"any_one": any_one, "timeout": _seconds(timeout), "quiet": quiet, "as_json": as_json}
     if not given["groups"] or any_one:
         click.get_current_context().exit(wait_for(spool, jobs, **terms))
@@ -136,8 +136,10 @@ def _filter(given: dict[str, Any]) -> Filter:
     return replace(wanted, since=None, where=takes)
 
 
-def _none_match(spool: Spool, given: dict[str, Any]) -> int:
+def _none_match(spool: Spool, given: dict[str, Any], *, is_selected: bool) -> int:
     """Say that there is nothing to wait for; the exit code. An empty queue is what --all waits for."""
+    if not is_selected:
+        return show_error(NotFoundError("no ids on stdin", "there is nothing to wait for"))
     if given["every"] and not is_given(given):
         note("no job is running or waiting")
         return 0
@@ -157,7 +159,8 @@ def _without_itself(spool: Spool, jobs: list[Job], *, is_named: bool) -> list[Jo
     if len(others) < len(jobs):
         if is_named and not others:
             own.refuse_to_wait(jobs)
-        note(f"not waiting for {own.id}, which this command is a part of")
+        ids = " and ".join(job.id for job in jobs if own.runs(job.name))
+        note(f"not waiting for {ids}, which this command is a part of")
     return others
 
 

@@ -15,14 +15,17 @@ _WORDS = {
     "hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "w", "weeks": "w",
 }  # fmt: skip
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+_HOURS = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(am|pm)?")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _LONGEST = 100 * 366 * 86400.0
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `90`, `5m`, `1h30m`, `2 days`, `500ms`; a bare number is seconds."""
+    """Seconds of `90`, `5m`, `1h30m`, `2 days`, `500ms`, `1:00:00`, `1-12:00:00`; a bare number is seconds."""
     rest = text.strip().lower().removeprefix("+").strip()
+    if match := _HOURS.fullmatch(rest):
+        rest = "{}d{}h{}m{}s".format(*match.groups("0"))
     total, position = 0.0, 0
     for match in _PART.finditer(rest):
         unit = _WORDS.get(match[2], match[2]) or ("s" if match[0] == rest else "")
@@ -92,12 +95,13 @@ def parse_past(text: str, now: datetime, zone: tzinfo | None = None) -> datetime
     rest is as in `parse_when`.
     """
     words = text.strip().lower()
-    try:
-        return now - timedelta(seconds=parse_duration(words)) if not words.startswith("+") else parse_when(words, now)
-    except (UsageError, OverflowError):
-        if words.startswith("yesterday"):
-            return parse_when(words.replace("yesterday", "today", 1), now, zone) - timedelta(days=1)
-        at = parse_when(text, now, zone)
+    if not _HOURS.fullmatch(words.removeprefix("+")):  # 9:30:00 is a time of day here
+        with suppress(UsageError, OverflowError):
+            ago = parse_duration(words)
+            return parse_when(words, now) if words.startswith("+") else now - timedelta(seconds=ago)
+    if words.startswith("yesterday"):
+        return parse_when(words.replace("yesterday", "today", 1), now, zone) - timedelta(days=1)
+    at = parse_when(text, now, zone)
     if at > now and _parse_clock(words) is not None:
         return at - timedelta(days=1)
     if at > now and any(words[:3] == day[:3] for day in _WEEKDAYS):

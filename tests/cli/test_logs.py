@@ -353,6 +353,21 @@ def test_follow_a_job_without_a_log(cli: CommandLine, spool: Spool) -> None:
         assert process.communicate(timeout=30)[0] == b"hello\n"
 
 
+def test_logs_of_selected_jobs(cli: CommandLine, spool: Spool) -> None:
+    """Filters select the jobs whose logs are printed; those that have not started are counted."""
+    for id, result, state in (("good", "exit0", State.DONE), ("bad", "exit1", State.DEAD)):
+        put_finished(spool.layout, id, result=result, state=state)
+        spool.log_path(id).write_bytes(LOG)
+    put(spool.layout, pending_name("dropped"), "true", State.PENDING)
+    spool.enqueue("true", id="new")
+    assert cli.ok("logs", "--result", "failed", "--tail", "1") == "third, without a newline"
+    assert cli.ok("logs", "-f", "--state", "done,dead", "--tail", "1").count("| third") == 2
+    assert cli.run("logs", "--match", "^nothing", "--where", "priority<5").stderr == "no matching jobs\n"
+    assert cli.run("logs", "--state", "pending").stderr == "2 jobs not started yet\n"
+    assert cli.run("logs", "good", "--state", "done").stderr.startswith("queuectl: both ids and a selection")
+    assert cli.run("logs").stderr.startswith("queuectl: name the jobs, or select them")
+
+
 def test_logs_of_a_group(cli: CommandLine, spool: Spool) -> None:
     """Each line of its jobs with the id, in the order of ids; those that have not started are counted."""
     for id in ("lr.2", "lr.1", "lrx.1"):

@@ -48,7 +48,6 @@ def test_wait_for_several_jobs(cli: CommandLine, spool: Spool) -> None:
     done = cli.run("wait", "-", stdin="good\n\nbad exit7\n")
     assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
     assert cli.run("wait", "nope", "good").returncode == 3
-    assert cli.json("wait", "-") == []
 
 
 def test_wait_for_any(cli: CommandLine, spool: Spool) -> None:
@@ -281,3 +280,11 @@ def test_second_ctrl_c_detaches(terminal: Terminal, spool: Spool) -> None:
     terminal.process.send_signal(signal.SIGINT)
     assert wait_for(lambda: terminal.process.poll() is not None and [terminal.process.returncode], "the end") == [130]
     assert spool.get("x").state is State.RUNNING
+
+
+def test_wait_for_no_ids(cli: CommandLine) -> None:
+    """`wait -` that reads no ids waits for nothing, and does not exit as if something had succeeded."""
+    done = cli.run("wait", "-", stdin="\n")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "queuectl: no ids on stdin")
+    done = cli.run("wait", "-", "--json")
+    assert (done.returncode, done.stdout) == (3, "[]\n")

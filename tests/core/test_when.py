@@ -28,7 +28,7 @@ TUESDAY = datetime(2026, 11, 24, 12, 30, 15, tzinfo=BERLIN)
         ("1h30m", 5400), ("1h 30m", 5400), ("1 hour 30 minutes", 5400), ("2d", 172_800), ("2 days", 172_800),
         ("1w", 604_800), ("500ms", 0.5), ("+5m", 300), ("+ 5m", 300), (" 5m ", 300), ("5M", 300), ("1.5h", 5400),
         ("1d12h", 129_600), ("30s1m", 90), ("1 hr", 3600), ("2 weeks", 1_209_600), ("1 sec", 1),
-        ("36600d", 36600 * 86400),
+        ("36600d", 36600 * 86400), ("1:00:00", 3600), ("00:00:30", 30), ("36:05:00", 129_900), ("1-12:00:00", 129_600),
     ],
 )  # fmt: skip
 def test_durations(text: str, seconds: float) -> None:
@@ -38,8 +38,8 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "+", "m", "5x", "5 apples", "1h30", "30 5m", "5m!", "-5m", "--5", "1e3", "inf", "nan", "1:30", "5,5m",
-     "tomorrow", "9" * 400, "36601d", "5mm", "0x10", "1.h", ".5h", "5m\0"],
+    ["", " ", "+", "m", "5x", "5 apples", "1h30", "30 5m", "5m!", "-5m", "--5", "1e3", "inf", "nan", "1:30",
+     "1:60:00", "1:00:00s", "5,5m", "tomorrow", "9" * 400, "36601d", "5mm", "0x10", "1.h", ".5h", "5m\0"],
 )  # fmt: skip
 def test_durations_that_are_refused(text: str) -> None:
     """Anything else is a usage error that quotes it and shows what is meant."""

@@ -43,6 +43,7 @@ LARGE = {
     "delete, twin": Scene(("A",), users=("B",), deletes=1, twins=1, cancels=1),
     "undo, killed": Scene(("A", "A"), worker_kills=1, retries=1, undos=1, max_retries=0),
     "undo and cancel": Scene(("A",), users=("A", "A"), cancels=1, retries=1, undos=1, max_retries=0),
+    "cancel, retry and set": Scene(("A",), users=("A", "A"), cancels=1, retries=1, sets=1),
     "equal times": Scene(("A", "A"), equal_times=1, cancels=1, retries=1),
 }
 """Of up to a million states."""

@@ -160,7 +160,8 @@ def fork(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     assert slot.body
     shell = Shell(slot.name.at, me, holds=slot.holds, is_stale=slot.is_stale)
     after = state._replace(shells=(*state.shells, shell))
-    if state.changes & ~slot.body.changes:
+    # What was cancelled since its claim, and is ended now, is not what runs next, even if the job was retried and set.
+    if state.body(slot.name) is not None and state.changes & ~slot.body.changes:
         after = after._replace(broken="I4")
     yield f"Spawner.spawn: fork for {slot.name.at}", after.put_slot(me, slot._replace(step="waitid"))
 

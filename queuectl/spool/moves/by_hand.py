@@ -101,7 +101,14 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
             logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
     except OSError as error:
         raise unusable(layout.root, error) from error
-    return move(layout, job, lifecycle.retry_by_hand(job.name, run_at or now()))
+    return move(layout, job, _due(layout, lifecycle.retry_by_hand(job.name, run_at or now()), run_at))
+
+
+def _due(layout: Layout, target: lifecycle.Move, run_at: datetime | None) -> lifecycle.Move:
+    """The move of one of several jobs, behind those before it unless its time was asked for."""
+    from queuectl.spool.moves import submit
+
+    return submit.in_order(layout, target, now()) if run_at is None else target
 
 
 def _require_own(layout: Layout, job: Job) -> None:
@@ -126,7 +133,7 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
             old = files.read(layout.log(job.id)).data
         logs.append(reservation.fd, old)
         logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
-        moved = move(layout, job, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()))
+        moved = move(layout, job, _due(layout, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()), run_at))
     except BaseException:
         reservation.give_up()
         raise
@@ -188,6 +195,8 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
         job = query.find(layout, id)
         if isinstance(job.name, FinishedName):
             return _cancel_again(layout, job, grace, policy)
+        if isinstance(job.name, RunningName):
+            _require_no_copy(layout, job.name)
         recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
         cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
         if cancelled is not None:
@@ -280,6 +289,13 @@ def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
     return token, attempt.pid if attempt and is_there else None
 
 
+def _require_no_copy(layout: Layout, name: RunningName) -> None:
+    """Raises SpoolError if this spool is a copy and the job runs in the original."""
+    from queuectl.spool.system import place
+
+    place.require_own(layout, name)
+
+
 def _is_held(path: str, name: RunningName) -> bool:
     """Whether the attempt's lock is held, or that cannot be determined."""
     try:
@@ -297,12 +313,16 @@ def is_alive(layout: Layout, id: str) -> bool:
 
 
 def kill(layout: Layout, id: str | Job, number: int) -> Job:
-    """Send a signal to the processes of a running job; the rest is up to them and its worker."""
+    """Send a signal to the processes of a running job; the rest is up to them and its worker.
+
+    Raises SpoolError, as `cancel` does, in a copy of the spool in which the job runs.
+    """
     from queuectl.spool.system import processes
 
     job = query.find(layout, id)
     if not isinstance(job.name, RunningName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a running job has processes to signal")
+    _require_no_copy(layout, job.name)
     if not processes.send(*_processes_of(layout, job.name), number):
         raise WrongStateError(f"no process of {job.id} is on this host", f"its worker is {job.name.worker}")
     return job
@@ -319,10 +339,9 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
     job, name = find_pending(layout, id, "released")
     if not name.is_held:
         raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
-    if run_at is None:
-        asked = job.body.run_at if job.body and not name.attempts else None
-        run_at = max(now(), asked) if asked else now()
-    return move(layout, job, lifecycle.reschedule(name, run_at=run_at))
+    if run_at is None and job.body and not name.attempts and job.body.run_at and job.body.run_at > now():
+        run_at = job.body.run_at
+    return move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))
 
 
 def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:

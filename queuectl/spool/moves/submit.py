@@ -115,24 +115,28 @@ def new_id() -> str:
 
 
 def _next_move(layout: Layout, id: str, priority: int, run_at: datetime | None, now: datetime) -> lifecycle.Move:
-    """The name of a new job: behind every one that this process has submitted before with its priority, if due at once.
+    """The name of a new job: `in_order`, if due at once."""
+    move = lifecycle.enqueue(id, priority, run_at, now)
+    return in_order(layout, move, now) if run_at is None else move
+
+
+def in_order(layout: Layout, move: lifecycle.Move, now: datetime) -> lifecycle.Move:
+    """The move of a job that is due at once: behind every one that this process has moved before with its priority.
 
     Names of one millisecond are ordered by id, so an id that would come first gets the next millisecond. After a jump
     of the clock, of more than the milliseconds that one group can take, the order begins again.
     """
-    move = lifecycle.enqueue(id, priority, run_at, now)
-    if run_at is not None or not isinstance(move.name, PendingName):
+    name = move.name
+    if not isinstance(name, PendingName):
         return move
     with _latest_lock:
-        last = _latest.get((layout.pending, priority))
+        last = _latest.get((layout.pending, name.priority))
         if last is not None and last.run_at < now + GROUP * _STEP:
-            at = max(now, last.run_at)
-            move = lifecycle.enqueue(id, priority, None, at)
-            if str(move.name) < str(last):
-                move = lifecycle.enqueue(id, priority, None, at + _STEP)
-        assert isinstance(move.name, PendingName)
-        _latest[layout.pending, priority] = move.name
-    return move
+            name = name._replace(run_at=max(name.run_at, last.run_at))
+            if str(name) < str(last):
+                name = name._replace(run_at=name.run_at + _STEP)
+        _latest[layout.pending, name.priority] = name
+    return move._replace(name=name)
 
 
 class _Item(NamedTuple):

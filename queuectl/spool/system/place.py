@@ -62,21 +62,28 @@ def settle_in(layout: Layout, *, is_copied: bool) -> None:
             f"to run them here: queuectl --spool {shlex.quote(layout.root)} worker start --copied",
         )
     if copy is not None:
-        _require_ended(layout, copy)
+        for name in _running(layout):
+            _require_ended(layout, copy, name)
     with suppress(OSError):  # a full disk: the next worker tries again
         _record(layout)
 
 
-def _require_ended(layout: Layout, copy: Copy) -> None:
-    for name in _running(layout):
-        attempt, _ = logs.read_attempt(layout.log(name.id), name)
-        token = processes.token_of(name, attempt.worker if attempt else name.worker)
-        if processes.find(token, is_ours=True):
-            raise SpoolError(
-                f"job {name.id} is still running, in the original of {layout.root}",
-                f"it belongs to {copy.original}",
-                f"wait until it has ended there, or give it up here: rm {shlex.quote(layout.job(State.RUNNING, name))}",
-            )
+def require_own(layout: Layout, name: RunningName) -> None:
+    """Raises SpoolError if this is a copy, and the job runs in the original: its processes are not this spool's."""
+    copy = find_copy(layout)
+    if copy is not None:
+        _require_ended(layout, copy, name)
+
+
+def _require_ended(layout: Layout, copy: Copy, name: RunningName) -> None:
+    attempt, _ = logs.read_attempt(layout.log(name.id), name)
+    token = processes.token_of(name, attempt.worker if attempt else name.worker)
+    if processes.find(token, is_ours=True):
+        raise SpoolError(
+            f"job {name.id} is still running, in the original of {layout.root}",
+            f"it belongs to {copy.original}",
+            f"wait until it has ended there, or give it up here: rm {shlex.quote(layout.job(State.RUNNING, name))}",
+        )
 
 
 def _running(layout: Layout) -> list[RunningName]:

@@ -54,6 +54,17 @@ def _find_token(environment: bytes) -> bytes | None:
     return environment[at + len(_ASSIGNED) :].partition(b"\0")[0]
 
 
+def outer_tokens() -> list[str]:
+    """The tokens of the jobs that run this one's worker, the innermost first: a worker may be started by a job."""
+    own, found = _token_in(os.getpid()), list[bytes]()
+    pid = os.getppid()
+    while (token := _token_in(pid)) is not None and (status := _status_of(pid)) is not None:
+        if token != own and token not in found:
+            found.append(token)
+        pid = status.parent
+    return [os.fsdecode(token) for token in found]
+
+
 def age(pid: int) -> float | None:
     """Seconds since that process was created, whatever the wall clock did since; None if that is unknown."""
     try:

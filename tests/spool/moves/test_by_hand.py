@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from queuectl import AlreadyExistsError, Spool, State, WrongStateError
+from queuectl import AlreadyExistsError, Job, Spool, State, WrongStateError
 from queuectl.core.names import HELD_AT, PendingName, RunningName
 from queuectl.spool.moves import claims
 from queuectl.spool.system import clock, files, lease, logs, processes
@@ -49,6 +50,24 @@ def test_hold_and_release(spool: Spool) -> None:
     assert released.run_at <= datetime.now(UTC)
     with pytest.raises(WrongStateError, match="not held"):
         spool.release("x")
+
+
+@pytest.mark.parametrize("act", [Spool.retry, Spool.release])
+def test_jobs_that_are_retried_or_released_together_keep_their_order(
+    spool: Spool, act: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start in the order in which that was asked for, even within one millisecond, whatever their ids."""
+    ids = [f"{letter}{number}" for letter in "zma" for number in range(5)]
+    for id in ids:
+        if act is Spool.release:
+            spool.hold(spool.enqueue("true", id=id))
+        else:
+            put_finished(spool.layout, id)
+    at = clock.now()
+    monkeypatch.setattr("queuectl.spool.moves.by_hand.now", lambda: at)
+    for id in ids:
+        act(spool, id)
+    assert [name.rpartition("-")[2].removesuffix(".json") for name in sorted(names(spool.path / "pending"))] == ids
 
 
 def test_released_job_keeps_the_time_it_was_submitted_for(spool: Spool) -> None:

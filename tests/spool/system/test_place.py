@@ -142,6 +142,9 @@ def test_running_job_of_a_copy_is_neither_repeated_nor_ended(spool: Spool, tmp_p
         for words, text in (((), "1 running job would run twice"), (("--copied",), "job x is still running")):
             refused = cli.run("--spool", str(target), "worker", "start", "--drain", *words)
             assert (refused.returncode, text in refused.stderr) == (6, True)
+        for line in ("cancel x", "kill x", "kill -s STOP --all --yes"):
+            refused = cli.run("--spool", str(target), *line.split())
+            assert (refused.returncode, "job x is still running, in the original" in refused.stderr) == (6, True)
         assert "copied or moved from" in cli.ok("--spool", str(target), "fsck")
         go.touch()
         assert str(spool.wait("x", timeout=20).result) == "exit0"
