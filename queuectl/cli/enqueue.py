@@ -86,7 +86,7 @@ def _options() -> Iterator[Callable[[F], F]]:
         elif field.option:
             names = (*_SHORT.get(name, ()), f"--{name.replace('_', '-')}", name)
             kind = click.Choice([word.value for word in field.kind]) if issubclass(field.kind, StrEnum) else field.kind
-            metavar, is_multiple = field.metavar or None, name == "env"
+            metavar, is_multiple = field.metavar or None, name in ("env", "seats")
             yield click.option(*names, type=kind, multiple=is_multiple, metavar=metavar, help=field.option)
 
 
@@ -364,9 +364,11 @@ def _fields_of_sweep(*, timeout: str | None, **options: Any) -> dict[str, Any]:
     return {**_fields_of(**options), "timeout": timeout}
 
 
-def _fields_of(*, at: str | None, in_: str | None, env: tuple[str, ...], **options: Any) -> dict[str, Any]:
+def _fields_of(
+    *, at: str | None, in_: str | None, env: tuple[str, ...], seats: tuple[str, ...], **options: Any
+) -> dict[str, Any]:
     """The options as fields of a job body."""
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in {**options, "seats": ",".join(seats) or None}.items() if value is not None}
     for name, value in given.items():
         parse = FIELDS[name].parse
         if parse is not None and isinstance(value, str):

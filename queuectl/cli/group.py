@@ -9,6 +9,7 @@ from queuectl.cli.groups import Group
 from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
+from queuectl.core.seats import name_of
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import shapes
@@ -17,6 +18,7 @@ from queuectl.spool.store import Spool
 from queuectl.spool.system import files
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.seats import Holder, find_held
 
 _COLUMNS = ("ready", "waiting", "running", "done", "dead")
 
@@ -52,18 +54,19 @@ def list_(every: bool, as_json: bool) -> None:
     names = sorted({*found, *(name for name, tally in tallies.items() if every or tally.total > 1)})
     rows = [(tallies.get(name, Tally()), found.get(name, Settings(name))) for name in names]
     if as_json:
-        print_json([shapes.group(group, tally) for tally, group in rows])
+        print_json([shapes.group(spool.layout, group, tally) for tally, group in rows])
     elif rows:
-        header = ("GROUP", *(column.upper() for column in _COLUMNS), "LIMIT", "MAX_FAILED", "STATE")
-        print_table(header, [_row(group, tally) for tally, group in rows])
+        header = ("GROUP", *(column.upper() for column in _COLUMNS), "LIMIT", "SEATS", "MAX_FAILED", "STATE")
+        print_table(header, [_row(spool, group, tally) for tally, group in rows])
     else:
         note("no groups: the id of a job in one begins with its name and a dot; see: queuectl enqueue --group")
 
 
-def _row(group: Settings, tally: Tally) -> tuple[str, ...]:
+def _row(spool: Spool, group: Settings, tally: Tally) -> tuple[str, ...]:
     limit = "" if group.limit is None else str(group.limit)
     brake = "" if group.max_failed is None else str(group.max_failed)
-    return (group.name, *map(str, tally), limit, brake, _state(group, tally))
+    seats = "" if group.seats is None else f"{len(find_held(spool.layout, group.name))}/{len(group.seats)}"
+    return (group.name, *map(str, tally), limit, seats, brake, _state(group, tally))
 
 
 def _state(group: Settings, tally: Tally) -> str:
@@ -88,19 +91,30 @@ def show(name: str, as_json: bool) -> None:
     spool = open_spool()
     group, tally = _find(spool, name)
     if as_json:
-        print_json(shapes.group(group, tally))
+        print_json(shapes.group(spool.layout, group, tally))
         return
     click.echo(f"{'group':<10} {group.name}")
     for column, number in zip(_COLUMNS, tally, strict=True):
         click.echo(f"{column:<10} {number}")
     if group.limit is not None:
         click.echo(f"{'limit':<10} {group.limit}")
+    if group.seats is not None:
+        held = find_held(spool.layout, name)
+        click.echo(f"{'seats':<10} {group.seats}, {len(held)} of {len(group.seats)} held")
+        for lock, holder in held.items():
+            click.echo(shown(f"{'':<10} {name_of(lock)}: {holder.id or 'held by hand'}{_elsewhere(spool, holder)}"))
+    if group.seat_env is not None:
+        click.echo(f"{'seat-env':<10} {group.seat_env}")
     if group.max_failed is not None:
         click.echo(f"{'max-failed':<10} {group.max_failed}")
     if group.paused is not None:
         click.echo(shown(f"{'paused':<10} {describe_pause(group.paused)}"))
     for reason in admission.of_group(group, tally.running):
         click.echo(shown(f"{'':<10} {reason.text}"))
+
+
+def _elsewhere(spool: Spool, holder: Holder) -> str:
+    return f" of {holder.spool}" if holder.spool and holder.spool != spool.layout.root else ""
 
 
 def _find(spool: Spool, text: str) -> tuple[Settings, Tally]:
@@ -122,14 +136,17 @@ def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: st
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=_complete_setting)
 @json_option
 def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Change settings of a group: limit, max-failed.
+    """Change settings of a group: limit, max-failed, seats, seat-env.
 
     limit is how many jobs of the group may run at once, on all workers together; 0 starts none. When max-failed jobs
-    (or 5% of those that end) have failed since the group was last resumed, the group pauses itself.
+    (or 5% of those that end) have failed since the group was last resumed, the group pauses itself. seats are things
+    of this host of which each job gets one: a number, or names with a comma (seats.HOST: of that host);
+    seat-env is a variable that names them to the job, as QUEUECTL_SEAT_GROUP does.
 
     \b
     Example:
       queuectl group set gpu limit=2 max-failed=10
+      queuectl group set gpu seats=4 seat-env=CUDA_VISIBLE_DEVICES
       queuectl group set net limit=none
     """
     group_name = groups.require_name(name.removesuffix("."))
@@ -158,7 +175,9 @@ def _require_key(text: str) -> str:
     key = text.lower().replace("_", "-")
     if key == "paused":
         raise UsageError("paused is not set this way", hint="try: queuectl pause --group GROUP")
-    if key not in group_files.PARSERS:
+    if key.startswith("seats."):
+        key = f"seats.{text.partition('.')[2]}"  # a host's name as it was typed
+    if not group_files.is_key(key):
         raise UsageError(f"no such setting of a group: {text!r}", hint=f"settings: {' '.join(group_files.PARSERS)}")
     return key
 
@@ -189,7 +208,7 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
     group = group_files.read(spool.layout, name, now) or Settings(name)
     tally = count(spool.layout, name, now()).get(name, Tally())
     if as_json:
-        print_json(shapes.group(group, tally))
+        print_json(shapes.group(spool.layout, group, tally))
         return
     values = ((key, getattr(group, key.replace("-", "_"))) for key in group_files.PARSERS)
     said = " ".join(f"{key}={value}" for key, value in values if value is not None)

@@ -88,7 +88,8 @@ def cron_times(words: list[str]) -> str:
     return "30 2 * * *"
 
 
-_ONE_SLOT = "a job takes one of its worker's slots, whatever it uses; a worker has --count of them"
+_ONE_SLOT = "a job takes --slots of its worker's slots, or one, whatever it uses; a worker has --count of them"
+_SEATS = "how many there are is said once: queuectl group set gpu seats=4"
 _NO_EDGES = "a job cannot wait for another by itself; the shell can"
 _CRON = "there are no recurring jobs; cron can enqueue them"
 _CRON_LINE = "(crontab -l; echo {entry}) | crontab -"
@@ -126,8 +127,14 @@ _ENQUEUE = (
     Row("-H --stashed -s --held", "--hold", read=None),
     Row("-t --time --time-limit", "--timeout {0}", read=_slurm_time),
     Row("--job-timeout --max-time", "--timeout {0}"),
-    Row("-c -N -n --cpus-per-task --cpus --ntasks --nodes --slots", why=_ONE_SLOT),
-    Row("--gres --gpus -G --mem --mem-per-cpu --resource --seats", why=f"nothing is reserved for a job; {_ONE_SLOT}"),
+    Row("-c -N -n --cpus-per-task --cpus --ntasks --nodes", "--slots {0}", read=_matching(r"([1-9]\d{0,3})")),
+    Row("-c -N -n --cpus-per-task --cpus --ntasks --nodes", why=_ONE_SLOT),
+    Row("--gres", "--seats {0}={1}", why=_SEATS, read=_matching(r"([A-Za-z]\w*)(?::[A-Za-z]\w*)?:(\d+)")),
+    Row("--gres", "--seats {0}=1", why=_SEATS, read=_matching(r"([A-Za-z]\w*)")),
+    Row("--gpus -G --gpu", "--seats gpu={0}", why=_SEATS, read=_matching(r"(?:[A-Za-z]\w*:)?(\d+)")),
+    Row("--mem --mem-per-cpu --memory", "--seats mem={0}", why=_SEATS, read=_matching(r"(\d+)[Gg]?[Bb]?")),
+    Row("--resource --resources", "--seats {0}={1}", why=_SEATS, read=_matching(r"([A-Za-z]\w*)=(\d+)")),
+    Row("--gres --gpus -G --gpu --mem --mem-per-cpu --memory --resource --resources", why=_SEATS),
     Row("-j --jobs --parallel --concurrency", whole="{line} && queuectl worker start --count {0}",
         why="how many jobs run at a time is for the worker"),
     Row("--chdir -D -w --working-directory --workdir --dir", "--cwd {0}"),

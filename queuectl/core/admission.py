@@ -13,8 +13,10 @@ from queuectl.core import groups
 from queuectl.core.groups import Choice, MaxFailed
 from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
+from queuectl.core.seats import Seats
 from queuectl.core.text import format_count, format_instant, format_size, format_when
 
+_NAMED = 5  # of the jobs that have seats
 _MOST_SLOTS = 1_000_000
 """A worker's file that says more is not one of ours."""
 MIN_FREE_INODES = 64
@@ -38,13 +40,18 @@ class Pause(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts."""
+    """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts.
+
+    `seats` are those of this host.
+    """
 
     name: str
     limit: int | None = None
     paused: Pause | None = None
     max_failed: MaxFailed | None = None
     problem: str = ""
+    seats: Seats | None = None
+    seat_env: str | None = None
 
 
 class Room(NamedTuple):
@@ -59,19 +66,20 @@ class Room(NamedTuple):
 
 
 class Workers(NamedTuple):
-    """Workers that take jobs: how many, their slots, and the jobs in those; how many live, but are stopping; and how
-    many live, but do not take the job in question."""
+    """Workers that take jobs: how many, their slots, and the jobs in those; how many live, but are stopping; how many
+    live, but do not take the job in question; and the slots of the one that has most."""
 
     number: int
     slots: int
     busy: int
     stopping: int
     others: int = 0
+    largest: int = 0
 
     @classmethod
     def of(cls, workers: Iterable[Mapping[str, Any]], id: str | None = None) -> Workers:
         """Of workers as `Spool.workers` describes them, for that job, or for any."""
-        number = slots = busy = stopping = others = 0
+        number = slots = busy = stopping = others = largest = 0
         for worker in workers:
             if worker["state"] == "stopping":
                 stopping += 1
@@ -79,9 +87,10 @@ class Workers(NamedTuple):
                 others += 1
             elif worker["alive"]:
                 said = worker.get("slots")
-                number, slots = number + 1, slots + (said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1)
+                own = said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1
+                number, slots, largest = number + 1, slots + own, max(largest, own)
                 busy += len(worker["runs"])
-        return cls(number, slots, busy, stopping, others)
+        return cls(number, slots, busy, stopping, others, largest)
 
 
 class Queue(NamedTuple):
@@ -95,12 +104,23 @@ class Queue(NamedTuple):
     wrong_settings: str = ""
 
 
+class Need(NamedTuple):
+    """So many seats of a group that a job needs, of so many that there are and that are free; and the ids of the jobs
+    that have one."""
+
+    group: str
+    number: int
+    total: int
+    free: int
+    holders: tuple[str, ...] = ()
+
+
 class Waiting(NamedTuple):
     """The facts about one pending job.
 
     `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
     its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it, `groups`
-    those of its groups that have settings, each with how many jobs of it run.
+    those of its groups that have settings, each with how many jobs of it run, `seats` and `slots` what it needs to run.
     """
 
     name: PendingName
@@ -110,6 +130,8 @@ class Waiting(NamedTuple):
     last: Result | None = None
     ahead: int | None = None
     groups: tuple[tuple[Group, int], ...] = ()
+    seats: tuple[Need, ...] = ()
+    slots: int = 1
 
 
 class Reason(NamedTuple):
@@ -126,7 +148,8 @@ class Reason(NamedTuple):
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
     of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
-    reasons = [*_of_its_own(job, now), *of_groups, *of_queue(queue, job.name.id)]
+    needs = (*of_seats(job.seats), *_of_slots(job.slots, queue.workers))
+    reasons = [*_of_its_own(job, now), *of_groups, *needs, *of_queue(queue, job.name.id)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
     return reasons or [Reason("due", "due now; waiting for a worker to pick it up")]
@@ -181,6 +204,33 @@ def of_group(group: Group, running: int | None = None) -> Iterator[Reason]:
     elif group.limit is not None and running is not None and running >= group.limit:
         text = f"the group {group.name} runs {format_count(running, 'job')}, its limit is {group.limit}"
         yield Reason("limit", text)
+
+
+def of_seats(needs: Iterable[Need]) -> Iterator[Reason]:
+    """What seats keep a job from starting."""
+    for group, number, total, free, holders in needs:
+        asked = f"it needs {format_count(number, 'seat')} of {group}"
+        if not total:
+            yield Reason(
+                "seats", f"{asked}, which has none; to give it some: queuectl group set {group} seats={number}"
+            )
+        elif number > total:
+            yield Reason("seats", f"{asked}, which has {total}")
+        elif number > free:
+            by = dict.fromkeys(holders)
+            named = ", ".join([*by][:_NAMED]) + (", …" if len(by) > _NAMED else "")
+            yield Reason("seats", f"{asked}, {free or 'none'} of {total} free; held by {named or 'nobody known'}")
+
+
+def _of_slots(slots: int, workers: Workers | None) -> Iterator[Reason]:
+    if workers is None or slots < 2 or not workers.number:
+        return
+    if slots > workers.largest:
+        text = f"it asks for {slots} slots, the largest worker has {workers.largest}"
+        yield Reason("slots", f"{text}; to start a larger one: queuectl worker start --count {slots}")
+    elif slots > workers.slots - workers.busy:
+        free = max(0, workers.slots - workers.busy)
+        yield Reason("slots", f"it asks for {slots} slots of one worker; {free} of {workers.slots} are free")
 
 
 def of_room(room: Room, min_free: int) -> Iterator[Reason]:

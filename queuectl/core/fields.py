@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from queuectl.core import charset, groups
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
+from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
 from queuectl.core.text import format_seconds, format_size
 from queuectl.errors import UsageError
 
@@ -73,6 +74,8 @@ class Body(NamedTuple):
     on_lost: OnLost | None = None
     max_log: int | None = None
     on_max_log: OnMaxLog | None = None
+    seats: Mapping[str, int] | None = None
+    slots: int | None = None
     cwd: str | None = None
     env: Mapping[str, str] = _NO_VARIABLES
     params: Mapping[str, Any] = _NO_VARIABLES
@@ -313,6 +316,10 @@ def _parse_size(text: str, _: datetime) -> int:
     return parse_size(text)
 
 
+def _parse_seats(text: str, _: datetime) -> dict[str, int]:
+    return parse_numbers(text)
+
+
 def _parse_integer(text: str, _: datetime) -> int:
     return int(text)
 
@@ -433,6 +440,25 @@ FIELDS = {
         hint="drop or kill",
         show=str,
     ),
+    "seats": Field(
+        check_numbers,
+        _parse_seats,
+        option="Take NUMBER seats of GROUP; repeatable, 0 for none.",
+        metavar="GROUP=NUMBER",
+        label="Seats",
+        hint="gpu=2,mem=16",
+        show=show_numbers,
+    ),
+    "slots": Field(
+        _integer(10_000, 1),
+        _parse_integer,
+        int,
+        option="Take so many of the slots of its worker.",
+        metavar="N",
+        label="Slots",
+        hint="of its worker; 1",
+        show=str,
+    ),
     "cwd": Field(
         _cwd,
         _parse_text,
@@ -489,4 +515,6 @@ def as_typed(value: Any) -> str:
     """A field's value as `parse` takes it; empty for none."""
     if isinstance(value, list):
         return ",".join(f"{item}" for item in value)
+    if isinstance(value, dict):
+        return show_numbers(value)
     return "" if value is None else f"{value}"

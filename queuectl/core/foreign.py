@@ -10,7 +10,7 @@ _ID = 'a job is named by its "id"'
 _AFTER = "a job waits for no other job"
 _GROUP = 'ours is "group"'
 _REPEATED = "a job runs once; cron can enqueue it repeatedly"
-_RESOURCES = "limit what runs at once by queuectl worker start --count"
+_RESOURCES = "limit what runs at once by queuectl group set GROUP limit=2, or worker start --count"
 _LOG = "the output is in the job's log: queuectl logs ID"
 
 FIELDS_HERE = {
@@ -67,9 +67,12 @@ FIELDS_HERE = {
         'only an "id" is unique: a second job of that id is refused',
     ),
     **dict.fromkeys(
-        ("seats", "slots", "cpus", "cpu", "cores", "threads", "gpu", "gpus", "gres", "mem", "memory", "resources",
-         "nodes", "ntasks", "requirements", "concurrency", "parallel", "max_parallel", "limit"),
-        _RESOURCES,
+        ("gpu", "gpus", "gres", "mem", "memory", "resources", "requirements", "seat"),
+        'ours is "seats", how many of each group: {"gpu": 2}',
+    ),
+    **dict.fromkeys(("cpus", "cpu", "cores", "threads", "nodes", "ntasks", "slot"), 'ours is "slots", of its worker'),
+    **dict.fromkeys(
+        ("concurrency", "parallel", "max_parallel", "limit"), _RESOURCES,
     ),
     **dict.fromkeys(("hold", "held", "stashed", "suspended", "paused"), "to hold a job: queuectl hold ID"),
     **dict.fromkeys(("stdout", "stderr", "output", "error", "log", "logfile", "log_file"), _LOG),

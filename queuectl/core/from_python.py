@@ -12,7 +12,7 @@ from queuectl.core.fields import FIELDS
 from queuectl.core.names import ceil_to_millisecond, format_rfc3339, parse_instant, to_utc
 from queuectl.errors import InvalidJobError, UsageError
 
-_TYPED = ("timeout", "backoff_max", "max_log", "retry_on", "no_retry_on")
+_TYPED = ("timeout", "backoff_max", "max_log", "retry_on", "no_retry_on", "seats")
 """Fields that take text as it is typed on the command line, besides `run_at`."""
 _CHANGED = frozenset({*_TYPED, "run_at"})
 
@@ -39,6 +39,8 @@ def _to_json(name: str, value: Any, now: datetime) -> Any:
         return parse(value, now) if parse is not None else value
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Mapping):
+        return dict(value)
     return list(value) if isinstance(value, tuple | set | frozenset | range) else value
 
 

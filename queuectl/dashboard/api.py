@@ -60,7 +60,9 @@ def groups(site: Site) -> Any:
     request = Request.of(site)
     tallies, found = request.view.tallies(request.now), request.view.groups
     names = sorted({*found, *tallies})
-    return _json([shapes.group(found.get(name, Group(name)), tallies.get(name, Tally())) for name in names])
+    return _json(
+        [shapes.group(site.spool.layout, found.get(name, Group(name)), tallies.get(name, Tally())) for name in names]
+    )
 
 
 def metrics(site: Site) -> Any:

@@ -18,7 +18,12 @@ from queuectl.spool.system import groups as group_files
 
 MOST = 200
 """Groups on the page: those with settings, then the largest."""
-HINTS = {"limit": "how many of its jobs may run at once", "max-failed": "10, or 5% of those that end"}
+HINTS = {
+    "limit": "how many of its jobs may run at once",
+    "max-failed": "10, or 5% of those that end",
+    "seats": "4, or names: a,b,c",
+    "seat-env": "CUDA_VISIBLE_DEVICES",
+}
 
 
 class Entry(NamedTuple):

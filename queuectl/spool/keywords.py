@@ -35,6 +35,8 @@ class _Fields(TypedDict, total=False):
     on_lost: Literal["retry", "dead"] | None
     max_log: int | str | None
     on_max_log: Literal["drop", "kill"] | None
+    seats: Mapping[str, int] | str | None
+    slots: int | None
     cwd: Path | None
 
 

@@ -44,7 +44,7 @@ class Orphan(ActiveAttempt):
     `reason` may also be `leftovers`: its shell has ended, and what that has left is being ended.
     """
 
-    __slots__ = ("_descriptor", "_path", "_selector", "body", "pid", "token", "verdict")
+    __slots__ = ("_descriptor", "_path", "_selector", "body", "pid", "slots", "token", "verdict")
 
     takes_slot = True
 
@@ -55,6 +55,7 @@ class Orphan(ActiveAttempt):
         super().__init__(name, -1)
         self.token = token
         self.body = body
+        self.slots = (body and body.slots) or 1
         self.pid: int | None = None  # of its shell, while that may live
         self.verdict: Verdict | None = None  # of one whose leftovers are being ended, if there is one already
         self._path = path

@@ -41,6 +41,8 @@ class ActiveAttempt(ABC):
 
     takes_slot: ClassVar[bool] = False
     """Whether it takes up a slot although no slot's thread runs it."""
+    slots = 1
+    """How many, then."""
 
     def __init__(self, name: RunningName, log: int) -> None:
         self.name = name
@@ -116,6 +118,8 @@ class Attempts:
         self.layout = context.spool.layout
         self.without_slot = 0
         """How many take up a slot although no slot's thread runs them."""
+        self.slots_without = 0
+        """How many slots these take up."""
         self.active_at = time.monotonic()
         """When the last one ended, in monotonic seconds."""
         self.has_worked = False
@@ -130,6 +134,7 @@ class Attempts:
         with self._lock:
             self._under_way.add(attempt)
             self.without_slot += attempt.takes_slot
+            self.slots_without += attempt.takes_slot * attempt.slots
         # RACE: the worker may be asked to stop at once just now: the second of the two sees the first (this table, or
         # `stopping`), and a second stop does nothing (tests/work/test_attempts.py).
         if self.context.stopping == 2:
@@ -142,6 +147,7 @@ class Attempts:
         with self._lock:
             self._under_way.discard(attempt)
             self.without_slot -= attempt.takes_slot
+            self.slots_without -= attempt.takes_slot * attempt.slots
 
     def note_end(self) -> None:
         """Something was settled, or given back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from queuectl.core import groups
 from queuectl.core.groups import Choice
@@ -24,12 +24,14 @@ def is_paused_for_good(context: Context) -> bool:
     return paused is not None and paused.until is None
 
 
-def can_nothing_start(context: Context, itself: Itself, choice: Choice, *, is_paused: bool) -> bool:
+def can_nothing_start(
+    context: Context, itself: Itself, choice: Choice, never: Collection[str], *, is_paused: bool
+) -> bool:
     """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
 
     Jobs that the choice of this worker does not take do not count. Pending jobs do not while they are held, behind a
-    pause without an end or in a group whose limit is 0, nor does `itself`, a job that started this worker and waits for
-    it to drain.
+    pause without an end or in a group whose limit is 0, nor those named in `never`, nor does `itself`, a job that
+    started this worker and waits for it to drain.
     """
     closed = _closed_groups(context)
     pieces = query.iterate_names(context.layout, State.PENDING, 100)  # of a million for later one is enough
@@ -38,14 +40,14 @@ def can_nothing_start(context: Context, itself: Itself, choice: Choice, *, is_pa
             is_left = is_pending(name) if is_paused else looks_held(name) or _is_in_any(closed, name)
             if not is_left and choice.is_limited:
                 is_left = is_pending(name) and not choice.takes(pending_id(name))
-            if not is_left and not is_ignored(name):
+            if not is_left and name not in never and not is_ignored(name):
                 return False
     running = map(RunningName.parse, query.list_names(context.layout, State.RUNNING))
     return all(name is None or itself.runs(name) or not choice.takes(name.id) for name in running)
 
 
-def describe_left(context: Context, choice: Choice) -> list[str]:
-    """The jobs that are waiting, and why, in a line for each reason."""
+def describe_left(context: Context, choice: Choice, never: Mapping[str, str]) -> list[str]:
+    """The jobs that are waiting, and why, in a line for each reason; `never` says it for some."""
     closed = _closed_groups(context)
     left: dict[str, list[str]] = {}
     for name in sorted(filter(is_pending, query.list_names(context.layout, State.PENDING))):
@@ -55,6 +57,8 @@ def describe_left(context: Context, choice: Choice) -> list[str]:
             why = "held; to release: queuectl release"
         elif group := _is_in_any(closed, name):
             why = closed[group]
+        elif name in never:
+            why = never[name]
         else:
             why = "as the queue is paused; to continue: queuectl resume"
         left.setdefault(why, []).append(pending_id(name))

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 
 from queuectl.core import params
 from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
+from queuectl.core.seats import PREFIX
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import logs, processes, progress
 from queuectl.work import prelude
 from queuectl.work.attempts import ActiveAttempt
+from queuectl.work.places import Given
 from queuectl.work.spawn import Spawner, Strings, strings
 
 SHELL = "/bin/sh"
@@ -110,7 +112,7 @@ class Executor:
         self._shell = _SHELL
         self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._shell, self._null)
 
-    def start(self, claim: Claim) -> Execution:
+    def start(self, claim: Claim, given: Given | None = None) -> Execution:
         """Start the claim's command in a session of its own; raises OSError if that is impossible."""
         body, name = claim.body, claim.name
         command = body.command
@@ -122,21 +124,24 @@ class Executor:
         pid = self._spawner.spawn(
             self._shell,
             [b"sh", b"-c", _bytes(script), b"sh", *map(_bytes, words)],
-            self._environment_of(claim),
+            self._environment_of(claim, given),
             ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
+            given.descriptors if given is not None else (),
         )
         return Execution(claim, pid, is_wrapped)
 
-    def _environment_of(self, claim: Claim) -> Strings:
+    def _environment_of(self, claim: Claim, given: Given | None) -> Strings:
         """An array that is this thread's until it asks again."""
-        name, env, submitter, given = claim.name, claim.body.env, claim.body.submitted_by, claim.body.params
+        name, env, submitter, parameters = claim.name, claim.body.env, claim.body.submitted_by, claim.body.params
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env or submitter or given:
-            wanted = {_bytes(key): _bytes(value) for key, value in env.items()}
+        if env or submitter or parameters or given is not None:
+            wanted = {_bytes(key): _bytes(value) for key, value in env.items() if not key.startswith(PREFIX)}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token, _PROGRESS: self._progress + id}
+            if given is not None:  # over what the job asks for: two would use one card
+                wanted.update((_bytes(key), _bytes(value)) for key, value in given.variables.items())
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
-            for parameter, value in given.items():
+            for parameter, value in parameters.items():
                 own[params.variable_of(parameter).encode()] = _bytes(params.as_text(value))
             return strings(_assign({**self._inherited, **wanted, **own}))
         array = self._common.array

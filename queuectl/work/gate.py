@@ -1,4 +1,4 @@
-"""Whether the groups of a job let it start: pauses and limits. Ids without a dot pay nothing here.
+"""Whether the groups of a job let it start: pauses, limits and seats. Ids without a dot pay nothing here.
 
 A limit is kept by names in running/ alone, with no file of its own: who sees the group full does not claim; who has
 claimed lists running/ until two listings show the same, and starts the job if there are no more than the limit. If
@@ -8,13 +8,15 @@ there are more, those that are not among the first by name give back, and these 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group
 from queuectl.core.names import SUFFIX, RunningName
 from queuectl.core.result import State
+from queuectl.core.seats import Seats
 from queuectl.spool.reading import query
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import pause
@@ -29,6 +31,15 @@ _PATIENCE, _SOON = 1.0, 0.005  # seconds for which the first of too many wait fo
 Limits = dict[str, int]
 
 
+class Want(NamedTuple):
+    """So many seats of a group, which a job needs. `seats` is None while its files cannot be read."""
+
+    group: str
+    number: int
+    seats: Seats | None
+    variable: str | None = None
+
+
 class Gate:
     """Of one worker; guarded by the lock of its slots, but for `find_full`, `must_wait_for` and `is_paused`."""
 
@@ -39,13 +50,26 @@ class Gate:
         self._read: dict[str, tuple[float, Group]] = {}  # when, in monotonic seconds, and what
         self._closed: dict[str, Group] = {}  # by their own files
         self._full: dict[str, tuple[int, frozenset[str]]] = {}  # the limit, and the names for one of which to wait
+        self._seatless: set[str] = set()  # whose next job waits for a seat
         self._claiming: dict[str, str] = {}  # group -> the job of it that is between claim and start
 
     # --- under the lock
 
     def is_open(self, group: str) -> bool:
         """Whether nothing was found that keeps the jobs of the group from starting, as far as this group goes."""
-        return group not in self._closed and group not in self._full and group not in self._claiming
+        return (
+            group not in self._closed
+            and group not in self._full
+            and group not in self._seatless
+            and group not in self._claiming
+        )
+
+    def is_closed(self, id: str) -> bool:
+        """Whether a group of a job keeps it from starting for another reason than seats."""
+        return any(group in self._closed or group in self._full for group in groups.of(id))
+
+    def _is_shut(self, group: str) -> bool:
+        return group in self._closed or group in self._full or group in self._claiming
 
     @property
     def has_closed(self) -> bool:
@@ -57,10 +81,10 @@ class Gate:
         """Whether jobs wait for others of their group to end."""
         return bool(self._full)
 
-    def closed_by(self, id: str) -> str | None:
+    def closed_by(self, id: str, *, needs_seats: bool = True) -> str | None:
         """The outermost group that keeps this job from starting; None if none does."""
         for group in groups.of(id):
-            if not self.is_open(group):
+            if not self.is_open(group) and (needs_seats or group not in self._seatless or self._is_shut(group)):
                 return group
             found = self._look(group)
             if found is not None and self._close(found):
@@ -96,8 +120,26 @@ class Gate:
         """A job is about to be claimed: until `end`, no other of its limited groups is."""
         for group in groups.of(id):
             found = self._look(group)
-            if found is not None and found.limit is not None:
+            if found is not None and (found.limit is not None or found.seats is not None):
                 self._claiming[group] = id
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether a job is about to be claimed for which others of its groups wait."""
+        return bool(self._claiming)
+
+    def claim_seats(self, id: str, wanted: Iterable[str]) -> str | None:
+        """Likewise for groups whose seats a job needs; the one that another has begun to claim for, if there is."""
+        wanted = [*wanted]
+        for group in wanted:
+            if self._claiming.get(group, id) != id:
+                return group
+        self._claiming.update(dict.fromkeys(wanted, id))
+        return None
+
+    def are_claimed(self, wanted: Iterable[str]) -> bool:
+        """Whether a job that has seats of one of these groups is about to be claimed."""
+        return bool(self._claiming) and any(group in self._claiming for group in wanted)
 
     def end(self, id: str) -> bool:
         """Its claim has come to something, or to nothing; whether others may have waited for that."""
@@ -110,6 +152,35 @@ class Gate:
         """The limits of its groups."""
         found = ((group, self._look(group)) for group in groups.of(id))
         return {group: said.limit for group, said in found if said is not None and said.limit is not None}
+
+    def wants(self, id: str, own: Mapping[str, int] | None) -> tuple[Want, ...]:
+        """The seats that a job needs, in the order in which they are taken: one of each of its groups that has some,
+        unless its own field says how many."""
+        numbers = {group: 1 for group in groups.of(id) if (found := self._look(group)) and found.seats is not None}
+        numbers.update(own or {})
+        wanted = sorted((group for group, number in numbers.items() if number), key=lambda name: (-len(name), name))
+        return tuple(self._want(group, numbers[group]) for group in wanted)
+
+    def _want(self, group: str, number: int) -> Want:
+        found = self._look(group)
+        if found is None:
+            return Want(group, number, Seats())
+        return Want(group, number, None if found.problem else found.seats or Seats(), found.seat_env)
+
+    @property
+    def seatless(self) -> frozenset[str]:
+        """The groups whose next job waits for a seat."""
+        return frozenset(self._seatless)
+
+    def lack_seats(self, group: str) -> None:
+        """No job of this group starts until `have_seats`."""
+        self._seatless.add(group)
+
+    def have_seats(self, groups: Iterable[str]) -> bool:
+        """The next jobs of these groups may have what they wait for; whether there was any."""
+        found = self._seatless.intersection(groups)
+        self._seatless -= found
+        return bool(found)
 
     def fill(self, limits: Limits, waits: dict[str, frozenset[str]]) -> None:
         """These groups are full, until one of these names has gone."""

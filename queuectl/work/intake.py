@@ -47,6 +47,8 @@ class Intake:
         self._changed_at: int | None = None  # the mtime of pending/ when it was listed, if that shows later changes
         self._unlisted: int | None = None  # how often pending/ was not listed since; None before the first time
         self._ends: Trigger | None = None  # while jobs wait for others of their group to end
+        self._seats: tuple[frozenset[str], Trigger] | None = None  # while jobs wait for seats of these groups
+        self._has_seat_rung = False
         self.dropbox = Dropbox(context, self._ring, waker.wake)
         self.trigger = Trigger(self.layout, self._ring, moved=self._ring_moved)  # last, as it rings at once
 
@@ -55,6 +57,7 @@ class Intake:
         self.trigger.close()
         self.dropbox.close()
         self._watch_ends(False)
+        self._watch_seats(frozenset())
 
     def _ring(self, path: str | None) -> None:
         """Called by other threads."""
@@ -90,6 +93,9 @@ class Intake:
                     drops[name] = None
                 else:
                     offers.append(name)
+        if self._has_seat_rung:
+            self._has_seat_rung = False
+            self._slots.look_at_places()
         if self._slots.has_full_groups:
             for name in offers:  # those that come back for another attempt
                 self._slots.note_left(pending_id(name))
@@ -118,11 +124,15 @@ class Intake:
         """Find out whether groups that kept jobs from starting still do."""
         self._slots.look_at_groups()
         self._watch_ends(self._slots.has_full_groups)
+        self._watch_seats(self._slots.places.groups)
 
     def await_places(self) -> None:
-        """Hear of jobs that end in other workers, if any are waited for."""
+        """Hear of jobs that end in other workers, and of seats that are freed, if any are waited for."""
         if self._slots.has_full_groups:
             self._watch_ends(True)
+        if awaited := self._slots.places.groups:
+            self._watch_seats(awaited)
+            self._slots.let_pass()
 
     def _watch_ends(self, is_wanted: bool) -> None:
         if is_wanted and self._ends is None:
@@ -132,6 +142,24 @@ class Intake:
         elif not is_wanted and self._ends is not None:
             self._ends.close()
             self._ends = None
+
+    def _watch_seats(self, wanted: frozenset[str]) -> None:
+        """Hear of seats of these groups, whose jobs may be those of other spools."""
+        there = frozenset(group for group in wanted if os.path.isdir(self.layout.held(group)))
+        watched = self._seats[0] if self._seats is not None else frozenset()
+        if there == watched:
+            return
+        if self._seats is not None:
+            self._seats[1].close()
+            self._seats = None
+        if there:
+            self._seats = there, Trigger(self.layout, self._note_seat, [*map(self.layout.held, sorted(there))])
+            self._slots.look_at_places()  # at what was freed before
+
+    def _note_seat(self, _: str | None) -> None:
+        """Called by another thread."""
+        self._has_seat_rung = True
+        self._waker.wake()
 
     def _note_end(self, path: str | None) -> None:
         """Called by another thread with the path of a file in done/ or dead/."""

@@ -204,6 +204,18 @@ class Schedule:
                     return self._lanes[group]
         return self._ready
 
+    def first_apart(self, groups_shut: frozenset[str], most: int) -> list[str]:
+        """The first names of the lanes that one of these groups shuts, so many of each."""
+        lanes = (lane for group, lane in self._lanes.items() if not groups_shut.isdisjoint(groups.chain(group)))
+        return [name for lane in lanes for name in lane.names[-most:]]
+
+    def let_pass(self, name: str) -> None:
+        """Take a name out of its lane: its group does not keep that job from starting."""
+        lane = self._lane_of(name)
+        if lane is not self._ready and name in lane.names:
+            lane.names.remove(name)
+            self._ready.add(name)
+
     def offer(self, name: str, now: str) -> None:
         """Add one name that has appeared, unless it lies beyond the window, or its job is held or not taken."""
         if name in self._known:

@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
+from queuectl.core.fields import Body
 from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import CANCELLED, Result, State
@@ -28,7 +30,9 @@ from queuectl.work.context import Context
 from queuectl.work.executor import Execution, Executor, record_end, record_last_word
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
+from queuectl.work.line import MOST
 from queuectl.work.log_limit import LogLimit
+from queuectl.work.places import Places
 from queuectl.work.prelude import CANNOT_RUN
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import finish, give_back, notify_refused, release
@@ -77,6 +81,9 @@ class Slots:
         self._gate = Gate(self.layout, context.now, context.report)
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
+        self.places = Places(
+            self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer
+        )
         self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
 
     # --- for the main thread
@@ -120,8 +127,8 @@ class Slots:
 
     @property
     def has_closed_groups(self) -> bool:
-        """Whether a group keeps jobs from starting until its files, or running/, are looked at again."""
-        return self._gate.has_closed
+        """Whether something keeps jobs from starting until groups, running/ or seats are looked at again."""
+        return self._gate.has_closed or self.places.are_awaited
 
     @property
     def has_full_groups(self) -> bool:
@@ -138,6 +145,42 @@ class Slots:
         with self._lock:
             if self._gate.look_again():
                 self._changed.notify_all()
+        if self.places.are_awaited:
+            self.places.clear()
+            self.look_at_places()
+
+    def look_at_places(self) -> None:
+        """Find out whether jobs can have the seats and slots that they wait for."""
+        self.places.look()
+        with self._lock:
+            self._changed.notify_all()
+
+    def let_pass(self) -> None:
+        """Let jobs start that say that they need no seat, in groups whose next job waits for one."""
+        seatless = self._gate.seatless
+        if not seatless:
+            return
+        with self._lock:
+            apart = self._schedule.first_apart(seatless, MOST)
+        found = self.places.find_passing(apart, seatless)
+        with self._lock:
+            for text in found:
+                self._schedule.let_pass(text)
+            if found:
+                self._changed.notify_all()
+
+    def _count_busy(self) -> int:
+        return len(self._taken) + self._attempts.slots_without
+
+    def _offer(self, text: str) -> None:
+        """A job that was kept aside may start now."""
+        self._schedule.offer(text, format_time(self.context.now()))
+
+    def _wait_for(self, name: PendingName, group: str) -> None:
+        """A job waits for this group in its lane."""
+        self._schedule.set_apart(group)
+        self._taken.discard(name.id)
+        self._offer(str(name))
 
     def note_left(self, id: str) -> None:
         """A job has left running/, whoever ran it."""
@@ -199,6 +242,7 @@ class Slots:
         """Run one job after another. An unexpected failure stops the worker; the next one rescues its jobs."""
         try:
             while (name := self._next()) is not None:
+                claim = None
                 try:
                     claim = self._claim(name)
                     if claim is not None:
@@ -206,11 +250,14 @@ class Slots:
                     else:
                         self._has_rivals = True
                 finally:
+                    has_freed = self.places.free(name.id)
                     self._attempts.note_end()
                     with self._lock:
                         self._taken.discard(name.id)
                         if self._schedule.lanes and self._gate.left_running(name.id):
                             self._changed.notify_all()
+                    if self.places.are_awaited and (has_freed or claim is not None):
+                        self.look_at_places()
         except BaseException as error:
             self.failure = error
             self.stop()
@@ -221,7 +268,7 @@ class Slots:
         has_woken = False
         with self._lock:
             while not self.context.stopping:
-                may_start = len(self._taken) + self._attempts.without_slot < self.number and (
+                may_start = self.places.in_use < self.number and (
                     time.monotonic() < self._looked_at + _LOOK_AGAIN or self._may_start()
                 )
                 now = format_time(self.context.now())
@@ -246,6 +293,9 @@ class Slots:
         found = None
         gone = 0
         while found is None and (text := self._schedule.take(now, self._gate.is_open)) is not None:
+            if self.places.is_behind(text):
+                busy.append(text)
+                break
             if self._has_rivals and gone < _MOST_SKIPPED and files.is_gone(self.layout.job(State.PENDING, text)):
                 gone += 1  # for a quarter of what a claim costs that comes to nothing
                 continue
@@ -255,7 +305,7 @@ class Slots:
                 self._waker.wake()
             elif name.id in self._taken:
                 busy.append(text)
-            elif "." in name.id and (group := self._gate.closed_by(name.id)) is not None:
+            elif "." in name.id and (group := self.places.closed_by(name)) is not None:
                 self._schedule.set_apart(group)
                 self._schedule.offer(text, now)
             else:
@@ -292,8 +342,11 @@ class Slots:
     def _claim(self, name: PendingName) -> Claim | None:
         """Take a job that may start now; None if it was not to be had, or may not start after all."""
         if "." not in name.id:
-            claim = self._rename(name)
-            return None if claim is None or self._is_paused(claim, name) else claim
+            try:
+                claim = self._rename(name)
+                return None if claim is None or self._is_paused(claim, name) else claim
+            finally:
+                self._end_claim(name.id)
         with self._lock:
             limits = self._gate.limits(name.id)
         try:
@@ -310,9 +363,19 @@ class Slots:
                 return None
             return claim
         finally:
+            self._end_claim(name.id)
+
+    def _end_claim(self, id: str) -> None:
+        """Let those be claimed that have waited for that."""
+        if not self._gate.is_claiming:
+            return
+        with self._lock:
+            has_ended = self._gate.end(id)
+        if has_ended and self.places.are_awaited:
+            self.places.look()
+        if has_ended:
             with self._lock:
-                if self._gate.end(name.id):
-                    self._changed.notify_all()
+                self._changed.notify_all()
 
     def _wait_for_places(self, name: PendingName, limits: Limits, full: dict[str, frozenset[str]]) -> None:
         """Keep a job in mind whose groups are full."""
@@ -332,7 +395,8 @@ class Slots:
         quiet = 0.0 if text in self._placed else QUIET
         self._placed.discard(text)
         try:
-            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts, quiet)
+            admit = partial(self._admit, name)
+            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, admit)
         except (NotJsonError, PermissionError, TooNewError):
             self._waker.suspects.append(text)  # still being written, in place, under a canonical name
             self._waker.wake()
@@ -350,6 +414,13 @@ class Slots:
             self._claim_failed_at = None
             report.over("claim", "jobs can be started again")
         return claim
+
+    def _admit(self, name: PendingName, body: Body) -> bool:
+        """Whether a job that is about to be claimed has the seats and slots that it needs."""
+        if self.places.admit(name, body):
+            return True
+        self._waker.wake()  # to watch for what is freed elsewhere
+        return False
 
     def _is_paused(self, claim: Claim, name: PendingName) -> bool:
         """Whether the queue, or a group of the job, is paused: then the claim is undone.
@@ -384,7 +455,7 @@ class Slots:
             self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
         try:
-            run = self._executor.start(claim)
+            run = self._executor.start(claim, self.places.given(claim.name.id))
         except OSError as error:
             self._settle_unstarted(claim, error)
             return

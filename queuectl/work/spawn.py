@@ -46,13 +46,23 @@ class Spawner:
         _check(_libc.posix_spawnattr_setflags(self._attributes, flags))
         self._actions: dict[_Descriptors, ctypes.Array[ctypes.c_char]] = {}
 
-    def spawn(self, program: bytes, arguments: Sequence[bytes], environment: Strings, descriptors: _Descriptors) -> int:
+    def spawn(
+        self,
+        program: bytes,
+        arguments: Sequence[bytes],
+        environment: Strings,
+        descriptors: _Descriptors,
+        kept: tuple[int, ...] = (),
+    ) -> int:
         """The pid of the started program; raises OSError if it cannot be started.
 
         `environment` holds NAME=VALUE, made by `strings`. `descriptors` says under which number the program has which
-        of the caller's descriptors; it inherits no others that are closed on exec.
+        of the caller's descriptors, `kept` are those that it has under the same number; it inherits no others that
+        are closed on exec.
         """
-        actions = self._actions.get(descriptors)
+        actions = (
+            self._actions.get(descriptors) if not kept else _duplicate((*descriptors, *zip(kept, kept, strict=True)))
+        )
         if actions is None:  # made once for each set: the same few numbers come again and again
             actions = self._actions[descriptors] = _duplicate(descriptors)
         pid = ctypes.c_int()

@@ -267,13 +267,13 @@ class Worker:
         if self._slots.has_ready and not is_paused:
             return False
         self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
-            self.context, self._itself, self.choice, is_paused=is_paused
+            self.context, self._itself, self.choice, self._slots.places.never, is_paused=is_paused
         )
         return self._has_drained
 
     def _say_what_is_left(self) -> bool:
         """Name the jobs that a drained worker leaves; whether there are any."""
-        left = drain.describe_left(self.context, self.choice)
+        left = drain.describe_left(self.context, self.choice, self._slots.places.never)
         for text in left:
             self._say("warning", text)
         return bool(left)

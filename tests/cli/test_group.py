@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -168,3 +169,43 @@ def test_wait_gives_up_behind_a_brake(cli: CommandLine, spool: Spool) -> None:
     assert "1 job cannot start: the group lr has paused itself\n  1 job failed; max-failed is 1\n" in done.stderr
     pause.write(spool.layout, "by hand", group="lr")
     assert cli.run("wait", "lr.2", "--timeout", "3").returncode == 5
+
+
+def test_seats_are_shown_with_who_holds_them(cli: CommandLine, spool: Spool) -> None:
+    """By `group list`, `group show` and `explain`, which also says what there is too little of."""
+    from queuectl.core.seats import Seats
+    from queuectl.spool.system import seats
+
+    assert cli.run("group", "set", "gpu", "seats=0").returncode != 0
+    assert cli.run("group", "set", "gpu", "seat-env=A-B").returncode != 0
+    cli.ok("group", "set", "gpu", "seats=4,5", "seat-env=CUDA_VISIBLE_DEVICES")
+    job = cli.ok("enqueue", "-q", "-g", "gpu", "--seats", "gpu=2", "--seats", "mem=1", "--slots", "2", "--", "true")
+    listed = Seats(("4", "5"))
+    taken = seats.take(spool.layout, "gpu", listed, 1, "gpu.first")
+    assert taken is not None
+    assert " 1/2" in cli.ok("group", "list")
+    assert "4: gpu.first" in cli.ok("group", "show", "gpu")
+    assert cli.json("group", "show", "gpu")["seats"] == {
+        "names": ["4", "5"], "total": 2, "used": 1,
+        "held": [{"seat": "4", "job": "gpu.first", "spool": os.fspath(spool.path)}],
+    }  # fmt: skip
+    why = cli.ok("explain", job)
+    assert "it needs 2 seats of gpu, 1 of 2 free; held by gpu.first" in why
+    assert "it needs 1 seat of mem, which has none; to give it some: queuectl group set mem seats=1" in why
+    assert "seats        gpu=2,mem=1" in cli.ok("show", job)
+    seats.give_back(spool.layout, [taken])
+    with workers(spool.path):
+        assert "it asks for 2 slots, the largest worker has 1" in cli.ok("explain", job)
+
+
+def test_seats_of_a_host_are_for_that_host_alone(spool: Spool) -> None:
+    """`seats.HOST` takes the place of `seats` there, by its whole name or what is before a dot."""
+    groups.write(spool.layout, "gpu", "seats", "2")
+    groups.write(spool.layout, "gpu", "seats.elsewhere", "9")
+    found = groups.read(spool.layout, "gpu", clock.now)
+    assert found is not None
+    assert found.seats == ("0", "1")
+    groups.write(spool.layout, "gpu", f"seats.{os.uname().nodename.partition('.')[0]}", "a,b,c")
+    found = groups.read(spool.layout, "gpu", clock.now)
+    assert found is not None
+    assert found.seats == ("a", "b", "c")

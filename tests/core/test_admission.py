@@ -97,7 +97,7 @@ def test_workers_of_counts_those_that_take_jobs() -> None:
         {"state": "stopping", "alive": True, "slots": 9, "runs": ["c"]},
         {"state": "gone", "alive": False, "slots": 9, "runs": ["d"]},
     ]
-    assert Workers.of(described) == Workers(2, 4, 2, 1)
+    assert Workers.of(described) == Workers(2, 4, 2, 1, largest=3)
 
 
 @pytest.mark.parametrize(

@@ -191,8 +191,8 @@ def test_problems_are_reported_all_at_once() -> None:
         "command": 5, "id": "-", "group": "a.",
         "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
-        "max_log": 5, "on_max_log": "stop", "cwd": "x", "env": 5, "params": [], "charset": "x",
-        "submitted_by": "",
+        "max_log": 5, "on_max_log": "stop", "seats": {"gpu": -1}, "slots": 0, "cwd": "x", "env": 5, "params": [],
+        "charset": "x", "submitted_by": "",
     }  # fmt: skip
     assert set(wrong) == set(FIELDS)
     with pytest.raises(InvalidJobError) as caught:

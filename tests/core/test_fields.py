@@ -26,6 +26,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "on_lost": ("Dead", "dead"),
     "max_log": ("64K", 65536),
     "on_max_log": ("kill", "kill"),
+    "seats": ("gpu=2,mem=0", {"gpu": 2, "mem": 0}),
+    "slots": ("4", 4),
     "cwd": ("/srv/a b", "/srv/a b"),
 }
 """A text for each field that can be typed, and the value that it means."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model import brake, limit
+from tests.model import brake, limit, seats
 from tests.model.interleavings import Model, search, show
 
 
-@pytest.mark.parametrize("case", [*limit.SOUND, *brake.SOUND], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*limit.SOUND, *brake.SOUND, *seats.SOUND], ids=lambda case: case.name)
 def test_protocol_is_sound(case: Model) -> None:
-    """Never more than the limit run, a group is paused if it fails and only then, and nobody waits for ever."""
+    """Never more than allowed run, a group is paused if it fails and only then, and nobody waits for ever."""
     report = search(case)
     assert report.fault is None, show(report)
     assert report.states > 20
 
 
-@pytest.mark.parametrize("case", [*limit.BROKEN, *brake.BROKEN], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*limit.BROKEN, *brake.BROKEN, *seats.BROKEN], ids=lambda case: case.name)
 def test_every_broken_reading_is_caught(case: Model) -> None:
     """Each part of the protocol is needed: without it the search finds a trace to what must not be."""
     report = search(case)

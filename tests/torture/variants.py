@@ -60,8 +60,8 @@ def explicit_unlock() -> None:
     """The worker unlocks the log once the job has it, in the belief that this gives up its own lock only."""
     real = executor.Executor.start
 
-    def start(self: executor.Executor, claim: Any) -> executor.Execution:
-        execution = real(self, claim)
+    def start(self: executor.Executor, claim: Any, given: Any = None) -> executor.Execution:
+        execution = real(self, claim, given)
         fcntl.fcntl(claim.log, fcntl.F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
         return execution
 

@@ -73,6 +73,7 @@ def claim(
     now: Callable[[], datetime],
     trusts: Trusts = lambda _: True,
     quiet: float = 0.0,
+    admit: Callable[[Body], bool] = lambda _: True,
 ) -> Claim | None:
     """Claim the pending job of that name; None if another worker was first or the job must wait.
 
@@ -82,7 +83,7 @@ def claim(
     (NotJsonError), and after it that the same file was moved is checked, so that what runs is what is in the
     file. Raises RefusedError for a job that can never run, or whose owner is not trusted,
     StillRunningError for one that was put back to wait, so that no two attempts of it run at once, and TooNewError
-    for a file that another tool has written less than `quiet` seconds ago.
+    for a file that another tool has written less than `quiet` seconds ago. What `admit` refuses is left alone.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
@@ -104,6 +105,8 @@ def claim(
         return None
     except files.NotRegularError as error:
         _refuse(layout, name, (str(error.strerror),), now())
+        return None
+    if not admit(job):
         return None
     state, running = lifecycle.claim(name, worker, now())
     assert isinstance(running, RunningName)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from queuectl.core import admission, groups
-from queuectl.core.admission import Group, Queue, Reason, Room, Waiting
+from queuectl.core.admission import Group, Need, Queue, Reason, Room, Waiting
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName
 from queuectl.core.result import Result, State
+from queuectl.core.seats import Seats
 from queuectl.errors import SpoolError
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, pause
+from queuectl.spool.system import files, lease, logs, pause, seats
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
@@ -65,7 +66,20 @@ def read_waiting(
         _last_result(layout, name) if name.attempts else None,
         ahead,
         tuple(read_groups(layout, name.id) if of_groups is None else of_groups),
+        tuple(read_needs(layout, name.id, job.body.seats if job.body else None)),
+        (job.body.slots if job.body else None) or 1,
     )
+
+
+def read_needs(layout: Layout, id: str, own: Mapping[str, int] | None) -> Iterator[Need]:
+    """The seats that a job needs, which its own field may say."""
+    found = {group: group_files.examine(layout, group, now) for group in (*groups.of(id), *(own or ()))}
+    numbers = {group: 1 for group in groups.of(id) if (said := found[group]) is not None and said.seats is not None}
+    for group, number in {**numbers, **(own or {})}.items():
+        said = found[group]
+        there = said.seats if said is not None and said.seats is not None else Seats()
+        held = seats.find_held(layout, group)
+        yield Need(group, number, len(there), there.count_free(held), tuple(holder.id for holder in held.values()))
 
 
 def read_groups(layout: Layout, id: str) -> Iterator[tuple[Group, int]]:

@@ -109,7 +109,9 @@ def _estimate(
 ) -> datetime | None:
     """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took."""
     blockers = [
-        reason for reason in reasons if reason.reason in ("paused", "group", "limit", "no-worker", "full", "invalid")
+        reason
+        for reason in reasons
+        if reason.reason in ("paused", "group", "limit", "seats", "no-worker", "full", "invalid")
     ]
     if any(reason.until is None for reason in blockers) or not workers.slots:
         return None

@@ -12,12 +12,14 @@ from queuectl.core.admission import Group, Pause
 from queuectl.core.groups import Choice
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
+from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
     from queuectl.spool.reading.groups import Tally
@@ -86,14 +88,29 @@ def _closed(group: Group) -> dict[str, Any]:
     }
 
 
-def group(group: Group, tally: Tally) -> dict[str, Any]:
+def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
     """One of `queuectl group list --json`"""
     return {
         "group": group.name,
         **tally._asdict(),
         "limit": group.limit,
         "max_failed": None if group.max_failed is None else str(group.max_failed),
+        "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
+        "seat_env": group.seat_env,
         **_closed(group),
+    }
+
+
+def _seats(layout: Layout, name: str, there: Seats) -> dict[str, Any]:
+    held = find_held(layout, name)
+    return {
+        "names": [*there],
+        "total": len(there),
+        "used": len(held),
+        "held": [
+            {"seat": name_of(lock), "job": holder.id or None, "spool": holder.spool or None}
+            for lock, holder in held.items()
+        ],
     }
 
 

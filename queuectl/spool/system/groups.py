@@ -13,19 +13,28 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from queuectl.core import groups
+from queuectl.core import groups, seats
 from queuectl.core.admission import Group
+from queuectl.core.names import is_valid_id
 from queuectl.errors import ConfigError
 from queuectl.spool.system import files, pause
 from queuectl.spool.system.layout import Layout, unusable
 
-PARSERS: dict[str, Callable[[str], Any]] = {"limit": groups.parse_limit, "max-failed": groups.parse_max_failed}
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "limit": groups.parse_limit,
+    "max-failed": groups.parse_max_failed,
+    "seats": seats.parse,
+    "seat-env": seats.parse_variable,
+}
 """The settings of a group, and what reads their texts; raises ValueError with what is wrong."""
+
+_OF_HOST = "seats."
+"""Begins the name of a file that says the seats of one host."""
 
 _LONGEST = 4096
 PATIENCE = 1.0
 """Seconds for which a wrong value may be one that is being written."""
-OTHER_FILES = ("paused", "resumed")
+OTHER_FILES = ("paused", "resumed", "held")
 """What lies in the folder of a group besides `PARSERS`."""
 _LOOK = 0.05
 
@@ -53,18 +62,27 @@ def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None
         return Group(name, problem=f"groups/{name} cannot be read ({error.strerror})")
     values: dict[str, Any] = {}
     problem = ""
+    if there == ["held"]:
+        return None
     for key, parse in PARSERS.items():
-        if key in there:
+        file = next((each for each in _of_this_host() if each in there), key) if key == "seats" else key
+        if file in there:
             try:
-                values[key.replace("-", "_")] = parse(_text(f"{layout.group(name)}/{key}"))
+                values[key.replace("-", "_")] = parse(_text(f"{layout.group(name)}/{file}"))
             except FileNotFoundError:
                 pass
             except OSError as error:
-                problem = f"groups/{name}/{key} cannot be read ({error.strerror})"
+                problem = f"groups/{name}/{file} cannot be read ({error.strerror})"
             except ValueError as error:
-                problem = f"groups/{name}/{key} {error}"
+                problem = f"groups/{name}/{file} {error}"
     paused = pause.read(layout, now, name) if "paused" in there else None
     return Group(name, paused=paused, problem=problem, **values)
+
+
+def _of_this_host() -> tuple[str, str]:
+    """The files that say the seats of this host alone."""
+    node = os.uname().nodename
+    return f"{_OF_HOST}{node}", f"{_OF_HOST}{node.partition('.')[0]}"
 
 
 def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None:
@@ -73,6 +91,11 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
     while (group := read(layout, name, now)) is not None and group.problem and time.monotonic() < until:
         time.sleep(_LOOK)
     return group
+
+
+def is_key(key: str) -> bool:
+    """Whether a group has such a setting: one of `PARSERS`, or the seats of one host."""
+    return key in PARSERS or (key.startswith(_OF_HOST) and is_valid_id(key))
 
 
 def texts(layout: Layout, name: str) -> dict[str, str]:
@@ -87,13 +110,13 @@ def texts(layout: Layout, name: str) -> dict[str, str]:
 def check(key: str, text: str) -> None:
     """Raise ConfigError for a value that one of `PARSERS` cannot read."""
     try:
-        PARSERS[key](text)
+        PARSERS["seats" if key.startswith(_OF_HOST) else key](text)
     except ValueError as error:
         raise ConfigError(f"{key} {error}") from None
 
 
 def write(layout: Layout, name: str, key: str, text: str) -> None:
-    """Set one of `PARSERS`. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
+    """Set one for which `is_key` holds. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
     check(key, text)
     try:
         os.makedirs(layout.group(name), 0o700, exist_ok=True)

@@ -36,6 +36,7 @@ Retry one: mv dead/NAME pending/. Cancel one: rm pending/NAME. Hold one: give it
 Pause: touch paused (its text is the reason). Resume: rm paused.
 A job is in every group that its id names before a dot: gpu.train.7 is in gpu and gpu.train.
 Run at most two jobs of a group at a time: mkdir -p groups/gpu; echo 2 > groups/gpu/limit.
+Give each its own of four cards: echo 4 > groups/gpu/seats; echo CUDA_VISIBLE_DEVICES > groups/gpu/seat-env.
 Pause a group: touch groups/gpu/paused.
 Never edit or rename files in running/, done/ and dead/.
 
@@ -71,6 +72,10 @@ class Layout:
     def group(self, name: str) -> str:
         """The folder of a group's settings, if it has any."""
         return f"{self.groups}/{name}"
+
+    def held(self, group: str) -> str:
+        """Where the locks of a group's seats are; may be a link."""
+        return f"{self.groups}/{group}/held"
 
     def pause_of(self, group: str) -> str:
         """The file that pauses a group, or the whole queue, which is called ""."""

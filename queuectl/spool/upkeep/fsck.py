@@ -281,6 +281,8 @@ def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
     known = (*group_files.PARSERS, *group_files.OTHER_FILES)
     with suppress(OSError):
         for entry in sorted(set(os.listdir(spool.group(name))).difference(known)):
+            if group_files.is_key(entry):  # the seats of one host
+                continue
             what = "not a setting of a group that this version knows"
             yield Finding(Weight.NOTE, f"{spool.group(name)}/{entry}", what, f"these are known: {', '.join(known)}")
     found = group_files.examine(spool, name, clock.now)
