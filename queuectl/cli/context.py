@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from queuectl.core import groups
 from queuectl.core.text import cut, printable, width_of
 from queuectl.errors import InvalidJobError, QueuectlError, SpoolError
 from queuectl.spool.store import Spool
@@ -273,3 +274,12 @@ color_option = click.option(
     default="auto",
     help="Show states in colour; auto: on a terminal, unless NO_COLOR is set.",
 )
+one_group_option = click.option(
+    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
+)
+"""For commands that take a group and no other filter, as the parameter `group`: see `one_group`."""
+
+
+def one_group(text: str) -> str:
+    """The name of the group that was given, also as `gpu.`; empty if none was. Raises UsageError."""
+    return groups.require_name(text.removesuffix(".")) if text else ""

@@ -90,17 +90,6 @@ NAMES = ("state", "since", "until", "results", "groups", "match", "where")
 _TIMES = ("since", "until")
 
 
-one_group_option = click.option(
-    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
-)
-"""For commands that take a group and no other filter, as the parameter `group`: see `one_group`."""
-
-
-def one_group(text: str) -> str:
-    """The name of the group that was given, also as `gpu.`; empty if none was. Raises UsageError."""
-    return groups.require_name(text.removesuffix(".")) if text else ""
-
-
 def filter_options(command: F) -> F:
     """Give a command the options, as the parameters `NAMES`."""
     for option in reversed(_OPTIONS):

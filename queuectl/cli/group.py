@@ -64,7 +64,7 @@ def list_(every: bool, as_json: bool) -> None:
 
 def _row(spool: Spool, group: Settings, tally: Tally) -> tuple[str, ...]:
     limit = "" if group.limit is None else str(group.limit)
-    brake = "" if group.max_failed is None else str(group.max_failed)
+    brake = group.max_failed or ""
     seats = "" if group.seats is None else f"{len(find_held(spool.layout, group.name))}/{len(group.seats)}"
     return (group.name, *map(str, tally), limit, seats, brake, _state(group, tally))
 

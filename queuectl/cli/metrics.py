@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from queuectl.cli.context import json_option, open_spool, print_json
-from queuectl.cli.filters import one_group, one_group_option
+from queuectl.cli.context import json_option, one_group, one_group_option, open_spool, print_json
 from queuectl.core.text import format_count, format_seconds
 
 _KINDS = 8

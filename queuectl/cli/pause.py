@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json
-from queuectl.cli.filters import one_group, one_group_option
+from queuectl.cli.context import json_option, note, one_group, one_group_option, open_spool, print_json
 from queuectl.core import groups
 from queuectl.core.admission import Pause
 from queuectl.core.names import is_valid_id

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from queuectl.cli.context import json_option, note, open_spool, print_json
-from queuectl.cli.filters import NAMES, make_filter, one_group, one_group_option
+from queuectl.cli.context import json_option, note, one_group, one_group_option, open_spool, print_json
+from queuectl.cli.filters import NAMES, make_filter
 from queuectl.cli.targets import Verb, act, require_yes
 from queuectl.core.result import State
 from queuectl.core.settings import Rule

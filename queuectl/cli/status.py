@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 
@@ -103,6 +102,8 @@ def _look(spool: Spool, group: str | None, as_json: bool, is_coloured: bool) -> 
     if as_json:
         print_json(seen.to_json())
     elif sys.stdout.isatty():
+        import shutil
+
         click.echo(meter.as_bar(seen, shutil.get_terminal_size().columns - 1))
     else:
         click.echo(f"{seen.group}: {meter.in_words(seen)}")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from queuectl.cli.context import open_spool
-from queuectl.cli.filters import one_group, one_group_option
+from queuectl.cli.context import one_group, one_group_option, open_spool
 from queuectl.cli.pause import describe_pause
 from queuectl.core import groups
 from queuectl.core.admission import Pause, of_group

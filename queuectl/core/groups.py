@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from queuectl.core.names import is_valid_id
@@ -105,21 +104,18 @@ def choose(only: tuple[str, ...], others: tuple[str, ...]) -> Choice:
     return Choice(tuple(dict.fromkeys(only)), tuple(dict.fromkeys(others)))
 
 
-@dataclass(frozen=True, slots=True)
-class MaxFailed:
-    """How many failures are too many: a number, or a share of the jobs that have ended, once five have."""
+class MaxFailed(str):
+    """How many failures are too many, as text: a number, or a share of the jobs that have ended, once five have."""
 
-    number: int | None = None
-    share: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.number}" if self.share is None else f"{self.share * 100:g}%"
+    @property
+    def is_share(self) -> bool:
+        return self.endswith("%")
 
     def is_reached(self, failed: int, ended: int) -> bool:
         """Whether so many of so many are too many."""
-        if self.number is not None:
-            return failed >= self.number
-        return self.share is not None and ended >= _ENOUGH and failed >= self.share * ended
+        if self.is_share:
+            return ended >= _ENOUGH and failed >= float(self[:-1]) / 100 * ended
+        return failed >= int(self)
 
 
 def parse_max_failed(text: str) -> MaxFailed:
@@ -128,7 +124,7 @@ def parse_max_failed(text: str) -> MaxFailed:
     if match is None or not float(match[1] or match[2]):
         what = f"is neither a number from 1 nor a share such as 5%: {text.strip()[:40]!r}"
         raise ValueError(what if text.strip() else "is empty")
-    return MaxFailed(int(match[1])) if match[1] else MaxFailed(share=float(match[2]) / 100)
+    return MaxFailed(f"{int(match[1])}" if match[1] else f"{float(match[2]):g}%")
 
 
 def parse_limit(text: str) -> int:

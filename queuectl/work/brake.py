@@ -113,10 +113,10 @@ class Brake:
         while (most := self._limit_of(group)) is not None:
             since = pause.counted_from(layout, now, group)
             failed = failures.count(layout, group, since)
-            ended = failures.count_ended(layout, group, since) if most.share is not None else failed
+            ended = failures.count_ended(layout, group, since) if most.is_share else failed
             if not most.is_reached(failed, ended) or pause.read(layout, now, group) is not None:
                 return
-            of = f" of {ended}" if most.share is not None else ""
+            of = f" of {ended}" if most.is_share else ""
             reason = f"{format_count(failed, 'job')}{of} failed; max-failed is {most}"
             pause.write(layout, reason, group=group, counted=since)
             if pause.counted_from(layout, now, group) == since:

@@ -33,6 +33,15 @@ def test_list(cli: CommandLine) -> None:
     assert [row.split()[0] for row in rows] == list(DEFAULTS)
 
 
+def test_brake_is_set_and_shown_as_it_was_typed(cli: CommandLine) -> None:
+    """A number or a share of what ends; in JSON as text."""
+    for text, shown in (("20", "20"), ("5 %", "5%"), ("none", "none")):
+        cli.ok("config", "set", "max-failed", text)
+        assert cli.ok("config", "get", "max-failed") == shown
+        assert cli.json("config", "list")["max-failed"]["value"] == (None if shown == "none" else shown)
+    assert cli.run("config", "set", "max-failed", "0").returncode == 2
+
+
 def test_list_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
     """On a terminal no meaning is cut: it continues in the next line."""
     code, screen = run_on_terminal(cli.argv("config", "list"), tmp_path)

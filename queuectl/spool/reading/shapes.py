@@ -94,7 +94,7 @@ def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
         "group": group.name,
         **tally._asdict(),
         "limit": group.limit,
-        "max_failed": None if group.max_failed is None else str(group.max_failed),
+        "max_failed": group.max_failed,
         "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
         "seat_env": group.seat_env,
         **_closed(group),
