@@ -100,7 +100,7 @@ def main() -> None:
 
     if window:
         schedule.WINDOW = schedule.FIRST_WINDOW = window  # before the worker takes them
-        schedule.Schedule.__init__.__defaults__ = (window,)
+        schedule.Schedule.__init__.__defaults__ = (window, *schedule.Schedule.__init__.__defaults__[1:])
     count.install()
     listing._records = count.counting(listing._records)  # type: ignore[assignment]
     main()
