@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from queuectl.core import groups
 from queuectl.spool.system import listing
 
 _CALLS = ("stat", "lstat", "open", "rename", "link", "unlink", "listdir", "scandir")
@@ -100,7 +101,7 @@ def main() -> None:
 
     if window:
         schedule.WINDOW = schedule.FIRST_WINDOW = window  # before the worker takes them
-        schedule.Schedule.__init__.__defaults__ = (window, *schedule.Schedule.__init__.__defaults__[1:])
+        schedule.Schedule.__init__.__defaults__ = (window, groups.ALL)
     count.install()
     listing._records = count.counting(listing._records)  # type: ignore[assignment]
     main()
