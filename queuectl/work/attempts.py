@@ -89,17 +89,18 @@ class ActiveAttempt(ABC):
         with self._lock:  # so that the log is not closed in the meantime
             if self.limit is None or self._is_over:
                 return Step.NOTHING
-            return self.limit.check(self.log, now)
+            return self.limit.check(self.log, now, is_ending=self.reason is not None)
 
     def mark_over(self) -> None:
         """Its shell has ended: from now on nothing ends it, and its log may be closed."""
         with self._lock:
             self._is_over = True
 
-    def trim_log(self) -> None:
-        """Keep what it has written within its limit, for the last time."""
+    def trim_log(self, *, is_on_record: bool = False) -> None:
+        """Keep what it has written within its limit, for the last time; from the note of its ending on only once its
+        end is on record."""
         if self.limit is not None:
-            self.limit.drop(self.log)
+            self.limit.drop(self.log, keeps_note=not is_on_record)
 
     @property
     def remark(self) -> str:

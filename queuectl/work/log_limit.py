@@ -2,7 +2,9 @@
 
 The job writes into its log itself, so it cannot be stopped at an exact byte. Instead the size is checked, often enough,
 and the space of the middle of its output is given back: the first and the last half of the limit stay. The lines of
-queuectl stay too, because they precede and follow the output. CRASH: nothing is ever moved or cut off, so at every
+queuectl stay too, because they precede and follow the output. One does not: the note that the attempt is being ended,
+after which its command may write on until it is killed. It says that the end was not the job's own, so nothing is given
+back from that note on until the worker's end line is there. CRASH: nothing is ever moved or cut off, so at every
 instant the log says what it said before (tests/work/test_log_limit.py).
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import os
 from enum import Enum, auto
 
-from queuectl.spool.system import holes
+from queuectl.spool.system import holes, logs
 
 _FIRST_LOOK = 0.05
 _SHORTEST, _LONGEST = 0.02, 0.25
@@ -37,26 +39,36 @@ class LogLimit:
         self.has_passed = False
         self._offset = offset
         self._hole = holes.find(log, offset, os.fstat(log).st_size) if log is not None else None
+        self._note_at: int | None = None
         self._seen = 0
         self._seen_at = now
 
-    def check(self, log: int, now: float) -> Step:
-        """Drop what is beyond the limit, also while a job is being ended for it; what that calls for."""
+    def check(self, log: int, now: float, *, is_ending: bool = False) -> Step:
+        """Drop what is beyond the limit, while a job is being ended only up to the note of that; what is to be done."""
         size = os.fstat(log).st_size
         kept = size - self._offset - (self._hole[1] - self._hole[0] if self._hole else 0)
         self._plan(size, kept, now)
         if kept <= self.limit:
             return Step.NOTHING
         self.has_passed = True
-        return Step.DROPPED if self.drop(log, size) and not self.kills else Step.MUST_END
+        is_dropped = self.drop(log, size, keeps_note=is_ending)
+        return Step.DROPPED if is_dropped and not self.kills else Step.MUST_END
 
-    def drop(self, log: int, size: int | None = None) -> bool:
-        """Give back the space of the middle; False where the file system has no holes."""
+    def drop(self, log: int, size: int | None = None, *, keeps_note: bool = False) -> bool:
+        """Give back the space of the middle; False where the file system has no holes.
+
+        With `keeps_note` none from a note on that the attempt is being ended.
+        """
         size = os.fstat(log).st_size if size is None else size
         block = max(_BLOCK, os.fstat(log).st_blksize)
         start = self._hole[0] if self._hole else -(-(self._offset + self.limit // 2) // block) * block
         end = (size - self.limit // 2) // block * block
-        if end <= (self._hole[1] if self._hole else start):
+        begin = self._hole[1] if self._hole else start
+        if keeps_note and self._note_at is None and end > begin:
+            self._note_at = logs.find_ending(log, begin, end)
+        if keeps_note and self._note_at is not None:
+            end = min(end, self._note_at // block * block)
+        if end <= begin:
             return True
         if not holes.punch(log, start, end):
             return False

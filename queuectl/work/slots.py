@@ -483,6 +483,7 @@ class Slots:
         try:
             run.trim_log()
             record_end(run.claim, run.pid, outcome, run.remark)
+            run.trim_log(is_on_record=True)
             if (
                 run.usage is not None and run.reason != "release" and outcome != _CANCELLED
             ):  # else the next may have begun

@@ -134,6 +134,35 @@ def test_job_over_the_limit_is_ended_where_there_are_no_holes(tmp_path: Path, mo
     os.close(log)
 
 
+def test_note_of_an_ending_is_kept_until_the_end_is_on_record(tmp_path: Path) -> None:
+    """What a command writes while it is being ended must not drop the note that says its end was not its own."""
+    path, name = tmp_path / "x.log", running_name("x")
+    log = logs.open_log(str(path))
+    logs.append_start(log, name, 7)
+    limit = LogLimit(LIMIT, True, os.fstat(log).st_size, 0.0)
+    os.write(log, b"x" * 2 * LIMIT)
+    assert limit.check(log, 1.0) is Step.MUST_END
+    os.write(log, b"x" * LIMIT)
+    logs.append_ending(log, name, "max-log")
+    for now in (2.0, 3.0):
+        os.write(log, b"y" * 3 * LIMIT)
+        assert limit.check(log, now, is_ending=True) is Step.MUST_END
+        limit.drop(log, keeps_note=True)
+    assert b" reason=max-log\n" in path.read_bytes()
+    assert space(path) >= 6 * LIMIT
+    logs.append_end(log, name, "exit=0")
+    attempt = logs.find_attempt(log, name)
+    assert attempt is not None
+    assert (attempt.ending, f"{attempt.result}") == ("max-log", "signal15")
+    logs.append_end(log, name, "signal=15")
+    limit.drop(log)
+    assert space(path) <= LIMIT + 3 * 4096
+    attempt = logs.find_attempt(log, name)
+    os.close(log)
+    assert attempt is not None
+    assert f"{attempt.result}" == "signal15"
+
+
 def test_fast_writer_is_looked_at_more_often(tmp_path: Path) -> None:
     """The next look is the sooner the faster the log grows, and never later than a quarter of a second."""
     path = tmp_path / "x.log"

@@ -197,6 +197,11 @@ def find_attempt(fd: int, name: RunningName) -> Attempt | None:
     return attempt._replace(result=_result_of_ending(reason, result), is_over=_is_last_word(ended), ending=reason)
 
 
+def find_ending(fd: int, least: int, most: int) -> int | None:
+    """The offset of the last note in that part of a log that an attempt is being ended; None if there is none."""
+    return _rfind(fd, b"#queuectl note ending attempt=", least, most)
+
+
 def find_start(fd: int, started_at: datetime) -> Start | None:
     """The start line of the attempt that was claimed at that time; None if its start was never logged."""
     mark = f" started_at={format_time(started_at)} worker=".encode()
