@@ -15,6 +15,7 @@ from contextlib import suppress
 from queuectl.errors import QueuectlError, SpoolError
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
+from queuectl.work import forked
 from queuectl.work.notify import Notifier
 
 _LARGEST_LOG = 16 << 20
@@ -54,7 +55,7 @@ def start(layout: Layout, work: Callable[[Announcer], int], number: int) -> list
     pid = os.fork()
     if pid == 0:
         _become_daemon(log, writing)
-        _work(work, Announcer(writing))
+        forked.end_with(lambda: _work(work, Announcer(writing)))
     os.close(log)
     os.close(writing)
     try:
@@ -85,21 +86,13 @@ def _become_daemon(log: int, pipe: int) -> None:
                 os.close(int(name))
 
 
-def _work(work: Callable[[Announcer], int], announcer: Announcer) -> None:
-    """Never returns: nothing of the caller's is for this process to finish."""
-    code = 1
+def _work(work: Callable[[Announcer], int], announcer: Announcer) -> int:
+    """The exit code of that work; the caller of `start` learns of what it raises."""
     try:
-        code = work(announcer)
+        return work(announcer)
     except QueuectlError as error:
         announcer.failed(error)
-        code = error.exit_code
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        return error.exit_code
 
 
 def _await(layout: Layout, pipe: int, number: int) -> list[str]:

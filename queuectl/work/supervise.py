@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from queuectl.core.text import format_count, format_seconds
+from queuectl.work import forked
 from queuectl.work.notify import Ending, Notifier
 from queuectl.work.report import Report
 
@@ -149,26 +150,21 @@ class Supervisor:
         sys.stderr.flush()
         handled = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # until the child has handlers of its own
         pid = os.fork()
-        if pid:
-            signal.pthread_sigmask(signal.SIG_SETMASK, handled)
-            return pid
-        code = 1
-        try:
-            os.setpgid(0, 0)
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, *_PASSED_ON):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    signal.signal(number, signal.SIG_DFL)
-            for descriptor in (self._held, self._wake_r, self._wake_w):
-                os.close(descriptor)
-            code = self._work(self._leash)
-        except BaseException:  # there is nothing above it in this process
-            sys.excepthook(*sys.exc_info())
-        finally:
-            with suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
+        if not pid:
+            forked.end_with(self._work_alone)
+        signal.pthread_sigmask(signal.SIG_SETMASK, handled)
+        return pid
+
+    def _work_alone(self) -> int:
+        """The exit code of a process that was just forked, and keeps nothing of the supervisor but the leash."""
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, *_PASSED_ON):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        for descriptor in (self._held, self._wake_r, self._wake_w):
+            os.close(descriptor)
+        return self._work(self._leash)
 
 
 def _wait_for_any() -> tuple[int, int] | None:
