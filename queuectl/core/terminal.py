@@ -178,7 +178,8 @@ class Screen:
         if self.style is PLAIN and _PLAIN_LINE.fullmatch(data):
             return Row([(data[:-1].decode("ascii"), PLAIN)])
         text, *parts = _COLOUR.split(data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace"))
-        if not "".join((text, *parts[1::2])).replace("\t", "").isprintable():
+        visible = "".join((text, *parts[1::2]))
+        if not visible.replace("\t", "").isprintable() or _without_marks(visible) != visible:
             return None
         runs = [(text, self.style)]
         for index in range(0, len(parts), 2):
@@ -347,7 +348,11 @@ class _Line:
         return Row(runs)
 
     def write(self, column: int, text: str, style: Style) -> int:
-        """Put text without a control character there; the column behind it."""
+        """Put text without a control character there; the column behind it. A mark of column 0 has nothing to be on."""
+        if column == 0:
+            text = _without_marks(text)
+        if not text:
+            return column
         self._pad(column)
         end = column + _width(text, column)
         if column < self.width:
@@ -401,17 +406,16 @@ class _Line:
         self._runs.append((text, style))
 
     def _take(self, start: int, stop: int) -> list[Run]:
-        """What is in those columns. Of a character that only half is, a blank."""
+        """What is in those columns, with the marks on it. Of a character that only half is, a blank."""
         taken: list[Run] = []
         at = 0
         for text, style in self._runs:
-            if at >= stop:
+            if at > stop:
                 break
             end = at + _width(text, at)
-            if at >= start and end <= stop:
+            is_within = start <= at and end <= stop and (start < at or text[0] < _COMBINING)
+            if is_within or (end > start and (text := _cut(text, at, start, stop))):
                 taken.append((text, style))
-            elif end > start:
-                taken.append((_cut(text, at, start, stop), style))
             at = end
         return taken
 
@@ -432,6 +436,14 @@ def _width_of(char: str, column: int) -> int:
     from unicodedata import category, east_asian_width  # seldom needed, and large
 
     return 0 if category(char) in ("Mn", "Me", "Cf") else 2 if east_asian_width(char) in "WF" else 1
+
+
+def _without_marks(text: str) -> str:
+    """The text without what has no width at its beginning."""
+    start = 0
+    while text[start : start + 1] >= _COMBINING and not _width_of(text[start], 0):
+        start += 1
+    return text[start:]
 
 
 def _cut(text: str, column: int, start: int, stop: int) -> str:

@@ -166,6 +166,9 @@ def cells(*pieces: bytes, height: int) -> list[list[tuple[str, Style]]]:
 
 @given(st.lists(st.one_of(SEQUENCES, st.binary(max_size=5)), max_size=40), st.sampled_from([1, HEIGHT]))
 @example([b"\x1b]0;x", b"\x1b", b"\\"], 1)
+@example(["日".encode(), b"\r", "\u0301".encode(), "日".encode()], 1)
+@example([b"ab\b", "\u0301".encode(), b"c"], 1)
+@example(["\u0301x".encode(), b"\n"], 1)
 def test_any_bytes(pieces: list[bytes], height: int) -> None:
     """Whatever comes, in whatever pieces, what is shown is the same, and has nothing that a terminal would obey."""
     assert cells(*pieces, height=height) == cells(b"".join(pieces), height=height)
