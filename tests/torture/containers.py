@@ -116,7 +116,7 @@ class Storm:
             )
         )
         trap = rng.choice(
-            ("", "", "", "", "trap '' TERM;", "trap : TERM;", f"trap 'echo E {line} 0>>{book};exit 0' TERM;")
+            ("", "", "", "", "trap '' TERM;", "trap : TERM;", f"trap 'echo E {line} 0 >>{book};exit 0' TERM;")
         )
         if rng.random() < 0.3:  # the first attempt fails and leaves something, the second is long
             leave = f"if [ $QUEUECTL_ATTEMPT = 1 ];then (sleep {rng.choice((0.5, 1, 3))})& fi;"
