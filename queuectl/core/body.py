@@ -75,7 +75,7 @@ def _decode(data: bytes) -> tuple[Any, list[str]]:
         raise NotJsonError("not valid JSON", _place(data, error)) from None
     except RecursionError:
         raise NotJsonError("not valid JSON for a job", "nested too deep") from None
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(value):
+    if len(data) > MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(value):
         problems.append(f"it is nested more than {MAX_DEPTH} deep")
     return value, problems
 
@@ -206,12 +206,13 @@ def validate(obj: Mapping[str, Any]) -> Body:
     is_known = True
     checks = _CHECKS if obj.get("charset") != charset.LATIN_1 else _checks_in_latin_1()
     for key, value in obj.items():
-        if key not in checks:
+        check = checks.get(key)
+        if check is None:
             is_known = False
         elif value is not None:
-            checked[key] = checks[key](problems, key, value)
-    group, id = checked.get("group"), checked.get("id")
-    if not problems and group and id and not is_valid_id(groups.join(group, id)):
+            checked[key] = check(problems, key, value)
+    group = checked.get("group")
+    if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
         problems.append('"group" and "id" together make an id of over 100 characters')
     warnings = () if is_known else _unheeded(obj)
     if problems:

@@ -72,6 +72,7 @@ _PENDING_NAME = rf"\d{{3}}-\d{{8}}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{{3}}Z-(?:
 _PENDING_STRICT = rf"\0(){_PENDING_NAME}(?=\0)".encode()
 
 _TIME_LENGTH = len("20261124T034300.120Z")
+_TIME_IN_ISO = len("2026-11-24T03:43:00.120")
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -85,10 +86,7 @@ def is_valid_id(text: str) -> bool:
 @lru_cache(maxsize=64)  # an attempt formats its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
-    return (
-        f"{at.year:04d}{at.month:02d}{at.day:02d}T{at.hour:02d}{at.minute:02d}{at.second:02d}"
-        f".{at.microsecond // 1000:03d}Z"
-    )
+    return at.isoformat(timespec="milliseconds")[:_TIME_IN_ISO].replace("-", "").replace(":", "") + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 
 from queuectl.core.fields import Body
 from queuectl.core.groups import ALL, Choice
@@ -391,14 +390,16 @@ class Slots:
     def _rename(self, name: PendingName) -> Claim | None:
         """Claim a job, and report why that comes to nothing, if it should not."""
         report = self.context.report
-        claim, text = None, str(name)
-        quiet = 0.0 if text in self._placed else QUIET
-        self._placed.discard(text)
+        claim, quiet = None, QUIET
+        if self._placed and (text := str(name)) in self._placed:
+            self._placed.discard(text)
+            quiet = 0.0
         try:
-            admit = partial(self._admit, name)
-            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, admit)
+            claim = claims.claim(
+                self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, self._admit
+            )
         except (NotJsonError, PermissionError, TooNewError):
-            self._waker.suspects.append(text)  # still being written, in place, under a canonical name
+            self._waker.suspects.append(str(name))  # still being written, in place, under a canonical name
             self._waker.wake()
         except StillRunningError as error:
             self._attempts.end_left(error.attempts)
@@ -431,7 +432,7 @@ class Slots:
         if pause.read(self.layout, self.context.now) is not None:
             self._looked_at = float("-inf")
             why = "the queue is paused"
-        elif self._gate.is_paused(name.id):
+        elif "." in name.id and self._gate.is_paused(name.id):
             why = "its group is paused"
         else:
             return False
@@ -481,12 +482,13 @@ class Slots:
         elif run.reason == "cancelled" or (result.kind == "signal" and self._attempts.is_disowned(run)):
             outcome = _CANCELLED
         try:
-            run.trim_log()
-            record_end(run.claim, run.pid, outcome, run.remark)
-            run.trim_log(is_on_record=True)
-            if (
-                run.usage is not None and run.reason != "release" and outcome != _CANCELLED
-            ):  # else the next may have begun
+            if run.limit is None:
+                record_end(run.claim, run.pid, outcome)
+            else:
+                run.trim_log()
+                record_end(run.claim, run.pid, outcome, run.remark)
+                run.trim_log(is_on_record=True)
+            if run.usage is not None and run.reason != "release" and outcome != _CANCELLED:  # else the next may run
                 logs.append_usage(run.log, name.attempt, run.usage)
         except OSError:
             pass  # a full disk: the name will hold the result

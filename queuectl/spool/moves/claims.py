@@ -73,7 +73,7 @@ def claim(
     now: Callable[[], datetime],
     trusts: Trusts = lambda _: True,
     quiet: float = 0.0,
-    admit: Callable[[Body], bool] = lambda _: True,
+    admit: Callable[[PendingName, Body], bool] = lambda _, __: True,
 ) -> Claim | None:
     """Claim the pending job of that name; None if another worker was first or the job must wait.
 
@@ -95,7 +95,7 @@ def claim(
         job = body.parse(content.data)
         if job.id != name.id and (job.id is not None or ".sync" in name.id):
             require_own_id(name.id, content.data)
-        is_new = content.links == 1 and 0 <= time.time() - content.changed_at < quiet
+        is_new = quiet and content.links == 1 and 0 <= time.time() - content.changed_at < quiet
         if is_new and files.is_gone(layout.log(name.id)):  # what came here by a move of ours has a log
             raise TooNewError(name)
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def claim(
     except files.NotRegularError as error:
         _refuse(layout, name, (str(error.strerror),), now())
         return None
-    if not admit(job):
+    if not admit(name, job):
         return None
     state, running = lifecycle.claim(name, worker, now())
     assert isinstance(running, RunningName)
