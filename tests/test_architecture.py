@@ -58,7 +58,7 @@ MOVES = ("rename", "renames", "replace", "link", "fsync", "fdatasync")
 STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "spawnv")
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
-    **dict.fromkeys(STARTS, ("queuectl.work.executor",)),
+    **dict.fromkeys(STARTS, ("queuectl.work.engines.executor",)),
     "fork": ("queuectl.work.supervise", "queuectl.work.background"),  # before there are threads
     "fsync": ("queuectl.spool.system.files",),
 }
@@ -124,7 +124,7 @@ def test_library_is_used_in_one_place(module: str) -> None:
         if library in ONLY_IN:
             is_inside = [f"{module}.".startswith(f"{place}.") for place in ONLY_IN[library] if place != "queuectl"]
             assert any(is_inside) or module in ONLY_IN[library], f"{module} imports {library}"
-        assert name != "queuectl.work.spawn" or module == "queuectl.work.executor", f"{module} starts processes"
+        assert name != "queuectl.work.spawn" or module == "queuectl.work.engines.executor", f"{module} starts processes"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -26,7 +26,7 @@ from queuectl.spool.system import files, logs, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.executor import Execution, Executor, record_end, record_last_word
+from queuectl.work.engines.engine import Engine, Run, record_end, record_last_word
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.line import MOST
@@ -59,9 +59,10 @@ class Slots:
         number: int,
         attempts: Attempts,
         waker: Waker,
+        engine: Engine,
         choice: Choice = ALL,
     ) -> None:
-        """Only jobs that this choice takes are started."""
+        """Only jobs that this choice takes are started, by this engine."""
         self.context = context
         self.choice = choice
         self.layout = context.spool.layout
@@ -73,7 +74,7 @@ class Slots:
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._attempts = attempts
         self._waker = waker
-        self._executor = Executor(self.layout.root, worker)
+        self._engine = engine
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule(choice=choice)
@@ -456,13 +457,13 @@ class Slots:
             self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
         try:
-            run = self._executor.start(claim, self.places.given(claim.name.id))
+            run = self._engine.start(claim, self.places.given(claim.name.id))
         except OSError as error:
             self._settle_unstarted(claim, error)
             return
         try:
             timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
-            if timeout is not None:
+            if timeout is not None and not run.keeps_time:
                 run.deadline = begun + timeout
             if most is not None:
                 run.limit = LogLimit(*most, claim.offset, begun)
@@ -474,7 +475,7 @@ class Slots:
         finally:
             os.close(claim.log)
 
-    def _settle(self, run: Execution, result: Result, duration: float) -> None:
+    def _settle(self, run: Run, result: Result, duration: float) -> None:
         name = run.claim.name
         outcome = logs.format_outcome(result)
         if run.reason == "release":

@@ -23,9 +23,11 @@ from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import lease, processes, progress, trust
 from queuectl.spool.upkeep import rescue
 from queuectl.work import drain, gate
-from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
+from queuectl.work.engines.adopted import Adopted
+from queuectl.work.engines.engine import Engine
+from queuectl.work.engines.executor import Executor
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
 from queuectl.work.notify import Ending, Notifier
@@ -147,7 +149,8 @@ class Worker:
         """The parts that need the worker's name; events are heard from now on."""
         context, attempts = self.context, self._attempts
         self._adopted = Adopted(context, self.name, attempts, selector)
-        self._slots = Slots(context, self.name, self.slots, attempts, self._waker, self.choice)
+        self._engine: Engine = Executor(context.layout.root, self.name)
+        self._slots = Slots(context, self.name, self.slots, attempts, self._waker, self._engine, self.choice)
         self._disowned = Janitor(attempts.end_disowned)
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
@@ -331,5 +334,6 @@ class Worker:
         if self.context.stopping:
             return
         forgotten = self._slots.find_forgotten(rescue.find_held(self.context.layout, self.name))
-        if not self._adopted.rescue_all(forgotten):
+        is_clear = self._adopted.rescue_all(forgotten)
+        if not (self._engine.rescue() and is_clear):
             self._rescue.hurry(_SOON)

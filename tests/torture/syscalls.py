@@ -46,10 +46,10 @@ from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool.moves import adopt, claims, dropbox, take
 from queuectl.spool.system import clock, lease, logs, settings
-from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
-from queuectl.work.executor import Executor
+from queuectl.work.engines.adopted import Adopted
+from queuectl.work.engines.executor import Executor
 from queuectl.work.report import Report
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -137,7 +137,8 @@ def attempt(scene: Scene) -> Act:
     scene.submit()
     own = scene.lease()
     context, waker = scene.context(), Waker()
-    slots = Slots(context, own.name, 1, Attempts(context, waker.wake_before), waker)
+    engine = Executor(scene.spool.layout.root, own.name)
+    slots = Slots(context, own.name, 1, Attempts(context, waker.wake_before), waker, engine)
     (text,) = os.listdir(scene.spool.layout.pending)
 
     def act() -> None:
