@@ -14,6 +14,7 @@ from queuectl.spool.system import clock, trust
 from queuectl.spool.system.layout import Layout
 from queuectl.work.brake import Brake
 from queuectl.work.hooks import Hooks
+from queuectl.work.outbox import Outbox
 from queuectl.work.report import Report
 
 
@@ -34,6 +35,7 @@ class Context:
     own_uid: int = field(default_factory=os.geteuid)
     hooks: Hooks = field(init=False)
     brake: Brake = field(init=False)
+    outbox: Outbox = field(default_factory=Outbox)
 
     def __post_init__(self) -> None:
         self.hooks = Hooks(self)

@@ -451,6 +451,7 @@ class Slots:
         retries = settings.max_retries if body.max_retries is None else body.max_retries
         text = f"attempt {claim.name.attempt} of {retries + 1}: {_summary(body.command)}"
         self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
+        self.context.outbox.note(State.RUNNING, claim.name)
         if body.warnings and claim.name.attempt == 1:
             self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
