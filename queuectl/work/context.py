@@ -10,7 +10,7 @@ from datetime import datetime
 
 from queuectl.core.settings import Settings
 from queuectl.spool.store import Spool
-from queuectl.spool.system import clock, trust
+from queuectl.spool.system import clock, defaults, trust
 from queuectl.spool.system.layout import Layout
 from queuectl.work.brake import Brake
 from queuectl.work.hooks import Hooks
@@ -45,6 +45,10 @@ class Context:
     def layout(self) -> Layout:
         """The spool's paths."""
         return self.spool.layout
+
+    def settings_of(self, id: str) -> Settings:
+        """The settings in force for a job: what its groups say goes first."""
+        return defaults.applied(self.layout, id, self.settings)
 
     def trusts(self, uid: int) -> bool:
         """Whether that user's files in pending/ are run."""

@@ -65,7 +65,7 @@ def _fail(
     context: Context, name: RunningName, body: Body | None, result: Result, duration: float, took: str
 ) -> tuple[lifecycle.Move, str, str]:
     """Where a failed attempt leads, the event that it is, and what is reported of it."""
-    now, policy = context.now(), context.settings.policy
+    now, policy = context.now(), context.settings_of(name.id).policy
     if body is not None:
         policy = body.policy(policy)
     move = lifecycle.fail(name, result, duration, policy, now, context.rng)
