@@ -21,6 +21,9 @@ PREFIX = "QUEUECTL_SEAT_"
 """Begins the variables that name a job's seats to it."""
 _NAME = r"[A-Za-z0-9_.:-]{1,100}"
 
+MOST_ASIDE = 1000
+"""Jobs with seats or slots of their own that a worker keeps in mind; what is behind so many waits too."""
+
 
 class Seats(tuple[str, ...]):
     """The names of a group's seats, in the order in which they are taken."""

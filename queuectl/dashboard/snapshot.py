@@ -113,7 +113,10 @@ class View:
         found = [self.groups[group] for group in groups.of(name.id) if group in self.groups]
         running = self.shelves[State.RUNNING].groups() if found else {}
         of_groups = [(group, running.get(group.name, 0)) for group in found]
-        facts = admission.read_waiting(layout, job, name, self.settings.max_retries, ahead, of_groups)
+        retries = self.settings.max_retries
+        for group, _ in of_groups:  # the inner ones last
+            retries = group.defaults.get("max_retries", retries)
+        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups)
         return of_job(facts, queue, at)
 
     @property

@@ -38,6 +38,7 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         _report_settled_by_others(context, name, result, duration, facts)
         return False
     context.report.event(event, name.id, text, **facts)
+    context.outbox.note(*move)
     context.hooks.notify("retry" if event == "lost" else event, move.state, move.name, **facts)
     if event == "dead":
         context.brake.note(name.id)
@@ -50,6 +51,8 @@ def _report_settled_by_others(
     """Report an attempt whose job was cancelled, most likely, or removed, or moved by hand, while it ran."""
     found = query.locate(context.spool.layout, name.id)
     now_named = query.parse_name(*found) if found is not None else None
+    if found is not None and now_named is not None:
+        context.outbox.note(found[0], now_named)
     took = format_seconds(duration)
     if isinstance(now_named, FinishedName) and now_named.result == CANCELLED:
         facts["result"] = str(CANCELLED)
@@ -62,7 +65,7 @@ def _fail(
     context: Context, name: RunningName, body: Body | None, result: Result, duration: float, took: str
 ) -> tuple[lifecycle.Move, str, str]:
     """Where a failed attempt leads, the event that it is, and what is reported of it."""
-    now, policy = context.now(), context.settings.policy
+    now, policy = context.now(), context.settings_of(name.id).policy
     if body is not None:
         policy = body.policy(policy)
     move = lifecycle.fail(name, result, duration, policy, now, context.rng)

@@ -449,10 +449,11 @@ class Slots:
 
     def _attempt(self, claim: Claim) -> None:
         """Run a claimed job's command to its end, and settle it."""
-        body, settings = claim.body, self.context.settings
+        body, settings = claim.body, self.context.settings_of(claim.name.id)
         retries = settings.max_retries if body.max_retries is None else body.max_retries
         text = f"attempt {claim.name.attempt} of {retries + 1}: {_summary(body.command)}"
         self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
+        self.context.outbox.note(State.RUNNING, claim.name)
         if body.warnings and claim.name.attempt == 1:
             self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()

@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -42,10 +43,13 @@ import queuectl.spool.system.processes  # noqa: F401
 from queuectl import Spool
 from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
+from queuectl.core.outbox import Entry
 from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
-from queuectl.spool.moves import adopt, claims, dropbox, take
+from queuectl.spool.moves import adopt, claims, dropbox, outbox, take
+from queuectl.spool.reading import query
 from queuectl.spool.system import clock, lease, logs, settings
+from queuectl.spool.system.layout import STATES
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.adopted import Adopted
@@ -452,7 +456,22 @@ def _repair(scene: Scene) -> list[str]:
     for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
         if os.path.isdir(path) and os.listdir(path):
             problems.append(f"{path} is not empty")
-    return problems
+    return [*problems, *_check_outbox(scene)]
+
+
+def _check_outbox(scene: Scene) -> list[str]:
+    """One entry for each job that came through inbox/, which says where it is once a worker has looked."""
+    if not os.path.isdir(scene.spool.layout.outbox):
+        return []
+    outbox.look(scene.spool.layout, outbox.Looked(), time.time())
+    found = sorted(os.listdir(scene.spool.layout.outbox))
+    wanted = [
+        str(Entry.of(state, name))
+        for state in STATES
+        for text in os.listdir(scene.spool.layout.directory(state))
+        if (name := query.parse_name(state, text)) is not None and name.id == _TAKEN
+    ]
+    return [] if found == wanted else [f"outbox/ has {found}, not {wanted}"]
 
 
 def _check_files(scene: Scene) -> list[str]:

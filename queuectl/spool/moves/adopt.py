@@ -31,7 +31,7 @@ from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
 from queuectl.spool.moves.submit import IdInFlightError, Reservation, reserve
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system import defaults, files, lease, logs, trust
 from queuectl.spool.system.layout import Layout
 
 _COPY = "duplicate: by its name it is a copy that some tool made of a job's file; to run it, give it a name of its own"
@@ -132,7 +132,8 @@ def _adopt(
             move = lifecycle.retry_by_hand(returned, now)
         else:
             reservation = _reserve_new(layout, text, job.group) if job.id is None else reserve(layout, job.id_with(""))
-            move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
+            id = _id_of(reservation)
+            move = lifecycle.enqueue(id, _priority_of(layout, id, job, content.data), job.run_at, now)
     except IdInFlightError as error:
         raise NotJsonError(error.what, error.why) from None
     except AlreadyExistsError as error:
@@ -153,6 +154,13 @@ def _adopt(
     reservation.keep()
     assert isinstance(move.name, PendingName)
     return move.name
+
+
+def _priority_of(layout: Layout, id: str, job: Body, data: bytes) -> int:
+    """That of its body, or else that of its groups."""
+    if "." not in id or job.priority != DEFAULT_PRIORITY or body.decode(data).get("priority") is not None:
+        return job.priority
+    return defaults.priorities(layout)(id)
 
 
 def _require_new_id(job: Body, text: str, *, is_new: bool) -> None:

@@ -23,7 +23,7 @@ from queuectl.core.retry import RetryPolicy
 from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitTimeoutError, WrongStateError
 from queuectl.spool.moves import ending
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import defaults, files, lease, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -234,6 +234,7 @@ def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPol
             processes.continue_shell(attempt.pid, processes.token_of(name, attempt.worker))
     if attempt.result.is_success:
         return lifecycle.succeed(name, attempt.result, duration, now())
+    policy = defaults.applied(layout, name.id, policy)
     if (job.body.policy(policy) if job.body else policy).is_over(name.attempt, attempt.result):
         return lifecycle.give_up(name, attempt.result, duration, now())
     return lifecycle.cancel(name, now())

@@ -20,7 +20,7 @@ from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import defaults, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
@@ -175,10 +175,11 @@ def submit(
     begun = time.monotonic()
     try:
         try:
+            default = defaults.priorities(layout)
             fresh = sorted(new_id() for _ in requests)  # so that jobs of equal priority start in the order given
             for index, fields in enumerate(requests):
                 try:
-                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held)
+                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held, default)
                 except QueuectlError as error:
                     outcomes[index] = error
             for item in items.values():
@@ -220,6 +221,7 @@ def _prepare(
     now: datetime,
     is_wanted: Callable[[str], bool],
     is_held: bool,
+    default: Callable[[str], int],
 ) -> _Item:
     content = body.validate(fields)
     id = content.id_with(fresh_id)
@@ -230,7 +232,8 @@ def _prepare(
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     run_at = HELD_AT if is_held else content.run_at
-    move = _next_move(layout, id, content.priority, run_at, now)
+    priority = content.priority if fields.get("priority") is not None else default(id)
+    move = _next_move(layout, id, priority, run_at, now)
     reservation = _reserve_wanted(layout, id, is_wanted)
     return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation, run_at is None)
 

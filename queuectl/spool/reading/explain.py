@@ -6,8 +6,8 @@ Reads names, one body, the workers' files, and the bytes of a file that is not a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,18 +23,24 @@ from queuectl.core.names import (
     is_ignored,
 )
 from queuectl.core.result import State
+from queuectl.core.seats import MOST_ASIDE
+from queuectl.core.settings import Settings
 from queuectl.core.text import format_count, format_instant, format_seconds
 from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
-from queuectl.spool.reading import admission, query
+from queuectl.spool.reading import admission, query, shapes
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import files, lease, pause, processes
+from queuectl.spool.system import defaults, files, lease, pause, processes
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.settings import Found
 
 _RECENT = 200
 """Number of finished jobs whose durations make the estimate."""
+
+_READ = 5000
+"""Number of jobs before one that are read to find out what they ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Explanation:
     """Why the job of that id (or the file in pending/ that is not a job yet) is where it is.
 
     `reasons` are in the order in which they matter. `ahead` is how many jobs will start before it; `starts_at` an
-    estimate from recent durations, None if it cannot be estimated.
+    estimate from recent durations, None if it cannot be estimated. `defaults` are the fields that its groups set.
     """
 
     id: str
@@ -51,6 +57,7 @@ class Explanation:
     reasons: tuple[Reason, ...]
     ahead: int | None = None
     starts_at: datetime | None = None
+    defaults: Mapping[str, Default] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
@@ -61,6 +68,7 @@ class Explanation:
             "reasons": [reason.to_json() for reason in self.reasons],
             "ahead": self.ahead,
             "starts_at": format_rfc3339(self.starts_at),
+            "defaults": shapes.defaults_to_json(self.defaults),
         }
 
 
@@ -79,11 +87,9 @@ def explain(layout: Layout, id: str, settings: Found) -> Explanation:
     if isinstance(job.name, PendingName):
         return _explain_pending(layout, job, job.name, settings)
     reasons = (
-        _of_running(layout, job, job.name, settings.settings.max_retries)
-        if isinstance(job.name, RunningName)
-        else _of_ended(job)
+        _of_running(layout, job, job.name, settings.settings) if isinstance(job.name, RunningName) else _of_ended(job)
     )
-    return Explanation(job.id, str(job.state), job.path, tuple(reasons))
+    return Explanation(job.id, str(job.state), job.path, tuple(reasons), defaults=shapes.defaults_of(layout, job))
 
 
 def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
@@ -93,15 +99,31 @@ def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) 
     queue = Queue(
         pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem
     )
-    reasons = of_job(admission.read_waiting(layout, job, name, settings.max_retries, ahead), queue, at)
+    retries = defaults.applied(layout, name.id, settings).max_retries
+    reasons = of_job(admission.read_waiting(layout, job, name, retries, ahead), queue, at)
+    if (ahead or 0) >= MOST_ASIDE and workers.busy < workers.slots and _is_behind_many(layout, name, at):
+        text = f"{MOST_ASIDE:,} jobs before it that ask for seats or slots wait; no worker looks beyond so many"
+        reasons.insert(0, Reason("line", text))
     starts_at = None if ahead is None else _estimate(layout, name, reasons, ahead, workers, at)
-    return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at)
+    found_defaults = shapes.defaults_of(layout, job)
+    return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at, found_defaults)
 
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
     """How many jobs will be due by the time this one is, and are ahead of it: from their names alone."""
     mine, due = str(name).encode(), format_time(max(at, name.run_at)).encode()
     return sum(text < mine and text[4:24] <= due for names, _ in query.iterate_pending(layout) for text in names)
+
+
+def _is_behind_many(layout: Layout, name: PendingName, at: datetime) -> bool:
+    """Whether as many jobs with seats or slots of their own wait before it as a worker keeps in mind."""
+    aside, due = 0, format_time(at)
+    for text in query.sorted_names(layout, State.PENDING, _READ):
+        if text >= str(name) or aside >= MOST_ASIDE:
+            break
+        if text[4:24] <= due and (job := query.load(layout, State.PENDING, text)) is not None and job.body is not None:
+            aside += bool(job.body.seats or (job.body.slots or 1) > 1)
+    return aside >= MOST_ASIDE
 
 
 def _estimate(
@@ -111,7 +133,7 @@ def _estimate(
     blockers = [
         reason
         for reason in reasons
-        if reason.reason in ("paused", "group", "limit", "seats", "no-worker", "full", "invalid")
+        if reason.reason in ("paused", "group", "limit", "seats", "line", "no-worker", "full", "invalid")
     ]
     if any(reason.until is None for reason in blockers) or not workers.slots:
         return None
@@ -135,7 +157,8 @@ def _mean_duration(layout: Layout) -> float | None:
     return sum(durations) / len(durations) if durations else None
 
 
-def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -> Iterator[Reason]:
+def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings) -> Iterator[Reason]:
+    max_retries = defaults.applied(layout, name.id, settings).max_retries
     limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
     since = format_instant(name.started_at)
     yield Reason(

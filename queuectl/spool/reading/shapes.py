@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from queuectl.core.admission import Group, Pause
+from queuectl.core.fields import FIELDS
 from queuectl.core.groups import Choice
 from queuectl.core.job import Job
 from queuectl.core.names import format_rfc3339, parse_time
+from queuectl.core.result import State
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
-from queuectl.spool.system import clock
+from queuectl.spool.system import clock, defaults
+from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
 from queuectl.spool.system.seats import find_held
@@ -97,6 +100,7 @@ def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
         "max_failed": group.max_failed,
         "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
         "seat_env": group.seat_env,
+        "defaults": {field: _plain(value) for field, value in group.defaults.items()},
         **_closed(group),
     }
 
@@ -124,7 +128,37 @@ def worker_started_at(each: Mapping[str, Any]) -> datetime | None:
 
 def show(layout: Layout, job: Job) -> dict[str, Any]:
     """`queuectl show --json`"""
-    return {**job.to_json(), "log": layout.log(job.id), "history": _read_history(layout, job.id)}
+    return {
+        **job.to_json(),
+        "defaults": defaults_to_json(defaults_of(layout, job)),
+        "log": layout.log(job.id),
+        "history": _read_history(layout, job.id),
+    }
+
+
+def defaults_of(layout: Layout, job: Job) -> dict[str, Default]:
+    """The fields that a job which has not ended gets from its groups, as it does not set them itself."""
+    if job.body is None or job.state in (State.DONE, State.DEAD):
+        return {}
+    found = defaults.of_job(layout, job.id)
+    return {field: each for field, each in found.items() if field != "priority" and getattr(job.body, field) is None}
+
+
+def defaults_to_json(found: Mapping[str, Default]) -> dict[str, Any]:
+    """Those of a job, each with the group that says it."""
+    return {field: {"value": _plain(default.value), "group": default.group} for field, default in found.items()}
+
+
+def describe_defaults(found: Mapping[str, Default]) -> Iterator[tuple[str, str]]:
+    """The field and the value with where it comes from, for people."""
+    for name, default in found.items():
+        field = FIELDS[name]
+        value = "none" if default.value is None or field.show is None else field.show(default.value)
+        yield field.title or name, f"{value}  from groups/{default.group}/{name.replace('_', '-')}"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:

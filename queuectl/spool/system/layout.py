@@ -26,6 +26,7 @@ is in is its state.
   workers/   one file for each worker, locked while it lives
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
+  outbox/    what has become of these, by name, for their users to read
   groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
   progress/  what running jobs report of themselves: a line each, if any
   worker.log what workers in the background report
@@ -56,7 +57,7 @@ class Layout:
         self.root = root
         self.pending, self.running = f"{root}/pending", f"{root}/running"
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
-        self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
+        self.inbox, self.taken, self.outbox = f"{root}/inbox", f"{root}/taken", f"{root}/outbox"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.groups = f"{root}/groups"
         self.progress_of_all = f"{root}/progress"

@@ -173,7 +173,8 @@ def _check_drop_box(spool: Layout, allow_users: str) -> Check:
         return Check(
             Health.WARN, "drop box", "no user's files are taken", "to allow users: queuectl config set allow-users"
         )
-    return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}")
+    lacks = "" if os.path.isdir(spool.outbox) else f"; users do not see what becomes of their jobs: {make}"
+    return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}{lacks}")
 
 
 def _reasons_left(spool: Layout, users: trust.Users) -> Iterator[str]:

@@ -27,11 +27,12 @@ from queuectl.core.names import (
     is_worker,
     looks_meant,
 )
+from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs, pause, place, progress
+from queuectl.spool.system import clock, defaults, files, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
@@ -278,7 +279,7 @@ def _check_groups(spool: Layout) -> Iterator[Finding]:
 
 
 def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
-    known = (*group_files.PARSERS, *group_files.OTHER_FILES)
+    known = (*group_files.PARSERS, *defaults.KEYS, *group_files.OTHER_FILES)
     with suppress(OSError):
         for entry in sorted(set(os.listdir(spool.group(name))).difference(known)):
             if group_files.is_key(entry):  # the seats of one host
@@ -300,6 +301,7 @@ def _check_inbox(spool: Layout) -> Iterator[Finding]:
     if not os.path.isdir(spool.taken):
         remedy = "create it: queuectl init --drop-box GROUP"
         yield Finding(Weight.PROBLEM, spool.taken, "the directory is missing, so nothing is taken from inbox/", remedy)
+    yield from _check_outbox(spool)
     with os.scandir(spool.inbox) as entries:
         for number, entry in enumerate(entries):
             if number == _MOST_OF_INBOX:
@@ -312,6 +314,18 @@ def _check_inbox(spool: Layout) -> Iterator[Finding]:
             else:
                 what = "never taken: it is not a file, or its name does not end in .json"
                 yield Finding(Weight.NOTE, entry.path, what, "remove it if nobody needs it")
+
+
+def _check_outbox(spool: Layout) -> Iterator[Finding]:
+    """What in outbox/ is no entry; entries that are not true yet are made so by the next worker."""
+    if not os.path.isdir(spool.outbox):
+        what = "the directory is missing, so users do not see what becomes of their jobs"
+        yield Finding(Weight.NOTE, spool.outbox, what, "create it: queuectl init --drop-box GROUP")
+        return
+    for text in sorted(os.listdir(spool.outbox)):
+        if Entry.parse(text) is None:
+            what = "not a name of an entry; workers leave it alone"
+            yield Finding(Weight.NOTE, f"{spool.outbox}/{text}", what, "remove it if nobody needs it")
 
 
 def _check_taken(spool: Layout) -> Iterator[Finding]:
