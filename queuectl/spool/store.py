@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from queuectl.spool.keywords import Command, JobChanges, JobFields
     from queuectl.spool.moves import by_hand, edit, submit, undo
     from queuectl.spool.moves.edit import Draft
-    from queuectl.spool.reading import explain, metrics, output, query, waiting, workers
+    from queuectl.spool.reading import explain, metrics, output, query, states, waiting, workers
     from queuectl.spool.reading.explain import Explanation
     from queuectl.spool.reading.metrics import Metrics
     from queuectl.spool.reading.output import AttemptLog
     from queuectl.spool.system import pause, settings
     from queuectl.spool.system.settings import Found
 else:
-    by_hand, edit, explain, metrics, output, pause, settings, query, submit, undo, waiting, workers = (
+    by_hand, edit, explain, metrics, output, pause, settings, query, states, submit, undo, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
@@ -44,6 +44,7 @@ else:
             "system.pause",
             "system.settings",
             "reading.query",
+            "reading.states",
             "moves.submit",
             "moves.undo",
             "reading.waiting",
@@ -187,6 +188,14 @@ class Spool:
                 if job is not None and (match is None or _matches(job, match)):
                     found += 1
                     yield job
+
+    def states(self, ids: Iterable[str]) -> dict[str, Job | None]:
+        """The jobs of many whole ids, in their order and without bodies; None for one that the spool does not hold.
+
+        From names alone, and by one listing of each directory.
+        """
+        require("ids", ids, Iterable)
+        return states.states_of(self.layout, ids)
 
     def counts(self) -> query.Counts:
         return query.count(self.layout, now())
