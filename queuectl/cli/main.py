@@ -27,6 +27,7 @@ _COMMANDS = {
     "top": "queuectl.cli.top:top",
     "list": "queuectl.cli.list:list_",
     "show": "queuectl.cli.show:show",
+    "states": "queuectl.cli.states:states",
     "explain": "queuectl.cli.explain:explain",
     "logs": "queuectl.cli.logs:logs",
     "wait": "queuectl.cli.wait:wait",

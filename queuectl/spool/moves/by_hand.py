@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
@@ -49,6 +49,40 @@ def together(
     if targets:
         with ThreadPoolExecutor(min(len(targets), _AT_ONCE)) as pool:
             yield from zip(targets, pool.map(attempt, targets), strict=True)
+
+
+def cancel_all(
+    layout: Layout, jobs: Mapping[str, Job | None], grace: float, policy: RetryPolicy
+) -> dict[str, Job | QueuectlError]:
+    """`cancel` of many jobs as they were just seen, None for unknown ones; for each id its job or its error.
+
+    Those that wait come first, as a running one that ends makes room for another to start; those that run are ended
+    together.
+    """
+
+    def act(id: str) -> Job:
+        seen = jobs[id]
+        while seen is not None:
+            job = query.load(layout, seen.state, str(seen.name))
+            try:
+                if job is not None:
+                    return cancel(layout, job, grace, policy)
+            except WrongStateError:
+                if not files.is_gone(seen.path):
+                    raise
+            place = query.locate(layout, id)  # never by a prefix: that could be another job
+            seen = query.load(layout, *place) if place is not None else None
+        raise NotFoundError(f"no job {id!r}", id=id)
+
+    outcomes: dict[str, Job | QueuectlError] = {}
+    for id, job in jobs.items():
+        if job is None or job.state is not State.RUNNING:
+            try:
+                outcomes[id] = act(id)
+            except QueuectlError as error:
+                outcomes[id] = error
+    outcomes |= together([id for id in jobs if id not in outcomes], act)
+    return {id: outcomes[id] for id in jobs}
 
 
 def move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
