@@ -26,9 +26,9 @@ def fold(text: str, id: str = "") -> str:
     "No such file: '/…' at N"
     """
     text = " ".join(text[:LONGEST].split())
-    if len(id) > 3:  # a shorter one is found in other words
+    if len(id) > 3 and id in text:  # a shorter one is found in other words
         text = re.sub(rf"(?<![\w-]){re.escape(id)}(?![\w-])", ID, text)
     text = _URL.sub(_FOLDED_URL, text)
     text = _PATH.sub(PATH, text)
     text = _HEX.sub(NUMBER, text)
-    return _NUMBER.sub(NUMBER, text)
+    return _NUMBER.sub(NUMBER, text)[:LONGEST]

@@ -80,7 +80,7 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
     if text and asked.get("q"):
         raise UsageError("match and q are the same", "give one of them")
     wanted = Filter.parse(asked | ({"q": text} if text else {}) | ({"state": "dead"} if only_dead else {}))
-    found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows)
+    found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows, causes=site.causes)
     return _json([job.to_json() for job in found.jobs])
 
 
@@ -108,7 +108,8 @@ def tail(site: Site, id: str) -> Any:
         start, end, least = (_offset(asked, name, size) for name in ("from", "to", "least"))
         if end is not None and start is None:  # the piece before `to`
             start = joblog.line_start(fd, max(0, end - joblog.PIECE), least or 0)
-        return _json(joblog.read_piece(fd, start or 0, end, asked.get("style", "")).to_json())
+        marks = site.logs.marks(id, fd)
+        return _json(joblog.read_piece(fd, start or 0, end, asked.get("style", ""), marks=marks).to_json())
     finally:
         os.close(fd)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from queuectl.dashboard import api, forms, group_pages, job_form, pages, pausing
+from queuectl.dashboard import api, change_many, forms, group_pages, job_form, pages, pausing
 from queuectl.dashboard.security import Guard, Policy
 from queuectl.dashboard.server import Application
 from queuectl.dashboard.site import Request, Site, bad_request
@@ -50,6 +50,7 @@ POST: dict[str, Callable[..., Any]] = {
     "/actions/dismiss": forms.dismiss,
     "/actions/set": job_form.set_fields,
     "/actions/edit": job_form.edit,
+    "/actions/change": change_many.change,
     "/actions/pause": pausing.pause,
     "/actions/resume": pausing.resume,
     "/actions/group": group_pages.save,
@@ -94,9 +95,23 @@ def _say_error(error: Any) -> bytes:
 
 
 def _static(name: str) -> Any:
-    response = bottle.static_file(name, root=STATIC)
-    response.set_header("Cache-Control", "max-age=86400")
-    return response
+    found = _files().get(name)
+    if found is None:
+        raise bottle.HTTPError(404)
+    kind = "text/css" if name.endswith(".css") else "text/javascript"
+    headers = {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "max-age=86400"}
+    return bottle.HTTPResponse(found, headers=headers)
+
+
+@functools.cache
+def _files() -> dict[str, bytes]:
+    """The styles and scripts, which are small."""
+    found = {}
+    for name in os.listdir(STATIC):
+        if name.endswith((".css", ".js")):
+            with open(os.path.join(STATIC, name), "rb") as file:
+                found[name] = file.read()
+    return found
 
 
 def _favicon() -> Any:

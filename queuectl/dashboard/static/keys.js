@@ -64,6 +64,29 @@
     document.getElementById("live").textContent = `Theme: ${next || "as the system"}`;
   });
 
+  // A choice of two that this browser keeps.
+  function toggle(name, value) {
+    const root = document.documentElement;
+    const next = root.dataset[name] ? "" : value;
+    if (next) root.dataset[name] = next;
+    else delete root.dataset[name];
+    try {
+      localStorage.setItem(`queuectl-${name}`, next);
+    } catch {
+      // It holds for this page only.
+    }
+    return next;
+  }
+
+  document.getElementById("density")?.addEventListener("click", () => {
+    document.getElementById("live").textContent = toggle("density", "compact") ? "Low rows" : "High rows";
+  });
+  document.getElementById("zone").addEventListener("click", () => {
+    toggle("zone", "utc");
+    live.clock();
+    document.getElementById("live").textContent = `Times: ${live.zoneName()}`;
+  });
+
   // Ticks
   function count() {
     const boxes = [...document.querySelectorAll(".row input[type=checkbox]")];

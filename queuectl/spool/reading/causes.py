@@ -26,7 +26,7 @@ MOST = 100_000
 """Dead letters that are looked at, the newest ones."""
 NOTHING = "(no output)"
 """The line of a job that has written nothing."""
-_SAMPLE = 20  # of the jobs of a cause, whose commands are read
+_SAMPLE = 10  # of the jobs of a cause, whose commands are read
 _COMMANDS = 3
 
 
