@@ -15,7 +15,7 @@ from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
-from queuectl.dashboard import joblog, table, timeline
+from queuectl.dashboard import alarms, joblog, table, timeline
 from queuectl.dashboard.pages import log_range, offset
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
@@ -23,6 +23,7 @@ from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.spool.reading import shapes
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
+from queuectl.spool.system.clock import now
 
 _MOST = 1000
 _NUMBER = re.compile(r"[1-9]\d*", re.ASCII)
@@ -178,9 +179,12 @@ class _pieces(Iterator[bytes]):  # noqa: N801 - a function in all but that it mu
 
 
 def healthz(site: Site) -> Any:
-    """200 while the spool can be read; it reveals nothing that must stay private."""
+    """200 while the spool can be read, with what is wrong; it reveals nothing that must stay private."""
     view = site.snapshot.view()
-    return _json({"status": "ok"}) if view.problem is None else _json({"status": "the spool cannot be read"}, 503)
+    if view.problem is not None:
+        return _json({"status": "the spool cannot be read"}, 503)
+    found = alarms.find(view, now(), site.policy.max_wait)
+    return _json({"status": "degraded", "reasons": [alarm.kind for alarm in found]} if found else {"status": "ok"})
 
 
 def prometheus(site: Site) -> Any:

@@ -171,13 +171,19 @@ def login_page(site: Site, *, is_wrong: bool = False) -> Any:
 def login(site: Site) -> Any:
     """Check the token once and remember that it was right."""
     request = Request.of(site)
-    if site.policy.token is None or not site.policy.is_token(request.field("token")):
+    policy, address = site.policy, request.environ.get("REMOTE_ADDR", "")
+    left = policy.attempts.left(address)
+    if left:
+        return problem(429, "Too many wrong tokens", f"Try again in {left:.0f} seconds.", request)
+    name = policy.name_of(request.field("token"))
+    if name is None:
+        policy.attempts.note_wrong(address)
         return login_page(site, is_wrong=True)
     target = request.field("next")
     response = bottle.HTTPResponse(
         status=303, headers={"Location": site.policy.prefix + (target if is_local_path(target) else "/")}
     )
     response.add_header(
-        "Set-Cookie", cookie(site.policy, request.environ, site.policy.auth_cookie, site.policy.proof())
+        "Set-Cookie", cookie(site.policy, request.environ, policy.auth_cookie, policy.proof(policy.tokens[name]))
     )
     return response

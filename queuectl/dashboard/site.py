@@ -19,7 +19,7 @@ import bottle
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_size, printable
-from queuectl.dashboard import markup
+from queuectl.dashboard import alarms, markup, wording
 from queuectl.dashboard.joblog import LogReader
 from queuectl.dashboard.operations import VERBS, Operations, Verb
 from queuectl.dashboard.runs import RunReader
@@ -226,7 +226,11 @@ def common(request: Request) -> dict[str, Any]:
         "path": request.environ["PATH_INFO"],
         "csrf": request.environ["queuectl.csrf"],
         "may_act": site.policy.may_act,
-        "has_token": site.policy.token is not None,
+        "has_token": bool(site.policy.tokens),
+        "alarms": alarms.find(view, request.now, site.policy.max_wait),
+        "dead_workers": alarms.dead_workers(view),
+        "overdue": alarms.overdue(view, request.now, site.policy.max_wait),
+        "cli": wording.cli(site.spool.path),
         "spool": str(site.spool.path),
         "view": view,
         "now": request.now,

@@ -30,9 +30,12 @@ const live = (() => {
     document.dispatchEvent(new Event("queuectl:change"));
   }
 
+  const notifies = () => document.getElementById("notify").getAttribute("aria-pressed") === "true";
+
   async function ask() {
     clearTimeout(timer);
-    if (document.body.dataset.live !== "yes" || document.hidden) return;
+    if (document.body.dataset.live !== "yes") return;
+    if (document.hidden && !notifies()) return;
     asking = new AbortController();
     const patience = setTimeout(() => asking.abort(), 15000);
     try {
@@ -64,7 +67,7 @@ const live = (() => {
     }
     document.getElementById("offline").hidden = failures < 2;
     document.body.classList.toggle("stale", failures >= 2);
-    timer = setTimeout(ask, Math.min(PERIOD * 2 ** Math.min(failures, 4), SLOWEST));
+    timer = setTimeout(ask, document.hidden ? SLOWEST : Math.min(PERIOD * 2 ** Math.min(failures, 4), SLOWEST));
   }
 
   // Relative times update themselves.
@@ -191,7 +194,7 @@ const live = (() => {
 
   document.addEventListener("submit", act);
   document.addEventListener("click", copy);
-  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
+  document.addEventListener("visibilitychange", () => (document.hidden && !notifies() ? clearTimeout(timer) : ask()));
   setInterval(() => document.hidden || clock(), 1000);
   for (const choice of document.querySelectorAll(".filter select")) {
     choice.addEventListener("change", () => choice.form.requestSubmit());
