@@ -10,6 +10,7 @@ import pytest
 from queuectl import Spool, State
 from queuectl.dashboard import markup
 from queuectl.dashboard.app import GET
+from queuectl.dashboard.wording import cli
 from queuectl.spool.system import lease
 from queuectl.spool.system.clock import now
 from tests.dashboard import hostile
@@ -129,10 +130,10 @@ def test_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/dead", "/workers", "/refused"])
-def test_empty_spool_says_what_to_type(client: Client, path: str) -> None:
+def test_empty_spool_says_what_to_type(spool: Spool, client: Client, path: str) -> None:
     """An empty state does not give an empty page."""
     page = client.get(path).text
-    assert "queuectl enqueue" in page or "queuectl worker start" in page or "pending/" in page or "retries" in page
+    assert f"{cli(spool.path)} enqueue" in page or " worker start" in page or "pending/" in page or "retries" in page
 
 
 def test_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None:
@@ -178,8 +179,8 @@ def test_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
     page = client.get("/jobs/x").text
     assert "It is held; to release it: queuectl release x." in page
     assert "queuectl release x" in page
-    assert "queuectl first x" in page
-    assert "queuectl hold later" in client.get("/jobs/later").text
+    assert f"{cli(spool.path)} first x" in page
+    assert f"{cli(spool.path)} hold later" in client.get("/jobs/later").text
     assert "/jobs/x" not in client.get("/jobs?state=scheduled").text
     assert "/jobs/later" not in client.get("/jobs?state=held").text
     page = client.get("/").text
