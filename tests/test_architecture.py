@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "spool": {"core", "errors", "lazy"},
     "work": {"spool", "core", "errors", "version"},
     "dashboard": {"spool", "core", "errors", "version"},
-    "cli": {"dashboard", "work", "spool", "core", "errors", "version"},
+    "schemas": set(),
+    "cli": {"dashboard", "work", "spool", "core", "errors", "schemas", "version"},
     "__main__": {"cli"},
     "futures": {"spool", "core", "errors"},
     "testing": {"work", "spool", "core", "errors"},
@@ -42,7 +43,7 @@ ONLY_IN = {
     "bottle": ["queuectl.dashboard"],
     "watchdog": ["queuectl.spool.system.trigger"],
     "portalocker": ["queuectl.spool.system.lease"],
-    "subprocess": ["queuectl.work.hooks"],
+    "subprocess": ["queuectl.work.hooks", "queuectl.cli.man"],
     "multiprocessing": [],
     "pty": [],
     # for syncfs(2), fallocate(2), getdents64(2) and posix_spawn(3)
@@ -52,7 +53,11 @@ ONLY_IN = {
         "queuectl.spool.system.listing",
         "queuectl.work.spawn",
     ],
-    "importlib": ["queuectl", "queuectl.lazy", "queuectl.cli.groups"],  # which load by name what they list
+    "importlib": [
+        *("queuectl", "queuectl.lazy", "queuectl.cli.groups"),  # which load by name what they list
+        *("queuectl.schemas", "queuectl.cli.man"),  # files of the package
+        "queuectl.spool.upkeep.bundle",  # versions of packages
+    ],
 }
 """The modules or packages that may import a library."""
 

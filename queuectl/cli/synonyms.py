@@ -215,9 +215,8 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
 """The rows of each command, tried in order."""
 
 PHRASES = (
-    (r"(?:help|man) (.+)", "queuectl {0} --help"),
-    (r"completions? (bash|zsh)\b.*", 'eval "$(_QUEUECTL_COMPLETE={0}_source queuectl)"'),
-    (r"completions? fish\b.*", "_QUEUECTL_COMPLETE=fish_source queuectl | source"),
+    (r"help (.+)", "queuectl {0} --help"),
+    (r"completions (bash|zsh|fish)\b.*", "queuectl completion {0}"),
     (r"(?:delay|reschedule) (\S+) (\S+)", "queuectl set {0} run_at={1}"),
     (r"(?:repriori[ts]i[sz]e|nice|renice|prio|priority) (\S+) (\d+)", "queuectl set {0} priority={1}"),
     (r"scontrol (hold|release|show) (?:job )?(\S+)", "queuectl {0} {1}"),
@@ -271,13 +270,16 @@ COMMANDS: dict[str, str] = {
     "stats": "metrics",
     "watch": "top",
     "why": "explain ID",
-    **dict.fromkeys(("help", "man"), "--help"),
+    **dict.fromkeys(("help",), "--help"),
     "version": "--version",
     **dict.fromkeys(("worker add", "worker run", "worker up", "worker work"), "worker start"),
     **dict.fromkeys(("worker ls", "worker ps", "worker status", "worker show"), "worker list"),
     **dict.fromkeys(("worker down", "worker shutdown", "worker rm", "worker remove"), "worker stop"),
     **dict.fromkeys(("worker kill", "worker abort"), "worker stop --now"),
     **dict.fromkeys(("worker restart", "worker reload"), "worker stop --detach --wait && queuectl worker start"),
+    **dict.fromkeys(("completions",), "completion"),
+    **dict.fromkeys(("manual", "docs"), "man"),
+    **dict.fromkeys(("bugreport", "report-bug", "sosreport"), "bundle"),
     **dict.fromkeys(("dlq ls", "dlq show", "dlq status"), "dlq list"),
     **dict.fromkeys(("dlq requeue", "dlq replay", "dlq redrive", "dlq restart"), "dlq retry ID"),
     **dict.fromkeys(
@@ -289,11 +291,9 @@ COMMANDS: dict[str, str] = {
 }
 """What follows `queuectl`, and what to type instead. Words in capitals stand for what the user names."""
 
-_EVAL = 'eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"'
 LINES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         ("cron", "crontab", "every", "periodic", "scrontab", "beat", "schedule", "schedules"), (_CRON, _CRON_LINE)
     ),
-    **dict.fromkeys(("completion", "completions"), ("for bash; zsh and fish work alike", _EVAL)),
 }
 """Commands whose answer does not begin with `queuectl`: what to know, and the line to type."""

@@ -1,0 +1,23 @@
+"""`queuectl schema`: JSON Schemas for editors and other tools."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from queuectl import schemas
+
+
+@click.command()
+@click.argument("name", type=click.Choice(schemas.NAMES))
+def schema(name: str) -> None:
+    """Print the JSON Schema of job files.
+
+    An editor completes and checks job files with it.
+
+    \b
+    Example:
+      queuectl schema job > job.schema.json
+    """
+    click.echo(json.dumps(schemas.load(name), indent=2))
