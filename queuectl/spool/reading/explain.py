@@ -131,7 +131,9 @@ def _mean_duration(layout: Layout) -> float | None:
     """Seconds that the last jobs took, by their names."""
     names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, _RECENT)]
     recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:_RECENT]]
-    durations = [name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid")]
+    durations = [
+        name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid", "skipped")
+    ]
     return sum(durations) / len(durations) if durations else None
 
 

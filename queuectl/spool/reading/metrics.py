@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from queuectl.core import groups
 from queuectl.core.names import FinishedTally, format_time, parse_time
-from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, State
 from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.listing import as_text, read_names
@@ -21,7 +21,7 @@ class Metrics:
     """Finished jobs that the spool still holds.
 
     `success_rate` is done / finished, None before the first. Durations are seconds of each job's last
-    attempt, cancelled and refused ones left out. `last_minute`, `last_hour` and `last_day` count jobs
+    attempt, cancelled, refused and skipped ones left out. `last_minute`, `last_hour` and `last_day` count jobs
     that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later.
     """
 
@@ -69,7 +69,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
     durations: Counter[int] = Counter()
     for (_, result, duration), number in tally.items():
         results[str(result)] += number
-        if result not in (CANCELLED, INVALID):
+        if result not in (CANCELLED, INVALID, SKIPPED):
             durations[duration] += number
     ran = durations.total()
     done = tallies[State.DONE].total()

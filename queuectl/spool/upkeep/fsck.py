@@ -39,7 +39,7 @@ from queuectl.spool.upkeep import rescue
 _STALE = 3600.0
 """Age in seconds at which a file in tmp/ counts as left behind."""
 _MOST_OF_INBOX = 100
-_OWN_TMP = ("ballast", "config.lock", "prune.lock")
+_OWN_TMP = ("ballast", "config.lock", "prune.lock", "past.lock")
 
 
 class Weight(StrEnum):
@@ -143,7 +143,8 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
         else:
             yield Finding(Weight.PROBLEM, path, problem, f"fix the file or drop it: queuectl dlq drop {name.id}")
-    if isinstance(name, FinishedName) and name.result.is_success != (state is State.DONE):
+    may_be_anywhere = isinstance(name, FinishedName) and name.result.is_skipped
+    if isinstance(name, FinishedName) and not may_be_anywhere and name.result.is_success != (state is State.DONE):
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
