@@ -43,6 +43,7 @@ _COMMANDS = {
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
     "group": "queuectl.cli.group:group",
+    "schedule": "queuectl.cli.schedule:schedule",
     "dlq": "queuectl.cli.dlq:dlq",
     "rm": "queuectl.cli.prune:rm",
     "prune": "queuectl.cli.prune:prune",

@@ -131,8 +131,7 @@ def _require_five(typed: str, expression: str) -> None:
     number = len(expression.split())
     what = f"not a cron expression: {typed[:60]!r}"
     if typed.lower().startswith("@reboot"):
-        raise UsageError("@reboot is not a time", "a schedule runs at times, wherever a worker is by then",
-                         "submit the job when the machine starts: queuectl enqueue -- CMD")  # fmt: skip
+        raise UsageError("@reboot is not a time", "submit a job when the machine starts: queuectl enqueue -- CMD")
     if typed.lower().startswith("@every"):
         raise UsageError(what, hint=f"try: --every {typed[6:].strip() or '15m'}")
     if typed.startswith("@") and typed.lower() not in MACROS:

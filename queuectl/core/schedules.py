@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from queuectl.core import body, groups
 from queuectl.core.cron import Cron
 from queuectl.core.fields import Body
-from queuectl.core.text import format_seconds
 from queuectl.core.when import parse_duration
 from queuectl.errors import InvalidJobError, UsageError
 
@@ -59,7 +58,7 @@ class Every(NamedTuple):
                 return
 
     def explain(self) -> str:
-        return f"Every {format_seconds(self.seconds)}, counted from 1970-01-01T00:00:00Z"
+        return f"Every {self.text}, counted from 1970-01-01T00:00:00Z"
 
     def __str__(self) -> str:
         return f"every {self.text}"

@@ -18,6 +18,7 @@ from queuectl.core.schedules import Schedule
 from queuectl.errors import QueuectlError, SpoolError, UsageError
 from queuectl.spool.moves import ticks
 from queuectl.spool.moves.ticks import Outcome
+from queuectl.spool.reading.schedules import ahead, find_newest
 from queuectl.spool.system import schedules
 from queuectl.spool.system.schedules import Found
 from queuectl.work.context import Context
@@ -149,7 +150,7 @@ class Ticker:
         if schedules.closed_by(self._layout, name, self._context.now) is not None:
             return None  # a beat notices when a pause ends by itself
         counted = schedules.counted_from(self._layout, found, mark, self._context.now)
-        self._report_ahead(name, schedules.ahead(counted, now))
+        self._report_ahead(name, ahead(counted, now))
         since = max(self._handled(name, now), counted)
         for tick in schedule.due(since, now):
             if self._context.stopping:
@@ -172,7 +173,7 @@ class Ticker:
         state = self._states.get(name)
         if state is None or state.handled > now:
             if self._newest is None:
-                self._newest = ticks.find_newest(self._layout, now)
+                self._newest = {each: found.tick for each, found in find_newest(self._layout, now).items()}
             self._states[name] = state = _State(self._newest.get(name, _NEVER))
         return state.handled
 

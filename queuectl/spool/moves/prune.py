@@ -24,8 +24,8 @@ from queuectl.core import groups
 from queuectl.core.names import FinishedName, format_time, looks_finished
 from queuectl.core.result import State
 from queuectl.core.schedules import parse_id
-from queuectl.spool.moves import ticks
 from queuectl.spool.reading import query
+from queuectl.spool.reading.schedules import find_newest
 from queuectl.spool.system import clock, files, lease, logs, schedules
 from queuectl.spool.system.layout import Layout
 
@@ -91,11 +91,11 @@ def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: 
     moved on to the last of those that are, once for all."""
     if not schedules.has_any(layout):
         return lambda _: False
-    newest = ticks.find_newest(layout, None)
+    newest, now = find_newest(layout, None), clock.now()
     last: dict[str, datetime] = {}
     for text in _names(layout, state, group):
         named = parse_id(query.id_in(state, text) or "") if text <= cut else None
-        if named is not None and named[1] < newest.get(named[0], named[1]) and named[1] <= clock.now():
+        if named is not None and named[0] in newest and named[1] < newest[named[0]].tick and named[1] <= now:
             last[named[0]] = max(named[1], last.get(*named))
     for name, tick in last.items() if not is_dry else ():
         schedules.forget_tick(layout, f"{name}.{tick:%Y%m%dT%H%M%S}Z")

@@ -8,19 +8,18 @@ because the last job has not ended is published in done/, with the result `skipp
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum, auto
 
-from queuectl.core import body, lifecycle, schedules
+from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.core.schedules import RUN_MARK, Schedule
 from queuectl.errors import AlreadyExistsError, UsageError
 from queuectl.spool.moves import submit
 from queuectl.spool.moves.submit import IdInFlightError, UnwantedError
 from queuectl.spool.reading import query
+from queuectl.spool.reading import schedules as reading
 from queuectl.spool.system import files, lease, logs
 from queuectl.spool.system import schedules as schedule_files
 from queuectl.spool.system.layout import Layout
@@ -89,10 +88,10 @@ def _judge(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now
         return Outcome.CHANGED
     is_last_only = schedule.catch_up not in ("all", "none")
     if is_last_only and schedule.is_missed(tick, now):
-        newest = find_newest(layout, now).get(found.name)
-        if newest is not None and newest > tick:
+        newest = reading.find_newest(layout, now).get(found.name)
+        if newest is not None and newest.tick > tick:
             return Outcome.PAST
-    is_left_out = schedule.overlap == "skip" and find_unfinished(layout, found.name, but=schedule.id_of(tick))
+    is_left_out = schedule.overlap == "skip" and reading.find_unfinished(layout, found.name, but=schedule.id_of(tick))
     return Outcome.SKIPPED if is_left_out else Outcome.SUBMITTED
 
 
@@ -123,39 +122,6 @@ def _skip(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now:
     logs.append_note(reservation.fd, "note", "skipped reason=overlap")
     reservation.keep()
     return Outcome.SKIPPED
-
-
-def find_unfinished(layout: Layout, name: str, *, but: str = "") -> str | None:
-    """The id of a job of this schedule that is running or pending; None if there is none."""
-    for text in query.list_names(layout, State.RUNNING):
-        running = RunningName.parse(text)
-        if running is not None and running.id != but and schedules.is_of(running.id, name):
-            return running.id
-    for names in query.iterate_names(layout, State.PENDING):
-        for text in names:
-            pending = PendingName.parse(text) if f"-{name}." in text else None
-            if pending is not None and pending.id != but and schedules.is_of(pending.id, name):
-                return pending.id
-    return None
-
-
-def find_newest(layout: Layout, now: datetime | None) -> dict[str, datetime]:
-    """The newest tick of each schedule that has a job, of those that are not ahead of the clock if `now` is given; one
-    listing of each directory."""
-    newest: dict[str, datetime] = {}
-    for id in _tick_ids(layout):
-        name, tick = schedules.parse_id(id) or ("", None)
-        if tick is not None and (now is None or tick <= now):
-            newest[name] = max(tick, newest.get(name, tick))
-    return newest
-
-
-def _tick_ids(layout: Layout) -> Iterator[str]:
-    for state in State:
-        for names in query.iterate_names(layout, state):
-            for text in names:
-                if text.endswith("Z.json") and (id := query.id_in(state, text)) and query.parse_name(state, text):
-                    yield id
 
 
 def run_now(layout: Layout, found: Found, now: datetime) -> Job:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from queuectl.core import body, groups, schedules
 from queuectl.core.names import SUFFIX, format_rfc3339, parse_instant
 from queuectl.core.schedules import Schedule
-from queuectl.core.text import format_instant
 from queuectl.errors import NotFoundError, NotJsonError, UsageError
 from queuectl.spool.system import clock, files, lease, pause, zones
 from queuectl.spool.system.layout import Layout, unusable
@@ -161,11 +160,6 @@ def counted_from(layout: Layout, found: Found, mark: datetime | None, now: Calla
     the file and the last resume."""
     resumed = max(pause.resumed_at(layout, now, group) for group in groups.chain(found.name))
     return max(mark or _EPOCH, found.changed_at, datetime.fromtimestamp(resumed / 1e9, UTC))
-
-
-def ahead(counted: datetime, now: datetime) -> str:
-    """What to say of a schedule that has no ticks because it counts from a time that has not come; else empty."""
-    return f"no jobs before {format_instant(counted)}: the clock was ahead, or is behind" if counted > now else ""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
