@@ -43,6 +43,8 @@ ONLY_IN = {
     "bottle": ["queuectl.dashboard"],
     "watchdog": ["queuectl.spool.system.trigger"],
     "portalocker": ["queuectl.spool.system.lease"],
+    "cronsim": ["queuectl.core.cron"],
+    "zoneinfo": ["queuectl.spool.system.zones"],
     "subprocess": ["queuectl.work.hooks", "queuectl.cli.man"],
     "multiprocessing": [],
     "pty": [],
@@ -187,11 +189,13 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         env=environment(),
     )
-    return {"click", "bottle", "watchdog", "portalocker", "importlib.metadata"} & set(done.stderr.split())
+    return {"click", "bottle", "watchdog", "portalocker", "importlib.metadata", "cronsim", "zoneinfo"} & set(
+        done.stderr.split()
+    )
 
 
 def test_package_loads_no_library() -> None:
-    """`import queuectl` loads none of click, bottle, watchdog and portalocker, and nor do its names."""
+    """`import queuectl` loads none of click, bottle, watchdog, portalocker and cronsim, and nor do its names."""
     assert loaded_after("import queuectl") == set()
     assert loaded_after("import queuectl\nfor name in queuectl.__all__: getattr(queuectl, name)") == set()
 

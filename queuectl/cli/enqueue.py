@@ -6,7 +6,7 @@ Imports only what they need.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -77,9 +77,11 @@ def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> 
         )
 
 
-def _options() -> Iterator[Callable[[F], F]]:
+def _options(without: Collection[str]) -> Iterator[Callable[[F], F]]:
     """What a job can be given on the command line: an option for each field that has a text for it."""
     for name, field in FIELDS.items():
+        if name in without:
+            continue
         if name == "run_at":
             yield click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.')
             yield click.option("--in", "in_", metavar="TIME", help="Time to wait before starting: 90, 5m, 1h30m.")
@@ -93,8 +95,9 @@ def _options() -> Iterator[Callable[[F], F]]:
 _SHORT = {"priority": ("-p",), "group": ("-g",)}
 
 
-def _job_options(command: F) -> F:
-    for option in reversed([*_options()]):
+def job_options(command: F, without: Collection[str] = ()) -> F:
+    """The options of a job, but for those of some fields."""
+    for option in reversed([*_options(without)]):
         command = option(command)
     return command
 
@@ -122,7 +125,7 @@ def _job_options(command: F) -> F:
 @click.option("--if-exists", type=click.Choice(["skip"]), help="Of these jobs submit those that the --group lacks.")
 @click.option("--limit", metavar="N", help="How many jobs of the group may run at once, from its first one on.")
 @click.option("--max-failed", metavar="N", help="Pause the group when N, or 5%, of its jobs have failed.")
-@_job_options
+@job_options
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
 @click.option("--dry-run", "is_rehearsal", is_flag=True, help="Only print the jobs.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
@@ -158,7 +161,7 @@ def enqueue(
     """
     batch = _Batch(**{name: options.pop(name) for name in _Batch._fields})
     is_bulk = words == ("-",) and not is_command and not batch.is_sweep
-    given = _fields_of_sweep(**options) if batch.is_sweep else _fields_of(**options)
+    given = _fields_of_sweep(**options) if batch.is_sweep else fields_of(**options)
     if paths and (is_bulk or is_command or batch.is_sweep):
         raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
     batch.require_sweep()
@@ -170,7 +173,7 @@ def enqueue(
     if is_rehearsal:
         from queuectl.cli.rehearsal import rehearse, rehearse_lines
 
-        read = () if lines else _read_jobs(words, paths, is_command, given, quiet or as_json)
+        read = () if lines else read_jobs(words, paths, is_command, given, quiet or as_json)
         code = rehearse_lines(lines, as_json=as_json) if lines else rehearse(_checked_all(read, given), as_json=as_json)
     elif spool is not None and is_handed_in(spool):
         from queuectl.cli.handin import hand_in
@@ -179,7 +182,7 @@ def enqueue(
             raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
         if batch.is_of_group:
             raise only_handed_in(spool)
-        read = () if lines else _read_jobs(words, paths, is_command, given, quiet)
+        read = () if lines else read_jobs(words, paths, is_command, given, quiet)
         found = None if lines else [body.merge(each, given) for _, each in read]
         code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
     elif lines:
@@ -187,7 +190,7 @@ def enqueue(
 
         jobs, code = enqueue_lines(lines, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
     else:
-        checked = _checked_all(_read_jobs(words, paths, is_command, given, quiet or as_json), given)
+        checked = _checked_all(read_jobs(words, paths, is_command, given, quiet or as_json), given)
         jobs, code = _enqueue_jobs(checked, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
@@ -246,7 +249,7 @@ def _open_lines(
 
 @click.command(cls=_Enqueue)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[JSON | -- CMD...]")
-@_job_options
+@job_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only the output of the command.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON once it has ended, instead of its output.")
 def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **options: Any) -> None:
@@ -264,8 +267,8 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
     if words == ("-",) and not is_command:
         raise UsageError("run takes one job, not from stdin", hint="for many: queuectl enqueue --wait -")
-    given = charset.to_body(_fields_of(**options))
-    (where, found), *others = _read_jobs(words, (), is_command, given, quiet)
+    given = charset.to_body(fields_of(**options))
+    (where, found), *others = read_jobs(words, (), is_command, given, quiet)
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
     checked = _checked(body.merge(found, given), where)
@@ -360,11 +363,11 @@ def _enqueue_jobs(
 def _fields_of_sweep(*, timeout: str | None, **options: Any) -> dict[str, Any]:
     """The options as fields of a body with places, which its timeout may have too."""
     if timeout is None or "{" not in timeout:
-        return _fields_of(timeout=timeout, **options)
-    return {**_fields_of(**options), "timeout": timeout}
+        return fields_of(timeout=timeout, **options)
+    return {**fields_of(**options), "timeout": timeout}
 
 
-def _fields_of(
+def fields_of(
     *, at: str | None, in_: str | None, env: tuple[str, ...], seats: tuple[str, ...], **options: Any
 ) -> dict[str, Any]:
     """The options as fields of a job body."""
@@ -408,7 +411,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read_jobs(
+def read_jobs(
     words: tuple[str, ...], paths: tuple[str, ...], is_command: bool, given: dict[str, Any], quiet: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Job bodies from the command line, and where each comes from: files, JSON, or one command."""

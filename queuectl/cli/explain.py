@@ -33,8 +33,8 @@ from queuectl.spool.system.clock import now
 def explain(limit: int | None, as_json: bool, **given: Any) -> None:
     """Explain why jobs are not running, and when they will.
 
-    Takes ids, names of files in pending/ that are not jobs yet, or filters. The time is estimated from
-    how long the last jobs took.
+    Takes ids, names of files in pending/ that are not jobs yet, names of schedules, or filters. The
+    time is estimated from how long the last jobs took.
 
     \b
     Example:
@@ -77,7 +77,7 @@ def why(spool: Spool, id: str) -> str:
 
 
 def _print(found: Explanation) -> None:
-    click.echo(shown(f"{found.id} is {found.state}"))
+    click.echo(shown(f"{found.id} is {'a schedule' if found.state == 'schedule' else found.state}"))
     for reason in found.reasons:
         click.echo(shown(f"  {reason.text}"))
     for field, text in shapes.describe_defaults(found.defaults):

@@ -48,6 +48,7 @@ _COMMANDS = {
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
     "group": "queuectl.cli.group:group",
+    "schedule": "queuectl.cli.schedule:schedule",
     "prune": "queuectl.cli.prune:prune",
     "config": "queuectl.cli.config:config",
     "fsck": "queuectl.cli.fsck:fsck",

@@ -9,7 +9,7 @@ _IN = '"run_at" is a time: for a delay, queuectl enqueue --in'
 _ID = 'a job is named by its "id"'
 _AFTER = "a job waits for no other job"
 _GROUP = 'ours is "group"'
-_REPEATED = "a job runs once; cron can enqueue it repeatedly"
+_REPEATED = "a job runs once; for one that recurs: queuectl schedule add"
 _RESOURCES = "limit what runs at once by queuectl group set GROUP limit=2, or worker start --count"
 _LOG = "the output is in the job's log: queuectl logs ID"
 

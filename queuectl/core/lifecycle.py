@@ -19,7 +19,7 @@ from queuectl.core.names import (
     RunningName,
     ceil_to_millisecond,
 )
-from queuectl.core.result import CANCELLED, INVALID, Result, State
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, Result, State
 from queuectl.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -125,6 +125,11 @@ def refuse(id: str, now: datetime, priority: int = DEFAULT_PRIORITY) -> Move:
     return Move(State.DEAD, FinishedName(now, priority, 0, INVALID, 0, id))
 
 
+def skip_new(id: str, priority: int, now: datetime) -> Move:
+    """A job that is left out, and is on record as that: a tick of a schedule whose last job has not ended."""
+    return Move(State.DONE, FinishedName(now, priority, 0, SKIPPED, 0, id))
+
+
 def _finished(name: RunningName, result: Result, duration: float, now: datetime) -> FinishedName:
     return FinishedName(now, name.priority, name.attempt, result, max(0, round(duration * 1000)), name.id)
 
@@ -162,4 +167,5 @@ TRANSITIONS = (
     Transition("undo running it again", (State.PENDING,), State.DONE, "undo"),
     Transition("undo a cancel", (State.DEAD,), State.PENDING, "undo"),
     Transition("refuse", (State.PENDING, None), State.DEAD, "refuse"),
+    Transition("skip a tick", (None,), State.DONE, "skip_new"),
 )

@@ -78,7 +78,8 @@ class Filter:
         text, result, start = asked.get("q", "").strip(), asked.get("result", ""), asked.get("start", "")
         if result and not re.fullmatch(RESULT_PATTERN, result, re.ASCII):
             raise UsageError(
-                f"no such result: {_short(result)}", "it is one of exitN, signalN, timeout, lost, cancelled, invalid"
+                f"no such result: {_short(result)}",
+                "it is one of exitN, signalN, timeout, lost, cancelled, invalid, skipped",
             )
         if start and not _START.fullmatch(start):
             raise UsageError(f"no such start: {_short(start)}", "it is how many jobs to skip")

@@ -25,6 +25,7 @@ _KINDS = {
     "lost": "its worker or the machine went away; the outcome is unknown",
     "cancelled": "cancelled by hand",
     "invalid": "the file is not a runnable job",
+    "skipped": "not started: what it waited for did not come about, or the last job of its schedule had not ended",
     "exit0": "succeeded",
 }
 

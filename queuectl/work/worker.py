@@ -33,6 +33,7 @@ from queuectl.work.janitors import Janitor, Janitors
 from queuectl.work.notify import Ending, Notifier
 from queuectl.work.reload import Reload
 from queuectl.work.slots import Slots
+from queuectl.work.ticker import Ticker
 from queuectl.work.tidy import Tidy
 from queuectl.work.waker import Waker
 
@@ -134,6 +135,7 @@ class Worker:
             finally:
                 self._notifier.stopping()
                 self._intake.close()
+                self._ticker.close()
                 self._slots.stop()
         left = self._slots.busy + self._attempts.without_slot if self._is_detaching else 0
         if not left:
@@ -155,6 +157,7 @@ class Worker:
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
         self._groups = Janitor(self._intake.look_at_groups)
+        self._ticker = Ticker(context, self._waker.wake)
         self._janitors = Janitors(
             [
                 self._reload,
@@ -166,6 +169,7 @@ class Worker:
                 self._groups,
                 Janitor(Tidy(context).tidy),
                 Janitor(self._intake.dropbox.look),
+                self._ticker.janitor,
             ]
         )
 
@@ -269,7 +273,8 @@ class Worker:
         is_paused = drain.is_paused_for_good(self.context)
         if self._slots.has_ready and not is_paused:
             return False
-        self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
+        is_looked = self._intake.dropbox.is_first_look_over and self._ticker.is_first_look_over
+        self._has_drained = is_looked and drain.can_nothing_start(
             self.context, self._itself, self.choice, self._slots.places.never, is_paused=is_paused
         )
         return self._has_drained
@@ -317,9 +322,11 @@ class Worker:
         self._note_idleness()
 
     def _hear_bell(self) -> None:
-        """A command has done something of which no event tells: cancelled a running job, or changed a group."""
+        """A command has done something of which no event tells: cancelled a running job, or changed a group or a
+        schedule."""
         self._disowned.hurry()
         self._groups.hurry()
+        self._ticker.janitor.hurry()
 
     def _note_idleness(self) -> None:
         """Call the hook for idleness, once, when it has run jobs and has none left."""

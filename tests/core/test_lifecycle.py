@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from queuectl.core import lifecycle
 from queuectl.core.lifecycle import TRANSITIONS, Move
 from queuectl.core.names import HELD_AT, FinishedName, Name, PendingName, RunningName
-from queuectl.core.result import CANCELLED, INVALID, LOST, SUCCESS, TIMEOUT, Result, State
+from queuectl.core.result import CANCELLED, INVALID, LOST, SKIPPED, SUCCESS, TIMEOUT, Result, State
 from queuectl.core.retry import RetryPolicy
 
 NOW = datetime(2026, 11, 24, 3, 43, tzinfo=UTC)
@@ -112,6 +112,8 @@ TABLE = (
     Row("undo a cancel", DEAD, lambda: lifecycle.undo(State.PENDING, WAITING_AGAIN), State.PENDING, WAITING_AGAIN),
     Row("refuse", None, lambda: lifecycle.refuse("a", NOW), State.DEAD, FinishedName(NOW, 10, 0, INVALID, 0, "a")),
     Row("refuse", WAITING, lambda: lifecycle.refuse("a", NOW, 5), State.DEAD, FinishedName(NOW, 5, 0, INVALID, 0, "a")),
+    Row("skip a tick", None, lambda: lifecycle.skip_new("a", 5, NOW), State.DONE,
+        FinishedName(NOW, 5, 0, SKIPPED, 0, "a")),
 )  # fmt: skip
 
 KINDS = {PendingName: {State.PENDING}, RunningName: {State.RUNNING}, FinishedName: {State.DONE, State.DEAD}}

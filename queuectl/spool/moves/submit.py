@@ -243,7 +243,7 @@ def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -
     try:
         if is_wanted(id):
             return reservation
-    except OSError:
+    except (OSError, QueuectlError):
         reservation.give_up()
         raise
     reservation.give_up()

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from queuectl.core import body
-from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_stopped, of_workers
+from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_pause, of_stopped, of_workers
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FinishedName,
@@ -23,11 +23,12 @@ from queuectl.core.names import (
     is_ignored,
 )
 from queuectl.core.result import State
+from queuectl.core.schedules import is_name, parse_id
 from queuectl.core.seats import MOST_ASIDE
 from queuectl.core.settings import Settings
-from queuectl.core.text import format_count, format_instant, format_seconds
-from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
-from queuectl.spool.reading import admission, query, shapes
+from queuectl.core.text import format_count, format_instant, format_seconds, format_when
+from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
+from queuectl.spool.reading import admission, query, schedules, shapes
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import defaults, files, lease, pause, processes
@@ -73,14 +74,16 @@ class Explanation:
 
 
 def explain(layout: Layout, id: str, settings: Found) -> Explanation:
-    """Why that job, or that dropped file, is not running.
+    """Why that job, that dropped file, or the next job of that schedule, is not running.
 
     Raises NotFoundError or AmbiguousIdError.
     """
     try:
         job = query.find(layout, id)
-    except NotFoundError:
-        name = _find_dropped(layout, id)
+    except (NotFoundError, AmbiguousIdError) as error:
+        name = _find_dropped(layout, id) if isinstance(error, NotFoundError) else None
+        if name is None and (view := _find_schedule(layout, id)) is not None:
+            return Explanation(view.name, "schedule", layout.schedule(view.name), tuple(_of_schedule(layout, view)))
         if name is None:
             raise
         return _explain_dropped(layout, name, settings.problem)
@@ -153,7 +156,9 @@ def _mean_duration(layout: Layout) -> float | None:
     """Seconds that the last jobs took, by their names."""
     names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, _RECENT)]
     recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:_RECENT]]
-    durations = [name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid")]
+    durations = [
+        name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid", "skipped")
+    ]
     return sum(durations) / len(durations) if durations else None
 
 
@@ -175,10 +180,40 @@ def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings)
 
 
 def _of_ended(job: Job) -> Iterator[Reason]:
+    tick = parse_id(job.id)
+    if tick is not None and job.result is not None and job.result.is_skipped:
+        skipped = f"a tick of the schedule {tick[0]} that was left out, as a job of it had not ended"
+        yield Reason("skipped", f"{skipped}; to run it anyway: queuectl retry {job.id}")
+        return
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
     yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
     if job.problem is not None:
         yield Reason("invalid", f"it is not a runnable job: {job.problem}")
+
+
+# --- schedules
+
+
+def _find_schedule(layout: Layout, text: str) -> schedules.View | None:
+    """The schedule of that name, or the one of which that is a tick."""
+    name, _ = parse_id(text) or (text.removesuffix("."), None)
+    if files.is_gone(layout.schedules) or not is_name(name):
+        return None
+    return next((view for view in schedules.look_at_all(layout, now()) if view.name == name), None)
+
+
+def _of_schedule(layout: Layout, view: schedules.View) -> Iterator[Reason]:
+    """What keeps it from making jobs, and when it makes the next."""
+    if view.problem:
+        yield Reason("invalid", f"it makes no jobs: {view.problem}")
+    if view.pause is not None:
+        yield of_pause(view.pause, view.paused_by or "")
+    yield from of_workers(Workers.of(list_workers(layout))._replace(busy=0), "")
+    if view.waiting_since is not None:
+        yield Reason("due", f"due since {format_instant(view.waiting_since)}")
+    elif view.coming and view.pause is None and not view.problem:
+        first = view.coming[0]
+        yield Reason("scheduled", f"makes its next job at {format_instant(first)} ({format_when(first, now())})", first)
 
 
 # --- files that are not jobs yet

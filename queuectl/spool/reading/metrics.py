@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from queuectl.core import groups
 from queuectl.core.names import FinishedName, FinishedTally, format_time, parse_time
-from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, State
 from queuectl.spool.reading import query
 from queuectl.spool.system import logs
 from queuectl.spool.system.layout import Layout
@@ -26,7 +26,7 @@ class Metrics:
     """Finished jobs that the spool still holds.
 
     `success_rate` is done / finished, None before the first. Durations are seconds of each job's last
-    attempt, cancelled and refused ones left out. `last_minute`, `last_hour` and `last_day` count jobs
+    attempt, cancelled, refused and skipped ones left out. `last_minute`, `last_hour` and `last_day` count jobs
     that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later. `usage` is
     known of a group only.
     """
@@ -111,7 +111,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
     durations: Counter[int] = Counter()
     for (_, result, duration), number in tally.items():
         results[str(result)] += number
-        if result not in (CANCELLED, INVALID):
+        if result not in (CANCELLED, INVALID, SKIPPED):
             durations[duration] += number
     ran = durations.total()
     done = tallies[State.DONE].total()

@@ -26,6 +26,7 @@ from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
     from queuectl.spool.reading.groups import Tally
+    from queuectl.spool.reading.schedules import Summary
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
@@ -54,8 +55,9 @@ def status(
     free: int,
     inodes: int | None,
     groups: Iterable[Group],
+    schedules: Summary | None = None,
 ) -> dict[str, Any]:
-    """`queuectl status --json`; `groups` are those that have settings."""
+    """`queuectl status --json`; `groups` are those that have settings, `schedules` is None if there are none."""
     return {
         "spool": layout.root,
         "paused": pause is not None,
@@ -64,6 +66,7 @@ def status(
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),
         "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
+        "schedules": schedules.to_json() if schedules else None,
         "workers": [worker(each) for each in workers],
         "free_bytes": free,
         "free_inodes": inodes,

@@ -31,7 +31,7 @@ from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt
-from queuectl.spool.reading import query
+from queuectl.spool.reading import query, schedules
 from queuectl.spool.system import clock, defaults, files, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
@@ -40,7 +40,7 @@ from queuectl.spool.upkeep import rescue
 _STALE = 3600.0
 """Age in seconds at which a file in tmp/ counts as left behind."""
 _MOST_OF_INBOX = 100
-_OWN_TMP = ("ballast", "config.lock", "prune.lock")
+_OWN_TMP = ("ballast", "config.lock", "prune.lock", "past.lock")
 
 
 class Weight(StrEnum):
@@ -90,6 +90,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_logs(spool, known)
     yield from _check_pause(spool)
     yield from _check_groups(spool)
+    yield from _check_schedules(spool)
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
@@ -144,7 +145,8 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
         else:
             yield Finding(Weight.PROBLEM, path, problem, f"fix the file or drop it: queuectl dlq drop {name.id}")
-    if isinstance(name, FinishedName) and name.result.is_success != (state is State.DONE):
+    may_be_anywhere = isinstance(name, FinishedName) and name.result.is_skipped
+    if isinstance(name, FinishedName) and not may_be_anywhere and name.result.is_success != (state is State.DONE):
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
@@ -292,6 +294,31 @@ def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
         remedy = f"queuectl group set {name} {os.path.basename(path)}=VALUE"
         yield Finding(Weight.PROBLEM, f"{spool.root}/{path}", f"{what}; no job of the group is started", remedy)
     yield from _check_pause(spool, name)
+
+
+def _check_schedules(spool: Layout) -> Iterator[Finding]:
+    """Schedules that make no jobs, and what in schedules/ is none."""
+    try:
+        entries = sorted(os.listdir(spool.schedules))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        remedy = "make it a directory, or remove it; until then there are no schedules"
+        yield Finding(Weight.PROBLEM, spool.schedules, f"cannot be read: {error.strerror}", remedy)
+        return
+    for view in schedules.look_at_all(spool, clock.now()):
+        if view.problem:
+            path = spool.schedule(view.name)
+            yield Finding(Weight.PROBLEM, path, f"makes no jobs: {view.problem}", "fix the file, or remove it")
+    for entry in entries:
+        name, dot, suffix = entry.rpartition(".")
+        if suffix == "json" or (suffix == "past" and f"{name}.json" in entries):
+            continue
+        path = f"{spool.schedules}/{entry}"
+        if suffix == "past" and dot:
+            yield Finding(Weight.NOTE, path, "the mark of a schedule that is gone", "it can be removed")
+        elif looks_meant(entry):
+            yield Finding(Weight.NOTE, path, "ignored, as its name does not end in .json", "rename or remove it")
 
 
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
