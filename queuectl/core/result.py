@@ -23,8 +23,8 @@ RESULT_PATTERN = r"exit(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])|signal[1-9]\d?|time
 class Result(NamedTuple):
     """How an attempt ended: `exitN`, `signalN`, `timeout`, `lost`, `cancelled`, `invalid` or `skipped`.
 
-    `lost` means that the worker or the machine went away and the outcome is unknown, `skipped` that what the job
-    waited for did not come about.
+    `lost` means that the worker or the machine went away and the outcome is unknown, `skipped` that it was not to be
+    started: what it waited for did not come about, or another job has its key.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Result(NamedTuple):
 
     @property
     def is_skipped(self) -> bool:
-        return self.kind == "skipped"
+        return self == SKIPPED
 
     def __str__(self) -> str:
         return self.kind if self.code is None else f"{self.kind}{self.code}"

@@ -19,7 +19,7 @@ from itertools import islice
 
 from queuectl.core.names import is_ignored
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool.moves import outbox, take
+from queuectl.spool.moves import outbox, replace, take
 from queuectl.spool.moves.take import UnfitError
 from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
@@ -303,7 +303,7 @@ class Dropbox:
         """Make jobs of what was taken; from where, if that is known."""
         for id in from_:
             self._outbox.expect(id)
-        for done in take.finish(self._layout, list(from_), self._context.now()) if from_ else ():
+        for done in take.finish(self._layout, list(from_), self._context.now(), replace.swap) if from_ else ():
             place = f"inbox/{from_[done.id]}".rstrip("/")
             self._made += 1
             if done.job is not None:

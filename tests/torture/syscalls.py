@@ -130,6 +130,31 @@ def enqueue_group(scene: Scene) -> Act:
     return lambda: witness.enqueue_all(scene.spool.path, jobs, scene.journal, group=10)
 
 
+def enqueue_unique(scene: Scene) -> Act:
+    """With a key that is free."""
+    return lambda: witness.enqueue_all(scene.spool.path, [scene.body(unique="k")], scene.journal)
+
+
+def enqueue_skipped(scene: Scene) -> Act:
+    """With a key that a waiting job has."""
+    scene.submit(unique="k")
+    return lambda: _submit_with_key(scene, "skip")
+
+
+def enqueue_replacing(scene: Scene) -> Act:
+    """The same, and the body of that job is replaced by one that asks for the same."""
+    scene.submit(unique="k", if_exists="replace")
+    return lambda: _submit_with_key(scene, "replace")
+
+
+def _submit_with_key(scene: Scene, how: str) -> None:
+    body = {key: value for key, value in scene.body(unique="k", if_exists=how).items() if key != "id"}
+    (outcome,) = scene.spool.enqueue_many([body])
+    if isinstance(outcome, QueuectlError):
+        raise outcome
+    assert outcome.id == "x"
+
+
 def claim(scene: Scene) -> Act:
     scene.submit()
     own = scene.lease()
@@ -326,6 +351,9 @@ def _rescue(scene: Scene, lines: list[str]) -> Act:
 OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "enqueue": enqueue,
     "enqueue-group": enqueue_group,
+    "enqueue-unique": enqueue_unique,
+    "enqueue-skipped": enqueue_skipped,
+    "enqueue-replacing": enqueue_replacing,
     "claim": claim,
     "attempt": attempt,
     "worker": worker,

@@ -17,7 +17,7 @@ from queuectl.core.result import State
 from queuectl.core.schedules import RUN_MARK, Schedule
 from queuectl.errors import AlreadyExistsError, UsageError
 from queuectl.spool.moves import submit
-from queuectl.spool.moves.submit import IdInFlightError, UnwantedError
+from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.reading import query
 from queuectl.spool.reading import schedules as reading
 from queuectl.spool.system import files, lease, logs

@@ -96,6 +96,9 @@ def explain(layout: Layout, id: str, settings: Found) -> Explanation:
 
 
 def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
+    if name.is_asking and job.body is not None and job.body.unique is not None:
+        text = f"it asks for its key {job.body.unique!r}; if its submit was interrupted, a worker finishes that"
+        return Explanation(job.id, str(job.state), job.path, (Reason("key", text),))
     at, settings = now(), found.settings
     workers = Workers.of(list_workers(layout), job.id)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
@@ -180,10 +183,15 @@ def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings)
 
 
 def _of_ended(job: Job) -> Iterator[Reason]:
-    tick = parse_id(job.id)
-    if tick is not None and job.result is not None and job.result.is_skipped:
-        skipped = f"a tick of the schedule {tick[0]} that was left out, as a job of it had not ended"
-        yield Reason("skipped", f"{skipped}; to run it anyway: queuectl retry {job.id}")
+    if job.result is not None and job.result.is_skipped:
+        tick = parse_id(job.id)
+        if tick is not None:
+            skipped = f"a tick of the schedule {tick[0]} that was left out, as a job of it had not ended"
+            yield Reason("skipped", f"{skipped}; to run it anyway: queuectl retry {job.id}")
+        else:
+            yield Reason(
+                "skipped", f"it was not started, as another job had its key; see: queuectl logs --raw {job.id}"
+            )
         return
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
     yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")

@@ -29,6 +29,7 @@ is in is its state.
   outbox/    what has become of these, by name, for their users to read
   groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
   schedules/ jobs again and again: schedules/nightly.json is one, and groups/nightly pauses it; see below
+  unique/    which job has a key: a directory for each, made when the first job has one
   progress/  what running jobs report of themselves: a line each, if any
   worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
@@ -64,6 +65,7 @@ class Layout:
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.groups = f"{root}/groups"
         self.schedules = f"{root}/schedules"
+        self.unique = f"{root}/unique"
         self.progress_of_all = f"{root}/progress"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""

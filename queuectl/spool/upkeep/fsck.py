@@ -30,9 +30,9 @@ from queuectl.core.names import (
 from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool.moves import adopt
+from queuectl.spool.moves import adopt, unique
 from queuectl.spool.reading import query, schedules
-from queuectl.spool.system import clock, defaults, files, layout, lease, logs, pause, place, progress
+from queuectl.spool.system import clock, defaults, files, keys, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
@@ -91,6 +91,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_pause(spool)
     yield from _check_groups(spool)
     yield from _check_schedules(spool)
+    yield from _check_keys(spool)
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
@@ -319,6 +320,26 @@ def _check_schedules(spool: Layout) -> Iterator[Finding]:
             yield Finding(Weight.NOTE, path, "the mark of a schedule that is gone", "it can be removed")
         elif looks_meant(entry):
             yield Finding(Weight.NOTE, path, "ignored, as its name does not end in .json", "rename or remove it")
+
+
+def _check_keys(spool: Layout) -> Iterator[Finding]:
+    """Who has a key, and jobs that still ask for theirs although nobody submits them any more."""
+    if not os.path.isdir(spool.unique):
+        return
+    for entry in sorted(os.listdir(spool.unique)):
+        path = f"{spool.unique}/{entry}"
+        if not keys.is_folder(entry) or not os.path.isdir(path):
+            yield Finding(Weight.NOTE, path, "not the directory of a key", "remove it if nobody needs it")
+            continue
+        for name in keys.find_foreign(path):
+            what = "does not name a job, as the number of a key does"
+            yield Finding(Weight.NOTE, f"{path}/{name}", what, "remove it if nobody needs it")
+    for asking in unique.find_asking(spool):
+        path = spool.job(State.PENDING, asking)
+        job = query.load(spool, State.PENDING, str(asking))
+        if job is not None and job.body is not None and job.body.unique and not lease.is_in_use(spool.log(asking.id)):
+            what = "it still asks for its key, as its submit was interrupted"
+            yield Finding(Weight.NOTE, path, what, "a worker finishes that")
 
 
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
