@@ -92,6 +92,13 @@ def clock(at: datetime | None, now: datetime) -> Html:
     )
 
 
+def tick(at: datetime, span: str) -> Html:
+    """A time below a chart of that range."""
+    local, show = _local(at), "day" if span == "7d" else "minute"
+    text = f"{local:%m-%d}" if show == "day" else f"{local:%H:%M}"
+    return Html(f'<time class="clock" data-show="{show}" datetime="{format_rfc3339(at)}">{text}</time>')
+
+
 def elapsed(at: datetime | None, now: datetime) -> Html:
     """How long ago that was, to the second; the page's script lets it tick."""
     if at is None:

@@ -35,15 +35,26 @@ _BEFORE = 4096  # bytes of a log before the line that is looked for
 def overview(site: Site) -> Any:
     """Counts, charts, workers, and what needs attention."""
     request = Request.of(site)
+    asked = request.asked("range", "group")
+    span, group = asked.get("range") or "1h", asked.get("group", "")
+    if span not in charts.RANGES:
+        raise UsageError(f"no such range: {printable(span[:60])!r}", f"it is one of {', '.join(charts.RANGES)}")
+    group = groups.require_name(group) if group else ""
+    step, steps, step_name = charts.RANGES[span]
 
     def values() -> dict[str, Any]:
-        hour = charts.count(request.view, request.now, timedelta(minutes=1), 60)
-        day = charts.count(request.view, request.now, timedelta(minutes=30), 48)
+        view, at = request.view, request.now
         dead = table.load(site.spool.layout, request.view, Filter("dead"), request.now, rows=6)
         return {
-            "hour": hour,
-            "day": day,
+            "span": span,
+            "group": group,
+            "step_name": step_name,
+            "series": charts.count(view, at, step, steps, group),
+            "durations": charts.durations(view, at, step * steps, group),
+            "waits": charts.waits(view, at, group),
+            "by_group": charts.by_group(view, at, step * steps),
             "charts": charts,
+            "tick_time": markup.tick,
             "next_at": {
                 "scheduled": _next_at(request, FIRST),
                 "retrying": _next_at(request, AGAIN),
@@ -208,11 +219,14 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
 
     def values() -> dict[str, Any]:
         fields = found.fields
+        reasons = request.view.reasons(found, site.spool.layout, request.now)
+        _, starts_at = request.view.forecast(found, reasons, request.now)
         return {
+            "starts_at": starts_at if starts_at and starts_at > request.now else None,
             "job": found,
             "word": table.word(found, request.now),
             "command": table.command(found),
-            "waiting": wording.waiting(request.view.reasons(found, site.spool.layout, request.now)),
+            "waiting": wording.waiting(reasons),
             "meaning": wording.result(str(found.result)) if found.result else "",
             "submitted": body.show(fields) if fields is not None else None,
             "history": history[-timeline.MAX_SHOWN :],

@@ -41,6 +41,7 @@ def fill(spool: Spool) -> None:
 
 PAGES = (
     "/",
+    "/?range=7d",
     "/jobs",
     "/jobs?state=ready",
     "/dead",
@@ -373,6 +374,21 @@ def test_fifteen_jobs_are_fixed_in_six_clicks(spool: Spool, client: Client, wind
     window.wait("#receipts button", "Undo").click()
     window.wait("#receipts", "Undid: changed and retried 15 jobs.")
     assert {str(job.command)[:14] for job in spool.list(State.DEAD) if job.id != "other"} == {"./run --in /ol"}
+
+
+def test_charts_say_their_numbers_to_keys_and_pointers(spool: Spool, client: Client, window: Browser) -> None:
+    """A bar that is chosen by the arrow keys or touched has its numbers below the chart; a table has them all."""
+    fill(spool)
+    window.go(client.address("/?range=7d"))
+    window.wait("#ended-title")
+    window.run("document.querySelector('.chart').focus()")
+    window.run("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'End', bubbles: true}))")
+    assert "0 done, 0 dead" in window.wait(".reading", "done,").text
+    window.run(
+        "const c = document.querySelectorAll('.chart')[1], b = c.getBoundingClientRect();"
+        "c.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true, clientX: b.left + 1, clientY: b.top + 5}))"
+    )
+    window.wait(".reading", "up to 0.1 s: 0")
 
 
 def test_search_in_logs_continues_by_itself(

@@ -15,6 +15,7 @@ from queuectl.spool.system import lease
 from queuectl.spool.system.clock import now
 from tests.dashboard import hostile
 from tests.dashboard.client import Client
+from tests.dashboard.conftest import Serve
 from tests.spool.given import put, put_finished, read_log, running_name
 from tests.support import wait_for, workers
 
@@ -323,3 +324,20 @@ def test_stopped_job_is_shown_in_the_dashboard(spool: Spool, client: Client) -> 
         assert ">stopped<" in client.get("/jobs?state=running").text
         assert client.get("/api/jobs").json[0]["stopped"] is True
         spool.cancel("x")
+
+
+def test_job_page_gives_the_same_reasons_and_estimate_as_explain(spool: Spool, serve: Serve) -> None:
+    """Also that no worker takes jobs of its group, and when it should start."""
+    for number in range(3):
+        put_finished(spool.layout, f"done-{number}", "exit0", State.DONE)
+        spool.enqueue("true", id=f"first-{number}", priority=1)
+    spool.enqueue("true", id="x")
+    spool.enqueue("true", id="gpu.y")
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 1, "not_groups": ["gpu"]}):
+        client = serve()
+        for id in ("x", "gpu.y"):
+            found = spool.explain(id)
+            page = re.sub("<[^>]*>", "", client.get(f"/jobs/{id}").text)
+            for reason in found.reasons:
+                assert reason.text[1:] in page
+            assert ("It should start about" in page) == (found.starts_at is not None)

@@ -6,7 +6,7 @@ Reads names, one body, the workers' files, and the bytes of a file that is not a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,7 +37,7 @@ from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.settings import Found
 
-_RECENT = 200
+RECENT = 200
 """Number of finished jobs whose durations make the estimate."""
 
 _READ = 5000
@@ -110,7 +110,7 @@ def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) 
     if (ahead or 0) >= MOST_ASIDE and workers.busy < workers.slots and _is_behind_many(layout, name, at):
         text = f"{MOST_ASIDE:,} jobs before it that ask for seats or slots wait; no worker looks beyond so many"
         reasons.insert(0, Reason("line", text))
-    starts_at = None if ahead is None else _estimate(layout, name, reasons, ahead, workers, at)
+    starts_at = estimate(name, reasons, ahead, workers, at, lambda: _mean_duration(layout))
     found_defaults = shapes.defaults_of(layout, job)
     return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at, found_defaults)
 
@@ -132,10 +132,18 @@ def _is_behind_many(layout: Layout, name: PendingName, at: datetime) -> bool:
     return aside >= MOST_ASIDE
 
 
-def _estimate(
-    layout: Layout, name: PendingName, reasons: list[Reason], ahead: int, workers: Workers, at: datetime
+def estimate(
+    name: PendingName,
+    reasons: list[Reason],
+    ahead: int | None,
+    workers: Workers,
+    at: datetime,
+    find_mean: Callable[[], float | None],
 ) -> datetime | None:
-    """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took."""
+    """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took, which
+    `find_mean` says in seconds; None if that cannot be said."""
+    if ahead is None:
+        return None
     blockers = [
         reason
         for reason in reasons
@@ -147,7 +155,7 @@ def _estimate(
     free = max(0, workers.slots - workers.busy)
     if ahead < free:
         return begins
-    mean = _mean_duration(layout)
+    mean = find_mean()
     if mean is None:
         return None
     rounds = (ahead - free) // workers.slots + 1
@@ -157,8 +165,13 @@ def _estimate(
 
 def _mean_duration(layout: Layout) -> float | None:
     """Seconds that the last jobs took, by their names."""
-    names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, _RECENT)]
-    recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:_RECENT]]
+    names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, RECENT)]
+    return mean_duration(names)
+
+
+def mean_duration(names: Iterable[str]) -> float | None:
+    """Seconds that the last of these finished jobs took, on average."""
+    recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:RECENT]]
     durations = [
         name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid", "skipped")
     ]
