@@ -18,7 +18,7 @@ from tests.support import WorkerProcess, environment, wait_for, workers
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = ROOT / ".venv-snakemake/bin/snakemake"
 WIDTH = int(os.environ.get("WIDTH", "2"))
-PATIENCE = 120.0 + 30 * WIDTH
+PATIENCE = 60.0 + 30 * WIDTH
 
 DIAMONDS = """
 rule all:
@@ -127,3 +127,22 @@ def test_ctrl_c_cancels_what_waits_and_what_runs(spool: Spool) -> None:
         assert "Cancelled 2 jobs in the queue." in said
         assert [str(job.result) for job in spool.list()] == ["cancelled"] * 2
         assert not spool.is_alive(running.id)
+
+
+def test_killed_workflow_finds_its_jobs_again(spool: Spool) -> None:
+    """After `kill -9` of Snakemake its job runs on, and the next Snakemake follows it instead of a second one."""
+    text = 'rule slow:\n    output: "x"\n    shell: "until [ -e go ]; do sleep 0.1; done; echo once >> x"\n'
+    first = Workflow(spool, text)
+    with workers(spool.path):
+        wait_for(lambda: spool.counts().running, "the job", PATIENCE)
+        wait_for(lambda: list((first.home / ".snakemake/incomplete").glob("*")), "its mark", PATIENCE)
+        first.process.kill()
+        first.process.wait()
+        subprocess.run([SNAKEMAKE, "--unlock"], cwd=first.home, check=True, capture_output=True, env=environment())
+        second = Workflow(spool, text)
+        wait_for(lambda: "is in the queue already" in second.said.read_text(), "the job to be found", PATIENCE)
+        (first.home / "go").touch()
+        code, said = second.end()
+    assert code == 0, said
+    assert (first.home / "x").read_text() == "once\n"
+    assert spool.counts().done == 1

@@ -41,8 +41,8 @@ def test_bar_of_one_among_thousands_is_still_drawn() -> None:
 
 def test_durations_and_waits_are_counted_by_steps(spool: Spool) -> None:
     """Done jobs by how long they took, ready ones by how long they have waited, with the half and the 95 %."""
-    for number, took in enumerate((50, 900, 900, 2_000_000)):
-        put(spool.layout, FinishedName(NOW, 10, 1, Result.exit(0), took, f"gpu.{number}"), state=State.DONE)
+    for number, ms in enumerate((50, 900, 900, 2_000_000)):
+        put(spool.layout, FinishedName(NOW, 10, 1, Result.exit(0), ms, f"gpu.{number}"), state=State.DONE)
     for minutes in (1, 2, 90):
         put(spool.layout, PendingName(10, NOW - timedelta(minutes=minutes), 0, f"w{minutes}"))
     snapshot = Snapshot(spool)

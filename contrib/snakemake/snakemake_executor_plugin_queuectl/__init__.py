@@ -5,6 +5,7 @@ ended.
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import secrets
@@ -109,11 +110,18 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
         return outcomes
 
     def _find_earlier(self, jobs: list[JobExecutorInterface]) -> dict[JobExecutorInterface, Job]:
-        """The jobs that an earlier run has submitted, and that wait, run or have ended well since."""
-        ids = {job: id for job in jobs if (id := self.dag.incomplete_external_jobid(job))}
-        states = self.spool.states(ids.values()) if ids else {}
-        found = {job: states.get(id) for job, id in ids.items()}
-        return {job: there for job, there in found.items() if there is not None and there.state is not State.DEAD}
+        """The jobs that an earlier run has submitted and that still wait or run, by one listing.
+
+        Snakemake's own record of the ids does not do: the Snakemake of a job that has started clears it (9.27).
+        """
+        by_mark = {_mark(job): job for job in jobs}
+
+        def is_earlier(name: Any) -> bool:
+            words = name.id.rpartition(".")[2].split("-")
+            return len(words) == 3 and words[0] in by_mark and words[1] != self._run
+
+        found = self.spool.list((State.PENDING, State.RUNNING), where=is_earlier)
+        return {by_mark[job.id.rpartition(".")[2].split("-")[0]]: job for job in found}
 
     def _body(self, job: JobExecutorInterface, slots: int | None) -> dict[str, Any]:
         settings = self.workflow.executor_settings
@@ -122,7 +130,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
         runtime = job.resources.get("runtime")
         kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("CONDA")}
         return {
-            "id": f"{self._run}-{_as_name(str(job.jobid))[:36]}-{job.attempt}",
+            "id": f"{_mark(job)}-{self._run}-{job.attempt}",
             "group": group,
             "command": self._command(job),
             "cwd": os.getcwd(),
@@ -206,6 +214,11 @@ def _why(future: JobFuture) -> str | None:
         return None
     lines = [line for line in str(error).splitlines() if not line.startswith("see:")]
     return ": ".join(lines).removeprefix(f"job {future.id} ")
+
+
+def _mark(job: JobExecutorInterface) -> str:
+    """What tells a job of a workflow from others, in every run: its rules and wildcards, in this directory."""
+    return hashlib.sha256(f"{os.getcwd()}\0{job.get_target_spec()}".encode()).hexdigest()[:12]
 
 
 def _as_name(text: str) -> str:
