@@ -162,7 +162,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
     # --- following
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Report those that have ended, and yield the others. Nothing is looked up: the futures know."""
+        """Report those that have ended, and yield the others. The futures know; one listing for all says so as well if
+        none has ended for the longest time."""
+        if not self._has_ended.is_set():
+            await asyncio.to_thread(self._look, [info.external_jobid for info in active_jobs])
         self._has_ended.clear()
         for info in active_jobs:
             future = self._futures[info.external_jobid]
@@ -178,6 +181,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
             else:
                 log = str(self.spool.log_path(future.id))
                 self.report_job_error(info, msg=f"Job {future.id} of the queue {why}. ", aux_logs=[log])
+
+    def _look(self, ids: list[str]) -> None:
+        for id, job in self.spool.states(ids).items():
+            if job is not None and job.state in (State.DONE, State.DEAD):
+                self._futures[id].settle(job)
 
     async def sleep(self) -> None:
         """Until a job has ended; --seconds-between-status-checks is the longest time."""
