@@ -60,6 +60,14 @@ common_settings = CommonSettings(
 class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no types
     """Submits jobs in bulk, follows them as futures, and cancels what is left when the workflow is interrupted."""
 
+    def __init__(self, workflow: Any, logger: Any) -> None:
+        # Before the rest: the interface starts its thread, which checks at once, before it calls __post_init__.
+        self._run = secrets.token_hex(3)
+        self._futures: dict[str, JobFuture] = {}
+        self._open: set[str] = set()  # the ids of all that may be in the queue and has not ended
+        self._has_ended = threading.Event()
+        super().__init__(workflow, logger)
+
     def __post_init__(self) -> None:
         settings = self.workflow.executor_settings
         try:
@@ -67,10 +75,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
         except QueuectlError as error:
             raise WorkflowError(str(error)) from error
         self._executor = SpoolExecutor(self.spool)
-        self._run = secrets.token_hex(3)
-        self._futures: dict[str, JobFuture] = {}
-        self._open: set[str] = set()  # the ids of all that may be in the queue and has not ended
-        self._has_ended = threading.Event()
 
     # --- submitting
 
@@ -164,7 +168,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Report those that have ended, and yield the others. The futures know; one listing for all says so as well if
         none has ended for the longest time."""
-        if not self._has_ended.is_set():
+        if active_jobs and not self._has_ended.is_set():
             await asyncio.to_thread(self._look, [info.external_jobid for info in active_jobs])
         self._has_ended.clear()
         for info in active_jobs:
