@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from queuectl.cli.bodies import decode, warn_of_directory
+from queuectl.cli.bodies import decode, describe_existing, warn_of_directory
 from queuectl.cli.context import (
     existing_spool,
     is_handed_in,
@@ -26,7 +26,7 @@ from queuectl.cli.context import (
 )
 from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
-from queuectl.core.job import Job
+from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, QueuectlError, UsageError
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -119,7 +119,6 @@ def _job_options(command: F) -> F:
     help="One job for each value, {NAME} in the command: a,b or 1..10 or 0..100..10; repeatable, for all combinations.",
 )
 @click.option("--append", "is_append", is_flag=True, help="Add jobs of --param or --each to a --group that has some.")
-@click.option("--if-exists", type=click.Choice(["skip"]), help="Of these jobs submit those that the --group lacks.")
 @click.option("--limit", metavar="N", help="How many jobs of the group may run at once, from its first one on.")
 @click.option("--max-failed", metavar="N", help="Pause the group when N, or 5%, of its jobs have failed.")
 @_job_options
@@ -156,7 +155,7 @@ def enqueue(
       find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
       queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 -- ./train --lr {lr}
     """
-    batch = _Batch(**{name: options.pop(name) for name in _Batch._fields})
+    batch = _Batch.of(options)
     is_bulk = words == ("-",) and not is_command and not batch.is_sweep
     given = _fields_of_sweep(**options) if batch.is_sweep else _fields_of(**options)
     if paths and (is_bulk or is_command or batch.is_sweep):
@@ -208,6 +207,21 @@ class _Batch(NamedTuple):
     limit: str | None
     max_failed: str | None
 
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> _Batch:
+        """Take these options out of all of them.
+
+        `--if-exists` is about the group of a sweep, and not about each of its jobs, unless they have keys.
+        """
+        given = {name: options.pop(name) for name in cls._fields if name != "if_exists"}
+        batch = cls(**given, if_exists=None)
+        if not batch.is_sweep or options["unique"] is not None:
+            return batch
+        how = options["if_exists"]
+        if how != "replace":
+            options["if_exists"] = None
+        return batch._replace(if_exists=how if how != "fail" else None)
+
     @property
     def is_sweep(self) -> bool:
         return self.each_path is not None or bool(self.param_texts)
@@ -221,9 +235,8 @@ class _Batch(NamedTuple):
         """Raise UsageError for an option that is of no use without a sweep."""
         if self.is_null and self.each_path is None:
             raise UsageError("-0 is for --each", hint="see: queuectl enqueue --help")
-        if not self.is_sweep and (self.is_append or self.if_exists):
-            option = "--append" if self.is_append else "--if-exists"
-            raise UsageError(f"{option} is for --param and --each", hint="see: queuectl enqueue --help")
+        if not self.is_sweep and self.is_append:
+            raise UsageError("--append is for --param and --each", hint="see: queuectl enqueue --help")
 
 
 def _open_lines(
@@ -238,8 +251,10 @@ def _open_lines(
 
     command = _command_of(words, is_command)
     is_numbered = spool is None or not is_handed_in(spool)
-    is_skip = batch.if_exists is not None
+    is_skip = batch.if_exists == "skip" or (batch.if_exists is not None and "group" in given)
     numbering = number(spool, given, is_append=batch.is_append, is_skip=is_skip) if is_numbered else None
+    if numbering is not None and batch.if_exists == "replace":
+        numbering = numbering._replace(there={})
     texts = [*map(_in_utf8, batch.param_texts)]
     return open_sweep(command, given, texts, batch.each_path, numbering, is_null=batch.is_null, quiet=quiet)
 
@@ -277,7 +292,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     if isinstance(outcome, QueuectlError):
         raise outcome
     if not quiet:
-        note(f"{outcome.id} is queued")
+        note(describe_existing(outcome) if isinstance(outcome, ExistingJob) else f"{outcome.id} is queued")
         warn_of_directory(outcome, note)
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
@@ -327,6 +342,8 @@ def _checked_all(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, A
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
     if len(jobs) > 1 and "id" in given:
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
+    if len(jobs) > 1 and "unique" in given:
+        raise UsageError("one --unique for several jobs", hint="put a key into each of them")
     return jobs
 
 
@@ -474,6 +491,8 @@ def _say_queued(job: Job, quiet: bool) -> None:
     say(job.id)
     if quiet or job.body is None:
         return
+    if isinstance(job, ExistingJob):
+        note(describe_existing(job))
     for warning in job.body.warnings:
         note(f"warning: {warning}")
     warn_of_directory(job, note)

@@ -63,8 +63,8 @@ FIELDS_HERE = {
     **dict.fromkeys(("args", "argv", "arguments"), '"command" is the whole command: an array of strings'),
     **dict.fromkeys(("nice", "prio", "urgency", "importance", "weight"), 'ours is "priority", lower runs first'),
     **dict.fromkeys(
-        ("unique", "unique_key", "unique_id", "singleton", "idempotency_key", "dedup_key", "queueing_lock", "lock"),
-        'only an "id" is unique: a second job of that id is refused',
+        ("unique_key", "unique_id", "singleton", "idempotency_key", "dedup_key", "queueing_lock", "lock"),
+        'ours is "unique": of its key one job at a time waits or runs',
     ),
     **dict.fromkeys(
         ("gpu", "gpus", "gres", "mem", "memory", "resources", "requirements", "seat"),

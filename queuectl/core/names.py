@@ -34,6 +34,8 @@ MAX_ATTEMPTS = 999_999
 SUFFIX = ".json"
 HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 """The run_at of a held job. No body can ask for the year 9999: the latest run_at is in 9998."""
+ASKING_AT = datetime(9999, 1, 2, tzinfo=UTC)
+"""The run_at of a job that asks for its key. A job that is to be held then has it in the millisecond after."""
 HELD_FROM = "9999"
 """How the run_at of every held job, and of no other, begins."""
 
@@ -142,6 +144,11 @@ class PendingName(NamedTuple):
     def is_held(self) -> bool:
         """Whether it waits for a `release`, not for a time."""
         return self.run_at.year >= HELD_AT.year
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it asks for its key, if its body has one."""
+        return self.run_at.date() == ASKING_AT.date()
 
     def __str__(self) -> str:
         return f"{self.priority:03d}-{format_time(self.run_at)}-{self.attempts}-{self.id}.json"

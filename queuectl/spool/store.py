@@ -143,7 +143,7 @@ class Spool:
         left = iter(jobs)
         while group := [_whole(fields) for fields in islice(left, submit.GROUP)]:
             whole = [fields for fields in group if not isinstance(fields, QueuectlError)]
-            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held))
+            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held, swap=_swap))
             for fields in group:
                 yield fields if isinstance(fields, QueuectlError) else next(outcomes)
 
@@ -382,6 +382,13 @@ class Spool:
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
         """Watch jobs until they end, and logs for growth; for callers that do something else in between."""
         return waiting.Watch(self.layout, jobs, logs=logs)
+
+
+def _swap(*arguments: Any) -> Job:
+    """`replace.swap`, which few submits need."""
+    from queuectl.spool.moves import replace
+
+    return replace.swap(*arguments)
 
 
 def _closed(root: str) -> SpoolError:

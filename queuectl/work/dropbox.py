@@ -18,7 +18,7 @@ from itertools import islice
 
 from queuectl.core.names import is_ignored
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool.moves import take
+from queuectl.spool.moves import replace, take
 from queuectl.spool.moves.take import UnfitError
 from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
@@ -280,7 +280,7 @@ class Dropbox:
 
     def _finish(self, from_: dict[str, str]) -> None:
         """Make jobs of what was taken; from where, if that is known."""
-        for done in take.finish(self._layout, list(from_), self._context.now()) if from_ else ():
+        for done in take.finish(self._layout, list(from_), self._context.now(), replace.swap) if from_ else ():
             place = f"inbox/{from_[done.id]}".rstrip("/")
             self._made += 1
             if done.job is not None:

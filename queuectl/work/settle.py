@@ -33,6 +33,8 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
     settled = _patiently(claims.settle, context, name, move)
     if settled is None:
         return True
+    if settled and body is not None and body.unique is not None:
+        _note_place(context, body, move)
     facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
     if not settled:
         _report_settled_by_others(context, name, result, duration, facts)
@@ -42,6 +44,13 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
     if event == "dead":
         context.brake.note(name.id)
     return True
+
+
+def _note_place(context: Context, body: Body, move: lifecycle.Move) -> None:
+    """Save the next submit of the job's key a search for it."""
+    from queuectl.spool.moves import holders  # only jobs with a key need it
+
+    holders.note(context.layout, body, *move)
 
 
 def _report_settled_by_others(

@@ -28,6 +28,7 @@ from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
+from queuectl.work.keys import Keys
 from queuectl.work.notify import Ending, Notifier
 from queuectl.work.reload import Reload
 from queuectl.work.slots import Slots
@@ -158,6 +159,7 @@ class Worker:
                 Janitor(context.hooks.refresh),
                 Janitor(self._intake.check_trigger),
                 Janitor(self._intake.list_pending),
+                Janitor(Keys(context).look),
                 self._rescue,
                 self._disowned,
                 self._groups,

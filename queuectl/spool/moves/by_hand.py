@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from queuectl.core import lifecycle
 from queuectl.core.body import MAX_BODY
@@ -21,11 +21,17 @@ from queuectl.core.names import FinishedName, PendingName, RunningName, format_r
 from queuectl.core.result import CANCELLED, State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitTimeoutError, WrongStateError
+from queuectl.lazy import Lazy
 from queuectl.spool.moves import ending
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
+
+if TYPE_CHECKING:
+    from queuectl.spool.moves import holders, unique
+else:
+    holders, unique = Lazy("queuectl.spool.moves.holders"), Lazy("queuectl.spool.moves.unique")
 
 _Target = TypeVar("_Target")
 _LAST_HOLDER = 2.0
@@ -67,6 +73,8 @@ def try_move(layout: Layout, job: Job, target: lifecycle.Move) -> Job | None:
             return None
     except OSError as error:
         raise unusable(layout.root, error) from error
+    if job.body is not None and job.body.unique is not None:
+        holders.note(layout, job.body, *target)
     return Job(target.state, target.name, path, job.body, job.fields, job.problem)
 
 
@@ -93,15 +101,24 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     if job.problem is not None:
         raise InvalidJobError([job.problem], f"fix it with: queuectl retry --edit {job.id}")
     _require_own(layout, job)
+    holders.require_free(layout, job)
     if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
         return _retry_as(layout, job, job.name, job.fields["id"], run_at)
     try:
         with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
             ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
             logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+            return _move_back(layout, job, log.fileno(), job.name, run_at)
     except OSError as error:
         raise unusable(layout.root, error) from error
-    return move(layout, job, _due(layout, lifecycle.retry_by_hand(job.name, run_at or now()), run_at))
+
+
+def _move_back(layout: Layout, job: Job, log: int, name: FinishedName, run_at: datetime | None) -> Job:
+    """Move a finished job to pending/ under that name's id; if it has a key, once it has that."""
+    target = _due(layout, lifecycle.retry_by_hand(name, run_at or now()), run_at)
+    if job.body is None or job.body.unique is None:
+        return move(layout, job, target)
+    return unique.bring_back(layout, job, log, target)
 
 
 def _due(layout: Layout, target: lifecycle.Move, run_at: datetime | None) -> lifecycle.Move:
@@ -133,7 +150,7 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
             old = files.read(layout.log(job.id)).data
         logs.append(reservation.fd, old)
         logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
-        moved = move(layout, job, _due(layout, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()), run_at))
+        moved = _move_back(layout, job, reservation.fd, name._replace(id=id), run_at)
     except BaseException:
         reservation.give_up()
         raise
@@ -339,6 +356,8 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
     job, name = find_pending(layout, id, "released")
     if not name.is_held:
         raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
+    if name.is_asking and job.body is not None and job.body.unique is not None:
+        raise WrongStateError(f"job {job.id} is not held", "it asks for its key, and starts once it has that")
     if run_at is None and job.body and not name.attempts and job.body.run_at and job.body.run_at > now():
         run_at = job.body.run_at
     return move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))

@@ -114,12 +114,27 @@ def claim(
     if not files.move(pending, path):
         return None
     try:
+        if job.unique is not None and not _has_key(layout, job, running, name):
+            return None
         return _begin(layout, name, running, path, content, job, now)
     except OSError as error:
         if files.is_gone(path):
             return None
         release(layout, running, name.run_at)
         raise unusable(layout.root, error) from error
+
+
+def _has_key(layout: Layout, job: Body, running: RunningName, pending: PendingName) -> bool:
+    """Whether a job that has just been claimed has its key; else it asks for it.
+
+    RACE: its file may have been moved here by hand while another job got the key (tests/model/unique.py).
+    """
+    from queuectl.spool.moves import holders, unique  # only jobs with a key need it
+
+    if holders.may_start(layout, job, running.id):
+        return True
+    unique.give_back(layout, running, pending)
+    return False
 
 
 def _refuse(layout: Layout, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:

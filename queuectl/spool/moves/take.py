@@ -33,7 +33,9 @@ from queuectl.core.job import Job
 from queuectl.core.names import SUFFIX, is_valid_id
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError, QueuectlError, SpoolError
-from queuectl.spool.moves.submit import IdInFlightError, UnwantedError, reserve, submit
+from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
+from queuectl.spool.moves.submit import reserve, submit
+from queuectl.spool.moves.unique import Swap
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
 from queuectl.spool.system.layout import Layout, unusable
@@ -194,7 +196,7 @@ class Finished(NamedTuple):
     reason: str = ""
 
 
-def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
+def finish(layout: Layout, ids: Sequence[str], now: datetime, swap: Swap | None = None) -> list[Finished]:
     """Make jobs of taken files, durably; returns those that this call has made, or refused.
 
     The others are gone, finished by another worker, or being finished right now: look again later.
@@ -210,7 +212,9 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
             requests[id] = _fields_of(id, content)
         except (NotJsonError, InvalidJobError) as error:
             finished += _refuse(layout, id, error, content.data, content.owner, now)
-    outcomes = submit(layout, list(requests.values()), now, is_wanted=lambda id: _is_there(layout, id))
+    outcomes = submit(
+        layout, list(requests.values()), now, is_wanted=lambda id: _is_there(layout, id), keeps_skipped=True, swap=swap
+    )
     for (id, fields), outcome in zip(requests.items(), outcomes, strict=True):
         if isinstance(outcome, Job):
             files.remove(layout.taken_file(id))

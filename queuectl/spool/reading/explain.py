@@ -22,7 +22,7 @@ from queuectl.core.names import (
     format_time,
     is_ignored,
 )
-from queuectl.core.result import State
+from queuectl.core.result import SKIPPED, State
 from queuectl.core.text import format_count, format_instant, format_seconds
 from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
 from queuectl.spool.reading import admission, query
@@ -87,6 +87,9 @@ def explain(layout: Layout, id: str, settings: Found) -> Explanation:
 
 
 def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
+    if name.is_asking and job.body is not None and job.body.unique is not None:
+        text = f"it asks for its key {job.body.unique!r}; if its submit was interrupted, a worker finishes that"
+        return Explanation(job.id, str(job.state), job.path, (Reason("key", text),))
     at, settings = now(), found.settings
     workers = Workers.of(list_workers(layout), job.id)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
@@ -153,6 +156,9 @@ def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -
 
 def _of_ended(job: Job) -> Iterator[Reason]:
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
+    if job.result == SKIPPED:
+        yield Reason("ended", f"it was skipped, another job had its key; see: queuectl logs --raw {job.id}")
+        return
     yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
     if job.problem is not None:
         yield Reason("invalid", f"it is not a runnable job: {job.problem}")

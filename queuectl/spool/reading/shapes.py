@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuectl.core.admission import Group, Pause
 from queuectl.core.groups import Choice
-from queuectl.core.job import Job
+from queuectl.core.job import ExistingJob, Job
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
@@ -162,5 +162,6 @@ def metrics(found: Metrics) -> dict[str, Any]:
 def submitted(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
     """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
     if isinstance(outcome, QueuectlError):
-        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
-    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}
+        return {"id": id, "ok": False, "error": str(outcome), "existing": None, "job": None, "line": line}
+    existing = ("replaced" if outcome.is_replaced else "skipped") if isinstance(outcome, ExistingJob) else None
+    return {"id": outcome.id, "ok": True, "error": None, "existing": existing, "job": outcome.to_json(), "line": line}

@@ -27,6 +27,7 @@ is in is its state.
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
   groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
+  unique/    which job has a key: a directory for each, made when the first job has one
   progress/  what running jobs report of themselves: a line each, if any
   worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
@@ -59,6 +60,7 @@ class Layout:
         self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.groups = f"{root}/groups"
+        self.unique = f"{root}/unique"
         self.progress_of_all = f"{root}/progress"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""

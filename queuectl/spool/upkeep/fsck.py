@@ -27,11 +27,11 @@ from queuectl.core.names import (
     is_worker,
     looks_meant,
 )
-from queuectl.core.result import State
+from queuectl.core.result import SKIPPED, State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool.moves import adopt
+from queuectl.spool.moves import adopt, unique
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs, pause, place, progress
+from queuectl.spool.system import clock, files, keys, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
@@ -89,6 +89,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_logs(spool, known)
     yield from _check_pause(spool)
     yield from _check_groups(spool)
+    yield from _check_keys(spool)
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
@@ -143,7 +144,8 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
         else:
             yield Finding(Weight.PROBLEM, path, problem, f"fix the file or drop it: queuectl dlq drop {name.id}")
-    if isinstance(name, FinishedName) and name.result.is_success != (state is State.DONE):
+    is_skipped = isinstance(name, FinishedName) and name.result == SKIPPED
+    if isinstance(name, FinishedName) and not is_skipped and name.result.is_success != (state is State.DONE):
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
@@ -291,6 +293,26 @@ def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
         remedy = f"queuectl group set {name} {os.path.basename(path)}=VALUE"
         yield Finding(Weight.PROBLEM, f"{spool.root}/{path}", f"{what}; no job of the group is started", remedy)
     yield from _check_pause(spool, name)
+
+
+def _check_keys(spool: Layout) -> Iterator[Finding]:
+    """Who has a key, and jobs that still ask for theirs although nobody submits them any more."""
+    if not os.path.isdir(spool.unique):
+        return
+    for entry in sorted(os.listdir(spool.unique)):
+        path = f"{spool.unique}/{entry}"
+        if not keys.is_folder(entry) or not os.path.isdir(path):
+            yield Finding(Weight.NOTE, path, "not the directory of a key", "remove it if nobody needs it")
+            continue
+        for name in keys.find_foreign(path):
+            what = "does not name a job, as the number of a key does"
+            yield Finding(Weight.NOTE, f"{path}/{name}", what, "remove it if nobody needs it")
+    for asking in unique.find_asking(spool):
+        path = spool.job(State.PENDING, asking)
+        job = query.load(spool, State.PENDING, str(asking))
+        if job is not None and job.body is not None and job.body.unique and not lease.is_in_use(spool.log(asking.id)):
+            what = "it still asks for its key, as its submit was interrupted"
+            yield Finding(Weight.NOTE, path, what, "a worker finishes that")
 
 
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
