@@ -145,8 +145,8 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
         }
 
     known = (why.looked, why.total) if why else None
-    told = [facts(run, request.now) for run in runs], known, load().unread if wanted.line else 0
-    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", *told, values=values)
+    stamp = [facts(run, request.now) for run in runs], known, load().unread if wanted.line else 0
+    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", *stamp, values=values)
 
 
 def _address(wanted: Filter, changes: dict[str, Any], *, only_dead: bool) -> str:
