@@ -41,16 +41,16 @@ def test_bar_of_one_among_thousands_is_still_drawn() -> None:
 
 def test_durations_and_waits_are_counted_by_steps(spool: Spool) -> None:
     """Done jobs by how long they took, ready ones by how long they have waited, with the half and the 95 %."""
-    for number, taken in enumerate((50, 900, 900, 2_000_000)):
-        put(spool.layout, FinishedName(NOW, 10, 1, Result.exit(0), taken, f"gpu.{number}"), state=State.DONE)
+    for number, ms in enumerate((50, 900, 900, 2_000_000)):
+        put(spool.layout, FinishedName(NOW, 10, 1, Result.exit(0), ms, f"gpu.{number}"), state=State.DONE)
     for minutes in (1, 2, 90):
         put(spool.layout, PendingName(10, NOW - timedelta(minutes=minutes), 0, f"w{minutes}"))
     snapshot = Snapshot(spool)
     view = snapshot.view()
     snapshot.close()
     took = charts.durations(view, NOW + timedelta(seconds=1), timedelta(hours=1))
-    steps = {charts.step_name(index): many for index, many in enumerate(took.counts) if many}
-    assert steps == {"up to 0.1 s": 1, "up to 1 s": 2, "up to 1 h": 1}
+    named = {charts.step_name(index): count for index, count in enumerate(took.counts) if count}
+    assert named == {"up to 0.1 s": 1, "up to 1 s": 2, "up to 1 h": 1}
     assert (took.p50, took.p95, took.total) == (0.9, 2000, 4)
     assert charts.durations(view, NOW + timedelta(hours=2), timedelta(hours=1)).total == 0
     assert charts.durations(view, NOW + timedelta(seconds=1), timedelta(hours=1), "cpu").total == 0
