@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "schemas": set(),
     "cli": {"dashboard", "work", "spool", "core", "errors", "schemas", "version"},
     "__main__": {"cli"},
-    "": {"spool", "core", "errors"},
+    "futures": {"spool", "core", "errors"},
+    "testing": {"work", "spool", "core", "errors"},
+    "": {"futures", "spool", "core", "errors"},
 }
 """What each part may import apart from itself. "" is queuectl/__init__.py, "version" its __version__."""
 
@@ -41,6 +43,8 @@ ONLY_IN = {
     "bottle": ["queuectl.dashboard"],
     "watchdog": ["queuectl.spool.system.trigger"],
     "portalocker": ["queuectl.spool.system.lease"],
+    "cronsim": ["queuectl.core.cron"],
+    "zoneinfo": ["queuectl.spool.system.zones"],
     "subprocess": ["queuectl.work.hooks", "queuectl.cli.man"],
     "multiprocessing": [],
     "pty": [],
@@ -63,7 +67,7 @@ MOVES = ("rename", "renames", "replace", "link", "fsync", "fdatasync")
 STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "spawnv")
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
-    **dict.fromkeys(STARTS, ("queuectl.work.executor",)),
+    **dict.fromkeys(STARTS, ("queuectl.work.engines.executor",)),
     "fork": ("queuectl.work.supervise", "queuectl.work.background"),  # before there are threads
     "fsync": ("queuectl.spool.system.files",),
 }
@@ -129,7 +133,7 @@ def test_library_is_used_in_one_place(module: str) -> None:
         if library in ONLY_IN:
             is_inside = [f"{module}.".startswith(f"{place}.") for place in ONLY_IN[library] if place != "queuectl"]
             assert any(is_inside) or module in ONLY_IN[library], f"{module} imports {library}"
-        assert name != "queuectl.work.spawn" or module == "queuectl.work.executor", f"{module} starts processes"
+        assert name != "queuectl.work.spawn" or module == "queuectl.work.engines.executor", f"{module} starts processes"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -185,11 +189,13 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         env=environment(),
     )
-    return {"click", "bottle", "watchdog", "portalocker", "importlib.metadata"} & set(done.stderr.split())
+    return {"click", "bottle", "watchdog", "portalocker", "importlib.metadata", "cronsim", "zoneinfo"} & set(
+        done.stderr.split()
+    )
 
 
 def test_package_loads_no_library() -> None:
-    """`import queuectl` loads none of click, bottle, watchdog and portalocker, and nor do its names."""
+    """`import queuectl` loads none of click, bottle, watchdog, portalocker and cronsim, and nor do its names."""
     assert loaded_after("import queuectl") == set()
     assert loaded_after("import queuectl\nfor name in queuectl.__all__: getattr(queuectl, name)") == set()
 

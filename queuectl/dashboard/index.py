@@ -173,6 +173,21 @@ class Selection:
             yield from run.slice(0, run.stop - run.start, backwards=self.backwards)
 
 
+class Listed(Selection):
+    """Names of one state in an order of their own."""
+
+    def __init__(self, state: State, names: list[str]) -> None:
+        super().__init__(state, ())
+        self._names = names
+        self.count = len(names)
+
+    def slice(self, offset: int, limit: int) -> list[str]:
+        return self._names[offset : offset + limit]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+
 class Shelf:
     """All names of one state's directory that are ours; `foreign` counts other files that a worker may adopt."""
 

@@ -1,8 +1,8 @@
 """The attempts that a worker has under way, whatever awaits their end.
 
-One class says what holds for each of them: its deadline, the limit of its output, and why it is being ended. Two ways
-to await the end are built on it: `Execution` (executor.py) is a child of this process, for which a slot's thread waits;
-`Orphan` (adopted.py) was started by a worker that has died, and the main thread watches a descriptor.
+One class says what holds for each of them: its deadline, the limit of its output, and why it is being ended. The ways
+to await the end are built on it, in engines/: for a `Run` (engine.py) a slot's thread waits; an `Orphan` (adopted.py)
+was started by a worker that has died, and the main thread watches a descriptor.
 
 One table holds them all. The main thread ends from there what is out of time, has written too much, was taken out of
 running/, or is to be given back because the worker stops at once. How an attempt is ended is in spool/moves/ending.py.
@@ -134,8 +134,9 @@ class Attempts:
         """Watch over an attempt that has begun."""
         with self._lock:
             self._under_way.add(attempt)
-            self.without_slot += attempt.takes_slot
-            self.slots_without += attempt.takes_slot * attempt.slots
+            if attempt.takes_slot:
+                self.without_slot += 1
+                self.slots_without += attempt.slots
         # RACE: the worker may be asked to stop at once just now: the second of the two sees the first (this table, or
         # `stopping`), and a second stop does nothing (tests/work/test_attempts.py).
         if self.context.stopping == 2:
@@ -147,8 +148,9 @@ class Attempts:
         """Forget an attempt that is over."""
         with self._lock:
             self._under_way.discard(attempt)
-            self.without_slot -= attempt.takes_slot
-            self.slots_without -= attempt.takes_slot * attempt.slots
+            if attempt.takes_slot:
+                self.without_slot -= 1
+                self.slots_without -= attempt.slots
 
     def note_end(self) -> None:
         """Something was settled, or given back."""

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 
 from queuectl.core.fields import Body
 from queuectl.core.groups import ALL, Choice
@@ -27,7 +26,7 @@ from queuectl.spool.system import files, logs, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.executor import Execution, Executor, record_end, record_last_word
+from queuectl.work.engines.engine import Engine, Run, record_end, record_last_word
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.line import MOST
@@ -60,9 +59,10 @@ class Slots:
         number: int,
         attempts: Attempts,
         waker: Waker,
+        engine: Engine,
         choice: Choice = ALL,
     ) -> None:
-        """Only jobs that this choice takes are started."""
+        """Only jobs that this choice takes are started, by this engine."""
         self.context = context
         self.choice = choice
         self.layout = context.spool.layout
@@ -74,7 +74,7 @@ class Slots:
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
         self._attempts = attempts
         self._waker = waker
-        self._executor = Executor(self.layout.root, worker)
+        self._engine = engine
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule(choice=choice)
@@ -391,14 +391,16 @@ class Slots:
     def _rename(self, name: PendingName) -> Claim | None:
         """Claim a job, and report why that comes to nothing, if it should not."""
         report = self.context.report
-        claim, text = None, str(name)
-        quiet = 0.0 if text in self._placed else QUIET
-        self._placed.discard(text)
+        claim, quiet = None, QUIET
+        if self._placed and (text := str(name)) in self._placed:
+            self._placed.discard(text)
+            quiet = 0.0
         try:
-            admit = partial(self._admit, name)
-            claim = claims.claim(self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, admit)
+            claim = claims.claim(
+                self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, self._admit
+            )
         except (NotJsonError, PermissionError, TooNewError):
-            self._waker.suspects.append(text)  # still being written, in place, under a canonical name
+            self._waker.suspects.append(str(name))  # still being written, in place, under a canonical name
             self._waker.wake()
         except StillRunningError as error:
             self._attempts.end_left(error.attempts)
@@ -431,7 +433,7 @@ class Slots:
         if pause.read(self.layout, self.context.now) is not None:
             self._looked_at = float("-inf")
             why = "the queue is paused"
-        elif self._gate.is_paused(name.id):
+        elif "." in name.id and self._gate.is_paused(name.id):
             why = "its group is paused"
         else:
             return False
@@ -447,21 +449,22 @@ class Slots:
 
     def _attempt(self, claim: Claim) -> None:
         """Run a claimed job's command to its end, and settle it."""
-        body, settings = claim.body, self.context.settings
+        body, settings = claim.body, self.context.settings_of(claim.name.id)
         retries = settings.max_retries if body.max_retries is None else body.max_retries
         text = f"attempt {claim.name.attempt} of {retries + 1}: {_summary(body.command)}"
         self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
+        self.context.outbox.note(State.RUNNING, claim.name)
         if body.warnings and claim.name.attempt == 1:
             self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
         try:
-            run = self._executor.start(claim, self.places.given(claim.name.id))
+            run = self._engine.start(claim, self.places.given(claim.name.id))
         except OSError as error:
             self._settle_unstarted(claim, error)
             return
         try:
             timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
-            if timeout is not None:
+            if timeout is not None and not run.keeps_time:
                 run.deadline = begun + timeout
             if most is not None:
                 run.limit = LogLimit(*most, claim.offset, begun)
@@ -473,7 +476,7 @@ class Slots:
         finally:
             os.close(claim.log)
 
-    def _settle(self, run: Execution, result: Result, duration: float) -> None:
+    def _settle(self, run: Run, result: Result, duration: float) -> None:
         name = run.claim.name
         outcome = logs.format_outcome(result)
         if run.reason == "release":
@@ -481,12 +484,13 @@ class Slots:
         elif run.reason == "cancelled" or (result.kind == "signal" and self._attempts.is_disowned(run)):
             outcome = _CANCELLED
         try:
-            run.trim_log()
-            record_end(run.claim, run.pid, outcome, run.remark)
-            run.trim_log(is_on_record=True)
-            if (
-                run.usage is not None and run.reason != "release" and outcome != _CANCELLED
-            ):  # else the next may have begun
+            if run.limit is None:
+                record_end(run.claim, run.pid, outcome)
+            else:
+                run.trim_log()
+                record_end(run.claim, run.pid, outcome, run.remark)
+                run.trim_log(is_on_record=True)
+            if run.usage is not None and run.reason != "release" and outcome != _CANCELLED:  # else the next may run
                 logs.append_usage(run.log, name.attempt, run.usage)
         except OSError:
             pass  # a full disk: the name will hold the result

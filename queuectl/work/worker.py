@@ -23,14 +23,18 @@ from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import lease, processes, progress, trust
 from queuectl.spool.upkeep import rescue
 from queuectl.work import drain, gate
-from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
+from queuectl.work.engines.adopted import Adopted
+from queuectl.work.engines.engine import Engine
+from queuectl.work.engines.executor import Executor
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
+from queuectl.work.keys import Keys
 from queuectl.work.notify import Ending, Notifier
 from queuectl.work.reload import Reload
 from queuectl.work.slots import Slots
+from queuectl.work.ticker import Ticker
 from queuectl.work.tidy import Tidy
 from queuectl.work.waker import Waker
 
@@ -132,6 +136,7 @@ class Worker:
             finally:
                 self._notifier.stopping()
                 self._intake.close()
+                self._ticker.close()
                 self._slots.stop()
         left = self._slots.busy + self._attempts.without_slot if self._is_detaching else 0
         if not left:
@@ -147,22 +152,26 @@ class Worker:
         """The parts that need the worker's name; events are heard from now on."""
         context, attempts = self.context, self._attempts
         self._adopted = Adopted(context, self.name, attempts, selector)
-        self._slots = Slots(context, self.name, self.slots, attempts, self._waker, self.choice)
+        self._engine: Engine = Executor(context.layout.root, self.name)
+        self._slots = Slots(context, self.name, self.slots, attempts, self._waker, self._engine, self.choice)
         self._disowned = Janitor(attempts.end_disowned)
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
         self._groups = Janitor(self._intake.look_at_groups)
+        self._ticker = Ticker(context, self._waker.wake)
         self._janitors = Janitors(
             [
                 self._reload,
                 Janitor(context.hooks.refresh),
                 Janitor(self._intake.check_trigger),
                 Janitor(self._intake.list_pending),
+                Janitor(Keys(context).look),
                 self._rescue,
                 self._disowned,
                 self._groups,
                 Janitor(Tidy(context).tidy),
                 Janitor(self._intake.dropbox.look),
+                self._ticker.janitor,
             ]
         )
 
@@ -266,7 +275,8 @@ class Worker:
         is_paused = drain.is_paused_for_good(self.context)
         if self._slots.has_ready and not is_paused:
             return False
-        self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
+        is_looked = self._intake.dropbox.is_first_look_over and self._ticker.is_first_look_over
+        self._has_drained = is_looked and drain.can_nothing_start(
             self.context, self._itself, self.choice, self._slots.places.never, is_paused=is_paused
         )
         return self._has_drained
@@ -314,9 +324,11 @@ class Worker:
         self._note_idleness()
 
     def _hear_bell(self) -> None:
-        """A command has done something of which no event tells: cancelled a running job, or changed a group."""
+        """A command has done something of which no event tells: cancelled a running job, or changed a group or a
+        schedule."""
         self._disowned.hurry()
         self._groups.hurry()
+        self._ticker.janitor.hurry()
 
     def _note_idleness(self) -> None:
         """Call the hook for idleness, once, when it has run jobs and has none left."""
@@ -331,5 +343,6 @@ class Worker:
         if self.context.stopping:
             return
         forgotten = self._slots.find_forgotten(rescue.find_held(self.context.layout, self.name))
-        if not self._adopted.rescue_all(forgotten):
+        is_clear = self._adopted.rescue_all(forgotten)
+        if not (self._engine.rescue() and is_clear):
             self._rescue.hurry(_SOON)

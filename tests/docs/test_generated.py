@@ -67,8 +67,6 @@ def test_manual_page_can_be_read_in_a_terminal(name: str) -> None:
 
 def test_manual_page_is_written_from_its_source(tmp_path: Path) -> None:
     """What is written for a source is current for it, and no longer after an edit of either."""
-    pytest.importorskip("docutils")
-    pytest.importorskip("myst_parser")
     page = manual.render("queuectl-x", "1", "do x", "# Description\n\nUse `--x`.\n\n```\n.dot\n```\n")
     assert ".SH Description" in page
     assert "\n\\&.dot\n" in page

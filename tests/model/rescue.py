@@ -1,4 +1,4 @@
-"""A worker's main thread: orphans, and jobs that it has adopted (spool/rescue.py, work/adopted.py)."""
+"""A worker's main thread: orphans, and jobs that it has adopted (spool/rescue.py, work/engines/adopted.py)."""
 
 from __future__ import annotations
 

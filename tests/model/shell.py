@@ -1,4 +1,4 @@
-"""The processes of a job (the prelude in queuectl/work/executor.py), and what kill -9 leaves of them."""
+"""The processes of a job (the prelude in queuectl/work/engines/executor.py), and what kill -9 leaves of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A slot's thread: claim, run, settle (spool/claims.py, work/slots.py, work/executor.py)."""
+"""A slot's thread: claim, run, settle (spool/claims.py, work/slots.py, work/engines/executor.py)."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ import pytest
 from queuectl.core.names import PendingName, RunningName
 from queuectl.errors import QueuectlError
 from queuectl.spool.system import clock, lease, logs
-from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
-from queuectl.work.executor import Executor
+from queuectl.work.engines.adopted import Adopted
+from queuectl.work.engines.executor import Executor
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
 from tests.model import calls
@@ -63,9 +63,9 @@ class Stage:
         return own.name
 
     def slots(self) -> Slots:
-        context = self.scene.context()
-        waker = Waker()
-        return Slots(context, self.worker(), 1, Attempts(context, waker.wake_before), waker)
+        context, worker, waker = self.scene.context(), self.worker(), Waker()
+        engine = Executor(self.layout.root, worker)
+        return Slots(context, worker, 1, Attempts(context, waker.wake_before), waker, engine)
 
     def submit(self, command: str) -> PendingName:
         self.spool.enqueue(command, id="x", max_retries=1, backoff_base=0)
@@ -137,7 +137,7 @@ def timeout(stage: Stage) -> Act:
     assert held is not None
 
     def act() -> None:
-        execution = slots._executor.start(held)
+        execution = slots._engine.start(held)
         wait_for(lambda: logs.find_attempt(held.log, held.name), "a start line")
         pid = execution.pid  # a shell that is alone as yet is signalled once more
         wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), "a command")

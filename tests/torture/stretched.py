@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from queuectl.spool.system import files, lease, logs, processes
-from queuectl.work import executor
+from queuectl.work.engines import executor
 
 _PATIENCE = 60.0
 _STEPS: tuple[tuple[Any, tuple[str, ...]], ...] = (

@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -42,14 +43,17 @@ import queuectl.spool.system.processes  # noqa: F401
 from queuectl import Spool
 from queuectl.core import lifecycle
 from queuectl.core.names import RunningName
+from queuectl.core.outbox import Entry
 from queuectl.core.result import SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
-from queuectl.spool.moves import adopt, claims, dropbox, take
+from queuectl.spool.moves import adopt, claims, dropbox, outbox, take
+from queuectl.spool.reading import query
 from queuectl.spool.system import clock, lease, logs, settings
-from queuectl.work.adopted import Adopted
+from queuectl.spool.system.layout import STATES
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
-from queuectl.work.executor import Executor
+from queuectl.work.engines.adopted import Adopted
+from queuectl.work.engines.executor import Executor
 from queuectl.work.report import Report
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -126,6 +130,31 @@ def enqueue_group(scene: Scene) -> Act:
     return lambda: witness.enqueue_all(scene.spool.path, jobs, scene.journal, group=10)
 
 
+def enqueue_unique(scene: Scene) -> Act:
+    """With a key that is free."""
+    return lambda: witness.enqueue_all(scene.spool.path, [scene.body(unique="k")], scene.journal)
+
+
+def enqueue_skipped(scene: Scene) -> Act:
+    """With a key that a waiting job has."""
+    scene.submit(unique="k")
+    return lambda: _submit_with_key(scene, "skip")
+
+
+def enqueue_replacing(scene: Scene) -> Act:
+    """The same, and the body of that job is replaced by one that asks for the same."""
+    scene.submit(unique="k", if_exists="replace")
+    return lambda: _submit_with_key(scene, "replace")
+
+
+def _submit_with_key(scene: Scene, how: str) -> None:
+    body = {key: value for key, value in scene.body(unique="k", if_exists=how).items() if key != "id"}
+    (outcome,) = scene.spool.enqueue_many([body])
+    if isinstance(outcome, QueuectlError):
+        raise outcome
+    assert outcome.id == "x"
+
+
 def claim(scene: Scene) -> Act:
     scene.submit()
     own = scene.lease()
@@ -137,7 +166,8 @@ def attempt(scene: Scene) -> Act:
     scene.submit()
     own = scene.lease()
     context, waker = scene.context(), Waker()
-    slots = Slots(context, own.name, 1, Attempts(context, waker.wake_before), waker)
+    engine = Executor(scene.spool.layout.root, own.name)
+    slots = Slots(context, own.name, 1, Attempts(context, waker.wake_before), waker, engine)
     (text,) = os.listdir(scene.spool.layout.pending)
 
     def act() -> None:
@@ -321,6 +351,9 @@ def _rescue(scene: Scene, lines: list[str]) -> Act:
 OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "enqueue": enqueue,
     "enqueue-group": enqueue_group,
+    "enqueue-unique": enqueue_unique,
+    "enqueue-skipped": enqueue_skipped,
+    "enqueue-replacing": enqueue_replacing,
     "claim": claim,
     "attempt": attempt,
     "worker": worker,
@@ -451,7 +484,22 @@ def _repair(scene: Scene) -> list[str]:
     for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
         if os.path.isdir(path) and os.listdir(path):
             problems.append(f"{path} is not empty")
-    return problems
+    return [*problems, *_check_outbox(scene)]
+
+
+def _check_outbox(scene: Scene) -> list[str]:
+    """One entry for each job that came through inbox/, which says where it is once a worker has looked."""
+    if not os.path.isdir(scene.spool.layout.outbox):
+        return []
+    outbox.look(scene.spool.layout, outbox.Looked(), time.time())
+    found = sorted(os.listdir(scene.spool.layout.outbox))
+    wanted = [
+        str(Entry.of(state, name))
+        for state in STATES
+        for text in os.listdir(scene.spool.layout.directory(state))
+        if (name := query.parse_name(state, text)) is not None and name.id == _TAKEN
+    ]
+    return [] if found == wanted else [f"outbox/ has {found}, not {wanted}"]
 
 
 def _check_files(scene: Scene) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from queuectl.core import lifecycle
 from queuectl.core.names import parse_worker
 from queuectl.spool.system import files, lease
-from queuectl.work import executor
+from queuectl.work.engines import executor
 
 
 def no_file_fsync() -> None:

@@ -15,9 +15,9 @@ from queuectl import Spool
 from queuectl.core.names import RunningName
 from queuectl.core.result import State
 from queuectl.spool.system import clock, logs, processes, settings
-from queuectl.work.adopted import Adopted
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
+from queuectl.work.engines.adopted import Adopted
 from queuectl.work.report import Report
 from tests.spool.given import put, running_name
 from tests.support import CommandLine, names, wait_for, workers

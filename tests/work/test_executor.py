@@ -14,7 +14,7 @@ from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
 from queuectl.spool.moves import claims
 from queuectl.spool.system import clock, lease, logs, processes
-from queuectl.work import executor
+from queuectl.work.engines import executor
 from tests.support import need, wait_for
 
 

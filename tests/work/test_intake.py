@@ -13,6 +13,7 @@ from queuectl.spool.reading import query
 from queuectl.spool.system.trigger import Trigger
 from queuectl.work import incomplete, intake
 from queuectl.work.attempts import Attempts
+from queuectl.work.engines.executor import Executor
 from queuectl.work.intake import Intake
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -27,7 +28,8 @@ class Given:
         self.reported = Reported(spool)
         self.waker = Waker()
         context = self.reported.context
-        self.slots = Slots(context, OWN, 1, Attempts(context, self.waker.wake_before), self.waker)
+        attempts, engine = Attempts(context, self.waker.wake_before), Executor(spool.layout.root, OWN)
+        self.slots = Slots(context, OWN, 1, attempts, self.waker, engine)
         self.heard: list[str] = []
         others = {path: lambda path=path: self.heard.append(path) for path in (spool.layout.config, spool.layout.bell)}
         self.intake = Intake(context, self.slots, self.waker, others)

@@ -13,7 +13,8 @@ from queuectl import Spool
 from queuectl.core.fields import Body
 from queuectl.core.result import State
 from queuectl.spool.system import logs
-from queuectl.work import executor, prelude
+from queuectl.work import prelude
+from queuectl.work.engines import executor
 from tests.support import WorkerProcess, need, wait_for
 from tests.work.given import claim_of
 

@@ -14,8 +14,9 @@ from queuectl.core.result import State
 from queuectl.spool.moves import claims
 from queuectl.spool.system import files, logs
 from queuectl.work import slots
-from queuectl.work.adopted import Orphan
 from queuectl.work.attempts import Attempts
+from queuectl.work.engines.adopted import Orphan
+from queuectl.work.engines.executor import Executor
 from queuectl.work.schedule import Schedule
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -31,7 +32,8 @@ class Given:
         self.reported = Reported(spool)
         self.waker = Waker()
         self.attempts = Attempts(self.reported.context, self.waker.wake_before)
-        self.slots = Slots(self.reported.context, OWN, number, self.attempts, self.waker)
+        self.engine = Executor(spool.layout.root, OWN)
+        self.slots = Slots(self.reported.context, OWN, number, self.attempts, self.waker, self.engine)
 
     def claim(self, spool: Spool, id: str) -> claims.Claim:
         """Claim a pending job as a slot does."""
@@ -78,7 +80,7 @@ def test_slots_are_in_between_until_a_job_just_runs(given: Given, spool: Spool) 
     assert (given.slots.busy, given.slots.in_between) == (1, 1)
     claim = given.slots._claim(name)
     assert claim is not None
-    run = given.slots._executor.start(claim)
+    run = given.engine.start(claim)
     given.attempts.add(run)
     assert (given.slots.busy, given.slots.in_between) == (1, 0)
     run.stop("release", 5)
@@ -168,7 +170,7 @@ def test_slots_give_back_what_cannot_be_started(given: Given, spool: Spool, monk
             raise OSError(error, os.strerror(error))
 
         with monkeypatch.context() as patched:
-            patched.setattr(given.slots._executor._spawner, "spawn", refuse)
+            patched.setattr(given.engine._spawner, "spawn", refuse)
             claim = given.claim(spool, id)
             given.slots._attempt(claim)
 

@@ -164,7 +164,7 @@ def _parse_optional(text: bytes) -> datetime | None:
         return None
 
 
-def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
+def names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
     """The names of a state that look like ours and may contain that text."""
     if state not in _AMONG:
         yield from list_names(layout, state)
@@ -182,7 +182,7 @@ def locate(layout: Layout, id: str, *, excluding: str | None = None) -> tuple[St
     for _ in range(2):
         found = None
         for state in STATES:
-            for name in _names_with(layout, state, f"-{id}.json"):
+            for name in names_with(layout, state, f"-{id}.json"):
                 if not name.endswith(f"-{id}.json") or layout.job(state, name) == excluding:
                     continue
                 parsed = parse_name(state, name)
@@ -233,7 +233,7 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
     found = {}
     for state in states:
         skip = _FIELDS_BEFORE_ID[state]
-        for name in _names_with(layout, state, f"-{prefix}"):
+        for name in names_with(layout, state, f"-{prefix}"):
             fields = name.split("-", skip)
             if len(fields) > skip and fields[skip].startswith(prefix) and (parsed := parse_name(state, name)):
                 found[parsed.id] = state, name

@@ -17,7 +17,7 @@ from queuectl.errors import WaitTimeoutError, WrongStateError
 from queuectl.spool.moves import by_hand, ending
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.system import clock, lease, logs, processes
-from queuectl.work.executor import Executor
+from queuectl.work.engines.executor import Executor
 from tests.spool.given import pending_name, put, running_name
 from tests.support import WorkerProcess, names, wait_for, workers
 

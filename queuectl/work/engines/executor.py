@@ -1,4 +1,5 @@
-"""Running one command: the only code that starts a process. What its shell is given to do is in `prelude`."""
+"""Running one command on this machine: the only code that starts a process. What its shell is given to do is in
+`prelude`."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ import threading
 from collections.abc import Callable, Mapping
 
 from queuectl.core import params
-from queuectl.core.result import CANCELLED, SUCCESS, TIMEOUT, Result
+from queuectl.core.result import SUCCESS, TIMEOUT, Result
 from queuectl.core.seats import PREFIX
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import logs, processes, progress
 from queuectl.work import prelude
-from queuectl.work.attempts import ActiveAttempt
+from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.places import Given
 from queuectl.work.spawn import Spawner, Strings, strings
 
@@ -36,17 +37,14 @@ class _Environment(threading.local):
         self.array = strings([b"", b"", b"", b"", *others])
 
 
-class Execution(ActiveAttempt):
+class Execution(Run):
     """A command that was started here: its shell is a child of this process, for which `wait` waits."""
 
-    __slots__ = ("_ender", "claim", "is_wrapped", "pid", "usage")
+    __slots__ = ("_ender", "is_wrapped")
 
     def __init__(self, claim: Claim, pid: int, is_wrapped: bool) -> None:
-        super().__init__(claim.name, claim.log)
-        self.claim = claim
-        self.pid = pid
+        super().__init__(claim, pid)
         self.is_wrapped = is_wrapped
-        self.usage: logs.Usage | None = None  # once it has ended
         self._ender: threading.Thread | None = None
 
     def _has_ended(self) -> bool:
@@ -96,8 +94,8 @@ class Execution(ActiveAttempt):
         return logs.from_shell_status(code) if self.is_wrapped else Result.exit(code)
 
 
-class Executor:
-    """Starts commands for one worker of one spool. Thread-safe."""
+class Executor(Engine):
+    """Starts commands on this machine, for one worker of one spool. Thread-safe."""
 
     def __init__(self, spool: str, worker: str) -> None:
         self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
@@ -157,34 +155,6 @@ def _bytes(text: str) -> bytes:
 
 def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:
     return [b"%b=%b" % variable for variable in variables.items()]
-
-
-def record_end(claim: Claim, pid: int, outcome: str, reason: str = "") -> None:
-    """Write the end line unless the job's shell has; and the start line, if there is none.
-
-    There is none after a syntax error in the command's first line, or if no shell could be started.
-    """
-    if logs.ends_with(claim.log, logs.format_end(claim.name, outcome) + "\n"):
-        return
-    attempt = logs.find_attempt(claim.log, claim.name)
-    if attempt is not None and attempt.is_over and attempt.result and logs.format_outcome(attempt.result) == outcome:
-        return
-    size = os.fstat(claim.log).st_size - (attempt.output_at if attempt else claim.offset)
-    if attempt is None:
-        logs.append_start(claim.log, claim.name, pid)
-    elif attempt.ending is not None and attempt.result is not None:
-        outcome = logs.format_outcome(attempt.result)  # by what ended it, whatever its shell has said since
-    logs.append_end(claim.log, claim.name, f"{outcome} bytes={max(0, size)}", reason)
-
-
-def record_last_word(claim: Claim) -> None:
-    """Put on record that an attempt is over whose job was cancelled, if its shell had a last word.
-
-    By now nothing of it is left but what holds its lock without being one of its processes.
-    """
-    attempt = logs.find_attempt(claim.log, claim.name)
-    if attempt is not None and not attempt.is_over:
-        logs.append_end(claim.log, claim.name, logs.format_outcome(CANCELLED))
 
 
 def _open_null() -> int:
