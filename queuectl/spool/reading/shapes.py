@@ -34,6 +34,7 @@ WORKER = (
     "host",
     "pid",
     "slots",
+    "on",
     "started_at",
     "uptime",
     "version",
