@@ -122,10 +122,10 @@ class Worker:
     def _run(self) -> int:
         """How many jobs it has left to the next worker."""
         of_groups = f" of {self.choice}" if self.choice.is_limited else ""
-        where = "" if self._engine is None else f" on {self._engine.describe()['on']}"
-        what = (
-            f"{self.name} runs {format_count(self.slots, 'job') if not where else 'jobs'} at a time{of_groups}{where}"
-        )
+        if self._engine is None:
+            what = f"{self.name} runs {format_count(self.slots, 'job')} at a time{of_groups}"
+        else:
+            what = f"{self.name} runs jobs{of_groups} on {self._engine.describe()['on']}"
         with selectors.DefaultSelector() as selector:
             selector.register(self._waker, selectors.EVENT_READ)
             if self._leash is not None:
