@@ -46,6 +46,7 @@ _CHECK = 5.0  # seconds between questions to each Dask worker whether it is stil
 _GATHERED = 0.03  # seconds for which those that would wait there anyway are gathered, to be sent together
 _STUCK = 1.0  # seconds after which one that has not begun is sent elsewhere, if there is room
 _LAST_CHANCE = 5.0  # seconds in which Dask workers may be found again by a scheduler that was away
+_LAST_WORDS = 8.0  # seconds in which a Dask worker that has been retired ends its jobs, and says so
 _LONGEST_CALL = 15.0  # seconds
 
 
@@ -64,6 +65,7 @@ class Bridge(Receiver, Engine):
         self._hosts: dict[str, Host] = {}  # by address
         self._unusable: dict[str, str] = {}  # why, by address
         self._meeting: set[str] = set()
+        self._leaving: list[tuple[float, Host]] = []  # those that are gone, and until when they may still say something
         self._queue: list[DaskRun] = []
         self._send_at = 0.0  # in monotonic seconds: when the queue is sent
         self._line: deque[object] = deque()  # those that wait for a place, in order
@@ -112,6 +114,7 @@ class Bridge(Receiver, Engine):
                     self._lose(host)
                 else:
                     host.is_running = found[address].get("status", "running") == "running"
+            self._settle_left()
             for address in self._unusable.keys() - found.keys():
                 del self._unusable[address]
             new = found.keys() - self._hosts.keys() - self._meeting
@@ -182,19 +185,28 @@ class Bridge(Receiver, Engine):
             with self._cond:
                 self._lose(host)
 
-    def _lose(self, host: Host) -> None:
-        """A Dask worker is gone, says the scheduler; needs the lock."""
+    def _lose(self, host: Host, *, is_expected: bool = False) -> None:
+        """A Dask worker is gone, says the scheduler; needs the lock.
+
+        One that leaves as it should is retired before it ends its jobs, and then says what became of them.
+        """
         if host.is_gone:
             return
         host.is_gone = True
         if self._hosts.get(host.address) is host:
             del self._hosts[host.address]
-        runs = [run for run in self._runs.values() if run.host is host]
-        for run in runs:
-            self._conclude(run, lost(host.address))
+        self._leaving.append((time.monotonic() + (_LAST_WORDS if is_expected else 0.0), host))
+        self._settle_left()
         self._context.report.event("left", None, f"the Dask worker {host.address}")
         self._must_look = True
         self._cond.notify_all()
+
+    def _settle_left(self) -> None:
+        """Attempts are lost whose Dask worker is gone, and has nothing more to say; needs the lock."""
+        over = [host for at, host in self._leaving if at <= time.monotonic()]
+        self._leaving = [each for each in self._leaving if each[1] not in over]
+        for run in [run for run in self._runs.values() if run.host in over]:
+            self._conclude(run, lost(run.host.address))
 
     def _set_room(self) -> None:
         with self._cond:
@@ -405,7 +417,7 @@ class Bridge(Receiver, Engine):
         with self._cond:
             host = self._hosts.get(str(about.get("worker")))
             if action == "remove-worker" and host is not None:
-                self._lose(host)
+                self._lose(host, is_expected=bool(about.get("expected")))
             self._must_look = True
             self._cond.notify_all()
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from distributed import Worker, get_worker
+from distributed import Client, Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from queuectl import __version__
@@ -49,6 +49,7 @@ _TICK = 0.1  # seconds between looks at what the jobs have written
 _LONGEST_GRACE = 3.0  # seconds; a nanny kills a worker that takes more than five to close
 _WAIT_FOR_STOP = 2.0  # seconds for which a death by SIGTERM may turn out to be part of the end of this worker
 _KEPT_HEAD = 4096  # bytes at the beginning of the output, where its start line is
+_LAST_CALL = 2.0  # seconds
 _EVENTS_APART = 0.02  # seconds: what happens in between is sent together
 
 
@@ -124,6 +125,7 @@ class Host(WorkerPlugin):
         self._lock = threading.Lock()
         self._is_closing = False
         self._outbox: dict[str, list[dict[str, Any]]] = {}  # by topic; for the loop only
+        self._unsent: list[dict[str, list[dict[str, Any]]]] = []
         self._sent_at = 0.0
         self._directory = worker.local_directory or tempfile.gettempdir()
         self._start_reaper()
@@ -135,6 +137,7 @@ class Host(WorkerPlugin):
     async def teardown(self, worker: Worker) -> None:
         """End what runs, and give it back; then whatever else its jobs have left."""
         await self._end_all()
+        await self._send_unsent()
         self._ticker.cancel()
         worker.handlers.pop(NAME, None)
         os.close(self._leash)
@@ -303,8 +306,27 @@ class Host(WorkerPlugin):
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, {}
         self._sent_at = time.monotonic()
+        stream = self._worker.batched_stream
+        if stream is None or stream.comm is None or stream.comm.closed():
+            self._unsent.append(outbox)
+            return
         for topic, events in outbox.items():
             self._worker.log_event(topic, {"events": events})
+
+    async def _send_unsent(self) -> None:
+        """Send what was said when the scheduler had retired this worker already (distributed 2026.8), by a connection
+        of its own."""
+        self._flush()
+        if not any(self._unsent):
+            return
+        with suppress(OSError, TimeoutError):
+            address, security = self._worker.scheduler.address, self._worker.security
+            async with Client(  # type: ignore[no-untyped-call]
+                address, asynchronous=True, set_as_default=False, security=security, timeout=_LAST_CALL
+            ) as client:
+                for outbox in self._unsent:
+                    for topic, events in outbox.items():
+                        await client.log_event(topic, {"events": events})
 
     # --- while they run, in the loop
 

@@ -54,10 +54,10 @@ class Cluster:
         wait_for(lambda: self.file.exists() and json.loads(self.file.read_text() or "{}"), "the Dask scheduler", 60)
         return process
 
-    def add_worker(self, nthreads: int = 2) -> subprocess.Popen[bytes]:
+    def add_worker(self, nthreads: int = 2, *options: str) -> subprocess.Popen[bytes]:
         """Start a worker; it may take a second until it has joined."""
         words = ("--nthreads", str(nthreads), "--no-nanny", "--no-dashboard", "--memory-limit", "0")
-        worker = self._run("worker", self.address, *words, "--local-directory", str(self.home))
+        worker = self._run("worker", self.address, *words, "--local-directory", str(self.home), *options)
         self.workers.append(worker)
         return worker
 

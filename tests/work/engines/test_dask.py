@@ -133,6 +133,19 @@ def test_death_of_a_dask_worker_is_seen(spool: Spool, cluster: Cluster, tmp_path
     assert not marked("sleep\0003333")
 
 
+def test_dask_worker_that_is_retired_gives_its_jobs_back(spool: Spool, cluster: Cluster) -> None:
+    """Although the scheduler has removed it by then; no attempt counts."""
+    cluster.add_worker(1, "--lifetime", "5s")
+    spool.enqueue("sleep 3636", id="x")
+    worker = bridge(spool, cluster)
+    wait_for(lambda: worker.has("released", "x"), "the release", SLOW)
+    assert not worker.has("lost")
+    assert not marked("sleep\0003636")
+    assert (spool.get("x").state, spool.get("x").attempts) == (State.PENDING, 0)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait_exit(SLOW) == 0
+
+
 def test_dask_worker_that_is_frozen_for_a_while_loses_nothing(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
     """Other jobs run elsewhere in the meantime, and its own ends as if nothing had been."""
     ledger, go = tmp_path / "ledger", tmp_path / "go"
