@@ -228,6 +228,28 @@ def test_death_of_the_dask_scheduler_loses_nothing(spool: Spool, cluster: Cluste
     assert worker.wait_exit(SLOW) == 0
 
 
+def test_bridge_without_a_scheduler_can_be_stopped(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
+    """It leaves what it cannot know to the next one, which settles it when there is a scheduler again."""
+    ledger = tmp_path / "ledger"
+    cluster.add_worker()
+    spool.enqueue(f"echo x >>{ledger}; exec sleep 3737", id="x", on_lost="dead")
+    first = bridge(spool, cluster)
+    wait_for(ledger.exists, "the start", SLOW)
+    cluster.scheduler.kill()
+    cluster.scheduler.wait()
+    wait_for(lambda: not marked("sleep\0003737"), "the end of its jobs", SLOW)
+    wait_for(lambda: first.has("warning"), "the report", SLOW)
+    first.process.send_signal(signal.SIGQUIT)
+    assert first.wait_exit(SLOW) == 0
+    assert len(names(Path(spool.path) / "running")) == 1
+    cluster.restart_scheduler()
+    second = bridge(spool, cluster)
+    wait_done(spool, "x")
+    assert (str(spool.get("x").result), ledger.read_text()) == ("lost", "x\n")
+    second.process.send_signal(signal.SIGTERM)
+    assert second.wait_exit(SLOW) == 0
+
+
 def test_place_of_an_engine_that_does_not_answer_is_reported(cli: CommandLine, tmp_path: Path) -> None:
     """Without a scheduler there, the worker says so and what to type."""
     done = cli.run("worker", "start", "--on", str(tmp_path / "none.json"))
