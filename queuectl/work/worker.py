@@ -187,7 +187,7 @@ class Worker:
     def resize(self, number: int, widest: int, real: int) -> None:
         """The engine has so many slots from now on."""
         self._slots.resize(number, widest)
-        self._lease.say(slots=real)
+        self._lease.say(slots=real, widest=widest)
 
     def attend(self, run: Run, begun: float) -> None:
         """Await and settle an attempt that the engine has taken over."""
