@@ -203,7 +203,7 @@ def loaded_after(code: str) -> set[str]:
         "cronsim",
         "zoneinfo",
     }
-    return heavy & set(done.stderr.split())
+    return libraries & set(done.stderr.split())
 
 
 def test_package_loads_no_library() -> None:
