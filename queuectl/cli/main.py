@@ -28,6 +28,7 @@ _COMMANDS = {
     "list": "queuectl.cli.list:list_",
     "show": "queuectl.cli.show:show",
     "explain": "queuectl.cli.explain:explain",
+    "graph": "queuectl.cli.graph:graph",
     "logs": "queuectl.cli.logs:logs",
     "wait": "queuectl.cli.wait:wait",
     "progress": "queuectl.cli.progress:progress",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import isinf
 from typing import Any
 
-from queuectl.core import charset, groups
-from queuectl.core.fields import FIELDS, Body, Check, in_latin_1
+from queuectl.core import after, charset, groups
+from queuectl.core.fields import FIELDS, Body, Check
 from queuectl.core.names import is_valid_id
 from queuectl.errors import InvalidJobError, NotJsonError
 
@@ -210,6 +210,8 @@ def validate(obj: Mapping[str, Any]) -> Body:
             is_known = False
         elif value is not None:
             checked[key] = checks[key](problems, key, value)
+    if "after" in checked or "after_end" in checked or "after_failed" in checked:
+        _check_condition(problems, checked)
     group, id = checked.get("group"), checked.get("id")
     if not problems and group and id and not is_valid_id(groups.join(group, id)):
         problems.append('"group" and "id" together make an id of over 100 characters')
@@ -219,9 +221,28 @@ def validate(obj: Mapping[str, Any]) -> Body:
     return Body(**checked, warnings=warnings)
 
 
+def _check_condition(problems: list[str], checked: Mapping[str, Any]) -> None:
+    lists = [rule for rule in after.RULES if checked.get(rule)]
+    if len(lists) > 1:
+        problems.append(f"it has {' and '.join(json.dumps(rule) for rule in lists)}: a job waits in one of these ways")
+
+
 @cache
 def _checks_in_latin_1() -> Mapping[str, Check]:
-    return {**_CHECKS, **{name: in_latin_1(_CHECKS[name]) for name in charset.TEXTS}}
+    return {**_CHECKS, **{name: _in_latin_1(_CHECKS[name]) for name in charset.TEXTS}}
+
+
+def _in_latin_1(check: Callable[..., Any]) -> Check:
+    """The check of a text's field in a body whose charset is Latin-1."""
+
+    def check_decoded(problems: list[str], key: str, value: Any) -> Any:
+        try:
+            value = charset.decode(value)
+        except UnicodeEncodeError:
+            problems.append(f'"{key}" has a character beyond U+00FF, which is not a byte of "latin-1"')
+        return check(problems, key, value, "surrogateescape")
+
+    return check_decoded
 
 
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from queuectl.core import charset, groups
+from queuectl.core import after, groups
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
@@ -78,6 +78,9 @@ class Body(NamedTuple):
     slots: int | None = None
     cwd: str | None = None
     env: Mapping[str, str] = _NO_VARIABLES
+    after: tuple[str, ...] | None = None
+    after_end: tuple[str, ...] | None = None
+    after_failed: tuple[str, ...] | None = None
     params: Mapping[str, Any] = _NO_VARIABLES
     charset: Charset | None = None
     submitted_by: str | None = None
@@ -87,6 +90,11 @@ class Body(NamedTuple):
         """The id that the job is to have, its group in front: its own, or this random one if it has none."""
         id = self.id or random
         return groups.join(self.group, id) if self.group else id
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it waits for: ids, and groups with a dot, as they were typed."""
+        return self.after or self.after_end or self.after_failed or ()
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
         """The retry policy: the job's own fields, else `default`. Exit codes of its own replace both lists."""
@@ -241,19 +249,6 @@ def _params(problems: list[str], key: str, value: Any, errors: str = "strict") -
         if isinstance(item, str):
             _check_text(problems, key, item, errors)
     return value
-
-
-def in_latin_1(check: Callable[..., Any]) -> Check:
-    """The check of a text's field in a body whose charset is Latin-1."""
-
-    def check_decoded(problems: list[str], key: str, value: Any) -> Any:
-        try:
-            value = charset.decode(value)
-        except UnicodeEncodeError:
-            problems.append(f'"{key}" has a character beyond U+00FF, which is not a byte of "latin-1"')
-        return check(problems, key, value, "surrogateescape")
-
-    return check_decoded
 
 
 def _submitter(problems: list[str], key: str, value: Any) -> str:
@@ -476,6 +471,10 @@ FIELDS = {
         hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
         show=_show_variables,
     ),
+    **{
+        rule: Field(after.check, after.parse_text, option=option, metavar="ID,…", label=label, hint=hint, show=" ".join)
+        for rule, (option, label, hint) in after.TEXTS.items()
+    },
     "params": Field(_params, show=_show_params),
     "charset": Field(_word(Charset), show=str),
     "submitted_by": Field(_submitter),

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from queuectl.core.names import (
     DEFAULT_PRIORITY,
     HELD_AT,
+    WAITING_AT,
     FinishedName,
     Name,
     PendingName,
     RunningName,
     ceil_to_millisecond,
 )
-from queuectl.core.result import CANCELLED, INVALID, Result, State
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, Result, State
 from queuectl.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Move(NamedTuple):
 
 
 def enqueue(id: str, priority: int, run_at: datetime | None, now: datetime) -> Move:
-    """A new job. Without `run_at` it is due at once."""
+    """A new job. Without `run_at` it is due at once; HELD_AT and WAITING_AT are times like any other."""
     return Move(State.PENDING, PendingName(priority, now if run_at is None else ceil_to_millisecond(run_at), 0, id))
 
 
@@ -97,6 +98,26 @@ def hold(name: PendingName) -> Move:
     return Move(State.PENDING, name._replace(run_at=HELD_AT))
 
 
+def wait(name: PendingName) -> Move:
+    """It waits for other jobs to end."""
+    return Move(State.PENDING, name._replace(run_at=WAITING_AT))
+
+
+def due(name: PendingName, run_at: datetime | None, now: datetime) -> Move:
+    """What it waited for has come about, or it was released: it gets its own time."""
+    return Move(State.PENDING, name._replace(run_at=now if run_at is None else max(ceil_to_millisecond(run_at), now)))
+
+
+def skip(name: PendingName | FinishedName, state: State, now: datetime) -> Move:
+    """What it waited for cannot come about any more. `state` is done, or dead if something that it needs is dead."""
+    return Move(state, FinishedName(now, name.priority, name.attempts, SKIPPED, 0, name.id))
+
+
+def bring_back(name: FinishedName) -> Move:
+    """What a skipped job waits for can come about again: it waits for it again."""
+    return Move(State.PENDING, PendingName(name.priority, WAITING_AT, 0, name.id))
+
+
 def first(name: PendingName, front: PendingName | None, now: datetime) -> Move:
     """In front of `front`, the job that is first in line (None if no other is due), at its priority or better."""
     if front is None or name.priority < front.priority:
@@ -153,6 +174,11 @@ TRANSITIONS = (
     Transition("retry by hand", (State.DEAD, State.DONE), State.PENDING, "retry_by_hand"),
     Transition("reschedule", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("hold", (State.PENDING,), State.PENDING, "hold"),
+    Transition("wait", (State.PENDING,), State.PENDING, "wait"),
+    Transition("due", (State.PENDING,), State.PENDING, "due"),
+    Transition("skip, to dead", (State.PENDING, State.DONE), State.DEAD, "skip"),
+    Transition("skip, to done", (State.PENDING, State.DEAD), State.DONE, "skip"),
+    Transition("bring back", (State.DONE, State.DEAD), State.PENDING, "bring_back"),
     Transition("let go", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),

@@ -21,7 +21,7 @@ from queuectl.core import groups
 from queuectl.core.names import FinishedName, format_time, looks_finished
 from queuectl.core.result import State
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import edges, files, lease, logs
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Pruned:
 def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run: bool = False) -> Pruned:
     """Delete the jobs of one state (and of a group) that a rule does not keep, with their logs.
 
-    A job that still has a live process is kept, and so is one that is moved in the meantime.
+    A job that still has a live process is kept, and so is one that is moved in the meantime, or for which others wait.
     """
     cut = find_cut(layout, state, rule, group)
     total = Pruned()
@@ -53,6 +53,8 @@ def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run:
     # Names may be deleted while a listing continues (POSIX readdir): nothing is kept in memory.
     for text in _names(layout, state, group):
         if text > cut or (name := FinishedName.parse(text)) is None:
+            continue
+        if edges.waiting_for(layout, name.id):
             continue
         size = _size_of(layout, state, text)
         if dry_run or delete(layout, state, name):

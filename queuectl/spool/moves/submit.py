@@ -15,18 +15,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core import body, groups, lifecycle
+from queuectl.core.fields import Body
 from queuectl.core.job import Job
-from queuectl.core.names import HELD_AT, FinishedName, PendingName
+from queuectl.core.names import HELD_AT, WAITING_AT, FinishedName, PendingName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import edges, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
+    from queuectl.spool.moves import joining
     from queuectl.spool.reading import query
 else:
     query = Lazy("queuectl.spool.reading.query")
+    joining = Lazy("queuectl.spool.moves.joining")
 
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
@@ -139,13 +142,14 @@ def in_order(layout: Layout, move: lifecycle.Move, now: datetime) -> lifecycle.M
     return move._replace(name=name)
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     fields: dict[str, Any]
     data: bytes
     move: lifecycle.Move
     temporary: str
     reservation: Reservation
     is_due: bool
+    content: Body
 
     def give_up(self) -> None:
         files.remove(self.temporary)
@@ -164,6 +168,8 @@ def submit(
 
     Jobs of one priority that are due at once start in the order in which a process submits them, whatever their ids.
     Jobs that are held are published under the name of a held job, and never were due.
+    A job that waits for others is published under the waiting time, all its edges durable, behind those among these
+    that it waits for; the outcome says where the routine has put it (`joining`).
     `is_wanted` is called with each id once it is reserved; if false, the id is given up again (UnwantedError).
 
     Raises SpoolError if the spool cannot take the group: then none of it was queued. If the disk fills up
@@ -171,7 +177,7 @@ def submit(
     unknown whether the group was queued.
     """
     outcomes: list[Job | QueuectlError | None] = [None] * len(requests)
-    items: dict[int, _Item] = {}
+    items: dict[int, Item] = {}
     begun = time.monotonic()
     try:
         try:
@@ -181,6 +187,8 @@ def submit(
                     items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held)
                 except QueuectlError as error:
                     outcomes[index] = error
+            for index, problem in _join(layout, items).items():
+                outcomes[index] = problem
             for item in items.values():
                 files.write_new(item.temporary, item.data, sync=len(items) <= _FSYNC_EACH)
             if len(items) > _FSYNC_EACH:
@@ -188,6 +196,7 @@ def submit(
         except BaseException:
             for item in items.values():
                 item.give_up()
+                joining.give_up(layout, item)
             raise
         _wait_for_latest(items.values(), now, begun)
         for index, item in items.items():
@@ -195,6 +204,7 @@ def submit(
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, SpoolError)), None)
         if any(isinstance(outcome, Job) for outcome in outcomes):
             files.sync_directory(layout.pending)
+            _settle(layout, items, outcomes)
         elif refusal is not None:
             raise refusal
     except OSError as error:
@@ -202,7 +212,25 @@ def submit(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _wait_for_latest(items: Iterable[_Item], now: datetime, begun: float) -> None:
+def _join(layout: Layout, items: dict[int, Item]) -> Mapping[int, QueuectlError]:
+    """Let those that wait for others wait for them, and put all in order; the errors of those that cannot."""
+    waiting = [index for index, item in items.items() if item.content.references]
+    errors = joining.join(layout, items, waiting) if waiting else {}
+    for index in errors:
+        items.pop(index).give_up()
+    return errors
+
+
+def _settle(layout: Layout, items: Mapping[int, Item], outcomes: list[Job | QueuectlError | None]) -> None:
+    """Look whether those that were published have anything left to wait for."""
+    if any(item.content.references for item in items.values()):
+        for index, item in items.items():
+            if not isinstance(outcomes[index], Job):
+                joining.give_up(layout, item)
+        joining.settle(layout, items, outcomes)
+
+
+def _wait_for_latest(items: Iterable[Item], now: datetime, begun: float) -> None:
     """Until the time of every job that is due at once has come: no worker waits for it, no later submit overtakes it.
 
     `begun` is when it was `now`, on the monotonic clock. At most a millisecond for each job of the group.
@@ -220,7 +248,7 @@ def _prepare(
     now: datetime,
     is_wanted: Callable[[str], bool],
     is_held: bool,
-) -> _Item:
+) -> Item:
     content = body.validate(fields)
     id = content.id_with(fresh_id)
     if not groups.is_new_id(id):
@@ -229,10 +257,13 @@ def _prepare(
     data = body.encode(whole)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
-    run_at = HELD_AT if is_held else content.run_at
+    run_at = HELD_AT if is_held else WAITING_AT if content.references else content.run_at
+    if content.id is not None and (waiting := edges.waiting_for(layout, id)):
+        raise AlreadyExistsError(f"the id {id!r} is taken", f"{waiting[0]} waits for a job of that id, which is gone")
     move = _next_move(layout, id, content.priority, run_at, now)
     reservation = _reserve_wanted(layout, id, is_wanted)
-    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation, run_at is None)
+    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    return Item(whole, data, move, temporary, reservation, run_at is None, content)
 
 
 def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
@@ -247,7 +278,7 @@ def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -
     raise UnwantedError(f"the id {id!r} was taken", "another process has submitted its job")
 
 
-def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:
+def _publish(layout: Layout, item: Item) -> Job | QueuectlError:
     path = layout.job(*item.move)
     try:
         files.publish(item.temporary, path)

@@ -32,7 +32,15 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import SUFFIX, is_valid_id
 from queuectl.core.result import State
-from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError, QueuectlError, SpoolError
+from queuectl.errors import (
+    AlreadyExistsError,
+    InvalidJobError,
+    NotFoundError,
+    NotJsonError,
+    QueuectlError,
+    SpoolError,
+    UsageError,
+)
 from queuectl.spool.moves.submit import IdInFlightError, UnwantedError, reserve, submit
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
@@ -215,7 +223,7 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
         if isinstance(outcome, Job):
             files.remove(layout.taken_file(id))
             finished.append(Finished(id, outcome))
-        elif isinstance(outcome, InvalidJobError):  # too large for a job once the submitter is added
+        elif isinstance(outcome, NotFoundError | UsageError):  # too large with its submitter, or waits for what is gone
             finished += _refuse(layout, id, outcome, body.encode(fields), None, now)
         else:
             _settle(layout, id, outcome)

@@ -17,7 +17,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, RunningName, format_rfc3339
 from queuectl.errors import QueuectlError, WrongStateError
-from queuectl.spool.moves import edit
+from queuectl.spool.moves import dependents, edit, entry
 from queuectl.spool.system import files, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
@@ -62,6 +62,10 @@ def undo(layout: Layout, before: Job, after: Job) -> Job:
         raise unusable(layout.root, error) from error
     if isinstance(before.name, FinishedName):
         _note(layout, before.id)
+    if isinstance(before.name, FinishedName) or isinstance(after.name, FinishedName):
+        dependents.inform(layout, before.id, move)
+    if dependents.is_waiting(before.name):  # its edges went when it was cancelled or released
+        entry.make_wait(layout, before.name, body.encode(before.fields or {}))  # type: ignore[arg-type]
     return Job(before.state, before.name, layout.job(*move), before.body, before.fields, before.problem, before.owner)
 
 

@@ -25,7 +25,7 @@ from queuectl.core.names import (
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_instant, format_seconds
 from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
-from queuectl.spool.reading import admission, query
+from queuectl.spool.reading import admission, graph, query
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import files, lease, pause, processes
@@ -81,13 +81,15 @@ def explain(layout: Layout, id: str, settings: Found) -> Explanation:
     reasons = (
         _of_running(layout, job, job.name, settings.settings.max_retries)
         if isinstance(job.name, RunningName)
-        else _of_ended(job)
+        else _of_ended(layout, job)
     )
     return Explanation(job.id, str(job.state), job.path, tuple(reasons))
 
 
 def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
     at, settings = now(), found.settings
+    if name.is_waiting:
+        return Explanation(job.id, str(job.state), job.path, tuple(graph.reasons_of(layout, job.id)))
     workers = Workers.of(list_workers(layout), job.id)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
     queue = Queue(
@@ -131,7 +133,9 @@ def _mean_duration(layout: Layout) -> float | None:
     """Seconds that the last jobs took, by their names."""
     names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, _RECENT)]
     recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:_RECENT]]
-    durations = [name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid")]
+    durations = [
+        name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid", "skipped")
+    ]
     return sum(durations) / len(durations) if durations else None
 
 
@@ -151,7 +155,10 @@ def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -
         yield of_orphan(is_running=bool(processes.find(processes.token_of(name, name.worker))))
 
 
-def _of_ended(job: Job) -> Iterator[Reason]:
+def _of_ended(layout: Layout, job: Job) -> Iterator[Reason]:
+    if job.result is not None and job.result.is_skipped:
+        yield from graph.reasons_of(layout, job.id)
+        return
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
     yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
     if job.problem is not None:

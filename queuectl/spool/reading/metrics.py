@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from queuectl.core import groups
 from queuectl.core.names import FinishedTally, format_time, parse_time
-from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, State
 from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.listing import as_text, read_names
@@ -20,9 +20,10 @@ from queuectl.spool.system.listing import as_text, read_names
 class Metrics:
     """Finished jobs that the spool still holds.
 
-    `success_rate` is done / finished, None before the first. Durations are seconds of each job's last
-    attempt, cancelled and refused ones left out. `last_minute`, `last_hour` and `last_day` count jobs
-    that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later.
+    `skipped` jobs are in neither `done` nor `dead`. `success_rate` is done / (done + dead), None before the first.
+    Durations are seconds of each job's last attempt, cancelled, refused and skipped ones left out. `last_minute`,
+    `last_hour` and `last_day` count jobs that finished then; `per_minute` is the rate over the last hour, or since the
+    first job if that is later.
     """
 
     finished: int
@@ -39,6 +40,7 @@ class Metrics:
     last_hour: int
     last_day: int
     per_minute: float
+    skipped: int = 0
 
 
 def measure(layout: Layout, now: datetime, group: str = "") -> Metrics:
@@ -66,18 +68,20 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
     tally = tallies[State.DONE] + tallies[State.DEAD]
     finished = tally.total()
     results: Counter[str] = Counter()
+    skipped = {state: sum(n for (_, result, _), n in tallies[state].items() if result.is_skipped) for state in tallies}
     durations: Counter[int] = Counter()
     for (_, result, duration), number in tally.items():
         results[str(result)] += number
-        if result not in (CANCELLED, INVALID):
+        if result not in (CANCELLED, INVALID, SKIPPED):
             durations[duration] += number
     ran = durations.total()
-    done = tallies[State.DONE].total()
+    done = tallies[State.DONE].total() - skipped[State.DONE]
+    dead = tallies[State.DEAD].total() - skipped[State.DEAD]
     return Metrics(
         finished=finished,
         done=done,
-        dead=finished - done,
-        success_rate=done / finished if finished else None,
+        dead=dead,
+        success_rate=done / (done + dead) if done + dead else None,
         attempts=sum(attempts * number for (attempts, _, _), number in tally.items()),
         results=dict(results.most_common()),
         mean=sum(duration * number for duration, number in durations.items()) / ran / 1000 if ran else None,
@@ -88,6 +92,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
         last_hour=recent.counts[3600],
         last_day=recent.counts[86400],
         per_minute=recent.counts[3600] / recent.minutes(finished),
+        skipped=sum(skipped.values()),
     )
 
 

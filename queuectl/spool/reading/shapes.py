@@ -24,7 +24,7 @@ from queuectl.spool.system.seats import find_held
 if TYPE_CHECKING:
     from queuectl.spool.reading.groups import Tally
 
-COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
+COUNTS = ("ready", "scheduled", "retrying", "held", "waiting", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
 WORKER = (
@@ -124,7 +124,19 @@ def worker_started_at(each: Mapping[str, Any]) -> datetime | None:
 
 def show(layout: Layout, job: Job) -> dict[str, Any]:
     """`queuectl show --json`"""
-    return {**job.to_json(), "log": layout.log(job.id), "history": _read_history(layout, job.id)}
+    history = _read_history(layout, job.id)
+    return {**job.to_json(), "log": layout.log(job.id), "history": history, **_links(layout, job)}
+
+
+def _links(layout: Layout, job: Job) -> dict[str, Any]:
+    """What the job waits for, or has waited for, and what waits for it."""
+    from queuectl.spool.reading import graph
+
+    seen = graph.links_of(layout, job.id, job.fields)
+    return {
+        "waits_for": [{**link.to_json(), "text": graph.describe_link(link, seen)} for link in seen.above(job.id)],
+        "awaited_by": [link.child for link in seen.below(job.id)],
+    }
 
 
 def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
