@@ -6,7 +6,6 @@ Data only, read once something has been typed that queuectl does not know; queue
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 

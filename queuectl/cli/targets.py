@@ -171,10 +171,15 @@ def require_yes(what: str) -> None:
 
 
 def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
-    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start."""
+    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start. Skipped
+    ones last: they come back with what they were skipped because of."""
     if State.RUNNING not in among:
-        return targets
+        return sorted(targets, key=_is_skipped)
     return sorted(targets, key=_is_running)
+
+
+def _is_skipped(target: Target) -> bool:
+    return not isinstance(target, str) and "-skipped-" in target[1]
 
 
 def run(

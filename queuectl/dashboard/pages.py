@@ -21,7 +21,7 @@ from queuectl.dashboard.index import AGAIN, FIRST
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
 from queuectl.errors import UsageError
-from queuectl.spool.reading import query
+from queuectl.spool.reading import graph, query
 from queuectl.spool.system import files
 
 _REFUSED_SHOWN = 25
@@ -175,6 +175,7 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
 
     def values() -> dict[str, Any]:
         fields = found.fields
+        linked = graph.links_of(site.spool.layout, found.id, fields)
         return {
             "job": found,
             "word": table.word(found, request.now),
@@ -191,6 +192,8 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
             "groups": groups.of(found.id),
+            "waits_for": [(link.dep, graph.describe_link(link, linked)) for link in linked.above(found.id)],
+            "awaited_by": [link.child for link in linked.below(found.id)],
             "log": _log(found, fd, history, asked) if fd is not None else None,
             "format_size": format_size,
             "refusal": _refusal(site, found) if found.problem else None,

@@ -25,6 +25,7 @@ _KINDS = {
     "cancelled": "cancelled by hand",
     "invalid": "the file is not a runnable job",
     "exit0": "succeeded",
+    "skipped": "what it waited for did not come about",
 }
 
 
@@ -94,7 +95,11 @@ def commands(job: Job, layout: Layout, now: datetime) -> list[tuple[str, str]]:
     if job.state is State.RUNNING:
         found.append(("Signal", f"queuectl kill -s HUP {job.id}"))
     if job.state is State.PENDING:
-        found.append(("Release", f"queuectl release {job.id}") if job.is_held else ("Hold", f"queuectl hold {job.id}"))
+        found.append(
+            ("Release", f"queuectl release {job.id}")
+            if job.is_held or job.is_waiting
+            else ("Hold", f"queuectl hold {job.id}")
+        )
         found.append(("First in line", f"queuectl first {job.id}"))
         found.append(("Change", f"queuectl set {job.id} priority=1"))
         found.append(("Cancel", f"rm {shlex.quote(job.path)}"))

@@ -45,7 +45,7 @@ WORKER_KEYS = {
 }  # fmt: skip
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
-    "last_hour", "last_day", "per_minute",
+    "last_hour", "last_day", "per_minute", "skipped",
 }  # fmt: skip
 
 

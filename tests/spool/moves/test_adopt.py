@@ -317,6 +317,7 @@ def test_files_that_come_back_are_looked_for_together(layout: Layout, monkeypatc
         return real(path)
 
     monkeypatch.setattr(os, "scandir", count)
+
     def refuse(path: str) -> list[str]:
         if path.startswith(layout.after):  # what waits for that job: there is nothing
             raise FileNotFoundError(path)
