@@ -30,16 +30,12 @@ from queuectl.core.after import RULES
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import Job
 from queuectl.errors import InvalidJobError, QueuectlError, UsageError
-from queuectl.lazy import Lazy
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
 if TYPE_CHECKING:
-    from queuectl.cli import references
     from queuectl.cli.bulk import Lines
     from queuectl.spool.system.layout import Layout
-else:
-    references = Lazy("queuectl.cli.references")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -171,7 +167,9 @@ def enqueue(
     batch.require_sweep()
     spool = existing_spool()
     if any(rule in given for rule in RULES):
-        references.name_in_full(spool, given)
+        from queuectl.cli.references import name_in_full
+
+        name_in_full(spool, given)
     jobs: list[Job] = []
     lines = _open_lines(words, is_command, given, batch, spool, quiet) if is_bulk or batch.is_sweep else None
     prepare = _prepare(lines.group if lines and lines.sweep else given.get("group", ""), batch.limit, batch.max_failed)
@@ -280,7 +278,9 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     checked = _checked(body.merge(found, given), where)
     there = existing_spool()
     if any(rule in given for rule in RULES):
-        references.name_in_full(there, checked)
+        from queuectl.cli.references import name_in_full
+
+        name_in_full(there, checked)
     if there is not None and is_handed_in(there):
         raise only_handed_in(there)
     spool = open_spool(create=True)
@@ -384,7 +384,9 @@ def _fields_of(
     conditions = {rule: options.pop(rule) for rule in RULES}
     given = {name: value for name, value in {**options, "seats": ",".join(seats) or None}.items() if value is not None}
     if any(conditions.values()):
-        given.update(references.condition(conditions))
+        from queuectl.cli.references import condition
+
+        given.update(condition(conditions))
     for name, value in given.items():
         parse = FIELDS[name].parse
         if parse is not None and isinstance(value, str):
