@@ -20,10 +20,11 @@ from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongState
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import Filter, select_names
 from queuectl.spool.store import Spool
-from queuectl.spool.system import files
+from queuectl.spool.system import edges, files
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Callable[[str | Job], Job]
+_NAMED = 5  # of the jobs that waited for one that is deleted
 Target = str | tuple[State, str]
 """A job as the command line named it, or where its file was seen."""
 
@@ -295,3 +296,14 @@ def _id_of(target: Target) -> str:
         return target
     name = query.parse_name(*target)
     return name.id if name else target[1]
+
+
+def drop_job(spool: Spool, id: str | Job) -> Job:
+    """Delete a finished job, and say who waited for it: they are skipped now, or start if they waited for any end."""
+    job = query.find(spool.layout, id)
+    waiting = sorted(edges.waiting_for(spool.layout, job.id))
+    dropped = spool.drop(job)
+    if waiting:
+        some = ", ".join(waiting[:_NAMED]) + (", …" if len(waiting) > _NAMED else "")
+        note(f"{format_count(len(waiting), 'job')} waited for {dropped.id}: {some}; see: queuectl explain {waiting[0]}")
+    return dropped

@@ -92,3 +92,14 @@ def test_file_moved_back_by_hand_brings_back_what_was_skipped(spool: Spool) -> N
     path = Path(spool.get("a").path)
     path.rename(spool.path / "pending" / path.name)
     wait_for(lambda: worker.has("done", "b"), "the end of b")
+
+
+def test_drop_says_who_waits(cli: CommandLine, spool: Spool) -> None:
+    """To delete a job for which others wait names them, and moves them; `prune` leaves it."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="b", after=["a"])
+    spool.cancel("a")
+    cli.ok("prune", "--keep", "1", "--state", "dead", "--yes")
+    assert spool.get("a").id == "a"
+    assert "1 job waited for a: b" in cli.run("dlq", "drop", "a").stderr
+    assert "which is gone" in cli.ok("explain", "b")
