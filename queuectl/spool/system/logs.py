@@ -339,6 +339,11 @@ def is_last_attempt(fd: int, name: RunningName) -> bool:
     )
 
 
+def has_start(fd: int) -> bool:
+    """Whether an attempt has ever started."""
+    return _rfind(fd, b"#queuectl start attempt=") is not None
+
+
 def is_last_attempt_open(fd: int) -> bool:
     """Whether the last attempt that started in this log has no end line."""
     start = _rfind(fd, b"#queuectl start attempt=")
