@@ -34,6 +34,7 @@ class Metrics:
     finished: int
     done: int
     dead: int
+    skipped: int
     success_rate: float | None
     attempts: int
     results: dict[str, int]
@@ -45,7 +46,6 @@ class Metrics:
     last_hour: int
     last_day: int
     per_minute: float
-    skipped: int = 0
     usage: Used | None = None
 
 
