@@ -2,13 +2,15 @@
 # make test    set everything up and run the tests
 # make check   format, lint, types, then the tests
 # make torture faults at full size, with a table of what came of them (an hour; best as root)
+# make docs    write again what documents and manual pages repeat from the program, and a site of them in build/site
+# make dist    build the sdist and the wheel in dist/, and make zipapp one file that runs anywhere, dist/queuectl.pyz
 # make bench   measure everything (an hour; make bench BENCH=--quick: minutes), write benchmarks/results/
 # make bench-plot   draw the newest results into docs/img/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check torture format bench bench-plot clean
+.PHONY: help demo test check torture format docs dist zipapp bench bench-plot clean
 
 help:
 	@grep '^# make' Makefile | sed 's/^# //'
@@ -22,6 +24,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -44,6 +50,18 @@ torture: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/site
+	@echo open build/site/docs/README.html
+
+dist: $(VENV)/.installed-dev
+	$(BIN)/python -m build
+
+zipapp: $(VENV)/.installed-docs
+	mkdir -p dist
+	$(BIN)/shiv --quiet --compile-pyc -p '/usr/bin/env python3' -c queuectl -o dist/queuectl.pyz .
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m compileall -q queuectl

@@ -2,7 +2,8 @@
 
 `drain`: from the first finished job to the last, against `seq N | xargs -P2 -I{} sh -c true`, which records
 nothing. `drain-exit`: the whole command instead, with the worker's start and exit in it. `bare-threads`: what
-the machine itself could do, two threads that spawn the same shell and wait for it.
+the machine itself could do, two threads that spawn the same shell and wait for it. `c-program`: the same system calls
+for each job as queuectl makes, by two threads of a C program, `floor.c`: what is between this and `drain` is Python.
 
 `backlog-N`: the rate with N jobs pending against that with 1,000, over so many jobs that the worker has to list
 the directory again in between. The CPU time of these rows has the worker's start in it.
@@ -11,10 +12,12 @@ the directory again in between. The CPU time of these rows has the worker's star
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from benchmarks.measure import Meter, Take, Takes
 from benchmarks.program import FailedError, end, rate, run, wait_for
@@ -32,21 +35,28 @@ _SHELL = ["sh", "-c", "true"]
 def drain(session: Session) -> Iterator[Row]:
     """Jobs queued by `enqueue -`, run by `worker start --count 2 --drain`."""
     jobs = session.sizes.jobs
-    takes = session.interleave(
-        {
+    with session.scratch() as directory:
+        program = _compile(directory)
+        sides = {
             "xargs": lambda: xargs(jobs),
             "drain": lambda: _drain(session, jobs, is_whole=False),
             "drain-exit": lambda: _drain(session, jobs, is_whole=True),
             "bare-threads": lambda: bare(jobs),
         }
-    )
+        if program is not None:
+            sides["c-program"] = lambda: _drain_in_c(session, jobs, program)
+        takes = session.interleave(sides)
     what = {
         "drain": f"drain {jobs:,} jobs, first to last",
         "drain-exit": f"drain {jobs:,} jobs, with the worker's start and exit",
         "bare-threads": "two threads that only spawn and wait",
+        "c-program": "a C program that makes the system calls of a job",
     }
     for name, text in what.items():
-        bar = None if name == "bare-threads" or (name == "drain-exit" and jobs < _ENOUGH) else _DRAIN
+        if name not in takes:
+            yield Row(name=name, what=text, place=session.place.kind, skipped="there is no C compiler (cc) here")
+            continue
+        bar = _DRAIN if name == "drain" or (name == "drain-exit" and jobs >= _ENOUGH) else None
         yield compared(session, name, text, takes[name], takes["xargs"], "xargs -P2", bar)
 
 
@@ -71,6 +81,26 @@ def _drain(session: Session, jobs: int, *, is_whole: bool) -> Take:
         if code or len(times) != jobs:
             raise FailedError(f"the worker ended with {code}, and {len(times)} of {jobs} jobs done")
         return meter.take(jobs / meter.wall if is_whole else rate(times), jobs)
+
+
+def _compile(directory: Path) -> Path | None:
+    """The C program, made from its source; None where there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    program = directory / "floor"
+    run([compiler, "-O2", "-pthread", str(Path(__file__).with_name("floor.c")), "-o", str(program)])
+    return program
+
+
+def _drain_in_c(session: Session, jobs: int, program: Path) -> Take:
+    with session.queue() as queue:
+        queue.enqueue(b'{"command": "true"}\n' * jobs)
+        with Meter() as meter:
+            run([str(program), str(queue.path)])
+        if len(queue.finished()) != jobs:
+            raise FailedError(f"the C program has not run all of {jobs} jobs")
+        return meter.take(jobs / meter.wall, jobs)
 
 
 def xargs(jobs: int) -> Take:

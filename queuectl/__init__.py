@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from queuectl.errors import (
         AlreadyExistsError,
         AmbiguousIdError,
+        BrakedError,
         ConfigError,
         DurabilityError,
         InvalidJobError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         WrongStateError,
     )
+    from queuectl.futures import JobFailedError, JobFuture, SpoolExecutor
     from queuectl.spool.keywords import JobBody, JobChanges, JobFields
     from queuectl.spool.reading.output import AttemptLog
     from queuectl.spool.store import Spool
@@ -36,18 +38,22 @@ __all__ = [
     "AlreadyExistsError",
     "AmbiguousIdError",
     "AttemptLog",
+    "BrakedError",
     "ConfigError",
     "DurabilityError",
     "InvalidJobError",
     "Job",
     "JobBody",
     "JobChanges",
+    "JobFailedError",
     "JobFields",
+    "JobFuture",
     "NotFoundError",
     "QueuectlError",
     "Result",
     "Spool",
     "SpoolError",
+    "SpoolExecutor",
     "State",
     "UsageError",
     "WaitTimeoutError",
@@ -58,6 +64,7 @@ _HOMES = {
     "AttemptLog": "spool.reading.output",
     "Job": "core.job",
     **dict.fromkeys(("JobBody", "JobChanges", "JobFields"), "spool.keywords"),
+    **dict.fromkeys(("JobFailedError", "JobFuture", "SpoolExecutor"), "futures"),
     **dict.fromkeys(("Result", "State"), "core.result"),
     "Spool": "spool.store",
 }

@@ -50,9 +50,13 @@ class ConfigError(UsageError):
 
 
 class NotFoundError(QueuectlError):
-    """No job (or worker) of that name."""
+    """No job (or worker) of that name; `id` is that of a job that was deleted while it was waited for."""
 
     exit_code = 3
+
+    def __init__(self, what: str, why: str = "", hint: str = "", *, id: str | None = None) -> None:
+        super().__init__(what, why, hint)
+        self.id = id
 
 
 class AlreadyExistsError(QueuectlError):

@@ -26,9 +26,12 @@ MAY_IMPORT = {
     "spool": {"core", "errors", "lazy"},
     "work": {"spool", "core", "errors", "version"},
     "dashboard": {"spool", "core", "errors", "version"},
-    "cli": {"dashboard", "work", "spool", "core", "errors", "version"},
+    "schemas": set(),
+    "cli": {"dashboard", "work", "spool", "core", "errors", "schemas", "version"},
     "__main__": {"cli"},
-    "": {"spool", "core", "errors"},
+    "futures": {"spool", "core", "errors"},
+    "testing": {"work", "spool", "core", "errors"},
+    "": {"futures", "spool", "core", "errors"},
 }
 """What each part may import apart from itself. "" is queuectl/__init__.py, "version" its __version__."""
 
@@ -40,7 +43,9 @@ ONLY_IN = {
     "bottle": ["queuectl.dashboard"],
     "watchdog": ["queuectl.spool.system.trigger"],
     "portalocker": ["queuectl.spool.system.lease"],
-    "subprocess": ["queuectl.work.hooks"],
+    "cronsim": ["queuectl.core.cron"],
+    "zoneinfo": ["queuectl.spool.system.zones"],
+    "subprocess": ["queuectl.work.hooks", "queuectl.cli.man"],
     "distributed": ["queuectl.work.engines.dask_cluster", "queuectl.work.engines.dask_worker"],
     "dask": [],
     "multiprocessing": [],
@@ -52,7 +57,11 @@ ONLY_IN = {
         "queuectl.spool.system.listing",
         "queuectl.work.spawn",
     ],
-    "importlib": ["queuectl", "queuectl.lazy", "queuectl.cli.groups"],  # which load by name what they list
+    "importlib": [
+        *("queuectl", "queuectl.lazy", "queuectl.cli.groups"),  # which load by name what they list
+        *("queuectl.schemas", "queuectl.cli.man"),  # files of the package
+        "queuectl.spool.upkeep.bundle",  # versions of packages
+    ],
 }
 """The modules or packages that may import a library."""
 
@@ -184,12 +193,21 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         env=environment(),
     )
-    libraries = {"click", "bottle", "watchdog", "portalocker", "distributed", "importlib.metadata"}
-    return libraries & set(done.stderr.split())
+    libraries = {
+        "click",
+        "bottle",
+        "watchdog",
+        "portalocker",
+        "distributed",
+        "importlib.metadata",
+        "cronsim",
+        "zoneinfo",
+    }
+    return heavy & set(done.stderr.split())
 
 
 def test_package_loads_no_library() -> None:
-    """`import queuectl` loads none of click, bottle, watchdog and portalocker, and nor do its names."""
+    """`import queuectl` loads none of click, bottle, watchdog, portalocker and cronsim, and nor do its names."""
     assert loaded_after("import queuectl") == set()
     assert loaded_after("import queuectl\nfor name in queuectl.__all__: getattr(queuectl, name)") == set()
 

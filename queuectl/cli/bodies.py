@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from queuectl.core import body, charset
-from queuectl.core.job import Job
+from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError
 
 
@@ -103,6 +103,16 @@ def _decoded(line: bytes) -> dict[str, Any] | QueuectlError:
         if not line.lstrip().startswith((b"{", b"[")):
             error.hint = "for one job a line of text: queuectl enqueue --each - -- COMMAND {}"
         return error
+
+
+def describe_existing(job: ExistingJob) -> str:
+    """What became of a new job in favour of one that was there."""
+    if job.is_replaced:
+        return f"replaced: {job.id} waits with the new command and options now"
+    key = job.body.unique if job.body is not None else None
+    if key is None:
+        return f"skipped: there is a job {job.id} already, which is {job.state}"
+    return f"skipped: {job.id}, which is {job.state}, has the key {key!r}"
 
 
 def warn_of_directory(job: Job, say_so: Callable[[str], None], *, known: set[str] | None = None) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from queuectl.cli.bodies import Place, read_lines, warn_of_directory
+from queuectl.cli.bodies import Place, describe_existing, read_lines, warn_of_directory
 from queuectl.cli.context import existing_spool, note, open_spool, say
 from queuectl.core import body, charset
-from queuectl.core.job import Job
+from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Lines:
         self.progress = progress or _Progress(None)
         self.sweep = sweep
         self.skipped = 0
-        """How many jobs of the sweep are there already, and are not submitted again."""
+        """How many jobs were there already, and were not submitted again."""
+        self.replaced = 0
+        """How many got the body of a new one."""
         self._given = charset.to_body(given)
 
     @property
@@ -46,7 +48,15 @@ class Lines:
     def describe_left_out(self, refused: int) -> str:
         """What to say behind the number of jobs: how many others are not among them."""
         there = f", skipped {self.skipped} that {'is' if self.skipped == 1 else 'are'} there" if self.skipped else ""
+        there += f", replaced {self.replaced}" if self.replaced else ""
         return there + (f", refused {refused}" if refused else "")
+
+    def note_existing(self, job: ExistingJob) -> None:
+        """Count a job that was returned in place of a new one."""
+        if job.is_replaced:
+            self.replaced += 1
+        else:
+            self.skipped += 1
 
     def __iter__(self) -> Iterator[tuple[Place, Mapping[str, Any] | QueuectlError]]:
         """For each job where it is, and its body or what is wrong with it.
@@ -107,6 +117,8 @@ def open_lines(given: dict[str, Any]) -> Lines:
     """The jobs of stdin, in JSON."""
     if "id" in given:
         raise UsageError("one --id for many lines", hint="put an id into each line")
+    if "unique" in given:
+        raise UsageError("one --unique for many lines", hint="put a key into each line")
     stream = sys.stdin.buffer
     if stream.isatty():
         note("reading jobs, one JSON object a line; end with Ctrl-D")
@@ -210,6 +222,10 @@ class Report:
         if isinstance(outcome, QueuectlError):
             self._progress.say_error(place, outcome)
             return
+        if isinstance(outcome, ExistingJob):
+            self._lines.note_existing(outcome)
+            if not self._quiet:
+                self._progress.say_line(place, describe_existing(outcome))
         for warning in outcome.body.warnings if outcome.body and not self._quiet else ():
             self._progress.say_line(place, f"warning: {warning}")
         if not self._quiet:
@@ -221,6 +237,7 @@ class Report:
 
     def finish(self, queued: Sequence[Job], refused: int) -> None:
         self._progress.clear()
+        queued = [job for job in queued if not isinstance(job, ExistingJob)]
         if not self._quiet:
             is_sweep = len(queued) > 1 and self._lines.sweep is not None
             ids = f" as {queued[0].id} to {queued[-1].id}" if is_sweep else ""

@@ -182,10 +182,18 @@ class _Fish(_Shell):
     source_template = _FISH
 
 
+SHELLS: Mapping[str, type[_Shell]] = {shell.name: shell for shell in (_Bash, _Zsh, _Fish)}
+
+
 def register() -> None:
     """Make these the answers to `_QUEUECTL_COMPLETE`."""
-    for shell in (_Bash, _Zsh, _Fish):
+    for shell in SHELLS.values():
         add_completion_class(shell)
+
+
+def script(shell: str) -> str:
+    """What a shell of that name loads to complete `queuectl`."""
+    return SHELLS[shell](click.Group("queuectl"), {}, "queuectl", "_QUEUECTL_COMPLETE").source()
 
 
 def _is_option_place(ctx: click.Context, args: list[str], incomplete: str) -> bool:

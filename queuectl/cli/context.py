@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -50,12 +51,20 @@ def only_handed_in(spool: layout.Layout) -> SpoolError:
     """The error for a user who asks for more than to hand in a job."""
     from queuectl.spool.system import trust
 
+    what = f"you may hand in jobs to {spool.root}, and do nothing else there"
+    private = "the queue, its logs and its settings are private"
+    if os.access(spool.outbox, os.R_OK | os.X_OK):
+        return SpoolError(what, private, f"to see what became of your jobs: {own_entries(spool)}")
     owner = trust.name_of(os.stat(spool.root).st_uid)
-    return SpoolError(
-        f"you may hand in jobs to {spool.root}, and do nothing else there",
-        f"the queue, its logs and its settings are private; ask {owner} what became of your jobs",
-        "to hand in a job: queuectl enqueue -- COMMAND",
-    )
+    why = f"{private}; ask {owner} what became of your jobs"
+    return SpoolError(what, why, "to hand in a job: queuectl enqueue -- COMMAND")
+
+
+def own_entries(spool: layout.Layout) -> str:
+    """The command line that shows what became of the jobs that this user has handed in."""
+    from queuectl.spool.moves.take import submitter_of, user_of
+
+    return f"ls -l {shlex.quote(spool.outbox)}/{user_of(submitter_of(os.geteuid()))}.*"
 
 
 def _say_created(spool: Spool) -> Spool:
@@ -250,11 +259,11 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         from queuectl.core.result import State
-        from queuectl.spool.reading.query import match_ids
+        from queuectl.spool.reading.query import first_ids
 
         wanted = tuple(State(state) for state in states) or tuple(State)
         spool = spool_to_complete(ctx)
-        return sorted(match_ids(spool.layout, incomplete, wanted))[:200] if spool else []
+        return first_ids(spool.layout, incomplete, wanted, 200) if spool else []
 
     return complete
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from queuectl.cli.context import note, open_spool
+from queuectl.core.when import parse_duration
 from queuectl.errors import UsageError
 
 
@@ -24,8 +25,14 @@ from queuectl.errors import UsageError
 @click.option("--read-only", is_flag=True, help="Show everything, allow no changes.")
 @click.option("--allow-actions", is_flag=True, help="Allow actions on a public address, with the token.")
 @click.option("--token", metavar="TEXT", envvar="QUEUECTL_DASHBOARD_TOKEN", help="Require this token.")
-@click.option("--token-file", type=click.File(), metavar="FILE", help="Read the token from this file.")
+@click.option(
+    "--token-file",
+    type=click.File(),
+    metavar="FILE",
+    help="Read tokens from this file, each line TOKEN or NAME TOKEN.",
+)
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too.")
+@click.option("--max-wait", metavar="TIME", help="Raise an alarm when a job that could start waits longer.")
 @click.option("--prefix", default="", metavar="PATH", help="Path at which a reverse proxy serves it.")
 def dashboard(**given: Any) -> None:
     """Show the queue as a live page in a browser.
@@ -69,11 +76,12 @@ def _policy(given: dict[str, Any]) -> Any:
     """What the options allow; raises UsageError for what would be unsafe."""
     from queuectl.dashboard.security import LOOPBACK, Policy, host_name
 
-    token = given["token"] or (given["token_file"].readline().strip() if given["token_file"] else None)
-    if given["token_file"] and not token:
+    names = _read_tokens(given["token_file"])
+    token = given["token"] or names.pop("", None)
+    if given["token_file"] and not token and not names:
         raise UsageError("the token file is empty", hint="put a long random line into it")
     is_public = not given["unix_socket"] and not _is_loopback(given["host"])
-    if is_public and not token:
+    if is_public and not token and not names:
         raise UsageError(
             f"{given['host']} can be reached from outside",
             "anyone who can connect could read every command and log",
@@ -89,7 +97,25 @@ def _policy(given: dict[str, Any]) -> Any:
         may_act=not given["read_only"] and (not is_public or given["allow_actions"]),
         token=token,
         prefix=prefix,
+        names=names,
+        max_wait=None if given["max_wait"] is None else parse_duration(given["max_wait"]),
     )
+
+
+def _read_tokens(file: Any) -> dict[str, str]:
+    """The tokens of a file by their names; "" for the one without. Raises UsageError for two of one name."""
+    found: dict[str, str] = {}
+    for line in (line.split() for line in file or ()):
+        if not line:
+            continue
+        name, token = ("", line[0]) if len(line) == 1 else (line[0], line[1])
+        if len(line) > 2 or name in found:
+            raise UsageError(
+                f"the token file has {'a line of three words' if len(line) > 2 else 'two tokens of one name'}",
+                hint="each line is TOKEN, or NAME TOKEN",
+            )
+        found[name] = token
+    return found
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import click
 
-from queuectl.cli.context import color_option, has_colour, json_option, open_spool
+from queuectl.cli.context import color_option, has_colour, json_option, note, open_spool, print_json, print_table
 from queuectl.cli.filters import filter_options, make_filter
 from queuectl.cli.groups import Group
 from queuectl.cli.list import SHOWN, limit_of, limit_option, print_jobs
@@ -14,10 +15,12 @@ from queuectl.cli.retry import AGAIN
 from queuectl.cli.targets import Verb, act
 from queuectl.core.job import Job
 from queuectl.core.result import State
+from queuectl.core.text import format_age
 from queuectl.errors import NotFoundError, WrongStateError
-from queuectl.spool.reading.filters import select
+from queuectl.spool.reading.filters import select, select_names
 from queuectl.spool.reading.query import find
 from queuectl.spool.store import Spool
+from queuectl.spool.system.clock import now
 
 _RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")
 _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
@@ -25,7 +28,7 @@ _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 @click.group(cls=Group)
 def dlq() -> None:
-    """List, retry or drop dead letters.
+    """List, explain, retry or drop dead letters.
 
     Dead letters are the jobs that failed for good: they ran out of retries, they were cancelled, or
     their files were not runnable jobs.
@@ -33,6 +36,7 @@ def dlq() -> None:
     \b
     Example:
       queuectl dlq list
+      queuectl dlq causes
       queuectl dlq retry --all
     """
 
@@ -55,6 +59,44 @@ def list_(limit: int | None, color: str, as_json: bool, **given: Any) -> None:
     found = select(open_spool().layout, wanted, at_most and at_most + 1)
     columns = [name for name in SHOWN if name not in ("state", "priority")]
     print_jobs(found, at_most, as_json, columns=columns, empty="no dead letters", is_coloured=has_colour(color))
+
+
+@dlq.command("causes")
+@filter_options
+@limit_option(20)
+@json_option
+def causes(limit: int | None, as_json: bool, **given: Any) -> None:
+    """Say why jobs failed: dead letters that ended alike, counted.
+
+    Those are alike that have the same result and the same last line of output, apart from numbers (N), paths (/…) and
+    the job's id (ID). Of more than 100,000 dead letters the newest are looked at.
+
+    \b
+    Example:
+      queuectl dlq causes
+      queuectl dlq causes --since 1h --group gpu --json
+    """
+    from queuectl.spool.reading.causes import MOST, CauseReader
+
+    spool = open_spool()
+    wanted = make_filter(given, (State.DEAD,), "dead")
+    names = (name for _, name in select_names(spool.layout, wanted))
+    at_most = limit_of(limit, 20, is_table=not as_json)
+    found = CauseReader(spool.layout).causes(islice(names, MOST), MOST if at_most is None else at_most)
+    if as_json:
+        print_json([cause.to_json() for cause in found.found])
+        return
+    if not found.found:
+        note("no dead letters")
+        return
+    at = now()
+    rows = [
+        (f"{cause.count}", cause.result, format_age(cause.last, at) if cause.last else "", cause.id, cause.line)
+        for cause in found.found
+    ]
+    print_table(("COUNT", "RESULT", "LAST", "NEWEST", "LAST LINE"), rows)
+    if found.kinds > len(found.found):
+        note(f"{found.kinds - len(found.found)} more; to see them: --limit 0")
 
 
 @dlq.command("retry")

@@ -98,11 +98,11 @@ def use_terminal(ids: tuple[str, ...]) -> None:
 
 def edit_job(spool: Spool, id: str | Job) -> Job:
     """Open a job in the editor until it is runnable or the user gives up; the job as it is then."""
-    _require_editor()
+    require_editor()
     draft = spool.edit(id)
     text = draft.text
     while True:
-        text = _edit(text, ".json")
+        text = edit_text(text, ".json")
         try:
             return _apply(spool, draft, text)
         except (NotJsonError, InvalidJobError) as error:
@@ -118,7 +118,7 @@ def edit_together(spool: Spool, targets: Sequence[Target]) -> tuple[list[Target]
 
     A job that is not there, or is running, is among them: what is done to it then raises the error.
     """
-    _require_editor()
+    require_editor()
     drafts: dict[str, Draft] = {}
     left: list[Target] = []
     for target in targets:
@@ -127,7 +127,7 @@ def edit_together(spool: Spool, targets: Sequence[Target]) -> tuple[list[Target]
             drafts[draft.job.id] = draft
         except QueuectlError:
             left.append(target)
-    texts = _split(_edit(_join(drafts), ".txt"), drafts) if drafts else {}
+    texts = _split(edit_text(_join(drafts), ".txt"), drafts) if drafts else {}
 
     def apply(id: str | Job) -> Job:
         name = id.id if isinstance(id, Job) else id
@@ -165,12 +165,13 @@ def _split(text: str, drafts: Mapping[str, Draft]) -> dict[str, str]:
     return {id: each for id, each in kept.items() if found[id].strip()}
 
 
-def _require_editor() -> None:
+def require_editor() -> None:
+    """Raise UsageError if there is neither an editor nor a terminal for one."""
     if not (os.environ.get("VISUAL") or os.environ.get("EDITOR") or sys.stdin.isatty()):
         raise UsageError("no terminal to edit on", hint="set $EDITOR to a program that needs none")
 
 
-def _edit(text: str, extension: str) -> str:
+def edit_text(text: str, extension: str) -> str:
     """What the editor makes of a text."""
     try:
         return click.edit(text, extension=extension, require_save=False) or ""
@@ -196,11 +197,16 @@ def _apply(spool: Spool, draft: Draft, text: str) -> Job:
 
 def _kept(draft: Draft, text: str, error: QueuectlError) -> QueuectlError:
     """The same error, with the path at which the text is kept."""
+    error.hint = f"your text is in {keep_text(draft.job.id, text)}"
+    return error
+
+
+def keep_text(name: str, text: str) -> str:
+    """Write a text that could not be saved to a file of its own; its path."""
     import tempfile
 
     with tempfile.NamedTemporaryFile(
-        "w", prefix=f"queuectl-{draft.job.id}-", suffix=".json", delete=False, encoding="utf-8", errors="replace"
+        "w", prefix=f"queuectl-{name}-", suffix=".json", delete=False, encoding="utf-8", errors="replace"
     ) as file:
         file.write(text)
-    error.hint = f"your text is in {file.name}"
-    return error
+    return file.name

@@ -6,13 +6,13 @@ Imports only what they need.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from queuectl.cli.bodies import decode, warn_of_directory
+from queuectl.cli.bodies import decode, describe_existing, warn_of_directory
 from queuectl.cli.context import (
     existing_spool,
     is_handed_in,
@@ -26,7 +26,7 @@ from queuectl.cli.context import (
 )
 from queuectl.core import body, charset
 from queuectl.core.fields import FIELDS
-from queuectl.core.job import Job
+from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, QueuectlError, UsageError
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
@@ -77,9 +77,11 @@ def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> 
         )
 
 
-def _options() -> Iterator[Callable[[F], F]]:
+def _options(without: Collection[str]) -> Iterator[Callable[[F], F]]:
     """What a job can be given on the command line: an option for each field that has a text for it."""
     for name, field in FIELDS.items():
+        if name in without:
+            continue
         if name == "run_at":
             yield click.option("--at", metavar="TIME", help='When to start: "18:30", "tomorrow 09:00", ISO 8601.')
             yield click.option("--in", "in_", metavar="TIME", help="Time to wait before starting: 90, 5m, 1h30m.")
@@ -93,8 +95,9 @@ def _options() -> Iterator[Callable[[F], F]]:
 _SHORT = {"priority": ("-p",), "group": ("-g",)}
 
 
-def _job_options(command: F) -> F:
-    for option in reversed([*_options()]):
+def job_options(command: F, without: Collection[str] = ()) -> F:
+    """The options of a job, but for those of some fields."""
+    for option in reversed([*_options(without)]):
         command = option(command)
     return command
 
@@ -119,10 +122,9 @@ def _job_options(command: F) -> F:
     help="One job for each value, {NAME} in the command: a,b or 1..10 or 0..100..10; repeatable, for all combinations.",
 )
 @click.option("--append", "is_append", is_flag=True, help="Add jobs of --param or --each to a --group that has some.")
-@click.option("--if-exists", type=click.Choice(["skip"]), help="Of these jobs submit those that the --group lacks.")
 @click.option("--limit", metavar="N", help="How many jobs of the group may run at once, from its first one on.")
 @click.option("--max-failed", metavar="N", help="Pause the group when N, or 5%, of its jobs have failed.")
-@_job_options
+@job_options
 @click.option("--hold", "is_held", is_flag=True, help="Keep the jobs from starting until `queuectl release`.")
 @click.option("--dry-run", "is_rehearsal", is_flag=True, help="Only print the jobs.")
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait for the jobs, and exit like `queuectl wait`.")
@@ -156,9 +158,9 @@ def enqueue(
       find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
       queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 -- ./train --lr {lr}
     """
-    batch = _Batch(**{name: options.pop(name) for name in _Batch._fields})
+    batch = _Batch.of(options)
     is_bulk = words == ("-",) and not is_command and not batch.is_sweep
-    given = _fields_of_sweep(**options) if batch.is_sweep else _fields_of(**options)
+    given = _fields_of_sweep(**options) if batch.is_sweep else fields_of(**options)
     if paths and (is_bulk or is_command or batch.is_sweep):
         raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
     batch.require_sweep()
@@ -170,7 +172,7 @@ def enqueue(
     if is_rehearsal:
         from queuectl.cli.rehearsal import rehearse, rehearse_lines
 
-        read = () if lines else _read_jobs(words, paths, is_command, given, quiet or as_json)
+        read = () if lines else read_jobs(words, paths, is_command, given, quiet or as_json)
         code = rehearse_lines(lines, as_json=as_json) if lines else rehearse(_checked_all(read, given), as_json=as_json)
     elif spool is not None and is_handed_in(spool):
         from queuectl.cli.handin import hand_in
@@ -179,7 +181,7 @@ def enqueue(
             raise UsageError("a job that is handed in has no id yet", "a worker assigns it", "leave out --json")
         if batch.is_of_group:
             raise only_handed_in(spool)
-        read = () if lines else _read_jobs(words, paths, is_command, given, quiet)
+        read = () if lines else read_jobs(words, paths, is_command, given, quiet)
         found = None if lines else [body.merge(each, given) for _, each in read]
         code = hand_in(spool, found, lines, quiet=quiet, is_awaited=is_awaited, is_held=is_held)
     elif lines:
@@ -187,7 +189,7 @@ def enqueue(
 
         jobs, code = enqueue_lines(lines, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
     else:
-        checked = _checked_all(_read_jobs(words, paths, is_command, given, quiet or as_json), given)
+        checked = _checked_all(read_jobs(words, paths, is_command, given, quiet or as_json), given)
         jobs, code = _enqueue_jobs(checked, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
@@ -208,6 +210,21 @@ class _Batch(NamedTuple):
     limit: str | None
     max_failed: str | None
 
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> _Batch:
+        """Take these options out of all of them.
+
+        `--if-exists` is about the group of a sweep, and not about each of its jobs, unless they have keys.
+        """
+        given = {name: options.pop(name) for name in cls._fields if name != "if_exists"}
+        batch = cls(**given, if_exists=None)
+        if not batch.is_sweep or options["unique"] is not None:
+            return batch
+        how = options["if_exists"]
+        if how != "replace":
+            options["if_exists"] = None
+        return batch._replace(if_exists=how if how != "fail" else None)
+
     @property
     def is_sweep(self) -> bool:
         return self.each_path is not None or bool(self.param_texts)
@@ -221,9 +238,8 @@ class _Batch(NamedTuple):
         """Raise UsageError for an option that is of no use without a sweep."""
         if self.is_null and self.each_path is None:
             raise UsageError("-0 is for --each", hint="see: queuectl enqueue --help")
-        if not self.is_sweep and (self.is_append or self.if_exists):
-            option = "--append" if self.is_append else "--if-exists"
-            raise UsageError(f"{option} is for --param and --each", hint="see: queuectl enqueue --help")
+        if not self.is_sweep and self.is_append:
+            raise UsageError("--append is for --param and --each", hint="see: queuectl enqueue --help")
 
 
 def _open_lines(
@@ -238,15 +254,17 @@ def _open_lines(
 
     command = _command_of(words, is_command)
     is_numbered = spool is None or not is_handed_in(spool)
-    is_skip = batch.if_exists is not None
+    is_skip = batch.if_exists == "skip" or (batch.if_exists is not None and "group" in given)
     numbering = number(spool, given, is_append=batch.is_append, is_skip=is_skip) if is_numbered else None
+    if numbering is not None and batch.if_exists == "replace":
+        numbering = numbering._replace(there={})
     texts = [*map(_in_utf8, batch.param_texts)]
     return open_sweep(command, given, texts, batch.each_path, numbering, is_null=batch.is_null, quiet=quiet)
 
 
 @click.command(cls=_Enqueue)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[JSON | -- CMD...]")
-@_job_options
+@job_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only the output of the command.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON once it has ended, instead of its output.")
 def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **options: Any) -> None:
@@ -264,8 +282,8 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
 
     if words == ("-",) and not is_command:
         raise UsageError("run takes one job, not from stdin", hint="for many: queuectl enqueue --wait -")
-    given = charset.to_body(_fields_of(**options))
-    (where, found), *others = _read_jobs(words, (), is_command, given, quiet)
+    given = charset.to_body(fields_of(**options))
+    (where, found), *others = read_jobs(words, (), is_command, given, quiet)
     if others:
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
     checked = _checked(body.merge(found, given), where)
@@ -277,7 +295,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
     if isinstance(outcome, QueuectlError):
         raise outcome
     if not quiet:
-        note(f"{outcome.id} is queued")
+        note(describe_existing(outcome) if isinstance(outcome, ExistingJob) else f"{outcome.id} is queued")
         warn_of_directory(outcome, note)
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
@@ -327,6 +345,8 @@ def _checked_all(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, A
         raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
     if len(jobs) > 1 and "id" in given:
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
+    if len(jobs) > 1 and "unique" in given:
+        raise UsageError("one --unique for several jobs", hint="put a key into each of them")
     return jobs
 
 
@@ -360,11 +380,11 @@ def _enqueue_jobs(
 def _fields_of_sweep(*, timeout: str | None, **options: Any) -> dict[str, Any]:
     """The options as fields of a body with places, which its timeout may have too."""
     if timeout is None or "{" not in timeout:
-        return _fields_of(timeout=timeout, **options)
-    return {**_fields_of(**options), "timeout": timeout}
+        return fields_of(timeout=timeout, **options)
+    return {**fields_of(**options), "timeout": timeout}
 
 
-def _fields_of(
+def fields_of(
     *, at: str | None, in_: str | None, env: tuple[str, ...], seats: tuple[str, ...], **options: Any
 ) -> dict[str, Any]:
     """The options as fields of a job body."""
@@ -408,7 +428,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read_jobs(
+def read_jobs(
     words: tuple[str, ...], paths: tuple[str, ...], is_command: bool, given: dict[str, Any], quiet: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Job bodies from the command line, and where each comes from: files, JSON, or one command."""
@@ -474,6 +494,8 @@ def _say_queued(job: Job, quiet: bool) -> None:
     say(job.id)
     if quiet or job.body is None:
         return
+    if isinstance(job, ExistingJob):
+        note(describe_existing(job))
     for warning in job.body.warnings:
         note(f"warning: {warning}")
     warn_of_directory(job, note)

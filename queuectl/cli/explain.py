@@ -13,6 +13,7 @@ from queuectl.cli.settings import warn_of_settings
 from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.text import format_count, format_instant, format_when
 from queuectl.errors import QueuectlError
+from queuectl.spool.reading import shapes
 from queuectl.spool.reading.explain import Explanation
 from queuectl.spool.reading.filters import select
 from queuectl.spool.store import Spool
@@ -32,8 +33,8 @@ from queuectl.spool.system.clock import now
 def explain(limit: int | None, as_json: bool, **given: Any) -> None:
     """Explain why jobs are not running, and when they will.
 
-    Takes ids, names of files in pending/ that are not jobs yet, or filters. The time is estimated from
-    how long the last jobs took.
+    Takes ids, names of files in pending/ that are not jobs yet, names of schedules, or filters. The
+    time is estimated from how long the last jobs took.
 
     \b
     Example:
@@ -76,9 +77,11 @@ def why(spool: Spool, id: str) -> str:
 
 
 def _print(found: Explanation) -> None:
-    click.echo(shown(f"{found.id} is {found.state}"))
+    click.echo(shown(f"{found.id} is {'a schedule' if found.state == 'schedule' else found.state}"))
     for reason in found.reasons:
         click.echo(shown(f"  {reason.text}"))
+    for field, text in shapes.describe_defaults(found.defaults):
+        click.echo(shown(f"  {field} {text}"))
     if found.starts_at is None or found.reasons[0].reason == "due":
         return
     if found.starts_at > now():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
@@ -10,12 +12,13 @@ from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
 from queuectl.core.seats import name_of
+from queuectl.core.settings import as_text
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import shapes
 from queuectl.spool.reading.groups import Tally, count, read_all
 from queuectl.spool.store import Spool
-from queuectl.spool.system import files
+from queuectl.spool.system import defaults, files
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.seats import Holder, find_held
@@ -107,10 +110,19 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{'seat-env':<10} {group.seat_env}")
     if group.max_failed is not None:
         click.echo(f"{'max-failed':<10} {group.max_failed}")
+    for key, text in _defaults(group):
+        click.echo(f"{key:<10} {text}  for jobs that do not set it")
     if group.paused is not None:
         click.echo(shown(f"{'paused':<10} {describe_pause(group.paused)}"))
     for reason in admission.of_group(group, tally.running):
         click.echo(shown(f"{'':<10} {reason.text}"))
+
+
+def _defaults(group: Settings) -> Iterator[tuple[str, str]]:
+    """Its defaults for jobs, as they are typed."""
+    for field, value in group.defaults.items():
+        is_whole = isinstance(value, float) and value.is_integer()
+        yield field.replace("_", "-"), as_text(int(value) if is_whole else value)
 
 
 def _elsewhere(spool: Spool, holder: Holder) -> str:
@@ -128,7 +140,7 @@ def _find(spool: Spool, text: str) -> tuple[Settings, Tally]:
 
 
 def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [f"{key}=" for key in group_files.PARSERS if key.startswith(incomplete)]
+    return [f"{key}=" for key in (*group_files.PARSERS, *defaults.KEYS) if key.startswith(incomplete)]
 
 
 @group.command("set")
@@ -136,18 +148,21 @@ def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: st
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=_complete_setting)
 @json_option
 def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Change settings of a group: limit, max-failed, seats, seat-env.
+    """Change settings of a group: limit, max-failed, seats, seat-env, and defaults for its jobs.
 
     limit is how many jobs of the group may run at once, on all workers together; 0 starts none. When max-failed jobs
     (or 5% of those that end) have failed since the group was last resumed, the group pauses itself. seats are things
     of this host of which each job gets one: a number, or names with a comma (seats.HOST: of that host);
     seat-env is a variable that names them to the job, as QUEUECTL_SEAT_GROUP does.
 
+    priority (of jobs to come), timeout, max-retries, backoff-base, backoff-max, backoff-jitter, retry-on,
+    no-retry-on, on-lost, max-log and on-max-log hold for jobs that do not set them; the inner group goes first.
+
     \b
     Example:
       queuectl group set gpu limit=2 max-failed=10
       queuectl group set gpu seats=4 seat-env=CUDA_VISIBLE_DEVICES
-      queuectl group set net limit=none
+      queuectl group set net limit=none timeout=10m max-retries=8
     """
     group_name = groups.require_name(name.removesuffix("."))
     pairs = [_parse(text) for text in settings]
@@ -178,7 +193,10 @@ def _require_key(text: str) -> str:
     if key.startswith("seats."):
         key = f"seats.{text.partition('.')[2]}"  # a host's name as it was typed
     if not group_files.is_key(key):
-        raise UsageError(f"no such setting of a group: {text!r}", hint=f"settings: {' '.join(group_files.PARSERS)}")
+        raise UsageError(
+            f"no such setting of a group: {text!r}",
+            hint=f"settings: {' '.join((*group_files.PARSERS, *defaults.KEYS))}",
+        )
     return key
 
 
@@ -211,7 +229,12 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
         print_json(shapes.group(spool.layout, group, tally))
         return
     values = ((key, getattr(group, key.replace("-", "_"))) for key in group_files.PARSERS)
-    said = " ".join(f"{key}={value}" for key, value in values if value is not None)
+    said = " ".join(
+        [
+            *(f"{key}={value}" for key, value in values if value is not None),
+            *(f"{key}={text}" for key, text in _defaults(group)),
+        ]
+    )
     note(f"{name}: {said or 'no settings'}; {_concerned(tally)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -26,10 +27,20 @@ class Group(click.Group):
 class LazyGroup(Group):
     """A group of commands that are imported when they are used."""
 
-    def __init__(self, *arguments: Any, places: Mapping[str, str], **options: Any) -> None:
-        """`places` gives the module and name of each command, as `package.module:name`, in order."""
+    def __init__(
+        self,
+        *arguments: Any,
+        places: Mapping[str, str],
+        headings: Mapping[str, str] = MappingProxyType({}),
+        **options: Any,
+    ) -> None:
+        """`places` gives the module and name of each command, as `package.module:name`, in order.
+
+        `headings` gives the first command under each heading of the help; without any, all are "Commands".
+        """
         super().__init__(*arguments, **options)
         self.places = places
+        self.headings = headings
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.places)
@@ -41,3 +52,24 @@ class LazyGroup(Group):
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def sections(self) -> dict[str, list[str]]:
+        """The names of the commands under each heading, in order."""
+        found: dict[str, list[str]] = {}
+        heading = "Commands"
+        for name in self.places:
+            heading = self.headings.get(name, heading)
+            found.setdefault(heading, []).append(name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their short help under their headings, all in the same columns."""
+        width = max(map(len, self.places))
+        for heading, names in self.sections().items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((name.ljust(width), command.get_short_help_str(formatter.width - 4 - width)))
+            with formatter.section(heading):
+                formatter.write_dl(rows)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from queuectl.cli.bulk import Lines
-from queuectl.cli.context import note, only_handed_in, show_error
+from queuectl.cli.context import note, only_handed_in, own_entries, show_error
 from queuectl.core import body
 from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.moves import dropbox
@@ -47,11 +49,19 @@ def hand_in(
                 note(f"warning: {warning}")
         if not quiet and not lines:
             note(f"handed in as inbox/{name}; a worker will take it")
+            _say_how_to_see(spool, "it", f"grep -l {name} {shlex.quote(spool.outbox)}/*")
     if not number and not code:
         raise UsageError("nothing to hand in", hint="try: queuectl enqueue -- echo hello")
     if lines and not quiet:
         note(f"handed in {number}; a worker will take them")
+        _say_how_to_see(spool, "them", own_entries(spool))
     return code
+
+
+def _say_how_to_see(spool: Layout, which: str, line: str) -> None:
+    """Name the command line that shows what becomes of jobs, if there is an outbox."""
+    if os.access(spool.outbox, os.R_OK | os.X_OK):
+        note(f"to see what becomes of {which}: {line}")
 
 
 def _unwrap(lines: Lines) -> Iterator[Mapping[str, Any] | QueuectlError]:

@@ -22,15 +22,16 @@ _COMMANDS = {
     "init": "queuectl.cli.init:init",
     "enqueue": "queuectl.cli.enqueue:enqueue",
     "run": "queuectl.cli.enqueue:run",
-    "worker": "queuectl.cli.worker:worker",
     "status": "queuectl.cli.status:status",
     "top": "queuectl.cli.top:top",
     "list": "queuectl.cli.list:list_",
     "show": "queuectl.cli.show:show",
+    "states": "queuectl.cli.states:states",
     "explain": "queuectl.cli.explain:explain",
     "logs": "queuectl.cli.logs:logs",
     "wait": "queuectl.cli.wait:wait",
-    "progress": "queuectl.cli.progress:progress",
+    "metrics": "queuectl.cli.metrics:metrics",
+    "dashboard": "queuectl.cli.dashboard:dashboard",
     "cancel": "queuectl.cli.cancel:cancel",
     "kill": "queuectl.cli.cancel:kill",
     "retry": "queuectl.cli.retry:retry",
@@ -39,20 +40,27 @@ _COMMANDS = {
     "first": "queuectl.cli.hold:first",
     "set": "queuectl.cli.edit:set_",
     "edit": "queuectl.cli.edit:edit",
+    "dlq": "queuectl.cli.dlq:dlq",
+    "rm": "queuectl.cli.prune:rm",
+    "progress": "queuectl.cli.progress:progress",
+    "worker": "queuectl.cli.worker:worker",
     "pause": "queuectl.cli.pause:pause",
     "resume": "queuectl.cli.pause:resume",
     "drain": "queuectl.cli.pause:drain",
     "group": "queuectl.cli.group:group",
-    "dlq": "queuectl.cli.dlq:dlq",
-    "rm": "queuectl.cli.prune:rm",
+    "schedule": "queuectl.cli.schedule:schedule",
     "prune": "queuectl.cli.prune:prune",
-    "metrics": "queuectl.cli.metrics:metrics",
     "config": "queuectl.cli.config:config",
-    "dashboard": "queuectl.cli.dashboard:dashboard",
     "fsck": "queuectl.cli.fsck:fsck",
     "doctor": "queuectl.cli.doctor:doctor",
+    "bundle": "queuectl.cli.bundle:bundle",
+    "schema": "queuectl.cli.schema:schema",
+    "completion": "queuectl.cli.completions:completion",
+    "man": "queuectl.cli.man:man",
 }
-"""Where each command is, in the order in which people need them."""
+"""Where each command is, by what it is for, and then in the order in which people need them."""
+_HEADINGS = {"init": "Submit", "status": "Look", "cancel": "Act on jobs", "worker": "Operate"}
+"""The first command under each heading of the help."""
 
 _HYPHEN = "\ue000"
 """Stands for a hyphen while help is wrapped: a private character, at which no line is broken."""
@@ -82,9 +90,7 @@ Exit codes:
   5 timed out waiting   6 the spool is unusable
   130 interrupted by Ctrl-C   141 nobody reads the output any more (| head)
 
-\b
-Completion in bash, including job ids (zsh and fish work alike):
-  eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"
+See `queuectl man COMMAND` for its manual page, and `queuectl completion` for completion in your shell.
 """
 
 
@@ -95,6 +101,7 @@ NOBODY_READS = 141
 @click.group(
     cls=LazyGroup,
     places=_COMMANDS,
+    headings=_HEADINGS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from queuectl.cli.context import json_option, one_group, one_group_option, open_spool, print_json
-from queuectl.core.text import format_count, format_seconds
+from queuectl.core.text import format_count, format_seconds, format_size
 
 _KINDS = 8
 
@@ -16,7 +16,8 @@ _KINDS = 8
 def metrics(group: str, as_json: bool) -> None:
     """Show success rate, durations and throughput.
 
-    Covers the finished jobs that the spool still holds, from their file names alone.
+    Covers the finished jobs that the spool still holds, from their file names alone; with --group also the memory and
+    CPU time that the newest thousand of them used, from their logs.
 
     \b
     Example:
@@ -31,7 +32,7 @@ def metrics(group: str, as_json: bool) -> None:
         print_json(shapes.metrics(found))
         return
     rate = "" if found.success_rate is None else f"{found.success_rate:.1%}"
-    rows = (
+    rows: tuple[tuple[str, str], ...] = (
         ("finished", f"{found.finished}"),
         ("done", f"{found.done}"),
         ("dead", f"{found.dead}"),
@@ -45,6 +46,10 @@ def metrics(group: str, as_json: bool) -> None:
         ("throughput", f"{found.per_minute:.1f} a minute"),
         ("recent", f"{found.last_minute} in a minute, {found.last_hour} in an hour, {found.last_day} in a day"),
     )
+    if (used := found.usage) is not None:
+        memory = f"{format_size(used.largest_rss)} at most, half of them up to {format_size(used.p50_rss)}"
+        of = f" (of the newest {used.jobs})" if used.jobs < found.finished else ""
+        rows = (*rows, ("memory", f"{memory}{of}"), ("cpu", f"{format_seconds(used.cpu)}{of}"))
     for name, value in rows:
         click.echo(f"{name:<11} {value}")
 

@@ -48,10 +48,15 @@ def pause(reason: tuple[str, ...], until: str | None, group: str, as_json: bool)
     group = one_group(group)
     _refuse_group("pause", reason)
     spool = open_spool(create=True)
-    _pause(spool, " ".join(reason), until, group)
-    _report(spool, as_json, group)
+    pause_group(spool, group, reason, until, as_json)
     if not group and len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
         note(f"this pauses every job, not only {reason[0]}; for that: queuectl hold {reason[0]}")
+
+
+def pause_group(spool: Spool, group: str, reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
+    """Pause a group, or the queue for "", and report it."""
+    _pause(spool, " ".join(reason), until, group)
+    _report(spool, as_json, group)
 
 
 def _refuse_group(verb: str, reason: tuple[str, ...]) -> None:
@@ -102,8 +107,11 @@ def resume(group: str, as_json: bool) -> None:
       queuectl resume
       queuectl resume --group gpu
     """
-    group = one_group(group)
-    spool = open_spool()
+    resume_group(open_spool(), one_group(group), as_json)
+
+
+def resume_group(spool: Spool, group: str, as_json: bool) -> None:
+    """Resume a group, or the queue for "", and report it."""
     was_paused = spool.resume(group=group)
     if as_json:
         print_json(_to_json(spool.paused(group=group), _count_running(spool, group), group))

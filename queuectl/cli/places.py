@@ -23,7 +23,7 @@ _BRACES = re.compile(r"(?<!\$)\{([\w-]+)\}")
 
 
 class Template:
-    """The body that all jobs of a sweep have in common, with places in its command, id, cwd, env and timeout."""
+    """The body that all jobs of a sweep have in common, with places in its command, id, key, cwd, env and timeout."""
 
     def __init__(self, command: str | list[str], given: Mapping[str, Any], names: Collection[str]) -> None:
         """`command` is as typed, `given` the fields of the options, `names` those of the places.
@@ -36,7 +36,7 @@ class Template:
         self._words = [command] if isinstance(command, str) else command
         self._fixed = dict(given)
         self._fills: dict[str, Fill] = {"command": self._fill_of_command(command)}
-        for name in ("id", "cwd", "timeout"):
+        for name in ("id", "unique", "cwd", "timeout"):
             text = given.get(name)
             if isinstance(text, str) and self._place.search(text):
                 self._fills[name] = self._fill_of(text)

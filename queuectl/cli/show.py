@@ -21,6 +21,7 @@ from queuectl.spool.reading.log_lines import describe_usage
 from queuectl.spool.reading.progress import with_progress
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Usage
 
 
@@ -55,16 +56,21 @@ def show(ids: tuple[str, ...], as_json: bool) -> None:
         for number, (job, shape) in enumerate(zip(found, shapes_of, strict=True)):
             if number:
                 click.echo()
-            _print(job, shape)
+            _print(spool.layout, job, shape)
     click.get_current_context().exit(code)
 
 
-def _print(job: Job, shape: dict[str, Any]) -> None:
-    for name, value in (*_details(job), *_attempts(job, shape["history"]), ("file", job.path), ("log", shape["log"])):
+def _print(layout: Layout, job: Job, shape: dict[str, Any]) -> None:
+    for name, value in (
+        *_details(layout, job),
+        *_attempts(job, shape["history"]),
+        ("file", job.path),
+        ("log", shape["log"]),
+    ):
         click.echo(f"{name:<12} {shown(value)}".rstrip())
 
 
-def _details(job: Job) -> Iterator[tuple[str, str]]:
+def _details(layout: Layout, job: Job) -> Iterator[tuple[str, str]]:
     body = job.body
     yield "id", job.id
     remark = "held" if job.is_held else "stopped" if job.is_stopped else job.result
@@ -89,6 +95,7 @@ def _details(job: Job) -> Iterator[tuple[str, str]]:
             value = getattr(body, name)
             if field.show is not None and value not in (None, {}):
                 yield field.title or name, field.show(value)
+        yield from shapes.describe_defaults(shapes.defaults_of(layout, job))
         yield from (("warning", warning) for warning in body.warnings)
     yield "attempts", f"{job.attempts}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,7 +28,11 @@ from queuectl.spool.reading import admission, shapes
 from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
+from queuectl.spool.system import files
 from queuectl.spool.system.clock import now
+
+if TYPE_CHECKING:
+    from queuectl.spool.reading.schedules import Summary
 
 _INTERVAL = 2.0
 _SHARE = 10  # looking takes a tenth of the time at most
@@ -114,8 +119,9 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     counts, workers = spool.counts(), list(spool.workers())
     free, inodes = admission.room(spool.layout)
     groups = examine_all(spool.layout, now)
+    schedules = _look_at_schedules(spool)
     if as_json:
-        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes, groups))
+        print_json(shapes.status(spool.layout, spool.paused(), counts, workers, free, inodes, groups, schedules))
         return
     alive = [worker for worker in workers if worker["alive"]]
     remarks = {
@@ -139,8 +145,10 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     if counts.ignored:
         name = counts.ignored_name if len(counts.ignored_name) <= 16 else f"{counts.ignored_name[:15]}…"
         click.echo(f"ignored    {counts.ignored:<8} in pending/, such as {printable(name)}; see: queuectl fsck")
+    if schedules is not None:
+        _print_schedules(schedules, has_worker=bool(alive))
     if not alive:
-        hint = "start one: queuectl worker start" if counts.pending or counts.dropped else ""
+        hint = "start one: queuectl worker start" if counts.pending or counts.dropped or schedules else ""
         click.echo(f"workers    {'none':<8} {hint}".rstrip())
     for worker in alive:
         slots = format_count(worker.get("slots", 0), "slot")
@@ -151,6 +159,31 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
     room = "" if inodes is None else f", {inodes} inodes"
     click.echo(f"free       {format_size(free)}{room}")
+
+
+def _look_at_schedules(spool: Spool) -> Summary | None:
+    """What to say of the schedules; None if there are none."""
+    if files.is_gone(spool.layout.schedules):
+        return None
+    from queuectl.spool.reading.schedules import look
+
+    found = look(spool.layout)
+    return found if found.total else None
+
+
+def _print_schedules(found: Summary, *, has_worker: bool) -> None:
+    said = []
+    if found.waiting_since is not None:
+        since = format_when(found.waiting_since, now())
+        wait = "" if has_worker else ", and no worker is there to make their jobs"
+        said.append(f"{found.waiting} due, the first {since}{wait}")
+    elif found.next_tick is not None:
+        no_worker = "" if has_worker else ", if a worker runs by then"
+        said.append(f"the next makes a job {format_when(found.next_tick, now())}{no_worker}")
+    said += [f"{found.paused} paused"] if found.paused else []
+    click.echo(f"{'schedules':<10} {found.total:<8} {'; '.join(said)}".rstrip())
+    for view in found.wrong:
+        click.echo(shown(f"{'schedule':<10} {view.name} makes no jobs: {view.problem}"))
 
 
 def _print_stops(pause: Pause | None, groups: list[Group]) -> None:

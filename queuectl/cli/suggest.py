@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import click
 
-from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, Row, cron_times
+from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, Row, times_of
 from queuectl.errors import UsageError
 
 _NEAR = 0.7
@@ -44,7 +44,7 @@ def _line_for(ctx: click.Context, word: str, rest: list[str], known: Mapping[str
             return "", answer.format(*match.groups()).replace("queuectl ", f"{program} ", 1)
     if word.lower() in LINES and not path:
         why, answer = LINES[word.lower()]
-        entry = shlex.quote(_crontab_entry(rest, rest, before)) if "{entry}" in answer else ""
+        entry = _schedule_line(rest, [], before) if "{entry}" in answer else ""
         return why, answer.replace("{entry}", entry)
     if path == ["config"] and (setting := _setting(word)):
         return "", shlex.join(["queuectl", *before, "config", "set" if rest else "get", setting, *rest[-1:]])
@@ -164,7 +164,8 @@ class _Answer(NamedTuple):
             job = [*job, "{}"]
         line = shlex.join([*before, *self.root, *path, *self.options, *job])
         for template, values in self.wholes:
-            entry = shlex.quote(_crontab_entry([*values], self.command, before[1:])) if "{entry}" in template else ""
+            words = [*values, *self.command]
+            entry = _schedule_line(words, self.options, before[1:]) if "{entry}" in template else ""
             line = template.format(*values, line=line, entry=entry)
         return line
 
@@ -295,23 +296,20 @@ def _before(path: list[str], rest: list[str]) -> list[str]:
     return sys.argv[1 : len(sys.argv) - len(rest) - len(path)]
 
 
-def _crontab_entry(times: list[str], words: list[str], before: list[str]) -> str:
-    """A line for a crontab. Cron has neither this PATH nor this directory, and a % ends its command."""
-    from queuectl.spool.system import layout
+def _schedule_line(words: list[str], options: list[str], before: list[str]) -> str:
+    """The line that adds a schedule: `words` are its times and its command, `options` those that its jobs are to have.
 
-    program = os.path.abspath(sys.argv[0])
-    started = [sys.executable, "-m", "queuectl"] if program.endswith(".py") else [program]
-    named = _value_of("--spool", before) or os.environ.get("QUEUECTL_SPOOL")
-    spool = os.path.abspath(named or layout.discover() or layout.state_home_spool())
-    job = words[words.index("--") + 1 :] if "--" in words else []
-    line = shlex.join([*started, "--spool", spool, "enqueue", "-q", "--", *(job or ["CMD"])])
-    return f"{cron_times(times)} {line}".replace("%", r"\%")
-
-
-def _value_of(option: str, words: list[str]) -> str:
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        if word == option:
-            return following
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return ""
+    It is named after the command, unless the options name a job or a group.
+    """
+    at = words.index("--") if "--" in words else len(words)
+    when, rest = times_of(words[:at])
+    job = words[at + 1 :] or [word for word in rest if not word.startswith("-")]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", os.path.basename((" ".join(job[:1]).split() or ["NAME"])[0]).split(".")[0])
+    left = list(options)
+    for option in ("--group", "-g", "--id"):
+        if option in left[:-1]:
+            at = left.index(option)
+            name = left[at + 1]
+            del left[at : at + 2]
+    name = name.strip("_-") or "NAME"
+    return shlex.join(["queuectl", *before, "schedule", "add", name, *when, *left, "--", *(job or ["CMD"])])

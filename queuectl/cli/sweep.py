@@ -122,6 +122,10 @@ class Sweep:
             )
         if "id" in given and not template.is_filled("id"):
             raise UsageError("one --id for many jobs", hint=f"give each its number: --id '{given['id']}.{{n}}'")
+        if "unique" in given and not template.is_filled("unique"):
+            raise UsageError(
+                "one --unique for many jobs", hint=f"make each its own: --unique '{given['unique']} {{n}}'"
+            )
         self.numbering = numbering or Numbering("")
         self.strays = template.find_strays()
         self.makes_directories = template.is_filled("cwd")

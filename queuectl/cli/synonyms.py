@@ -76,23 +76,24 @@ class Row(NamedTuple):
     read: Read | None = _any
 
 
-def cron_times(words: list[str]) -> str:
-    """The five fields of a crontab that some words give, as they are or as `15m`, `2h`, `1d`; else every night."""
-    for word in words:
-        if len(word.split()) == 5 or re.fullmatch(r"@[a-z]+", word):
-            return word
-        match = re.fullmatch(r"(\d+) ?(m|h|d)[a-z]*", word)
+def times_of(words: list[str]) -> tuple[list[str], list[str]]:
+    """The options of `schedule add` for what some words say of times, and the words that are left: those of a crontab,
+    in one word or in five, `15m`, `2h`; else every night."""
+    for number in range(len(words)):
+        text = " ".join(words[: number + 1])
+        if re.fullmatch(r"@[a-z]+", text) or (len(text.split()) == 5 and re.fullmatch(r"[\d*,/A-Za-z#-]+( .*)?", text)):
+            return ["--cron", text], words[number + 1 :]
+        match = re.fullmatch(r"(\d+) ?([smhd])[a-z]*", text)
         if match is not None:
-            every = "*" if match[1] == "1" else f"*/{match[1]}"
-            return {"m": f"{every} * * * *", "h": f"0 {every} * * *", "d": f"30 2 {every} * *"}[match[2]]
-    return "30 2 * * *"
+            return ["--every", f"{match[1]}{match[2]}"], words[number + 1 :]
+    return ["--cron", "30 2 * * *"], words
 
 
 _ONE_SLOT = "a job takes --slots of its worker's slots, or one, whatever it uses; a worker has --count of them"
 _SEATS = "how many there are is said once: queuectl group set gpu seats=4"
 _NO_EDGES = "a job cannot wait for another by itself; the shell can"
-_CRON = "there are no recurring jobs; cron can enqueue them"
-_CRON_LINE = "(crontab -l; echo {entry}) | crontab -"
+_CRON = "a job that recurs is a schedule, which has a name"
+_CRON_LINE = "{entry}"
 _ITS_NUMBER = "a job has its number in QUEUECTL_PARAM_N, and its command where {{n}} is"
 _ITS_LOG = "the output of a job goes to its log"
 
@@ -210,14 +211,28 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     "dlq retry": _ACT,
     "dlq drop": _ACT,
     "resume": (_AS_JSON,),
+    "schedule add": (
+        Row("--schedule --expression --crontab -c", "--cron {0}"),
+        Row("--interval --repeat -e", "--every {0}"),
+        Row("--tz --time-zone --cron-tz --zone", "--timezone {0}"),
+        Row("--backfill --catchup", "--catch-up all", read=None),
+        Row("--splay --random-delay --randomized-delay", "--jitter {0}"),
+        Row("--allow-overlap --concurrent", "--overlap queue", read=None),
+        Row("-f --force --overwrite --update", "--replace", read=None),
+        Row("-t --time --time-limit", "--timeout {0}"),
+        Row("--chdir -D -w --dir", "--cwd {0}"),
+    ),
+    "schedule list": (_AS_JSON,),
     "drain": (Row("-t", "--timeout {0}"),),
 }  # fmt: skip
 """The rows of each command, tried in order."""
 
 PHRASES = (
-    (r"(?:help|man) (.+)", "queuectl {0} --help"),
-    (r"completions? (bash|zsh)\b.*", 'eval "$(_QUEUECTL_COMPLETE={0}_source queuectl)"'),
-    (r"completions? fish\b.*", "_QUEUECTL_COMPLETE=fish_source queuectl | source"),
+    (r"help (.+)", "queuectl {0} --help"),
+    (r"completions (bash|zsh|fish)\b.*", "queuectl completion {0}"),
+    (r"s?crontab -l", "queuectl schedule list"),
+    (r"s?crontab -[er]", "queuectl schedule list"),
+    (r"schedule (?:create|new|set|update|put) (.+)", "queuectl schedule add {0}"),
     (r"(?:delay|reschedule) (\S+) (\S+)", "queuectl set {0} run_at={1}"),
     (r"(?:repriori[ts]i[sz]e|nice|renice|prio|priority) (\S+) (\d+)", "queuectl set {0} priority={1}"),
     (r"scontrol (hold|release|show) (?:job )?(\S+)", "queuectl {0} {1}"),
@@ -271,13 +286,25 @@ COMMANDS: dict[str, str] = {
     "stats": "metrics",
     "watch": "top",
     "why": "explain ID",
-    **dict.fromkeys(("help", "man"), "--help"),
+    **dict.fromkeys(("help",), "--help"),
+    "schedules": "schedule list",
+    **dict.fromkeys(("schedule ls", "schedule status", "schedule next"), "schedule list"),
+    **dict.fromkeys(("schedule rm", "schedule delete", "schedule del", "schedule unset"), "schedule remove NAME"),
+    **dict.fromkeys(("schedule trigger", "schedule now", "schedule start", "schedule exec"), "schedule run NAME"),
+    **dict.fromkeys(("schedule disable", "schedule stop", "schedule suspend"), "schedule pause NAME"),
+    **dict.fromkeys(("schedule enable", "schedule unpause", "schedule continue"), "schedule resume NAME"),
+    **dict.fromkeys(
+        ("schedule explain", "schedule test", "schedule validate", "schedule describe"), "schedule check EXPR"
+    ),
     "version": "--version",
     **dict.fromkeys(("worker add", "worker run", "worker up", "worker work"), "worker start"),
     **dict.fromkeys(("worker ls", "worker ps", "worker status", "worker show"), "worker list"),
     **dict.fromkeys(("worker down", "worker shutdown", "worker rm", "worker remove"), "worker stop"),
     **dict.fromkeys(("worker kill", "worker abort"), "worker stop --now"),
     **dict.fromkeys(("worker restart", "worker reload"), "worker stop --detach --wait && queuectl worker start"),
+    **dict.fromkeys(("completions",), "completion"),
+    **dict.fromkeys(("manual", "docs"), "man"),
+    **dict.fromkeys(("bugreport", "report-bug", "sosreport"), "bundle"),
     **dict.fromkeys(("dlq ls", "dlq show", "dlq status"), "dlq list"),
     **dict.fromkeys(("dlq requeue", "dlq replay", "dlq redrive", "dlq restart"), "dlq retry ID"),
     **dict.fromkeys(
@@ -289,11 +316,9 @@ COMMANDS: dict[str, str] = {
 }
 """What follows `queuectl`, and what to type instead. Words in capitals stand for what the user names."""
 
-_EVAL = 'eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"'
 LINES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
-        ("cron", "crontab", "every", "periodic", "scrontab", "beat", "schedule", "schedules"), (_CRON, _CRON_LINE)
+        ("cron", "crontab", "every", "periodic", "scrontab", "beat", "timer", "recur", "repeat"), (_CRON, _CRON_LINE)
     ),
-    **dict.fromkeys(("completion", "completions"), ("for bash; zsh and fish work alike", _EVAL)),
 }
 """Commands whose answer does not begin with `queuectl`: what to know, and the line to type."""

@@ -39,10 +39,13 @@ class Pause(NamedTuple):
         return {"since": format_rfc3339(self.since), "until": format_rfc3339(self.until), "reason": self.reason}
 
 
+_NO_DEFAULTS: Mapping[str, Any] = {}
+
+
 class Group(NamedTuple):
     """What the files of a group say. `problem` is why one of them cannot be used, or empty: then none starts.
 
-    `seats` are those of this host.
+    `seats` are those of this host, `defaults` the values of fields that its jobs do not set themselves.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Group(NamedTuple):
     problem: str = ""
     seats: Seats | None = None
     seat_env: str | None = None
+    defaults: Mapping[str, Any] = _NO_DEFAULTS
 
 
 class Room(NamedTuple):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import isinf
 from typing import Any
 
 from queuectl.core import charset, groups
-from queuectl.core.fields import FIELDS, Body, Check, in_latin_1
+from queuectl.core.fields import FIELDS, Body, Check
 from queuectl.core.names import is_valid_id
 from queuectl.errors import InvalidJobError, NotJsonError
 
@@ -75,7 +75,7 @@ def _decode(data: bytes) -> tuple[Any, list[str]]:
         raise NotJsonError("not valid JSON", _place(data, error)) from None
     except RecursionError:
         raise NotJsonError("not valid JSON for a job", "nested too deep") from None
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(value):
+    if len(data) > MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(value):
         problems.append(f"it is nested more than {MAX_DEPTH} deep")
     return value, problems
 
@@ -206,13 +206,16 @@ def validate(obj: Mapping[str, Any]) -> Body:
     is_known = True
     checks = _CHECKS if obj.get("charset") != charset.LATIN_1 else _checks_in_latin_1()
     for key, value in obj.items():
-        if key not in checks:
+        check = checks.get(key)
+        if check is None:
             is_known = False
         elif value is not None:
-            checked[key] = checks[key](problems, key, value)
-    group, id = checked.get("group"), checked.get("id")
-    if not problems and group and id and not is_valid_id(groups.join(group, id)):
+            checked[key] = check(problems, key, value)
+    group = checked.get("group")
+    if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
         problems.append('"group" and "id" together make an id of over 100 characters')
+    if checked.get("if_exists") and "id" not in checked and not checked.get("unique"):
+        problems.append('"if_exists" needs a key, "unique", or an "id"')
     warnings = () if is_known else _unheeded(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))
@@ -221,7 +224,20 @@ def validate(obj: Mapping[str, Any]) -> Body:
 
 @cache
 def _checks_in_latin_1() -> Mapping[str, Check]:
-    return {**_CHECKS, **{name: in_latin_1(_CHECKS[name]) for name in charset.TEXTS}}
+    return {**_CHECKS, **{name: _in_latin_1(_CHECKS[name]) for name in charset.TEXTS}}
+
+
+def _in_latin_1(check: Callable[..., Any]) -> Check:
+    """The check of a text's field in a body whose charset is Latin-1."""
+
+    def check_decoded(problems: list[str], key: str, value: Any) -> Any:
+        try:
+            value = charset.decode(value)
+        except UnicodeEncodeError:
+            problems.append(f'"{key}" has a character beyond U+00FF, which is not a byte of "latin-1"')
+        return check(problems, key, value, "surrogateescape")
+
+    return check_decoded
 
 
 def merge(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

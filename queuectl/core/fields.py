@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from queuectl.core import charset, groups
+from queuectl.core import groups, unique
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
 from queuectl.core.text import format_seconds, format_size
+from queuectl.core.unique import IfExists
 from queuectl.errors import UsageError
 
 MAX_ARGUMENT = 120_000
@@ -76,6 +77,8 @@ class Body(NamedTuple):
     on_max_log: OnMaxLog | None = None
     seats: Mapping[str, int] | None = None
     slots: int | None = None
+    unique: str | None = None
+    if_exists: IfExists | None = None
     cwd: str | None = None
     env: Mapping[str, str] = _NO_VARIABLES
     params: Mapping[str, Any] = _NO_VARIABLES
@@ -241,19 +244,6 @@ def _params(problems: list[str], key: str, value: Any, errors: str = "strict") -
         if isinstance(item, str):
             _check_text(problems, key, item, errors)
     return value
-
-
-def in_latin_1(check: Callable[..., Any]) -> Check:
-    """The check of a text's field in a body whose charset is Latin-1."""
-
-    def check_decoded(problems: list[str], key: str, value: Any) -> Any:
-        try:
-            value = charset.decode(value)
-        except UnicodeEncodeError:
-            problems.append(f'"{key}" has a character beyond U+00FF, which is not a byte of "latin-1"')
-        return check(problems, key, value, "surrogateescape")
-
-    return check_decoded
 
 
 def _submitter(problems: list[str], key: str, value: Any) -> str:
@@ -459,6 +449,8 @@ FIELDS = {
         hint="of its worker; 1",
         show=str,
     ),
+    "unique": Field(unique.check, option=unique.OPTION, metavar="KEY", show=str),
+    "if_exists": Field(_word(IfExists), kind=IfExists, option=unique.OPTION_IF_EXISTS, show=str),
     "cwd": Field(
         _cwd,
         _parse_text,
@@ -491,7 +483,7 @@ def parse(name: str, text: str, now: datetime) -> Any:
     What is out of its range is for the job body's own check to say.
     """
     field = FIELDS.get(name)
-    if name in ("id", "group"):
+    if name in ("id", "group", "unique"):
         raise UsageError(f"a job keeps its {name}", "others may know it by that", "cancel it, and enqueue it again")
     if field is None or field.parse is None:
         keys = " ".join(known.replace("_", "-") for known in CAN_BE_SET)

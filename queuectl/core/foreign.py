@@ -9,7 +9,7 @@ _IN = '"run_at" is a time: for a delay, queuectl enqueue --in'
 _ID = 'a job is named by its "id"'
 _AFTER = "a job waits for no other job"
 _GROUP = 'ours is "group"'
-_REPEATED = "a job runs once; cron can enqueue it repeatedly"
+_REPEATED = "a job runs once; for one that recurs: queuectl schedule add"
 _RESOURCES = "limit what runs at once by queuectl group set GROUP limit=2, or worker start --count"
 _LOG = "the output is in the job's log: queuectl logs ID"
 
@@ -63,8 +63,8 @@ FIELDS_HERE = {
     **dict.fromkeys(("args", "argv", "arguments"), '"command" is the whole command: an array of strings'),
     **dict.fromkeys(("nice", "prio", "urgency", "importance", "weight"), 'ours is "priority", lower runs first'),
     **dict.fromkeys(
-        ("unique", "unique_key", "unique_id", "singleton", "idempotency_key", "dedup_key", "queueing_lock", "lock"),
-        'only an "id" is unique: a second job of that id is refused',
+        ("unique_key", "unique_id", "singleton", "idempotency_key", "dedup_key", "queueing_lock", "lock"),
+        'ours is "unique": of its key one job at a time waits or runs',
     ),
     **dict.fromkeys(
         ("gpu", "gpus", "gres", "mem", "memory", "resources", "requirements", "seat"),

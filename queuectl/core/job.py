@@ -188,6 +188,23 @@ class Job:
         }
 
 
+class ExistingJob(Job):
+    """A job that was there already, and that a submit returns in place of a new one, as it has its key or its id.
+
+    `is_replaced` is whether it has the new body now.
+    """
+
+    __slots__ = ("is_replaced",)
+
+    is_replaced: bool
+
+    @classmethod
+    def of(cls, job: Job, *, is_replaced: bool) -> ExistingJob:
+        existing = cls(job.state, job.name, job.path, job.body, job.fields, job.problem, job.owner)
+        object.__setattr__(existing, "is_replaced", is_replaced)
+        return existing
+
+
 _set_state, _set_name, _set_path, _set_body, _set_fields, _set_problem, _set_owner, _set_is_stopped, _set_progress = (
     getattr(Job, name).__set__
     for name in ("state", "name", "path", "body", "fields", "problem", "owner", "is_stopped", "progress")

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core.names import (
+    ASKING_AT,
     DEFAULT_PRIORITY,
     HELD_AT,
     FinishedName,
@@ -19,7 +20,7 @@ from queuectl.core.names import (
     RunningName,
     ceil_to_millisecond,
 )
-from queuectl.core.result import CANCELLED, INVALID, Result, State
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, Result, State
 from queuectl.core.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -97,6 +98,16 @@ def hold(name: PendingName) -> Move:
     return Move(State.PENDING, name._replace(run_at=HELD_AT))
 
 
+def ask(name: PendingName) -> Move:
+    """It waits, with its priority and attempts, until it is known whether it has its key."""
+    return Move(State.PENDING, name._replace(run_at=ASKING_AT + _STEP if name.is_held else ASKING_AT))
+
+
+def skip(name: PendingName | FinishedName, state: State, now: datetime) -> Move:
+    """A job that is not started, as another one has its key."""
+    return Move(state, FinishedName(now, name.priority, name.attempts, SKIPPED, 0, name.id))
+
+
 def first(name: PendingName, front: PendingName | None, now: datetime) -> Move:
     """In front of `front`, the job that is first in line (None if no other is due), at its priority or better."""
     if front is None or name.priority < front.priority:
@@ -123,6 +134,11 @@ def cancel(name: PendingName | RunningName, now: datetime) -> Move:
 def refuse(id: str, now: datetime, priority: int = DEFAULT_PRIORITY) -> Move:
     """A file that is not a runnable job."""
     return Move(State.DEAD, FinishedName(now, priority, 0, INVALID, 0, id))
+
+
+def skip_new(id: str, priority: int, now: datetime) -> Move:
+    """A job that is left out, and is on record as that: a tick of a schedule whose last job has not ended."""
+    return Move(State.DONE, FinishedName(now, priority, 0, SKIPPED, 0, id))
 
 
 def _finished(name: RunningName, result: Result, duration: float, now: datetime) -> FinishedName:
@@ -154,6 +170,10 @@ TRANSITIONS = (
     Transition("reschedule", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("hold", (State.PENDING,), State.PENDING, "hold"),
     Transition("let go", (State.PENDING,), State.PENDING, "reschedule"),
+    Transition("ask for its key", (State.PENDING, State.RUNNING, None), State.PENDING, "ask"),
+    Transition("ask again", (State.DEAD, State.DONE), State.PENDING, "ask"),
+    Transition("has its key", (State.PENDING,), State.PENDING, "reschedule"),
+    Transition("skip", (State.PENDING,), State.DONE, "skip"),
     Transition("first in line", (State.PENDING,), State.PENDING, "first"),
     Transition("cancel", (State.PENDING, State.RUNNING), State.DEAD, "cancel"),
     Transition("cancel, its end on record", (State.RUNNING,), State.DEAD, "give_up"),
@@ -162,4 +182,5 @@ TRANSITIONS = (
     Transition("undo running it again", (State.PENDING,), State.DONE, "undo"),
     Transition("undo a cancel", (State.DEAD,), State.PENDING, "undo"),
     Transition("refuse", (State.PENDING, None), State.DEAD, "refuse"),
+    Transition("skip a tick", (None,), State.DONE, "skip_new"),
 )

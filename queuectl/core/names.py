@@ -34,6 +34,8 @@ MAX_ATTEMPTS = 999_999
 SUFFIX = ".json"
 HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 """The run_at of a held job. No body can ask for the year 9999: the latest run_at is in 9998."""
+ASKING_AT = datetime(9999, 1, 2, tzinfo=UTC)
+"""The run_at of a job that asks for its key. A job that is to be held then has it in the millisecond after."""
 HELD_FROM = "9999"
 """How the run_at of every held job, and of no other, begins."""
 
@@ -66,12 +68,17 @@ PENDING_AMONG = _BEGIN + r"(\d{3}-\d{8}T\d{6}\.\d{3}Z-[^\0]+\.json)\0"
 """Names that look like ours in pending/, in the kernel's records: each is followed by a byte 0."""
 FINISHED_AMONG = _BEGIN + r"(\d{8}T\d{6}\.\d{3}Z-\d{3}-[^\0]+\.json)\0"
 """The same in done/ and dead/."""
+PENDING_FIELDS = rb"\d{3}-\d{8}T\d{6}\.\d{3}Z-\d{1,6}-"
+"""What precedes the id in such a name."""
+FINISHED_FIELDS = rb"\d{8}T\d{6}\.\d{3}Z-\d{3}-\d{1,6}-[a-z0-9]+-\d+\.\d{3}s-"
+"""The same in done/ and dead/."""
 PENDING_LOOSE = _BEGIN + r"([^\0]{23}Z-[^\0]+)\0"
 """What may be such a name, for callers that check those they keep: a quarter faster than `PENDING_AMONG`."""
 _PENDING_NAME = rf"\d{{3}}-\d{{8}}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{{3}}Z-(?:{_COUNT})-{ID_PATTERN}\.json"
 _PENDING_STRICT = rf"\0(){_PENDING_NAME}(?=\0)".encode()
 
 _TIME_LENGTH = len("20261124T034300.120Z")
+_TIME_IN_ISO = len("2026-11-24T03:43:00.120")
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -85,10 +92,7 @@ def is_valid_id(text: str) -> bool:
 @lru_cache(maxsize=64)  # an attempt formats its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
-    return (
-        f"{at.year:04d}{at.month:02d}{at.day:02d}T{at.hour:02d}{at.minute:02d}{at.second:02d}"
-        f".{at.microsecond // 1000:03d}Z"
-    )
+    return at.isoformat(timespec="milliseconds")[:_TIME_IN_ISO].replace("-", "").replace(":", "") + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -142,6 +146,11 @@ class PendingName(NamedTuple):
     def is_held(self) -> bool:
         """Whether it waits for a `release`, not for a time."""
         return self.run_at.year >= HELD_AT.year
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether it asks for its key, if its body has one."""
+        return self.run_at.date() == ASKING_AT.date()
 
     def __str__(self) -> str:
         return f"{self.priority:03d}-{format_time(self.run_at)}-{self.attempts}-{self.id}.json"

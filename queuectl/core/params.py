@@ -13,9 +13,9 @@ MOST = 1_000_000
 """How many jobs one sweep may make."""
 PREFIX = "QUEUECTL_PARAM_"
 
-_RANGE = re.compile(r"(-?)(\d{1,18})\.\.(-?)(\d{1,18})(?:\.\.(-?\d{1,18}))?", re.ASCII)
+_RANGE = r"(-?)(\d{1,18})\.\.(-?)(\d{1,18})(?:\.\.(-?\d{1,18}))?"
 _NUMBER = r"-?(?:\d+|\d*\.\d+)"
-_RANGE_OF_DECIMALS = re.compile(rf"{_NUMBER}\.\.{_NUMBER}(?:\.\.{_NUMBER})?", re.ASCII)
+_RANGE_OF_DECIMALS = rf"{_NUMBER}\.\.{_NUMBER}(?:\.\.{_NUMBER})?"
 
 
 def variable_of(name: str) -> str:
@@ -74,9 +74,9 @@ def _values_of(text: str) -> Iterable[str]:
 
     If an end has leading zeros, all have as many digits.
     """
-    match = _RANGE.fullmatch(text)
+    match = re.fullmatch(_RANGE, text, re.ASCII)
     if match is None:
-        if _RANGE_OF_DECIMALS.fullmatch(text):
+        if re.fullmatch(_RANGE_OF_DECIMALS, text, re.ASCII):
             raise UsageError(f"not a range: {text}", "a range has whole numbers", "write the values: 0.1,0.2,0.3")
         return (text,)
     first_sign, first, last_sign, last, step_text = match.groups()

@@ -16,14 +16,15 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-RESULT_PATTERN = r"exit(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])|signal[1-9]\d?|timeout|lost|cancelled|invalid"
+RESULT_PATTERN = r"exit(?:0|[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])|signal[1-9]\d?|timeout|lost|cancelled|invalid|skipped"
 """What `str` of a result looks like."""
 
 
 class Result(NamedTuple):
-    """How an attempt ended: `exitN`, `signalN`, `timeout`, `lost`, `cancelled` or `invalid`.
+    """How an attempt ended: `exitN`, `signalN`, `timeout`, `lost`, `cancelled`, `invalid` or `skipped`.
 
-    `lost` means that the worker or the machine went away and the outcome is unknown.
+    `lost` means that the worker or the machine went away and the outcome is unknown, `skipped` that it was not to be
+    started: what it waited for did not come about, or another job has its key.
     """
 
     kind: str
@@ -51,6 +52,15 @@ class Result(NamedTuple):
     def is_success(self) -> bool:
         return self == SUCCESS
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the job has failed: a job that was cancelled, refused or skipped has not."""
+        return self.kind in ("exit", "signal", "timeout", "lost") and self != SUCCESS
+
+    @property
+    def is_skipped(self) -> bool:
+        return self == SKIPPED
+
     def __str__(self) -> str:
         return self.kind if self.code is None else f"{self.kind}{self.code}"
 
@@ -60,3 +70,4 @@ TIMEOUT = Result("timeout")
 LOST = Result("lost")
 CANCELLED = Result("cancelled")
 INVALID = Result("invalid")
+SKIPPED = Result("skipped")

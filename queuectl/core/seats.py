@@ -19,7 +19,10 @@ MAX_TAKEN = 64
 """The most seats that one job can have in all: each is a descriptor that its processes inherit."""
 PREFIX = "QUEUECTL_SEAT_"
 """Begins the variables that name a job's seats to it."""
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}", re.ASCII)
+_NAME = r"[A-Za-z0-9_.:-]{1,100}"
+
+MOST_ASIDE = 1000
+"""Jobs with seats or slots of their own that a worker keeps in mind; what is behind so many waits too."""
 
 
 class Seats(tuple[str, ...]):
@@ -59,7 +62,7 @@ def parse(text: str) -> Seats:
             raise ValueError(f"must be from 1 to {MAX_SEATS}, not {text}")
         return Seats(map(str, range(int(text))))
     names = [name.strip() for name in text.removesuffix(",").split(",")]
-    if "," not in text or not all(map(_NAME.fullmatch, names)):
+    if "," not in text or not all(re.fullmatch(_NAME, name, re.ASCII) for name in names):
         raise ValueError(f"is neither a number nor names with a comma: {text[:40]!r}")
     if len(names) > MAX_SEATS:
         raise ValueError(f"has {len(names)} seats, not {MAX_SEATS}")

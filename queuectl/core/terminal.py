@@ -188,6 +188,11 @@ class Screen:
         return Row([run for run in runs if run[0]])
 
     @property
+    def above(self) -> int:
+        """How many of the lines that have not come out yet are above the cursor."""
+        return self._row
+
+    @property
     def open(self) -> Row:
         """The line that the cursor is in."""
         return _row(self._line)._replace(is_whole=False)

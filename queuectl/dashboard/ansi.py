@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from queuectl.core.terminal import PLAIN, Row, Screen, Style
 from queuectl.dashboard.markup import Html, escape
@@ -23,16 +24,36 @@ def format_style(style: Style) -> str:
     return ".".join(_classes_of(style))
 
 
-def render_line(text: str, style: Style) -> tuple[Html, Style]:
+def render_line(text: str, style: Style, needle: str = "") -> tuple[Html, Style]:
     """One line (without its newline) as markup, and the style that the next one starts with."""
     screen = Screen(style=style)
     rows = [*screen.feed(text.encode("utf-8", "replace")), *screen.flush()]
-    return Html("".join(map(render_row, rows))), screen.style
+    return Html("".join(render_row(row, needle) for row in rows)), screen.style
 
 
-def render_row(row: Row) -> Html:
-    """The markup of a line, without an element around it."""
-    return Html("".join(_span(text, style) for text, style in row.runs))
+def render_row(row: Row, needle: str = "") -> Html:
+    """The markup of a line, without an element around it; each place with the needle, in any case, is marked."""
+    if not needle:
+        return Html("".join(_span(text, style) for text, style in row.runs))
+    whole = "".join(text for text, _ in row.runs)
+    marked = [found.span() for found in re.finditer(re.escape(needle), whole, re.IGNORECASE)]
+    return Html("".join(_mark(row, marked) if marked else (_span(text, style) for text, style in row.runs)))
+
+
+def _mark(row: Row, marked: list[tuple[int, int]]) -> Iterator[str]:
+    """The runs of a row, cut where a marked part begins or ends."""
+    at = 0
+    for text, style in row.runs:
+        end, done = at + len(text), at
+        for start, stop in marked:
+            if stop <= at or start >= end:
+                continue
+            first, last = max(start, at), min(stop, end)
+            yield _span(text[done - at : first - at], style)
+            yield f"<mark>{_span(text[first - at : last - at], style)}</mark>"
+            done = last
+        yield _span(text[done - at :], style)
+        at = end
 
 
 def _span(text: str, style: Style) -> str:

@@ -15,7 +15,7 @@ from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
-from queuectl.dashboard import joblog, table, timeline
+from queuectl.dashboard import alarms, joblog, schedule_pages, table, timeline
 from queuectl.dashboard.pages import log_range, offset
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
@@ -23,6 +23,7 @@ from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
 from queuectl.spool.reading import shapes
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
+from queuectl.spool.system.clock import now
 
 _MOST = 1000
 _NUMBER = re.compile(r"[1-9]\d*", re.ASCII)
@@ -48,7 +49,8 @@ def status(site: Site) -> Any:
     request = Request.of(site)
     view = request.view
     counts, groups = view.counts(request.now), view.groups.values()
-    return _json(shapes.status(site.spool.layout, site.spool.paused(), counts, view.workers, *view.room, groups))
+    found = schedule_pages.summary(site, request)
+    return _json(shapes.status(site.spool.layout, site.spool.paused(), counts, view.workers, *view.room, groups, found))
 
 
 def workers(site: Site) -> Any:
@@ -80,7 +82,7 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
     if text and asked.get("q"):
         raise UsageError("match and q are the same", "give one of them")
     wanted = Filter.parse(asked | ({"q": text} if text else {}) | ({"state": "dead"} if only_dead else {}))
-    found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows)
+    found = table.load(site.spool.layout, request.view, wanted, request.now, rows=rows, causes=site.causes)
     return _json([job.to_json() for job in found.jobs])
 
 
@@ -108,7 +110,8 @@ def tail(site: Site, id: str) -> Any:
         start, end, least = (_offset(asked, name, size) for name in ("from", "to", "least"))
         if end is not None and start is None:  # the piece before `to`
             start = joblog.line_start(fd, max(0, end - joblog.PIECE), least or 0)
-        return _json(joblog.read_piece(fd, start or 0, end, asked.get("style", "")).to_json())
+        marks = site.logs.marks(id, fd)
+        return _json(joblog.read_piece(fd, start or 0, end, asked.get("style", ""), marks=marks).to_json())
     finally:
         os.close(fd)
 
@@ -177,9 +180,12 @@ class _pieces(Iterator[bytes]):  # noqa: N801 - a function in all but that it mu
 
 
 def healthz(site: Site) -> Any:
-    """200 while the spool can be read; it reveals nothing that must stay private."""
+    """200 while the spool can be read, with what is wrong; it reveals nothing that must stay private."""
     view = site.snapshot.view()
-    return _json({"status": "ok"}) if view.problem is None else _json({"status": "the spool cannot be read"}, 503)
+    if view.problem is not None:
+        return _json({"status": "the spool cannot be read"}, 503)
+    found = alarms.find(view, now(), site.policy.max_wait)
+    return _json({"status": "degraded", "reasons": [alarm.kind for alarm in found]} if found else {"status": "ok"})
 
 
 def prometheus(site: Site) -> Any:

@@ -1,17 +1,21 @@
-"""Finished jobs over time, counted from names and drawn as SVG: done above the line, dead below it, on one scale."""
+"""Finished jobs over time, how long they took, and how long others wait: counted from names and drawn as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import nsmallest
 from itertools import pairwise
 
-from queuectl.core.names import format_time
+from queuectl.core.names import FinishedName, PendingName, format_time
 from queuectl.core.result import State
 from queuectl.dashboard.markup import Html, number
 from queuectl.dashboard.snapshot import View
 from queuectl.spool.reading.groups import Tally
+from queuectl.spool.reading.metrics import percentile
 
 WIDTH, HEIGHT = 600, 120
 _LEAST = 3.0  # the height of a bar of one among thousands
@@ -36,39 +40,153 @@ class Series:
         return sum(self.dead)
 
 
-def count(view: View, now: datetime, step: timedelta, steps: int) -> Series:
-    """Jobs that finished in each of the last `steps` spans, which begin at round times."""
+RANGES = {
+    "1h": (timedelta(minutes=1), 60, "1 min"),
+    "24h": (timedelta(minutes=30), 48, "30 min"),
+    "7d": (timedelta(hours=4), 42, "4 h"),
+}
+"""For each range that can be chosen: the span of a bar, how many bars, and that span in words."""
+_MOST_NAMES = 20_000  # whose durations or waits are counted
+_STEPS = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800)
+_STEP_NAMES = (
+    "0.1 s",
+    "0.3 s",
+    "1 s",
+    "3 s",
+    "10 s",
+    "30 s",
+    "1 min",
+    "3 min",
+    "10 min",
+    "30 min",
+    "1 h",
+    "3 h",
+    "more",
+)
+
+
+def count(view: View, now: datetime, step: timedelta, steps: int, group: str = "") -> Series:
+    """Jobs (of a group) that finished in each of the last `steps` spans, which begin at round times."""
     seconds = int(step.total_seconds())
     end = datetime.fromtimestamp((int(now.timestamp()) // seconds + 1) * seconds, now.tzinfo)
     since = end - step * steps
     edges = [format_time(since + step * index) for index in range(steps + 1)]
     counts = []
     for state in (State.DONE, State.DEAD):
-        ranks = [view.shelves[state].rank(edge) for edge in edges]
+        shelf = view.shelves[state]
+        if group:
+            counts.append(tuple(shelf.select(*span, group=group).count for span in pairwise(edges)))
+            continue
+        ranks = [shelf.rank(edge) for edge in edges]
         counts.append(tuple(after - before for before, after in pairwise(ranks)))
     return Series(since, step, *counts)
 
 
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many jobs took up to each of `_STEPS` seconds, and more; half of them, and 95 %, took `p50` and `p95` at
+    most. `is_part`: only the newest were counted."""
+
+    counts: tuple[int, ...]
+    p50: float | None
+    p95: float | None
+    is_part: bool = False
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+
+def durations(view: View, now: datetime, span: timedelta, group: str = "") -> Histogram:
+    """How long the last attempts of the jobs took that were done within that time."""
+    found = view.shelves[State.DONE].select(format_time(now - span), group=group)
+    parsed = map(FinishedName.parse, found.slice(0, _MOST_NAMES))
+    return _histogram((name.duration for name in parsed if name is not None), found.count > _MOST_NAMES)
+
+
+def waits(view: View, now: datetime, group: str = "") -> Histogram:
+    """How long the jobs have waited that could start now."""
+    found = view.shelves[State.PENDING].due(format_time(now), group=group)
+    parsed = map(PendingName.parse, found.slice(0, _MOST_NAMES))
+    waited = ((now - name.run_at).total_seconds() for name in parsed if name is not None)
+    return _histogram(waited, found.count > _MOST_NAMES)
+
+
+def _histogram(seconds: Iterable[float], is_part: bool) -> Histogram:
+    measured = Counter(max(0, round(1000 * each)) for each in seconds)
+    counts = [0] * (len(_STEPS) + 1)
+    for milliseconds, number_ in measured.items():
+        counts[bisect_left(_STEPS, milliseconds / 1000)] += number_
+    return Histogram(tuple(counts), percentile(measured, 0.50), percentile(measured, 0.95), is_part)
+
+
+def by_group(view: View, now: datetime, span: timedelta, most: int = 8) -> list[tuple[str, int, int]]:
+    """(group, done, dead) within that time, of the groups with the most dead jobs, then with the most done ones."""
+    since = format_time(now - span)
+    done, dead = (view.shelves[state].groups_since(since) for state in (State.DONE, State.DEAD))
+    names = nsmallest(most, done.keys() | dead.keys(), key=lambda name: (-dead.get(name, 0), -done.get(name, 0), name))
+    return [(name, done.get(name, 0), dead.get(name, 0)) for name in names]
+
+
 def draw(series: Series, label: str) -> Html:
-    """A bar for each span. Every bar has its numbers on hover; `label` is what a screen reader says."""
+    """A bar for each span, with an axis. Every bar has its numbers in a title, which charts.js shows for touch and keys
+    too; `label` is what a screen reader says."""
     most_done, most_dead = max(series.done, default=0), max(series.dead, default=0)
     unit = (HEIGHT - 2 * _LEAST) / max(1, most_done + most_dead)
-    base = HEIGHT - max(most_dead * unit + _LEAST, _ROOM) if most_dead else HEIGHT
-    slot = WIDTH / len(series.done)
+    base = HEIGHT - max(most_dead * unit + _LEAST, _ROOM) if most_dead else HEIGHT - 1.0
+    slot = 100 / len(series.done)
     bars = []
     for index, (done, dead) in enumerate(zip(series.done, series.dead, strict=True)):
-        at = series.since + series.step * index
-        local = at.astimezone()
-        span = f"{local:%H:%M}–{local + series.step:%H:%M}"
-        x = index * slot
-        bars.append(f'<g><rect class="hit" x="{x:.2f}" y="0" width="{slot:.2f}" height="{HEIGHT}"/>')
-        bars.append(f"<title>{span}: {number(done)} done, {number(dead)} dead</title>")
-        bars.append(_bar("bar-done", x, slot, base, -_height(done, unit)))
-        bars.append(_bar("bar-dead", x, slot, base + 1, _height(dead, unit)))
+        at = (series.since + series.step * index).astimezone()
+        until = at + series.step
+        day = f"{at:%a} " if series.step >= timedelta(hours=1) else ""
+        span = f"{day}{at:%H:%M}–{until:%H:%M}"
+        bars.append(_group(index, slot, f"{span}: {number(done)} done, {number(dead)} dead"))
+        bars.append(_bar("bar-done", index, slot, base, -_height(done, unit)))
+        bars.append(_bar("bar-dead", index, slot, base + 1, _height(dead, unit)))
         bars.append("</g>")
+    marks = [(base, "0")]
+    if most_done:
+        marks.append((base - most_done * unit, number(most_done)))
+    if most_dead and most_dead * unit > _ROOM:
+        marks.append((base + most_dead * unit, number(most_dead)))
+    return _plot(bars, marks, base, label)
+
+
+def draw_histogram(found: Histogram, label: str) -> Html:
+    """A bar for each step of time, with its name below."""
+    most = max(found.counts)
+    unit = (HEIGHT - 2 * _LEAST) / max(1, most)
+    slot = 100 / len(found.counts)
+    base = HEIGHT - 1.0
+    bars = []
+    for index, count_ in enumerate(found.counts):
+        bars.append(_group(index, slot, f"{step_name(index)}: {number(count_)}"))
+        bars.append(_bar("bar-time", index, slot, base, -_height(count_, unit)))
+        bars.append("</g>")
+    return _plot(bars, [(base, "0"), *([(base - most * unit, number(most))] if most else [])], base, label)
+
+
+def step_name(index: int) -> str:
+    """`up to 1 s`, or `more than 3 h`"""
+    return f"up to {_STEP_NAMES[index]}" if index < len(_STEPS) else f"more than {_STEP_NAMES[index - 1]}"
+
+
+def _group(index: int, slot: float, title: str) -> str:
+    return (
+        f'<g><title>{title}</title><rect class="hit" x="{index * slot:.3f}%" y="0" width="{slot:.3f}%" '
+        f'height="{HEIGHT}"/>'
+    )
+
+
+def _plot(bars: Sequence[str], marks: Sequence[tuple[float, str]], base: float, label: str) -> Html:
+    """The bars with lines at the marks, whose texts are in front. Widths are in percent, so nothing is stretched."""
+    lines = "".join(f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>' for y, _ in marks)
+    texts = "".join(f'<text x="100%" y="{max(9.0, y + 4):.1f}">{text}</text>' for y, text in marks)
     return Html(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">'
-        f'{"".join(bars)}<line class="base" x1="0" x2="{WIDTH}" y1="{base + 0.5}" y2="{base + 0.5}"/></svg>'
+        f'<div class="plot"><svg class="axis" height="{HEIGHT + 6}" aria-hidden="true">{texts}</svg>'
+        f'<svg class="chart" height="{HEIGHT + 6}" role="img" tabindex="0" aria-label="{label}">{lines}{"".join(bars)}'
+        f'<line class="base" x1="0" x2="100%" y1="{base + 0.5:.1f}" y2="{base + 0.5:.1f}"/></svg></div>'
     )
 
 
@@ -76,11 +194,18 @@ def _height(value: int, unit: float) -> float:
     return max(_LEAST, value * unit) if value else 0.0
 
 
-def _bar(kind: str, x: float, slot: float, base: float, height: float) -> str:
+def _bar(kind: str, index: int, slot: float, base: float, height: float) -> str:
     if not height:
         return ""
-    place = f'x="{x + slot * 0.12:.2f}" y="{base + min(0.0, height):.2f}"'
-    return f'<rect class="{kind}" {place} width="{slot * 0.76:.2f}" height="{abs(height):.2f}" rx="1"/>'
+    place = f'x="{(index + 0.12) * slot:.3f}%" y="{base + min(0.0, height):.2f}"'
+    return f'<rect class="{kind}" {place} width="{slot * 0.76:.3f}%" height="{abs(height):.2f}" rx="1"/>'
+
+
+def rows(series: Series) -> list[tuple[datetime, int, int]]:
+    """(when it began, done, dead) of each span with any job, the newest first: the chart as a table."""
+    spans = enumerate(zip(series.done, series.dead, strict=True))
+    found = [(series.since + series.step * index, done, dead) for index, (done, dead) in spans if done or dead]
+    return found[::-1]
 
 
 def bar(tally: Tally) -> Html:
@@ -99,8 +224,7 @@ def bar(tally: Tally) -> Html:
     )
 
 
-def ticks(series: Series, number_of_ticks: int) -> Sequence[str]:
-    """Local times below the chart, evenly spaced."""
-    every = len(series.done) // number_of_ticks
-    times = [series.since + series.step * index for index in range(0, len(series.done), every)]
-    return [f"{at.astimezone():%H:%M}" for at in times]
+def ticks(series: Series, number_of_ticks: int) -> Sequence[datetime]:
+    """Times below the chart, evenly spaced."""
+    every = max(1, len(series.done) // number_of_ticks)
+    return [series.since + series.step * index for index in range(0, len(series.done), every)]

@@ -36,8 +36,8 @@ def act(site: Site, name: str) -> Any:
         return problem(404, "No such action", name, request)
     given = request.given(*_FIELDS, lists=("id",))
     how = _how(verb, given)
-    wanted = _wanted(given, request.now) if given.get("all") else None
-    ids = _ids([given["one"]] if given.get("one") else request.form.get("id", []))
+    wanted = wanted_of(given, request.now) if given.get("all") else None
+    ids = chosen_ids([given["one"]] if given.get("one") else request.form.get("id", []))
     if wanted is None and not ids:
         return problem(400, "No job was chosen", "Select the jobs first, then choose what to do.", request)
     named = [] if wanted else [site.find(id) or id for id in ids]
@@ -45,7 +45,7 @@ def act(site: Site, name: str) -> Any:
     is_answered = given.get("confirmed") and (verb.name != "kill" or how.signal)
     if must_ask and not is_answered:
         return _confirm(request, verb, given, named, wanted)
-    jobs: Iterable[Job | str] = _matching(request, verb, wanted) if wanted else named
+    jobs: Iterable[Job | str] = matching(request, verb, wanted) if wanted else named
     site.operations.carry_out(request.session, verb, jobs, total=None if wanted else len(named), how=how)
     return go_back(request)
 
@@ -61,15 +61,15 @@ def _how(verb: Verb, given: Mapping[str, str]) -> How:
     return How(int(priority) if verb.name == "reprioritise" else None, SIGNALS.get(signal))
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """The jobs that a filter selected when its page was made, at `until`."""
 
     filter: Filter
     until: str
 
 
-def _wanted(given: Mapping[str, str], now: datetime) -> _Wanted:
-    """Raises UsageError for a filter that makes no sense or is missing: never everything instead."""
+def wanted_of(given: Mapping[str, str], now: datetime) -> Wanted:
+    """What a form selects; raises UsageError for a filter that makes no sense, or none: never everything instead."""
     if not given.get("state"):
         raise UsageError("all of which jobs?", "the form names no state")
     until = given.get("until") or format_time(now)
@@ -77,10 +77,10 @@ def _wanted(given: Mapping[str, str], now: datetime) -> _Wanted:
         parse_time(until)
     except ValueError:
         raise UsageError("invalid time in the field until", "reload the page that the form is on") from None
-    return _Wanted(Filter.parse({key: value for key, value in given.items() if key in table.FIELDS}), until)
+    return Wanted(Filter.parse({key: value for key, value in given.items() if key in table.FIELDS}), until)
 
 
-def _ids(chosen: Iterable[str]) -> list[str]:
+def chosen_ids(chosen: Iterable[str]) -> list[str]:
     ids = list(dict.fromkeys(chosen))
     bad = next((id for id in ids if not is_valid_id(id)), None)
     if bad is not None:
@@ -88,9 +88,9 @@ def _ids(chosen: Iterable[str]) -> list[str]:
     return ids
 
 
-def _matching(request: Request, verb: Verb, wanted: _Wanted) -> Iterator[Job]:
+def matching(request: Request, verb: Verb, wanted: Wanted) -> Iterator[Job]:
     """The jobs that the form's filter selects and the action applies to, as of when the page was made."""
-    for job in table.matching(request.site.spool.layout, request.view, wanted.filter, request.now):
+    for job in table.matching(request.site.spool.layout, request.view, wanted.filter, request.now, request.site.causes):
         is_later = job.finished_at is not None and format_time(job.finished_at) > wanted.until
         if not is_later and _suits(verb, job):
             yield job
@@ -101,13 +101,13 @@ def _suits(verb: Verb, job: Job) -> bool:
 
 
 def _confirm(
-    request: Request, verb: Verb, given: Mapping[str, str], named: list[Job | str], wanted: _Wanted | None
+    request: Request, verb: Verb, given: Mapping[str, str], named: list[Job | str], wanted: Wanted | None
 ) -> Any:
     """Show how many jobs, and which, before anything is done to them."""
     if wanted is not None:
-        matching = _matching(request, verb, wanted)
-        shown = list(islice(matching, _NAMED))
-        count = len(shown) + sum(1 for _ in matching)
+        found = matching(request, verb, wanted)
+        shown = list(islice(found, _NAMED))
+        count = len(shown) + sum(1 for _ in found)
     else:
         jobs = [job for job in named if isinstance(job, Job) and _suits(verb, job)]
         count, shown = len(jobs), jobs[:_NAMED]
@@ -171,13 +171,19 @@ def login_page(site: Site, *, is_wrong: bool = False) -> Any:
 def login(site: Site) -> Any:
     """Check the token once and remember that it was right."""
     request = Request.of(site)
-    if site.policy.token is None or not site.policy.is_token(request.field("token")):
+    policy, address = site.policy, request.environ.get("REMOTE_ADDR", "")
+    left = policy.attempts.left(address)
+    if left:
+        return problem(429, "Too many wrong tokens", f"Try again in {left:.0f} seconds.", request)
+    name = policy.name_of(request.field("token"))
+    if name is None:
+        policy.attempts.note_wrong(address)
         return login_page(site, is_wrong=True)
     target = request.field("next")
     response = bottle.HTTPResponse(
         status=303, headers={"Location": site.policy.prefix + (target if is_local_path(target) else "/")}
     )
     response.add_header(
-        "Set-Cookie", cookie(site.policy, request.environ, site.policy.auth_cookie, site.policy.proof())
+        "Set-Cookie", cookie(site.policy, request.environ, policy.auth_cookie, policy.proof(policy.tokens[name]))
     )
     return response

@@ -173,6 +173,21 @@ class Selection:
             yield from run.slice(0, run.stop - run.start, backwards=self.backwards)
 
 
+class Listed(Selection):
+    """Names of one state in an order of their own."""
+
+    def __init__(self, state: State, names: list[str]) -> None:
+        super().__init__(state, ())
+        self._names = names
+        self.count = len(names)
+
+    def slice(self, offset: int, limit: int) -> list[str]:
+        return self._names[offset : offset + limit]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+
 class Shelf:
     """All names of one state's directory that are ours; `foreign` counts other files that a worker may adopt."""
 
@@ -267,6 +282,15 @@ class Shelf:
         if self._groups is None:
             self._groups = _sum(bucket.groups for bucket in self._buckets.values())
         return self._groups
+
+    def groups_since(self, since: str) -> dict[str, int]:
+        """The same of names of running/, done/ or dead/ from a time on; only the hour of that time is counted again."""
+        hour = since[:11]
+        return _sum(
+            bucket.groups if key > hour else count_groups(self.state, bucket.names[bisect_left(bucket.names, since) :])
+            for key, bucket in self._buckets.items()
+            if key >= hour
+        )
 
     def groups_due(self, now: str) -> dict[str, int]:
         """The same of pending jobs that are due."""

@@ -92,6 +92,34 @@ def clock(at: datetime | None, now: datetime) -> Html:
     )
 
 
+def tick(at: datetime, span: str) -> Html:
+    """A time below a chart of that range."""
+    local, show = _local(at), "day" if span == "7d" else "minute"
+    text = f"{local:%m-%d}" if show == "day" else f"{local:%H:%M}"
+    return Html(f'<time class="clock" data-show="{show}" datetime="{format_rfc3339(at)}">{text}</time>')
+
+
+def elapsed(at: datetime | None, now: datetime) -> Html:
+    """How long ago that was, to the second; the page's script lets it tick."""
+    if at is None:
+        return Html('<span class="none">–</span>')
+    seconds = max(0, int((now - at).total_seconds()))
+    local = _local(at).strftime("%a %Y-%m-%d %H:%M:%S %Z")
+    return Html(
+        f'<time class="elapsed" datetime="{format_rfc3339(at)}" title="since {local}">{stopwatch(seconds)}</time>'
+    )
+
+
+def stopwatch(seconds: int) -> str:
+    """`0:07`, `12:30`, `1:02:03`, `3 d 01:02:03`, as live.js does it too."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02d}:{minutes:02d}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def relative(at: datetime, now: datetime) -> str:
     """`just now`, `5 s ago`, `in 3 min`, `2 h ago`, `4 d ago`"""
     seconds = (at - now).total_seconds()

@@ -16,8 +16,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, NamedTuple
 
+from queuectl.core import body
 from queuectl.core.job import Job
+from queuectl.core.names import HELD_AT
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, QueuectlError, WrongStateError
@@ -97,7 +100,12 @@ VERBS = {
 }  # fmt: skip
 SET = Verb("set", "Change", "Changed", "edit", (State.PENDING,))
 EDIT = Verb("edit", "Edit", "Changed", "edit", (State.PENDING, State.DEAD, State.DONE))
-"""Actions that have a page of their own: see `job_form`."""
+CHANGE = {
+    "only": replace(SET, states=EDIT.states),
+    "retry": Verb("change", "Change and retry", "Changed and retried", "retrying", (State.DEAD, State.DONE)),
+    "hold": Verb("change", "Change, retry and hold", "Changed, retried and held", "held", (State.DEAD, State.DONE)),
+}
+"""Actions that have a page of their own: see `job_form`, and `change_many` for those on many jobs."""
 SIGNALS = {
     name: signal.Signals[f"SIG{name}"]
     for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT", "KILL")
@@ -113,9 +121,17 @@ class How:
     signal: signal.Signals | None = None
 
 
+class Changed(NamedTuple):
+    """How a change of a job's body, before it was moved, is undone: the job as it was then, and its former text."""
+
+    job: Job
+    text: str
+
+
 @dataclass(slots=True)
 class Receipt:
-    """One operation and its outcome. `undo` holds, for each job, how it was before and how it is now.
+    """One operation and its outcome. `undo` holds, for each job, how it was before and how it is now, and `changed`, by
+    id, what was done to its body in between.
 
     `left` are jobs that an undo found to have started or moved, and left as they are.
     """
@@ -130,6 +146,7 @@ class Receipt:
     problems: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     undo: list[tuple[Job, Job]] = field(default_factory=list)
+    changed: dict[str, Changed] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     is_over: bool = False
     is_undone: bool = False
@@ -210,6 +227,31 @@ class Operations:
         self._start(receipt, jobs, act)
         return receipt
 
+    def change(
+        self, session: str, how: str, jobs: Iterable[Job], change: Callable[[dict[str, Any]], dict[str, Any] | None]
+    ) -> Receipt:
+        """Change the body of each job, and then retry it, or retry and hold it; `how` is one of `CHANGE`.
+
+        `change` makes the new body of the old one; jobs of which it makes None are left as they are.
+        """
+        receipt = Receipt(secrets.token_hex(8), session, CHANGE[how])
+
+        def act(job: Job) -> Job:
+            draft = self._spool.edit(job)
+            fields = change(body.decode(draft.text.encode("utf-8", "surrogateescape")))
+            changed = draft.job if fields is None else self._spool.apply(draft, body.show(fields))
+            receipt.changed[changed.id] = Changed(changed, draft.text)
+            if how == "only" or changed.state is State.PENDING:
+                return changed
+            try:
+                return self._spool.retry(changed, run_at=HELD_AT if how == "hold" else None)
+            except QueuectlError:
+                _restore(self._spool, changed, receipt.changed.pop(changed.id))
+                raise
+
+        self._start(receipt, jobs, act)
+        return receipt
+
     def note(self, session: str, verb: Verb, before: Job, after: Job, *, can_undo: bool = False) -> None:
         """Record an operation for what was already done to one job."""
         receipt = Receipt(secrets.token_hex(8), session, verb, done=1, total=1, ids=[after.id], is_over=True)
@@ -227,7 +269,11 @@ class Operations:
         before = {after.id: before for before, after in old.undo}
 
         def act(job: Job) -> Job:
-            return self._spool.undo(before[job.id], job)
+            changed = old.changed.get(job.id)
+            if changed is None:
+                return self._spool.undo(before[job.id], job)
+            back = job if job.name == changed.job.name else self._spool.undo(changed.job, job)
+            return _restore(self._spool, back, changed)
 
         self.dismiss(session, id)
         self._start(receipt, [after for _, after in old.undo], act)
@@ -261,6 +307,22 @@ def _work(spool: Spool, receipt: Receipt, jobs: Iterable[Job | str], act: Callab
         receipt.at = time.monotonic()
         receipt.is_over = True
         receipt.finished.set()
+
+
+def _restore(spool: Spool, job: Job, changed: Changed) -> Job:
+    """Give a job that is where it was when its body was changed its former body back.
+
+    Raises WrongStateError if it has moved or was changed since.
+    """
+    try:
+        draft = spool.edit(job)
+    except NotFoundError:
+        raise MovedError(job.id) from None
+    if (draft.job.state, draft.job.name) != (changed.job.state, changed.job.name):
+        raise MovedError(job.id)
+    if draft.job.fields != changed.job.fields:
+        raise WrongStateError(f"{job.id} was left as it is", "it was edited since")
+    return spool.apply(draft, changed.text)
 
 
 def _outcomes(jobs: Iterable[Job | str], act: Callable[[Job], Job]) -> Iterator[tuple[Job | str, Job | QueuectlError]]:

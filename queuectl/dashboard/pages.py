@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 import bottle
@@ -17,29 +19,48 @@ from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
 from queuectl.core.text import format_size, printable
 from queuectl.dashboard import charts, joblog, markup, table, timeline, wording
-from queuectl.dashboard.index import AGAIN, FIRST
+from queuectl.dashboard.index import AGAIN, FIRST, Selection
+from queuectl.dashboard.runs import facts
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
 from queuectl.errors import UsageError
-from queuectl.spool.reading import query
+from queuectl.spool.reading import causes, query
 from queuectl.spool.system import files
 
 _REFUSED_SHOWN = 25
 _LONGEST_TEXT = 200
+_BEFORE = 4096  # bytes of a log before the line that is looked for
 
 
 def overview(site: Site) -> Any:
     """Counts, charts, workers, and what needs attention."""
     request = Request.of(site)
+    asked = request.asked("range", "group")
+    span, group = asked.get("range") or "1h", asked.get("group", "")
+    if span not in charts.RANGES:
+        raise UsageError(f"no such range: {printable(span[:60])!r}", f"it is one of {', '.join(charts.RANGES)}")
+    group = groups.require_name(group) if group else ""
+    step, steps, step_name = charts.RANGES[span]
+
+    def draw() -> dict[str, Any]:
+        view, at = request.view, request.now
+        return {
+            "series": charts.count(view, at, step, steps, group),
+            "durations": charts.durations(view, at, step * steps, group),
+            "waits": charts.waits(view, at, group),
+            "by_group": charts.by_group(view, at, step * steps),
+        }
 
     def values() -> dict[str, Any]:
-        hour = charts.count(request.view, request.now, timedelta(minutes=1), 60)
-        day = charts.count(request.view, request.now, timedelta(minutes=30), 48)
+        view, at = request.view, request.now
         dead = table.load(site.spool.layout, request.view, Filter("dead"), request.now, rows=6)
         return {
-            "hour": hour,
-            "day": day,
+            "span": span,
+            "group": group,
+            "step_name": step_name,
+            **site.charts((span, group), (view.generation, int(at.timestamp()) // 60), draw),
             "charts": charts,
+            "tick_time": markup.tick,
             "next_at": {
                 "scheduled": _next_at(request, FIRST),
                 "retrying": _next_at(request, AGAIN),
@@ -85,26 +106,53 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
         target = f"{site.policy.prefix}/dead{replace(wanted, state='all').address()}"
         return bottle.HTTPResponse(status=303, headers={"Location": target})
 
+    since = format_time(request.now - timedelta(seconds=table.AGES[wanted.age])) if wanted.age else ""
+    why = site.why(request.view, wanted.group, wanted.result, since) if only_dead else None
+
+    @cache
+    def load() -> table.Page:
+        return table.load(site.spool.layout, request.view, wanted, request.now, or_last=True, causes=site.causes)
+
+    def select() -> list[Selection]:
+        return table.select(request.view, replace(wanted, line="", sort=""), request.now)
+
+    runs = site.runs.runs(request.view, load().jobs, request.now) if wanted.state == "running" else []
+
     def values() -> dict[str, Any]:
-        found = table.load(site.spool.layout, request.view, wanted, request.now, or_last=True)
+        found = load()
         totals = {word: _count(request, word, wanted.group) for word in table.WORDS if word != "all"}
         state = State(wanted.state) if wanted.state in ("running", "done", "dead") else State.PENDING
         return {
             "wanted": wanted,
             "page": found,
             "listing": "/dead" if only_dead else "/jobs",
+            "address": lambda **changes: _address(wanted, changes, only_dead=only_dead),
             "totals": {"all": sum(totals.values()), **totals},
-            "reasons": _reasons(request, wanted) if only_dead else [],
+            "why": why,
+            "runs": {run.job.id: run for run in runs},
             "groups": sorted({*request.view.groups, *(name for job in found.jobs for name in groups.of(job.id))}),
+            "group_of": lambda job: job.id.rpartition(".")[0],
             "results": sorted({"exit0", *request.view.shelves[State.DEAD].tags()} - {""}),
             "ages": table.AGES,
             "state": state if wanted.state != "all" else None,
             "command": table.command,
             "word": lambda job: table.word(job, request.now),
             "explain": wording,
+            "is_live": not (wanted.text and wanted.in_logs),
+            "to_search": sum(each.count for each in select()) if wanted.in_logs else 0,
+            "most_sorted": table.MOST_SORTED,
+            "most_causes": causes.MOST,
         }
 
-    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", values=values)
+    known = (why.looked, why.total) if why else None
+    stamp = [facts(run, request.now) for run in runs], known, load().unread if wanted.line else 0
+    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", *stamp, values=values)
+
+
+def _address(wanted: Filter, changes: dict[str, Any], *, only_dead: bool) -> str:
+    """The address of the list with parts of its filter changed, from its beginning."""
+    changed = replace(wanted, **{"start": 0, "at": 0, **changes})
+    return f"/dead{replace(changed, state='all').address()}" if only_dead else f"/jobs{changed.address()}"
 
 
 def _count(request: Request, word: str, group: str) -> int:
@@ -114,21 +162,10 @@ def _count(request: Request, word: str, group: str) -> int:
     return int(getattr(request.view.counts(request.now), word))
 
 
-def _reasons(request: Request, wanted: Filter) -> list[dict[str, Any]]:
-    """Dead letters by result, the most frequent first, whatever result the filter names."""
-    everything = table.select(request.view, replace(wanted, result="", text=""), request.now)
-    tags: dict[str, int] = {}
-    for run in (run for selection in everything for run in selection.runs):
-        for tag in run.bucket.places:
-            tags[tag] = tags.get(tag, 0) + run._replace(tag=tag).size()
-    ordered = sorted(((count, tag) for tag, count in tags.items() if count and tag), reverse=True)[:12]
-    return [{"result": tag, "count": count, "meaning": wording.result(tag)} for count, tag in ordered]
-
-
 def job(site: Site, id: str) -> Any:
     """Everything about one job, and its log."""
     request = Request.of(site)
-    asked = _Place.parse(request.asked("attempt", "find", "at"))
+    asked = _Place.parse(request.asked("attempt", "find", "at", "hit", "line"))
     found = site.find(id) if is_valid_id(id) else None
     if found is None:
         return problem(404, "No such job", f"The spool holds no job {id}. It may have been pruned or dropped.", request)
@@ -141,21 +178,33 @@ def job(site: Site, id: str) -> Any:
 
 
 class _Place(NamedTuple):
-    """What an address asks for of a log: the lines of an attempt, those with a text, or those from an offset on."""
+    """What an address asks for of a log: the lines of an attempt, those with a text, those from an offset on, those
+    around the line of a number, or around a line with a text that begins at an offset."""
 
     attempt: str = ""
     text: str = ""
     at: int | None = None
+    hit: int | None = None
+    line: int | None = None
 
     @classmethod
     def parse(cls, asked: Mapping[str, str]) -> _Place:
         """Raises UsageError for what makes no sense."""
-        attempt, text, at = (asked.get(name, "").strip() for name in ("attempt", "find", "at"))
+        attempt, text = (asked.get(name, "").strip() for name in ("attempt", "find"))
         if attempt:
             offset("attempt", attempt)
         if len(text) > _LONGEST_TEXT:
             raise UsageError("that text is too long to search for", f"it has at most {_LONGEST_TEXT} characters")
-        return cls(attempt, text, offset("at", at) if at else None)
+        if asked.get("hit") and not text:
+            raise UsageError("a hit of which text?", "find is the text")
+
+        def number(name: str) -> int | None:
+            given = asked.get(name, "").strip()
+            return offset(name, given) if given else None
+
+        if re.fullmatch(r":\d{1,15}", text, re.ASCII):  # typed into the search, as in less
+            return cls(attempt, line=int(text[1:]))
+        return cls(attempt, text, number("at"), number("hit"), number("line"))
 
 
 def offset(name: str, text: str) -> int:
@@ -169,17 +218,21 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
     site = request.site
     marks = site.logs.marks(found.id, fd) if fd is not None else None
     history = timeline.build(found, marks.found if marks else ())
-    size = os.fstat(fd).st_size if fd is not None else None
+    is_update = bool(request.environ.get("HTTP_X_QUEUECTL_UPDATE"))  # of a page that has the log, and follows it itself
+    size = os.fstat(fd).st_size if fd is not None and not is_update else None
     if asked.attempt and log_range(asked.attempt, history) is None and (marks is None or marks.is_complete):
         return problem(404, f"No attempt {asked.attempt}", f"The log of {found.id} has no such attempt.", request)
 
     def values() -> dict[str, Any]:
         fields = found.fields
+        reasons = request.view.reasons(found, site.spool.layout, request.now)
+        _, starts_at = request.view.forecast(found, reasons, request.now)
         return {
+            "starts_at": starts_at if starts_at and starts_at > request.now else None,
             "job": found,
             "word": table.word(found, request.now),
             "command": table.command(found),
-            "waiting": wording.waiting(request.view.reasons(found, site.spool.layout, request.now)),
+            "waiting": wording.waiting(reasons),
             "meaning": wording.result(str(found.result)) if found.result else "",
             "submitted": body.show(fields) if fields is not None else None,
             "history": history[-timeline.MAX_SHOWN :],
@@ -191,13 +244,12 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
             "groups": groups.of(found.id),
-            "log": _log(found, fd, history, asked) if fd is not None else None,
-            "format_size": format_size,
+            "log": _log(found, fd, history, asked, marks, is_update=is_update) if fd is not None and marks else None,
             "refusal": _refusal(site, found) if found.problem else None,
         }
 
-    scanned = marks.scanned if marks else 0
-    return page(request, "job", found.id, str(found.name), size, scanned, values=values)
+    read = marks and (len(marks.found), marks.is_complete or marks.scanned)
+    return page(request, "job", found.id, str(found.name), size, read, is_update, values=values)
 
 
 def _verbs_of(found: Job) -> list[Any]:
@@ -209,20 +261,37 @@ def _verbs_of(found: Job) -> list[Any]:
     ]
 
 
-def _log(found: Job, fd: int, history: list[Any], asked: _Place) -> dict[str, Any]:
+def _log(
+    found: Job, fd: int, history: list[Any], asked: _Place, marks: joblog.Marks, *, is_update: bool
+) -> dict[str, Any]:
     """The part of the log that the address asks for: its end, an attempt, a place, or the lines with a text."""
-    attempt, text, at = asked
+    attempt, text, at, hit, line = asked
     start, end = log_range(attempt, history) or (0, None)
-    shown: dict[str, Any] = {"attempt": attempt, "find": text, "at": at, "first": start, "end": end}
-    if text:
+    shown: dict[str, Any] = {
+        "attempt": attempt, "find": text, "at": at, "hit": hit, "line": line, "first": start, "end": end, "found": None,
+        "piece": None, "follows": False, "is_update": is_update, "marks": marks, "next": None, "previous": None,
+    }  # fmt: skip
+    if is_update:
+        return shown
+    if text and hit is None:
         begin = max(start, at or 0)
-        return {**shown, "found": joblog.find(fd, text, begin, end), "piece": None, "follows": False}
+        return {**shown, "found": joblog.find(fd, text, begin, end)}
     size = os.fstat(fd).st_size
     last = size if end is None else min(end, size)
-    begin = joblog.line_start(fd, min(at, size) if at is not None else last - joblog.PIECE, start)
-    piece = joblog.read_piece(fd, begin, end)
-    follows = end is None and at is None and found.state in (State.RUNNING, State.PENDING)
-    return {**shown, "found": None, "piece": piece, "follows": follows}
+    if line is not None:
+        at = joblog.line_offset(fd, marks, line)
+        shown["is_missing"] = at is None
+    if hit is not None:
+        after = joblog.find(fd, text, joblog.next_line(fd, hit), end, most=1).lines
+        shown["next"] = after[0][0] if after else None
+        shown["previous"] = joblog.find_before(fd, text, hit, start)
+    middle = hit if hit is not None else at if line is not None else None
+    wanted = max(start, middle - _BEFORE) if middle is not None else at if at is not None else last - joblog.PIECE
+    begin = joblog.line_start(fd, min(wanted, size), start)
+    piece = joblog.read_piece(fd, begin, end, needle=text, marks=marks)
+    follows = end is None and at is None and hit is None and found.state in (State.RUNNING, State.PENDING)
+    shown["at"] = begin if at is not None or hit is not None else None
+    return {**shown, "piece": piece, "follows": follows}
 
 
 def log_range(attempt: str, history: list[Any]) -> tuple[int, int | None] | None:
@@ -240,8 +309,14 @@ def workers(site: Site) -> Any:
     def values() -> dict[str, Any]:
         names = request.view.shelves[State.RUNNING].select().slice(0, 2000)
         running = {parsed.id: parsed for name in names if (parsed := query.parse_name(State.RUNNING, name))}
+
+        def command(id: str) -> str:
+            found = query.load(site.spool.layout, State.RUNNING, str(running[id])) if id in running else None
+            return table.command(found)[:300] if found else ""
+
         return {
             "running": running,
+            "command_of": command,
             "since": lambda worker: markup.when(_parse_time(worker.get("started_at")), request.now),
         }
 

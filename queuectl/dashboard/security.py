@@ -12,11 +12,12 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from queuectl.dashboard.attempts import Attempts
 from queuectl.dashboard.server import Application
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -49,20 +50,39 @@ class Policy:
     token: str | None = None
     prefix: str = ""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Tokens with names, by name; `token` is one without."""
+    max_wait: float | None = None
+    """Seconds that a job may wait that could start; more is an alarm."""
+    attempts: Attempts = field(default_factory=Attempts)
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """All tokens, by name."""
+        return {**self.names, **({"token": self.token} if self.token is not None else {})}
 
     @property
     def auth_cookie(self) -> str:
-        return f"queuectl_auth_{hashlib.sha256(self.proof().encode()).hexdigest()[:8]}"
+        proofs = "".join(sorted(map(self.proof, self.tokens.values())))
+        return f"queuectl_auth_{hashlib.sha256(proofs.encode()).hexdigest()[:8]}"
 
     def csrf(self, session: str) -> str:
         return hmac.new(self.secret, f"csrf:{session}".encode(), "sha256").hexdigest()
 
-    def proof(self) -> str:
-        """The cookie of a browser that has given the token; invalid once the token has changed."""
-        return hmac.new((self.token or "").encode(), b"queuectl dashboard", "sha256").hexdigest()
+    def proof(self, token: str) -> str:
+        """The cookie of a browser that has given that token; invalid once the token has changed."""
+        return hmac.new(token.encode(), b"queuectl dashboard", "sha256").hexdigest()
 
-    def is_token(self, text: str) -> bool:
-        return hmac.compare_digest(text.encode("utf-8", "replace"), (self.token or "").encode())
+    def name_of(self, text: str) -> str | None:
+        """The name of the token that a text is; None if it is none."""
+        given = text.encode("utf-8", "replace")
+        return next((name for name, token in self.tokens.items() if hmac.compare_digest(given, token.encode())), None)
+
+    def name_of_proof(self, text: str) -> str | None:
+        """The name of the token of which a cookie is the proof."""
+        given = text.encode("utf-8", "replace")
+        proofs = ((name, self.proof(token).encode()) for name, token in self.tokens.items())
+        return next((name for name, proof in proofs if hmac.compare_digest(given, proof)), None)
 
     def serves_host(self, host: str) -> bool:
         name = host_name(host)
@@ -114,8 +134,8 @@ def cookies(environ: dict[str, Any]) -> dict[str, str]:
 class Guard:
     """A WSGI application that passes on to another what the policy allows.
 
-    It hands on, in the environment: `queuectl.session`, `queuectl.csrf`, and for a POST its checked
-    `queuectl.form`, a dict of lists of text.
+    It hands on, in the environment: `queuectl.user`, the name of the token, if there is one, `queuectl.session`,
+    `queuectl.csrf`, and for a POST its checked `queuectl.form`, a dict of lists of text.
     """
 
     def __init__(self, app: Application, policy: Policy) -> None:
@@ -187,15 +207,28 @@ class Guard:
 
     def _is_known_user(self, environ: dict[str, Any]) -> bool:
         policy, path = self._policy, environ["PATH_INFO"]
-        if policy.token is None or any(
+        environ["queuectl.user"] = ""
+        if not policy.tokens or any(
             path == each or (each[-1] == "/" and path.startswith(each)) for each in _OPEN_PATHS
         ):
             return True
+        name = policy.name_of_proof(cookies(environ).get(policy.auth_cookie, ""))
         scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() == "bearer" and policy.is_token(given.strip()):
-            return True
-        proof = cookies(environ).get(policy.auth_cookie, "")
-        return hmac.compare_digest(proof.encode("utf-8", "replace"), policy.proof().encode())
+        if name is None and scheme.lower() == "bearer":
+            name = self._check_token(environ, given.strip())
+        environ["queuectl.user"] = name or ""
+        return name is not None
+
+    def _check_token(self, environ: dict[str, Any], given: str) -> str | None:
+        """The name of a token; raises DeniedError for who has given too many wrong ones."""
+        attempts, address = self._policy.attempts, environ.get("REMOTE_ADDR", "")
+        left = attempts.left(address)
+        if left:
+            raise DeniedError("429 Too Many Requests", f"Too many wrong tokens: try again in {left:.0f} s.\n")
+        name = self._policy.name_of(given)
+        if name is None:
+            attempts.note_wrong(address)
+        return name
 
     def _ask_for_token(
         self, environ: dict[str, Any], start: Callable[..., Any], extra: list[tuple[str, str]]

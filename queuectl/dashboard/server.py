@@ -8,6 +8,7 @@ neither slow writers nor slow readers can use up the threads. Everything has a d
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import os
 import re
@@ -31,6 +32,9 @@ MAX_HEAD = 64 << 10
 MAX_BODY = 1 << 20
 _HEAD_TIME = 15.0  # seconds for a whole request head, and again for its body
 _IDLE_TIME = 60.0  # seconds that a connection may wait for its next request
+_WORTH_PACKING = 400  # bytes
+_LEVEL = 4
+_PACKED = re.compile(r"text/|application/(json|javascript)|image/svg")
 _WRITE_TIME = 30.0  # seconds for a client to receive what was sent
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{3,10}) (/[!-~]*) HTTP/1\.([01])")
@@ -101,7 +105,7 @@ class Answer:
         pieces = app(environ, self._start)
         self._close = getattr(pieces, "close", None)
         if isinstance(pieces, list | tuple):
-            self.whole: bytes | None = b"".join(pieces)
+            self.whole: bytes | None = self._pack(environ, b"".join(pieces))
             self._set_length(len(self.whole))
         else:
             self.whole = None
@@ -111,6 +115,26 @@ class Answer:
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         self.status, self.headers = status, list(headers)
         return _no_write
+
+    def _pack(self, environ: dict[str, Any], body: bytes) -> bytes:
+        """The body, compressed if that is worth it and the client takes it.
+
+        Not for what another site has asked for: from the size of what is compressed it could learn what is in it.
+        """
+        found = {name.lower(): value for name, value in self.headers}
+        if (
+            len(body) < _WORTH_PACKING
+            or "content-encoding" in found
+            or not _PACKED.match(found.get("content-type", ""))
+        ):
+            return body
+        self.headers = [*self.headers, ("Vary", "Accept-Encoding")]
+        is_own = environ.get("HTTP_SEC_FETCH_SITE", "same-origin") in ("same-origin", "none")
+        if not (is_own and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))):
+            return body
+        headers = ((name, value) for name, value in self.headers if name.lower() != "content-length")
+        self.headers = [*headers, ("Content-Encoding", "gzip")]
+        return gzip.compress(body, _LEVEL, mtime=0)
 
     def _set_length(self, length: int) -> None:
         if not any(name.lower() == "content-length" for name, _ in self.headers) and self.status[:3] != "304":
@@ -127,6 +151,15 @@ class Answer:
     def close(self) -> None:
         if self._close is not None:
             self._close()
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header allows gzip."""
+    for part in accepted.lower().split(","):
+        name, _, parameter = part.partition(";")
+        if name.strip() == "gzip":
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", parameter) is None
+    return False
 
 
 def _no_write(_data: bytes) -> None:

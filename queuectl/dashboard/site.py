@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,20 +18,25 @@ import bottle
 
 from queuectl.core.job import Job
 from queuectl.core.result import State
-from queuectl.core.text import printable
-from queuectl.dashboard import markup
+from queuectl.core.text import format_size, printable
+from queuectl.dashboard import alarms, markup, wording
 from queuectl.dashboard.joblog import LogReader
 from queuectl.dashboard.operations import VERBS, Operations, Verb
+from queuectl.dashboard.runs import RunReader
 from queuectl.dashboard.security import CSRF_FIELD, Policy, is_local_path
 from queuectl.dashboard.snapshot import Snapshot, View
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
+from queuectl.spool.reading.causes import MOST, CauseReader, Causes
 from queuectl.spool.reading.metrics import Metrics, measure_names
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.listing import as_text
 
 _MEASURE_SHARE = 20
+_CAUSE_TIME = 0.25
+_CAUSES_SHOWN = 50
+_READ_ON = 1.5  # seconds after an answer in which the logs of dead letters are read on
 _MEASURED = 16
 _PLACES = 1000
 _MOST_FIELDS = 50
@@ -45,10 +51,17 @@ class Site:
         self.snapshot = snapshot
         self.operations = Operations(spool)
         self.logs = LogReader(spool.layout)
+        self.causes = CauseReader(spool.layout)
+        self.runs = RunReader(spool.layout)
         self.boot = secrets.token_hex(4)
         self._places: dict[str, tuple[State, str]] = {}
         self._measure_lock = threading.Lock()
         self._measured: dict[str, tuple[int, float, float, Metrics]] = {}
+        self._why_lock = threading.Lock()
+        self._reads = False
+        self._chart_lock = threading.Lock()
+        self._charts: dict[tuple[str, str], tuple[object, float, float, dict[str, Any]]] = {}
+        self._whys: dict[tuple[str, str, str], tuple[int, float, float, Causes]] = {}
 
     def find(self, id: str) -> Job | None:
         """The job of exactly that id, wherever it is now."""
@@ -67,6 +80,53 @@ class Site:
                 self._places[id] = place
                 return job
         return None
+
+    def why(self, view: View, group: str, result: str, since: str) -> Causes:
+        """Why dead letters failed, as far as is known: those of a group (empty: all), with a result (empty: any), since
+        then. Logs are read for a part of each second, whatever the number of viewers."""
+        key = group, result, since[:16]
+        with self._why_lock:
+            if key in self._whys:
+                generation, at, cost, found = self._whys[key]
+                age = time.monotonic() - at
+                if age < max(0.0 if found.is_complete else 1.0, cost * _MEASURE_SHARE if found.is_complete else 0.0):
+                    return found
+                if found.is_complete and generation == view.generation:
+                    return found
+            start = time.monotonic()
+            names = view.shelves[State.DEAD].select(since, tag=result or None, group=group)
+            found = self.causes.causes(islice(names, MOST), _CAUSES_SHOWN, _CAUSE_TIME)
+            end = time.monotonic()
+            if not found.is_complete and not self._reads:
+                self._reads = True
+                threading.Thread(target=self._read_on, args=(names,), name="causes", daemon=True).start()
+            if len(self._whys) >= _MEASURED:
+                self._whys.clear()
+            self._whys[key] = view.generation, end, end - start, found
+            return found
+
+    def charts(self, key: tuple[str, str], stamp: object, draw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The values of the charts of a range and a group, drawn again only when the stamp has changed, and seldom if
+        that is costly."""
+        with self._chart_lock:
+            if key in self._charts:
+                old, at, cost, found = self._charts[key]
+                if old == stamp or time.monotonic() - at < cost * _MEASURE_SHARE:
+                    return found
+            start = time.monotonic()
+            found = draw()
+            end = time.monotonic()
+            if len(self._charts) >= _MEASURED:
+                self._charts.clear()
+            self._charts[key] = stamp, end, end - start, found
+            return found
+
+    def _read_on(self, names: Iterable[str]) -> None:
+        """Read logs for a while longer: until the page asks again, if somebody still looks at it."""
+        try:
+            self.causes.matching(islice(names, MOST), "", _READ_ON)
+        finally:
+            self._reads = False
 
     def metrics(self, view: View, group: str = "") -> Metrics:
         """`queuectl metrics`, of all jobs or of a group, measured again only when names have changed, and seldom if it
@@ -184,7 +244,7 @@ def page(request: Request, template: str, title: str, *key: Any, values: Callabl
 
 
 def _tag(*parts: Any) -> str:
-    return f'"{hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"'
+    return f'W/"{hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"'
 
 
 def common(request: Request) -> dict[str, Any]:
@@ -196,7 +256,11 @@ def common(request: Request) -> dict[str, Any]:
         "path": request.environ["PATH_INFO"],
         "csrf": request.environ["queuectl.csrf"],
         "may_act": site.policy.may_act,
-        "has_token": site.policy.token is not None,
+        "has_token": bool(site.policy.tokens),
+        "alarms": alarms.find(view, request.now, site.policy.max_wait),
+        "dead_workers": alarms.dead_workers(view),
+        "overdue": alarms.overdue(view, request.now, site.policy.max_wait),
+        "cli": wording.cli(site.spool.path),
         "spool": str(site.spool.path),
         "view": view,
         "now": request.now,
@@ -204,9 +268,12 @@ def common(request: Request) -> dict[str, Any]:
         "badge": markup.badge,
         "when": lambda at: markup.when(at, request.now),
         "clock": lambda at: markup.clock(at, request.now),
+        "elapsed": lambda at: markup.elapsed(at, request.now),
+        "format_size": format_size,
         "brief": markup.brief,
         "duration": markup.duration,
         "number": markup.number,
+        "zone": request.now.astimezone().tzname(),
         "version": site.boot,
         "low_room": _low_room(view),
         "verbs_for": verbs_for,

@@ -13,6 +13,7 @@ import time
 import traceback
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from queuectl.core import groups
@@ -36,6 +37,7 @@ from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading import admission, query
+from queuectl.spool.reading.explain import RECENT, estimate, mean_duration
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.reading.stopped import mark_stopped
@@ -109,12 +111,30 @@ class View:
         ahead = None
         if not name.is_held:
             ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
-        queue = Queue(self.paused, Room(*self.room), self.settings.min_free, self.takers, self.wrong_settings)
+        takers = Workers.of(self.workers, job.id)
+        queue = Queue(self.paused, Room(*self.room), self.settings.min_free, takers, self.wrong_settings)
         found = [self.groups[group] for group in groups.of(name.id) if group in self.groups]
         running = self.shelves[State.RUNNING].groups() if found else {}
         of_groups = [(group, running.get(group.name, 0)) for group in found]
-        facts = admission.read_waiting(layout, job, name, self.settings.max_retries, ahead, of_groups)
+        retries = self.settings.max_retries
+        for group, _ in of_groups:  # the inner ones last
+            retries = group.defaults.get("max_retries", retries)
+        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups)
         return of_job(facts, queue, at)
+
+    def forecast(self, job: Job, reasons: list[Reason], at: datetime) -> tuple[int | None, datetime | None]:
+        """How many jobs start before a waiting one, and an estimate of when it starts, as `queuectl explain` has them;
+        None where that cannot be said."""
+        name = job.name
+        if not isinstance(name, PendingName) or name.is_held:
+            return None, None
+        ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
+
+        def find_mean() -> float | None:
+            ended = (self.shelves[state].select().slice(0, RECENT) for state in (State.DONE, State.DEAD))
+            return mean_duration(chain.from_iterable(ended))
+
+        return ahead, estimate(name, reasons, ahead, Workers.of(self.workers, job.id), at, find_mean)
 
     @property
     def braked(self) -> list[Group]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 from queuectl.core import groups
+from queuectl.core.folding import LONGEST
 from queuectl.core.job import Job
-from queuectl.core.names import format_time
+from queuectl.core.names import SUFFIX, format_time
 from queuectl.core.result import RESULT_PATTERN, State
 from queuectl.core.text import printable
-from queuectl.dashboard.index import AGAIN, FIRST, Selection
+from queuectl.dashboard import joblog
+from queuectl.dashboard.index import AGAIN, FIRST, Listed, Selection
+from queuectl.dashboard.markup import Html
 from queuectl.dashboard.snapshot import View
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
+from queuectl.spool.reading.causes import CauseReader
 from queuectl.spool.reading.stopped import mark_stopped
+from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
 
 ROWS = 100
@@ -29,13 +36,21 @@ _SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
 _MAX_TEXT = 200
 _START = re.compile(r"\d{1,15}", re.ASCII)
-FIELDS = ("state", "q", "group", "result", "age", "start")
+_LOG_SEARCH_TIME = 0.6
+_CAUSE_TIME = 0.25
+MOST_SORTED = 100_000
+"""Jobs that are sorted by anything but the order of their names."""
+FIELDS = ("state", "q", "in", "group", "result", "line", "age", "sort", "start", "at")
 STATES = (*WORDS, "pending")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is asked for. `start` is how many names to skip; `text` is searched for in ids and commands."""
+    """What is asked for. `start` is how many names to skip.
+
+    `text` is searched for in ids and commands, or, with `in_logs`, in logs, in the first of them from the offset `at`
+    on. `line` is the last line of output of dead letters, folded (`causes`). `sort` is one of `SORTS`, `-` in front.
+    """
 
     state: str = "all"
     text: str = ""
@@ -43,6 +58,10 @@ class Filter:
     age: str = ""
     start: int = 0
     group: str = ""
+    line: str = ""
+    in_logs: bool = False
+    at: int = 0
+    sort: str = ""
 
     @classmethod
     def parse(cls, asked: Mapping[str, str]) -> Filter:
@@ -59,42 +78,62 @@ class Filter:
         text, result, start = asked.get("q", "").strip(), asked.get("result", ""), asked.get("start", "")
         if result and not re.fullmatch(RESULT_PATTERN, result, re.ASCII):
             raise UsageError(
-                f"no such result: {_short(result)}", "it is one of exitN, signalN, timeout, lost, cancelled, invalid"
+                f"no such result: {_short(result)}",
+                "it is one of exitN, signalN, timeout, lost, cancelled, invalid, skipped",
             )
         if start and not _START.fullmatch(start):
             raise UsageError(f"no such start: {_short(start)}", "it is how many jobs to skip")
+        at, sort, line, place = (asked.get(name, "") for name in ("at", "sort", "line", "in"))
+        if at and not _START.fullmatch(at):
+            raise UsageError(f"no such place in a log: {_short(at)}", "it is a number of bytes")
+        if place not in ("", "logs"):
+            raise UsageError(f"no such place to search in: {_short(place)}", "it is logs, or left out")
+        if sort.removeprefix("-") not in ("", *SORTS):
+            raise UsageError(f"no such column to sort by: {_short(sort)}", f"it is one of {', '.join(SORTS)}")
+        if len(line) > LONGEST:
+            raise UsageError("that line is too long", f"it has at most {LONGEST} characters")
         if len(text) > _MAX_TEXT:
             raise UsageError("that text is too long to search for", f"it has at most {_MAX_TEXT} characters")
         group = groups.require_name(asked["group"]) if asked.get("group") else ""
-        return cls(asked.get("state") or "all", text, result, asked.get("age", ""), int(start or 0), group)
+        return cls(
+            asked.get("state") or "all", text, result, asked.get("age", ""), int(start or 0), group, line,
+            place == "logs", int(at or 0), sort,
+        )  # fmt: skip
 
     def address(self, **changes: object) -> str:
         """The query of this filter with some parts changed; empty ones are left out."""
         new = replace(self, **changes)  # type: ignore[arg-type]
-        parts = {
-            "state": new.state, "q": new.text, "group": new.group, "result": new.result, "age": new.age,
-            "start": str(new.start),
-        }  # fmt: skip
-        given = {key: value for key, value in parts.items() if value and (key, value) not in _DEFAULTS}
+        given = new.as_fields()
         return f"?{urlencode(given, errors='replace')}" if given else ""
+
+    def as_fields(self) -> dict[str, str]:
+        """The fields of `FIELDS` that it consists of; those that say nothing are left out."""
+        parts = {
+            "state": self.state, "q": self.text, "in": "logs" if self.in_logs else "", "group": self.group,
+            "result": self.result, "line": self.line, "age": self.age, "sort": self.sort, "start": str(self.start),
+            "at": str(self.at),
+        }  # fmt: skip
+        return {key: value for key, value in parts.items() if value and (key, value) not in _DEFAULTS}
 
     @property
     def is_narrow(self) -> bool:
-        return bool(self.text or self.group or self.result or self.age)
+        return bool(self.text or self.group or self.result or self.age or self.line)
 
 
 def _short(text: str) -> str:
     return repr(printable(text[:60])) + ("…" if len(text) > 60 else "")
 
 
-_DEFAULTS = {("state", "all"), ("start", "0")}
+_DEFAULTS = {("state", "all"), ("start", "0"), ("at", "0")}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some jobs. `total` is None if it would take reading every body; `next_start` None at the end.
 
-    `looked` is how many names a text search went through for this page.
+    `looked` is how many names a text search went through for this page. A search in logs continues at the byte
+    `next_at` of the next job's, and `hits` has, by id, the first line that matches and where it begins.
+    `unread` is how many logs have not been read yet that may have the line that is asked for.
     """
 
     jobs: tuple[Job, ...]
@@ -102,10 +141,33 @@ class Page:
     start: int
     next_start: int | None
     looked: int = 0
+    hits: Mapping[str, tuple[int, Html]] = field(default_factory=dict)
+    next_at: int = 0
+    unread: int = 0
+    is_sorted: bool = True
 
 
-def select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
-    """The names that match all of a filter but its text, in the order of the page."""
+def select(
+    view: View, wanted: Filter, now: datetime, causes: CauseReader | None = None, patience: float = float("inf")
+) -> list[Selection]:
+    """The names that match all of a filter but its text, in the order of the page.
+
+    For a filter with a `line`, `causes` are read for so many seconds.
+    """
+    found = _select(view, wanted, now)
+    if wanted.line and causes is not None:
+        deadline = time.monotonic() + patience
+        found = [
+            Listed(each.state, causes.matching(each, wanted.line, deadline - time.monotonic())[0])
+            for each in found
+            if each.state is State.DEAD
+        ]
+    if wanted.sort and sum(each.count for each in found) <= MOST_SORTED:
+        found = [Listed(each.state, sort(each.state, each, wanted.sort)) for each in found]
+    return found
+
+
+def _select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
     text = format_time(now)
     since = format_time(now - timedelta(seconds=AGES[wanted.age])) if wanted.age else ""
     found: list[Selection] = []
@@ -132,21 +194,130 @@ def _states(word: str) -> tuple[State, ...]:
     return (State.PENDING,) if word in ("ready", "scheduled", "retrying", "held", "pending") else (State(word),)
 
 
-def load(layout: Layout, view: View, wanted: Filter, now: datetime, rows: int = ROWS, *, or_last: bool = False) -> Page:
+def sort(state: State, names: Iterable[str], by: str) -> list[str]:
+    """Names in the order of a column; what has no such column stays as it is, and so do equal ones."""
+    found = [*names]
+    key = _KEYS[state].get(by.removeprefix("-"))
+    return found if key is None else sorted(found, key=key, reverse=by.startswith("-"))
+
+
+def _part(number: int, make: Callable[[str], Any] = str) -> Callable[[str], Any]:
+    """A key that sorts names by one of their parts."""
+
+    def key(name: str) -> Any:
+        parts = name.removesuffix(SUFFIX).split("-", _PARTS)
+        try:
+            return make(parts[number])
+        except (IndexError, ValueError):
+            return make("0")
+
+    return key
+
+
+_PARTS = 5  # before the id of a finished job; the others have fewer, and only their ids have a - in them
+
+
+def _seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def _id(fields: int) -> Callable[[str], str]:
+    return lambda name: name.removesuffix(SUFFIX).split("-", fields)[-1]
+
+
+_FINISHED = {
+    "job": _id(5), "when": _part(0), "priority": _part(1, int), "attempts": _part(2, int), "result": _part(3),
+    "took": _part(4, _seconds),
+}  # fmt: skip
+_KEYS: dict[State, dict[str, Callable[[str], Any]]] = {
+    State.PENDING: {"job": _id(3), "priority": _part(0, int), "when": _part(1), "attempts": _part(2, int)},
+    State.RUNNING: {
+        "job": _id(4), "when": _part(0), "priority": _part(1, int), "attempts": _part(2, int), "worker": _part(3),
+    },
+    State.DONE: _FINISHED,
+    State.DEAD: _FINISHED,
+}  # fmt: skip
+SORTS = ("job", "when", "priority", "attempts", "result", "took", "worker")
+"""The columns by which a list can be sorted: what names say."""
+
+
+def load(
+    layout: Layout,
+    view: View,
+    wanted: Filter,
+    now: datetime,
+    rows: int = ROWS,
+    *,
+    or_last: bool = False,
+    causes: CauseReader | None = None,
+) -> Page:
     """One page, or the last one if it begins beyond the end and `or_last` is true.
 
     Jobs that have changed state since the view was taken are left out.
     """
-    selections = select(view, wanted, now)
+    selections = select(view, wanted, now, causes, _CAUSE_TIME)
     total = sum(selection.count for selection in selections)
     if wanted.text:
-        found = _search(layout, view, selections, wanted, rows)
+        found = _grep(layout, selections, wanted, rows) if wanted.in_logs else None
+        found = found or _search(layout, view, selections, wanted, rows)
         return replace(found, jobs=tuple(mark_stopped(found.jobs)))
     if or_last and wanted.start >= total:
         wanted = replace(wanted, start=max(0, total - 1) // rows * rows)
     jobs = tuple(mark_stopped(job for job in _load(layout, selections, wanted.start, rows) if job))
     more = wanted.start + rows
-    return Page(jobs, total, wanted.start, more if more < total else None)
+    unread = _unread(view, wanted, now, causes)
+    is_sorted = not wanted.sort or total <= MOST_SORTED
+    return Page(jobs, total, wanted.start, more if more < total else None, unread=unread, is_sorted=is_sorted)
+
+
+def _unread(view: View, wanted: Filter, now: datetime, causes: CauseReader | None) -> int:
+    if not wanted.line or causes is None:
+        return 0
+    return sum(causes.matching(each, wanted.line, -1)[1] for each in _select(view, wanted, now))
+
+
+def _grep(layout: Layout, selections: list[Selection], wanted: Filter, rows: int) -> Page:
+    """Search logs for a text until the page is full or its time is up; the next page continues from there, if need be
+    inside a log."""
+    deadline = time.monotonic() + _LOG_SEARCH_TIME
+    found: list[Job] = []
+    hits: dict[str, tuple[int, Html]] = {}
+    at, begin = wanted.start, wanted.at
+    while True:
+        names = list(_names(selections, at, _SEARCH_STEP))
+        for state, name in names:
+            line, begin = _hit(layout, state, name, wanted.text, begin, deadline)
+            job = query.load(layout, state, name) if line else None
+            if job is not None and line is not None:
+                found.append(job)
+                hits[job.id] = line
+            at += begin == 0  # else its log was not read to the end
+            if len(found) == rows or time.monotonic() > deadline:
+                looked = at - wanted.start
+                return Page(tuple(found), None, wanted.start, at, looked, hits, begin)
+        if len(names) < _SEARCH_STEP:
+            total = len(found) if not wanted.start and not wanted.at else None
+            return Page(tuple(found), total, wanted.start, None, at - wanted.start, hits)
+
+
+def _hit(
+    layout: Layout, state: State, name: str, text: str, begin: int, deadline: float
+) -> tuple[tuple[int, Html] | None, int]:
+    """The first line of a job's log with a text, and where to continue if the time was over before its end, else 0."""
+    parsed = query.parse_name(state, name)
+    try:
+        fd = files.open_regular(layout.log(parsed.id)) if parsed else -1
+    except OSError:
+        fd = -1
+    if fd < 0:
+        return None, 0
+    try:
+        found = joblog.find(fd, text, begin, most=1, patience=max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(fd)
+    if found.lines:
+        return found.lines[0], 0
+    return None, found.next_at or 0
 
 
 def _load(layout: Layout, selections: list[Selection], start: int, limit: int) -> Iterator[Job | None]:
@@ -212,12 +383,18 @@ def command(job: Job) -> str:
     return job.command if isinstance(job.command, str) else shlex.join(job.command)
 
 
-def matching(layout: Layout, view: View, wanted: Filter, now: datetime) -> Iterator[Job]:
+def matching(
+    layout: Layout, view: View, wanted: Filter, now: datetime, causes: CauseReader | None = None
+) -> Iterator[Job]:
     """Every job that a filter selects, on all pages; bodies are read as the iterator advances."""
-    for selection in select(view, replace(wanted, start=0), now):
+    for selection in select(view, replace(wanted, start=0), now, causes):
         for name in selection:
+            if wanted.in_logs and wanted.text:
+                line, _ = _hit(layout, selection.state, name, wanted.text, 0, float("inf"))
+                if line is None:
+                    continue
             job = query.load(layout, selection.state, name)
-            if job is not None and (not wanted.text or matches(job, wanted.text)):
+            if job is not None and (not wanted.text or wanted.in_logs or matches(job, wanted.text)):
                 yield job
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ _KINDS = {
     "lost": "its worker or the machine went away; the outcome is unknown",
     "cancelled": "cancelled by hand",
     "invalid": "the file is not a runnable job",
+    "skipped": "not started: what it waited for did not come about, or the last job of its schedule had not ended",
     "exit0": "succeeded",
 }
 
@@ -85,8 +87,18 @@ def refusal(problem: str | None, data: bytes) -> Refusal:
     )
 
 
+def cli(path: str | os.PathLike[str]) -> str:
+    """How a command for that spool begins, wherever it is typed."""
+    return f"queuectl --spool {shlex.quote(printable(os.fspath(path)))}"
+
+
 def commands(job: Job, layout: Layout, now: datetime) -> list[tuple[str, str]]:
-    """(what it does, what to type) for what can be done about a job."""
+    """(what it does, what to type anywhere) for what can be done about a job."""
+    start = cli(layout.root)
+    return [(what, re.sub(r"^queuectl\b", lambda _: start, text)) for what, text in _commands(job)]
+
+
+def _commands(job: Job) -> list[tuple[str, str]]:
     found = [("Look", f"queuectl show {job.id}"), ("Log", f"queuectl logs {job.id}")]
     if job.state in (State.PENDING, State.RUNNING):
         found[1] = ("Follow the log", f"queuectl logs -f {job.id}")

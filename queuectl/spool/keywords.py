@@ -45,6 +45,8 @@ class JobFields(_Fields, total=False):
 
     id: str | None
     group: str | None
+    unique: str | None
+    if_exists: Literal["skip", "replace", "fail"] | None
     env: Mapping[str, str | bytes] | None
     params: Mapping[str, Any] | None
     charset: Literal["utf-8", "latin-1"] | None

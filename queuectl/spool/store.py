@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from queuectl.core import charset, from_python
 from queuectl.core.job import Job
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from queuectl.spool.keywords import Command, JobChanges, JobFields
     from queuectl.spool.moves import by_hand, edit, submit, undo
     from queuectl.spool.moves.edit import Draft
-    from queuectl.spool.reading import explain, metrics, output, query, waiting, workers
+    from queuectl.spool.reading import explain, metrics, output, query, states, waiting, workers
+    from queuectl.spool.reading.endings import Endings
     from queuectl.spool.reading.explain import Explanation
     from queuectl.spool.reading.metrics import Metrics
     from queuectl.spool.reading.output import AttemptLog
     from queuectl.spool.system import pause, settings
     from queuectl.spool.system.settings import Found
 else:
-    by_hand, edit, explain, metrics, output, pause, settings, query, submit, undo, waiting, workers = (
+    by_hand, edit, explain, metrics, output, pause, settings, query, states, submit, undo, waiting, workers = (
         Lazy(f"queuectl.spool.{name}")
         for name in (
             "moves.by_hand",
@@ -44,6 +45,7 @@ else:
             "system.pause",
             "system.settings",
             "reading.query",
+            "reading.states",
             "moves.submit",
             "moves.undo",
             "reading.waiting",
@@ -77,6 +79,7 @@ class Spool:
         self.layout = layout.Layout(os.path.abspath(os.fsdecode(path)))
         self.created = False
         self._settings: settings.Source | None = None
+        self._endings: Endings | None = None
         if os.path.isdir(self.layout.root) and not os.access(self.layout.root, os.X_OK):
             raise _closed(self.layout.root)
         if create:
@@ -143,7 +146,7 @@ class Spool:
         left = iter(jobs)
         while group := [_whole(fields) for fields in islice(left, submit.GROUP)]:
             whole = [fields for fields in group if not isinstance(fields, QueuectlError)]
-            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held))
+            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held, swap=_swap))
             for fields in group:
                 yield fields if isinstance(fields, QueuectlError) else next(outcomes)
 
@@ -187,6 +190,14 @@ class Spool:
                 if job is not None and (match is None or _matches(job, match)):
                     found += 1
                     yield job
+
+    def states(self, ids: Iterable[str]) -> dict[str, Job | None]:
+        """The jobs of many whole ids, in their order and without bodies; None for one that the spool does not hold.
+
+        From names alone, and by one listing of each directory.
+        """
+        require("ids", ids, Iterable)
+        return states.states_of(self.layout, ids)
 
     def counts(self) -> query.Counts:
         return query.count(self.layout, now())
@@ -247,6 +258,11 @@ class Spool:
         if grace is None:
             grace = self.settings.grace
         return by_hand.cancel(self.layout, id, grace, policy or self.settings.policy)
+
+    def cancel_all(self, ids: Iterable[str], *, grace: float | None = None) -> dict[str, Job | QueuectlError]:
+        """`cancel` of many whole ids; for each its job, or why not: it had ended, for one (WrongStateError)."""
+        found = self.settings
+        return by_hand.cancel_all(self.layout, self.states(ids), found.grace if grace is None else grace, found.policy)
 
     def kill(self, id: str | Job, number: int = 15) -> Job:
         """Send a signal to every process of a running job; the rest is up to the job and its worker."""
@@ -341,26 +357,49 @@ class Spool:
     def wait(self, id: str | Job, *, timeout: float | None = None) -> Job: ...  # type: ignore[overload-overlap]
 
     @overload
+    def wait(self, id: Iterable[str | Job], *, any: Literal[True], timeout: float | None = None) -> Job: ...
+
+    @overload
     def wait(self, id: Iterable[str | Job], *, timeout: float | None = None) -> builtins.list[Job]: ...
 
-    def wait(self, id: str | Job | Iterable[str | Job], *, timeout: float | None = None) -> Job | builtins.list[Job]:
+    def wait(
+        self, id: str | Job | Iterable[str | Job], *, any: bool = False, timeout: float | None = None
+    ) -> Job | builtins.list[Job]:
         """The job once it is done or dead; of several, a list of them, in their order, once all are.
 
-        Raises WaitTimeoutError after `timeout` seconds, NotFoundError if one is deleted in the meantime, and
-        UsageError if this process is a part of one.
+        With `any` the first of several to end, alone. Raises WaitTimeoutError after `timeout` seconds, NotFoundError if
+        one is deleted in the meantime, BrakedError if none can start before somebody resumes what has paused itself,
+        and UsageError if this process is a part of one, or `any` has none to choose from.
         """
-        is_one = isinstance(id, str | Job)
-        wanted = [self._found(each) for each in _several("id", id)]
-        ended: dict[str, Job] = {}
-        for each in self.ends(wanted, timeout=timeout):
-            if isinstance(each, NotFoundError):
-                raise each
-            ended[each.id] = each
-        jobs = [ended[job.id] for job in wanted]
-        return jobs[0] if is_one else jobs
+        waits = waiting.Waits(_several("id", id), is_one=isinstance(id, str | Job), is_any=any)
+        return waits.run(self.layout, _seconds(timeout))
 
-    def _found(self, id: str | Job) -> Job:
-        return query.find(self.layout, id)
+    @overload
+    async def wait_async(self, id: str | Job, *, timeout: float | None = None) -> Job: ...  # type: ignore[overload-overlap]
+
+    @overload
+    async def wait_async(self, id: Iterable[str | Job], *, any: Literal[True], timeout: float | None = None) -> Job: ...
+
+    @overload
+    async def wait_async(self, id: Iterable[str | Job], *, timeout: float | None = None) -> builtins.list[Job]: ...
+
+    async def wait_async(
+        self, id: str | Job | Iterable[str | Job], *, any: bool = False, timeout: float | None = None
+    ) -> Job | builtins.list[Job]:
+        """As `wait`, for an event loop. All waits of this Spool share one thread. To cancel it cancels no job."""
+        from queuectl.spool.reading import endings
+
+        waits = waiting.Waits(_several("id", id), is_one=isinstance(id, str | Job), is_any=any)
+        return await endings.wait(self.endings, self.layout, waits, _seconds(timeout))
+
+    @property
+    def endings(self) -> Endings:
+        """Calls back as jobs end: one thread for a set that grows."""
+        if self._endings is None:
+            from queuectl.spool.reading.endings import Endings
+
+            self._endings = Endings(self.layout)
+        return self._endings
 
     def ends(self, ids: Iterable[str | Job], *, timeout: float | None = None) -> Iterator[Job | NotFoundError]:
         """Each of these jobs once it is done or dead, as they end (two at almost the same time in any order).
@@ -368,9 +407,8 @@ class Spool:
         A job that is deleted in the meantime yields a NotFoundError. Raises WaitTimeoutError after `timeout` seconds,
         UsageError if this process is a part of one of them.
         """
-        require("timeout", timeout, int, float, None)
         jobs = [query.find(self.layout, id) for id in _several("ids", ids)]
-        return waiting.ends(self.layout, jobs, timeout)
+        return waiting.ends(self.layout, jobs, _seconds(timeout))
 
     def wait_until_idle(self, timeout: float | None = None, *, group: str = "") -> None:
         """Wait until no job (of a group) is running, under any worker; raises WaitTimeoutError after `timeout` s.
@@ -382,6 +420,18 @@ class Spool:
     def watch(self, jobs: Iterable[Job], *, logs: Iterable[str] = ()) -> waiting.Watch:
         """Watch jobs until they end, and logs for growth; for callers that do something else in between."""
         return waiting.Watch(self.layout, jobs, logs=logs)
+
+
+def _seconds(timeout: float | None) -> float | None:
+    require("timeout", timeout, int, float, None)
+    return timeout
+
+
+def _swap(*arguments: Any) -> Job:
+    """`replace.swap`, which few submits need."""
+    from queuectl.spool.moves import replace
+
+    return replace.swap(*arguments)
 
 
 def _closed(root: str) -> SpoolError:

@@ -134,8 +134,9 @@ class Attempts:
         """Watch over an attempt that has begun."""
         with self._lock:
             self._under_way.add(attempt)
-            self.without_slot += attempt.takes_slot
-            self.slots_without += attempt.takes_slot * attempt.slots
+            if attempt.takes_slot:
+                self.without_slot += 1
+                self.slots_without += attempt.slots
         # RACE: the worker may be asked to stop at once just now: the second of the two sees the first (this table, or
         # `stopping`), and a second stop does nothing (tests/work/test_attempts.py).
         if self.context.stopping == 2:
@@ -147,8 +148,9 @@ class Attempts:
         """Forget an attempt that is over."""
         with self._lock:
             self._under_way.discard(attempt)
-            self.without_slot -= attempt.takes_slot
-            self.slots_without -= attempt.takes_slot * attempt.slots
+            if attempt.takes_slot:
+                self.without_slot -= 1
+                self.slots_without -= attempt.slots
 
     def note_end(self) -> None:
         """Something was settled, or given back."""

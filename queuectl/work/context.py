@@ -10,10 +10,11 @@ from datetime import datetime
 
 from queuectl.core.settings import Settings
 from queuectl.spool.store import Spool
-from queuectl.spool.system import clock, trust
+from queuectl.spool.system import clock, defaults, trust
 from queuectl.spool.system.layout import Layout
 from queuectl.work.brake import Brake
 from queuectl.work.hooks import Hooks
+from queuectl.work.outbox import Outbox
 from queuectl.work.report import Report
 
 
@@ -34,6 +35,7 @@ class Context:
     own_uid: int = field(default_factory=os.geteuid)
     hooks: Hooks = field(init=False)
     brake: Brake = field(init=False)
+    outbox: Outbox = field(default_factory=Outbox)
 
     def __post_init__(self) -> None:
         self.hooks = Hooks(self)
@@ -43,6 +45,10 @@ class Context:
     def layout(self) -> Layout:
         """The spool's paths."""
         return self.spool.layout
+
+    def settings_of(self, id: str) -> Settings:
+        """The settings in force for a job: what its groups say goes first."""
+        return defaults.applied(self.layout, id, self.settings)
 
     def trusts(self, uid: int) -> bool:
         """Whether that user's files in pending/ are run."""

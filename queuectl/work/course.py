@@ -47,10 +47,13 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
     elif run.reason == "cancelled" or (result.kind == "signal" and attempts.is_disowned(run)):
         outcome = _CANCELLED
     try:
-        run.trim_log()
-        record_end(run.claim, run.pid, outcome, run.remark)
-        run.trim_log(is_on_record=True)
-        if run.usage is not None and run.reason != "release" and outcome != _CANCELLED:  # else the next may have begun
+        if run.limit is None:
+            record_end(run.claim, run.pid, outcome)
+        else:
+            run.trim_log()
+            record_end(run.claim, run.pid, outcome, run.remark)
+            run.trim_log(is_on_record=True)
+        if run.usage is not None and run.reason != "release" and outcome != _CANCELLED:  # else the next may run
             logs.append_usage(run.log, name.attempt, run.usage)
     except OSError:
         pass  # a full disk: the name will hold the result

@@ -13,12 +13,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
 from queuectl.core.names import is_ignored
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool.moves import take
+from queuectl.spool.moves import outbox, replace, take
 from queuectl.spool.moves.take import UnfitError
 from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
@@ -74,6 +75,8 @@ class Dropbox:
     def __init__(self, context: Context, appeared: Callable[[str], None], wake: Callable[[], None]) -> None:
         self._context = context
         self._layout = context.spool.layout
+        self._outbox = context.outbox
+        self._outbox.ring = self._ring_outbox
         self._appeared, self._wake = appeared, wake
         self._thread: threading.Thread | None = None
         self._begun_at: float | None = None
@@ -99,6 +102,7 @@ class Dropbox:
         """Start to look at everything; does nothing without a drop box."""
         if self._is_closed or self._context.stopping or not os.path.isdir(self._layout.inbox):
             return
+        self._outbox.must_look()
         with self._changed:
             self._must_list = True
             self._changed.notify_all()
@@ -142,6 +146,11 @@ class Dropbox:
     def _ring_moved(self, path: str) -> None:
         self._ring(path, is_placed=True)
 
+    def _ring_outbox(self) -> None:
+        """Called by slots."""
+        with self._changed:
+            self._changed.notify_all()
+
     # --- the thread: when
 
     def _run(self) -> None:
@@ -159,9 +168,21 @@ class Dropbox:
                     self._listing, self._must_list = None, True
                     self._rest(_TRY_AGAIN)
                 self._rest(min((time.thread_time() - begun) * self._share(), _LONGEST_REST))
+                self._say_what_became()
         finally:
+            with suppress(OSError, SpoolError):
+                self._outbox.finish(self._layout)
             if self._trigger is not None:
                 self._trigger.close()
+
+    def _say_what_became(self) -> None:
+        report = self._context.report
+        try:
+            self._outbox.look(self._layout)
+            report.over("outbox", "outbox/ can be written again")
+        except (OSError, SpoolError) as error:
+            report.once("outbox", "warning", f"cannot say in outbox/ what became of jobs: {error}")
+            self._outbox.try_again()
 
     def _share(self) -> float:
         """How many times as long as the last look has worked it rests, by how much has come of it."""
@@ -190,7 +211,7 @@ class Dropbox:
             times.append(now)
         if self._trigger is None or self._trigger.problem is not None:
             times.append(self._listed_at + _BLIND_RELIST)
-        return max(min(times, default=float("inf")), self._rest_until)
+        return min(max(min(times, default=float("inf")), self._rest_until), self._outbox.next_look())
 
     # --- the thread: its events
 
@@ -280,16 +301,20 @@ class Dropbox:
 
     def _finish(self, from_: dict[str, str]) -> None:
         """Make jobs of what was taken; from where, if that is known."""
-        for done in take.finish(self._layout, list(from_), self._context.now()) if from_ else ():
+        for id in from_:
+            self._outbox.expect(id)
+        for done in take.finish(self._layout, list(from_), self._context.now(), replace.swap) if from_ else ():
             place = f"inbox/{from_[done.id]}".rstrip("/")
             self._made += 1
             if done.job is not None:
                 text = f"from {place}, handed in by {done.job.submitted_by}"
                 self._context.report.event("taken", done.id, text, file=from_[done.id] or None)
+                self._outbox.made(done.job.state, done.job.name)
                 self._appeared(done.job.path)
             else:
                 text = f"{place} is not a valid job: {done.reason}"
                 self._context.report.event("refused", done.id, text, file=from_[done.id] or None)
+                self._outbox.must_look()
                 notify_refused(self._context, done.id)
 
     def _is_allowed(self, uid: int) -> bool:
@@ -330,7 +355,7 @@ class Dropbox:
         user = self._users.setdefault(status.st_uid, _User())
         signature = (status.st_ino, status.st_mode, status.st_nlink, status.st_size, status.st_mtime_ns)
         if name not in user.waiting and user.left.get(name) != signature and user.number >= _MOST_OF_USER:
-            self._report_left(status.st_uid, user, "")
+            self._report_left(status.st_uid, user, name, "")
             return None
         self._seen.add(name)
         if user.left.get(name) == signature:
@@ -345,19 +370,21 @@ class Dropbox:
             except UnfitError as error:
                 reason = error.what
         user.left[name] = signature
-        self._report_left(status.st_uid, user, f"inbox/{name} was left in place: {reason}")
+        self._report_left(status.st_uid, user, name, reason)
         return None
 
-    def _report_left(self, uid: int, user: _User, text: str) -> None:
-        """Report a file that cannot be taken; after some of one user, that there are more."""
+    def _report_left(self, uid: int, user: _User, name: str, reason: str) -> None:
+        """Report a file that cannot be taken, here and to its owner; after some of one user, that there are more."""
         now = time.monotonic()
         if now - user.reported_since > _REPORTED_AGAIN:
             user.reported, user.reported_since = 0, now
-        if not text:
+        if not reason:
             user.reported = max(user.reported, _MOST_REPORTED)
         user.reported += 1
         if user.reported <= _MOST_REPORTED:
-            self._context.report.event("warning", None, text)
+            self._context.report.event("warning", None, f"inbox/{name} was left in place: {reason}")
+            with suppress(OSError):
+                outbox.leave(self._layout, take.user_of(take.submitter_of(uid)), name, reason)
         elif user.reported == _MOST_REPORTED + 1:
             text = f"more files of {trust.name_of(uid)} were left in inbox/; see: queuectl doctor"
             self._context.report.event("warning", None, text)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-MOST = 1000
-"""Jobs that are kept aside; beyond that those behind them wait too."""
+from queuectl.core.seats import MOST_ASIDE
+
+MOST = MOST_ASIDE
 
 
 class Wait(NamedTuple):

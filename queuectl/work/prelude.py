@@ -50,16 +50,18 @@ _quote = lru_cache(maxsize=64)(shlex.quote)  # most jobs of a queue share a dire
 
 _LONG = 4000  # characters; what is longer is not looked at so closely
 _PART = r"""(?:[^\s;&|<>()$`\\'"#]|'[^']*'|"(?:[^"$`\\]|\$\w+)*"|\$\w+)"""
-_ARGUMENTS = rf"(?:[ \t]++{_PART}++|[ \t]*+(?<!9)(?:>>?|<)[ \t]*+{_PART}++|(?<!9)>&[12])*+[ \t]*+"
-_BUILTIN = rf"(?:true|false|:|echo|printf|test|\[|cd|pwd|umask){_ARGUMENTS}"
-_LAST = rf"(?:{_BUILTIN}|exit{_ARGUMENTS})"
+_ARGUMENTS = rf"(?:(?:[ \t]++|[ \t]*+(?<!9)(?:>>?|<)[ \t]*+){_PART}++|(?<!9)>&[12])*+[ \t]*+"
+_NAMES = r"true|false|:|echo|printf|test|\[|cd|pwd|umask"
 _THEN = r"(?:;|&&|\|\||\n)[ \t]*+"
-_BUILTINS = re.compile(rf"{_LAST}(?:{_THEN}{_LAST})*+[;\n]?")
+# They take a millisecond to compile, so each part stands in them as seldom as possible.
+_BUILTINS = re.compile(rf"(?:(?:{_NAMES}|exit){_ARGUMENTS}(?:{_THEN}(?!\Z)|[;\n]?\Z))++")
 _ASSIGNMENTS = rf"(?:[A-Za-z_]\w*+={_PART}*+[ \t]++)*+"
 _WORD = r"[\w./+:,@%][\w./+:,@%-]*+"
-_PROGRAM = re.compile(rf"((?:{_BUILTIN}{_THEN})*+)({_ASSIGNMENTS})(?:exec[ \t]++)?+(({_WORD}){_ARGUMENTS})\n?")
-_EXEC = re.compile(rf"\bexec[ \t]+({_WORD})")
-_CD = re.compile(rf"\bcd[ \t]+({_WORD})")
+_PROGRAM = re.compile(
+    rf"((?:(?:{_NAMES}){_ARGUMENTS}{_THEN})*+)({_ASSIGNMENTS})(?:exec[ \t]++)?+(({_WORD}){_ARGUMENTS})\n?"
+)
+_EXEC = rf"\bexec[ \t]+({_WORD})"
+_CD = rf"\bcd[ \t]+({_WORD})"
 _SHELL_WORDS = """
     . : [ [[ alias bg bind break builtin caller case cd chdir command compgen complete compopt continue coproc declare
     dirs disown do done echo elif else enable esac eval exec exit export false fc fg fi for function getopts hash help
@@ -108,7 +110,7 @@ def _call_of(command: str | tuple[str, ...], cwd: str | None, shell: str) -> tup
         program = _PROGRAM.fullmatch(command) if len(command) < _LONG else None
         if program is not None and program[4] not in _NOT_PROGRAMS:
             builtins, assignments, call = program[1], program[2], program[3]
-            there = os.path.join(cwd or "", *_CD.findall(builtins))
+            there = os.path.join(cwd or "", *re.findall(_CD, builtins))
             leader = f"{_SETSID} " if _names_its_group(call.split(), there) else ""
             return f"{builtins}{{ {_HANDLE};{assignments}{leader}{call};}}", ()
         words: tuple[str, ...] = (shell, "-c", "--", command, "sh")
@@ -128,7 +130,7 @@ def _names_its_group(words: Sequence[str], cwd: str) -> bool:
         return False
     if any("$$" in word.replace("\\", "") for word in words):
         return True
-    scripts = [script for word in words for script in _EXEC.findall(word)]
+    scripts = [script for word in words for script in re.findall(_EXEC, word)]
     if os.path.basename(words[0]) in _SHELLS:
         scripts += [] if "-c" in words else [word for word in words[1:] if not word.startswith("-")][:1]
     elif "/" in words[0]:

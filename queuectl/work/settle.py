@@ -33,15 +33,25 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
     settled = _patiently(claims.settle, context, name, move)
     if settled is None:
         return True
+    if settled and body is not None and body.unique is not None:
+        _note_place(context, body, move)
     facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
     if not settled:
         _report_settled_by_others(context, name, result, duration, facts)
         return False
     context.report.event(event, name.id, text, **facts)
+    context.outbox.note(*move)
     context.hooks.notify("retry" if event == "lost" else event, move.state, move.name, **facts)
     if event == "dead":
         context.brake.note(name.id)
     return True
+
+
+def _note_place(context: Context, body: Body, move: lifecycle.Move) -> None:
+    """Save the next submit of the job's key a search for it."""
+    from queuectl.spool.moves import holders  # only jobs with a key need it
+
+    holders.note(context.layout, body, *move)
 
 
 def _report_settled_by_others(
@@ -50,6 +60,8 @@ def _report_settled_by_others(
     """Report an attempt whose job was cancelled, most likely, or removed, or moved by hand, while it ran."""
     found = query.locate(context.spool.layout, name.id)
     now_named = query.parse_name(*found) if found is not None else None
+    if found is not None and now_named is not None:
+        context.outbox.note(found[0], now_named)
     took = format_seconds(duration)
     if isinstance(now_named, FinishedName) and now_named.result == CANCELLED:
         facts["result"] = str(CANCELLED)
@@ -62,7 +74,7 @@ def _fail(
     context: Context, name: RunningName, body: Body | None, result: Result, duration: float, took: str
 ) -> tuple[lifecycle.Move, str, str]:
     """Where a failed attempt leads, the event that it is, and what is reported of it."""
-    now, policy = context.now(), context.settings.policy
+    now, policy = context.now(), context.settings_of(name.id).policy
     if body is not None:
         policy = body.policy(policy)
     move = lifecycle.fail(name, result, duration, policy, now, context.rng)

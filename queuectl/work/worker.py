@@ -30,9 +30,11 @@ from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.engines.executor import Executor
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
+from queuectl.work.keys import Keys
 from queuectl.work.notify import Ending, Notifier
 from queuectl.work.reload import Reload
 from queuectl.work.slots import Slots
+from queuectl.work.ticker import Ticker
 from queuectl.work.tidy import Tidy
 from queuectl.work.waker import Waker
 
@@ -144,6 +146,7 @@ class Worker:
             finally:
                 self._notifier.stopping()
                 self._intake.close()
+                self._ticker.close()
                 self._slots.stop()
         left = self._slots.busy + self._attempts.without_slot if self._is_detaching else 0
         if not left:
@@ -168,17 +171,20 @@ class Worker:
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
         self._groups = Janitor(self._intake.look_at_groups)
+        self._ticker = Ticker(context, self._waker.wake)
         self._janitors = Janitors(
             [
                 self._reload,
                 Janitor(context.hooks.refresh),
                 Janitor(self._intake.check_trigger),
                 Janitor(self._intake.list_pending),
+                Janitor(Keys(context).look),
                 self._rescue,
                 self._disowned,
                 self._groups,
                 Janitor(Tidy(context).tidy),
                 Janitor(self._intake.dropbox.look),
+                self._ticker.janitor,
             ]
         )
 
@@ -295,7 +301,8 @@ class Worker:
         is_paused = drain.is_paused_for_good(self.context)
         if self._slots.has_ready and not is_paused:
             return False
-        self._has_drained = self._intake.dropbox.is_first_look_over and drain.can_nothing_start(
+        is_looked = self._intake.dropbox.is_first_look_over and self._ticker.is_first_look_over
+        self._has_drained = is_looked and drain.can_nothing_start(
             self.context, self._itself, self.choice, self._slots.places.never, is_paused=is_paused
         )
         return self._has_drained
@@ -343,9 +350,11 @@ class Worker:
         self._note_idleness()
 
     def _hear_bell(self) -> None:
-        """A command has done something of which no event tells: cancelled a running job, or changed a group."""
+        """A command has done something of which no event tells: cancelled a running job, or changed a group or a
+        schedule."""
         self._disowned.hurry()
         self._groups.hurry()
+        self._ticker.janitor.hurry()
 
     def _note_idleness(self) -> None:
         """Call the hook for idleness, once, when it has run jobs and has none left."""

@@ -17,7 +17,7 @@ from benchmarks.rows import Row
 from benchmarks.session import TOY, Session
 
 _EXPECTED = {
-    "drain": {"drain", "drain-exit", "bare-threads"},
+    "drain": {"drain", "drain-exit", "bare-threads", "c-program"},
     "backlog": {"backlog-30"},
     "latency": {f"latency-{mode}-{p}" for mode in ("idle", "canonical", "claim", "storm") for p in ("p50", "p99")},
     "full-group": {"latency-full-group"},

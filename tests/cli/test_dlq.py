@@ -126,3 +126,15 @@ def test_drop(cli: CommandLine, spool: Spool) -> None:
     assert [job.id for job in spool.list((State.DEAD,))] == ["other"]
     assert names(spool.path / "logs") == ["other.log"]
     assert cli.ok("enqueue", "--id", "failed", "--", "true") == "failed"
+
+
+def test_causes_counts_what_failed_alike(cli: CommandLine, spool: Spool) -> None:
+    """`dlq causes` counts dead letters by result and folded last line; --limit says that there are more kinds."""
+    for id, line in (("a", "KeyError: 1"), ("b", "KeyError: 22"), ("c", "Killed")):
+        put_finished(spool.layout, id)
+        spool.log_path(id).write_text(f"#queuectl start attempt=1\n{line}\n")
+    found = cli.json("dlq", "causes")
+    assert [(each["count"], each["line"]) for each in found] == [(2, "KeyError: N"), (1, "Killed")]
+    done = cli.run("dlq", "causes", "--limit", "1")
+    assert (len(done.stdout.splitlines()), "1 more" in done.stderr) == (2, True)
+    assert cli.run("dlq", "causes", "--match", "none").stderr == "no dead letters\n"

@@ -38,7 +38,9 @@ def test_job_is_handed_in_whole(spool: Spool, inbox: Path, capsys: pytest.Captur
     (name,) = names(inbox)
     assert json.loads((inbox / name).read_text()) == {"command": "true", "cwd": os.getcwd()}
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", f"handed in as inbox/{name}; a worker will take it\n")
+    said, how = printed.err.splitlines()
+    assert (printed.out, said) == ("", f"handed in as inbox/{name}; a worker will take it")
+    assert how == f"to see what becomes of it: grep -l {name} {spool.path}/outbox/*"
 
 
 def test_id_is_the_workers_to_give(spool: Spool, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,17 @@ def test_help_has_an_example(path: tuple[str, ...], tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     example = lines[lines.index("  Example:") + 1]
     assert example.startswith("    queuectl " + " ".join(path))
-    assert "..." not in screen.partition("Commands:")[2]
+    assert not re.search(r"^  \w.*\.\.\.$", screen.partition("-h, --help")[2], re.MULTILINE)
+
+
+def test_help_lists_every_command_under_a_heading(tmp_path: Path) -> None:
+    """The commands are in groups by what they are for, and each is in one of them."""
+    code, screen = run_on_terminal([sys.executable, "-m", "queuectl", "--help"], tmp_path)
+    assert code == 0
+    listed = screen.partition("-h, --help")[2]
+    assert re.findall(r"^(\w.*):$", listed, re.MULTILINE) == ["Submit", "Look", "Act on jobs", "Operate"]
+    names = re.findall(r"^  (\w+)  +\w", listed, re.MULTILINE)
+    assert sorted(names) == sorted({path[0] for path in COMMANDS if path})
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=" ".join)

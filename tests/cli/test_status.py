@@ -34,6 +34,7 @@ STATUS_KEYS = {
     "oldest_ready_at",
     "next_run_at",
     "groups",
+    "schedules",
     "workers",
     "free_bytes",
     "free_inodes",

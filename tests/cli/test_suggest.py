@@ -12,11 +12,10 @@ from queuectl import Spool
 from queuectl.cli.main import app
 from queuectl.cli.suggest import find_command, own_options
 from queuectl.cli.synonyms import COMMANDS, OPTIONS, PHRASES, Row
-from tests.cli.given import run, run_shell
+from tests.cli.given import run
 from tests.support import CommandLine, names
 
 SINGLETON = "queuectl enqueue --id k -- ./x"
-CRON = re.compile(r"\(crontab -l; echo '(?P<entry>.*)'\) \| crontab -")
 
 LINES = [
     ("enqueue --array 1-10 -- ./x", "queuectl enqueue --param n=1..10 -- ./x"),
@@ -115,12 +114,11 @@ LINES = [
     ("config max_retries 3", "queuectl config set max-retries 3"),
     ("top --json", "queuectl status --watch --json"),
     ("cancel -n --all", "queuectl cancel --dry-run --all"),
-    ("man", "queuectl --help"),
-    ("man logs", "queuectl logs --help"),
+    ("manual", "queuectl man"),
     ("help worker start", "queuectl worker start --help"),
-    ("completion", 'eval "$(_QUEUECTL_COMPLETE=bash_source queuectl)"'),
-    ("completion zsh", 'eval "$(_QUEUECTL_COMPLETE=zsh_source queuectl)"'),
-    ("completions fish", "_QUEUECTL_COMPLETE=fish_source queuectl | source"),
+    ("completions", "queuectl completion"),
+    ("completions zsh", "queuectl completion zsh"),
+    ("completions fish", "queuectl completion fish"),
     ("strt", "queuectl worker start"),
     ("lst", "queuectl list"),
     ("statsu", "queuectl status"),
@@ -156,32 +154,43 @@ def test_line_of_another_tool(tmp_path: Path, line: str, ours: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["cron '*/5 1 * * *' -- ./x", "schedule add nightly --cron '*/5 1 * * *' -- ./x", "crontab '*/5 1 * * *' -- ./x",
-     "enqueue --cron '*/5 1 * * *' -- ./x", "periodic '*/5 1 * * *' -- ./x"],
+    ["cron '*/5 1 * * *' -- ./x.sh a", "crontab '*/5 1 * * *' -- ./x.sh a", "enqueue --cron '*/5 1 * * *' -- ./x.sh a",
+     "periodic '*/5 1 * * *' -- ./x.sh a", "scrontab '*/5' 1 '*' '*' '*' ./x.sh a",
+     "run --schedule '*/5 1 * * *' -- ./x.sh a",
+     "schedule create x --cron '*/5 1 * * *' -- ./x.sh a"],
 )  # fmt: skip
 def test_schedule(tmp_path: Path, line: str) -> None:
-    """For recurring jobs the answer is a line of a crontab that works there: with whole paths, and on one line."""
-    what, why, hint = answer(line, tmp_path)
-    assert what.startswith("queuectl: no such ")
-    assert why == "  there are no recurring jobs; cron can enqueue them"
-    match = CRON.fullmatch(hint.removeprefix("  did you mean: "))
-    assert match is not None
-    *times, command = match["entry"].split(" ", 5)
-    assert times == ["*/5", "1", "*", "*", "*"]
-    done = run_shell(command, tmp_path, {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
-    other = [text for text in done.stderr.splitlines() if not text.startswith("created the spool ")]
-    assert (done.returncode, other) == (0, [])
+    """Who types the word of another tool is told the line that adds the schedule, and that line does."""
+    *_, hint = answer(line, tmp_path)
+    ours = hint.removeprefix("  did you mean: ")
+    assert ours == "queuectl schedule add x --cron '*/5 1 * * *' -- ./x.sh a"
+    done = run("--spool", f"{tmp_path}/spool", *shlex.split(ours)[1:], cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "x\n")
 
 
 @pytest.mark.parametrize(
-    ("line", "times"),
-    [("every 15m -- date +%F", "*/15 * * * *"), ("every 1h -- date +%F", "0 * * * *"), ("beat", "30 2 * * *")],
-)
-def test_interval(tmp_path: Path, line: str, times: str) -> None:
-    """An interval becomes times of cron, and a % is escaped, at which cron would end the command."""
+    ("line", "ours"),
+    [
+        ("every 15m -- date +%F", "schedule add date --every 15m -- date +%F"),
+        ("every 1 hour -- date +%F", "schedule add date --every 1h -- date +%F"),
+        ("enqueue --every 10s -g net --timeout 5m -- 'curl x | wc'",
+         "schedule add net --every 10s --timeout 5m -- 'curl x | wc'"),
+        ("beat", "schedule add NAME --cron '30 2 * * *' -- CMD"),
+        ("crontab -l", "schedule list"),
+        ("schedules", "schedule list"),
+        ("schedule rm nightly", "schedule remove nightly"),
+        ("schedule disable nightly", "schedule pause nightly"),
+        ("schedule trigger nightly", "schedule run nightly"),
+        ("schedule lst", "schedule list"),
+        ("schedule add a --tz Europe/Vienna --cron '@daily' -- x",
+         "schedule add a --timezone Europe/Vienna --cron @daily -- x"),
+        ("schedule add a --interval 5m -- x", "schedule add a --every 5m -- x"),
+    ],
+)  # fmt: skip
+def test_words_of_schedules(tmp_path: Path, line: str, ours: str) -> None:
+    """Intervals, what belongs to a group, and the words that others have for the same."""
     *_, hint = answer(line, tmp_path)
-    assert f"echo '{times} " in hint
-    assert "%" not in hint.replace(r"\%", "")
+    assert hint == f"  did you mean: queuectl {ours}"
 
 
 @pytest.mark.parametrize("line", ["enqueue --json-lines -- x", "list --zzz", "frobnicate", "dlq mail", "worker -Z"])

@@ -204,7 +204,7 @@ def test_sweep_of_nothing(cli: CommandLine, spool: Spool) -> None:
         (["-g", "a", "--max-failed", "x", "--", "true"], "max-failed is neither a number"),
         (["--append", "--", "true"], "--append is for --param and --each"),
         (["--append", "--param", "x=1", "--", "true"], "--append without a group"),
-        (["--if-exists", "skip", "-g", "a", "--", "true"], "--if-exists is for --param and --each"),
+        (["--if-exists", "skip", "-g", "a", "--", "true"], '"if_exists" needs a key, "unique", or an "id"'),
         (["--param", "x=1", "--id", "a", "--", "true"], "one --id for many jobs"),
         (["--param", "x=1"], "--each and --param need a command"),
         (["--param", "x=1", "-"], "--each and --param need a command"),

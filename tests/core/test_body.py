@@ -70,6 +70,7 @@ GOOD: tuple[tuple[str, Any, Any], ...] = (
     ("on_lost", "dead", OnLost.DEAD),
     ("max_log", 4096, 4096),
     ("on_max_log", "kill", OnMaxLog.KILL),
+    ("unique", "report of ü", "report of ü"),
     ("cwd", None, None),
     ("cwd", "/", "/"),
     ("cwd", "/srv/ä b", "/srv/ä b"),
@@ -97,6 +98,8 @@ _OUT_OF_BOUNDS: dict[str, tuple[str, list[Any]]] = {
     "retry_on": ('"retry_on" must be an array of exit codes from 1 to 255', [5, "5", [0], [256], [True], [1.0], {}]),
     "no_retry_on": ('"no_retry_on" must be an array of exit codes', [5, ["5"], [-1], [None]]),
     "max_log": ('"max_log" must be a whole number from 4096 to', [0, 4095, 1e6, "64K", True, -1, 1 << 61]),
+    "unique": ('"unique" must be a text of 1 to 1000 characters', ["", 5, ["k"], "k" * 1001]),
+    "if_exists": ('"if_exists" must be "skip" or "replace" or "fail"', ["", "stop", 0]),
     "on_max_log": ('"on_max_log" must be "drop" or "kill"', ["", "stop", 0, ["kill"]]),
     "on_lost": ('"on_lost" must be "retry" or "dead"', ["", "Dead", True, [], {}]),
     "charset": ('"charset" must be "utf-8" or "latin-1"', ["", "UTF-8", "latin1", 1, ["latin-1"]]),
@@ -191,7 +194,8 @@ def test_problems_are_reported_all_at_once() -> None:
         "command": 5, "id": "-", "group": "a.",
         "priority": -1, "run_at": 5, "timeout": 0, "max_retries": -1, "backoff_base": "x",
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
-        "max_log": 5, "on_max_log": "stop", "seats": {"gpu": -1}, "slots": 0, "cwd": "x", "env": 5, "params": [],
+        "max_log": 5, "on_max_log": "stop", "seats": {"gpu": -1}, "slots": 0, "unique": "", "if_exists": "x",
+        "cwd": "x", "env": 5, "params": [],
         "charset": "x", "submitted_by": "",
     }  # fmt: skip
     assert set(wrong) == set(FIELDS)

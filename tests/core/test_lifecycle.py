@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from queuectl.core import lifecycle
 from queuectl.core.lifecycle import TRANSITIONS, Move
-from queuectl.core.names import HELD_AT, FinishedName, Name, PendingName, RunningName
-from queuectl.core.result import CANCELLED, INVALID, LOST, SUCCESS, TIMEOUT, Result, State
+from queuectl.core.names import ASKING_AT, HELD_AT, FinishedName, Name, PendingName, RunningName
+from queuectl.core.result import CANCELLED, INVALID, LOST, SKIPPED, SUCCESS, TIMEOUT, Result, State
 from queuectl.core.retry import RetryPolicy
 
 NOW = datetime(2026, 11, 24, 3, 43, tzinfo=UTC)
@@ -28,6 +28,7 @@ FAILED = Result.exit(1)
 WAITING = PendingName(10, EARLIER, 0, "a")
 WAITING_AGAIN = PendingName(10, EARLIER, 2, "a")
 HELD = PendingName(10, HELD_AT, 2, "a")
+ASKING = PendingName(10, ASKING_AT, 0, "a")
 URGENT = PendingName(0, LATER, 0, "a")
 FRONT = PendingName(3, EARLIER, 0, "b")
 FIRST = RunningName(EARLIER, 10, 1, ME, "a")
@@ -94,6 +95,14 @@ TABLE = (
         PendingName(10, LATER, 2, "a")),
     Row("hold", WAITING_AGAIN, lambda: lifecycle.hold(WAITING_AGAIN), State.PENDING, HELD),
     Row("let go", HELD, lambda: lifecycle.reschedule(HELD, run_at=NOW), State.PENDING, PendingName(10, NOW, 2, "a")),
+    Row("ask for its key", None, lambda: lifecycle.ask(WAITING), State.PENDING, ASKING),
+    Row("ask for its key", HELD, lambda: lifecycle.ask(HELD), State.PENDING,
+        PendingName(10, ASKING_AT + timedelta(milliseconds=1), 2, "a")),
+    Row("ask again", DONE, lambda: lifecycle.ask(PendingName(10, NOW, 0, "a")), State.PENDING, ASKING),
+    Row("has its key", ASKING, lambda: lifecycle.reschedule(ASKING, run_at=NOW), State.PENDING,
+        PendingName(10, NOW, 0, "a")),
+    Row("skip", ASKING, lambda: lifecycle.skip(ASKING, State.DONE, NOW), State.DONE,
+        FinishedName(NOW, 10, 0, SKIPPED, 0, "a")),
     Row("first in line", WAITING_AGAIN, lambda: lifecycle.first(WAITING_AGAIN, FRONT, NOW), State.PENDING,
         PendingName(3, EARLIER - timedelta(milliseconds=1), 2, "a")),
     Row("first in line", URGENT, lambda: lifecycle.first(URGENT, FRONT, NOW), State.PENDING,
@@ -112,6 +121,8 @@ TABLE = (
     Row("undo a cancel", DEAD, lambda: lifecycle.undo(State.PENDING, WAITING_AGAIN), State.PENDING, WAITING_AGAIN),
     Row("refuse", None, lambda: lifecycle.refuse("a", NOW), State.DEAD, FinishedName(NOW, 10, 0, INVALID, 0, "a")),
     Row("refuse", WAITING, lambda: lifecycle.refuse("a", NOW, 5), State.DEAD, FinishedName(NOW, 5, 0, INVALID, 0, "a")),
+    Row("skip a tick", None, lambda: lifecycle.skip_new("a", 5, NOW), State.DONE,
+        FinishedName(NOW, 5, 0, SKIPPED, 0, "a")),
 )  # fmt: skip
 
 KINDS = {PendingName: {State.PENDING}, RunningName: {State.RUNNING}, FinishedName: {State.DONE, State.DEAD}}

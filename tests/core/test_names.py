@@ -32,7 +32,7 @@ workers = st.builds(
 results = st.one_of(
     st.integers(0, 255).map(Result.exit),
     st.integers(1, 99).map(Result.signal),
-    st.sampled_from(["timeout", "lost", "cancelled", "invalid"]).map(Result),
+    st.sampled_from(["timeout", "lost", "cancelled", "invalid", "skipped"]).map(Result),
 )
 pending_names = st.builds(PendingName, priorities, instants, st.integers(0, names.MAX_ATTEMPTS), ids)
 running_names = st.builds(RunningName, instants, priorities, st.integers(1, names.MAX_ATTEMPTS), workers, ids)

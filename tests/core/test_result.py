@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.core.result import CANCELLED, INVALID, LOST, SUCCESS, TIMEOUT, Result, State
+from queuectl.core.result import CANCELLED, INVALID, LOST, SKIPPED, SUCCESS, TIMEOUT, Result, State
 
 EVERY = (
     *(Result.exit(n) for n in range(256)),
@@ -15,6 +15,7 @@ EVERY = (
     LOST,
     CANCELLED,
     INVALID,
+    SKIPPED,
 )
 
 
@@ -28,7 +29,7 @@ def test_results_round_trip() -> None:
 @pytest.mark.parametrize(
     ("word", "result"),
     [("exit0", SUCCESS), ("exit127", Result("exit", 127)), ("signal9", Result("signal", 9)), ("timeout", TIMEOUT),
-     ("lost", LOST), ("cancelled", CANCELLED), ("invalid", INVALID)],
+     ("lost", LOST), ("cancelled", CANCELLED), ("invalid", INVALID), ("skipped", SKIPPED)],
 )  # fmt: skip
 def test_words(word: str, result: Result) -> None:
     """The words are those of the design."""

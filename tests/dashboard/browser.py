@@ -41,6 +41,8 @@ class Element:
         return str(self("return e.innerText"))
 
     def click(self) -> None:
+        """Click it where nothing that sticks to an edge of the window covers it."""
+        self("e.scrollIntoView({block: 'center', behavior: 'instant'})")
         self.browser.ask("POST", f"/element/{self.id}/click", {})
 
     def type(self, text: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
 
 from queuectl import Spool
 from queuectl.dashboard import app, server
+from queuectl.dashboard.attempts import Attempts
 from queuectl.dashboard.security import Policy
 from queuectl.dashboard.snapshot import Snapshot
 from tests.dashboard import browser as chromium
@@ -43,7 +45,7 @@ def serve(spool: Spool) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(policy: Policy | None = None) -> Client:
-            used = policy or Policy()
+            used = replace(policy or Policy(), attempts=Attempts())
             snapshot = Snapshot(spool)
             stack.callback(snapshot.close)
             return Client(stack.enter_context(listening(app.make(spool, used, snapshot))), used.prefix)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from queuectl import Spool, State
+from queuectl.dashboard import table
+from queuectl.spool.system import pause, schedules
 from tests.dashboard import browser as chromium
 from tests.dashboard import hostile
 from tests.dashboard.browser import ENTER, ESCAPE, TAB, Browser
@@ -35,19 +38,31 @@ def fill(spool: Spool) -> None:
             "\x1b[1;31mred\x1b[0m output\n"
             "\n#queuectl end attempt=1 started_at=20261124T034300.120Z exit=1\n"
         )
+    body = {"command": "./backup", "cron": "30 2 * * *", "timezone": "Europe/Vienna"}
+    schedules.write(spool.layout, "nightly", json.dumps(body).encode())
+    schedules.write(spool.layout, "wrong", b"{}")
+    os.utime(spool.layout.schedule("wrong"), (0, 0))
+    pause.write(spool.layout, "new disks", group="nightly")
     spool.log_path("broken").write_text('#queuectl refused file="nightly.json" reason="not valid JSON"\n')
 
 
 PAGES = (
     "/",
+    "/?range=7d",
     "/jobs",
     "/jobs?state=ready",
     "/dead",
     "/workers",
+    "/schedules",
     "/refused",
     "/jobs/failed-1",
     "/jobs/waiting",
     "/jobs/none",
+    "/jobs?state=running",
+    "/jobs?state=done&sort=-took",
+    "/dead?q=output&in=logs",
+    "/jobs/failed-1?find=output&hit=87",
+    "/jobs/failed-1?line=2",
 )
 
 
@@ -96,7 +111,9 @@ def test_log_grows_while_it_is_looked_at(spool: Spool, client: Client, window: B
         window.wait(".timeline .outcome", "exit0")
     assert is_same(window)
     assert (
-        window.run("return [...document.querySelectorAll('#lines div')].filter((e) => e.innerText === 'first').length")
+        window.run(
+            "return [...document.querySelectorAll('#lines div')].filter((e) => /^2?first$/.test(e.textContent)).length"
+        )
         == 1
     )
 
@@ -345,6 +362,58 @@ def test_hostile_text_runs_nothing(spool: Spool, client: Client, window: Browser
         assert window.run("return document.querySelectorAll('img, iframe, script:not([src])').length") == 0
 
 
+def test_fifteen_jobs_are_fixed_in_six_clicks(spool: Spool, client: Client, window: Browser) -> None:
+    """From the overview: open the dead letters, choose why, replace, look, retry; an undo brings all of them back."""
+    for number in range(15):
+        put_finished(spool.layout, f"bad-{number}", command=f"./run --in /old/{number}")
+        spool.log_path(f"bad-{number}").write_text(f"#queuectl start attempt=1\nno such file: /old/{number}\n")
+    put_finished(spool.layout, "other", "timeout")
+    window.go(client.address("/"))
+    window.wait('#nav a[href="/dead"]').click()
+    window.wait(".cause", "no such file: /…")
+    window.wait(".cause button", "Fix…").click()
+    window.wait("#f-find").type("/old/")
+    window.wait("#f-text").type("/new/")
+    window.wait("button", "Preview").click()
+    window.wait("#preview-title", "15 of 15 change")
+    window.wait("button", "Change and retry 15").click()
+    window.wait("#receipts", "Changed and retried 15 jobs.")
+    assert {str(job.command)[:14] for job in spool.list(State.PENDING)} == {"./run --in /ne"}
+    window.wait("#receipts button", "Undo").click()
+    window.wait("#receipts", "Undid: changed and retried 15 jobs.")
+    assert {str(job.command)[:14] for job in spool.list(State.DEAD) if job.id != "other"} == {"./run --in /ol"}
+
+
+def test_charts_say_their_numbers_to_keys_and_pointers(spool: Spool, client: Client, window: Browser) -> None:
+    """A bar that is chosen by the arrow keys or touched has its numbers below the chart; a table has them all."""
+    fill(spool)
+    window.go(client.address("/?range=7d"))
+    window.wait("#ended-title")
+    window.run("document.querySelector('.chart').focus()")
+    window.run("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'End', bubbles: true}))")
+    assert "0 done, 0 dead" in window.wait(".reading", "done,").text
+    window.run(
+        "const c = document.querySelectorAll('.chart')[1], b = c.getBoundingClientRect();"
+        "c.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true, clientX: b.left + 1, clientY: b.top + 5}))"
+    )
+    window.wait(".reading", "up to 0.1 s: 0")
+
+
+def test_search_in_logs_continues_by_itself(
+    spool: Spool, client: Client, window: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a click it goes through all logs, and says how many it has found in how many."""
+    monkeypatch.setattr(table, "_LOG_SEARCH_TIME", 0.0)
+    for number in range(5):
+        put_finished(spool.layout, f"job-{number}")
+        spool.log_path(f"job-{number}").write_text(f"{'needle' if number % 2 else 'hay'}\n")
+    window.go(client.address("/dead"))
+    window.wait('.row[data-key="job-4"]')
+    window.go(client.address("/dead?q=needle&in=logs"))
+    window.wait("#looked", "2 found in 5 of 5 logs")
+    assert sorted(row("return e.dataset.key") for row in window.find(".row")) == ["job-1", "job-3"]
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing(spool: Spool, client: Client, window: Browser, theme: str, width: int) -> None:
     """No page violates a rule of axe-core, wide or on a phone, light or dark; and none is wider than its screen."""
@@ -357,10 +426,17 @@ def test_axe_finds_nothing(spool: Spool, client: Client, window: Browser, theme:
         " result.violations.map((v) => [v.id, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]))"
     )
     fill(spool)
+    put(spool.layout, running_name(id="runs.too"), state=State.RUNNING, command="sleep 9")
     window.prefer(theme, motion="reduce")
     window.resize(width, 900)
-    for path in PAGES:
-        window.go(client.address(path))
+    for path in (*PAGES, "change"):
+        if path == "change":
+            window.go(client.address("/dead"))
+            window.wait(".cause button", "Fix…").click()
+            window.wait("#f-find").type(f"false{ENTER}")
+            window.wait("#preview-title")
+        else:
+            window.go(client.address(path))
         window.wait("main")
         window.run(axe)
         violations = window.run(look)

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 from queuectl import Spool, State
-from queuectl.core.names import FinishedName
+from queuectl.core.names import FinishedName, PendingName
 from queuectl.core.result import Result
 from queuectl.dashboard import charts
 from queuectl.dashboard.snapshot import Snapshot
@@ -37,3 +37,38 @@ def test_bar_of_one_among_thousands_is_still_drawn() -> None:
     height = re.search(r'bar-dead"[^>]* height="([\d.]+)"', charts.draw(series, ""))
     assert height is not None
     assert float(height[1]) >= 3
+
+
+def test_durations_and_waits_are_counted_by_steps(spool: Spool) -> None:
+    """Done jobs by how long they took, ready ones by how long they have waited, with the half and the 95 %."""
+    for number, ms in enumerate((50, 900, 900, 2_000_000)):
+        put(spool.layout, FinishedName(NOW, 10, 1, Result.exit(0), ms, f"gpu.{number}"), state=State.DONE)
+    for minutes in (1, 2, 90):
+        put(spool.layout, PendingName(10, NOW - timedelta(minutes=minutes), 0, f"w{minutes}"))
+    snapshot = Snapshot(spool)
+    view = snapshot.view()
+    snapshot.close()
+    took = charts.durations(view, NOW + timedelta(seconds=1), timedelta(hours=1))
+    named = {charts.step_name(index): count for index, count in enumerate(took.counts) if count}
+    assert named == {"up to 0.1 s": 1, "up to 1 s": 2, "up to 1 h": 1}
+    assert (took.p50, took.p95, took.total) == (0.9, 2000, 4)
+    assert charts.durations(view, NOW + timedelta(hours=2), timedelta(hours=1)).total == 0
+    assert charts.durations(view, NOW + timedelta(seconds=1), timedelta(hours=1), "cpu").total == 0
+    waited = charts.waits(view, NOW)
+    named = {charts.step_name(index): count for index, count in enumerate(waited.counts) if count}
+    assert named == {"up to 1 min": 1, "up to 3 min": 1, "up to 3 h": 1}
+    assert 'class="bar-time"' in charts.draw_histogram(waited, "label")
+
+
+def test_by_group_and_of_a_group(spool: Spool) -> None:
+    """How many of each group ended how within the time; a chart can be that of one group."""
+    for id, state in (("a.1", State.DONE), ("a.2", State.DEAD), ("b.1", State.DONE), ("c", State.DONE)):
+        put(spool.layout, FinishedName(NOW, 10, 1, Result.exit(int(state is State.DEAD)), 5, id), state=state)
+    snapshot = Snapshot(spool)
+    view = snapshot.view()
+    snapshot.close()
+    assert charts.by_group(view, NOW, timedelta(hours=1)) == [("a", 1, 1), ("b", 1, 0)]
+    assert charts.by_group(view, NOW + timedelta(hours=9), timedelta(hours=1)) == []
+    series = charts.count(view, NOW, timedelta(minutes=1), 60, "a")
+    assert (series.total_done, series.total_dead) == (1, 1)
+    assert [row[1:] for row in charts.rows(series)] == [(1, 1)]

@@ -271,7 +271,7 @@ def test_forms_are_for_those_who_may(spool: Spool, serve: Serve) -> None:
         assert reader.get(path).status == 403
     pages = [reader.get(path).text for path in ("/", "/jobs/x")]
     assert not any(word in page for page in pages for word in ("/pause", "/resume", "/set", "/edit"))
-    assert "To continue: queuectl resume" in said(reader.get("/"))
+    assert f"To continue: queuectl --spool {spool.path} resume" in said(reader.get("/"))
     client = serve()
     assert client.open("/jobs/busy/set").status == client.open("/jobs/busy/edit").status == 409
     assert client.get("/jobs/none/set").status == client.get("/jobs/none/edit").status == 404

@@ -12,6 +12,7 @@ from queuectl.dashboard import joblog
 from queuectl.dashboard.joblog import LogReader, find, line_start, read_piece
 from queuectl.spool.system import holes
 from tests.dashboard.client import Client
+from tests.dashboard.conftest import Serve
 from tests.spool.given import put_finished
 
 START = "#queuectl start attempt=1 started_at=20261124T034300.120Z worker=web1.4242.k7f3 pid=1\n"
@@ -175,7 +176,7 @@ def test_dropped_output_is_reported_at_its_place(spool: Spool, client: Client) -
     inside = client.get(f"/jobs/x?at={start + DROPPED // 2}").text
     assert (inside.count(gap), "x00" in inside) == (1, False)
     assert "x00" not in client.get("/jobs/x?find=rest").text
-    assert "the rest of a line" in client.get("/jobs/x?find=rest").text
+    assert "the <mark>rest</mark> of a line" in client.get("/jobs/x?find=rest").text
     assert len(client.get("/jobs/x/log").body) == spool.log_path("x").stat().st_size
 
 
@@ -193,7 +194,7 @@ def test_long_hole_costs_nothing(spool: Spool) -> None:
     found = find(fd, "needle", 0)
     os.close(fd)
     assert (marks.is_complete, [mark.event for _, mark in marks.found]) == (True, ["start", "end"])
-    assert ([line for _, line in found.lines], found.next_at) == (["needle"], None)
+    assert ([line for _, line in found.lines], found.next_at) == (["<mark>needle</mark>"], None)
 
 
 def test_find_continues_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ def test_find_continues_where_it_stopped(log: Path, monkeypatch: pytest.MonkeyPa
         found += [line for _, line in part.lines]
         at = part.next_at  # type: ignore[assignment]
     os.close(fd)
-    assert found == [f"Needle {number}" for number in range(0, 100, 3)]
+    assert found == [f"<mark>Needle</mark> {number}" for number in range(0, 100, 3)]
 
 
 def test_links_and_pipes_are_not_logs(spool: Spool) -> None:
@@ -214,3 +215,73 @@ def test_links_and_pipes_are_not_logs(spool: Spool) -> None:
     spool.log_path("link").symlink_to("/etc/passwd")
     assert LogReader(spool.layout).open("link") is None
     assert LogReader(spool.layout).open("missing") is None
+
+
+def marks_of(path: Path, tmp: Path) -> joblog.Marks:
+    spool = Spool(tmp / "spool", create=True)
+    spool.log_path("x").write_bytes(path.read_bytes())
+    fd = opened(path)
+    try:
+        return LogReader(spool.layout).marks("x", fd)
+    finally:
+        os.close(fd)
+
+
+def test_line_numbers_are_those_of_the_file(log: Path, tmp_path: Path) -> None:
+    """At any place of a log of megabytes, and back: a number leads to the line."""
+    log.write_text("".join(f"line {number}\n" for number in range(1, 300_001)))
+    marks, fd = marks_of(log, tmp_path), opened(log)
+    for number in (1, 2, 99_999, 250_001, 300_000):
+        offset = joblog.line_offset(fd, marks, number)
+        assert offset is not None
+        assert os.pread(fd, 20, offset).split(b"\n")[0] == b"line %d" % number
+        assert joblog.line_number(fd, marks, offset) == number
+    assert joblog.line_offset(fd, marks, 300_001) is None
+    os.close(fd)
+
+
+def test_line_number_of_what_the_cursor_came_back_to(log: Path, tmp_path: Path) -> None:
+    """Where lines of the file were written over on the screen, each shown line has the number of the last of them."""
+    log.write_text("start\none\ntwo\n\x1b[2AONE\nTWO\nend\n")
+    marks, fd = marks_of(log, tmp_path), opened(log)
+    piece = read_piece(fd, 0, marks=marks)
+    os.close(fd)
+    assert [re.sub("<[^>]*>", "", line) for line in piece.numbered()] == ["1start", "4ONE", "5TWO", "6end"]
+    assert piece.to_json()["before"] == [0, 3, 4, 5]
+
+
+def test_hit_before_and_after(spool: Spool, serve: Serve) -> None:
+    """The page of a hit marks all hits, and links to the one before and the one after."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text("".join(f"{'needle' if n % 10 == 3 else 'hay'} {n}\n" for n in range(40)))
+    offsets = [found for found in range(400) if spool.log_path("x").read_text()[found:].startswith("needle")]
+    client = serve()
+    page = client.get(f"/jobs/x?find=NEEDLE&hit={offsets[1]}").text
+    assert page.count("<mark>needle</mark>") == 4
+    assert f'rel="prev" href="/jobs/x?find=NEEDLE&amp;hit={offsets[0]}#hit"' in page
+    assert f'rel="next" href="/jobs/x?find=NEEDLE&amp;hit={offsets[2]}#hit"' in page
+    assert '<div id="hit"><a class="n" tabindex="-1" href="?line=14#L14">14</a><mark>needle</mark> 13</div>' in page
+    assert 'rel="next"' not in client.get(f"/jobs/x?find=needle&hit={offsets[3]}").text
+    assert client.get("/jobs/x?hit=3").status == 400
+
+
+def test_line_of_a_number(spool: Spool, client: Client) -> None:
+    """The page of a line has it, by its address or typed into the search; one that is missing is said to be."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text("".join(f"{n}\n" for n in range(1, 50_001)))
+    for query in ("line=25000", "find=:25000"):
+        assert 'id="L25000"' in client.get(f"/jobs/x?{query}").text
+    assert "no line 60,000" in client.get("/jobs/x?line=60000").text
+
+
+def test_update_of_a_job_page_has_no_log(spool: Spool, serve: Serve) -> None:
+    """A page that follows the log itself gets the rest without it, and 304 while only the log grows."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text("words\n" * 1000)
+    client = serve()
+    update = client.get("/jobs/x", X_Queuectl_Update="1")
+    assert "words" not in update.text
+    with spool.log_path("x").open("a") as log:
+        log.write("more\n")
+    again = client.get("/jobs/x", X_Queuectl_Update="1", If_None_Match=update.headers["ETag"])
+    assert (again.status, again.body) == (304, b"")

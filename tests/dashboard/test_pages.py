@@ -10,10 +10,12 @@ import pytest
 from queuectl import Spool, State
 from queuectl.dashboard import markup
 from queuectl.dashboard.app import GET
+from queuectl.dashboard.wording import cli
 from queuectl.spool.system import lease
 from queuectl.spool.system.clock import now
 from tests.dashboard import hostile
 from tests.dashboard.client import Client
+from tests.dashboard.conftest import Serve
 from tests.spool.given import put, put_finished, read_log, running_name
 from tests.support import wait_for, workers
 
@@ -129,10 +131,10 @@ def test_unchanged_page_is_not_sent_again(spool: Spool, client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/dead", "/workers", "/refused"])
-def test_empty_spool_says_what_to_type(client: Client, path: str) -> None:
+def test_empty_spool_says_what_to_type(spool: Spool, client: Client, path: str) -> None:
     """An empty state does not give an empty page."""
     page = client.get(path).text
-    assert "queuectl enqueue" in page or "queuectl worker start" in page or "pending/" in page or "retries" in page
+    assert f"{cli(spool.path)} enqueue" in page or " worker start" in page or "pending/" in page or "retries" in page
 
 
 def test_title_and_the_icon_count_the_dead(spool: Spool, client: Client) -> None:
@@ -178,8 +180,8 @@ def test_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
     page = client.get("/jobs/x").text
     assert "It is held; to release it: queuectl release x." in page
     assert "queuectl release x" in page
-    assert "queuectl first x" in page
-    assert "queuectl hold later" in client.get("/jobs/later").text
+    assert f"{cli(spool.path)} first x" in page
+    assert f"{cli(spool.path)} hold later" in client.get("/jobs/later").text
     assert "/jobs/x" not in client.get("/jobs?state=scheduled").text
     assert "/jobs/later" not in client.get("/jobs?state=held").text
     page = client.get("/").text
@@ -322,3 +324,20 @@ def test_stopped_job_is_shown_in_the_dashboard(spool: Spool, client: Client) -> 
         assert ">stopped<" in client.get("/jobs?state=running").text
         assert client.get("/api/jobs").json[0]["stopped"] is True
         spool.cancel("x")
+
+
+def test_job_page_gives_the_same_reasons_and_estimate_as_explain(spool: Spool, serve: Serve) -> None:
+    """Also that no worker takes jobs of its group, and when it should start."""
+    for number in range(3):
+        put_finished(spool.layout, f"done-{number}", "exit0", State.DONE)
+        spool.enqueue("true", id=f"first-{number}", priority=1)
+    spool.enqueue("true", id="x")
+    spool.enqueue("true", id="gpu.y")
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 1, "not_groups": ["gpu"]}):
+        client = serve()
+        for id in ("x", "gpu.y"):
+            found = spool.explain(id)
+            page = re.sub("<[^>]*>", "", client.get(f"/jobs/{id}").text)
+            for reason in found.reasons:
+                assert reason.text[1:] in page
+            assert ("It should start about" in page) == (found.starts_at is not None)

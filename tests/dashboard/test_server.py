@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import socket
 import stat
 import threading
@@ -178,3 +179,17 @@ def test_stop_may_come_from_any_thread() -> None:
         sock = Client(port).connect()
     sock.close()
     assert threading.active_count() < 50
+
+
+def test_gzip_where_the_client_takes_it(client: Client) -> None:
+    """Pages are compressed for who accepts that, and for no one else, nor for another site."""
+    plain = client.get("/")
+    packed = client.get("/", Accept_Encoding="br, gzip;q=0.5")
+    assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert len(packed.body) < len(plain.body) / 2
+    assert b"<!doctype html>" in gzip.decompress(packed.body)
+    for header in ("", "gzip;q=0", "identity"):
+        assert client.get("/", Accept_Encoding=header).headers["Content-Encoding"] is None
+    assert client.get("/", Accept_Encoding="gzip", Sec_Fetch_Site="cross-site").headers["Content-Encoding"] is None
+    assert client.get("/static/app.css", Accept_Encoding="gzip").headers["Content-Encoding"] == "gzip"
+    assert client.get("/static/..%2fapp.py").status == 404

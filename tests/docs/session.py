@@ -23,8 +23,10 @@ HOME = "/home/ann"
 _MARK = "\x1e"
 _VOLATILE = (
     (r"\d{8}T\d{6}\.\d{3}Z", "STAMP"),
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "TIME"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", "TIME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", "INSTANT"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d [+-]\d{4}", "MINUTE"),
+    (r"\b(?:\d{4}-)?\d\d-\d\d \d\d:\d\d\b", "DAY"),
     (r"\b\d\d:\d\d:\d\d\b", "CLOCK"),
     (r"\b[a-z0-9_.]{1,20}\.\d+\.[a-z0-9]{4}\b", "WORKER"),
     (r"\bpid=\d+", "pid=PID"),

@@ -10,7 +10,7 @@ from tests.docs import session
 from tests.docs.markdown import RUNNABLE, Block, blocks, commands, label
 from tests.support import need
 
-PROGRAMS = {"bash", "dash", "make", "node", "sync"}
+PROGRAMS = {"bash", "dash", "make", "node", "parallel", "rsync", "sync", "systemd-analyze"}
 """Programs that documents use and a machine may lack."""
 
 

@@ -17,8 +17,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+from queuectl.core.cron import Cron
+from tests.core import ticks_oracle
 from tests.model.__main__ import judge
 from tests.support import environment
 from tests.torture import (
@@ -26,12 +31,14 @@ from tests.torture import (
     crowd,
     events,
     fulldisk,
+    keys,
     limits,
     litter,
     namespaces,
     powercut,
     recipe,
     storm,
+    ticks,
     variants,
     volumes,
 )
@@ -71,6 +78,28 @@ def _storm(shells: bool, variant: str = "") -> Callable[[Path, bool], Outcome]:
     return run
 
 
+def _ticks(home: Path, short: bool) -> Outcome:
+    found = ticks.rage(home, seconds=15 if short else 60, seed=int(time.time()))
+    text = f"{found.ticks} ticks, {found.kills} workers killed, {found.stops} stopped, {found.pruned} jobs pruned"
+    return text, found.problems
+
+
+def _every_minute(_: Path, short: bool) -> Outcome:
+    """Every expression of the oracle in every zone, over all of the time."""
+    begin, years = datetime(2026, 1, 1, tzinfo=UTC), 1 if short else 10
+    end, problems, number = begin.replace(year=begin.year + years), [], 0
+    for zone in ticks_oracle.ZONES[: 2 if short else None]:
+        for expression in ticks_oracle.EXPRESSIONS:
+            expected = ticks_oracle.Oracle(expression, zone).ticks(begin, end)
+            begun = Cron(expression).ticks(begin - timedelta(milliseconds=1), ZoneInfo(zone))
+            found = [*takewhile(lambda tick: tick < end, begun)]
+            number += len(expected)
+            if found != expected:
+                first = min({*found} ^ {*expected})
+                problems.append(f"{expression} in {zone}: {first} is {'left out' if first in expected else 'wrong'}")
+    return f"{number:,} ticks of {len(ticks_oracle.EXPRESSIONS)} expressions in {years} years", problems
+
+
 def _limits(home: Path, short: bool) -> Outcome:
     found = limits.rage(home, jobs=200 if short else 3000, kills=20 if short else 200, seed=int(time.time()))
     most = ", ".join(f"{number} of {group}" for group, number in sorted(found.most.items()) if group in limits.LIMITS)
@@ -90,6 +119,13 @@ def _containers(home: Path, short: bool) -> Outcome:
 
 
 _SUMS = ("acts", "attempts", "killed", "acknowledged")
+
+
+def _keys(_: Path, short: bool) -> Outcome:
+    figures = keys.storm(12, 10) if short else keys.storm(40, 120)
+    problems = figures.pop("problems")
+    assert isinstance(problems, list)
+    return ", ".join(f"{value} {name}" for name, value in figures.items()), problems
 
 
 def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
@@ -193,6 +229,8 @@ CASES = (
     Case("workers killed", _storm(shells=False), ("flock",)),
     Case("workers and job shells killed", _storm(shells=True), ("flock",)),
     Case("limits, workers killed", _limits),
+    Case("schedules, workers killed", _ticks),
+    Case("ticks of every minute for ten years", _every_minute),
     Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),
     Case(
         "promises that were broken",
@@ -200,6 +238,7 @@ CASES = (
         ("flock", "strace"),
         obstacle=namespaces.missing,
     ),
+    Case("submitters of a few keys, killed", _keys, ("flock",)),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
     Case("every error at every call", _syscalls("error"), ("strace", "flock")),
     Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import difflib  # noqa: F401 - this and others of the kind are loaded when first used, which is not to be struck
 import encodings.utf_8_sig  # noqa: F401
+import hashlib  # noqa: F401
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -41,11 +43,14 @@ import queuectl.spool.moves.edit
 import queuectl.spool.system.processes  # noqa: F401
 from queuectl import Spool
 from queuectl.core import lifecycle
-from queuectl.core.names import RunningName
-from queuectl.core.result import SUCCESS, State
+from queuectl.core.names import PendingName, RunningName
+from queuectl.core.outbox import Entry
+from queuectl.core.result import SKIPPED, SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
-from queuectl.spool.moves import adopt, claims, dropbox, take
+from queuectl.spool.moves import adopt, claims, dropbox, outbox, take
+from queuectl.spool.reading import query
 from queuectl.spool.system import clock, lease, logs, settings
+from queuectl.spool.system.layout import STATES
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.adopted import Adopted
@@ -124,6 +129,31 @@ def enqueue(scene: Scene) -> Act:
 def enqueue_group(scene: Scene) -> Act:
     jobs = [scene.body(id=f"x{n}") for n in range(10)]
     return lambda: witness.enqueue_all(scene.spool.path, jobs, scene.journal, group=10)
+
+
+def enqueue_unique(scene: Scene) -> Act:
+    """With a key that is free."""
+    return lambda: witness.enqueue_all(scene.spool.path, [scene.body(unique="k")], scene.journal)
+
+
+def enqueue_skipped(scene: Scene) -> Act:
+    """With a key that a waiting job has."""
+    scene.submit(unique="k")
+    return lambda: _submit_with_key(scene, "skip")
+
+
+def enqueue_replacing(scene: Scene) -> Act:
+    """The same, and the body of that job is replaced by one that asks for the same."""
+    scene.submit(unique="k", if_exists="replace")
+    return lambda: _submit_with_key(scene, "replace")
+
+
+def _submit_with_key(scene: Scene, how: str) -> None:
+    body = {key: value for key, value in scene.body(unique="k", if_exists=how).items() if key != "id"}
+    (outcome,) = scene.spool.enqueue_many([body])
+    if isinstance(outcome, QueuectlError):
+        raise outcome
+    assert outcome.id == "x"
 
 
 def claim(scene: Scene) -> Act:
@@ -322,6 +352,9 @@ def _rescue(scene: Scene, lines: list[str]) -> Act:
 OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "enqueue": enqueue,
     "enqueue-group": enqueue_group,
+    "enqueue-unique": enqueue_unique,
+    "enqueue-skipped": enqueue_skipped,
+    "enqueue-replacing": enqueue_replacing,
     "claim": claim,
     "attempt": attempt,
     "worker": worker,
@@ -436,7 +469,7 @@ def _repair(scene: Scene) -> list[str]:
     problems = [f"before the repair: {text}" for text in _check_files(scene)]
     said = scene.home / "repair"
     for job in scene.spool.list((State.PENDING,)):
-        if job.is_held:
+        if job.is_held and not (isinstance(job.name, PendingName) and job.name.is_asking):
             scene.spool.release(job)
     pid = os.fork()
     if pid == 0:
@@ -448,11 +481,29 @@ def _repair(scene: Scene) -> list[str]:
     for shell in scene.shells:
         os.kill(shell, signal.SIGCONT)  # a cancel that is killed may have stopped it, and it has no worker
         os.waitpid(shell, 0)
+    for job in scene.spool.list((State.DONE,)):
+        if job.result == SKIPPED:  # of a submit that was never acknowledged
+            scene.spool.drop(job)
     problems += checker.check(scene.spool.path, scene.evidence.directory).problems
     for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
         if os.path.isdir(path) and os.listdir(path):
             problems.append(f"{path} is not empty")
-    return problems
+    return [*problems, *_check_outbox(scene)]
+
+
+def _check_outbox(scene: Scene) -> list[str]:
+    """One entry for each job that came through inbox/, which says where it is once a worker has looked."""
+    if not os.path.isdir(scene.spool.layout.outbox):
+        return []
+    outbox.look(scene.spool.layout, outbox.Looked(), time.time())
+    found = sorted(os.listdir(scene.spool.layout.outbox))
+    wanted = [
+        str(Entry.of(state, name))
+        for state in STATES
+        for text in os.listdir(scene.spool.layout.directory(state))
+        if (name := query.parse_name(state, text)) is not None and name.id == _TAKEN
+    ]
+    return [] if found == wanted else [f"outbox/ has {found}, not {wanted}"]
 
 
 def _check_files(scene: Scene) -> list[str]:

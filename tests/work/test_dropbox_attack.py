@@ -363,7 +363,30 @@ def test_other_commands_say_what_a_stranger_can_do(box: Box) -> None:
         act_as(uid, ask)
 
     said(ALICE, "and do nothing else there")
+    said(ALICE, f"ls -l {box.spool.path}/outbox/")
     said(BOB, "ask to be added to")
+
+
+def test_what_became_of_a_job_is_for_the_group_to_read(box: Box) -> None:
+    """It may read entries and change none; who is not in the group sees nothing."""
+    act_as(ALICE, lambda: write(box.inbox / "night.json", {"command": "true"}) and None)
+    assert WorkerProcess(box.spool.path, "--drain").wait_exit() == 0
+    out = box.spool.path / "outbox"
+
+    def read() -> None:
+        (name,) = names(out)
+        assert name.endswith("-done-exit0")
+        assert (out / name).read_text() == 'file: "night.json"\n'
+        for change in ((out / name).unlink, (out / "x").touch, lambda: (out / name).write_text("x")):
+            with pytest.raises(PermissionError):
+                change()
+
+    def be_refused() -> None:
+        with pytest.raises(PermissionError):
+            names(out)
+
+    act_as(ALICE, read)
+    act_as(BOB, be_refused)
 
 
 def test_kills_while_files_are_taken(box: Box) -> None:
@@ -383,6 +406,9 @@ def test_kills_while_files_are_taken(box: Box) -> None:
             worker.kill()
     with workers(box.spool.path):
         wait_for(lambda: not names(box.inbox) and not names(box.spool.path / "taken"), patience=60)
+        wait_for(
+            lambda: sum(name.endswith("-pending") for name in names(box.spool.path / "outbox")) == 400, patience=60
+        )
     jobs = list(box.spool.list([State.PENDING], limit=10_000))
     assert sorted((job.fields or {})["number"] for job in jobs) == list(range(400))
     assert box.cli.run("fsck").returncode == 0

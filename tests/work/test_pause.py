@@ -16,9 +16,11 @@ from tests.work.conftest import StartWorker
 
 def test_pause_ends_by_itself(spool: Spool) -> None:
     """A worker that nobody wakes starts jobs once the time of the pause is over, and says why it did not before."""
-    spool.pause("lunch", datetime.now(UTC) + timedelta(seconds=1))
+    spool.pause("lunch", datetime.now(UTC) + timedelta(minutes=5))
     job = spool.enqueue("true")
     with workers(spool.path) as (worker,):
+        wait_for(lambda: worker.has("paused"), "the pause")
+        spool.pause("lunch", datetime.now(UTC) + timedelta(seconds=0.5))
         assert spool.wait(job.id, timeout=20).state is State.DONE
         wait_for(lambda: worker.has("info"), "the word that it is over")
     (said,) = [event["message"] for event in worker.events() if event["event"] == "paused"]

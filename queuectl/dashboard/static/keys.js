@@ -26,7 +26,7 @@
     if (box) box.click();
   }
 
-  const PLACES = { o: "/", j: "/jobs", d: "/dead", g: "/groups", w: "/workers" };
+  const PLACES = { o: "/", j: "/jobs", d: "/dead", g: "/groups", s: "/schedules", w: "/workers" };
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
@@ -62,6 +62,59 @@
       // It holds for this page only.
     }
     document.getElementById("live").textContent = `Theme: ${next || "as the system"}`;
+  });
+
+  // A choice of two that this browser keeps.
+  function toggle(name, value) {
+    const root = document.documentElement;
+    const next = root.dataset[name] ? "" : value;
+    if (next) root.dataset[name] = next;
+    else delete root.dataset[name];
+    try {
+      localStorage.setItem(`queuectl-${name}`, next);
+    } catch {
+      // It holds for this page only.
+    }
+    return next;
+  }
+
+  document.getElementById("density")?.addEventListener("click", () => {
+    document.getElementById("live").textContent = toggle("density", "compact") ? "Low rows" : "High rows";
+  });
+  document.getElementById("zone").addEventListener("click", () => {
+    toggle("zone", "utc");
+    live.clock();
+    document.getElementById("live").textContent = `Times: ${live.zoneName()}`;
+  });
+
+  // Alarms as notifications of the browser, if it is asked for them.
+  const notify = document.getElementById("notify");
+  let alarmed = document.getElementById("alerts").dataset.alarms;
+  const wants = () => {
+    try {
+      return localStorage.getItem("queuectl-notify") === "yes" && Notification.permission === "granted";
+    } catch {
+      return false;
+    }
+  };
+  if (!("Notification" in window)) notify.hidden = true;
+  notify.setAttribute("aria-pressed", `${wants()}`);
+  notify.addEventListener("click", async () => {
+    const next = !wants() && (await Notification.requestPermission()) === "granted";
+    try {
+      localStorage.setItem("queuectl-notify", next ? "yes" : "");
+    } catch {
+      // It cannot be kept.
+    }
+    notify.setAttribute("aria-pressed", `${next}`);
+    document.getElementById("live").textContent = next ? "Alarms are notified" : "No notifications";
+  });
+  document.addEventListener("queuectl:change", () => {
+    const now = document.getElementById("alerts").dataset.alarms || "";
+    if (now && now !== alarmed && now.split("; ").some((text) => !alarmed.includes(text)) && wants()) {
+      new Notification("queuectl", { body: now, tag: "queuectl" });
+    }
+    alarmed = now;
   });
 
   // Ticks

@@ -30,14 +30,20 @@ const live = (() => {
     document.dispatchEvent(new Event("queuectl:change"));
   }
 
+  const notifies = () => document.getElementById("notify").getAttribute("aria-pressed") === "true";
+
   async function ask() {
     clearTimeout(timer);
-    if (document.body.dataset.live !== "yes" || document.hidden) return;
+    if (document.body.dataset.live !== "yes") return;
+    if (document.hidden && !notifies()) return;
     asking = new AbortController();
     const patience = setTimeout(() => asking.abort(), 15000);
     try {
       const answer = await fetch(location.pathname + location.search, {
-        headers: tag ? { "If-None-Match": tag } : {},
+        headers: {
+          ...(tag ? { "If-None-Match": tag } : {}),
+          ...(document.getElementById("lines") ? { "X-Queuectl-Update": "1" } : {}), // log.js has the log
+        },
         cache: "no-store",
         signal: asking.signal,
       });
@@ -61,7 +67,7 @@ const live = (() => {
     }
     document.getElementById("offline").hidden = failures < 2;
     document.body.classList.toggle("stale", failures >= 2);
-    timer = setTimeout(ask, Math.min(PERIOD * 2 ** Math.min(failures, 4), SLOWEST));
+    timer = setTimeout(ask, document.hidden ? SLOWEST : Math.min(PERIOD * 2 ** Math.min(failures, 4), SLOWEST));
   }
 
   // Relative times update themselves.
@@ -72,9 +78,49 @@ const live = (() => {
     return `${Math.floor(seconds)} s`;
   }
 
+  function stopwatch(seconds) {
+    const two = (number) => String(number).padStart(2, "0");
+    const [d, h, m, s] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+    if (d) return `${d} d ${two(h)}:${two(m)}:${two(s)}`;
+    return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+  }
+
+  // Absolute times: those of this browser, or UTC, with the name of the zone.
+  const isUtc = () => document.documentElement.dataset.zone === "utc";
+  const zoneName = (at = new Date()) =>
+    isUtc() ? "UTC" : new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(at).find((part) => part.type === "timeZoneName").value;
+
+  function parts(at) {
+    const zoned = isUtc() ? at : new Date(at.getTime() - at.getTimezoneOffset() * 60000);
+    const text = zoned.toISOString();
+    return [text.slice(0, 10), text.slice(11, 19)];
+  }
+
+  function absolute(time) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime()) || at.getFullYear() > 9998) return;
+    const [day, hour] = parts(at);
+    const zone = zoneName(at);
+    const since = time.classList.contains("elapsed") ? "since " : "";
+    const title = `${since}${day} ${hour} ${zone}`;
+    if (time.title !== title) time.title = title;
+    if (!time.classList.contains("clock")) return;
+    const isToday = parts(new Date())[0] === day;
+    const kind = time.dataset.show;
+    const text = kind === "full" ? `${day} ${hour} ${zone}` : kind === "minute" ? hour.slice(0, 5) : kind === "day" ? day.slice(5) : isToday ? hour : `${day} ${hour}`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+
   function clock() {
     const now = Date.now();
-    for (const time of document.querySelectorAll("time:not(.clock)")) {
+    for (const time of document.querySelectorAll("time")) absolute(time);
+    const zone = document.querySelector("#zone span");
+    if (zone && zone.textContent !== zoneName()) zone.textContent = zoneName();
+    for (const time of document.querySelectorAll("time.elapsed")) {
+      const text = stopwatch(Math.max(0, (now - Date.parse(time.dateTime)) / 1000));
+      if (time.textContent !== text) time.textContent = text;
+    }
+    for (const time of document.querySelectorAll("time:not(.clock, .elapsed)")) {
       const seconds = (Date.parse(time.dateTime) - now) / 1000;
       const span = brief(Math.abs(seconds));
       const text = Math.abs(seconds) < 1 ? "just now" : seconds > 0 ? `in ${span}` : `${span} ago`;
@@ -148,7 +194,7 @@ const live = (() => {
 
   document.addEventListener("submit", act);
   document.addEventListener("click", copy);
-  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
+  document.addEventListener("visibilitychange", () => (document.hidden && !notifies() ? clearTimeout(timer) : ask()));
   setInterval(() => document.hidden || clock(), 1000);
   for (const choice of document.querySelectorAll(".filter select")) {
     choice.addEventListener("change", () => choice.form.requestSubmit());
@@ -156,5 +202,5 @@ const live = (() => {
   announce();
   clock();
   timer = setTimeout(ask, PERIOD);
-  return { ask, root };
+  return { ask, root, clock, zoneName };
 })();

@@ -8,23 +8,48 @@
   const lines = () => document.getElementById("lines");
   let timer = 0;
 
+  function sizeOf(bytes) {
+    const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = 0;
+    while (bytes >= 1024 && unit < 4) [bytes, unit] = [bytes / 1024, unit + 1];
+    return unit ? `${bytes.toFixed(1)} ${units[unit]}` : `${bytes} B`;
+  }
+
   function atEnd(box) {
     return box.scrollHeight - box.scrollTop - box.clientHeight < 24;
+  }
+
+  // Numbers in front of lines, as the server makes them.
+  function numbered(html, piece) {
+    const holder = document.createElement("template");
+    holder.innerHTML = html; // escaped by the server
+    if (piece.first === null) return holder.content;
+    [...holder.content.children].forEach((line, index) => {
+      const number = piece.first + (piece.before ? piece.before[index] : index);
+      const link = document.createElement("a");
+      link.className = "n";
+      link.tabIndex = -1; // not thousands of stops for the tab key: the search takes :NUMBER
+      link.href = `?line=${number}#L${number}`;
+      link.textContent = number;
+      line.id = `L${number}`;
+      line.prepend(link);
+    });
+    return holder.content;
   }
 
   function add(box, piece) {
     const partial = box.querySelector(".partial");
     const stays = atEnd(box);
     if (piece.html) {
-      const holder = document.createElement("template");
-      holder.innerHTML = piece.html; // escaped by the server
-      partial.before(holder.content);
+      partial.before(numbered(piece.html, piece));
       document.getElementById("no-output")?.remove();
     }
     const holder = document.createElement("template");
     holder.innerHTML = piece.partial;
     if (partial.innerHTML !== holder.innerHTML) partial.replaceChildren(holder.content);
     box.dataset.stop = piece.stop;
+    const size = document.getElementById("log-size");
+    if (size) size.textContent = sizeOf(piece.size);
     box.dataset.style = piece.style;
     while (box.childElementCount > MOST) box.firstElementChild.remove();
     if (stays && follow?.checked) box.scrollTop = box.scrollHeight;
@@ -61,10 +86,8 @@
     const answer = await fetch(`${box.dataset.url}?to=${box.dataset.start}&least=${link.dataset.least}`, { cache: "no-store" });
     if (!answer.ok) return;
     const piece = await answer.json();
-    const holder = document.createElement("template");
-    holder.innerHTML = piece.html;
     const height = box.scrollHeight;
-    box.prepend(holder.content);
+    box.prepend(numbered(piece.html, piece));
     box.scrollTop += box.scrollHeight - height;
     box.dataset.start = piece.start;
     if (piece.start <= Number(link.dataset.least)) link.parentElement.hidden = true;
@@ -81,6 +104,9 @@
   });
   document.addEventListener("click", earlier);
   document.addEventListener("visibilitychange", () => document.hidden || ask());
-  if (follow?.checked || !new URLSearchParams(location.search).has("at")) lines().scrollTop = lines().scrollHeight;
+  const asked = new URLSearchParams(location.search);
+  const target = document.getElementById(location.hash.slice(1) || "none");
+  if (lines().contains(target)) target.scrollIntoView({ block: "center" });
+  else if (follow?.checked || !["at", "line", "hit"].some((name) => asked.has(name))) lines().scrollTop = lines().scrollHeight;
   timer = setTimeout(ask, PERIOD);
 })();

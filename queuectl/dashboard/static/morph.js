@@ -3,7 +3,7 @@
 "use strict";
 const morph = (() => {
   // What the user, not the server, decides.
-  const OWN = new Set(["open", "value", "checked", "style", "data-own"]);
+  const OWN = new Set(["open", "value", "checked", "style", "data-own", "data-usual"]);
 
   // By attribute: the property of a form with a field called "id" would be that field.
   const keyOf = (node) => (node.nodeType === 1 ? node.getAttribute("data-key") || node.getAttribute("id") || "" : "");

@@ -1,4 +1,4 @@
-// The chosen theme, before the first paint: light, dark, or (without a choice) the system's.
+// What this browser has chosen, before the first paint: theme (without a choice the system's), density, UTC.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -6,6 +6,8 @@
   try {
     const chosen = localStorage.getItem("queuectl-theme");
     if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+    if (localStorage.getItem("queuectl-density") === "compact") root.dataset.density = "compact";
+    if (localStorage.getItem("queuectl-zone") === "utc") root.dataset.zone = "utc";
   } catch {
     // No storage: use the system's theme.
   }

@@ -20,6 +20,7 @@ from queuectl.core.fields import Body
 from queuectl.core.names import (
     DEFAULT_PRIORITY,
     FinishedName,
+    Name,
     PendingName,
     RunningName,
     id_from_file_name,
@@ -29,9 +30,11 @@ from queuectl.core.names import (
 )
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
-from queuectl.spool.moves.submit import IdInFlightError, Reservation, reserve
+from queuectl.spool.moves import unique
+from queuectl.spool.moves.reserved import IdInFlightError
+from queuectl.spool.moves.submit import Reservation, reserve
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system import defaults, files, lease, logs, trust
 from queuectl.spool.system.layout import Layout
 
 _COPY = "duplicate: by its name it is a copy that some tool made of a job's file; to run it, give it a name of its own"
@@ -80,6 +83,7 @@ def adopt(
     now: datetime,
     trusts: Trusts = lambda _: True,
     locate: query.Locate = query.locate,
+    swap: unique.Swap | None = None,
 ) -> PendingName | None:
     """Give a foreign file of pending/ its canonical name; None if it is gone or another adopts it.
 
@@ -99,7 +103,7 @@ def adopt(
         # RACE: two workers adopt one file (tests/spool/moves/test_adopt.py): its own lock lets one of them do it.
         with suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _adopt(layout, path, text, fd, now, trusts, locate)
+            return _adopt(layout, path, text, fd, now, trusts, locate, swap)
         return None
     except files.NotRegularError:
         raise InvalidJobError(["it is not a regular file"]) from None
@@ -108,7 +112,14 @@ def adopt(
 
 
 def _adopt(
-    layout: Layout, path: str, text: str, fd: int, now: datetime, trusts: Trusts, locate: query.Locate
+    layout: Layout,
+    path: str,
+    text: str,
+    fd: int,
+    now: datetime,
+    trusts: Trusts,
+    locate: query.Locate,
+    swap: unique.Swap | None,
 ) -> PendingName | None:
     content = files.read_descriptor(fd, path)
     require_trusted(content.owner, trusts)
@@ -117,7 +128,7 @@ def _adopt(
             return None
     except FileNotFoundError:
         return None
-    job = body.parse(content.data)
+    job = _parse(layout, content.data)
     returned = _parse_returned(text)
     if (
         returned is not None
@@ -132,7 +143,9 @@ def _adopt(
             move = lifecycle.retry_by_hand(returned, now)
         else:
             reservation = _reserve_new(layout, text, job.group) if job.id is None else reserve(layout, job.id_with(""))
-            move = lifecycle.enqueue(_id_of(reservation), job.priority, job.run_at, now)
+            id = _id_of(reservation)
+            move = lifecycle.enqueue(id, _priority_of(layout, id, job, content.data), job.run_at, now)
+        target, move = move, _asking(move, job)
     except IdInFlightError as error:
         raise NotJsonError(error.what, error.why) from None
     except AlreadyExistsError as error:
@@ -150,9 +163,53 @@ def _adopt(
     if not moved:
         reservation.give_up()
         return None
-    reservation.keep()
-    assert isinstance(move.name, PendingName)
-    return move.name
+    try:
+        name = _ask(layout, move, target, reservation.fd, returned, swap) if move != target else move.name
+    finally:
+        reservation.keep()
+    assert name is None or isinstance(name, PendingName)
+    return name
+
+
+def _parse(layout: Layout, data: bytes) -> Body:
+    """The body of a file, once the spool is prepared for it to ask for its key."""
+    job = body.parse(data)
+    if job.unique is not None:
+        unique.prepare(layout)
+    return job
+
+
+def _asking(move: lifecycle.Move, job: Body) -> lifecycle.Move:
+    """The move of a file that is to be adopted; a job with a key asks for that first."""
+    return move if job.unique is None or not isinstance(move.name, PendingName) else lifecycle.ask(move.name)
+
+
+def _ask(
+    layout: Layout,
+    move: lifecycle.Move,
+    target: lifecycle.Move,
+    log: int,
+    returned: FinishedName | RunningName | None,
+    swap: unique.Swap | None,
+) -> Name | None:
+    """The name of a file, which asks for its key, once it has that; None if it goes to done/, or back."""
+    asking = query.load(layout, move.state, str(move.name))
+    if asking is None:
+        return None
+    back = None
+    if isinstance(returned, FinishedName):
+        back = lifecycle.Move(State.DONE if returned.result.is_success else State.DEAD, returned)
+    with suppress(AlreadyExistsError):
+        found = unique.ask(layout, unique.Asking(asking, log, target, back=back, swap=swap or unique.cannot_swap))
+        return found.name if found.state is State.PENDING and found.id == move.name.id else None
+    return None
+
+
+def _priority_of(layout: Layout, id: str, job: Body, data: bytes) -> int:
+    """That of its body, or else that of its groups."""
+    if "." not in id or job.priority != DEFAULT_PRIORITY or body.decode(data).get("priority") is not None:
+        return job.priority
+    return defaults.priorities(layout)(id)
 
 
 def _require_new_id(job: Body, text: str, *, is_new: bool) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from queuectl.core import lifecycle
 from queuectl.core.body import MAX_BODY
@@ -21,11 +21,17 @@ from queuectl.core.names import FinishedName, PendingName, RunningName, format_r
 from queuectl.core.result import CANCELLED, State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitTimeoutError, WrongStateError
+from queuectl.lazy import Lazy
 from queuectl.spool.moves import ending
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import defaults, files, lease, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
+
+if TYPE_CHECKING:
+    from queuectl.spool.moves import holders, unique
+else:
+    holders, unique = Lazy("queuectl.spool.moves.holders"), Lazy("queuectl.spool.moves.unique")
 
 _Target = TypeVar("_Target")
 _LAST_HOLDER = 2.0
@@ -51,6 +57,40 @@ def together(
             yield from zip(targets, pool.map(attempt, targets), strict=True)
 
 
+def cancel_all(
+    layout: Layout, jobs: Mapping[str, Job | None], grace: float, policy: RetryPolicy
+) -> dict[str, Job | QueuectlError]:
+    """`cancel` of many jobs as they were just seen, None for unknown ones; for each id its job or its error.
+
+    Those that wait come first, as a running one that ends makes room for another to start; those that run are ended
+    together.
+    """
+
+    def act(id: str) -> Job:
+        seen = jobs[id]
+        while seen is not None:
+            job = query.load(layout, seen.state, str(seen.name))
+            try:
+                if job is not None:
+                    return cancel(layout, job, grace, policy)
+            except WrongStateError:
+                if not files.is_gone(seen.path):
+                    raise
+            place = query.locate(layout, id)  # never by a prefix: that could be another job
+            seen = query.load(layout, *place) if place is not None else None
+        raise NotFoundError(f"no job {id!r}", id=id)
+
+    outcomes: dict[str, Job | QueuectlError] = {}
+    for id, job in jobs.items():
+        if job is None or job.state is not State.RUNNING:
+            try:
+                outcomes[id] = act(id)
+            except QueuectlError as error:
+                outcomes[id] = error
+    outcomes |= together([id for id in jobs if id not in outcomes], act)
+    return {id: outcomes[id] for id in jobs}
+
+
 def move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
     """Move a job; raises WrongStateError if another process was first."""
     moved = try_move(layout, job, target)
@@ -67,6 +107,8 @@ def try_move(layout: Layout, job: Job, target: lifecycle.Move) -> Job | None:
             return None
     except OSError as error:
         raise unusable(layout.root, error) from error
+    if job.body is not None and job.body.unique is not None:
+        holders.note(layout, job.body, *target)
     return Job(target.state, target.name, path, job.body, job.fields, job.problem)
 
 
@@ -93,15 +135,24 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     if job.problem is not None:
         raise InvalidJobError([job.problem], f"fix it with: queuectl retry --edit {job.id}")
     _require_own(layout, job)
+    holders.require_free(layout, job)
     if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
         return _retry_as(layout, job, job.name, job.fields["id"], run_at)
     try:
         with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
             ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
             logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+            return _move_back(layout, job, log.fileno(), job.name, run_at)
     except OSError as error:
         raise unusable(layout.root, error) from error
-    return move(layout, job, _due(layout, lifecycle.retry_by_hand(job.name, run_at or now()), run_at))
+
+
+def _move_back(layout: Layout, job: Job, log: int, name: FinishedName, run_at: datetime | None) -> Job:
+    """Move a finished job to pending/ under that name's id; if it has a key, once it has that."""
+    target = _due(layout, lifecycle.retry_by_hand(name, run_at or now()), run_at)
+    if job.body is None or job.body.unique is None:
+        return move(layout, job, target)
+    return unique.bring_back(layout, job, log, target)
 
 
 def _due(layout: Layout, target: lifecycle.Move, run_at: datetime | None) -> lifecycle.Move:
@@ -133,7 +184,7 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
             old = files.read(layout.log(job.id)).data
         logs.append(reservation.fd, old)
         logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
-        moved = move(layout, job, _due(layout, lifecycle.retry_by_hand(name._replace(id=id), run_at or now()), run_at))
+        moved = _move_back(layout, job, reservation.fd, name._replace(id=id), run_at)
     except BaseException:
         reservation.give_up()
         raise
@@ -234,6 +285,7 @@ def _find_recorded(layout: Layout, job: Job, name: RunningName, policy: RetryPol
             processes.continue_shell(attempt.pid, processes.token_of(name, attempt.worker))
     if attempt.result.is_success:
         return lifecycle.succeed(name, attempt.result, duration, now())
+    policy = defaults.applied(layout, name.id, policy)
     if (job.body.policy(policy) if job.body else policy).is_over(name.attempt, attempt.result):
         return lifecycle.give_up(name, attempt.result, duration, now())
     return lifecycle.cancel(name, now())
@@ -353,6 +405,8 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
     job, name = find_pending(layout, id, "released")
     if not name.is_held:
         raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
+    if name.is_asking and job.body is not None and job.body.unique is not None:
+        raise WrongStateError(f"job {job.id} is not held", "it asks for its key, and starts once it has that")
     if run_at is None and job.body and not name.attempts and job.body.run_at and job.body.run_at > now():
         run_at = job.body.run_at
     return move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))

@@ -73,7 +73,7 @@ def claim(
     now: Callable[[], datetime],
     trusts: Trusts = lambda _: True,
     quiet: float = 0.0,
-    admit: Callable[[Body], bool] = lambda _: True,
+    admit: Callable[[PendingName, Body], bool] = lambda _, __: True,
 ) -> Claim | None:
     """Claim the pending job of that name; None if another worker was first or the job must wait.
 
@@ -95,7 +95,7 @@ def claim(
         job = body.parse(content.data)
         if job.id != name.id and (job.id is not None or ".sync" in name.id):
             require_own_id(name.id, content.data)
-        is_new = content.links == 1 and 0 <= time.time() - content.changed_at < quiet
+        is_new = quiet and content.links == 1 and 0 <= time.time() - content.changed_at < quiet
         if is_new and files.is_gone(layout.log(name.id)):  # what came here by a move of ours has a log
             raise TooNewError(name)
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def claim(
     except files.NotRegularError as error:
         _refuse(layout, name, (str(error.strerror),), now())
         return None
-    if not admit(job):
+    if not admit(name, job):
         return None
     state, running = lifecycle.claim(name, worker, now())
     assert isinstance(running, RunningName)
@@ -114,12 +114,27 @@ def claim(
     if not files.move(pending, path):
         return None
     try:
+        if job.unique is not None and not _has_key(layout, job, running, name):
+            return None
         return _begin(layout, name, running, path, content, job, now)
     except OSError as error:
         if files.is_gone(path):
             return None
         release(layout, running, name.run_at)
         raise unusable(layout.root, error) from error
+
+
+def _has_key(layout: Layout, job: Body, running: RunningName, pending: PendingName) -> bool:
+    """Whether a job that has just been claimed has its key; else it asks for it.
+
+    RACE: its file may have been moved here by hand while another job got the key (tests/model/unique.py).
+    """
+    from queuectl.spool.moves import holders, unique  # only jobs with a key need it
+
+    if holders.may_start(layout, job, running.id):
+        return True
+    unique.give_back(layout, running, pending)
+    return False
 
 
 def _refuse(layout: Layout, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:

@@ -1,7 +1,8 @@
 """The drop box: inbox/, to which a group may add files and nothing else; how it is made, and how to hand in jobs.
 
 inbox/ is sticky, and its group may enter and write it but not list it: nobody sees, reads, replaces or removes what
-another user has handed in. taken/ and everything else stay private. What happens to the files is in `take`.
+another user has handed in. In outbox/ the group can read what has become of it. taken/ and everything else stay
+private. What happens to the files is in `take`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from queuectl.core import body
 from queuectl.core.names import SUFFIX, is_ignored
 from queuectl.errors import InvalidJobError, UsageError
+from queuectl.spool.moves import outbox
 from queuectl.spool.system import files, lease
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -50,20 +52,21 @@ def make(spool: Layout, gid: int) -> None:
     """Let a group add files to inbox/; pending/ is private afterwards, whatever it was before. May be repeated.
 
     Access is granted last, by the mode of inbox/ and then that of the spool itself; if something fails before that,
-    inbox/ and taken/ are as they were, or removed if they are new.
+    inbox/, taken/ and outbox/ are as they were, or removed if they are new.
     """
     made: list[str] = []
     try:
         with _Directory(os.path.realpath(spool.root)) as root:
             owner = os.fstat(root).st_uid
             _set(spool.pending, 0o700)
-            for path in (spool.taken, spool.inbox):
+            for path in (spool.taken, spool.outbox, spool.inbox):
                 with suppress(FileExistsError):
                     os.mkdir(path, 0o700)
                     made.append(path)
                     if os.geteuid() != owner:
                         os.chown(path, owner, -1, follow_symlinks=False)
             _set(spool.taken, 0o700)
+            _set(spool.outbox, outbox.MODE, gid)
             _set(spool.inbox, MODE, gid)
             os.fchown(root, -1, gid)
             os.fchmod(root, 0o710)

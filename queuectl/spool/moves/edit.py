@@ -72,6 +72,8 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     asked = charset.to_body({key: _text_of(value) for key, value in changes.items()})
     valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
+    if "unique" in others:
+        raise UsageError("a waiting job keeps its key", hint="cancel it, and submit another one")
     run_at = (valid.run_at or now()) if "run_at" in asked else None
     priority = valid.priority if "priority" in asked else None
 
@@ -83,8 +85,8 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
         return lifecycle.reschedule(name, priority=priority, run_at=run_at)
 
     if others:
-        change = _Change(merged, renamed if asked.keys() & set(BY_NAME) else None, sorted(others))
-        return _change(layout, job, change, lambda id: by_hand.find_pending(layout, id, "changed")[0])
+        change = Change(merged, renamed if asked.keys() & set(BY_NAME) else None, sorted(others))
+        return apply_change(layout, job, change, lambda id: by_hand.find_pending(layout, id, "changed")[0])
     while True:
         moved = by_hand.try_move(layout, job, renamed(name))
         if moved is not None:
@@ -151,6 +153,8 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
     asked = body.validate(fields)
     if asked.id not in (None, edited.job.id, (edited.job.fields or {}).get("id")):
         raise UsageError(f"the id {edited.job.id!r} cannot be changed", hint="submit another job instead")
+    if isinstance(edited.job.name, PendingName) and asked.unique != (edited.job.fields or {}).get("unique"):
+        raise UsageError("a waiting job keeps its key", hint="cancel it, and submit another one")
     shown_run_at = _in_force(edited.job).get("run_at")
 
     def replaced(content: files.Content) -> dict[str, Any]:
@@ -168,10 +172,10 @@ def apply(layout: Layout, edited: Draft, text: str) -> Job:
             raise WrongStateError(f"job {job.id} has just started", "a running job cannot be changed")
         return job
 
-    return _change(layout, find(edited.job.id), _Change(replaced, renamed, ["by hand"]), find)
+    return apply_change(layout, find(edited.job.id), Change(replaced, renamed, ["by hand"]), find)
 
 
-class _Change(NamedTuple):
+class Change(NamedTuple):
     """A change: from a body to its new fields, from a waiting job's name to its new name, and what the log records."""
 
     fields: Callable[[files.Content], dict[str, Any]]
@@ -179,7 +183,7 @@ class _Change(NamedTuple):
     what: list[str]
 
 
-def _change(layout: Layout, job: Job, change: _Change, find: Callable[[str], Job]) -> Job:
+def apply_change(layout: Layout, job: Job, change: Change, find: Callable[[str], Job]) -> Job:
     """Apply a change without losing any other. `find` looks for a job that has moved, or raises."""
     deadline = time.monotonic() + _PATIENCE
     while True:
@@ -242,7 +246,7 @@ def _unlock(fd: int) -> None:
     os.close(fd)
 
 
-def _rewrite(layout: Layout, job: Job, old: files.Content, change: _Change) -> Job | None:
+def _rewrite(layout: Layout, job: Job, old: files.Content, change: Change) -> Job | None:
     """Apply a change to a job whose file is locked and holds `old`; None if the job has moved."""
     fields = change.fields(old)
     content = body.validate(fields)

@@ -4,6 +4,9 @@ Everything up to one name, the cut, is deleted: names in done/ and dead/ begin w
 job ended, so the oldest go first. The cut is found from names alone (and from sizes, if the space is
 limited), in a few listings and in flat memory.
 
+Of the ticks of a schedule the newest stays, and so do those that are ahead of the clock: the mark, which is moved on
+before one is deleted, must not be ahead itself (tests/model/ticks.py).
+
 A job's log is locked while the job is deleted, so that nobody can reserve the id in between and lose the log.
 CRASH: between the two only the log is left, which frees the id just the same (tests/spool/moves/test_prune.py).
 """
@@ -14,14 +17,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from queuectl.core import groups
 from queuectl.core.names import FinishedName, format_time, looks_finished
 from queuectl.core.result import State
+from queuectl.core.schedules import parse_id
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.reading.schedules import find_newest
+from queuectl.spool.system import clock, files, lease, logs, schedules
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -29,7 +34,8 @@ if TYPE_CHECKING:
 
 STALE = 86400.0
 """Age in seconds at which a file in tmp/ counts as left behind by its writer."""
-_KEPT_IN_TMP = ("ballast", "config.lock", "prune.lock")
+_KEPT_IN_TMP = ("ballast", "config.lock", "prune.lock", "past.lock")
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _LEVELS = (8, 13, 20, None)  # of a name: its day, minute, millisecond, all of it
 
 
@@ -50,9 +56,10 @@ def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run:
     total = Pruned()
     if cut is None:
         return total
+    is_kept = _spare_ticks(layout, state, cut, group, is_dry=dry_run)
     # Names may be deleted while a listing continues (POSIX readdir): nothing is kept in memory.
     for text in _names(layout, state, group):
-        if text > cut or (name := FinishedName.parse(text)) is None:
+        if text > cut or (name := FinishedName.parse(text)) is None or is_kept(name.id):
             continue
         size = _size_of(layout, state, text)
         if dry_run or delete(layout, state, name):
@@ -67,13 +74,38 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
     log, is_new = _open(path)
     try:
         is_ours = lease.lock_whole(log)
-        is_gone = is_ours and files.is_gone(layout.taken_file(name.id)) and files.remove(layout.job(state, name))
+        is_free = is_ours and files.is_gone(layout.taken_file(name.id))
+        if is_free and name.id.endswith("Z"):
+            schedules.forget_tick(layout, name.id)
+        is_gone = is_free and files.remove(layout.job(state, name))
         # RACE: of two pruners, the second may find the log gone and create one (tests/spool/moves/test_prune.py).
         if is_gone or (is_ours and is_new):
             files.remove(path)
         return is_gone
     finally:
         os.close(log)
+
+
+def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: bool) -> Callable[[str], bool]:
+    """What says of an id whether it is a tick of a schedule that is not to be deleted now. The mark of each schedule is
+    moved on to the last of those that are, once for all."""
+    if not schedules.has_any(layout):
+        return lambda _: False
+    newest, now = find_newest(layout, None), clock.now()
+    last: dict[str, datetime] = {}
+    for text in _names(layout, state, group):
+        named = parse_id(query.id_in(state, text) or "") if text <= cut else None
+        if named is not None and named[0] in newest and named[1] < newest[named[0]].tick and named[1] <= now:
+            last[named[0]] = max(named[1], last.get(*named))
+    for name, tick in last.items() if not is_dry else ():
+        schedules.forget_tick(layout, f"{name}.{tick:%Y%m%dT%H%M%S}Z")
+
+    def is_kept(id: str) -> bool:
+        named = parse_id(id)
+        return named is not None and named[0] in schedule_names and named[1] > last.get(named[0], _NEVER)
+
+    schedule_names = {*schedules.names(layout)}
+    return is_kept
 
 
 def _open(path: str) -> tuple[int, bool]:

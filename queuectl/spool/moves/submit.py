@@ -20,13 +20,16 @@ from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
+from queuectl.spool.system import defaults, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
+    from queuectl.spool.moves import existing, unique
     from queuectl.spool.reading import query
 else:
     query = Lazy("queuectl.spool.reading.query")
+    existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
 
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
@@ -35,14 +38,6 @@ _STEP = timedelta(milliseconds=1)
 _latest: dict[tuple[str, int], PendingName] = {}
 """The last name that this process gave to a job that is due at once, by directory and priority."""
 _latest_lock = allocate_lock()
-
-
-class IdInFlightError(AlreadyExistsError):
-    """A job of this id is being submitted right now, or is running."""
-
-
-class UnwantedError(AlreadyExistsError):
-    """The job of this id was submitted by another process before the id was reserved."""
 
 
 class Reservation(NamedTuple):
@@ -139,6 +134,13 @@ def in_order(layout: Layout, move: lifecycle.Move, now: datetime) -> lifecycle.M
     return move._replace(name=name)
 
 
+class _Key(NamedTuple):
+    """Of a job with a key: where it goes once it has it, and whether its id was chosen."""
+
+    target: lifecycle.Move
+    is_named: bool
+
+
 class _Item(NamedTuple):
     fields: dict[str, Any]
     data: bytes
@@ -146,6 +148,7 @@ class _Item(NamedTuple):
     temporary: str
     reservation: Reservation
     is_due: bool
+    key: _Key | None = None
 
     def give_up(self) -> None:
         files.remove(self.temporary)
@@ -159,12 +162,16 @@ def submit(
     *,
     is_wanted: Callable[[str], bool] = lambda _: True,
     is_held: bool = False,
+    keeps_skipped: bool = False,
+    swap: unique.Swap | None = None,
 ) -> list[Job | QueuectlError]:
     """Queue a group of jobs durably; for each, in order, the job or the error that kept it out.
 
     Jobs of one priority that are due at once start in the order in which a process submits them, whatever their ids.
     Jobs that are held are published under the name of a held job, and never were due.
     `is_wanted` is called with each id once it is reserved; if false, the id is given up again (UnwantedError).
+    A job whose key, or id, another one has is left out, and that one returned as an ExistingJob, with the new body if
+    the new one asks for that (by `swap`); with `keeps_skipped` a job without its key is kept in done/ as skipped.
 
     Raises SpoolError if the spool cannot take the group: then none of it was queued. If the disk fills up
     between two files, the outcome of those that were not queued is a SpoolError. After a DurabilityError it is
@@ -175,10 +182,11 @@ def submit(
     begun = time.monotonic()
     try:
         try:
+            default = defaults.priorities(layout)
             fresh = sorted(new_id() for _ in requests)  # so that jobs of equal priority start in the order given
             for index, fields in enumerate(requests):
                 try:
-                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held)
+                    items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held, default)
                 except QueuectlError as error:
                     outcomes[index] = error
             for item in items.values():
@@ -199,7 +207,9 @@ def submit(
             raise refusal
     except OSError as error:
         raise unusable(layout.root, error) from error
-    return [outcome for outcome in outcomes if outcome is not None]
+    outcomes_of_keys = _ask_all(layout, items, outcomes, swap, keeps_skipped=keeps_skipped)
+    known = [outcome for outcome in outcomes_of_keys if outcome is not None]
+    return [_resolve(layout, fields, known[index], swap, is_held=is_held) for index, fields in enumerate(requests)]
 
 
 def _wait_for_latest(items: Iterable[_Item], now: datetime, begun: float) -> None:
@@ -220,6 +230,7 @@ def _prepare(
     now: datetime,
     is_wanted: Callable[[str], bool],
     is_held: bool,
+    default: Callable[[str], int],
 ) -> _Item:
     content = body.validate(fields)
     id = content.id_with(fresh_id)
@@ -230,9 +241,14 @@ def _prepare(
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     run_at = HELD_AT if is_held else content.run_at
-    move = _next_move(layout, id, content.priority, run_at, now)
+    priority = content.priority if fields.get("priority") is not None else default(id)
+    move, key = _next_move(layout, id, priority, run_at, now), None
+    if content.unique is not None and isinstance(move.name, PendingName):
+        move, key = lifecycle.ask(move.name), _Key(move, content.id is not None)
+        unique.prepare(layout)
     reservation = _reserve_wanted(layout, id, is_wanted)
-    return _Item(whole, data, move, f"{layout.tmp}/{id}.{lease.random_text(8)}.json", reservation, run_at is None)
+    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    return _Item(whole, data, move, temporary, reservation, run_at is None and key is None, key)
 
 
 def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
@@ -240,7 +256,7 @@ def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -
     try:
         if is_wanted(id):
             return reservation
-    except OSError:
+    except (OSError, QueuectlError):
         reservation.give_up()
         raise
     reservation.give_up()
@@ -257,5 +273,75 @@ def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:
     except OSError as error:
         item.give_up()
         return unusable(layout.root, error)
-    item.reservation.keep()
+    if item.key is None:
+        item.reservation.keep()
     return Job(item.move.state, item.move.name, path, body.validate(item.fields), item.fields)
+
+
+def _resolve(
+    layout: Layout,
+    fields: Mapping[str, Any],
+    outcome: Job | QueuectlError,
+    swap: unique.Swap | None,
+    *,
+    is_held: bool,
+) -> Job | QueuectlError:
+    """The outcome, if the id was taken, for a job that says what to do then."""
+    if isinstance(outcome, AlreadyExistsError) and (fields.get("if_exists") or fields.get("unique")):
+        return existing.resolve(layout, fields, outcome, swap or unique.cannot_swap, is_held=is_held)
+    return outcome
+
+
+def _ask_all(
+    layout: Layout,
+    items: Mapping[int, _Item],
+    outcomes: Sequence[Job | QueuectlError | None],
+    swap: unique.Swap | None,
+    *,
+    keeps_skipped: bool,
+) -> list[Job | QueuectlError | None]:
+    """The outcomes once the published jobs that have keys have asked for them."""
+    found = [*outcomes]
+    for index, item in items.items():
+        job = found[index]
+        if item.key is not None and isinstance(job, Job):
+            found[index] = _ask(layout, item, item.key, job, swap, keeps_skipped=keeps_skipped)
+    return found
+
+
+def _ask(
+    layout: Layout, item: _Item, key: _Key, job: Job, swap: unique.Swap | None, *, keeps_skipped: bool
+) -> Job | QueuectlError:
+    """What becomes of a job that is published under the asking time.
+
+    CRASH: a worker asks for it then (tests/spool/moves/test_unique.py).
+    """
+    is_there = True
+    try:
+        is_new = not keeps_skipped
+        give = swap or unique.cannot_swap
+        fd, is_named = item.reservation.fd, key.is_named
+        asking = unique.Asking(job, fd, key.target, is_new, is_named, data=item.data, swap=give)
+        found = unique.ask(layout, asking)
+        is_there = not is_new or found.id == job.id
+        return found
+    except QueuectlError as error:
+        is_there = not is_new or not _withdraw(job)
+        return error
+    except OSError as error:
+        is_there = not is_new or not _withdraw(job)
+        return unusable(layout.root, error)
+    finally:
+        if is_there:
+            item.reservation.keep()
+        else:
+            item.reservation.give_up()
+
+
+def _withdraw(job: Job) -> bool:
+    """Delete a job that may still be asking; whether it is certain that it is not there."""
+    try:
+        files.remove(job.path)
+    except OSError:
+        return False
+    return True

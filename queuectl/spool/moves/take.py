@@ -2,6 +2,8 @@
 
     inbox/any.json --take--> taken/USER.RANDOM --finish--> pending/…-USER.RANDOM.json, and it is removed
 
+Before each of the two steps it has an entry in outbox/, by which its owner learns what has become of it (`outbox`).
+
 A file is checked through one descriptor: who owns it, that nobody else can write to it, that it is complete. Then it
 is renamed to the id of the job that it becomes, and from there any worker may finish it, at once or years later: read
 its bytes once, reserve that id, *check that it is still there* (if not, another worker has finished it), publish the
@@ -33,7 +35,10 @@ from queuectl.core.job import Job
 from queuectl.core.names import SUFFIX, is_valid_id
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError, QueuectlError, SpoolError
-from queuectl.spool.moves.submit import IdInFlightError, UnwantedError, reserve, submit
+from queuectl.spool.moves import outbox
+from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
+from queuectl.spool.moves.submit import reserve, submit
+from queuectl.spool.moves.unique import Swap
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
 from queuectl.spool.system.layout import Layout, unusable
@@ -107,7 +112,12 @@ def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) ->
     id = new_id(status.st_uid)
     taken = layout.taken_file(id)
     try:
+        outbox.begin(layout, id, text)
+    except OSError as error:
+        raise unusable(layout.root, error) from error
+    try:
         if not files.move(path, taken):
+            outbox.withdraw(layout, id)
             return None
         # RACE: its owner may have replaced it since it was checked: the replacement goes back
         # (tests/work/test_dropbox_attack.py).
@@ -116,6 +126,7 @@ def take(layout: Layout, text: str, allows: Allows, *, is_whole: bool = True) ->
     except FileNotFoundError:
         return None  # another worker has finished it already
     except OSError as error:
+        outbox.withdraw(layout, id)
         raise UnfitError(f"it cannot be moved: {error.strerror}") from None
     give_back(layout, id)
     return None
@@ -194,7 +205,7 @@ class Finished(NamedTuple):
     reason: str = ""
 
 
-def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
+def finish(layout: Layout, ids: Sequence[str], now: datetime, swap: Swap | None = None) -> list[Finished]:
     """Make jobs of taken files, durably; returns those that this call has made, or refused.
 
     The others are gone, finished by another worker, or being finished right now: look again later.
@@ -210,7 +221,16 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
             requests[id] = _fields_of(id, content)
         except (NotJsonError, InvalidJobError) as error:
             finished += _refuse(layout, id, error, content.data, content.owner, now)
-    outcomes = submit(layout, list(requests.values()), now, is_wanted=lambda id: _is_there(layout, id))
+    outcomes = submit(
+        layout,
+        list(requests.values()),
+        now,
+        is_wanted=lambda id: _has_entry(layout, id),
+        keeps_skipped=True,
+        swap=swap,
+    )
+    if requests:
+        outbox.sync(layout)
     for (id, fields), outcome in zip(requests.items(), outcomes, strict=True):
         if isinstance(outcome, Job):
             files.remove(layout.taken_file(id))
@@ -220,6 +240,14 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime) -> list[Finished]:
         else:
             _settle(layout, id, outcome)
     return finished
+
+
+def _has_entry(layout: Layout, id: str) -> bool:
+    """Whether the taken file is there; its entry is, then. Raises OSError if that is unknown, or cannot be."""
+    is_there = _is_there(layout, id)
+    if is_there:
+        outbox.ensure(layout, id)
+    return is_there
 
 
 def _is_there(layout: Layout, id: str) -> bool:
@@ -295,6 +323,7 @@ def _settle(layout: Layout, id: str, outcome: QueuectlError) -> None:
     if held is not None:
         # The worker that published it may have died before it was durable: then only this name exists.
         files.sync_directory(layout.directory(held[0]))
+        outbox.sync(layout)
         files.remove(layout.taken_file(id))
 
 
@@ -310,7 +339,7 @@ def _refuse(
         return
     temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
     try:
-        is_there = _is_there(layout, id)
+        is_there = _has_entry(layout, id)
         if is_there:
             who = _submitter(id, owner)
             note = f"file=inbox submitted_by={logs.quote(who)} reason={logs.quote(reason)}"
@@ -326,6 +355,7 @@ def _refuse(
         return
     reservation.keep()
     files.sync_directory(layout.directory(State.DEAD))
+    outbox.sync(layout)
     files.remove(layout.taken_file(id))
     yield Finished(id, reason=reason)
 

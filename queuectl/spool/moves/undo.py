@@ -15,9 +15,9 @@ from contextlib import suppress
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
-from queuectl.core.names import FinishedName, RunningName, format_rfc3339
+from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.errors import QueuectlError, WrongStateError
-from queuectl.spool.moves import edit
+from queuectl.spool.moves import edit, holders, unique
 from queuectl.spool.system import files, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
@@ -53,8 +53,10 @@ def undo(layout: Layout, before: Job, after: Job) -> Job:
                 raise MovedError(after.id)
             if _fields(content.data) != before.fields:
                 raise WrongStateError(f"{after.id} was left as it is", "it was edited since")
+            if isinstance(before.name, PendingName) and isinstance(after.name, FinishedName):
+                holders.require_free(layout, after)
             # RACE: no change of its body from here on; a claim decides by its rename (tests/spool/moves/test_undo.py).
-            if not files.move_new(after.path, layout.job(*move)):
+            if not _move(layout, after, move):
                 raise MovedError(after.id)
     except FileExistsError:
         raise WrongStateError(f"{after.id} was left as it is", f"there is another {move.state}/{move.name}") from None
@@ -63,6 +65,17 @@ def undo(layout: Layout, before: Job, after: Job) -> Job:
     if isinstance(before.name, FinishedName):
         _note(layout, before.id)
     return Job(before.state, before.name, layout.job(*move), before.body, before.fields, before.problem, before.owner)
+
+
+def _move(layout: Layout, after: Job, move: lifecycle.Move) -> bool:
+    """Give the job its former name; one with a key that had ended asks for that first."""
+    if not (isinstance(move.name, PendingName) and isinstance(after.name, FinishedName)):
+        return files.move_new(after.path, layout.job(*move))
+    if after.body is None or after.body.unique is None:
+        return files.move_new(after.path, layout.job(*move))
+    with os.fdopen(logs.open_log(layout.log(after.id)), "rb") as log:
+        unique.bring_back(layout, after, log.fileno(), move)
+    return True
 
 
 def _fields(data: bytes) -> dict[str, object] | None:

@@ -6,13 +6,13 @@ Reads names, one body, the workers' files, and the bytes of a file that is not a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from queuectl.core import body
-from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_stopped, of_workers
+from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_pause, of_stopped, of_workers
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FinishedName,
@@ -23,18 +23,25 @@ from queuectl.core.names import (
     is_ignored,
 )
 from queuectl.core.result import State
-from queuectl.core.text import format_count, format_instant, format_seconds
-from queuectl.errors import InvalidJobError, NotFoundError, NotJsonError
-from queuectl.spool.reading import admission, query
+from queuectl.core.schedules import is_name, parse_id
+from queuectl.core.seats import MOST_ASIDE
+from queuectl.core.settings import Settings
+from queuectl.core.text import format_count, format_instant, format_seconds, format_when
+from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
+from queuectl.spool.reading import admission, query, schedules, shapes
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import files, lease, pause, processes
+from queuectl.spool.system import defaults, files, lease, pause, processes
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.settings import Found
 
-_RECENT = 200
+RECENT = 200
 """Number of finished jobs whose durations make the estimate."""
+
+_READ = 5000
+"""Number of jobs before one that are read to find out what they ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Explanation:
     """Why the job of that id (or the file in pending/ that is not a job yet) is where it is.
 
     `reasons` are in the order in which they matter. `ahead` is how many jobs will start before it; `starts_at` an
-    estimate from recent durations, None if it cannot be estimated.
+    estimate from recent durations, None if it cannot be estimated. `defaults` are the fields that its groups set.
     """
 
     id: str
@@ -51,6 +58,7 @@ class Explanation:
     reasons: tuple[Reason, ...]
     ahead: int | None = None
     starts_at: datetime | None = None
+    defaults: Mapping[str, Default] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
@@ -61,41 +69,50 @@ class Explanation:
             "reasons": [reason.to_json() for reason in self.reasons],
             "ahead": self.ahead,
             "starts_at": format_rfc3339(self.starts_at),
+            "defaults": shapes.defaults_to_json(self.defaults),
         }
 
 
 def explain(layout: Layout, id: str, settings: Found) -> Explanation:
-    """Why that job, or that dropped file, is not running.
+    """Why that job, that dropped file, or the next job of that schedule, is not running.
 
     Raises NotFoundError or AmbiguousIdError.
     """
     try:
         job = query.find(layout, id)
-    except NotFoundError:
-        name = _find_dropped(layout, id)
+    except (NotFoundError, AmbiguousIdError) as error:
+        name = _find_dropped(layout, id) if isinstance(error, NotFoundError) else None
+        if name is None and (view := _find_schedule(layout, id)) is not None:
+            return Explanation(view.name, "schedule", layout.schedule(view.name), tuple(_of_schedule(layout, view)))
         if name is None:
             raise
         return _explain_dropped(layout, name, settings.problem)
     if isinstance(job.name, PendingName):
         return _explain_pending(layout, job, job.name, settings)
     reasons = (
-        _of_running(layout, job, job.name, settings.settings.max_retries)
-        if isinstance(job.name, RunningName)
-        else _of_ended(job)
+        _of_running(layout, job, job.name, settings.settings) if isinstance(job.name, RunningName) else _of_ended(job)
     )
-    return Explanation(job.id, str(job.state), job.path, tuple(reasons))
+    return Explanation(job.id, str(job.state), job.path, tuple(reasons), defaults=shapes.defaults_of(layout, job))
 
 
 def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
+    if name.is_asking and job.body is not None and job.body.unique is not None:
+        text = f"it asks for its key {job.body.unique!r}; if its submit was interrupted, a worker finishes that"
+        return Explanation(job.id, str(job.state), job.path, (Reason("key", text),))
     at, settings = now(), found.settings
     workers = Workers.of(list_workers(layout), job.id)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
     queue = Queue(
         pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem
     )
-    reasons = of_job(admission.read_waiting(layout, job, name, settings.max_retries, ahead), queue, at)
-    starts_at = None if ahead is None else _estimate(layout, name, reasons, ahead, workers, at)
-    return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at)
+    retries = defaults.applied(layout, name.id, settings).max_retries
+    reasons = of_job(admission.read_waiting(layout, job, name, retries, ahead), queue, at)
+    if (ahead or 0) >= MOST_ASIDE and workers.busy < workers.slots and _is_behind_many(layout, name, at):
+        text = f"{MOST_ASIDE:,} jobs before it that ask for seats or slots wait; no worker looks beyond so many"
+        reasons.insert(0, Reason("line", text))
+    starts_at = estimate(name, reasons, ahead, workers, at, lambda: _mean_duration(layout))
+    found_defaults = shapes.defaults_of(layout, job)
+    return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at, found_defaults)
 
 
 def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
@@ -104,14 +121,33 @@ def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
     return sum(text < mine and text[4:24] <= due for names, _ in query.iterate_pending(layout) for text in names)
 
 
-def _estimate(
-    layout: Layout, name: PendingName, reasons: list[Reason], ahead: int, workers: Workers, at: datetime
+def _is_behind_many(layout: Layout, name: PendingName, at: datetime) -> bool:
+    """Whether as many jobs with seats or slots of their own wait before it as a worker keeps in mind."""
+    aside, due = 0, format_time(at)
+    for text in query.sorted_names(layout, State.PENDING, _READ):
+        if text >= str(name) or aside >= MOST_ASIDE:
+            break
+        if text[4:24] <= due and (job := query.load(layout, State.PENDING, text)) is not None and job.body is not None:
+            aside += bool(job.body.seats or (job.body.slots or 1) > 1)
+    return aside >= MOST_ASIDE
+
+
+def estimate(
+    name: PendingName,
+    reasons: list[Reason],
+    ahead: int | None,
+    workers: Workers,
+    at: datetime,
+    find_mean: Callable[[], float | None],
 ) -> datetime | None:
-    """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took."""
+    """When it will start: each slot takes its share of those ahead, each for as long as recent jobs took, which
+    `find_mean` says in seconds; None if that cannot be said."""
+    if ahead is None:
+        return None
     blockers = [
         reason
         for reason in reasons
-        if reason.reason in ("paused", "group", "limit", "seats", "no-worker", "full", "invalid")
+        if reason.reason in ("paused", "group", "limit", "seats", "line", "no-worker", "full", "invalid")
     ]
     if any(reason.until is None for reason in blockers) or not workers.slots:
         return None
@@ -119,7 +155,7 @@ def _estimate(
     free = max(0, workers.slots - workers.busy)
     if ahead < free:
         return begins
-    mean = _mean_duration(layout)
+    mean = find_mean()
     if mean is None:
         return None
     rounds = (ahead - free) // workers.slots + 1
@@ -129,13 +165,21 @@ def _estimate(
 
 def _mean_duration(layout: Layout) -> float | None:
     """Seconds that the last jobs took, by their names."""
-    names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, _RECENT)]
-    recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:_RECENT]]
-    durations = [name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid")]
+    names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, RECENT)]
+    return mean_duration(names)
+
+
+def mean_duration(names: Iterable[str]) -> float | None:
+    """Seconds that the last of these finished jobs took, on average."""
+    recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:RECENT]]
+    durations = [
+        name.duration for name in recent if name and name.result.kind not in ("cancelled", "invalid", "skipped")
+    ]
     return sum(durations) / len(durations) if durations else None
 
 
-def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -> Iterator[Reason]:
+def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings) -> Iterator[Reason]:
+    max_retries = defaults.applied(layout, name.id, settings).max_retries
     limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
     since = format_instant(name.started_at)
     yield Reason(
@@ -152,10 +196,45 @@ def _of_running(layout: Layout, job: Job, name: RunningName, max_retries: int) -
 
 
 def _of_ended(job: Job) -> Iterator[Reason]:
+    if job.result is not None and job.result.is_skipped:
+        tick = parse_id(job.id)
+        if tick is not None:
+            skipped = f"a tick of the schedule {tick[0]} that was left out, as a job of it had not ended"
+            yield Reason("skipped", f"{skipped}; to run it anyway: queuectl retry {job.id}")
+        else:
+            yield Reason(
+                "skipped", f"it was not started, as another job had its key; see: queuectl logs --raw {job.id}"
+            )
+        return
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
     yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")
     if job.problem is not None:
         yield Reason("invalid", f"it is not a runnable job: {job.problem}")
+
+
+# --- schedules
+
+
+def _find_schedule(layout: Layout, text: str) -> schedules.View | None:
+    """The schedule of that name, or the one of which that is a tick."""
+    name, _ = parse_id(text) or (text.removesuffix("."), None)
+    if files.is_gone(layout.schedules) or not is_name(name):
+        return None
+    return next((view for view in schedules.look_at_all(layout, now()) if view.name == name), None)
+
+
+def _of_schedule(layout: Layout, view: schedules.View) -> Iterator[Reason]:
+    """What keeps it from making jobs, and when it makes the next."""
+    if view.problem:
+        yield Reason("invalid", f"it makes no jobs: {view.problem}")
+    if view.pause is not None:
+        yield of_pause(view.pause, view.paused_by or "")
+    yield from of_workers(Workers.of(list_workers(layout))._replace(busy=0), "")
+    if view.waiting_since is not None:
+        yield Reason("due", f"due since {format_instant(view.waiting_since)}")
+    elif view.coming and view.pause is None and not view.problem:
+        first = view.coming[0]
+        yield Reason("scheduled", f"makes its next job at {format_instant(first)} ({format_when(first, now())})", first)
 
 
 # --- files that are not jobs yet

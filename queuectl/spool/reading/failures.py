@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from queuectl.core import groups
 from queuectl.core.names import FinishedName, format_time
-from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.core.result import State
 from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
 
@@ -15,9 +15,9 @@ from queuectl.spool.system.layout import Layout
 def count(layout: Layout, group: str, since: int) -> int:
     """How many jobs of a group, or of all for "", have failed after `since`, in nanoseconds since 1970.
 
-    Those have failed that are dead by exit, signal, timeout or loss; cancelled and refused ones have not.
+    Those have failed that are dead by exit, signal, timeout or loss; cancelled, refused and skipped ones have not.
     """
-    return sum(name.result not in (CANCELLED, INVALID) for name in _ended(layout, State.DEAD, group, since))
+    return sum(name.result.is_failure for name in _ended(layout, State.DEAD, group, since))
 
 
 def count_ended(layout: Layout, group: str, since: int) -> int:

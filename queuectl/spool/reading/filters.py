@@ -15,7 +15,7 @@ from queuectl.core.values import Condition
 from queuectl.spool.reading import query
 from queuectl.spool.system.layout import Layout
 
-RESULT_KINDS = ("exit", "signal", "timeout", "lost", "cancelled", "invalid")
+RESULT_KINDS = ("exit", "signal", "timeout", "lost", "cancelled", "invalid", "skipped")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from queuectl.core import groups
-from queuectl.core.names import FinishedTally, format_time, parse_time
-from queuectl.core.result import CANCELLED, INVALID, State
+from queuectl.core.names import FinishedName, FinishedTally, format_time, parse_time
+from queuectl.core.result import CANCELLED, INVALID, SKIPPED, State
 from queuectl.spool.reading import query
+from queuectl.spool.system import logs
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.listing import as_text, read_names
+
+_MOST_READ = 1000
+"""Number of jobs whose logs are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +26,9 @@ class Metrics:
     """Finished jobs that the spool still holds.
 
     `success_rate` is done / finished, None before the first. Durations are seconds of each job's last
-    attempt, cancelled and refused ones left out. `last_minute`, `last_hour` and `last_day` count jobs
-    that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later.
+    attempt, cancelled, refused and skipped ones left out. `last_minute`, `last_hour` and `last_day` count jobs
+    that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later. `usage` is
+    known of a group only.
     """
 
     finished: int
@@ -39,11 +45,47 @@ class Metrics:
     last_hour: int
     last_day: int
     per_minute: float
+    usage: Used | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What the last attempts of the newest of these jobs used, as far as their logs say: of how many, the most memory
+    that one had and that half of them did not exceed, in bytes, and the CPU time of all of them, in seconds."""
+
+    jobs: int
+    largest_rss: int
+    p50_rss: int
+    cpu: float
+
+
+def read_usage(layout: Layout, group: str) -> Used | None:
+    """That of the newest thousand jobs of a group; reads the end of each log. None if none of them says it."""
+    names = sorted(
+        (text for state in (State.DONE, State.DEAD) for some in query.iterate_names(layout, state) for text in some
+         if groups.is_in(query.id_in(state, text) or "", group)),
+        reverse=True,
+    )  # fmt: skip
+    found = []
+    for text in names[:_MOST_READ]:
+        name = FinishedName.parse(text)
+        with suppress(OSError):
+            log = logs.open_existing(layout.log(name.id if name else ""))
+            try:
+                found.append(logs.last_usage(log))
+            finally:
+                os.close(log)
+    known = [used for used in found if used is not None]
+    if not known:
+        return None
+    sizes = sorted(used.max_rss for used in known)
+    return Used(len(known), sizes[-1], sizes[(len(sizes) - 1) // 2], round(sum(used.cpu for used in known), 3))
 
 
 def measure(layout: Layout, now: datetime, group: str = "") -> Metrics:
     """One listing of done/ and of dead/; only the jobs of a group, if one is given."""
-    return measure_names({state: _read(layout, state, group) for state in (State.DONE, State.DEAD)}, now)
+    found = measure_names({state: _read(layout, state, group) for state in (State.DONE, State.DEAD)}, now)
+    return replace(found, usage=read_usage(layout, group)) if group else found
 
 
 def _read(layout: Layout, state: State, group: str) -> Iterator[bytes]:
@@ -69,7 +111,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
     durations: Counter[int] = Counter()
     for (_, result, duration), number in tally.items():
         results[str(result)] += number
-        if result not in (CANCELLED, INVALID):
+        if result not in (CANCELLED, INVALID, SKIPPED):
             durations[duration] += number
     ran = durations.total()
     done = tallies[State.DONE].total()

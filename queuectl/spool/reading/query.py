@@ -7,6 +7,7 @@ may be missed once, so a caller that needs certainty must look again (`locate` d
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -18,8 +19,10 @@ from queuectl.core import body, groups
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FINISHED_AMONG,
+    FINISHED_FIELDS,
     HELD_FROM,
     PENDING_AMONG,
+    PENDING_FIELDS,
     SUFFIX,
     FinishedName,
     Name,
@@ -57,6 +60,11 @@ _AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: 
 _RUN_AT = slice(4, 24)
 _PIECE = 10_000
 _PATIENCE = 4  # looks: a job that is retried at once, repeatedly, may move backwards during each of them
+_FIELDS = {
+    State.PENDING: PENDING_FIELDS,
+    State.DONE: FINISHED_FIELDS,
+    State.DEAD: FINISHED_FIELDS,
+}
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 
 
@@ -156,7 +164,7 @@ def _parse_optional(text: bytes) -> datetime | None:
         return None
 
 
-def _names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
+def names_with(layout: Layout, state: State, text: str) -> Iterator[str]:
     """The names of a state that look like ours and may contain that text."""
     if state not in _AMONG:
         yield from list_names(layout, state)
@@ -174,7 +182,7 @@ def locate(layout: Layout, id: str, *, excluding: str | None = None) -> tuple[St
     for _ in range(2):
         found = None
         for state in STATES:
-            for name in _names_with(layout, state, f"-{id}.json"):
+            for name in names_with(layout, state, f"-{id}.json"):
                 if not name.endswith(f"-{id}.json") or layout.job(state, name) == excluding:
                     continue
                 parsed = parse_name(state, name)
@@ -225,11 +233,30 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
     found = {}
     for state in states:
         skip = _FIELDS_BEFORE_ID[state]
-        for name in _names_with(layout, state, f"-{prefix}"):
+        for name in names_with(layout, state, f"-{prefix}"):
             fields = name.split("-", skip)
             if len(fields) > skip and fields[skip].startswith(prefix) and (parsed := parse_name(state, name)):
                 found[parsed.id] = state, name
     return found
+
+
+def first_ids(layout: Layout, prefix: str, states: tuple[State, ...], most: int) -> list[str]:
+    """The first ids, by their text, that start with `prefix`: for a shell that completes them among millions.
+
+    Only names are read, and of those only the ids; what is found has not been checked further.
+    """
+    from heapq import nsmallest
+
+    found = set(match_ids(layout, prefix, tuple(state for state in states if state not in _FIELDS))) - {""}
+    for state in states:
+        if state not in _FIELDS:
+            continue
+        wanted = _FIELDS[state] + b"(" + re.escape(os.fsencode(prefix)) + rb"[^\0]*)\.json\0"
+        regular, any_kind = re.compile(rb"\0\x08" + wanted), re.compile(rb"[\0-\x0e]" + wanted)
+        for piece in read_names(layout.directory(state)):
+            ids = (regular if b"\0\x08" in piece else any_kind).findall(piece)
+            found.update(id for id in map(os.fsdecode, nsmallest(most, ids)) if is_valid_id(id))
+    return nsmallest(most, found)
 
 
 def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from queuectl.core.admission import Group, Pause
+from queuectl.core.fields import FIELDS
 from queuectl.core.groups import Choice
-from queuectl.core.job import Job
+from queuectl.core.job import ExistingJob, Job
 from queuectl.core.names import format_rfc3339, parse_time
+from queuectl.core.result import State
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
-from queuectl.spool.system import clock
+from queuectl.spool.system import clock, defaults
+from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
 from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
     from queuectl.spool.reading.groups import Tally
+    from queuectl.spool.reading.schedules import Summary
 
 COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
@@ -52,8 +56,9 @@ def status(
     free: int,
     inodes: int | None,
     groups: Iterable[Group],
+    schedules: Summary | None = None,
 ) -> dict[str, Any]:
-    """`queuectl status --json`; `groups` are those that have settings."""
+    """`queuectl status --json`; `groups` are those that have settings, `schedules` is None if there are none."""
     return {
         "spool": layout.root,
         "paused": pause is not None,
@@ -62,6 +67,7 @@ def status(
         "oldest_ready_at": format_rfc3339(counts.oldest_ready),
         "next_run_at": format_rfc3339(counts.next_run_at),
         "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
+        "schedules": schedules.to_json() if schedules else None,
         "workers": [worker(each) for each in workers],
         "free_bytes": free,
         "free_inodes": inodes,
@@ -98,6 +104,7 @@ def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
         "max_failed": group.max_failed,
         "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
         "seat_env": group.seat_env,
+        "defaults": {field: _plain(value) for field, value in group.defaults.items()},
         **_closed(group),
     }
 
@@ -125,7 +132,37 @@ def worker_started_at(each: Mapping[str, Any]) -> datetime | None:
 
 def show(layout: Layout, job: Job) -> dict[str, Any]:
     """`queuectl show --json`"""
-    return {**job.to_json(), "log": layout.log(job.id), "history": _read_history(layout, job.id)}
+    return {
+        **job.to_json(),
+        "defaults": defaults_to_json(defaults_of(layout, job)),
+        "log": layout.log(job.id),
+        "history": _read_history(layout, job.id),
+    }
+
+
+def defaults_of(layout: Layout, job: Job) -> dict[str, Default]:
+    """The fields that a job which has not ended gets from its groups, as it does not set them itself."""
+    if job.body is None or job.state in (State.DONE, State.DEAD):
+        return {}
+    found = defaults.of_job(layout, job.id)
+    return {field: each for field, each in found.items() if field != "priority" and getattr(job.body, field) is None}
+
+
+def defaults_to_json(found: Mapping[str, Default]) -> dict[str, Any]:
+    """Those of a job, each with the group that says it."""
+    return {field: {"value": _plain(default.value), "group": default.group} for field, default in found.items()}
+
+
+def describe_defaults(found: Mapping[str, Default]) -> Iterator[tuple[str, str]]:
+    """The field and the value with where it comes from, for people."""
+    for name, default in found.items():
+        field = FIELDS[name]
+        value = "none" if default.value is None or field.show is None else field.show(default.value)
+        yield field.title or name, f"{value}  from groups/{default.group}/{name.replace('_', '-')}"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
@@ -163,5 +200,6 @@ def metrics(found: Metrics) -> dict[str, Any]:
 def submitted(outcome: Job | QueuectlError, *, id: str | None = None, line: int | None = None) -> dict[str, Any]:
     """One of `enqueue --json`: the outcome for the job of that id, or of that line."""
     if isinstance(outcome, QueuectlError):
-        return {"id": id, "ok": False, "error": str(outcome), "job": None, "line": line}
-    return {"id": outcome.id, "ok": True, "error": None, "job": outcome.to_json(), "line": line}
+        return {"id": id, "ok": False, "error": str(outcome), "existing": None, "job": None, "line": line}
+    existing = ("replaced" if outcome.is_replaced else "skipped") if isinstance(outcome, ExistingJob) else None
+    return {"id": outcome.id, "ok": True, "error": None, "existing": existing, "job": outcome.to_json(), "line": line}

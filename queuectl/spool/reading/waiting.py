@@ -10,7 +10,7 @@ import os
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, RunningName
 from queuectl.core.result import State
 from queuectl.core.text import format_count
-from queuectl.errors import BrakedError, NotFoundError, WaitTimeoutError
+from queuectl.errors import BrakedError, NotFoundError, QueuectlError, UsageError, WaitTimeoutError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.itself import Itself, itself
 from queuectl.spool.system import files, pause
@@ -75,6 +75,7 @@ class Watch:
         self._states = {layout.directory(state): state for state in (State.PENDING, State.DONE, State.DEAD)}
         self._events: deque[str | None] = deque()
         self._waker = _Waker()
+        self._unclear: set[str] = set()
         self._is_woken = False
         self._trigger: Trigger | None = None
         self._interval = _FIRST_INTERVAL
@@ -102,13 +103,25 @@ class Watch:
         self._is_woken = True
         self._waker.wake()
 
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Watch more jobs, from the next `wait` on. In the thread that waits, as all but `wake`."""
+        added = {job.id: job for job in jobs}
+        self.open |= added
+        self._unclear |= added.keys()  # they may have ended while nobody listened for them
+
+    def sleep(self, seconds: float) -> None:
+        """Until `wake` is called, or the time has passed."""
+        if not self._is_woken:
+            self._waker.wait(seconds)
+        self._is_woken = False
+
     def wait(self, timeout: float | None = None) -> list[Ended]:
         """The jobs that have ended since the last call.
 
         Empty if `timeout` seconds have passed, a log may have grown, or `wake` was called.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        ended = self._look()
+        ended = self._look() if self._logs or time.monotonic() >= self._look_at else self._look_at_unclear()
         while not ended and self.open and (deadline is None or time.monotonic() < deadline):
             if self._trigger is None:
                 self._start()
@@ -117,6 +130,7 @@ class Watch:
                 pause = min(pause, deadline - time.monotonic())
             self._waker.wait(pause)
             reported, has_grown = self._handle_events()
+            reported += self._look_at_unclear()
             if reported:
                 return reported
             if has_grown or self._is_woken:
@@ -156,8 +170,10 @@ class Watch:
             has_grown |= path in self._logs
             directory, _, name = (path or "").rpartition("/")
             state = self._states.get(directory)
-            if path is None or state is State.PENDING:
+            if path is None:
                 self._look_at = 0.0
+            elif state is State.PENDING:
+                self._unclear.add(query.id_in(state, name) or "")
             elif state is not None and (job := query.load(self._layout, state, name)) and job.id in self.open:
                 del self.open[job.id]
                 ended.append(job)
@@ -171,17 +187,29 @@ class Watch:
             self._interval = _FIRST_INTERVAL
         blind = self._trigger is not None and self._trigger.problem is not None
         self._interval = min(self._interval * 2, _BLIND_INTERVAL if blind else _INTERVAL)
-        ended: list[Ended] = [job for job in self.open.values() if isinstance(job.name, FinishedName)]
-        moved = [id for id, job in self.open.items() if files.is_gone(job.path)]
+        self._unclear.clear()
+        self._look_at = time.monotonic() + self._interval
+        return self._look_at_jobs([*self.open.values()])
+
+    def _look_at_unclear(self) -> list[Ended]:
+        """Check only those that were added, and those of which an event does not say enough."""
+        jobs = [self.open[id] for id in self._unclear if id in self.open]
+        self._unclear.clear()
+        return self._look_at_jobs(jobs) if jobs else []
+
+    def _look_at_jobs(self, jobs: Sequence[Job]) -> list[Ended]:
+        ended: list[Ended] = [job for job in jobs if isinstance(job.name, FinishedName)]
+        moved = [job.id for job in jobs if not isinstance(job.name, FinishedName) and files.is_gone(job.path)]
         found = query.locate_all(self._layout, set(moved)) if moved else {}
         for id in moved:
             if id not in found:
-                ended.append(NotFoundError(f"job {id} is gone", "it was removed during the wait"))
+                ended.append(NotFoundError(f"job {id} is gone", "it was removed during the wait", id=id))
                 del self.open[id]
                 continue
             job = query.load(self._layout, *found[id])
-            if job is None:
-                self._interval = _FIRST_INTERVAL  # it has moved again
+            if job is None:  # it has moved again
+                self._interval = _FIRST_INTERVAL
+                self._look_at = min(self._look_at, time.monotonic() + _FIRST_INTERVAL)
                 continue
             self.open[id] = job
             if isinstance(job.name, FinishedName):
@@ -189,7 +217,6 @@ class Watch:
         for item in ended:
             if isinstance(item, Job):
                 self.open.pop(item.id, None)
-        self._look_at = time.monotonic() + self._interval
         return sorted(ended, key=_ended_at)
 
 
@@ -217,18 +244,19 @@ def ends(
             yield from watch.wait(_INTERVAL if rest is None else min(rest, _INTERVAL))
             if not watch.open:
                 return
-            _require_unbraked(layout, watch.open.values())
+            require_unbraked(layout, watch.open.values())
             if deadline is not None and time.monotonic() >= deadline:
-                left = [*watch.open.values()]
-                what = (
-                    f"job {left[0].id} is still {left[0].state}"
-                    if len(left) == 1
-                    else f"{len(left)} jobs have not ended"
-                )
-                raise WaitTimeoutError(what, f"waited {timeout:g} s")
+                raise timed_out([*watch.open.values()], timeout)
 
 
-def _require_unbraked(layout: Layout, jobs: Collection[Job]) -> None:
+def timed_out(left: Sequence[Job], timeout: float | None) -> WaitTimeoutError:
+    """The error for jobs that have not ended in that time."""
+    is_one = len(left) == 1
+    what = f"job {left[0].id} is still {left[0].state}" if is_one else f"{len(left)} jobs have not ended"
+    return WaitTimeoutError(what, f"waited {timeout:g} s")
+
+
+def require_unbraked(layout: Layout, jobs: Collection[Job]) -> None:
     """Raise BrakedError if none of these jobs can end before somebody resumes what has paused itself."""
     brakes: dict[str, str] = {}
     for job in jobs:
@@ -282,3 +310,41 @@ def wait_until_idle(layout: Layout, timeout: float | None = None, group: str = "
         if trigger is not None:
             trigger.close()
         waker.close()
+
+
+class Waits:
+    """What a wait was asked for, and what has come of it: one job, all of several, or any of them."""
+
+    def __init__(self, ids: Sequence[str | Job], *, is_one: bool, is_any: bool) -> None:
+        if is_any and not ids:
+            raise UsageError("no job to wait for")
+        self._ids = ids
+        self._is_first_alone = is_one or is_any
+        self._is_any = is_any
+        self._jobs: list[Job] = []
+        self._ended: dict[str, Job] = {}
+
+    def run(self, layout: Layout, timeout: float | None) -> Job | list[Job]:
+        """Wait; the job or jobs. Raises as `ends` does, and NotFoundError for a job that was deleted."""
+        for ended in ends(layout, self.find(layout), timeout):
+            if self.note(ended):
+                break
+        return self.answer()
+
+    def find(self, layout: Layout) -> list[Job]:
+        """The jobs to wait for."""
+        self._jobs = [query.find(layout, id) for id in self._ids]
+        return self._jobs
+
+    def note(self, ended: Job | QueuectlError) -> bool:
+        """Note a job that has ended; whether that is enough. Raises the error of one whose end will not be known."""
+        if isinstance(ended, QueuectlError):
+            raise ended
+        self._ended[ended.id] = ended
+        return self._is_any
+
+    def answer(self) -> Job | list[Job]:
+        """Those that have ended."""
+        if self._is_first_alone:
+            return next(iter(self._ended.values()))
+        return [self._ended[job.id] for job in self._jobs]

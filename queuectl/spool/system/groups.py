@@ -17,7 +17,7 @@ from queuectl.core import groups, seats
 from queuectl.core.admission import Group
 from queuectl.core.names import is_valid_id
 from queuectl.errors import ConfigError
-from queuectl.spool.system import files, pause
+from queuectl.spool.system import defaults, files, pause
 from queuectl.spool.system.layout import Layout, unusable
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -76,7 +76,8 @@ def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None
             except ValueError as error:
                 problem = f"groups/{name}/{file} {error}"
     paused = pause.read(layout, now, name) if "paused" in there else None
-    return Group(name, paused=paused, problem=problem, **values)
+    of_jobs, wrong = defaults.read(layout, name, there)
+    return Group(name, paused=paused, problem=problem or wrong, defaults=of_jobs, **values)
 
 
 def _of_this_host() -> tuple[str, str]:
@@ -94,8 +95,8 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
 
 
 def is_key(key: str) -> bool:
-    """Whether a group has such a setting: one of `PARSERS`, or the seats of one host."""
-    return key in PARSERS or (key.startswith(_OF_HOST) and is_valid_id(key))
+    """Whether a group has such a setting: one of `PARSERS`, a default for its jobs, or the seats of one host."""
+    return key in PARSERS or key in defaults.KEYS or (key.startswith(_OF_HOST) and is_valid_id(key))
 
 
 def texts(layout: Layout, name: str) -> dict[str, str]:
@@ -108,9 +109,12 @@ def texts(layout: Layout, name: str) -> dict[str, str]:
 
 
 def check(key: str, text: str) -> None:
-    """Raise ConfigError for a value that one of `PARSERS` cannot read."""
+    """Raise ConfigError for a value of a setting that cannot be read."""
     try:
-        PARSERS["seats" if key.startswith(_OF_HOST) else key](text)
+        if key in defaults.KEYS:
+            defaults.parse(key, text)
+        else:
+            PARSERS["seats" if key.startswith(_OF_HOST) else key](text)
     except ValueError as error:
         raise ConfigError(f"{key} {error}") from None
 

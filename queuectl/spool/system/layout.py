@@ -26,7 +26,10 @@ is in is its state.
   workers/   one file for each worker, locked while it lives
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
+  outbox/    what has become of these, by name, for their users to read
   groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
+  schedules/ jobs again and again: schedules/nightly.json is one, and groups/nightly pauses it; see below
+  unique/    which job has a key: a directory for each, made when the first job has one
   progress/  what running jobs report of themselves: a line each, if any
   worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
@@ -38,6 +41,8 @@ A job is in every group that its id names before a dot: gpu.train.7 is in gpu an
 Run at most two jobs of a group at a time: mkdir -p groups/gpu; echo 2 > groups/gpu/limit.
 Give each its own of four cards: echo 4 > groups/gpu/seats; echo CUDA_VISIBLE_DEVICES > groups/gpu/seat-env.
 Pause a group: touch groups/gpu/paused.
+Run a job every night: write {"command": "./backup", "cron": "30 2 * * *", "timezone": "Europe/Vienna"} to
+schedules/nightly.json (mkdir -p schedules). Each time becomes a job, nightly.20301001T0030Z, while a worker runs.
 Never edit or rename files in running/, done/ and dead/.
 
 The full specification of this format is spool/README.md in the source of queuectl.
@@ -56,9 +61,11 @@ class Layout:
         self.root = root
         self.pending, self.running = f"{root}/pending", f"{root}/running"
         self.tmp, self.logs, self.workers = f"{root}/tmp", f"{root}/logs", f"{root}/workers"
-        self.inbox, self.taken = f"{root}/inbox", f"{root}/taken"
+        self.inbox, self.taken, self.outbox = f"{root}/inbox", f"{root}/taken", f"{root}/outbox"
         self.config, self.paused = f"{root}/config.toml", f"{root}/paused"
         self.groups = f"{root}/groups"
+        self.schedules = f"{root}/schedules"
+        self.unique = f"{root}/unique"
         self.progress_of_all = f"{root}/progress"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""
@@ -72,6 +79,14 @@ class Layout:
     def group(self, name: str) -> str:
         """The folder of a group's settings, if it has any."""
         return f"{self.groups}/{name}"
+
+    def schedule(self, name: str) -> str:
+        """The file of a schedule."""
+        return f"{self.schedules}/{name}.json"
+
+    def past(self, name: str) -> str:
+        """The mark of a schedule: a time up to which its ticks are past."""
+        return f"{self.schedules}/{name}.past"
 
     def held(self, group: str) -> str:
         """Where the locks of a group's seats are; may be a link."""

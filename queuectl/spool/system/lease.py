@@ -129,6 +129,17 @@ def is_in_use(path: str) -> bool:
         os.close(log)
 
 
+def is_id_locked(path: str) -> bool:
+    """Whether a process is submitting or adopting a job under the id of that log. Raises OSError if that is unknown."""
+    log = _open_to_ask(path)
+    if log is None:
+        return False
+    try:
+        return _find_lock(log, 0, 1) is not None
+    finally:
+        os.close(log)
+
+
 def _open_to_ask(path: str) -> int | None:
     """A descriptor of a log, or of a worker's file; None if there is none, or it is not a regular file."""
     try:
@@ -313,6 +324,17 @@ def locked_settings(layout: Layout) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked_past(layout: Layout) -> Iterator[None]:
+    """Exclude others that move the mark of a schedule on, for the moment that this takes."""
+    fd = os.open(f"{layout.tmp}/past.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -299,6 +299,12 @@ def last_line(fd: int) -> tuple[str, dict[str, str]]:
     return (match[1].decode(), _fields(match[2])) if match else ("", {})
 
 
+def last_usage(fd: int) -> Usage | None:
+    """What the last attempt used, if that is the last line of the log, as it is of a job that has ended."""
+    event, fields = last_line(fd)
+    return Mark(event, fields, "used ").usage if "max_rss" in fields else None
+
+
 def outcome_of(fd: int, attempt: int) -> Result | None:
     """How that attempt ended, if the last end line is its own."""
     end = _rfind(fd, b"\n#queuectl end attempt=")

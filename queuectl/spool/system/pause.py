@@ -82,12 +82,18 @@ def counted_from(layout: Layout, now: Callable[[], datetime], group: str = "") -
     That is when it was last resumed, be it by the end of a pause; before the first time, when `max-failed` was set.
     """
     folder = layout.group(group) if group else layout.root
+    return resumed_at(layout, now, group) or _mtime(f"{folder}/max-failed" if group else layout.config)
+
+
+def resumed_at(layout: Layout, now: Callable[[], datetime], group: str = "") -> int:
+    """When a group, or all work, was last resumed, be it by the end of a pause, in nanoseconds since 1970; else 0."""
+    folder = layout.group(group) if group else layout.root
     times = [_mtime(f"{folder}/resumed")]
     with suppress(OSError):
         until = parse(files.read(f"{folder}/paused").data[:_LONGEST].decode("utf-8", "replace")).until
         if until is not None and until <= now():
             times.append(int(until.timestamp() * 1e9))
-    return max(times) or _mtime(f"{folder}/max-failed" if group else layout.config)
+    return max(times)
 
 
 def is_void(layout: Layout, now: Callable[[], datetime], group: str = "") -> bool:

@@ -197,6 +197,36 @@ def find_stopped() -> frozenset[str]:
     return frozenset(name for name, are_stopped in states.items() if are_stopped == {True})
 
 
+class Use(NamedTuple):
+    """What the live processes of an attempt use: bytes of memory (with shared pages in each of them), and seconds of
+    CPU time so far, that of their ended children included."""
+
+    rss: int
+    cpu: float
+    number: int
+
+
+def read_use() -> dict[str, Use]:
+    """What each attempt with a process on this machine uses, by the end of its token, `STARTED_AT:ID`.
+
+    Processes that cannot be seen do not count.
+    """
+    page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+    found: dict[str, Use] = {}
+    for pid in _processes():
+        with suppress(OSError, ValueError, IndexError):
+            token = _token_in(pid)
+            if token is None:
+                continue
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                parts = file.read().rpartition(b")")[2].split()
+            cpu = sum(map(int, parts[11:15])) / tick
+            key = os.fsdecode(token).partition(":")[2]
+            rss, before, number = found.get(key, Use(0, 0.0, 0))
+            found[key] = Use(rss + int(parts[21]) * page, before + cpu, number + 1)
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """Whether that process has not ended."""
     status = _status_of(pid)

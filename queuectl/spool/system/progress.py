@@ -67,8 +67,10 @@ def write(path: str, text: str) -> None:
 
 def forget(layout: Layout, id: str) -> None:
     """Remove what a job has said. Never fails."""
-    with suppress(OSError):
-        files.remove(layout.progress(id))
+    path = layout.progress(id)
+    if os.access(path, os.F_OK):  # few jobs say anything, and an error costs more than a look
+        with suppress(OSError):
+            files.remove(path)
 
 
 def find_left(layout: Layout, now: datetime) -> list[str]:

@@ -41,7 +41,7 @@ def find_dangers(spool: Layout) -> Iterator[str]:
     root = os.path.realpath(spool.root)
     for path in _ways_to(spool.root):
         yield from _check(path, may_be_sticky=path != root)
-    for name in (*State, "tmp", "logs", "workers", "taken", "inbox", "config.toml", "hooks", *_hooks(root)):
+    for name in (*State, "tmp", "logs", "workers", "taken", "inbox", "outbox", "config.toml", "hooks", *_hooks(root)):
         yield from _check(f"{root}/{name}", may_be_sticky=name == "inbox", is_inside=True)
 
 

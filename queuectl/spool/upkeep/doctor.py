@@ -27,8 +27,9 @@ from queuectl.core.result import State
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import QueuectlError
 from queuectl.spool.moves import take
-from queuectl.spool.reading import admission, query
+from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
+from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import clock, files, lease, trigger, trust
 from queuectl.spool.system.layout import Layout
 
@@ -74,6 +75,7 @@ def examine(spool: Layout, min_free: int, allow_users: str = "") -> Iterator[Che
     yield _check_clock(spool)
     yield _check_room(spool, min_free)
     yield from _check_groups(spool)
+    yield from _check_schedules(spool)
 
 
 def _ok(subject: str, found: str) -> Check:
@@ -173,7 +175,8 @@ def _check_drop_box(spool: Layout, allow_users: str) -> Check:
         return Check(
             Health.WARN, "drop box", "no user's files are taken", "to allow users: queuectl config set allow-users"
         )
-    return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}")
+    lacks = "" if os.path.isdir(spool.outbox) else f"; users do not see what becomes of their jobs: {make}"
+    return _ok("drop box", f"mode {mode:04o}, for {allow_users or 'nobody'}{lacks}")
 
 
 def _reasons_left(spool: Layout, users: trust.Users) -> Iterator[str]:
@@ -330,6 +333,30 @@ def _check_groups(spool: Layout) -> Iterator[Check]:
         yield Check(Health.BAD, "groups", "; ".join(group.problem for group in wrong), advice)
     elif found:
         yield _ok("groups", f"{format_count(len(found), 'group')} with settings, all of which can be read")
+
+
+def _check_schedules(spool: Layout) -> Iterator[Check]:
+    """Whether every schedule makes its jobs; nothing if there are none."""
+    views = schedules.look_at_all(spool, clock.now())
+    wrong = [f"{view.name}: {view.problem}" for view in views if view.problem]
+    if wrong:
+        yield Check(
+            Health.BAD,
+            "schedules",
+            "; ".join(wrong),
+            "such a schedule makes no jobs; fix its file: queuectl schedule edit",
+        )
+    elif views:
+        waits = [view.waiting_since for view in views if view.waiting_since is not None]
+        has_worker = any(worker["alive"] for worker in list_workers(spool))
+        if not has_worker:
+            since = f" since {min(waits):%Y-%m-%d %H:%M:%S} UTC" if waits else ""
+            found = f"{format_count(len(views), 'schedule')}, and no worker{since}"
+            yield Check(
+                Health.WARN, "schedules", found, "without a worker no job is made: contrib/systemd keeps one there"
+            )
+        else:
+            yield _ok("schedules", f"{format_count(len(views), 'schedule')}, all of which can be read")
 
 
 def _check_room(spool: Layout, min_free: int) -> Check:

@@ -27,11 +27,12 @@ from queuectl.core.names import (
     is_worker,
     looks_meant,
 )
+from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool.moves import adopt
-from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, layout, lease, logs, pause, place, progress
+from queuectl.spool.moves import adopt, unique
+from queuectl.spool.reading import query, schedules
+from queuectl.spool.system import clock, defaults, files, keys, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
@@ -39,7 +40,7 @@ from queuectl.spool.upkeep import rescue
 _STALE = 3600.0
 """Age in seconds at which a file in tmp/ counts as left behind."""
 _MOST_OF_INBOX = 100
-_OWN_TMP = ("ballast", "config.lock", "prune.lock")
+_OWN_TMP = ("ballast", "config.lock", "prune.lock", "past.lock")
 
 
 class Weight(StrEnum):
@@ -89,6 +90,8 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_logs(spool, known)
     yield from _check_pause(spool)
     yield from _check_groups(spool)
+    yield from _check_schedules(spool)
+    yield from _check_keys(spool)
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
@@ -143,7 +146,8 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
         else:
             yield Finding(Weight.PROBLEM, path, problem, f"fix the file or drop it: queuectl dlq drop {name.id}")
-    if isinstance(name, FinishedName) and name.result.is_success != (state is State.DONE):
+    may_be_anywhere = isinstance(name, FinishedName) and name.result.is_skipped
+    if isinstance(name, FinishedName) and not may_be_anywhere and name.result.is_success != (state is State.DONE):
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
@@ -278,7 +282,7 @@ def _check_groups(spool: Layout) -> Iterator[Finding]:
 
 
 def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
-    known = (*group_files.PARSERS, *group_files.OTHER_FILES)
+    known = (*group_files.PARSERS, *defaults.KEYS, *group_files.OTHER_FILES)
     with suppress(OSError):
         for entry in sorted(set(os.listdir(spool.group(name))).difference(known)):
             if group_files.is_key(entry):  # the seats of one host
@@ -293,6 +297,51 @@ def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
     yield from _check_pause(spool, name)
 
 
+def _check_schedules(spool: Layout) -> Iterator[Finding]:
+    """Schedules that make no jobs, and what in schedules/ is none."""
+    try:
+        entries = sorted(os.listdir(spool.schedules))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        remedy = "make it a directory, or remove it; until then there are no schedules"
+        yield Finding(Weight.PROBLEM, spool.schedules, f"cannot be read: {error.strerror}", remedy)
+        return
+    for view in schedules.look_at_all(spool, clock.now()):
+        if view.problem:
+            path = spool.schedule(view.name)
+            yield Finding(Weight.PROBLEM, path, f"makes no jobs: {view.problem}", "fix the file, or remove it")
+    for entry in entries:
+        name, dot, suffix = entry.rpartition(".")
+        if suffix == "json" or (suffix == "past" and f"{name}.json" in entries):
+            continue
+        path = f"{spool.schedules}/{entry}"
+        if suffix == "past" and dot:
+            yield Finding(Weight.NOTE, path, "the mark of a schedule that is gone", "it can be removed")
+        elif looks_meant(entry):
+            yield Finding(Weight.NOTE, path, "ignored, as its name does not end in .json", "rename or remove it")
+
+
+def _check_keys(spool: Layout) -> Iterator[Finding]:
+    """Who has a key, and jobs that still ask for theirs although nobody submits them any more."""
+    if not os.path.isdir(spool.unique):
+        return
+    for entry in sorted(os.listdir(spool.unique)):
+        path = f"{spool.unique}/{entry}"
+        if not keys.is_folder(entry) or not os.path.isdir(path):
+            yield Finding(Weight.NOTE, path, "not the directory of a key", "remove it if nobody needs it")
+            continue
+        for name in keys.find_foreign(path):
+            what = "does not name a job, as the number of a key does"
+            yield Finding(Weight.NOTE, f"{path}/{name}", what, "remove it if nobody needs it")
+    for asking in unique.find_asking(spool):
+        path = spool.job(State.PENDING, asking)
+        job = query.load(spool, State.PENDING, str(asking))
+        if job is not None and job.body is not None and job.body.unique and not lease.is_in_use(spool.log(asking.id)):
+            what = "it still asks for its key, as its submit was interrupted"
+            yield Finding(Weight.NOTE, path, what, "a worker finishes that")
+
+
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
     """Files in the drop box, up to a hundred of them: others can fill it as they like."""
     if not os.path.isdir(spool.inbox):
@@ -300,6 +349,7 @@ def _check_inbox(spool: Layout) -> Iterator[Finding]:
     if not os.path.isdir(spool.taken):
         remedy = "create it: queuectl init --drop-box GROUP"
         yield Finding(Weight.PROBLEM, spool.taken, "the directory is missing, so nothing is taken from inbox/", remedy)
+    yield from _check_outbox(spool)
     with os.scandir(spool.inbox) as entries:
         for number, entry in enumerate(entries):
             if number == _MOST_OF_INBOX:
@@ -312,6 +362,18 @@ def _check_inbox(spool: Layout) -> Iterator[Finding]:
             else:
                 what = "never taken: it is not a file, or its name does not end in .json"
                 yield Finding(Weight.NOTE, entry.path, what, "remove it if nobody needs it")
+
+
+def _check_outbox(spool: Layout) -> Iterator[Finding]:
+    """What in outbox/ is no entry; entries that are not true yet are made so by the next worker."""
+    if not os.path.isdir(spool.outbox):
+        what = "the directory is missing, so users do not see what becomes of their jobs"
+        yield Finding(Weight.NOTE, spool.outbox, what, "create it: queuectl init --drop-box GROUP")
+        return
+    for text in sorted(os.listdir(spool.outbox)):
+        if Entry.parse(text) is None:
+            what = "not a name of an entry; workers leave it alone"
+            yield Finding(Weight.NOTE, f"{spool.outbox}/{text}", what, "remove it if nobody needs it")
 
 
 def _check_taken(spool: Layout) -> Iterator[Finding]:

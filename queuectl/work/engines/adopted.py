@@ -208,7 +208,7 @@ class Adopted:
 
     def _set_limits(self, orphan: Orphan, pid: int) -> None:
         """Continue to enforce its timeout and the limit of its output."""
-        settings, body, now = self._context.settings, orphan.body, time.monotonic()
+        settings, body, now = self._context.settings_of(orphan.name.id), orphan.body, time.monotonic()
         timeout = timeout_of(body, settings)
         if timeout is not None:
             age = processes.age(pid)  # of its shell, for the clock may have been set since

@@ -26,13 +26,13 @@ def modes(root: Path) -> dict[str, int]:
 
 
 def test_drop_box_is_open_at_inbox_and_nowhere_else(spool: Spool, cli: CommandLine) -> None:
-    """The group may enter the spool and add to inbox/; all else is private, and a worker takes such a spool."""
+    """The group may enter the spool, add to inbox/ and read outbox/; all else is private, and workers accept that."""
     cli.ok("init", str(spool.path), "--drop-box", own_group())
     found = modes(spool.path)
-    assert (found.pop("inbox"), found.pop(spool.path.name)) == (0o1730, 0o710)
+    assert (found.pop("inbox"), found.pop("outbox"), found.pop(spool.path.name)) == (0o1730, 0o2750, 0o710)
     assert set(found.values()) == {0o700}
     assert {"pending", "taken"} <= found.keys()
-    assert {(spool.path / name).stat().st_gid for name in ("", "inbox")} == {os.getegid()}
+    assert {(spool.path / name).stat().st_gid for name in ("", "inbox", "outbox")} == {os.getegid()}
     assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
 
 

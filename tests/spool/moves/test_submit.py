@@ -17,6 +17,7 @@ import pytest
 from queuectl import AlreadyExistsError, DurabilityError, InvalidJobError, Job, Spool, SpoolError, State
 from queuectl.core.names import PendingName
 from queuectl.spool.moves import submit
+from queuectl.spool.moves.reserved import IdInFlightError
 from queuectl.spool.system import files, lease, logs
 from queuectl.spool.system.layout import Layout
 from tests.spool.given import NOW, die, locked_log, put_finished, run_at_once, run_to_death
@@ -125,7 +126,7 @@ def test_items_of_a_group_have_their_own_outcomes(layout: Layout) -> None:
         NOW,
     )  # fmt: skip
     assert [type(outcome) for outcome in outcomes] == [
-        Job, InvalidJobError, AlreadyExistsError, submit.IdInFlightError, Job,
+        Job, InvalidJobError, AlreadyExistsError, IdInFlightError, Job,
     ]  # fmt: skip
     assert len(names(Path(layout.pending))) == 2
     assert names(Path(layout.tmp)) == []
@@ -199,7 +200,7 @@ def test_id_goes_to_one_of_two_that_meet_between_creation_and_lock(
 def test_reservation_under_way_holds_the_id(layout: Layout) -> None:
     """While its owner lives, a reserved id is taken, and free again once it is given up."""
     reservation = submit.reserve(layout, "x")
-    with pytest.raises(submit.IdInFlightError):
+    with pytest.raises(IdInFlightError):
         submit.reserve(layout, "x")
     reservation.give_up()
     assert names(Path(layout.logs)) == []
@@ -220,7 +221,7 @@ def test_giving_up_does_not_let_two_hold_an_id(layout: Layout, monkeypatch: pyte
     monkeypatch.setattr(lease, "lock_id", give_up_before)
     try:
         second = submit.reserve(layout, "x")
-    except submit.IdInFlightError:
+    except IdInFlightError:
         return
     assert os.path.samestat(os.fstat(second.fd), os.stat(layout.log("x")))
     second.keep()

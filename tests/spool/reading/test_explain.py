@@ -11,6 +11,7 @@ import pytest
 from queuectl import NotFoundError, Spool, State
 from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import Result
+from queuectl.spool.reading import explain
 from queuectl.spool.reading.explain import Explanation
 from queuectl.spool.system import clock, lease
 from queuectl.spool.system.layout import Layout
@@ -57,6 +58,18 @@ def test_stopping_worker_takes_no_job(spool: Spool) -> None:
         assert reason.text == "all workers are stopping; to start one: queuectl worker start"
         with lease.WorkerLease(spool.layout, "web1", {"slots": 1}):
             assert words(spool.explain("x")) == ["due"]
+
+
+def test_job_behind_many_that_wait_for_seats(spool: Spool, worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker passes over so many, and no more; a job that is not behind them starts."""
+    assert worker
+    monkeypatch.setattr(explain, "MOST_ASIDE", 3)
+    for number in range(4):
+        put(spool.layout, PendingName(5, NOW, 0, f"a{number}"), seats={"gpu": 1})
+    put(spool.layout, PendingName(10, NOW, 0, "x"))
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 2}):
+        assert "line" in words(spool.explain("x"))
+        assert "line" not in words(spool.explain("a1"))
 
 
 def test_scheduled_retrying_held(spool: Spool, worker: str) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from queuectl import Spool
 from queuectl.core.names import FinishedName
 from queuectl.core.result import Result, State
-from queuectl.spool.reading.metrics import Metrics, measure, percentile
+from queuectl.spool.reading.metrics import Metrics, Used, measure, percentile
 from queuectl.spool.system.layout import Layout
-from tests.spool.given import NOW, pending_name, put, running_name
+from tests.spool.given import NOW, pending_name, put, put_finished, running_name
 
 
 def finish(layout: Layout, result: str, age: timedelta, seconds: float, attempts: int = 1) -> None:
@@ -86,3 +87,17 @@ def test_young_spool(layout: Layout, age: timedelta, minutes: float) -> None:
 def test_percentile_is_the_nearest_rank(values: list[float], share: float, expected: float | None) -> None:
     """A percentile is the smallest value that at least that share do not exceed."""
     assert percentile(Counter(round(value * 1000) for value in values), share) == expected
+
+
+def test_metrics_of_a_group_say_what_its_jobs_used(spool: Spool) -> None:
+    """The most memory, that of the median, and all CPU time, by the logs that say it; other jobs do not count."""
+    for number, size in enumerate((30, 10, 20)):
+        put_finished(spool.layout, f"gpu.{number}")
+        used = f"note used attempt=1 max_rss={size} cpu_user=1.5 cpu_system=0.25"
+        Path(spool.layout.log(f"gpu.{number}")).write_text(f"out\n#queuectl {used}\n")
+    for id, text in (("gpu.odd", "max_rss=9 is what it printed"), ("other.x", ""), ("gpu.empty", "")):
+        put_finished(spool.layout, id)
+        Path(spool.layout.log(id)).write_text(text)
+    assert spool.metrics(group="gpu").usage == Used(3, 30, 20, 5.25)
+    assert spool.metrics(group="other").usage is None
+    assert spool.metrics().usage is None

@@ -15,6 +15,7 @@ from queuectl.core.result import State
 from queuectl.spool.reading import query
 from queuectl.spool.system import listing
 from queuectl.spool.system.layout import STATES, Layout
+from tests.cli.given import put_foreign
 from tests.spool.given import NOW, pending_name, put, put_finished, running_name
 
 FOREIGN = ["x.json", "zzz.json", "README", ".hidden.json", "0.json", "99999999T999999.999Z-010-1-exit0-1.000s-zzz.json"]
@@ -253,3 +254,21 @@ def test_job_with_its_body(full: Layout) -> None:
     assert (job.path, job.run_at) == (str(path), datetime(2026, 11, 24, 3, 43, tzinfo=UTC))
     path.unlink()
     assert query.load(full, State.PENDING, path.name) is None
+
+
+@pytest.mark.parametrize("states", [STATES, (State.PENDING,), (State.DEAD, State.RUNNING)])
+@pytest.mark.parametrize("prefix", ["", "a", "a-", "a.b", "x", "nothing", "[", "é", "a" * 300])
+def test_first_ids_are_those_that_match(spool: Spool, prefix: str, states: tuple[State, ...]) -> None:
+    """They are the first ids with that prefix, whatever they hold, and no name of anything else is among them."""
+    layout = spool.layout
+    for id in ("a", "a-b", "a-1-2-x", "a.b", "a.b-c.json", "x", "b"):
+        put(layout, pending_name(id), "true")
+        put(layout, running_name(f"{id}.r"), "true", State.RUNNING)
+        put_finished(layout, f"{id}.d", "exit0", State.DONE)
+        put_finished(layout, f"{id}.f", "exit1")
+    put_foreign(layout)
+    for name in ("a.json", "1-2-3-a.json", f"{'010-' * 20}a.json", "a-b-c-d-e-f.json", "0100-x-0-a.json"):
+        (Path(layout.pending) / name).write_text("{}")
+    expected = sorted(query.match_ids(layout, prefix, states))
+    assert query.first_ids(layout, prefix, states, 100) == expected
+    assert query.first_ids(layout, prefix, states, 3) == expected[:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,13 @@ def test_event_ends_the_wait(spool: Spool, layout: Layout, state: State) -> None
 def _probe(layout: Layout, watch: Watch) -> None:
     """Until the watch is set: until a name of the job, which vanishes again, has been heard."""
     looks: list[int] = []
-    look = watch._look
+    look = watch._look_at_jobs
 
-    def counted() -> list[Ended]:
+    def counted(jobs: Sequence[Job]) -> list[Ended]:
         looks.append(1)
-        return look()
+        return look(jobs)
 
-    watch._look = counted  # type: ignore[method-assign]
+    watch._look_at_jobs = counted  # type: ignore[method-assign]
     probe = Path(layout.job(State.PENDING, pending_name("x")))
 
     def ask() -> bool:

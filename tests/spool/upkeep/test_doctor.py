@@ -175,6 +175,9 @@ def test_drop_box(layout: Layout) -> None:
     dropbox.make(layout, os.getegid())
     assert "no user's files" in drop_box(layout).found
     assert drop_box(layout, "root").health is Health.OK
+    assert "do not see" not in drop_box(layout, "root").found
+    os.rmdir(layout.outbox)
+    assert "do not see" in drop_box(layout, "root").found
     os.mkdir(f"{layout.inbox}/x.json")
     check = drop_box(layout, "root")
     assert (check.health, "x.json: it is not a regular file" in check.found) == (Health.WARN, True)

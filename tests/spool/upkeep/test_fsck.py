@@ -239,3 +239,17 @@ def test_half_a_drop_box_is_a_problem(layout: Layout) -> None:
     os.rmdir(layout.taken)
     (found,) = findings(layout)
     assert (found.weight, found.path) == (Weight.PROBLEM, layout.taken)
+
+
+def test_outbox_holds_entries_alone(layout: Layout) -> None:
+    """Anything else is a note, and so is that there is none."""
+    dropbox.make(layout, os.getegid())
+    for name in ("ann.aaaaaaaaaaaa-done-exit0", "notes.txt"):
+        Path(layout.outbox, name).touch()
+    (found,) = findings(layout)
+    assert (found.weight, Path(found.path).name) == (Weight.NOTE, "notes.txt")
+    for name in os.listdir(layout.outbox):
+        os.unlink(f"{layout.outbox}/{name}")
+    os.rmdir(layout.outbox)
+    (found,) = findings(layout)
+    assert (found.weight, found.path) == (Weight.NOTE, layout.outbox)

@@ -14,7 +14,7 @@ from queuectl.cli.worker import start
 from queuectl.work.notify import Ending
 from tests.support import need
 
-UNITS = Path(__file__).parents[1] / "contrib/systemd"
+UNITS = Path(__file__).parents[2] / "contrib/systemd"
 
 
 @pytest.mark.parametrize("kind", ["system", "user"])

@@ -1,0 +1,1 @@
+"""The documents, and what writes the generated parts of them: `python -m docs.generate`."""
