@@ -193,16 +193,7 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         env=environment(),
     )
-    libraries = {
-        "click",
-        "bottle",
-        "watchdog",
-        "portalocker",
-        "distributed",
-        "importlib.metadata",
-        "cronsim",
-        "zoneinfo",
-    }
+    heavy = {"click", "bottle", "watchdog", "portalocker", "importlib.metadata", "cronsim", "zoneinfo", "distributed"}
     return heavy & set(done.stderr.split())
 
 
