@@ -24,7 +24,7 @@ from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitT
 from queuectl.lazy import Lazy
 from queuectl.spool.moves import dependents, ending, entry
 from queuectl.spool.reading import query
-from queuectl.spool.system import defaults, files, lease, logs
+from queuectl.spool.system import defaults, files, lease, logs, sent
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -404,7 +404,7 @@ def _is_away(layout: Layout, name: RunningName) -> bool:
     try:
         attempt, _ = logs.read_attempt(layout.log(name.id), name)
         is_over = attempt is not None and attempt.is_over
-        return not is_over and logs.find_sent(layout.log(name.id), name) is not None
+        return not is_over and sent.find(layout.log(name.id), name) is not None
     except FileNotFoundError:
         return False
     except OSError:
