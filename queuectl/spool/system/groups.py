@@ -34,7 +34,10 @@ _OF_HOST = "seats."
 _LONGEST = 4096
 PATIENCE = 1.0
 """Seconds for which a wrong value may be one that is being written."""
-OTHER_FILES = ("paused", "resumed", "held")
+_LEFT = ("resumed", "held")
+"""What stays in the folder of a group without settings, and says nothing then. Nobody removes the locks of `held`: who
+has just opened one to lock it, like flock(1), would hold a file that nobody else finds."""
+OTHER_FILES = ("paused", *_LEFT)
 """What lies in the folder of a group besides `PARSERS`."""
 _LOOK = 0.05
 
@@ -62,7 +65,7 @@ def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None
         return Group(name, problem=f"groups/{name} cannot be read ({error.strerror})")
     values: dict[str, Any] = {}
     problem = ""
-    if there == ["held"]:
+    if not set(there).difference(_LEFT):
         return None
     for key, parse in PARSERS.items():
         file = next((each for each in _of_this_host() if each in there), key) if key == "seats" else key
@@ -130,7 +133,7 @@ def write(layout: Layout, name: str, key: str, text: str) -> None:
 
 
 def unset(layout: Layout, name: str, key: str) -> bool:
-    """Remove a setting; whether it was there. Its folder goes with the last one."""
+    """Remove a setting; whether it was there. Its folder goes with the last one, if the group never had seats."""
     try:
         was_there = files.remove(f"{layout.group(name)}/{key}")
     except OSError as error:
