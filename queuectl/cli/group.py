@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
@@ -12,7 +10,6 @@ from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
 from queuectl.core.seats import name_of
-from queuectl.core.settings import as_text
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import shapes
@@ -110,19 +107,12 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{'seat-env':<10} {group.seat_env}")
     if group.max_failed is not None:
         click.echo(f"{'max-failed':<10} {group.max_failed}")
-    for key, text in _defaults(group):
+    for key, text in defaults.describe(group.defaults):
         click.echo(f"{key:<10} {text}  for jobs that do not set it")
     if group.paused is not None:
         click.echo(shown(f"{'paused':<10} {describe_pause(group.paused)}"))
     for reason in admission.of_group(group, tally.running):
         click.echo(shown(f"{'':<10} {reason.text}"))
-
-
-def _defaults(group: Settings) -> Iterator[tuple[str, str]]:
-    """Its defaults for jobs, as they are typed."""
-    for field, value in group.defaults.items():
-        is_whole = isinstance(value, float) and value.is_integer()
-        yield field.replace("_", "-"), as_text(int(value) if is_whole else value)
 
 
 def _elsewhere(spool: Spool, holder: Holder) -> str:
@@ -140,7 +130,7 @@ def _find(spool: Spool, text: str) -> tuple[Settings, Tally]:
 
 
 def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [f"{key}=" for key in (*group_files.PARSERS, *defaults.KEYS) if key.startswith(incomplete)]
+    return [f"{key}=" for key in group_files.KEYS if key.startswith(incomplete)]
 
 
 @group.command("set")
@@ -195,7 +185,7 @@ def _require_key(text: str) -> str:
     if not group_files.is_key(key):
         raise UsageError(
             f"no such setting of a group: {text!r}",
-            hint=f"settings: {' '.join((*group_files.PARSERS, *defaults.KEYS))}",
+            hint=f"settings: {' '.join(group_files.KEYS)}",
         )
     return key
 
@@ -232,7 +222,7 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
     said = " ".join(
         [
             *(f"{key}={value}" for key, value in values if value is not None),
-            *(f"{key}={text}" for key, text in _defaults(group)),
+            *(f"{key}={text}" for key, text in defaults.describe(group.defaults)),
         ]
     )
     note(f"{name}: {said or 'no settings'}; {_concerned(tally)}")

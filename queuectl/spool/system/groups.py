@@ -28,6 +28,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 """The settings of a group, and what reads their texts; raises ValueError with what is wrong."""
 
+KEYS = (*PARSERS, *defaults.KEYS)
+"""These, and the defaults for its jobs."""
 _OF_HOST = "seats."
 """Begins the name of a file that says the seats of one host."""
 
@@ -99,13 +101,13 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
 
 def is_key(key: str) -> bool:
     """Whether a group has such a setting: one of `PARSERS`, a default for its jobs, or the seats of one host."""
-    return key in PARSERS or key in defaults.KEYS or (key.startswith(_OF_HOST) and is_valid_id(key))
+    return key in KEYS or (key.startswith(_OF_HOST) and is_valid_id(key))
 
 
 def texts(layout: Layout, name: str) -> dict[str, str]:
-    """The text of each of `PARSERS` that is set, whether it is right or wrong."""
+    """The text of each of `KEYS` that is set, whether it is right or wrong."""
     found = {}
-    for key in PARSERS:
+    for key in KEYS:
         with suppress(OSError):
             found[key] = _text(f"{layout.group(name)}/{key}").strip()
     return found
