@@ -155,7 +155,7 @@ def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
       queuectl group set net limit=none timeout=10m max-retries=8
     """
     group_name = groups.require_name(name.removesuffix("."))
-    pairs = [_parse(text) for text in settings]
+    pairs = [_parse(group_name, text, settings) for text in settings]
     spool = open_spool(create=True)
     for key, value in pairs:
         if value.lower() == "none":
@@ -165,28 +165,34 @@ def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     _report(spool, group_name, as_json)
 
 
-def _parse(text: str) -> tuple[str, str]:
+def _parse(group: str, text: str, settings: tuple[str, ...]) -> tuple[str, str]:
     """A key and its value, checked before anything is written."""
     key, equals, value = text.partition("=")
-    key = _require_key(key)
+    if not equals and len(settings) == 1 and key.isdecimal():
+        raise UsageError(f"{text} of what?", hint=f"did you mean: queuectl group set {group} limit={text}")
+    key = _require_key(key, f"queuectl group set {group} {{}}={value or 'VALUE'}")
     if not equals:
-        raise UsageError(f"{text} has no value", hint=f"try: {key}=2, or queuectl group unset GROUP {key}")
+        given = settings[1] if len(settings) == 2 and settings[0] == text and "=" not in settings[1] else "2"
+        hint = f"try: queuectl group set {group} {key}={given}, or queuectl group unset {group} {key}"
+        raise UsageError(f"{text} has no value", hint=hint)
     if value.lower() != "none":
         group_files.check(key, value)
     return key, value
 
 
-def _require_key(text: str) -> str:
+def _require_key(text: str, line: str = "") -> str:
+    """The key that was meant. Raises UsageError, with what may have been meant in place of the `{}` of a line."""
     key = text.lower().replace("_", "-")
     if key == "paused":
         raise UsageError("paused is not set this way", hint="try: queuectl pause --group GROUP")
     if key.startswith("seats."):
         key = f"seats.{text.partition('.')[2]}"  # a host's name as it was typed
     if not group_files.is_key(key):
-        raise UsageError(
-            f"no such setting of a group: {text!r}",
-            hint=f"settings: {' '.join(group_files.KEYS)}",
-        )
+        from queuectl.cli.suggest import find_setting
+
+        meant = find_setting(key)
+        hint = f"did you mean: {line.format(meant)}" if meant and line else f"settings: {' '.join(group_files.KEYS)}"
+        raise UsageError(f"no such setting of a group: {text!r}", hint=hint)
     return key
 
 
