@@ -86,7 +86,13 @@ class JobFuture(Future[Job]):
         elif ended.state is State.DONE:
             self.set_result(ended)
         else:
-            self.set_exception(JobFailedError(ended, output.read_last_line(self._spool.layout, ended.id)))
+            self.set_exception(JobFailedError(ended, self._last_line()))
+
+    def _last_line(self) -> str:
+        try:
+            return output.read_last_line(self._spool.layout, self.id)
+        except Exception:  # whatever is in the log, nobody may wait for ever
+            return ""
 
 
 class SpoolExecutor(Executor):

@@ -46,6 +46,8 @@ ONLY_IN = {
     "cronsim": ["queuectl.core.cron"],
     "zoneinfo": ["queuectl.spool.system.zones"],
     "subprocess": ["queuectl.work.hooks", "queuectl.cli.man"],
+    "distributed": ["queuectl.work.engines.dask_cluster", "queuectl.work.engines.dask_worker"],
+    "dask": [],
     "multiprocessing": [],
     "pty": [],
     # for syncfs(2), fallocate(2), getdents64(2) and posix_spawn(3)
@@ -65,6 +67,8 @@ ONLY_IN = {
 
 MOVES = ("rename", "renames", "replace", "link", "fsync", "fdatasync")
 STARTS = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "spawnv")
+STARTERS = ("queuectl.work.engines.executor", "queuectl.work.engines.dask_worker")
+"""What uses queuectl/work/spawn.py: commands are started by the first, and the second starts the one that ends them."""
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
     **dict.fromkeys(STARTS, ("queuectl.work.engines.executor",)),
@@ -133,7 +137,7 @@ def test_library_is_used_in_one_place(module: str) -> None:
         if library in ONLY_IN:
             is_inside = [f"{module}.".startswith(f"{place}.") for place in ONLY_IN[library] if place != "queuectl"]
             assert any(is_inside) or module in ONLY_IN[library], f"{module} imports {library}"
-        assert name != "queuectl.work.spawn" or module == "queuectl.work.engines.executor", f"{module} starts processes"
+        assert name != "queuectl.work.spawn" or module in STARTERS, f"{module} starts processes"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -189,9 +193,17 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         env=environment(),
     )
-    return {"click", "bottle", "watchdog", "portalocker", "importlib.metadata", "cronsim", "zoneinfo"} & set(
-        done.stderr.split()
-    )
+    libraries = {
+        "click",
+        "bottle",
+        "watchdog",
+        "portalocker",
+        "distributed",
+        "importlib.metadata",
+        "cronsim",
+        "zoneinfo",
+    }
+    return libraries & set(done.stderr.split())
 
 
 def test_package_loads_no_library() -> None:

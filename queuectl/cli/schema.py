@@ -12,12 +12,13 @@ from queuectl import schemas
 @click.command()
 @click.argument("name", type=click.Choice(schemas.NAMES))
 def schema(name: str) -> None:
-    """Print the JSON Schema of job files.
+    """Print the JSON Schema of job files, or of what --json prints.
 
-    An editor completes and checks job files with it.
+    An editor completes and checks job files with the one; the other has a definition for each command in its $defs.
 
     \b
     Example:
       queuectl schema job > job.schema.json
+      queuectl schema output | jq '."$defs"."queuectl list"'
     """
     click.echo(json.dumps(schemas.load(name), indent=2))

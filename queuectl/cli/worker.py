@@ -48,8 +48,12 @@ def worker() -> None:
 
 @click.command("start")
 @click.option(
-    "--count", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N", help="Jobs to run at a time."
+    "--count",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Jobs to run at a time. [default: 1; with --on as many as fit]",
 )
+@click.option("--on", metavar="WHERE", help="Run jobs on a Dask cluster: tcp://HOST:PORT, or a scheduler file.")
 @click.option(
     "-g",
     "--group",
@@ -77,7 +81,8 @@ def worker() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
 def start(
-    count: int,
+    count: int | None,
+    on: str | None,
     only: tuple[str, ...],
     others: tuple[str, ...],
     drain: bool,
@@ -104,6 +109,7 @@ def start(
       queuectl worker start --processes 4 --count 2
       queuectl worker start --group gpu
       queuectl worker start --background
+      queuectl worker start --on tcp://scheduler:8786
     """
     from queuectl.core import groups
     from queuectl.core.when import parse_duration
@@ -119,12 +125,16 @@ def start(
     style = "json" if as_json else "quiet" if quiet else "text"
     report = Report(style, is_labelled=background or processes is not None, is_dated=background)
     terms: dict[str, Any] = {
-        "slots": count,
+        "slots": count or 1,
         "choice": choice,
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
     }
+    if on is not None:
+        from queuectl.work.engines.connect import parse_place
+
+        terms["on"] = parse_place(on), count
     if not background:
         code = _work(spool, report, processes, notifier, terms)
         if code == Ending.DETACHED and not notifier.is_service:
@@ -158,11 +168,17 @@ def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms
     return Supervisor(processes or 1, work, report, notifier, is_init=is_init).run()
 
 
-def _work_here(spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, **terms: Any) -> Ending:
+def _work_here(
+    spool: Spool, report: Any, *, notifier: Any = None, announcer: Any = None, on: Any = None, **terms: Any
+) -> Ending:
     from queuectl.spool.system import settings
     from queuectl.work.context import Context
     from queuectl.work.worker import Worker
 
+    if on is not None:
+        from queuectl.work.engines.connect import connect
+
+        terms["engine"] = connect(*on)
     context = Context(spool, report, settings.load(spool.layout))
     running = Worker(context, notifier=announcer or notifier, **terms)
     running.install_signal_handlers()
@@ -186,7 +202,8 @@ def list_(as_json: bool) -> None:
 
     STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish) or
     gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
-    on another host, GROUPS if any takes only jobs of some groups. SINCE is when a worker started.
+    on another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE is when a
+    worker started.
 
     \b
     Example:
@@ -203,7 +220,7 @@ def list_(as_json: bool) -> None:
 
         hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
         rows = [_row(worker, shapes.worker_started_at(worker), has_host=bool(hosts)) for worker in workers]
-        print_table(("WORKER", "STATE", "SLOTS", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
+        print_table(("WORKER", "STATE", "SLOTS", "ON", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
     else:
         note("no workers; start one: queuectl worker start")
 
@@ -213,6 +230,7 @@ def _row(worker: dict[str, Any], started_at: datetime | None, *, has_host: bool)
         worker["worker"],
         worker["state"],
         f"{worker.get('slots', '?')}",
+        f"{worker.get('on') or ''}",
         format_age(started_at, clock.now()) if started_at else "?",
         f"{worker.get('version', '?')}",
         f"{worker.get('host', '?')}" if has_host else "",

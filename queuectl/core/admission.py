@@ -91,8 +91,10 @@ class Workers(NamedTuple):
                 others += 1
             elif worker["alive"]:
                 said = worker.get("slots")
-                own = said if isinstance(said, int) and 0 < said < _MOST_SLOTS else 1
-                number, slots, largest = number + 1, slots + own, max(largest, own)
+                own = said if isinstance(said, int) and 0 <= said < _MOST_SLOTS else 1  # an engine may have none now
+                widest = worker.get("widest", own)  # on an engine a job has to fit on one machine
+                widest = widest if isinstance(widest, int) and widest < own else own
+                number, slots, largest = number + 1, slots + own, max(largest, widest)
                 busy += len(worker["runs"])
         return cls(number, slots, busy, stopping, others, largest)
 
@@ -227,7 +229,7 @@ def of_seats(needs: Iterable[Need]) -> Iterator[Reason]:
 
 
 def _of_slots(slots: int, workers: Workers | None) -> Iterator[Reason]:
-    if workers is None or slots < 2 or not workers.number:
+    if workers is None or slots < 2 or not workers.number or not workers.slots:
         return
     if slots > workers.largest:
         text = f"it asks for {slots} slots, the largest worker has {workers.largest}"
@@ -253,7 +255,8 @@ def of_workers(workers: Workers, wrong_settings: str, id: str = "") -> Iterator[
     """Whether there is a worker that would take a job, or that one, and has a free slot."""
     if workers.number and workers.busy >= workers.slots:
         slots, number = format_count(workers.slots, "slot"), format_count(workers.number, "worker")
-        yield Reason("busy", f"all {slots} of {number} are busy")
+        has_none = "no worker of the engine has joined, so there are no slots"
+        yield Reason("busy", f"all {slots} of {number} are busy" if workers.slots else has_none)
     if workers.number:
         return
     if wrong_settings:

@@ -214,7 +214,7 @@ def validate(obj: Mapping[str, Any]) -> Body:
     group = checked.get("group")
     if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
         problems.append('"group" and "id" together make an id of over 100 characters')
-    if "if_exists" in checked and "id" not in checked and not checked.get("unique"):
+    if checked.get("if_exists") and "id" not in checked and not checked.get("unique"):
         problems.append('"if_exists" needs a key, "unique", or an "id"')
     warnings = () if is_known else _unheeded(obj)
     if problems:

@@ -15,7 +15,7 @@ from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
-from queuectl.dashboard import alarms, joblog, table, timeline
+from queuectl.dashboard import alarms, joblog, schedule_pages, table, timeline
 from queuectl.dashboard.pages import log_range, offset
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
@@ -49,7 +49,8 @@ def status(site: Site) -> Any:
     request = Request.of(site)
     view = request.view
     counts, groups = view.counts(request.now), view.groups.values()
-    return _json(shapes.status(site.spool.layout, site.spool.paused(), counts, view.workers, *view.room, groups))
+    found = schedule_pages.summary(site, request)
+    return _json(shapes.status(site.spool.layout, site.spool.paused(), counts, view.workers, *view.room, groups, found))
 
 
 def workers(site: Site) -> Any:

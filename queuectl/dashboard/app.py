@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from queuectl.dashboard import api, audit, change_many, forms, group_pages, job_form, pages, pausing
+from queuectl.dashboard import api, audit, change_many, forms, group_pages, job_form, pages, pausing, schedule_pages
 from queuectl.dashboard.security import Guard, Policy
 from queuectl.dashboard.server import Application
 from queuectl.dashboard.site import Request, Site, bad_request, problem
@@ -32,6 +32,7 @@ GET: dict[str, Callable[..., Any]] = {
     "/workers": pages.workers,
     "/groups": group_pages.groups_page,
     "/groups/<id>/set": group_pages.settings_page,
+    "/schedules": schedule_pages.schedules_page,
     "/pause": pausing.pause_page,
     "/login": forms.login_page,
     "/api/status": api.status,
@@ -41,6 +42,7 @@ GET: dict[str, Callable[..., Any]] = {
     "/api/dead": functools.partial(api.jobs, only_dead=True),
     "/api/workers": api.workers,
     "/api/groups": api.groups,
+    "/api/schedules": schedule_pages.as_data,
     "/api/metrics": api.metrics,
     "/metrics": api.prometheus,
     "/healthz": api.healthz,
@@ -54,6 +56,7 @@ POST: dict[str, Callable[..., Any]] = {
     "/actions/pause": pausing.pause,
     "/actions/resume": pausing.resume,
     "/actions/group": group_pages.save,
+    "/actions/schedule-run": schedule_pages.run_now,
     "/actions/<name>": forms.act,
     "/login": forms.login,
 }

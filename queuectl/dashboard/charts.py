@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import nsmallest
 from itertools import pairwise
 
 from queuectl.core.names import FinishedName, PendingName, format_time
@@ -120,16 +121,11 @@ def _histogram(seconds: Iterable[float], is_part: bool) -> Histogram:
 
 
 def by_group(view: View, now: datetime, span: timedelta, most: int = 8) -> list[tuple[str, int, int]]:
-    """(group, done, dead) within that time, of those with the most jobs in the spool that have any, most dead first."""
-    tallies = Counter(view.shelves[State.DONE].groups())
-    tallies.update(view.shelves[State.DEAD].groups())
+    """(group, done, dead) within that time, of the groups with the most dead jobs, then with the most done ones."""
     since = format_time(now - span)
-    found = []
-    for group, _ in tallies.most_common(4 * most):
-        done, dead = (view.shelves[state].select(since, group=group).count for state in (State.DONE, State.DEAD))
-        if done or dead:
-            found.append((group, done, dead))
-    return sorted(found, key=lambda each: (-each[2], -each[1], each[0]))[:most]
+    done, dead = (view.shelves[state].groups_since(since) for state in (State.DONE, State.DEAD))
+    names = nsmallest(most, done.keys() | dead.keys(), key=lambda name: (-dead.get(name, 0), -done.get(name, 0), name))
+    return [(name, done.get(name, 0), dead.get(name, 0)) for name in names]
 
 
 def draw(series: Series, label: str) -> Html:

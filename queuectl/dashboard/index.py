@@ -283,6 +283,15 @@ class Shelf:
             self._groups = _sum(bucket.groups for bucket in self._buckets.values())
         return self._groups
 
+    def groups_since(self, since: str) -> dict[str, int]:
+        """The same of names of running/, done/ or dead/ from a time on; only the hour of that time is counted again."""
+        hour = since[:11]
+        return _sum(
+            bucket.groups if key > hour else count_groups(self.state, bucket.names[bisect_left(bucket.names, since) :])
+            for key, bucket in self._buckets.items()
+            if key >= hour
+        )
+
     def groups_due(self, now: str) -> dict[str, int]:
         """The same of pending jobs that are due."""
         return _sum(

@@ -43,6 +43,15 @@ def overview(site: Site) -> Any:
     group = groups.require_name(group) if group else ""
     step, steps, step_name = charts.RANGES[span]
 
+    def draw() -> dict[str, Any]:
+        view, at = request.view, request.now
+        return {
+            "series": charts.count(view, at, step, steps, group),
+            "durations": charts.durations(view, at, step * steps, group),
+            "waits": charts.waits(view, at, group),
+            "by_group": charts.by_group(view, at, step * steps),
+        }
+
     def values() -> dict[str, Any]:
         view, at = request.view, request.now
         dead = table.load(site.spool.layout, request.view, Filter("dead"), request.now, rows=6)
@@ -50,10 +59,7 @@ def overview(site: Site) -> Any:
             "span": span,
             "group": group,
             "step_name": step_name,
-            "series": charts.count(view, at, step, steps, group),
-            "durations": charts.durations(view, at, step * steps, group),
-            "waits": charts.waits(view, at, group),
-            "by_group": charts.by_group(view, at, step * steps),
+            **site.charts((span, group), (view.generation, int(at.timestamp()) // 60), draw),
             "charts": charts,
             "tick_time": markup.tick,
             "next_at": {
@@ -140,8 +146,8 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
         }
 
     known = (why.looked, why.total) if why else None
-    told = [facts(run, request.now) for run in runs], known, load().unread if wanted.line else 0
-    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", *told, values=values)
+    stamp = [facts(run, request.now) for run in runs], known, load().unread if wanted.line else 0
+    return page(request, "jobs", "Dead letters" if only_dead else "Jobs", *stamp, values=values)
 
 
 def _address(wanted: Filter, changes: dict[str, Any], *, only_dead: bool) -> str:

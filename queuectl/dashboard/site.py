@@ -36,6 +36,7 @@ from queuectl.spool.system.listing import as_text
 _MEASURE_SHARE = 20
 _CAUSE_TIME = 0.25
 _CAUSES_SHOWN = 50
+_READ_ON = 1.5  # seconds after an answer in which the logs of dead letters are read on
 _MEASURED = 16
 _PLACES = 1000
 _MOST_FIELDS = 50
@@ -57,6 +58,9 @@ class Site:
         self._measure_lock = threading.Lock()
         self._measured: dict[str, tuple[int, float, float, Metrics]] = {}
         self._why_lock = threading.Lock()
+        self._reads = False
+        self._chart_lock = threading.Lock()
+        self._charts: dict[tuple[str, str], tuple[object, float, float, dict[str, Any]]] = {}
         self._whys: dict[tuple[str, str, str], tuple[int, float, float, Causes]] = {}
 
     def find(self, id: str) -> Job | None:
@@ -93,10 +97,36 @@ class Site:
             names = view.shelves[State.DEAD].select(since, tag=result or None, group=group)
             found = self.causes.causes(islice(names, MOST), _CAUSES_SHOWN, _CAUSE_TIME)
             end = time.monotonic()
+            if not found.is_complete and not self._reads:
+                self._reads = True
+                threading.Thread(target=self._read_on, args=(names,), name="causes", daemon=True).start()
             if len(self._whys) >= _MEASURED:
                 self._whys.clear()
             self._whys[key] = view.generation, end, end - start, found
             return found
+
+    def charts(self, key: tuple[str, str], stamp: object, draw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The values of the charts of a range and a group, drawn again only when the stamp has changed, and seldom if
+        that is costly."""
+        with self._chart_lock:
+            if key in self._charts:
+                old, at, cost, found = self._charts[key]
+                if old == stamp or time.monotonic() - at < cost * _MEASURE_SHARE:
+                    return found
+            start = time.monotonic()
+            found = draw()
+            end = time.monotonic()
+            if len(self._charts) >= _MEASURED:
+                self._charts.clear()
+            self._charts[key] = stamp, end, end - start, found
+            return found
+
+    def _read_on(self, names: Iterable[str]) -> None:
+        """Read logs for a while longer: until the page asks again, if somebody still looks at it."""
+        try:
+            self.causes.matching(islice(names, MOST), "", _READ_ON)
+        finally:
+            self._reads = False
 
     def metrics(self, view: View, group: str = "") -> Metrics:
         """`queuectl metrics`, of all jobs or of a group, measured again only when names have changed, and seldom if it

@@ -1,4 +1,4 @@
-"""JSON Schemas of what queuectl reads, for editors and other tools."""
+"""JSON Schemas of what queuectl reads and prints, for editors and other tools."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
-NAMES = ("job",)
-"""The body of a job, as it is in a job's file."""
+NAMES = ("job", "output")
+"""The body of a job, as it is in a job's file; what commands print with `--json`."""
 
 
 def load(name: str) -> dict[str, Any]:

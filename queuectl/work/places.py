@@ -57,7 +57,7 @@ class Places:
         self._now = now
         self._gate = gate
         self._lock = lock
-        self._number = number
+        self._number = self._widest = number
         self._count_busy = count_busy
         self._set_apart = set_apart
         self._offer = offer
@@ -65,6 +65,10 @@ class Places:
         self._taken: dict[str, list[tuple[Want, Taken]]] = {}  # by the id of a job that is taken
         self._without_seats: dict[str, bool] = {}  # whether jobs that were read say that they need none
         self._more: dict[str, int] = {}  # likewise: how many slots it has beyond one
+
+    def resize(self, number: int, widest: int) -> None:
+        """The worker has so many slots from now on, and a job may take so many of them; needs the lock."""
+        self._number, self._widest = number, widest
 
     # --- what others ask
 
@@ -145,8 +149,8 @@ class Places:
 
     def _why_never(self, wants: tuple[Want, ...], slots: int) -> str:
         """Why this worker cannot start a job as things are, however long it waits; empty if it can."""
-        if slots > self._number:
-            return f"as it asks for {slots} slots of its worker, and this one has {self._number}"
+        if slots > self._widest:
+            return f"as it asks for {slots} slots of its worker, and this one has {self._widest}"
         if sum(want.number for want in wants) > MAX_TAKEN:
             return f"as it asks for more than {MAX_TAKEN} seats"
         for group, number, there, _ in wants:
@@ -271,7 +275,7 @@ class Places:
         if self._gate.is_closed(pending_id(text)):  # it waits in its lane, and reserves nothing
             self._line.drop(text)
             return False
-        if wait.slots > self._number:
+        if wait.slots > self._widest:
             return True
         if self._gate.are_claimed(wait.needs):  # the end of that is another look
             return True

@@ -6,35 +6,33 @@ with the worker's main thread, guarded by one lock.
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 from queuectl.core.fields import Body
 from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import PendingName, RunningName, format_time
-from queuectl.core.result import CANCELLED, Result, State
+from queuectl.core.result import State
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
-from queuectl.spool.system import files, logs, pause
+from queuectl.spool.system import files, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.engines.engine import Engine, Run, record_end, record_last_word
+from queuectl.work.course import see_through, settle_unstarted
+from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.line import MOST
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.places import Places
-from queuectl.work.prelude import CANNOT_RUN
 from queuectl.work.schedule import Schedule
-from queuectl.work.settle import finish, give_back, notify_refused, release
+from queuectl.work.settle import give_back, notify_refused, release
 from queuectl.work.waker import Waker
 
 _LOOK_AGAIN = 0.02  # seconds for which a check of the pause and the free space is valid
@@ -42,7 +40,6 @@ _MOST_SKIPPED = 100  # names at a time, while the other threads wait
 _SOON = 1.0  # seconds until the main thread looks again, while there is no room
 _MOST_PLACED = 10_000
 _HOLD_ON = 1.0  # seconds until a slot tries again what the system has just refused
-_CANCELLED = logs.format_outcome(CANCELLED)
 _RECOVERED = 10.0  # seconds without a refusal after which it is over: with few descriptors some jobs start in between
 
 
@@ -69,6 +66,8 @@ class Slots:
         self.worker = worker
         self.number = number
         self.failure: BaseException | None = None
+        self.left = 0
+        """How many attempts it has left to the next worker, as what became of them could not be known."""
         self._has_rivals = False  # whether a claim or a look has just found nothing: others may take the same names
         self._claim_failed_at: float | None = None  # since a claim failed that should not, in monotonic seconds
         self._looked_at = float("-inf")  # when nothing spoke against starting jobs, in monotonic seconds
@@ -84,13 +83,44 @@ class Slots:
         self.places = Places(
             self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer
         )
-        self._threads = [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
+        self._threads = self._make_threads(number)
 
     # --- for the main thread
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def _make_threads(self, number: int) -> list[threading.Thread]:
+        return [threading.Thread(target=self._run, name=f"slot-{n}", daemon=True) for n in range(number)]
+
+    def resize(self, number: int, widest: int) -> None:
+        """From now on there are so many slots, and a job may take so many of them. What runs is not affected."""
+        with self._lock:
+            self.number = number
+            self.places.resize(number, widest)
+            new = [] if self.context.stopping else self._make_threads(number - len(self._threads))
+            self._threads += new
+            self._changed.notify_all()
+        for thread in new:
+            thread.start()
+        if self.places.are_awaited:
+            self.look_at_places()
+
+    def attend(self, run: Run, begun: float) -> None:
+        """Await and settle an attempt that was taken over, in a thread of its own."""
+        self._attempts.add(run)
+
+        def attend() -> None:
+            try:
+                self._see_through(run, begun)
+            except BaseException as error:
+                self.failure = error
+                self.stop()
+            self._attempts.note_end()
+            self._waker.wake()
+
+        threading.Thread(target=attend, name="attend", daemon=True).start()
 
     def join(self) -> None:
         """Wait for every thread to end; raises what one of them failed of."""
@@ -177,9 +207,12 @@ class Slots:
         self._schedule.offer(text, format_time(self.context.now()))
 
     def _wait_for(self, name: PendingName, group: str) -> None:
-        """A job waits for this group in its lane."""
+        """A job waits for this group in its lane.
+
+        RACE: its id stays taken until the slot that has looked at it is done with it: another slot could start the job,
+        and what that had been given would be freed by the first (tests/work/test_places.py).
+        """
         self._schedule.set_apart(group)
-        self._taken.discard(name.id)
         self._offer(str(name))
 
     def note_left(self, id: str) -> None:
@@ -384,7 +417,6 @@ class Slots:
             self._gate.fill(limits, full)
             for group in full:
                 self._schedule.set_apart(group)
-            self._taken.discard(name.id)
             self._schedule.offer(str(name), now)
         self._waker.wake()  # to watch for what ends elsewhere
 
@@ -460,59 +492,20 @@ class Slots:
         try:
             run = self._engine.start(claim, self.places.given(claim.name.id))
         except OSError as error:
-            self._settle_unstarted(claim, error)
+            if settle_unstarted(self.context, claim, error):
+                self._hold_on()
             return
-        try:
-            timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
-            if timeout is not None and not run.keeps_time:
-                run.deadline = begun + timeout
-            if most is not None:
-                run.limit = LogLimit(*most, claim.offset, begun)
-            self._attempts.add(run)
-            result = run.wait(settings.grace)
-            duration = time.monotonic() - begun
-            self._attempts.discard(run)
-            self._settle(run, result, duration)
-        finally:
-            os.close(claim.log)
+        timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
+        if timeout is not None and not run.keeps_time:
+            run.deadline = begun + timeout
+        if most is not None:
+            run.limit = LogLimit(*most, claim.offset, begun)
+        self._attempts.add(run)
+        self._see_through(run, begun)
 
-    def _settle(self, run: Run, result: Result, duration: float) -> None:
-        name = run.claim.name
-        outcome = logs.format_outcome(result)
-        if run.reason == "release":
-            outcome = f"result={logs.RELEASED}"
-        elif run.reason == "cancelled" or (result.kind == "signal" and self._attempts.is_disowned(run)):
-            outcome = _CANCELLED
-        try:
-            if run.limit is None:
-                record_end(run.claim, run.pid, outcome)
-            else:
-                run.trim_log()
-                record_end(run.claim, run.pid, outcome, run.remark)
-                run.trim_log(is_on_record=True)
-            if run.usage is not None and run.reason != "release" and outcome != _CANCELLED:  # else the next may run
-                logs.append_usage(run.log, name.attempt, run.usage)
-        except OSError:
-            pass  # a full disk: the name will hold the result
-        if run.reason == "release":
-            release(self.context, name, "its worker was stopped", run.claim.run_at)
-        elif not finish(self.context, name, run.claim.body, result, duration):
-            with suppress(OSError):
-                record_last_word(run.claim)
-
-    def _settle_unstarted(self, claim: Claim, error: OSError) -> None:
-        """The command could not be started: the job's fault if it is too large, else the machine's."""
-        is_its_fault = error.errno in (errno.E2BIG, errno.EINVAL, errno.ENOEXEC)
-        result = Result.exit(CANNOT_RUN)
-        if is_its_fault:
-            with suppress(OSError):
-                record_end(claim, os.getpid(), logs.format_outcome(result), f"cannot be run: {error.strerror}")
-        os.close(claim.log)  # first, or the next claim would find this one
-        if is_its_fault:
-            finish(self.context, claim.name, claim.body, result, 0.0)
-            return
-        release(self.context, claim.name, f"cannot start a process: {error.strerror}", claim.run_at)
-        self._hold_on()
+    def _see_through(self, run: Run, begun: float) -> None:
+        if not see_through(self.context, self._attempts, self._engine, run, begun):
+            self.left += 1
 
 
 def _summary(command: str | tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ from queuectl.work import drain, gate
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.adopted import Adopted
-from queuectl.work.engines.engine import Engine
+from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.engines.executor import Executor
 from queuectl.work.intake import BLIND_RESCAN, Intake
 from queuectl.work.janitors import Janitor, Janitors
@@ -48,7 +48,8 @@ class Worker:
     """Runs the jobs of a spool until it is stopped.
 
     Or, with `drain`, until none is left that can start by itself; or, with `idle_exit`, until it has had none for so
-    many seconds; or until the other end of the pipe `leash` is closed. `slots` jobs run at a time; jobs adopted from
+    many seconds; or until the other end of the pipe `leash` is closed. Jobs run on `engine`, without
+    one as processes of this machine. `slots` jobs run at a time; jobs adopted from
     dead workers count. It starts only jobs that `choice` takes, and adopts any. `flags` are fields of Settings that
     override the spool's. Unless it `trusts_anyone`, it refuses a spool that other users could write to.
     """
@@ -65,8 +66,10 @@ class Worker:
         notifier: Notifier | None = None,
         flags: dict[str, Any] | None = None,
         trusts_anyone: bool = False,
+        engine: Engine | None = None,
     ) -> None:
         self.context = context
+        self._engine = engine
         self.slots = slots
         self.choice = choice
         self._drain = drain
@@ -101,9 +104,12 @@ class Worker:
             "pid_namespace": processes.pid_namespace(),
             "groups": self.choice.only,
             "not_groups": self.choice.others,
+            **(self._engine.describe() if self._engine is not None else {}),
         }
         with lease.WorkerLease(self.context.layout, host, info) as own:
             self._lease = own
+            if self._engine is not None:
+                own.make_durable()
             self.context.report.worker = own.name
             own.is_kept = self._run() > 0
             if self._is_detaching:
@@ -118,7 +124,10 @@ class Worker:
     def _run(self) -> int:
         """How many jobs it has left to the next worker."""
         of_groups = f" of {self.choice}" if self.choice.is_limited else ""
-        what = f"{self.name} runs {format_count(self.slots, 'job')} at a time{of_groups}"
+        if self._engine is None:
+            what = f"{self.name} runs {format_count(self.slots, 'job')} at a time{of_groups}"
+        else:
+            what = f"{self.name} runs jobs{of_groups} on {self._engine.describe()['on']}"
         with selectors.DefaultSelector() as selector:
             selector.register(self._waker, selectors.EVENT_READ)
             if self._leash is not None:
@@ -127,6 +136,7 @@ class Worker:
             claims.keep_ballast(self.context.layout)
             self._say("worker", f"{what} from {self.context.layout.root}")
             self._slots.start()
+            self._runner.open(self.context, self.name, self)
             try:
                 self._look()
                 self._notifier.ready(what)
@@ -141,6 +151,8 @@ class Worker:
         left = self._slots.busy + self._attempts.without_slot if self._is_detaching else 0
         if not left:
             self._slots.join()
+            left = self._slots.left
+        self._runner.close()
         remain = f"; {format_count(left, 'job')} left to the next worker" if left else ""
         self.context.brake.finish()
         if self.context.stopping < 2:
@@ -152,8 +164,9 @@ class Worker:
         """The parts that need the worker's name; events are heard from now on."""
         context, attempts = self.context, self._attempts
         self._adopted = Adopted(context, self.name, attempts, selector)
-        self._engine: Engine = Executor(context.layout.root, self.name)
-        self._slots = Slots(context, self.name, self.slots, attempts, self._waker, self._engine, self.choice)
+        self._runner = self._engine or Executor(context.layout.root, self.name)
+        number = self.slots if self._engine is None else 0
+        self._slots = Slots(context, self.name, number, attempts, self._waker, self._runner, self.choice)
         self._disowned = Janitor(attempts.end_disowned)
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
@@ -174,6 +187,19 @@ class Worker:
                 self._ticker.janitor,
             ]
         )
+
+    # --- what an engine asks for
+
+    def resize(self, number: int, widest: int, real: int) -> None:
+        """The engine has so many slots from now on."""
+        self._slots.resize(number, widest)
+        self._lease.say(slots=real, widest=widest)
+
+    def attend(self, run: Run, begun: float) -> None:
+        """Await and settle an attempt that the engine has taken over."""
+        self._slots.attend(run, begun)
+
+    # --- being stopped
 
     def stop(self, *, now: bool = False) -> None:
         """Stop claiming and let running jobs finish; the second time, or with `now`, end and release them."""
@@ -344,5 +370,5 @@ class Worker:
             return
         forgotten = self._slots.find_forgotten(rescue.find_held(self.context.layout, self.name))
         is_clear = self._adopted.rescue_all(forgotten)
-        if not (self._engine.rescue() and is_clear):
+        if not (self._runner.rescue() and is_clear):
             self._rescue.hurry(_SOON)

@@ -111,3 +111,14 @@ def test_full_disk_is_full_of_bytes_or_of_inodes(room: Room, text: str) -> None:
     """What there is too little of is named, with the limit."""
     (reason,) = of_room(room, 16 << 20)
     assert reason.text == text
+
+
+def test_workers_of_an_engine_have_as_many_slots_as_it_has_now() -> None:
+    """None at all, perhaps; and a job has to fit on one of its machines."""
+    bridge = {"state": "idle", "alive": True, "runs": [], "on": "tcp://10.0.0.1:8786"}
+    assert Workers.of([{**bridge, "slots": 8, "widest": 2}])[1] == 8
+    assert Workers.of([{**bridge, "slots": 8, "widest": 2}]).largest == 2
+    none = Workers.of([{**bridge, "slots": 0, "widest": 1000}])
+    assert (none.slots, none.largest) == (0, 0)
+    (reason,) = of_job(due(slots=3), Queue(workers=none), NOW)
+    assert reason.text == "no worker of the engine has joined, so there are no slots"

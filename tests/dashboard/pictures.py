@@ -33,6 +33,10 @@ COMMANDS = {
     "feed": "curl -fsS https://example.com/feed.xml -o feed.xml",
     "train": "./train.sh --epochs 40 --seed {}",
 }
+SAID = (
+    "ConnectionError: feed.example.com refused the connection", "KeyError: 'customer_{}'", "MemoryError",
+    "FileNotFoundError: [Errno 2] No such file or directory: '/srv/media/clip-{}.mov'",
+)  # fmt: skip
 RESULTS = ("exit1", "exit1", "exit1", "timeout", "exit2", "lost", "exit127", "signal9", "cancelled")
 
 
@@ -46,6 +50,9 @@ def fill(spool: Spool, at: datetime) -> None:
         result = Result.parse(rng.choice(RESULTS) if is_dead else "exit0")
         name = FinishedName(ended, 10, 4 if is_dead else 1, result, rng.randrange(90, 9000), f"{kind}-{number:04d}")
         _put(spool, State.DEAD if is_dead else State.DONE, name, COMMANDS[kind].replace("{}", f"{number}"))
+        if is_dead:
+            last = rng.choice(SAID).replace("{}", f"{number}")
+            spool.log_path(name.id).write_text(f"#queuectl start attempt=4\n{last}\n")
     for number in range(157):
         attempts = number % 8 == 0
         later = at + timedelta(seconds=60 + 40 * number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.dashboard import table
+from queuectl.spool.system import pause, schedules
 from tests.dashboard import browser as chromium
 from tests.dashboard import hostile
 from tests.dashboard.browser import ENTER, ESCAPE, TAB, Browser
@@ -36,6 +38,11 @@ def fill(spool: Spool) -> None:
             "\x1b[1;31mred\x1b[0m output\n"
             "\n#queuectl end attempt=1 started_at=20261124T034300.120Z exit=1\n"
         )
+    body = {"command": "./backup", "cron": "30 2 * * *", "timezone": "Europe/Vienna"}
+    schedules.write(spool.layout, "nightly", json.dumps(body).encode())
+    schedules.write(spool.layout, "wrong", b"{}")
+    os.utime(spool.layout.schedule("wrong"), (0, 0))
+    pause.write(spool.layout, "new disks", group="nightly")
     spool.log_path("broken").write_text('#queuectl refused file="nightly.json" reason="not valid JSON"\n')
 
 
@@ -46,6 +53,7 @@ PAGES = (
     "/jobs?state=ready",
     "/dead",
     "/workers",
+    "/schedules",
     "/refused",
     "/jobs/failed-1",
     "/jobs/waiting",

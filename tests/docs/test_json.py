@@ -10,8 +10,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+from docs import generate
+from queuectl import schemas
 from tests.docs import session
 from tests.docs.markdown import ROOT, Section, blocks, sections
 from tests.support import CommandLine, wait_for, workers
@@ -74,6 +77,88 @@ def test_example_has_every_key(words: str, home: Path, tmp_path: Path) -> None:
     printed = printed.replace(str(copy), session.HOME).replace(str(home), session.HOME)
     compared = keys if words == "doctor --json" else shape
     assert compared(examples(SHOWN[words])[0]) == compared(json.loads(printed))
+
+
+def strict(schema: Any) -> Any:
+    """A schema that allows no key that it does not name."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: strict(value) for key, value in schema.items()}
+    return closed | {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else closed
+
+
+def validate(words: str, value: Any) -> None:
+    """Check what that command has printed against the schema that is shipped."""
+    schema = strict(schemas.load("output"))
+    names = [name for name in schema["$defs"] if words == name or words.startswith(f"{name} ")]
+    assert names, f"no definition of {words}"
+    jsonschema.validate(value, {**schema, "$ref": f"#/$defs/{max(names, key=len)}"})
+
+
+@pytest.mark.parametrize("words", [words for words, section in SHOWN.items() if examples(section)])
+def test_output_is_as_its_schema_says(words: str, home: Path, tmp_path: Path) -> None:
+    """So is what is documented, and what a command prints: each key is in the schema that is shipped, with its type."""
+    for example in examples(SHOWN[words]):
+        validate(f"queuectl {words}", example)
+    copy = tmp_path / "home"
+    shutil.copytree(home, copy)
+    (copy / "spool/place").unlink(missing_ok=True)
+    validate(f"queuectl {words}", json.loads(CommandLine(copy / "spool", copy).run(*shlex.split(words)).stdout))
+
+
+def test_each_command_with_json_has_a_schema() -> None:
+    """The definitions of commands are those of the commands that have --json."""
+    with_json = {
+        page.title
+        for page in generate.root().all_below()
+        if any("--json" in parameter.opts for parameter in page.command.params)
+    }
+    defined = {name for name in schemas.load("output")["$defs"] if name.startswith("queuectl ")}
+    assert defined == with_json
+
+
+def test_output_without_examples_is_as_its_schema_says(cli: CommandLine) -> None:
+    """Jobs of all states, groups with seats, lines of logs, events of workers and outcomes of commands too."""
+    cli.ok("group", "set", "gpu", "seats=2", "max-failed=5%")
+    words = ("--id", "x{n}", "--param", "lr=1,2", "-g", "lr")
+    validate(
+        "queuectl enqueue",
+        json.loads(cli.ok("enqueue", "--json", "--max-retries", "0", *words, "--", "echo {lr}; exit 3")),
+    )
+    validate("queuectl enqueue", json.loads(cli.ok("enqueue", "--json", "--id", "ok", "-g", "gpu", "--", "true")))
+    bad = cli.run("enqueue", "--json", "-", stdin='{"command": 5}\n')
+    validate("queuectl enqueue", json.loads(bad.stdout))
+    report = cli.run("worker", "start", "--drain", "--json")
+    events = [json.loads(line) for line in report.stderr.splitlines()]
+    assert {"start", "done", "dead"} <= {event["event"] for event in events}
+    for event in events:
+        validate("queuectl worker start", event)
+    cli.ok("enqueue", "--id", "held", "--hold", "--", "true")
+    for command in ("list", "dlq list", "group list", "metrics", "fsck", "doctor", "explain held", "status lr."):
+        validate(f"queuectl {command}", cli.json(*command.split()))
+    for line in cli.ok("logs", "gpu.ok", "--json").splitlines():
+        validate("queuectl logs", json.loads(line))
+    validate("queuectl show", cli.json("show", "held", "gpu.ok"))
+    for command in ("release held", "hold held", "set held priority=1", "first held", "retry gpu.ok", "cancel held"):
+        validate(f"queuectl {command}", cli.json(*command.split()))
+    for command in ("dlq drop held", "group show gpu", "group unset gpu seats", "config set timeout 5m"):
+        validate(f"queuectl {command}", cli.json(*command.split()))
+    validate("queuectl prune", cli.json("prune", "--yes", "--keep", "0", "--state", "all"))
+
+
+def test_output_while_a_job_runs_is_as_its_schema_says(cli: CommandLine) -> None:
+    """A worker that lives, a running job with its seat, and workers that have been stopped."""
+    cli.ok("group", "set", "gpu", "seats=2")
+    cli.ok("enqueue", "-g", "gpu", "--id", "x", "--", "sleep 60")
+    with workers(cli.spool, 1):
+        wait_for(lambda: cli.json("worker", "list")[0]["runs"], "the job's start")
+        (group,) = cli.json("group", "list")
+        assert group["seats"]["held"][0]["job"] == "gpu.x"
+        validate("queuectl group list", [group])
+        for command in ("worker list", "status", "list", "show gpu.x", "explain gpu.x", "pause", "worker stop --now"):
+            validate(f"queuectl {command}", cli.json(*command.split()))
 
 
 def test_example_of_a_line_of_a_log(home: Path) -> None:

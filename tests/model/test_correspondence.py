@@ -21,6 +21,7 @@ import pytest
 from queuectl.core.names import PendingName, RunningName
 from queuectl.errors import QueuectlError
 from queuectl.spool.system import clock, lease, logs
+from queuectl.work import course
 from queuectl.work.attempts import Attempts
 from queuectl.work.engines.adopted import Adopted
 from queuectl.work.engines.executor import Executor
@@ -142,7 +143,7 @@ def timeout(stage: Stage) -> Act:
         pid = execution.pid  # a shell that is alone as yet is signalled once more
         wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().strip(), "a command")
         execution.stop("timeout", 5)
-        slots._settle(execution, execution.wait(), 0.0)
+        course.settle_run(slots.context, slots._attempts, execution, execution.wait(), 0.0)
 
     return act
 

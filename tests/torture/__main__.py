@@ -31,6 +31,7 @@ from tests.torture import (
     crowd,
     events,
     fulldisk,
+    keys,
     limits,
     litter,
     namespaces,
@@ -118,6 +119,13 @@ def _containers(home: Path, short: bool) -> Outcome:
 
 
 _SUMS = ("acts", "attempts", "killed", "acknowledged")
+
+
+def _keys(_: Path, short: bool) -> Outcome:
+    figures = keys.storm(12, 10) if short else keys.storm(40, 120)
+    problems = figures.pop("problems")
+    assert isinstance(problems, list)
+    return ", ".join(f"{value} {name}" for name, value in figures.items()), problems
 
 
 def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
@@ -230,6 +238,7 @@ CASES = (
         ("flock", "strace"),
         obstacle=namespaces.missing,
     ),
+    Case("submitters of a few keys, killed", _keys, ("flock",)),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
     Case("every error at every call", _syscalls("error"), ("strace", "flock")),
     Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),

@@ -30,7 +30,7 @@ from typing import Any
 
 STATES = ("pending", "running", "done", "dead")
 _RESULT = re.compile(
-    r"exit(\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])|signal([1-9]|[1-5]\d|6[0-4])|timeout|lost|cancelled|invalid"
+    r"exit(\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])|signal([1-9]|[1-5]\d|6[0-4])|timeout|lost|cancelled|invalid|skipped"
 )
 _ID_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _ID_REST = _ID_FIRST | frozenset("._-")

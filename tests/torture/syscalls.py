@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import difflib  # noqa: F401 - this and others of the kind are loaded when first used, which is not to be struck
 import encodings.utf_8_sig  # noqa: F401
+import hashlib  # noqa: F401
 import json
 import os
 import re
@@ -42,9 +43,9 @@ import queuectl.spool.moves.edit
 import queuectl.spool.system.processes  # noqa: F401
 from queuectl import Spool
 from queuectl.core import lifecycle
-from queuectl.core.names import RunningName
+from queuectl.core.names import PendingName, RunningName
 from queuectl.core.outbox import Entry
-from queuectl.core.result import SUCCESS, State
+from queuectl.core.result import SKIPPED, SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool.moves import adopt, claims, dropbox, outbox, take
 from queuectl.spool.reading import query
@@ -468,7 +469,7 @@ def _repair(scene: Scene) -> list[str]:
     problems = [f"before the repair: {text}" for text in _check_files(scene)]
     said = scene.home / "repair"
     for job in scene.spool.list((State.PENDING,)):
-        if job.is_held:
+        if job.is_held and not (isinstance(job.name, PendingName) and job.name.is_asking):
             scene.spool.release(job)
     pid = os.fork()
     if pid == 0:
@@ -480,6 +481,9 @@ def _repair(scene: Scene) -> list[str]:
     for shell in scene.shells:
         os.kill(shell, signal.SIGCONT)  # a cancel that is killed may have stopped it, and it has no worker
         os.waitpid(shell, 0)
+    for job in scene.spool.list((State.DONE,)):
+        if job.result == SKIPPED:  # of a submit that was never acknowledged
+            scene.spool.drop(job)
     problems += checker.check(scene.spool.path, scene.evidence.directory).problems
     for path in (scene.spool.layout.workers, scene.spool.layout.inbox, scene.spool.layout.taken):
         if os.path.isdir(path) and os.listdir(path):

@@ -217,7 +217,7 @@ def test_slot_that_fails_unforeseen_ends_the_worker_with_the_reason(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("queuectl.work.slots.finish", broken)
+    monkeypatch.setattr("queuectl.work.course.finish", broken)
     spool.enqueue("true", id="x", max_retries=0)
     with pytest.raises(RuntimeError, match="a bug"), in_process(drain=True):
         pass

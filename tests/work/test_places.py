@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
+from queuectl.core.names import format_time
 from queuectl.core.result import State
-from queuectl.spool.system import groups, seats
+from queuectl.core.seats import Seats
+from queuectl.spool.system import clock, groups, seats
 from queuectl.work import line
 from queuectl.work.line import Line, Wait
+from queuectl.work.places import Places
 from tests.support import wait_for, workers
 from tests.work.conftest import StartWorker
 
@@ -84,6 +87,32 @@ def test_first_in_line_gets_what_becomes_free(cards: Spool, in_process: StartWor
         _all_done(cards, ["gpu.0", "pair", "gpu.1", "gpu.2", "gpu.3", "own"])
     first, second, *_ = sorted((job for job in cards.list([State.DONE]) if job.id != "other"), key=lambda job: job.path)
     assert (first.id, second.id) == ("gpu.0", "pair")
+
+
+def test_job_that_waits_is_not_started_by_another_slot_meanwhile(
+    cards: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot that has looked at it would free, when it is done with that, the seat that the other was given."""
+    held = [seats.take(cards.layout, "gpu", Seats(("0", "1")), 2, "other")]
+    taken_by_others: list[object] = []
+    free = Places.free
+
+    def free_meanwhile(self: Places, id: str) -> bool:
+        if held:
+            taken = held.pop()
+            assert taken is not None
+            seats.give_back(cards.layout, [taken])
+            slots = running.worker._slots
+            slots.look_at_places()
+            with slots._lock:
+                taken_by_others.append(slots._take(format_time(clock.now())))
+        return free(self, id)
+
+    monkeypatch.setattr(Places, "free", free_meanwhile)
+    cards.enqueue("true", id="gpu.1")
+    with in_process(slots=1) as running:
+        _all_done(cards, ["gpu.1"])
+    assert taken_by_others == [None]
 
 
 def test_job_that_needs_no_seat_passes_its_group(cards: Spool, in_process: StartWorker) -> None:

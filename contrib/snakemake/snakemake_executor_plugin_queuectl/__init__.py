@@ -60,6 +60,14 @@ common_settings = CommonSettings(
 class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no types
     """Submits jobs in bulk, follows them as futures, and cancels what is left when the workflow is interrupted."""
 
+    def __init__(self, workflow: Any, logger: Any) -> None:
+        # Before the rest: the interface starts its thread, which checks at once, before it calls __post_init__.
+        self._run = secrets.token_hex(3)
+        self._futures: dict[str, JobFuture] = {}
+        self._open: set[str] = set()  # the ids of all that may be in the queue and has not ended
+        self._has_ended = threading.Event()
+        super().__init__(workflow, logger)
+
     def __post_init__(self) -> None:
         settings = self.workflow.executor_settings
         try:
@@ -67,10 +75,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
         except QueuectlError as error:
             raise WorkflowError(str(error)) from error
         self._executor = SpoolExecutor(self.spool)
-        self._run = secrets.token_hex(3)
-        self._futures: dict[str, JobFuture] = {}
-        self._open: set[str] = set()  # the ids of all that may be in the queue and has not ended
-        self._has_ended = threading.Event()
 
     # --- submitting
 
@@ -162,7 +166,10 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
     # --- following
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Report those that have ended, and yield the others. Nothing is looked up: the futures know."""
+        """Report those that have ended, and yield the others. The futures know; one listing for all says so as well if
+        none has ended for the longest time."""
+        if active_jobs and not self._has_ended.is_set():
+            await asyncio.to_thread(self._look, [info.external_jobid for info in active_jobs])
         self._has_ended.clear()
         for info in active_jobs:
             future = self._futures[info.external_jobid]
@@ -178,6 +185,11 @@ class Executor(RemoteExecutor):  # type: ignore[misc] # the interface has no typ
             else:
                 log = str(self.spool.log_path(future.id))
                 self.report_job_error(info, msg=f"Job {future.id} of the queue {why}. ", aux_logs=[log])
+
+    def _look(self, ids: list[str]) -> None:
+        for id, job in self.spool.states(ids).items():
+            if job is not None and job.state in (State.DONE, State.DEAD):
+                self._futures[id].settle(job)
 
     async def sleep(self) -> None:
         """Until a job has ended; --seconds-between-status-checks is the longest time."""

@@ -26,7 +26,7 @@
     if (box) box.click();
   }
 
-  const PLACES = { o: "/", j: "/jobs", d: "/dead", g: "/groups", w: "/workers" };
+  const PLACES = { o: "/", j: "/jobs", d: "/dead", g: "/groups", s: "/schedules", w: "/workers" };
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;

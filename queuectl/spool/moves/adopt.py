@@ -128,7 +128,7 @@ def _adopt(
             return None
     except FileNotFoundError:
         return None
-    job = body.parse(content.data)
+    job = _parse(layout, content.data)
     returned = _parse_returned(text)
     if (
         returned is not None
@@ -169,6 +169,14 @@ def _adopt(
         reservation.keep()
     assert name is None or isinstance(name, PendingName)
     return name
+
+
+def _parse(layout: Layout, data: bytes) -> Body:
+    """The body of a file, once the spool is prepared for it to ask for its key."""
+    job = body.parse(data)
+    if job.unique is not None:
+        unique.prepare(layout)
+    return job
 
 
 def _asking(move: lifecycle.Move, job: Body) -> lifecycle.Move:

@@ -311,7 +311,7 @@ def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: flo
         token, shell = _processes_of(layout, name)
         ending.end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
         # RACE: a worker that holds the lock may start the command only now: look until it releases it.
-        is_held = _is_held(path, name)
+        is_held = _is_held(path, name) or _is_away(layout, name)
         # RACE: it may have ended by itself since the look before the rename (tests/spool/moves/test_by_hand.py).
         recorded = _find_recorded(layout, cancelled, name, policy)
         moved = try_move(layout, cancelled, recorded) if recorded else None
@@ -352,6 +352,20 @@ def _is_held(path: str, name: RunningName) -> bool:
     """Whether the attempt's lock is held, or that cannot be determined."""
     try:
         return lease.is_attempt_held(path, name.started_at)
+    except OSError:
+        return True
+
+
+def _is_away(layout: Layout, name: RunningName) -> bool:
+    """Whether it may run on an engine although its worker has died: no lock of this host says so, only an end line."""
+    if not lease.read_worker(layout, name.worker).get("on"):
+        return False
+    try:
+        attempt, _ = logs.read_attempt(layout.log(name.id), name)
+        is_over = attempt is not None and attempt.is_over
+        return not is_over and logs.find_sent(layout.log(name.id), name) is not None
+    except FileNotFoundError:
+        return False
     except OSError:
         return True
 

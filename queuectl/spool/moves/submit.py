@@ -245,6 +245,7 @@ def _prepare(
     move, key = _next_move(layout, id, priority, run_at, now), None
     if content.unique is not None and isinstance(move.name, PendingName):
         move, key = lifecycle.ask(move.name), _Key(move, content.id is not None)
+        unique.prepare(layout)
     reservation = _reserve_wanted(layout, id, is_wanted)
     temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
     return _Item(whole, data, move, temporary, reservation, run_at is None and key is None, key)

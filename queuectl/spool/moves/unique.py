@@ -46,6 +46,11 @@ _CLEARED_AFTER = 86400.0
 # --- asking
 
 
+def prepare(layout: Layout) -> None:
+    """To be called before a job asks: workers look for jobs that were left asking only if there is a `unique/`."""
+    keys.make(layout)
+
+
 Swap = Callable[[Layout, str, Mapping[str, Any], bool, int | None], Job]
 """`replace.swap`"""
 
@@ -262,6 +267,7 @@ def find_asking(layout: Layout) -> list[PendingName]:
 
 def give_back(layout: Layout, running: RunningName, pending: PendingName) -> None:
     """Let a job that was claimed without having its key ask for it, which a worker's beat does on its behalf."""
+    prepare(layout)
     move = lifecycle.ask(pending._replace(run_at=clock.now()))
     files.move(layout.job(State.RUNNING, running), layout.job(*move))
 
@@ -272,6 +278,7 @@ def bring_back(layout: Layout, job: Job, log: int, target: lifecycle.Move) -> Jo
     assert isinstance(job.name, FinishedName)
     if not lease.lock_id(log):
         raise WrongStateError(f"job {job.id} cannot be moved now", "another command is moving it", "try again")
+    prepare(layout)
     move = lifecycle.ask(target.name)
     path = layout.job(*move)
     if not files.move(job.path, path):

@@ -56,6 +56,8 @@ def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
     if "ended_at" in fields:
         until = _at(fields, "ended_at", format_time)
         return f"{attempt} took {_duration(fields.get('duration', ''))}, and ended{until}"
+    if mark.text.startswith("sent "):
+        return f"{attempt} was sent to {fields.get('to', '?')}"
     if mark.text.startswith("edited "):
         names = fields.get("fields", "?").replace(",", ", ")
         return f"changed{_at(fields, 'at', format_time)}: {names}"

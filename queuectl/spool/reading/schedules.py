@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
@@ -98,12 +98,16 @@ def _second(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def look_at_all(layout: Layout, now: datetime) -> list[View]:
-    """Every schedule; one listing of each directory. A file that is wrong may be being written, so for such a one it
-    is looked again for up to a second."""
+def look_at_all(
+    layout: Layout, now: datetime, newest: Callable[[list[str]], dict[str, Tick]] | None = None
+) -> list[View]:
+    """Every schedule; one listing of each directory, unless `newest` gives the newest ticks of some schedules.
+
+    A file that is wrong may be being written: if it was just changed, it is looked at again for up to a second.
+    """
     if not files.has_any(layout):
         return []
-    newest = find_newest(layout, now)
+    ticks = find_newest(layout, now) if newest is None else newest(files.names(layout))
     until = time.monotonic() + _PATIENCE
     while True:
         found = [each for name in files.names(layout) if (each := files.read(layout, name)) is not None]
@@ -111,7 +115,7 @@ def look_at_all(layout: Layout, now: datetime) -> list[View]:
             break
         time.sleep(_LOOK)
     has_worker = any(worker["alive"] for worker in list_workers(layout))
-    return [_view(layout, each, newest.get(each.name), now, has_worker=has_worker) for each in found]
+    return [_view(layout, each, ticks.get(each.name), now, has_worker=has_worker) for each in found]
 
 
 def _is_settling(found: Found, now: datetime) -> bool:

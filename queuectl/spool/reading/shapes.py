@@ -38,6 +38,7 @@ WORKER = (
     "host",
     "pid",
     "slots",
+    "on",
     "started_at",
     "uptime",
     "version",

@@ -60,7 +60,7 @@ def _read(path: str) -> str:
 
 def link(layout: Layout, folder: str, number: int, id: str, temporary: str) -> bool:
     """Make a number, durably; False if it was taken. `temporary` is the path of a new file in tmp/."""
-    _make(layout, folder)
+    make(layout, folder)
     files.write_new(temporary, f"{id}\n".encode())
     path = f"{folder}/{number}"
     try:
@@ -77,8 +77,9 @@ def link(layout: Layout, folder: str, number: int, id: str, temporary: str) -> b
     return True
 
 
-def _make(layout: Layout, folder: str) -> None:
-    for path in (layout.unique, folder):
+def make(layout: Layout, *folders: str) -> None:
+    """Make `unique/`, without which nobody looks for jobs that ask, and the directories of keys."""
+    for path in (layout.unique, *folders):
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:

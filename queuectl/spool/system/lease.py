@@ -21,6 +21,7 @@ import fcntl
 import json
 import os
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -196,6 +197,7 @@ class WorkerLease:
 
     def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
         """Take a new name and publish it; the file is locked before anyone can see it."""
+        self._lock, self._length = threading.Lock(), 0
         self.is_kept = False  # for the next worker to rescue what this one leaves running
         while True:
             self.name = format_worker(host, os.getpid(), random_text(4))
@@ -231,14 +233,25 @@ class WorkerLease:
         self._file.close()
 
     def say_stopping(self, at: datetime) -> None:
-        """Add to the file, once, since when the worker takes no more jobs; skipped if it cannot be written.
+        """Add to the file, once, since when the worker takes no more jobs; skipped if it cannot be written."""
+        if "stopping_at" not in self._info:
+            self.say(stopping_at=format_time(at))
+
+    def say(self, **info: Any) -> None:
+        """Add this to the file; skipped if it cannot be written. Thread-safe.
 
         CRASH: `read_worker` treats a torn file as empty; the lock still shows whether the worker is alive.
         """
-        if "stopping_at" not in self._info:
-            self._info["stopping_at"] = format_time(at)
+        with self._lock:
+            self._info.update(info)
+            text = f"{json.dumps(self._info)}\n"
+            self._length = max(self._length, len(text))
             with suppress(OSError):  # in place: another file would not be the locked one
-                os.pwrite(self._file.fileno(), f"{json.dumps(self._info)}\n".encode(), 0)
+                os.pwrite(self._file.fileno(), text.ljust(self._length).encode(), 0)
+
+    def make_durable(self) -> None:
+        """See to it that the file would survive a power cut: it says where jobs run that would survive that, too."""
+        files.sync_files(os.path.dirname(self._path), [self._path])
 
     def release(self) -> None:
         """Remove the file, then unlock it."""

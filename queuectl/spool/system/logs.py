@@ -13,6 +13,10 @@ and the job's name will not record it, a note does, and so does a retry by hand:
 
     #queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532
 
+Where an attempt was sent, before it was, if it is to run on an engine (docs/engines.md) and not on the spool's host:
+
+    #queuectl note sent attempt=1 started_at=20261124T034300.120Z to="tcp://10.0.0.7:40011" process="Worker-6f9b…"
+
 What an attempt used, after its end, if its worker waited for it: bytes of memory, at most, and seconds of CPU time.
 
     #queuectl note used attempt=1 max_rss=18378752 cpu_user=0.120 cpu_system=0.004
@@ -90,6 +94,39 @@ def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> No
 def append_note(fd: int, event: str, text: str) -> None:
     """Write a `retry`, `refused` or `note` line."""
     _append(fd, f"#queuectl {event} {text}\n")
+
+
+class Sent(NamedTuple):
+    """Where an attempt was sent, on an engine: the address there, the process that may start it, and the offset of the
+    log after the note that says so, where its output begins."""
+
+    address: str
+    process: str
+    output_at: int
+
+
+def append_sent(fd: int, name: RunningName, address: str, process: str) -> None:
+    """Record that an attempt is about to be sent to that process, on an engine: from then on it may run there."""
+    at = format_time(name.started_at)
+    _append(
+        fd, f"#queuectl note sent attempt={name.attempt} started_at={at} to={quote(address)} process={quote(process)}\n"
+    )
+
+
+def find_sent(path: str, name: RunningName) -> Sent | None:
+    """Where the attempt of a name in running/ was last sent; None if it was not. Raises OSError."""
+    fd = files.open_regular(path)
+    try:
+        at = _rfind(
+            fd, f"#queuectl note sent attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
+        )
+        if at is None:
+            return None
+        line = _line_at(fd, at)
+        fields = _fields(line)
+        return Sent(fields.get("to", ""), fields.get("process", ""), at + len(line)) if line.endswith(b"\n") else None
+    finally:
+        os.close(fd)
 
 
 class Usage(NamedTuple):

@@ -7,6 +7,7 @@ between two rescuers. Workers of other hosts are left to those hosts: their lock
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from datetime import datetime
 from enum import Enum, auto
 from typing import NamedTuple
@@ -45,10 +46,11 @@ class Verdict(NamedTuple):
     is_recorded: bool = False
 
 
-def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
+def find_orphans(layout: Layout, host: str, mine: str, on: Collection[str] = ()) -> list[RunningName]:
     """Running jobs whose worker's lock is free on this host, except those of the worker `mine`.
 
-    A worker whose lock cannot be checked counts as alive.
+    Those that run as processes of this machine; or, with `on`, those that run on one of these engines: only who asks
+    the engine can know what became of them. A worker whose lock cannot be checked counts as alive.
     """
     alive: dict[str, bool] = {mine: True}
     orphans = []
@@ -57,7 +59,8 @@ def find_orphans(layout: Layout, host: str, mine: str) -> list[RunningName]:
         if name is None:
             continue
         if name.worker not in alive:
-            alive[name.worker] = not _is_here(layout, name.worker, host) or _may_be_alive(layout, name.worker)
+            is_mine = _is_here(layout, name.worker, host) and _is_on(layout, name.worker, on)
+            alive[name.worker] = not is_mine or _may_be_alive(layout, name.worker)
         if not alive[name.worker]:
             orphans.append(name)
     return orphans
@@ -86,6 +89,13 @@ def _is_here(layout: Layout, worker: str, host: str) -> bool:
         return True
     here = os.uname().nodename
     return parse_worker(worker)[0] == host and info.get("host", here) == here
+
+
+def _is_on(layout: Layout, worker: str, on: Collection[str]) -> bool:
+    """Whether the jobs of that worker ran on one of these engines, or if none is given on its own machine."""
+    info = lease.read_worker(layout, worker)
+    engine = {info.get("on"), info.get("scheduler")} - {None}
+    return not engine.isdisjoint(on) if on else not engine
 
 
 def forget_dead_workers(layout: Layout, host: str) -> None:

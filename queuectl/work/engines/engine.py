@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from queuectl.core.result import CANCELLED, Result
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.system import logs
 from queuectl.work.attempts import ActiveAttempt
+from queuectl.work.context import Context
 from queuectl.work.places import Given
+
+MOST = 1000
+"""How many jobs an engine runs at a time, for one worker."""
+
+
+class LeftError(Exception):
+    """What became of an attempt cannot be known now. It is left as it is, for the next worker."""
 
 
 class Run(ActiveAttempt):
     """An attempt that an engine has started for a slot, whose thread waits for its end."""
 
-    __slots__ = ("claim", "pid", "usage")
+    __slots__ = ("claim", "pid", "took", "usage")
 
     keeps_time: ClassVar[bool] = False
     """Whether the engine itself ends it when its time is up."""
@@ -31,10 +39,25 @@ class Run(ActiveAttempt):
         self.claim = claim
         self.pid = pid
         self.usage: logs.Usage | None = None  # once it has ended, if that is known
+        self.took: float | None = None  # likewise; in seconds
 
     @abstractmethod
     def wait(self, grace: float = 0.0) -> Result:
-        """Block until it has ended, and if it was stopped or killed all that it has left; how it ended."""
+        """Block until it has ended, and if it was stopped or killed all that it has left; how it ended.
+
+        May raise LeftError.
+        """
+
+
+class Crew(Protocol):
+    """The slots of a worker, as an engine sees them."""
+
+    def resize(self, number: int, widest: int, real: int) -> None:
+        """From now on there are `real` slots, of which a job may take `widest`, and `number` jobs may be claimed at a
+        time."""
+
+    def attend(self, run: Run, begun: float) -> None:
+        """Await and settle an attempt that was taken over; it began at that monotonic second."""
 
 
 class Engine(ABC):
@@ -42,6 +65,19 @@ class Engine(ABC):
 
     An attempt is ended by `stop` of its Run (see ActiveAttempt).
     """
+
+    def open(self, context: Context, worker: str, crew: Crew) -> None:  # noqa: B027 - not every engine has to
+        """Begin to work for that worker."""
+
+    def close(self) -> None:  # noqa: B027
+        """The worker ends."""
+
+    def describe(self) -> dict[str, Any]:
+        """What the worker's file says of the engine: `on`, where it is, unless that is this machine."""
+        return {}
+
+    def settled(self, run: Run) -> None:  # noqa: B027
+        """The job of an attempt has been settled: nothing more is asked about it."""
 
     @abstractmethod
     def start(self, claim: Claim, given: Given | None = None) -> Run:

@@ -25,7 +25,7 @@ SHELL = "/bin/sh"
 _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
-_SUBMITTER, _PROGRESS = b"QUEUECTL_SUBMITTED_BY", progress.VARIABLE.encode()
+_SPOOL, _SUBMITTER, _PROGRESS = b"QUEUECTL_SPOOL", b"QUEUECTL_SUBMITTED_BY", progress.VARIABLE.encode()
 _OF_JOBS = re.compile(rb"QUEUECTL_(?:SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
 """Variables that say something of one job: those of the worker's own environment are about another."""
 
@@ -97,10 +97,14 @@ class Execution(Run):
 class Executor(Engine):
     """Starts commands on this machine, for one worker of one spool. Thread-safe."""
 
-    def __init__(self, spool: str, worker: str) -> None:
-        self._own = {b"QUEUECTL_SPOOL": os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker)}
-        self._progress = os.fsencode(f"{spool}/progress/")
+    def __init__(self, spool: str, worker: str, marks: Mapping[bytes, bytes] | None = None) -> None:
+        """`spool` is empty where there is none, and then nothing of it is said to the jobs, each of which must be
+        `given` something. Each has the variables `marks`, too."""
+        self._own = {_SPOOL: os.fsencode(spool), b"QUEUECTL_WORKER": os.fsencode(worker), **(marks or {})}
+        self._progress = os.fsencode(f"{spool}/progress/") if spool else b""
         own = (*self._own, _ID, _ATTEMPT, _TOKEN, _SUBMITTER, _PROGRESS)
+        if not spool:
+            del self._own[_SPOOL]
         self._inherited = {
             key: value for key, value in os.environb.items() if key not in own and not _OF_JOBS.fullmatch(key)
         }
@@ -134,7 +138,9 @@ class Executor(Engine):
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
         if env or submitter or parameters or given is not None:
             wanted = {_bytes(key): _bytes(value) for key, value in env.items() if not key.startswith(PREFIX)}
-            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token, _PROGRESS: self._progress + id}
+            own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
+            if self._progress:
+                own[_PROGRESS] = self._progress + id
             if given is not None:  # over what the job asks for: two would use one card
                 wanted.update((_bytes(key), _bytes(value)) for key, value in given.variables.items())
             if submitter:
