@@ -19,6 +19,7 @@ include_patterns = [
     "docs/*.md",
     "spool/README.md",
     "contrib/*/README.md",
+    "benchmarks/results/README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]
