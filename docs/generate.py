@@ -149,7 +149,7 @@ def describe(page: Page) -> str:
     shared = filters()
     options = list(page.options())
     own = [(code(names), escape(help)) for names, help in options if (names, help) not in shared]
-    selecting = [code(names.split()[0]) for names, help in options if (names, help) in shared]
+    selecting = [code(re.findall("--[a-z]+", names)[0]) for names, help in options if (names, help) in shared]
     if selecting:
         own.append((", ".join(selecting), "the [filters](#filters)"))
     parts = [f"```text\n{page.usage}\n```", *map(text_of, page.paragraphs)]

@@ -71,11 +71,11 @@ def is_match(expected: str, actual: str) -> bool:
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in normalise(actual))) is not None
 
 
-def problems_of(found: Sequence[Block], home: Path) -> list[str]:
-    """Run the blocks, starting in `home`; what is not as documented."""
+def problems_of(found: Sequence[Block], home: Path, timeout: float = 60) -> list[str]:
+    """Run the blocks, starting in `home`, for at most so many seconds; what is not as documented."""
     steps = [step for block in found for step in _steps_of(block)]
     problems = []
-    for step, outcome in zip(steps, _run(steps, home), strict=True):
+    for step, outcome in zip(steps, _run(steps, home, timeout), strict=True):
         where = f"line {step.line}: {step.text.strip()}"
         if outcome.status != 0:
             problems.append(f"{where}\n-- ended with {outcome.status} and said:\n{outcome.output}")
@@ -87,7 +87,7 @@ def problems_of(found: Sequence[Block], home: Path) -> list[str]:
 def outputs_of(found: Sequence[Block], home: Path) -> dict[int, str]:
     """What each command or script printed, by its line number."""
     steps = [step for block in found for step in _steps_of(block)]
-    outputs = {step.line: outcome.output for step, outcome in zip(steps, _run(steps, home), strict=True)}
+    outputs = {step.line: outcome.output for step, outcome in zip(steps, _run(steps, home, 60), strict=True)}
     _stop_workers(home)
     return outputs
 
@@ -115,7 +115,7 @@ def _command_of_cron_line(line: str) -> str:
     return f"({entry[1]})"
 
 
-def _run(steps: Sequence[Step], home: Path) -> list[Outcome]:
+def _run(steps: Sequence[Step], home: Path, timeout: float) -> list[Outcome]:
     script = "".join(
         f"printf '{_MARK}{number}\\n'\n{step.text}\nprintf '{_MARK}=%d\\n' \"$?\"\n"
         for number, step in enumerate(steps)
@@ -123,16 +123,20 @@ def _run(steps: Sequence[Step], home: Path) -> list[Outcome]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     output = home.with_name(f"{home.name}.output")
     with output.open("wb") as file:
-        subprocess.run(
+        shell = subprocess.Popen(
             ["sh", "-c", script],
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=home,
             env=environment(PATH=path, HOME=str(home), XDG_STATE_HOME=str(home / ".state"), TZ="UTC", LC_ALL="C.UTF-8"),
-            timeout=60,
+            start_new_session=True,
         )
+        try:
+            shell.wait(timeout)
+        except subprocess.TimeoutExpired:  # the step that hangs has no status, which names it
+            os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
     text = output.read_text("utf-8", "replace").replace(str(home), HOME)
     found = [Outcome("", None)] * len(steps)
     for match in re.finditer(rf"{_MARK}(\d+)\n([^{_MARK}]*)(?:{_MARK}=(\d+)\n)?", text):

@@ -66,3 +66,11 @@ def test_failing_command_is_found(tmp_path: Path) -> None:
     text = "```console\n$ echo good\ngood\n$ false\n```\n```sh\nexit 3\n```\n```console\n$ echo never\nnever\n```\n"
     problems = session.problems_of(blocks(text), tmp_path)
     assert [problem.split(":")[0] for problem in problems] == ["line 4", "line 7", "line 10"]
+
+
+def test_hanging_command_is_found(tmp_path: Path) -> None:
+    """A document that does not end is stopped with all that it runs, and the command that hangs is named first."""
+    text = "```console\n$ echo good\ngood\n$ echo so far; sleep 600\n$ echo never\nnever\n```\n"
+    problems = session.problems_of(blocks(text), tmp_path, timeout=3)
+    assert [problem.split(":")[0] for problem in problems] == ["line 4", "line 5"]
+    assert "so far" in problems[0]
