@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -62,6 +61,8 @@ def only_handed_in(spool: layout.Layout) -> SpoolError:
 
 def own_entries(spool: layout.Layout) -> str:
     """The command line that shows what became of the jobs that this user has handed in."""
+    import shlex
+
     from queuectl.spool.moves.take import submitter_of, user_of
 
     return f"ls -l {shlex.quote(spool.outbox)}/{user_of(submitter_of(os.geteuid()))}.*"

@@ -138,7 +138,7 @@ def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: st
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=_complete_setting)
 @json_option
 def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Change settings of a group: limit, max-failed, seats, seat-env, and defaults for its jobs.
+    """Change settings of a group: its limits, seats and defaults.
 
     limit is how many jobs of the group may run at once, on all workers together; 0 starts none. When max-failed jobs
     (or 5% of those that end) have failed since the group was last resumed, the group pauses itself. seats are things

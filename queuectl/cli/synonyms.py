@@ -6,7 +6,6 @@ Data only, read once something has been typed that queuectl does not know; queue
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,11 +30,11 @@ def _matching(pattern: str) -> Read:
 
 
 def _ids_after(pattern: str) -> Read:
-    """The ids of a dependency such as `afterok:12:13`, as words of a shell."""
+    """The ids of a dependency such as `afterok:12:13`, with commas between them."""
 
     def read(text: str) -> Values | None:
         match = re.fullmatch(pattern, text)
-        return None if match is None else (shlex.join(re.split("[:,]", match[1])),)
+        return None if match is None else (match[1].replace(":", ","),)
 
     return read
 
@@ -107,7 +106,6 @@ _GPUS = "how many there are is said once: queuectl group set gpu seats=4"
 _MEMORY = "a seat is 1 GB then; how many there are is said once: queuectl group set mem seats=64"
 _MANY_GB = "--seats mem=N, of what size you like; how many there are is said once: queuectl group set mem seats=64"
 _KEY = "of its key one job at a time waits or runs; for one at a time, none dropped: --group {0} --limit 1"
-_NO_EDGES = "a job cannot wait for another by itself; the shell can"
 _CRON = "a job that recurs is a schedule, which has a name"
 _CRON_LINE = "{entry}"
 _ITS_NUMBER = "a job has its number in QUEUECTL_PARAM_N, and its command where {{n}} is"
@@ -120,15 +118,12 @@ _ENQUEUE = (
     Row("--begin --start-after --not-before --run-at --eta", "--at {0}"),
     Row("--dependency -d", "--limit 1", why="for one that waits or runs, others dropped: --unique KEY",
         read=_matching("singleton")),
-    Row("--dependency -d", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("afternotok:(.+)")),
-    Row("--dependency -d", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("after(?:any)?:(.+)")),
-    Row("--dependency -d", whole="queuectl wait {0} && {line}", why=_NO_EDGES,
-        read=_ids_after("after(?:ok|corr):(.+)")),
-    Row("--dependency", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--dependency -d", "--after-failed {0}", read=_ids_after("afternotok:(.+)")),
+    Row("--dependency -d", "--after-end {0}", read=_ids_after("after(?:any)?:(.+)")),
+    Row("--dependency -d", "--after {0}", read=_ids_after("after(?:ok|corr):(.+)")),
+    Row("--dependency", "--after {0}", read=_ids_after("(.+)")),
     Row("-d", "--in {0}"),
-    Row("--after -a --depends-on --deps", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
-    Row("--after-end", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
-    Row("--after-failed", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--depends-on --deps", "--after {0}", read=_ids_after("(.+)")),
     Row("--array -A", "--param n={0} --limit {1}", why=_ITS_NUMBER,
         read=lambda text: values if (values := _array(text)) and values[1] else None),
     Row("--array -A", "--param n={0}", why=_ITS_NUMBER, read=_array),

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from queuectl.core import groups, unique
+from queuectl.core import after, groups, unique
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
-from queuectl.core.text import format_seconds, format_size
+from queuectl.core.text import format_codes, format_seconds, format_size, format_variables
 from queuectl.core.unique import IfExists
 from queuectl.errors import UsageError
 
@@ -81,6 +81,9 @@ class Body(NamedTuple):
     if_exists: IfExists | None = None
     cwd: str | None = None
     env: Mapping[str, str] = _NO_VARIABLES
+    after: tuple[str, ...] | None = None
+    after_end: tuple[str, ...] | None = None
+    after_failed: tuple[str, ...] | None = None
     params: Mapping[str, Any] = _NO_VARIABLES
     charset: Charset | None = None
     submitted_by: str | None = None
@@ -90,6 +93,11 @@ class Body(NamedTuple):
         """The id that the job is to have, its group in front: its own, or this random one if it has none."""
         id = self.id or random
         return groups.join(self.group, id) if self.group else id
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it waits for: ids, and groups with a dot, as they were typed."""
+        return self.after or self.after_end or self.after_failed or ()
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
         """The retry policy: the job's own fields, else `default`. Exit codes of its own replace both lists."""
@@ -326,20 +334,10 @@ def _parse_text(text: str, _: datetime) -> str:
     return text
 
 
-def _show_codes(codes: frozenset[int]) -> str:
-    return ",".join(map(str, sorted(codes))) or "none"
-
-
-def _show_variables(env: Mapping[str, str]) -> str:
-    from shlex import quote
-
-    return " ".join(f"{name}={quote(text)}" for name, text in env.items())
-
-
 def _show_params(params: Mapping[str, Any]) -> str:
     from queuectl.core.params import as_text
 
-    return _show_variables({name: as_text(value) for name, value in params.items()})
+    return format_variables({name: as_text(value) for name, value in params.items()})
 
 
 # --- the table
@@ -392,7 +390,7 @@ FIELDS = {
         metavar="CODES",
         label="Retry on exit codes",
         hint="75,111 or 64-78",
-        show=_show_codes,
+        show=format_codes,
     ),
     "no_retry_on": Field(
         _exit_codes,
@@ -401,7 +399,7 @@ FIELDS = {
         metavar="CODES",
         label="Never on exit codes",
         hint="1,64-78",
-        show=_show_codes,
+        show=format_codes,
     ),
     "on_lost": Field(
         _word(OnLost),
@@ -466,8 +464,12 @@ FIELDS = {
         metavar="NAME[=VALUE]",
         label="Set variables",
         hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
-        show=_show_variables,
+        show=format_variables,
     ),
+    **{
+        rule: Field(after.check, after.parse_text, option=option, metavar="ID,…", label=label, hint=hint, show=" ".join)
+        for rule, (option, label, hint) in after.TEXTS.items()
+    },
     "params": Field(_params, show=_show_params),
     "charset": Field(_word(Charset), show=str),
     "submitted_by": Field(_submitter),
