@@ -144,12 +144,17 @@ def table(rows: list[tuple[str, ...]], *heads: str) -> str:
     return "\n".join([lines[0], f"|{'---|' * len(heads)}", *lines[1:]])
 
 
+def _long(names: str) -> str:
+    """`--group` of `-g, --group GROUP`."""
+    return next(name for name in names.replace(",", "").split() if name.startswith("--"))
+
+
 def describe(page: Page) -> str:
     """The generated part of a command's section in docs/commands.md."""
     shared = filters()
     options = list(page.options())
     own = [(code(names), escape(help)) for names, help in options if (names, help) not in shared]
-    selecting = [code(re.findall("--[a-z]+", names)[0]) for names, help in options if (names, help) in shared]
+    selecting = [code(_long(names)) for names, help in options if (names, help) in shared]
     if selecting:
         own.append((", ".join(selecting), "the [filters](#filters)"))
     parts = [f"```text\n{page.usage}\n```", *map(text_of, page.paragraphs)]

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "lazy": set(),
     "core": {"errors"},
     "spool": {"core", "errors", "lazy"},
-    "work": {"spool", "core", "errors", "version"},
+    "work": {"spool", "core", "errors", "lazy", "version"},
     "dashboard": {"spool", "core", "errors", "version"},
     "schemas": set(),
     "cli": {"dashboard", "work", "spool", "core", "errors", "schemas", "version"},

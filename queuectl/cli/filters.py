@@ -132,7 +132,7 @@ def make_filter(given: dict[str, Any], among: tuple[State, ...] = ALL, default: 
         since=parse_past(given["since"], now()) if given["since"] else None,
         until=parse_past(given["until"], now()) if given["until"] else None,
         results=tuple(_check_result(text) for text in given["results"]),
-        groups=tuple(map(groups.require_name, given["groups"])),
+        groups=tuple(groups.require_name(name.removesuffix(".")) for name in given["groups"]),
         match=_compile(given["match"]) if given["match"] else None,
         conditions=tuple(map(Condition.parse, given["where"])),
     )

@@ -71,7 +71,7 @@ class Meter:
         if self._is_terminal:
             self._draw(as_bar(seen, shutil.get_terminal_size().columns - 1))
             self._end_line(is_last)
-        elif self._shown is None or seen[:8] != self._shown[:8]:
+        elif self._shown is None or not seen.is_like(self._shown):
             self._say(f"{seen.group}: {in_words(seen)}\n")
         self._shown = seen
 

@@ -32,6 +32,7 @@ from queuectl.spool.system import files
 from queuectl.spool.system.clock import now
 
 if TYPE_CHECKING:
+    from queuectl.spool.reading.batch import Batch
     from queuectl.spool.reading.schedules import Summary
 
 _INTERVAL = 2.0
@@ -41,7 +42,7 @@ _SHARE = 10  # looking takes a tenth of the time at most
 @click.command()
 @click.argument("of", required=False, metavar="[GROUP.]", shell_complete=complete_groups)
 @click.option("-g", "--group", metavar="GROUP", shell_complete=complete_groups, help="How far the jobs of a group are.")
-@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C; of a group, until its jobs have ended.")
 @click.option(
     "--interval",
     type=click.FloatRange(0.1, 3600),
@@ -55,7 +56,8 @@ def status(of: str | None, group: str | None, watch: bool, interval: float | Non
 
     With a group, show how far its jobs are.
     Ready jobs are due; scheduled ones wait for their time, retrying ones for their next attempt.
-    Of a group it estimates, from how long its last jobs took, when all will have ended.
+    Of a group it estimates, from how long its last jobs took, when all will have ended. With --watch it then follows
+    them to their end, with a line for each change, or a bar on a terminal, and exits like `queuectl wait`.
 
     \b
     Example:
@@ -69,16 +71,25 @@ def status(of: str | None, group: str | None, watch: bool, interval: float | Non
     name = _group_of(of, group)
     spool = open_spool()
     if not watch:
-        _look(spool, name, as_json, has_colour(color))
+        if name is None:
+            _show(spool, as_json, has_colour(color))
+        else:
+            _look(spool, name, as_json)
         return
     is_terminal = sys.stdout.isatty()
+    last = None
     while True:
         begun = time.monotonic()
         if is_terminal and not as_json:
             click.clear()
-        _look(spool, name, as_json, has_colour(color))
-        if not as_json and not is_terminal:
-            click.echo()
+        if name is None:
+            _show(spool, as_json, has_colour(color))
+            if not as_json and not is_terminal:
+                click.echo()
+        else:
+            last = _look(spool, name, as_json, last)
+            if not (last.running or last.waiting):
+                click.get_current_context().exit(1 if last.failed or last.cancelled else 0)
         sys.stdout.flush()
         took = time.monotonic() - begun
         time.sleep(max(interval or _INTERVAL, _SHARE * took))
@@ -93,11 +104,8 @@ def _group_of(of: str | None, group: str | None) -> str | None:
     return None if of is None and group is None else groups.require_name((of or group or "").removesuffix("."))
 
 
-def _look(spool: Spool, group: str | None, as_json: bool, is_coloured: bool) -> None:
-    """Look once, and print."""
-    if group is None:
-        _show(spool, as_json, is_coloured)
-        return
+def _look(spool: Spool, group: str, as_json: bool, last: Batch | None = None) -> Batch:
+    """Look once, and print, but no line for people that says the same as the last."""
     from queuectl.cli import meter
     from queuectl.spool.reading import batch
 
@@ -110,8 +118,9 @@ def _look(spool: Spool, group: str | None, as_json: bool, is_coloured: bool) -> 
         import shutil
 
         click.echo(meter.as_bar(seen, shutil.get_terminal_size().columns - 1))
-    else:
+    elif last is None or not seen.is_like(last):
         click.echo(f"{seen.group}: {meter.in_words(seen)}")
+    return seen
 
 
 def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:

@@ -196,7 +196,7 @@ class _Answer(NamedTuple):
     def line(self, before: list[str], path: list[str]) -> str:
         """The line to type: `before` are the words in front of the command's `path`."""
         job = self.command
-        if path == ["enqueue"] and self._has("--limit", "--max-failed"):
+        if path == ["enqueue"]:
             self._name_group()
         if "--each" in self.options and job and not any("{}" in word for word in [*self.options, *job]):
             job = [*job, "{}"]
@@ -211,11 +211,15 @@ class _Answer(NamedTuple):
         return any(_split(word)[0] in names for word in self.options if _is_option(word))
 
     def _name_group(self) -> None:
-        """Limits are of a group: that of a sweep, or one with the name that the job was to have."""
-        if self._has("-g", "--group", "--param", "--each"):
+        """Many jobs are of a group, which is also what has limits: it gets the name that the job was to have."""
+        is_sweep, is_limited = self._has("--param", "--each"), self._has("--limit", "--max-failed")
+        if self._has("-g", "--group") or not (is_sweep or is_limited):
             return
         at = self.options.index("--id") if "--id" in self.options[:-1] else len(self.options)
-        self.options[at : at + 2] = ["--group", self.options[at + 1] if at < len(self.options) else "NAME"]
+        if at < len(self.options) and "{" not in self.options[at + 1]:
+            self.options[at] = "--group"
+        elif is_limited and not is_sweep:
+            self.options.extend(["--group", "NAME"])
 
 
 def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:

@@ -107,7 +107,7 @@ _LEFT = "running,pending"
 
 def _select(spool: Spool, given: dict[str, Any], *, quiet: bool) -> list[Job]:
     """The jobs that the filters select, without held ones unless those are asked for; says what may surprise."""
-    found = list(select(spool.layout, _filter(given)))
+    found = list({job.id: job for job in select(spool.layout, _filter(given))}.values())  # it moves during the listings
     is_for_held = "held" in ",".join(given["state"]).split(",")
     jobs = [job for job in found if is_for_held or not job.is_held]
     held = [job.id for job in found if job.is_held and not is_for_held]

@@ -14,7 +14,7 @@ from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
-from queuectl.lazy import Lazy
+from queuectl.lazy import Lazy, function
 from queuectl.spool.system import files, layout
 from queuectl.spool.system.clock import now
 
@@ -52,6 +52,8 @@ else:
             "reading.workers",
         )
     )
+
+_SWAP = function("queuectl.spool.moves.replace", "swap")
 
 
 class Spool:
@@ -146,7 +148,7 @@ class Spool:
         left = iter(jobs)
         while group := [_whole(fields) for fields in islice(left, submit.GROUP)]:
             whole = [fields for fields in group if not isinstance(fields, QueuectlError)]
-            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held, swap=_swap))
+            outcomes = iter(submit.submit(self.layout, whole, now(), is_held=is_held, swap=_SWAP))
             for fields in group:
                 yield fields if isinstance(fields, QueuectlError) else next(outcomes)
 
@@ -425,13 +427,6 @@ class Spool:
 def _seconds(timeout: float | None) -> float | None:
     require("timeout", timeout, int, float, None)
     return timeout
-
-
-def _swap(*arguments: Any) -> Job:
-    """`replace.swap`, which few submits need."""
-    from queuectl.spool.moves import replace
-
-    return replace.swap(*arguments)
 
 
 def _closed(root: str) -> SpoolError:

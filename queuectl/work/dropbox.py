@@ -19,12 +19,13 @@ from itertools import islice
 
 from queuectl.core.names import is_ignored
 from queuectl.errors import NotJsonError, SpoolError
-from queuectl.spool.moves import outbox, replace, take
+from queuectl.spool.moves import outbox, take
 from queuectl.spool.moves.take import UnfitError
 from queuectl.spool.system import trust
 from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
 from queuectl.work.incomplete import QUIET, Incomplete
+from queuectl.work.keys import SWAP
 from queuectl.work.settle import notify_refused
 
 _MOST = 500  # names at a look, of them
@@ -303,7 +304,7 @@ class Dropbox:
         """Make jobs of what was taken; from where, if that is known."""
         for id in from_:
             self._outbox.expect(id)
-        for done in take.finish(self._layout, list(from_), self._context.now(), replace.swap) if from_ else ():
+        for done in take.finish(self._layout, list(from_), self._context.now(), SWAP) if from_ else ():
             place = f"inbox/{from_[done.id]}".rstrip("/")
             self._made += 1
             if done.job is not None:

@@ -14,11 +14,12 @@ from queuectl.core import body
 from queuectl.core.names import PendingName
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool.moves import adopt, replace
+from queuectl.spool.moves import adopt
 from queuectl.spool.reading import query
 from queuectl.spool.system import files
 from queuectl.work import incomplete
 from queuectl.work.context import Context
+from queuectl.work.keys import SWAP
 from queuectl.work.settle import notify_refused
 
 
@@ -70,7 +71,7 @@ class Drops:
             adopted = (
                 self._check(name)
                 if PendingName.parse(name)
-                else adopt.adopt(self._layout, name, now, self._context.trusts, locate, replace.swap)
+                else adopt.adopt(self._layout, name, now, self._context.trusts, locate, SWAP)
             )
         except NotJsonError as error:
             self._wait(name, ": ".join(part for part in (error.what, error.why) if part))

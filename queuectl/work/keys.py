@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
+from queuectl.lazy import function
 from queuectl.work.context import Context
 
+if TYPE_CHECKING:
+    from queuectl.spool.moves.unique import Swap
+
+SWAP: Swap = function("queuectl.spool.moves.replace", "swap")
 _CLEAR_INTERVAL = 3600.0
 _SHARE = 50  # of the time, the listings take a fiftieth at most
 
@@ -28,10 +34,10 @@ class Keys:
         begun = time.monotonic()
         if self._context.stopping or begun < self._look_at or not os.path.isdir(layout.unique):
             return
-        from queuectl.spool.moves import replace, unique
+        from queuectl.spool.moves import unique
 
         for name in unique.find_asking(layout):
-            job = unique.finish(layout, name, replace.swap)
+            job = unique.finish(layout, name, SWAP)
             if job is not None:
                 self._context.report.event("asked", name.id, f"it had no answer about its key; now it is {job.state}")
         self._look_at = begun + _SHARE * (time.monotonic() - begun)

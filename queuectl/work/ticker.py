@@ -8,21 +8,28 @@ tells which are still to come, whoever was killed in between (tests/work/test_ti
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from queuectl.core.schedules import Schedule
 from queuectl.errors import QueuectlError, SpoolError, UsageError
-from queuectl.spool.moves import ticks
-from queuectl.spool.moves.ticks import Outcome
-from queuectl.spool.reading.schedules import ahead, find_newest
-from queuectl.spool.system import schedules
-from queuectl.spool.system.schedules import Found
+from queuectl.lazy import Lazy
 from queuectl.work.context import Context
 from queuectl.work.janitors import Janitor
+
+if TYPE_CHECKING:
+    from queuectl.core.schedules import Schedule
+    from queuectl.spool.moves import ticks
+    from queuectl.spool.reading import schedules as reading
+    from queuectl.spool.system import schedules
+    from queuectl.spool.system.schedules import Found
+else:
+    ticks, reading = Lazy("queuectl.spool.moves.ticks"), Lazy("queuectl.spool.reading.schedules")
+    schedules = Lazy("queuectl.spool.system.schedules")
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _OF_THE_SPOOL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
@@ -65,7 +72,7 @@ class Ticker:
         """Start to submit what is due; returns at once."""
         if self._context.stopping or (self._thread is not None and self._thread.is_alive()):
             return
-        if not schedules.has_any(self._layout):
+        if not os.access(self._layout.schedules, os.F_OK):
             self._has_looked = True
             return
         wait = self._not_before - time.monotonic()
@@ -150,17 +157,17 @@ class Ticker:
         if schedules.closed_by(self._layout, name, self._context.now) is not None:
             return None  # a beat notices when a pause ends by itself
         counted = schedules.counted_from(self._layout, found, mark, self._context.now)
-        self._report_ahead(name, ahead(counted, now))
+        self._report_ahead(name, reading.ahead(counted, now))
         since = max(self._handled(name, now), counted)
         for tick in schedule.due(since, now):
             if self._context.stopping:
                 return None
             outcome = ticks.submit_tick(self._layout, found, schedule, tick, self._context.now())
-            if outcome is Outcome.CHANGED:
+            if outcome is ticks.Outcome.CHANGED:
                 return 0.0
-            if outcome is Outcome.IN_FLIGHT and not self._is_stuck(name, tick):
+            if outcome is ticks.Outcome.IN_FLIGHT and not self._is_stuck(name, tick):
                 return _LOOK_AGAIN
-            if outcome is Outcome.SKIPPED:
+            if outcome is ticks.Outcome.SKIPPED:
                 what = "a job of its schedule has not ended"
                 self._context.report.event("skipped", schedule.id_of(tick), what)
             self._states[name] = _State(tick)
@@ -173,7 +180,7 @@ class Ticker:
         state = self._states.get(name)
         if state is None or state.handled > now:
             if self._newest is None:
-                self._newest = {each: found.tick for each, found in find_newest(self._layout, now).items()}
+                self._newest = {each: found.tick for each, found in reading.find_newest(self._layout, now).items()}
             self._states[name] = state = _State(self._newest.get(name, _NEVER))
         return state.handled
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from queuectl.core.names import FinishedName
 from queuectl.errors import QueuectlError
-from queuectl.spool.moves.dependents import Moved
-from queuectl.spool.upkeep.edges import Upkeep
 from queuectl.work.context import Context
 
+if TYPE_CHECKING:
+    from queuectl.spool.moves.dependents import Moved
+    from queuectl.spool.upkeep.edges import Upkeep
+
 _SHARE = 100  # of the time, it takes a hundredth at most
+_LATER = 10.0  # seconds after which a spool is looked at in which nothing seems to wait
 
 
 class Waiting:
@@ -19,9 +24,9 @@ class Waiting:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._upkeep = Upkeep(context.spool.layout)
+        self._upkeep: Upkeep | None = None
         self._thread: threading.Thread | None = None
-        self._look_at = 0.0
+        self._look_at = 0.0 if os.path.isdir(context.layout.after) else time.monotonic() + _LATER
 
     def look(self) -> None:
         """Do the beat if it is time to, in a thread."""
@@ -42,7 +47,11 @@ class Waiting:
 
     def _work(self) -> None:
         """Never fails: what cannot be done now is tried again."""
+        from queuectl.spool.upkeep.edges import Upkeep  # spools in which nothing waits hardly need it
+
         begun = time.monotonic()
+        if self._upkeep is None:
+            self._upkeep = Upkeep(self._context.layout)
         try:
             for moved in self._upkeep.run():
                 self._report(moved)

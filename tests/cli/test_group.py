@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -161,9 +160,9 @@ def test_wait_gives_up_behind_a_brake(cli: CommandLine, spool: Spool) -> None:
     """With the reason, as nothing will happen before somebody looks; a pause by hand is waited for."""
     groups.write(spool.layout, "lr", "max-failed", "1")
     spool.enqueue("exit 3", id="lr.1", max_retries=0)
-    spool.enqueue("true", id="lr.2", run_at=datetime.now(UTC) + timedelta(seconds=2))
     with workers(spool.path):
         wait_for(lambda: pause.read(spool.layout, clock.now, "lr"), "the brake")
+        spool.enqueue("true", id="lr.2")
         done = cli.run("wait", "lr.", "--timeout", "30")
     assert done.returncode == 1
     assert "1 job cannot start: the group lr has paused itself\n  1 job failed; max-failed is 1\n" in done.stderr

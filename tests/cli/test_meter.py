@@ -50,6 +50,26 @@ def test_status_of_a_group(cli: CommandLine, spool: Spool) -> None:
     ]
 
 
+def test_status_follows_a_group_to_its_end(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """A line for each change, and the exit code of `wait`; held jobs are not waited for."""
+    go = tmp_path / "go"
+    for number in range(2):
+        spool.enqueue(f"until [ -e {go} ]; do sleep 0.02; done; exit {number}", id=f"lr.{number}", max_retries=0)
+    spool.hold(spool.enqueue("true", id="lr.held"))
+    argv = cli.argv("status", "lr.", "--watch", "--interval", "0.1")
+    with workers(spool.path), subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        while "1 running" not in (line := following.stdout.readline()):
+            assert line
+        go.touch()
+        *_, last = following.stdout.read().splitlines()
+        assert following.wait(30) == 1
+    assert last == "lr: 1 of 3 done, 1 failed, 1 held"
+    spool.drop("lr.1")
+    assert cli.run("status", "lr.", "--watch").stdout == "lr: 1 of 2 done, 1 held\n"
+    assert cli.run("status", "lr.", "--watch").returncode == 0
+
+
 def test_wait_for_a_group_reports_to_stderr(cli: CommandLine, spool: Spool) -> None:
     """stdout stays a line for each job; on stderr there is a line for a change, and the last says how it ended."""
     for number in range(3):

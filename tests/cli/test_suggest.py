@@ -76,6 +76,10 @@ LINES = [
     ("enqueue --delay 5m ./x {2}-{1} ::: a ::: c", "queuectl enqueue --in 5m --param 1=a --param 2=c -- ./x '{2}-{1}'"),
     ("parallel -j 4 ./x ::: a 'b c'", "printf '%s\\n' a 'b c' | queuectl enqueue --each - -- ./x '{}' && "
      "queuectl worker start --count 4"),
+    ("enqueue --array=1,3%2 -J lr -- ./x", "queuectl enqueue --param n=1,3 --limit 2 --group lr -- ./x"),
+    ("enqueue -J lr --array 1-9 -- ./x", "queuectl enqueue --group lr --param n=1..9 -- ./x"),
+    ("submit --name 'lr.{n}' --each-line f -- ./x", "queuectl enqueue --id 'lr.{n}' --each f -- ./x '{}'"),
+    ("squeue -p gpu", "queuectl list --group gpu"),
     ("enqueue --arg-file f -- ./x", "queuectl enqueue --each f -- ./x '{}'"),
     ("enqueue --progress -- ./x", "queuectl enqueue --wait -- ./x"),
     ("enqueue --mem 16000M -- ./x", "queuectl enqueue --seats mem=16 -- ./x"),
@@ -271,7 +275,9 @@ def test_one_word_selects_a_group_everywhere(cli: CommandLine, spool: Spool) -> 
     """-g is --group in every command that takes one."""
     spool.enqueue("true", id="gpu.1")
     spool.enqueue("true", id="net.1")
-    assert cli.ok("list", "-g", "gpu", "--format", "{id}") == "gpu.1"
+    assert (
+        cli.ok("list", "-g", "gpu", "--format", "{id}") == cli.ok("list", "-g", "gpu.", "--format", "{id}") == "gpu.1"
+    )
     cli.ok("hold", "-g", "gpu", "--yes")
     assert [spool.get(id).is_held for id in ("gpu.1", "net.1")] == [True, False]
     cli.ok("pause", "-g", "gpu", "new", "driver")

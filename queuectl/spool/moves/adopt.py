@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from queuectl.core import body, groups, lifecycle
 from queuectl.core.fields import Body
@@ -30,12 +30,18 @@ from queuectl.core.names import (
 )
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, NotFoundError, NotJsonError, UsageError
-from queuectl.spool.moves import dependents, entry, unique
+from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError
 from queuectl.spool.moves.submit import Reservation, reserve
 from queuectl.spool.reading import query
 from queuectl.spool.system import defaults, files, lease, logs, trust
 from queuectl.spool.system.layout import Layout
+
+if TYPE_CHECKING:
+    from queuectl.spool.moves import dependents, entry, unique
+else:
+    dependents, entry = Lazy("queuectl.spool.moves.dependents"), Lazy("queuectl.spool.moves.entry")
+    unique = Lazy("queuectl.spool.moves.unique")
 
 _COPY = "duplicate: by its name it is a copy that some tool made of a job's file; to run it, give it a name of its own"
 

@@ -15,7 +15,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 
 from queuectl.core.names import FinishedName, Name, RunningName
 from queuectl.core.outbox import GONE, LEFT, TAKEN, Entry
@@ -61,6 +60,8 @@ def withdraw(layout: Layout, id: str) -> None:
 
 def leave(layout: Layout, user: str, file: str, reason: str) -> None:
     """Say why a file stays in inbox/; a user's file of one name has one entry."""
+    from hashlib import sha256  # rarely needed
+
     random = sha256(os.fsencode(file)).hexdigest()[:12]
     with suppress(FileNotFoundError):
         path = f"{layout.outbox}/{Entry(f'{user}.{random}', LEFT)}"

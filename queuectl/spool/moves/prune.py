@@ -23,14 +23,19 @@ from typing import TYPE_CHECKING
 from queuectl.core import groups
 from queuectl.core.names import FinishedName, format_time, looks_finished
 from queuectl.core.result import State
-from queuectl.core.schedules import parse_id
+from queuectl.lazy import Lazy
 from queuectl.spool.reading import query
-from queuectl.spool.reading.schedules import find_newest
-from queuectl.spool.system import clock, edges, files, lease, logs, schedules
+from queuectl.spool.system import clock, edges, files, lease, logs
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
+    from queuectl.core import schedules as ticks
     from queuectl.core.settings import Rule
+    from queuectl.spool.reading import schedules as reading
+    from queuectl.spool.system import schedules
+else:
+    ticks, schedules = Lazy("queuectl.core.schedules"), Lazy("queuectl.spool.system.schedules")
+    reading = Lazy("queuectl.spool.reading.schedules")
 
 STALE = 86400.0
 """Age in seconds at which a file in tmp/ counts as left behind by its writer."""
@@ -91,19 +96,19 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
 def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: bool) -> Callable[[str], bool]:
     """What says of an id whether it is a tick of a schedule that is not to be deleted now. The mark of each schedule is
     moved on to the last of those that are, once for all."""
-    if not schedules.has_any(layout):
+    if not os.access(layout.schedules, os.F_OK):
         return lambda _: False
-    newest, now = find_newest(layout, None), clock.now()
+    newest, now = reading.find_newest(layout, None), clock.now()
     last: dict[str, datetime] = {}
     for text in _names(layout, state, group):
-        named = parse_id(query.id_in(state, text) or "") if text <= cut else None
+        named = ticks.parse_id(query.id_in(state, text) or "") if text <= cut else None
         if named is not None and named[0] in newest and named[1] < newest[named[0]].tick and named[1] <= now:
             last[named[0]] = max(named[1], last.get(*named))
     for name, tick in last.items() if not is_dry else ():
         schedules.forget_tick(layout, f"{name}.{tick:%Y%m%dT%H%M%S}Z")
 
     def is_kept(id: str) -> bool:
-        named = parse_id(id)
+        named = ticks.parse_id(id)
         return named is not None and named[0] in schedule_names and named[1] > last.get(named[0], _NEVER)
 
     schedule_names = {*schedules.names(layout)}

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
@@ -46,10 +46,12 @@ from queuectl.errors import (
 from queuectl.spool.moves import outbox
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.moves.submit import reserve, submit
-from queuectl.spool.moves.unique import Swap
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
 from queuectl.spool.system.layout import Layout, unusable
+
+if TYPE_CHECKING:
+    from queuectl.spool.moves.unique import Swap
 
 Allows = Callable[[int], bool]
 """Whether the files of the user with that uid are taken."""

@@ -43,6 +43,10 @@ class Batch(NamedTuple):
     def ended(self) -> int:
         return self.done + self.failed + self.cancelled
 
+    def is_like(self, other: Batch) -> bool:
+        """Whether the counts are the same, and what keeps jobs from starting."""
+        return self[:8] == other[:8] and self.reason == other.reason
+
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
         rounded = {name: None if value is None else round(value, 3) for name, value in self._rates()}
@@ -53,7 +57,7 @@ class Batch(NamedTuple):
 
 
 def look(layout: Layout, group: str, now: datetime) -> Batch:
-    """One listing of each directory."""
+    """From listings of the directories; no job is left out or counted twice because it moves during them."""
     counts = dict.fromkeys(("done", "failed", "cancelled", "running", "waiting", "held"), 0)
     ended: list[FinishedName] = []
     last_start = now
@@ -85,9 +89,11 @@ def look(layout: Layout, group: str, now: datetime) -> Batch:
 
 
 def _names(layout: Layout, group: str) -> Iterator[Name]:
+    """Each job once. Jobs move on during the listings, which go the same way, and from running/ back to pending/, so
+    running/ is listed on both sides of it."""
     mark = f"-{group}."
-    seen: set[str] = set()  # a job may move back to pending/ during the listings
-    for state in (State.DONE, State.DEAD, State.RUNNING, State.PENDING):
+    seen: set[str] = set()
+    for state in (State.RUNNING, State.PENDING, State.RUNNING, State.DONE, State.DEAD):
         for names in query.iterate_names(layout, state):
             for text in names:
                 name = query.parse_name(state, text) if mark in text else None

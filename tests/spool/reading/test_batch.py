@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from queuectl import Spool
 from queuectl.core.names import HELD_AT, FinishedName, PendingName
 from queuectl.core.result import CANCELLED, SUCCESS, Result, State
-from queuectl.spool.reading import batch
+from queuectl.spool.reading import batch, query
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import lease
+from queuectl.spool.system.layout import Layout
 from tests.spool.given import NOW, put, running_name
 
 
@@ -61,6 +64,31 @@ def test_look_says_what_keeps_jobs_from_starting(spool: Spool) -> None:
         assert batch.look(spool.layout, "lr", NOW)[-2:] == (None, "the limit of the group lr is 0")
         spool.pause("new disks")
         assert "new disks" in (batch.look(spool.layout, "lr", NOW).reason or "")
+
+
+@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("way", ["start", "end", "retry"])
+def test_look_counts_a_job_that_moves_once(spool: Spool, monkeypatch: pytest.MonkeyPatch, at: int, way: str) -> None:
+    """Before, between or after any two of the listings."""
+    begun = running_name("lr.1")
+    names = {
+        "start": ((State.PENDING, PendingName(10, NOW, 0, "lr.1")), (State.RUNNING, begun)),
+        "end": ((State.RUNNING, begun), (State.DONE, FinishedName(NOW, 10, 1, Result.parse("exit0"), 5, "lr.1"))),
+        "retry": ((State.RUNNING, begun), (State.PENDING, PendingName(10, NOW, 1, "lr.1"))),
+    }
+    (state, name), target = names[way]
+    put(spool.layout, name, state=state)
+    listings: list[State] = []
+    iterate_names = query.iterate_names
+
+    def iterate(layout: Layout, state: State) -> Iterator[list[str]]:
+        if len(listings) == at:
+            os.rename(layout.job(*names[way][0]), layout.job(*target))
+        listings.append(state)
+        return iter([*iterate_names(layout, state)])
+
+    monkeypatch.setattr(query, "iterate_names", iterate)
+    assert batch.look(spool.layout, "lr", NOW).total == 1
 
 
 def test_look_at_a_batch_that_has_ended(spool: Spool) -> None:
