@@ -27,9 +27,11 @@ from queuectl.spool.system.layout import Layout, unusable
 if TYPE_CHECKING:
     from queuectl.spool.moves import existing, unique
     from queuectl.spool.reading import query
+    from queuectl.spool.system import versions
 else:
     query = Lazy("queuectl.spool.reading.query")
     existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
+    versions = Lazy("queuectl.spool.system.versions")
 
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
@@ -245,6 +247,8 @@ def _prepare(
     move, key = _next_move(layout, id, priority, run_at, now), None
     if content.unique is not None and isinstance(move.name, PendingName):
         move, key = lifecycle.ask(move.name), _Key(move, content.id is not None)
+        if not os.path.isdir(layout.unique):
+            versions.require(layout, "unique")
         unique.prepare(layout)
     reservation = _reserve_wanted(layout, id, is_wanted)
     temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
