@@ -193,17 +193,8 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         env=environment(),
     )
-    libraries = {
-        "click",
-        "bottle",
-        "watchdog",
-        "portalocker",
-        "distributed",
-        "importlib.metadata",
-        "cronsim",
-        "zoneinfo",
-    }
-    return libraries & set(done.stderr.split())
+    heavy = {"click", "bottle", "watchdog", "portalocker", "importlib.metadata", "cronsim", "zoneinfo", "distributed"}
+    return heavy & set(done.stderr.split())
 
 
 def test_package_loads_no_library() -> None:

@@ -124,3 +124,11 @@ def warn_of_directory(job: Job, say_so: Callable[[str], None], *, known: set[str
         known.add(cwd)
     if not os.path.isdir(charset.encode(cwd, None)):
         say_so(f"warning: the directory {cwd} does not exist yet: without it the job fails")
+
+
+def why_skipped(job: Job) -> str:
+    """Why a job was skipped as soon as it was submitted."""
+    from queuectl.spool.reading.graph import reasons_of
+    from queuectl.spool.system.layout import Layout
+
+    return f"{job.id} is {job.state}: {reasons_of(Layout(os.path.dirname(os.path.dirname(job.path))), job.id)[0].text}"

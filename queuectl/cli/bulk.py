@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from queuectl.cli.bodies import Place, describe_existing, read_lines, warn_of_directory
+from queuectl.cli.bodies import Place, describe_existing, read_lines, warn_of_directory, why_skipped
 from queuectl.cli.context import existing_spool, note, open_spool, say
+from queuectl.cli.later import in_order
 from queuectl.core import body, charset
 from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
@@ -174,6 +175,8 @@ def enqueue_lines(
     as it is known, in one array.
     """
     found = lines.with_directories()
+    if lines.sweep is None:
+        found = in_order(found, existing_spool())
     first = next(found, None)  # before a spool is created: it may be no text at all
     spool = open_spool(create=True)
     report = _JsonReport() if as_json else Report(lines, quiet)
@@ -230,6 +233,8 @@ class Report:
             self._progress.say_line(place, f"warning: {warning}")
         if not self._quiet:
             warn_of_directory(outcome, partial(self._progress.say_line, place), known=self._directories)
+        if outcome.result is not None and not self._quiet:
+            self._progress.say_line(place, why_skipped(outcome))
         if self._quiet and self._lines.group:
             return
         self._progress.clear()

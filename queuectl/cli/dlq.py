@@ -12,7 +12,7 @@ from queuectl.cli.filters import filter_options, make_filter
 from queuectl.cli.groups import Group
 from queuectl.cli.list import SHOWN, limit_of, limit_option, print_jobs
 from queuectl.cli.retry import AGAIN
-from queuectl.cli.targets import Verb, act
+from queuectl.cli.targets import Verb, act, drop_job
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import format_age
@@ -139,4 +139,4 @@ def drop(**given: Any) -> None:
       queuectl dlq drop --until 30d --match nightly
     """
     spool = open_spool()
-    act(spool, _DROP, given, lambda id: spool.drop(_find_dead(spool, id)))
+    act(spool, _DROP, given, lambda id: drop_job(spool, _find_dead(spool, id)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from queuectl.cli.bodies import decode, describe_existing, warn_of_directory
+from queuectl.cli.bodies import decode, describe_existing, warn_of_directory, why_skipped
 from queuectl.cli.context import (
     existing_spool,
     is_handed_in,
@@ -23,8 +23,10 @@ from queuectl.cli.context import (
     print_json,
     say,
     show_error,
+    shown_in_a_line,
 )
 from queuectl.core import body, charset
+from queuectl.core.after import RULES
 from queuectl.core.fields import FIELDS
 from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, QueuectlError, UsageError
@@ -88,11 +90,11 @@ def _options(without: Collection[str]) -> Iterator[Callable[[F], F]]:
         elif field.option:
             names = (*_SHORT.get(name, ()), f"--{name.replace('_', '-')}", name)
             kind = click.Choice([word.value for word in field.kind]) if issubclass(field.kind, StrEnum) else field.kind
-            metavar, is_multiple = field.metavar or None, name in ("env", "seats")
+            metavar, is_multiple = field.metavar or None, name in ("env", "seats", *RULES)
             yield click.option(*names, type=kind, multiple=is_multiple, metavar=metavar, help=field.option)
 
 
-_SHORT = {"priority": ("-p",), "group": ("-g",)}
+_SHORT = {"priority": ("-p",), "group": ("-g",), "after": ("-a",)}
 
 
 def job_options(command: F, without: Collection[str] = ()) -> F:
@@ -147,13 +149,14 @@ def enqueue(
     With - it reads one JSON object per line and queues the valid ones; invalid ones are reported by
     line number, and the exit code is 1. With --param and --each the command is queued once for each
     value: {NAME} is that of a parameter, {} the line, {n} the number of the job; also in --id, --cwd,
-    --env and --timeout.
+    --env, --timeout and --after. A job with --after starts only when the others have ended.
 
     \b
     Example:
       queuectl enqueue '{"command": "./report.sh", "priority": 1, "timeout": 60}'
       queuectl enqueue --in 5m --timeout 1h -- ./backup.sh /srv
       queuectl enqueue -- 'echo hello | tr a-z A-Z'
+      queuectl enqueue --after extract,lr. -- ./load.sh
       generate-jobs | queuectl enqueue -
       find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
       queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 -- ./train --lr {lr}
@@ -165,6 +168,10 @@ def enqueue(
         raise UsageError(f"both --file and {'-' if is_bulk else 'a command'}", hint="use one of them")
     batch.require_sweep()
     spool = existing_spool()
+    if any(rule in given for rule in RULES):
+        from queuectl.cli.references import name_in_full
+
+        name_in_full(spool, given)
     jobs: list[Job] = []
     lines = _open_lines(words, is_command, given, batch, spool, quiet) if is_bulk or batch.is_sweep else None
     prepare = _prepare(lines.group if lines and lines.sweep else given.get("group", ""), batch.limit, batch.max_failed)
@@ -288,6 +295,10 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
         raise UsageError("run takes one job", hint="for many: queuectl enqueue --wait JSON...")
     checked = _checked(body.merge(found, given), where)
     there = existing_spool()
+    if any(rule in given for rule in RULES):
+        from queuectl.cli.references import name_in_full
+
+        name_in_full(there, checked)
     if there is not None and is_handed_in(there):
         raise only_handed_in(there)
     spool = open_spool(create=True)
@@ -378,17 +389,24 @@ def _enqueue_jobs(
 
 
 def _fields_of_sweep(*, timeout: str | None, **options: Any) -> dict[str, Any]:
-    """The options as fields of a body with places, which its timeout may have too."""
+    """The options as fields of a body with places, which its timeout and what it waits for may have too."""
+    conditions = {str(rule): [*options[rule]] for rule in RULES if any("{" in text for text in options[rule])}
+    options.update(dict.fromkeys(conditions, ()))
     if timeout is None or "{" not in timeout:
-        return fields_of(timeout=timeout, **options)
-    return {**fields_of(**options), "timeout": timeout}
+        return {**fields_of(timeout=timeout, **options), **conditions}
+    return {**fields_of(**options), "timeout": timeout, **conditions}
 
 
 def fields_of(
     *, at: str | None, in_: str | None, env: tuple[str, ...], seats: tuple[str, ...], **options: Any
 ) -> dict[str, Any]:
     """The options as fields of a job body."""
+    conditions = {rule: options.pop(rule) for rule in RULES}
     given = {name: value for name, value in {**options, "seats": ",".join(seats) or None}.items() if value is not None}
+    if any(conditions.values()):
+        from queuectl.cli.references import condition
+
+        given.update(condition(conditions))
     for name, value in given.items():
         parse = FIELDS[name].parse
         if parse is not None and isinstance(value, str):
@@ -501,6 +519,10 @@ def _say_queued(job: Job, quiet: bool) -> None:
     warn_of_directory(job, note)
     if job.is_held:
         note(f"held; to let it start: queuectl release {job.id}")
+    elif job.is_waiting:
+        note(f"waits for {shown_in_a_line(' '.join(job.body.references))}")
+    elif job.result is not None:
+        note(why_skipped(job))
     elif job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
 

@@ -30,7 +30,7 @@ def _waits(test: Callable[[PendingName], bool]) -> Where:
     return lambda name: isinstance(name, PendingName) and test(name)
 
 
-_later = _waits(lambda name: name.run_at > now() and not name.is_held)
+_later = _waits(lambda name: name.run_at > now() and not name.is_held and not name.is_waiting)
 
 WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
     "pending": (_PENDING, None),
@@ -38,6 +38,7 @@ WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
     "scheduled": (_PENDING, _waits(lambda name: _later(name) and name.attempts == 0)),
     "retrying": (_PENDING, _waits(lambda name: _later(name) and name.attempts > 0)),
     "held": (_PENDING, _waits(lambda name: name.is_held)),
+    "waiting": (_PENDING, _waits(lambda name: name.is_waiting)),
     "running": (_RUNNING, None),
     "done": (_DONE, None),
     "dead": (_DEAD, None),
@@ -45,14 +46,13 @@ WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
     "all": (ALL, None),
     # what other programs of this family call them
     "queued": (_PENDING, None),
-    "waiting": (_PENDING, None),
     "processing": (_RUNNING, None),
     "active": (_RUNNING, None),
     "completed": (_DONE, None),
     "succeeded": (_DONE, None),
     "dlq": (_DEAD, None),
 }
-_OWN_WORDS = list(WORDS)[:10]
+_OWN_WORDS = list(WORDS)[:11]
 
 groups_option = click.option(
     "--group",
@@ -69,7 +69,7 @@ _OPTIONS = (
         multiple=True,
         metavar="STATE",
         shell_complete=lambda ctx, param, text: [word for word in WORDS if word.startswith(text)],
-        help="pending, ready, scheduled, retrying, held, running, done, dead, failed, …; repeatable.",
+        help="pending, ready, scheduled, retrying, held, waiting, running, done, dead, failed, …; repeatable.",
     ),
     click.option("--since", metavar="TIME", help='Only jobs of this time or later: 1h (ago), "18:30", ISO 8601.'),
     click.option("--until", metavar="TIME", help="Only jobs of this time or earlier."),
@@ -153,7 +153,7 @@ def _check_result(text: str) -> str:
         try:
             Result.parse(text)
         except ValueError:
-            hint = "results: exitN signalN exit signal timeout lost cancelled invalid failed"
+            hint = "results: exitN signalN exit signal timeout lost cancelled invalid skipped failed"
             raise UsageError(f"unknown result {text!r}", hint=hint) from None
     return text
 

@@ -15,7 +15,7 @@ from queuectl.spool.system.clock import now
 
 _HOLD = Verb("hold", "held", (State.PENDING,), "pending")
 _FIRST = Verb("put first", "first in line", (State.PENDING,), "pending")
-_RELEASE = Verb("release", "released", (State.PENDING,), "held")
+_RELEASE = Verb("release", "released", (State.PENDING, State.DONE, State.DEAD), "held")
 
 
 @click.command()
@@ -36,10 +36,11 @@ def hold(**given: Any) -> None:
 @click.option("--at", metavar="TIME", help='When they may start: "18:30", "tomorrow 09:00", 5m, ISO 8601.')
 @_RELEASE.options()
 def release(at: str | None, **given: Any) -> None:
-    """Release held jobs.
+    """Release held jobs, and those that wait for others.
 
     Without --at a job starts at the time it was submitted for, if that is still to come, else as soon
-    as there is a free slot.
+    as there is a free slot. A held job that waits for others waits again; one that waits, or was
+    skipped, is let go whatever becomes of the others.
 
     \b
     Example:

@@ -41,10 +41,11 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 
 SHOWN = (
-    "id", "state", "priority", "attempts", "when", "result", "duration", "progress", "submitted_by", "owner", "command",
+    "id", "state", "priority", "attempts", "when", "result", "duration", "progress", "waits_for", "submitted_by",
+    "owner", "command",
 )  # fmt: skip
 """The columns of a table, unless others are asked for; the empty ones are left out."""
-_EXPENDABLE = ("PRIORITY", "DURATION", "OWNER", "SUBMITTED_BY", "ATTEMPTS", "WHEN")
+_EXPENDABLE = ("PRIORITY", "DURATION", "OWNER", "SUBMITTED_BY", "ATTEMPTS", "WAITS_FOR", "WHEN")
 """What a narrow terminal does not show, in this order."""
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
 PAINTS: dict[str, Paint] = {
@@ -238,6 +239,8 @@ def _cell(job: Job, name: str) -> str:
         return f"{value} (stopped)"
     if name == "when" and job.is_held:
         return "held"
+    if name == "when" and job.is_waiting:
+        return "waiting"
     if name in ("when", "run_at", "started_at", "finished_at") and value is not None:
         return format_age(parse_instant(value), now())
     if name in ("duration", "took") and value is not None:

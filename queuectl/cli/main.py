@@ -28,6 +28,7 @@ _COMMANDS = {
     "show": "queuectl.cli.show:show",
     "states": "queuectl.cli.states:states",
     "explain": "queuectl.cli.explain:explain",
+    "graph": "queuectl.cli.graph:graph",
     "logs": "queuectl.cli.logs:logs",
     "wait": "queuectl.cli.wait:wait",
     "metrics": "queuectl.cli.metrics:metrics",

@@ -36,6 +36,7 @@ def metrics(group: str, as_json: bool) -> None:
         ("finished", f"{found.finished}"),
         ("done", f"{found.done}"),
         ("dead", f"{found.dead}"),
+        *((("skipped", f"{found.skipped}"),) if found.skipped else ()),
         ("success", rate or "-"),
         ("results", _results(found.results) or "-"),
         ("attempts", f"{found.attempts}"),

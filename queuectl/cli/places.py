@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from queuectl.core.after import RULES, Rule, parse
 from queuectl.core.fields import FIELDS
 from queuectl.errors import UsageError
 from queuectl.spool.system.clock import now
@@ -23,7 +24,8 @@ _BRACES = re.compile(r"(?<!\$)\{([\w-]+)\}")
 
 
 class Template:
-    """The body that all jobs of a sweep have in common, with places in its command, id, key, cwd, env and timeout."""
+    """The body that all jobs of a sweep have in common, with places in its command, id, key, cwd, env, timeout and what
+    it waits for."""
 
     def __init__(self, command: str | list[str], given: Mapping[str, Any], names: Collection[str]) -> None:
         """`command` is as typed, `given` the fields of the options, `names` those of the places.
@@ -43,6 +45,10 @@ class Template:
         variables = {name: self._fill_of(text) for name, text in given.get("env", {}).items()}
         if any(map(self._place.search, given.get("env", {}).values())):
             self._fills["env"] = lambda values: {name: fill(values) for name, fill in variables.items()}
+        for rule in RULES:
+            named = given.get(rule)
+            if isinstance(named, list) and any(map(self._place.search, named)):
+                self._fills[rule] = self._fill_of_condition(rule, named)
         self.has_places = len(self._fills) > 1 or any(map(self._place.search, self._words))
         """Whether any value is used."""
 
@@ -78,6 +84,21 @@ class Template:
         if len(parts) == 1:
             return lambda _: text
         return lambda values: "".join(values[part] if at % 2 else part for at, part in enumerate(parts))
+
+    def _fill_of_condition(self, rule: Rule, named: list[str]) -> Fill:
+        """Puts values into what a job waits for."""
+        fills = [self._fill_of(text) for text in named]
+
+        def fill(values: Values) -> list[str]:
+            try:
+                found = [parse(rule, each(values)) for each in fills]
+            except ValueError as error:
+                raise UsageError(f"--{rule.replace('_', '-')}: {error}") from None
+            if any(meant is not rule for meant, _ in found):
+                raise UsageError(f"--{rule.replace('_', '-')} with another rule of Slurm", hint="use the option for it")
+            return list(dict.fromkeys(name for _, names in found for name in names))
+
+        return fill
 
     def _fill_of_command(self, command: str | list[str]) -> Fill:
         if isinstance(command, str):

@@ -8,7 +8,7 @@ import click
 
 from queuectl.cli.context import json_option, note, one_group, one_group_option, open_spool, print_json
 from queuectl.cli.filters import NAMES, make_filter
-from queuectl.cli.targets import Verb, act, require_yes
+from queuectl.cli.targets import Verb, act, drop_job, require_yes
 from queuectl.core.result import State
 from queuectl.core.settings import Rule
 from queuectl.core.text import format_count, format_size
@@ -96,7 +96,7 @@ def rm(**given: Any) -> None:
       queuectl rm --match '^test-' --until 7d
     """
     spool = open_spool()
-    act(spool, _RM, given, spool.drop)
+    act(spool, _RM, given, lambda id: drop_job(spool, id))
 
 
 def _rules(

@@ -24,6 +24,8 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import Usage
 
+_NAMED = 10
+
 
 @click.command()
 @ids_argument()
@@ -63,6 +65,7 @@ def show(ids: tuple[str, ...], as_json: bool) -> None:
 def _print(layout: Layout, job: Job, shape: dict[str, Any]) -> None:
     for name, value in (
         *_details(layout, job),
+        *_links(shape),
         *_attempts(job, shape["history"]),
         ("file", job.path),
         ("log", shape["log"]),
@@ -73,7 +76,7 @@ def _print(layout: Layout, job: Job, shape: dict[str, Any]) -> None:
 def _details(layout: Layout, job: Job) -> Iterator[tuple[str, str]]:
     body = job.body
     yield "id", job.id
-    remark = "held" if job.is_held else "stopped" if job.is_stopped else job.result
+    remark = "held" if job.is_held else "waiting" if job.is_waiting else "stopped" if job.is_stopped else job.result
     yield "state", f"{job.state}" + (f" ({remark})" if remark else "")
     if job.owner is not None:
         yield "owner", f"{job.owner}, not the spool's owner"
@@ -98,6 +101,15 @@ def _details(layout: Layout, job: Job) -> Iterator[tuple[str, str]]:
         yield from shapes.describe_defaults(shapes.defaults_of(layout, job))
         yield from (("warning", warning) for warning in body.warnings)
     yield "attempts", f"{job.attempts}"
+
+
+def _links(shape: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What it waits for, and what waits for it."""
+    links = {"waits_for": [link["text"] for link in shape["waits_for"]], "awaited_by": shape["awaited_by"]}
+    for name, texts in links.items():
+        if texts:
+            more = f", … ({len(texts)} in all)" if len(texts) > _NAMED else ""
+            yield name, ", ".join(texts[:_NAMED]) + more
 
 
 def _attempts(job: Job, history: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -128,14 +128,15 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "ready": f"the oldest has waited {_age(counts)}" if counts.oldest_ready else "",
         "scheduled": f"the next starts {format_when(counts.next_run_at, now())}" if counts.next_run_at else "",
         "held": "to release them: queuectl release",
+        "waiting": "for other jobs; see: queuectl graph",
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
     _print_stops(spool.paused(), groups)
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
-    for name in ("ready", "scheduled", "retrying", "held", "running", "done", "dead"):
-        if name == "held" and not counts.held:
+    for name in ("ready", "scheduled", "retrying", "held", "waiting", "running", "done", "dead"):
+        if name in ("held", "waiting") and not getattr(counts, name):
             continue
         number = getattr(counts, name)
         line = painted(f"{name:<10} {number:<8}", STATE_COLOURS.get(name, "") if number else "", is_coloured)

@@ -6,7 +6,6 @@ Data only, read once something has been typed that queuectl does not know; queue
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,11 +28,11 @@ def _matching(pattern: str) -> Read:
 
 
 def _ids_after(pattern: str) -> Read:
-    """The ids of a dependency such as `afterok:12:13`, as words of a shell."""
+    """The ids of a dependency such as `afterok:12:13`, with commas between them."""
 
     def read(text: str) -> Values | None:
         match = re.fullmatch(pattern, text)
-        return None if match is None else (shlex.join(re.split("[:,]", match[1])),)
+        return None if match is None else (match[1].replace(":", ","),)
 
     return read
 
@@ -91,7 +90,6 @@ def times_of(words: list[str]) -> tuple[list[str], list[str]]:
 
 _ONE_SLOT = "a job takes --slots of its worker's slots, or one, whatever it uses; a worker has --count of them"
 _SEATS = "how many there are is said once: queuectl group set gpu seats=4"
-_NO_EDGES = "a job cannot wait for another by itself; the shell can"
 _CRON = "a job that recurs is a schedule, which has a name"
 _CRON_LINE = "{entry}"
 _ITS_NUMBER = "a job has its number in QUEUECTL_PARAM_N, and its command where {{n}} is"
@@ -103,15 +101,12 @@ _ENQUEUE = (
     Row("--begin --start-after --not-before --run-at --eta", "--at {0}"),
     Row("--dependency -d", "--id KEY", why="an --id is refused (exit 4) while the spool holds a job of that id",
         read=_matching("singleton")),
-    Row("--dependency -d", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("afternotok:(.+)")),
-    Row("--dependency -d", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("after(?:any)?:(.+)")),
-    Row("--dependency -d", whole="queuectl wait {0} && {line}", why=_NO_EDGES,
-        read=_ids_after("after(?:ok|corr):(.+)")),
-    Row("--dependency", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--dependency -d", "--after-failed {0}", read=_ids_after("afternotok:(.+)")),
+    Row("--dependency -d", "--after-end {0}", read=_ids_after("after(?:any)?:(.+)")),
+    Row("--dependency -d", "--after {0}", read=_ids_after("after(?:ok|corr):(.+)")),
+    Row("--dependency", "--after {0}", read=_ids_after("(.+)")),
     Row("-d", "--in {0}"),
-    Row("--after -a --depends-on --deps", whole="queuectl wait {0} && {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
-    Row("--after-end", whole="queuectl wait {0}; {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
-    Row("--after-failed", whole="queuectl wait {0} || {line}", why=_NO_EDGES, read=_ids_after("(.+)")),
+    Row("--depends-on --deps", "--after {0}", read=_ids_after("(.+)")),
     Row("--array -A", "--param n={0} --limit {1}", why=_ITS_NUMBER,
         read=lambda text: values if (values := _array(text)) and values[1] else None),
     Row("--array -A", "--param n={0}", why=_ITS_NUMBER, read=_array),

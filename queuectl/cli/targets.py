@@ -20,10 +20,11 @@ from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongState
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import Filter, select_names
 from queuectl.spool.store import Spool
-from queuectl.spool.system import files
+from queuectl.spool.system import edges, files
 
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Callable[[str | Job], Job]
+_NAMED = 5  # of the jobs that waited for one that is deleted
 Target = str | tuple[State, str]
 """A job as the command line named it, or where its file was seen."""
 
@@ -171,10 +172,15 @@ def require_yes(what: str) -> None:
 
 
 def _in_order(targets: list[Target], among: tuple[State, ...]) -> list[Target]:
-    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start."""
+    """Waiting jobs before running ones where a verb is for both: one that ends makes room for another to start. Skipped
+    ones last: they come back with what they were skipped because of."""
     if State.RUNNING not in among:
-        return targets
+        return sorted(targets, key=_is_skipped)
     return sorted(targets, key=_is_running)
+
+
+def _is_skipped(target: Target) -> bool:
+    return not isinstance(target, str) and "-skipped-" in target[1]
 
 
 def run(
@@ -290,3 +296,14 @@ def _id_of(target: Target) -> str:
         return target
     name = query.parse_name(*target)
     return name.id if name else target[1]
+
+
+def drop_job(spool: Spool, id: str | Job) -> Job:
+    """Delete a finished job, and say who waited for it: they are skipped now, or start if they waited for any end."""
+    job = query.find(spool.layout, id)
+    waiting = sorted(edges.waiting_for(spool.layout, job.id))
+    dropped = spool.drop(job)
+    if waiting:
+        some = ", ".join(waiting[:_NAMED]) + (", …" if len(waiting) > _NAMED else "")
+        note(f"{format_count(len(waiting), 'job')} waited for {dropped.id}: {some}; see: queuectl explain {waiting[0]}")
+    return dropped

@@ -14,6 +14,7 @@ from queuectl.cli.filters import NAMES, filter_options, is_given, make_filter
 from queuectl.cli.targets import ids_argument, is_selection, read_ids, take_groups
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, Name
+from queuectl.core.result import State
 from queuectl.core.text import format_age, format_count, format_seconds
 from queuectl.core.values import command_text
 from queuectl.errors import BrakedError, NotFoundError, QueuectlError, WaitTimeoutError
@@ -216,7 +217,7 @@ def wait_for(
         return code
     if (len(jobs) == 1 and not is_many) or any_one:
         return code_of(ended[0])
-    return 0 if all(job.result and job.result.is_success for job in ended) else 1
+    return 0 if all(map(_is_good, ended)) else 1
 
 
 def describe(job: Job) -> str:
@@ -225,11 +226,17 @@ def describe(job: Job) -> str:
     return f"{job.id} {job.result}{took}"
 
 
+def _is_good(job: Job) -> bool:
+    return code_of(job) == 0
+
+
 def code_of(job: Job) -> int:
-    """The exit code for how a job ended."""
+    """The exit code for how a job ended. One that was skipped although nothing had failed has ended well."""
     result = job.result
     if result is None:
         return 1
+    if result.is_skipped:
+        return 0 if job.state is State.DONE else 1
     if result.kind == "exit":
         return result.code or 0
     if result.kind == "signal":

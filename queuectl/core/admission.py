@@ -171,6 +171,8 @@ def _of_its_own(job: Waiting, now: datetime) -> Iterator[Reason]:
         yield Reason("running", text)
     if name.is_held:
         yield Reason("held", f"it is held; to release it: queuectl release {name.id}")
+    elif name.is_waiting:
+        yield Reason("waiting", f"it waits for other jobs; see: queuectl explain {name.id}")
     elif name.run_at > now and name.attempts:
         after = f", after {job.last}" if job.last else ""
         text = f"retry {name.attempts} of {job.max_retries} {format_when(name.run_at, now)}{after}"

@@ -13,7 +13,7 @@ from functools import cache
 from math import isinf
 from typing import Any
 
-from queuectl.core import charset, groups
+from queuectl.core import after, charset, groups
 from queuectl.core.fields import FIELDS, Body, Check
 from queuectl.core.names import is_valid_id
 from queuectl.errors import InvalidJobError, NotJsonError
@@ -211,6 +211,8 @@ def validate(obj: Mapping[str, Any]) -> Body:
             is_known = False
         elif value is not None:
             checked[key] = check(problems, key, value)
+    if "after" in checked or "after_end" in checked or "after_failed" in checked:
+        _check_condition(problems, checked)
     group = checked.get("group")
     if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
         problems.append('"group" and "id" together make an id of over 100 characters')
@@ -220,6 +222,14 @@ def validate(obj: Mapping[str, Any]) -> Body:
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))
     return Body(**checked, warnings=warnings)
+
+
+def _check_condition(problems: list[str], checked: Mapping[str, Any]) -> None:
+    lists = [rule for rule in after.RULES if checked.get(rule)]
+    if len(lists) > 1:
+        problems.append(f"it has {' and '.join(json.dumps(rule) for rule in lists)}: a job waits in one of these ways")
+    if lists and checked.get("unique"):
+        problems.append(f"it has a key and {json.dumps(lists[0])}: a job that waits for others cannot have a key yet")
 
 
 @cache

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from queuectl.core import groups, unique
+from queuectl.core import after, groups, unique
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
@@ -81,6 +81,9 @@ class Body(NamedTuple):
     if_exists: IfExists | None = None
     cwd: str | None = None
     env: Mapping[str, str] = _NO_VARIABLES
+    after: tuple[str, ...] | None = None
+    after_end: tuple[str, ...] | None = None
+    after_failed: tuple[str, ...] | None = None
     params: Mapping[str, Any] = _NO_VARIABLES
     charset: Charset | None = None
     submitted_by: str | None = None
@@ -90,6 +93,11 @@ class Body(NamedTuple):
         """The id that the job is to have, its group in front: its own, or this random one if it has none."""
         id = self.id or random
         return groups.join(self.group, id) if self.group else id
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it waits for: ids, and groups with a dot, as they were typed."""
+        return self.after or self.after_end or self.after_failed or ()
 
     def policy(self, default: RetryPolicy) -> RetryPolicy:
         """The retry policy: the job's own fields, else `default`. Exit codes of its own replace both lists."""
@@ -468,6 +476,10 @@ FIELDS = {
         hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
         show=_show_variables,
     ),
+    **{
+        rule: Field(after.check, after.parse_text, option=option, metavar="ID,…", label=label, hint=hint, show=" ".join)
+        for rule, (option, label, hint) in after.TEXTS.items()
+    },
     "params": Field(_params, show=_show_params),
     "charset": Field(_word(Charset), show=str),
     "submitted_by": Field(_submitter),

@@ -7,7 +7,7 @@ _RETRIES, _RUN_AT, _TIMEOUT, _CWD, _ENV = (
 )
 _IN = '"run_at" is a time: for a delay, queuectl enqueue --in'
 _ID = 'a job is named by its "id"'
-_AFTER = "a job waits for no other job"
+_AFTER = 'ours are "after", "after_end" and "after_failed"'
 _GROUP = 'ours is "group"'
 _REPEATED = "a job runs once; for one that recurs: queuectl schedule add"
 _RESOURCES = "limit what runs at once by queuectl group set GROUP limit=2, or worker start --count"
@@ -16,7 +16,7 @@ _LOG = "the output is in the job's log: queuectl logs ID"
 FIELDS_HERE = {
     **dict.fromkeys(
         (
-            "after", "depends_on", "depends", "dependson", "dependency", "dependencies", "deps", "needs", "requires",
+            "depends_on", "depends", "dependson", "dependency", "dependencies", "deps", "needs", "requires",
             "wait_for", "afterok", "after_ok", "afterany", "afternotok", "upstream", "parents", "parent",
         ),
         _AFTER,

@@ -8,13 +8,15 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from queuectl.core import charset
+from queuectl.core.after import RULES
 from queuectl.core.fields import FIELDS
+from queuectl.core.job import Job
 from queuectl.core.names import ceil_to_millisecond, format_rfc3339, parse_instant, to_utc
 from queuectl.errors import InvalidJobError, UsageError
 
 _TYPED = ("timeout", "backoff_max", "max_log", "retry_on", "no_retry_on", "seats")
 """Fields that take text as it is typed on the command line, besides `run_at`."""
-_CHANGED = frozenset({*_TYPED, "run_at"})
+_CHANGED = frozenset({*_TYPED, "run_at", *RULES})
 
 
 def to_body(fields: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def to_body(fields: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 def _to_json(name: str, value: Any, now: datetime) -> Any:
     if name == "run_at":
         return _time(value, now)
+    if name in RULES:
+        return _references(value)
     if isinstance(value, str):
         parse = FIELDS[name].parse
         return parse(value, now) if parse is not None else value
@@ -42,6 +46,15 @@ def _to_json(name: str, value: Any, now: datetime) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple | set | frozenset | range) else value
+
+
+def _references(value: Any) -> Any:
+    """Ids of jobs, a Job being its id; text as on the command line."""
+    if isinstance(value, str | Job):
+        value = value.split(",") if isinstance(value, str) else [value]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [each.id if isinstance(each, Job) else each.strip() if isinstance(each, str) else each for each in value]
+    return value
 
 
 def _time(value: Any, now: datetime) -> Any:

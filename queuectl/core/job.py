@@ -132,13 +132,20 @@ class Job:
 
     @property
     def run_at(self) -> datetime | None:
-        """When a pending job may start; None while it is held."""
-        return self.name.run_at if isinstance(self.name, PendingName) and not self.name.is_held else None
+        """When a pending job may start; None while it is held, or waits for others."""
+        if not isinstance(self.name, PendingName) or self.name.is_held or self.name.is_waiting:
+            return None
+        return self.name.run_at
 
     @property
     def is_held(self) -> bool:
         """Whether it is pending and waits to be released."""
         return isinstance(self.name, PendingName) and self.name.is_held
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is pending and waits for other jobs."""
+        return isinstance(self.name, PendingName) and self.name.is_waiting
 
     @property
     def started_at(self) -> datetime | None:
@@ -171,6 +178,7 @@ class Job:
             "priority": self.priority,
             "attempts": self.attempts,
             "held": self.is_held,
+            "waiting": self.is_waiting,
             "stopped": self.is_stopped,
             "progress": self.progress,
             "run_at": format_rfc3339(self.run_at),

@@ -14,6 +14,7 @@ from queuectl.core.names import (
     ASKING_AT,
     DEFAULT_PRIORITY,
     HELD_AT,
+    WAITING_AT,
     FinishedName,
     Name,
     PendingName,
@@ -38,7 +39,7 @@ class Move(NamedTuple):
 
 
 def enqueue(id: str, priority: int, run_at: datetime | None, now: datetime) -> Move:
-    """A new job. Without `run_at` it is due at once."""
+    """A new job. Without `run_at` it is due at once; HELD_AT and WAITING_AT are times like any other."""
     return Move(State.PENDING, PendingName(priority, now if run_at is None else ceil_to_millisecond(run_at), 0, id))
 
 
@@ -103,9 +104,25 @@ def ask(name: PendingName) -> Move:
     return Move(State.PENDING, name._replace(run_at=ASKING_AT + _STEP if name.is_held else ASKING_AT))
 
 
+def wait(name: PendingName) -> Move:
+    """It waits for other jobs to end."""
+    return Move(State.PENDING, name._replace(run_at=WAITING_AT))
+
+
+def due(name: PendingName, run_at: datetime | None, now: datetime) -> Move:
+    """What it waited for has come about, or it was released: it gets its own time."""
+    return Move(State.PENDING, name._replace(run_at=now if run_at is None else max(ceil_to_millisecond(run_at), now)))
+
+
 def skip(name: PendingName | FinishedName, state: State, now: datetime) -> Move:
-    """A job that is not started, as another one has its key."""
+    """What it waited for cannot come about any more, or another job has its key. `state` is done, or dead if something
+    that it needs is dead."""
     return Move(state, FinishedName(now, name.priority, name.attempts, SKIPPED, 0, name.id))
+
+
+def bring_back(name: FinishedName) -> Move:
+    """What a skipped job waits for can come about again: it waits for it again."""
+    return Move(State.PENDING, PendingName(name.priority, WAITING_AT, 0, name.id))
 
 
 def first(name: PendingName, front: PendingName | None, now: datetime) -> Move:
@@ -169,6 +186,11 @@ TRANSITIONS = (
     Transition("retry by hand", (State.DEAD, State.DONE), State.PENDING, "retry_by_hand"),
     Transition("reschedule", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("hold", (State.PENDING,), State.PENDING, "hold"),
+    Transition("wait", (State.PENDING,), State.PENDING, "wait"),
+    Transition("due", (State.PENDING,), State.PENDING, "due"),
+    Transition("skip, to dead", (State.PENDING, State.DONE), State.DEAD, "skip"),
+    Transition("skip, to done", (State.PENDING, State.DEAD), State.DONE, "skip"),
+    Transition("bring back", (State.DONE, State.DEAD), State.PENDING, "bring_back"),
     Transition("let go", (State.PENDING,), State.PENDING, "reschedule"),
     Transition("ask for its key", (State.PENDING, State.RUNNING, None), State.PENDING, "ask"),
     Transition("ask again", (State.DEAD, State.DONE), State.PENDING, "ask"),

@@ -10,7 +10,8 @@
     worker       host.pid.nonce: host of 1 to 20 [a-z0-9_.], nonce of 4 [a-z0-9]
     result       see `Result`
     duration     seconds with three decimals, then `s`
-    held         a run_at in the year 9999: the job waits until it is released
+    waiting      the run_at 99990101T000000.000Z: the job waits for other jobs
+    held         any other run_at in the year 9999: the job waits until it is released
     id           [A-Za-z0-9][A-Za-z0-9._-]{0,99}
 
 Every name has exactly one value and every value one name, so the text order of pending names
@@ -37,7 +38,10 @@ HELD_AT = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 ASKING_AT = datetime(9999, 1, 2, tzinfo=UTC)
 """The run_at of a job that asks for its key. A job that is to be held then has it in the millisecond after."""
 HELD_FROM = "9999"
-"""How the run_at of every held job, and of no other, begins."""
+"""How the run_at of every job that waits for something other than a time begins; no worker starts it."""
+WAITING_AT = datetime(9999, 1, 1, tzinfo=UTC)
+"""The run_at of a job that waits for other jobs to end."""
+_WAITING = "99990101T000000.000Z"
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # not 24:00, which newer Pythons accept as the next day
@@ -145,7 +149,12 @@ class PendingName(NamedTuple):
     @property
     def is_held(self) -> bool:
         """Whether it waits for a `release`, not for a time."""
-        return self.run_at.year >= HELD_AT.year
+        return self.run_at.year >= HELD_AT.year and self.run_at != WAITING_AT
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for other jobs."""
+        return self.run_at == WAITING_AT
 
     @property
     def is_asking(self) -> bool:
@@ -273,7 +282,12 @@ def pending_id(name: str) -> str:
 
 def looks_held(name: str) -> bool:
     """The same for held jobs."""
-    return name[4:8] >= HELD_FROM and looks_pending(name)
+    return name[4:8] >= HELD_FROM and name[4:24] != _WAITING and looks_pending(name)
+
+
+def looks_waiting(name: str) -> bool:
+    """The same for jobs that wait for others."""
+    return name[4:24] == _WAITING and looks_pending(name)
 
 
 def is_pending(name: str) -> bool:

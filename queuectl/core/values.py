@@ -30,6 +30,7 @@ IN_NAME: dict[str, Callable[[Job], Value]] = {
     "priority": lambda job: job.priority,
     "attempts": lambda job: job.attempts,
     "held": lambda job: job.is_held,
+    "waiting": lambda job: job.is_waiting,
     "when": lambda job: format_rfc3339(when(job)),
     "run_at": lambda job: format_rfc3339(job.run_at),
     "started_at": lambda job: format_rfc3339(job.started_at),
@@ -49,7 +50,7 @@ _ANY = Job(State.PENDING, PendingName(0, datetime.min, 0, "any"), "")
 def names() -> list[str]:
     """Every name but those of a job's own fields, in the order of `--json`."""
     keys = [key for key in _ANY.to_json() if key != _BODY]
-    return list(dict.fromkeys([*keys, "when", "took", *FIELDS, _BODY]))
+    return list(dict.fromkeys([*keys, "when", "took", "waits_for", *FIELDS, _BODY]))
 
 
 def name_of(text: str) -> str:
@@ -73,6 +74,12 @@ def when(job: Job) -> datetime | None:
     return job.finished_at or job.started_at or job.run_at
 
 
+def waits_for(job: Job) -> str | None:
+    """What a job that waits for others, or was skipped, names in its body; None for any other."""
+    is_skipped = job.result is not None and job.result.is_skipped
+    return " ".join(job.body.references) or None if job.body and (job.is_waiting or is_skipped) else None
+
+
 def command_text(job: Job) -> str:
     """The command in one line, as a shell would read it; for a file that is not a valid job, what is wrong with it."""
     if job.command is None:
@@ -86,6 +93,8 @@ def value_of(job: Job, name: str) -> Value:
         return IN_NAME[name](job)
     if name == "command":
         return command_text(job)
+    if name == "waits_for":
+        return waits_for(job)
     first, _, path = name.partition(".")
     if first == _BODY:
         return _find(job.fields, path)

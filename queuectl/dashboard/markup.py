@@ -61,7 +61,8 @@ def icon(name: str) -> Html:
 
 def badge(state: str, text: str = "") -> Html:
     """A state by icon, word and colour."""
-    return Html(f'<span class="badge {escape(state)}">{icon(escape(state))}{escape(text or state)}</span>')
+    picture = icon("scheduled" if state == "waiting" else escape(state))
+    return Html(f'<span class="badge {escape(state)}">{picture}{escape(text or state)}</span>')
 
 
 def when(at: datetime | None, now: datetime) -> Html:

@@ -24,7 +24,7 @@ from queuectl.dashboard.runs import facts
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
 from queuectl.errors import UsageError
-from queuectl.spool.reading import causes, query
+from queuectl.spool.reading import causes, graph, query
 from queuectl.spool.system import files
 
 _REFUSED_SHOWN = 25
@@ -227,6 +227,7 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
         fields = found.fields
         reasons = request.view.reasons(found, site.spool.layout, request.now)
         _, starts_at = request.view.forecast(found, reasons, request.now)
+        linked = graph.links_of(site.spool.layout, found.id, fields)
         return {
             "starts_at": starts_at if starts_at and starts_at > request.now else None,
             "job": found,
@@ -245,6 +246,8 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "verbs": _verbs_of(found),
             "groups": groups.of(found.id),
             "log": _log(found, fd, history, asked, marks, is_update=is_update) if fd is not None and marks else None,
+            "waits_for": [(link.dep, graph.describe_link(link, linked)) for link in linked.above(found.id)],
+            "awaited_by": [link.child for link in linked.below(found.id)],
             "refusal": _refusal(site, found) if found.problem else None,
         }
 

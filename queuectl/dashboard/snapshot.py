@@ -36,7 +36,7 @@ from queuectl.core.settings import Settings
 from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
-from queuectl.spool.reading import admission, query
+from queuectl.spool.reading import admission, graph, query
 from queuectl.spool.reading.explain import RECENT, estimate, mean_duration
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
@@ -106,8 +106,9 @@ class View:
             return [of_orphan(is_running=None)]
         if next(mark_stopped([job])).is_stopped:
             return [of_stopped(job.id)]
-        if not isinstance(name, PendingName):
-            return []
+        if not isinstance(name, PendingName) or name.is_waiting:
+            is_linked = isinstance(name, PendingName) or (job.result is not None and job.result.is_skipped)
+            return graph.reasons_of(layout, job.id) if is_linked else []
         ahead = None
         if not name.is_held:
             ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))

@@ -399,9 +399,11 @@ def matching(
 
 
 def word(job: Job, now: datetime) -> str:
-    """The state as people call it: pending is ready, scheduled, retrying or held."""
+    """The state as people call it: pending is ready, scheduled, retrying, held or waiting."""
     if job.is_held:
         return "held"
+    if job.is_waiting:
+        return "waiting"
     if job.run_at is None:
         return str(job.state)
     if job.run_at <= now:

@@ -25,7 +25,8 @@ _KINDS = {
     "lost": "its worker or the machine went away; the outcome is unknown",
     "cancelled": "cancelled by hand",
     "invalid": "the file is not a runnable job",
-    "skipped": "not started: what it waited for did not come about, or the last job of its schedule had not ended",
+    "skipped": "not started: what it waited for did not come about, the last job of its schedule had not ended, or "
+    "another job had its key",
     "exit0": "succeeded",
 }
 
@@ -106,7 +107,11 @@ def _commands(job: Job) -> list[tuple[str, str]]:
     if job.state is State.RUNNING:
         found.append(("Signal", f"queuectl kill -s HUP {job.id}"))
     if job.state is State.PENDING:
-        found.append(("Release", f"queuectl release {job.id}") if job.is_held else ("Hold", f"queuectl hold {job.id}"))
+        found.append(
+            ("Release", f"queuectl release {job.id}")
+            if job.is_held or job.is_waiting
+            else ("Hold", f"queuectl hold {job.id}")
+        )
         found.append(("First in line", f"queuectl first {job.id}"))
         found.append(("Change", f"queuectl set {job.id} priority=1"))
         found.append(("Cancel", f"rm {shlex.quote(job.path)}"))

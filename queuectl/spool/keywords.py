@@ -12,12 +12,18 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, Required, TypedDict, Union, get_args, get_origin, get_type_hints
 
+from queuectl.core.job import Job
+
 Command = str | bytes | Sequence[str | bytes | os.PathLike[str]]
 Path = str | bytes | os.PathLike[str]
 Duration = float | str | timedelta
 """Seconds, or text as on the command line: `10m`, `1h30m`."""
 Codes = Collection[int] | str
 """Exit codes, or text as on the command line: `75,111`, `64-78`."""
+
+
+References = str | Job | Sequence[str | Job]
+"""A job or its id, or a group with a dot at its end; or several of these."""
 
 
 class _Fields(TypedDict, total=False):
@@ -37,6 +43,9 @@ class _Fields(TypedDict, total=False):
     on_max_log: Literal["drop", "kill"] | None
     seats: Mapping[str, int] | str | None
     slots: int | None
+    after: References | None
+    after_end: References | None
+    after_failed: References | None
     cwd: Path | None
 
 

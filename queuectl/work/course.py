@@ -48,7 +48,7 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
         outcome = _CANCELLED
     try:
         if run.limit is None:
-            record_end(run.claim, run.pid, outcome)
+            record_end(run.claim, run.pid, outcome, run.remark)
         else:
             run.trim_log()
             record_end(run.claim, run.pid, outcome, run.remark)

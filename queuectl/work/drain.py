@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from queuectl.core import groups
 from queuectl.core.groups import Choice
-from queuectl.core.names import RunningName, is_ignored, is_pending, looks_held, pending_id
+from queuectl.core.names import RunningName, is_ignored, is_pending, looks_held, looks_waiting, pending_id
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.spool.reading import query
@@ -29,21 +29,32 @@ def can_nothing_start(
 ) -> bool:
     """Whether a fresh look finds nothing running, under this worker or any other, and nothing that will be.
 
-    Jobs that the choice of this worker does not take do not count. Pending jobs do not while they are held, behind a
-    pause without an end or in a group whose limit is 0, nor those named in `never`, nor does `itself`, a job that
-    started this worker and waits for it to drain.
+    Jobs that the choice of this worker does not take do not count. Pending jobs do not while they are held, wait for
+    others, are behind a pause without an end or in a group whose limit is 0, nor those named in `never`, nor does
+    `itself`, a job that started this worker and waits for it to drain.
     """
     closed = _closed_groups(context)
     pieces = query.iterate_names(context.layout, State.PENDING, 100)  # of a million for later one is enough
     for names in pieces:
         for name in names:
-            is_left = is_pending(name) if is_paused else looks_held(name) or _is_in_any(closed, name)
+            is_left = is_pending(name) if is_paused else is_off(name) or _is_in_any(closed, name)
             if not is_left and choice.is_limited:
                 is_left = is_pending(name) and not choice.takes(pending_id(name))
             if not is_left and name not in never and not is_ignored(name):
                 return False
     running = map(RunningName.parse, query.list_names(context.layout, State.RUNNING))
     return all(name is None or itself.runs(name) or not choice.takes(name.id) for name in running)
+
+
+def is_off(name: str) -> bool:
+    """Whether that is the name of a job that starts only once something else has happened: it is held, or waits."""
+    return looks_held(name) or looks_waiting(name)
+
+
+def has_waiting(context: Context) -> bool:
+    """Whether any job waits for others."""
+    pieces = query.iterate_names(context.layout, State.PENDING)
+    return any(looks_waiting(name) for names in pieces for name in names)
 
 
 def describe_left(context: Context, choice: Choice, never: Mapping[str, str]) -> list[str]:
@@ -55,6 +66,8 @@ def describe_left(context: Context, choice: Choice, never: Mapping[str, str]) ->
             why = "as this worker does not take them"
         elif looks_held(name):
             why = "held; to release: queuectl release"
+        elif looks_waiting(name):
+            why = "waiting for others; see: queuectl explain"
         elif group := _is_in_any(closed, name):
             why = closed[group]
         elif name in never:

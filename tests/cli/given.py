@@ -25,7 +25,7 @@ from tests.support import environment
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 JOB_KEYS = {
     "id", "state", "priority", "attempts", "run_at", "started_at", "finished_at", "worker", "result", "exit_code",
-    "duration", "submitted_by", "owner", "path", "body", "problem", "held", "stopped", "progress",
+    "duration", "submitted_by", "owner", "path", "body", "problem", "held", "waiting", "stopped", "progress",
 }  # fmt: skip
 FOREIGN = (b"README", b"x.txt", b".hidden.json", b"\xff\xfe.json~", b"010-x-0-y.jsn")
 """Names that are not jobs, nor files that may become some."""

@@ -20,6 +20,7 @@ COUNTS = {
     "scheduled": 1,
     "retrying": 1,
     "held": 0,
+    "waiting": 0,
     "pending": 3,
     "running": 1,
     "done": 1,
@@ -45,7 +46,7 @@ WORKER_KEYS = {
 }  # fmt: skip
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
-    "last_hour", "last_day", "per_minute",
+    "last_hour", "last_day", "per_minute", "skipped",
 }  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def test_status(cli: CommandLine, full: Spool) -> None:
     """The six counts, the oldest that waits, the workers, what dead ones left, and the free space."""
     found = table(cli.ok("status"))
     assert {name: int(words[0]) for name, words in found.items() if name in COUNTS} == {
-        name: number for name, number in COUNTS.items() if name not in ("pending", "dropped", "held")
+        name: number for name, number in COUNTS.items() if name not in ("pending", "dropped", "held", "waiting")
     }
     assert found["ready"][1:5] == ["the", "oldest", "has", "waited"]
     assert found["scheduled"][1:4] == ["the", "next", "starts"]

@@ -196,7 +196,7 @@ def test_problems_are_reported_all_at_once() -> None:
         "backoff_max": -1, "backoff_jitter": 2, "retry_on": 0, "no_retry_on": "", "on_lost": 1,
         "max_log": 5, "on_max_log": "stop", "seats": {"gpu": -1}, "slots": 0, "unique": "", "if_exists": "x",
         "cwd": "x", "env": 5, "params": [],
-        "charset": "x", "submitted_by": "",
+        "after": ["a b"], "after_end": {}, "after_failed": ["a", 5], "charset": "x", "submitted_by": "",
     }  # fmt: skip
     assert set(wrong) == set(FIELDS)
     with pytest.raises(InvalidJobError) as caught:
@@ -235,7 +235,7 @@ def test_misspelt_fields_earn_a_warning(key: str, meant: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "here"),
-    [("depends_on", "a job waits for no other job"), ("retries", 'ours is "max_retries"'), ("Work-Dir", "cwd"),
+    [("depends_on", "after_failed"), ("retries", 'ours is "max_retries"'), ("Work-Dir", "cwd"),
      ("environment", 'ours is "env"'), ("delay", "queuectl enqueue --in"), ("cron", "a job runs once"),
      ("name", 'a job is named by its "id"'), ("tags", "nothing looks at it"), ("prio", 'ours is "priority"')],
 )  # fmt: skip

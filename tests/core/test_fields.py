@@ -29,6 +29,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "seats": ("gpu=2,mem=0", {"gpu": 2, "mem": 0}),
     "slots": ("4", 4),
     "cwd": ("/srv/a b", "/srv/a b"),
+    "after": ("extract,lr.", ["extract", "lr."]),
+    "after_end": ("a", ["a"]),
+    "after_failed": ("afternotok:7:8", ["7", "8"]),
 }
 """A text for each field that can be typed, and the value that it means."""
 

@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, 3, 43, 0, 120_000, tzinfo=UTC)
 FIELDS = {"command": "echo hi", "mine": [1]}
 NOTHING: dict[str, Any] = {
     "id": "a", "priority": 5, "run_at": None, "started_at": None, "finished_at": None, "worker": None, "result": None,
-    "exit_code": None, "duration": None, "held": False, "stopped": False, "progress": None,
+    "exit_code": None, "duration": None, "held": False, "waiting": False, "stopped": False, "progress": None,
     "submitted_by": None, "owner": None,
     "path": "/spool/x", "body": FIELDS, "problem": None,
 }  # fmt: skip

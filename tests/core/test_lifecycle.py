@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from queuectl.core import lifecycle
 from queuectl.core.lifecycle import TRANSITIONS, Move
-from queuectl.core.names import ASKING_AT, HELD_AT, FinishedName, Name, PendingName, RunningName
+from queuectl.core.names import ASKING_AT, HELD_AT, WAITING_AT, FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import CANCELLED, INVALID, LOST, SKIPPED, SUCCESS, TIMEOUT, Result, State
 from queuectl.core.retry import RetryPolicy
 
@@ -29,6 +29,8 @@ WAITING = PendingName(10, EARLIER, 0, "a")
 WAITING_AGAIN = PendingName(10, EARLIER, 2, "a")
 HELD = PendingName(10, HELD_AT, 2, "a")
 ASKING = PendingName(10, ASKING_AT, 0, "a")
+AWAITING = PendingName(10, WAITING_AT, 0, "a")
+SKIPPED_NAME = FinishedName(EARLIER, 10, 0, SKIPPED, 0, "a")
 URGENT = PendingName(0, LATER, 0, "a")
 FRONT = PendingName(3, EARLIER, 0, "b")
 FIRST = RunningName(EARLIER, 10, 1, ME, "a")
@@ -94,6 +96,15 @@ TABLE = (
     Row("reschedule", WAITING_AGAIN, lambda: lifecycle.reschedule(WAITING_AGAIN, run_at=LATER), State.PENDING,
         PendingName(10, LATER, 2, "a")),
     Row("hold", WAITING_AGAIN, lambda: lifecycle.hold(WAITING_AGAIN), State.PENDING, HELD),
+    Row("wait", HELD, lambda: lifecycle.wait(HELD), State.PENDING, PendingName(10, WAITING_AT, 2, "a")),
+    Row("due", AWAITING, lambda: lifecycle.due(AWAITING, None, NOW), State.PENDING, PendingName(10, NOW, 0, "a")),
+    Row("due", AWAITING, lambda: lifecycle.due(AWAITING, LATER, NOW), State.PENDING, PendingName(10, LATER, 0, "a")),
+    Row("due", AWAITING, lambda: lifecycle.due(AWAITING, EARLIER, NOW), State.PENDING, PendingName(10, NOW, 0, "a")),
+    Row("skip, to dead", AWAITING, lambda: lifecycle.skip(AWAITING, State.DEAD, NOW), State.DEAD,
+        FinishedName(NOW, 10, 0, SKIPPED, 0, "a")),
+    Row("skip, to done", SKIPPED_NAME, lambda: lifecycle.skip(SKIPPED_NAME, State.DONE, NOW), State.DONE,
+        FinishedName(NOW, 10, 0, SKIPPED, 0, "a")),
+    Row("bring back", SKIPPED_NAME, lambda: lifecycle.bring_back(SKIPPED_NAME), State.PENDING, AWAITING),
     Row("let go", HELD, lambda: lifecycle.reschedule(HELD, run_at=NOW), State.PENDING, PendingName(10, NOW, 2, "a")),
     Row("ask for its key", None, lambda: lifecycle.ask(WAITING), State.PENDING, ASKING),
     Row("ask for its key", HELD, lambda: lifecycle.ask(HELD), State.PENDING,

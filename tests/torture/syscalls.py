@@ -202,6 +202,21 @@ def settle(scene: Scene) -> Act:
     return lambda: _ignore(claims.settle(scene.spool.layout, held.name, move))
 
 
+def enqueue_waiting(scene: Scene) -> Act:
+    """Of a job that waits for one that is there, and of one behind it."""
+    scene.submit()
+    jobs = [scene.body(id="y", after=["x"]), scene.body(id="z", after_end=["y"])]
+    return lambda: witness.enqueue_all(scene.spool.path, jobs, scene.journal, group=2)
+
+
+def settle_awaited(scene: Scene) -> Act:
+    """Of a job that two others wait for: one starts, the other is brought to its own time by the end of the first."""
+    act = settle(scene)
+    scene.submit(id="y", after=["x"])
+    scene.submit(id="z", after=["x", "y"])
+    return act
+
+
 def retry(scene: Scene) -> Act:
     """Of a job that an earlier life of the spool left dead, so that the ledger knows nothing of it."""
     path = scene.spool.path / "dead" / "20261124T034300.000Z-010-1-lost-1.500s-x.json"
@@ -359,6 +374,8 @@ OPERATIONS: dict[str, Callable[[Scene], Act]] = {
     "attempt": attempt,
     "worker": worker,
     "settle": settle,
+    "enqueue-waiting": enqueue_waiting,
+    "settle-awaited": settle_awaited,
     "retry": retry,
     "set": set_,
     "hold": hold,

@@ -29,8 +29,8 @@ from queuectl.core.names import (
     looks_copied,
 )
 from queuectl.core.result import State
-from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError
-from queuectl.spool.moves import unique
+from queuectl.errors import AlreadyExistsError, InvalidJobError, NotFoundError, NotJsonError, UsageError
+from queuectl.spool.moves import dependents, entry, unique
 from queuectl.spool.moves.reserved import IdInFlightError
 from queuectl.spool.moves.submit import Reservation, reserve
 from queuectl.spool.reading import query
@@ -111,7 +111,7 @@ def adopt(
         os.close(fd)
 
 
-def _adopt(
+def _adopt(  # noqa: C901, PLR0912 - each step may find that it is no job
     layout: Layout,
     path: str,
     text: str,
@@ -150,6 +150,8 @@ def _adopt(
         raise NotJsonError(error.what, error.why) from None
     except AlreadyExistsError as error:
         raise InvalidJobError([f"duplicate: {error.what}; {error.why}"]) from None
+    if job.references and (returned is None or not entry.was_started(layout, returned.id)):
+        return _adopt_waiting(layout, path, content.data, reservation, job, returned)
     try:
         if returned is not None:
             logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
@@ -167,6 +169,8 @@ def _adopt(
         name = _ask(layout, move, target, reservation.fd, returned, swap) if move != target else move.name
     finally:
         reservation.keep()
+    if returned is not None:
+        dependents.inform(layout, returned.id, move)
     assert name is None or isinstance(name, PendingName)
     return name
 
@@ -210,6 +214,49 @@ def _priority_of(layout: Layout, id: str, job: Body, data: bytes) -> int:
     if "." not in id or job.priority != DEFAULT_PRIORITY or body.decode(data).get("priority") is not None:
         return job.priority
     return defaults.priorities(layout)(id)
+
+
+def _adopt_waiting(
+    layout: Layout,
+    path: str,
+    data: bytes,
+    reservation: Reservation,
+    job: Body,
+    returned: FinishedName | RunningName | None,
+) -> PendingName | None:
+    """`_adopt` of a job that waits for others: its edges first. Of a new one all that it waits for must be there, and
+    is waited for (NotJsonError); for one that has come back, what is gone counts as fulfilled."""
+    id = _id_of(reservation)
+    fields = body.decode(data)
+    try:
+        if returned is None:
+            entry.require_there(layout, id, fields)
+        else:
+            logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
+        move = entry.again(layout, id, fields, job.priority if returned is None else returned.priority)
+        moved = files.move_new(path, layout.job(*move))
+    except FileExistsError as error:
+        reservation.give_up()
+        raise InvalidJobError([f"duplicate: {error.filename2} exists"]) from None
+    except NotFoundError as error:
+        reservation.give_up()
+        raise NotJsonError(error.what, "it is waited for") from None
+    except UsageError as error:
+        reservation.give_up()
+        raise InvalidJobError([error.what]) from None
+    except OSError:
+        reservation.give_up()
+        raise
+    if not moved:
+        reservation.give_up()
+        entry.leave(layout, id, fields)
+        return None
+    reservation.keep()
+    if returned is not None:
+        dependents.inform(layout, id, move)
+    place = entry.settle(layout, [id]).get(id)
+    name = move.name if place is None else place[1]
+    return name if isinstance(name, PendingName) else None
 
 
 def _require_new_id(job: Body, text: str, *, is_new: bool) -> None:

@@ -18,13 +18,13 @@ from queuectl.core import lifecycle
 from queuectl.core.body import MAX_BODY
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
-from queuectl.core.result import CANCELLED, State
+from queuectl.core.result import CANCELLED, INVALID, State
 from queuectl.core.retry import RetryPolicy
 from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitTimeoutError, WrongStateError
 from queuectl.lazy import Lazy
-from queuectl.spool.moves import ending
+from queuectl.spool.moves import dependents, ending, entry
 from queuectl.spool.reading import query
-from queuectl.spool.system import defaults, files, lease, logs
+from queuectl.spool.system import defaults, files, lease, logs, sent
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -37,6 +37,7 @@ _Target = TypeVar("_Target")
 _LAST_HOLDER = 2.0
 """Seconds, in addition to the grace, within which the log of a cancelled job must be unlocked."""
 
+_ENDS = (State.DONE, State.DEAD)
 _AT_ONCE = 400  # each keeps a thread, and its log open
 
 
@@ -109,7 +110,10 @@ def try_move(layout: Layout, job: Job, target: lifecycle.Move) -> Job | None:
         raise unusable(layout.root, error) from error
     if job.body is not None and job.body.unique is not None:
         holders.note(layout, job.body, *target)
-    return Job(target.state, target.name, path, job.body, job.fields, job.problem)
+    moved = Job(target.state, target.name, path, job.body, job.fields, job.problem)
+    if target.state in _ENDS or job.state in _ENDS:
+        dependents.inform(layout, moved.id, target)
+    return moved
 
 
 def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, PendingName]:
@@ -125,7 +129,9 @@ def find_pending(layout: Layout, id: str | Job, what: str) -> tuple[Job, Pending
 def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     """Start a finished job again, at once or at `run_at`, from attempt 0 and with its old log.
 
-    A job that was refused under another id than its body's gets the body's: AlreadyExistsError if that is taken.
+    A job that waits for others and was never started waits again: WrongStateError if it was skipped and what it waits
+    for cannot come about as things are. A job that was refused under another id than its body's gets the body's:
+    AlreadyExistsError if that is taken.
     """
     from queuectl.spool.moves import adopt
 
@@ -138,13 +144,20 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     holders.require_free(layout, job)
     if job.fields is not None and not adopt.has_own_id(job.id, job.fields):
         return _retry_as(layout, job, job.name, job.fields["id"], run_at)
+    if job.result is not None and job.result.is_skipped:
+        entry.require_possible(layout, job.id, job.fields)
+    must_wait = _must_wait(layout, job)
+    if must_wait and job.result == INVALID:
+        entry.require_there(layout, job.id, job.fields or {})
     try:
         with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
             ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
             logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
-            return _move_back(layout, job, log.fileno(), job.name, run_at)
+            if not must_wait:
+                return _move_back(layout, job, log.fileno(), job.name, run_at)
     except OSError as error:
         raise unusable(layout.root, error) from error
+    return wait_again(layout, job)
 
 
 def _move_back(layout: Layout, job: Job, log: int, name: FinishedName, run_at: datetime | None) -> Job:
@@ -153,6 +166,27 @@ def _move_back(layout: Layout, job: Job, log: int, name: FinishedName, run_at: d
     if job.body is None or job.body.unique is None:
         return move(layout, job, target)
     return unique.bring_back(layout, job, log, target)
+
+
+def _must_wait(layout: Layout, job: Job) -> bool:
+    """Whether a finished job waits again once it is retried: it waits for others, and was never started."""
+    return bool(job.body and job.body.references) and not entry.was_started(layout, job.id)
+
+
+def wait_again(layout: Layout, job: Job) -> Job:
+    """Let a job wait for what its body names, its edges written again, and run the routine; where it is then."""
+    moved = move(layout, job, entry.again(layout, job.id, job.fields or {}, job.priority))
+    return _settled(layout, moved)
+
+
+def _settled(layout: Layout, job: Job) -> Job:
+    """Run the routine for a job that has just begun to wait; where it is then."""
+    place = None
+    with suppress(OSError):  # the slow beat looks again
+        place = entry.settle(layout, [job.id]).get(job.id)
+    if place is None:
+        return job
+    return Job(place[0], place[1], layout.job(*place), job.body, job.fields, job.problem)
 
 
 def _due(layout: Layout, target: lifecycle.Move, run_at: datetime | None) -> lifecycle.Move:
@@ -184,14 +218,18 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
             old = files.read(layout.log(job.id)).data
         logs.append(reservation.fd, old)
         logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
-        moved = _move_back(layout, job, reservation.fd, name._replace(id=id), run_at)
+        if job.body and job.body.references:
+            entry.require_there(layout, id, job.fields or {})
+            moved = move(layout, job, entry.again(layout, id, job.fields or {}, name.priority))
+        else:
+            moved = _move_back(layout, job, reservation.fd, name._replace(id=id), run_at)
     except BaseException:
         reservation.give_up()
         raise
     reservation.keep()
     if len(old) <= MAX_BODY:  # then this was all of it
         files.remove(layout.log(job.id))
-    return moved
+    return _settled(layout, moved) if dependents.is_waiting(moved.name) else moved
 
 
 def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: datetime | None) -> Job:
@@ -217,6 +255,8 @@ def drop(layout: Layout, id: str | Job) -> Job:
         raise WrongStateError(
             f"job {job.id} cannot be deleted", "it has just changed state, or a process of it still runs"
         )
+    entry.leave(layout, job.id, job.fields)
+    dependents.inform(layout, job.id, None)
     return job
 
 
@@ -251,6 +291,7 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
         recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
         cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
         if cancelled is not None:
+            entry.leave(layout, job.id, job.fields)
             if isinstance(job.name, RunningName) and recorded is None:
                 return _end_processes(layout, cancelled, job.name, grace, policy)
             return _require_cancelled(cancelled)
@@ -363,7 +404,7 @@ def _is_away(layout: Layout, name: RunningName) -> bool:
     try:
         attempt, _ = logs.read_attempt(layout.log(name.id), name)
         is_over = attempt is not None and attempt.is_over
-        return not is_over and logs.find_sent(layout.log(name.id), name) is not None
+        return not is_over and sent.find(layout.log(name.id), name) is not None
     except FileNotFoundError:
         return False
     except OSError:
@@ -401,23 +442,46 @@ def hold(layout: Layout, id: str | Job) -> Job:
 
 
 def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
-    """Release a held job: at `run_at`, else at its body's time if that is still to come, else at once."""
-    job, name = find_pending(layout, id, "released")
-    if not name.is_held:
-        raise WrongStateError(f"job {job.id} is not held", "only a held job can be released")
+    """Release a held job: at `run_at`, else at its body's time if that is still to come, else at once; if it waits for
+    others, it waits again. Release a job that waits for others, or was skipped: it waits for them no longer."""
+    job = query.find(layout, id)
+    if job.result is not None and job.result.is_skipped:
+        return _let_go_skipped(layout, job, run_at)
+    job, name = find_pending(layout, job, "released")
+    if name.is_held and entry.has_edges(layout, job.id, job.fields):
+        return _settled(layout, move(layout, job, lifecycle.wait(name)))
     if name.is_asking and job.body is not None and job.body.unique is not None:
         raise WrongStateError(f"job {job.id} is not held", "it asks for its key, and starts once it has that")
+    if not name.is_held and not name.is_waiting:
+        why = "only a job that is held, waits for others or was skipped can be released"
+        raise WrongStateError(f"job {job.id} is not held", why)
     if run_at is None and job.body and not name.attempts and job.body.run_at and job.body.run_at > now():
         run_at = job.body.run_at
-    return move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))
+    released = move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))
+    if name.is_waiting:
+        entry.leave(layout, job.id, job.fields)
+    return released
+
+
+def _let_go_skipped(layout: Layout, job: Job, run_at: datetime | None) -> Job:
+    if run_at is None and job.body and job.body.run_at and job.body.run_at > now():
+        run_at = job.body.run_at
+    released = move(layout, job, _due(layout, lifecycle.retry_by_hand(job.name, run_at or now()), run_at))
+    entry.leave(layout, job.id, job.fields)
+    return released
 
 
 def first(layout: Layout, id: str | Job, ahead_of: Job | None = None) -> Job:
     """Put a waiting job in front of all that are due; this releases a held one. Reads only names.
 
-    With `ahead_of`, put it in front of a job that has just been put first, which saves the listing.
+    With `ahead_of`, put it in front of a job that has just been put first, which saves the listing. A job that waits
+    for others gets the priority, and still waits.
     """
     job, name = find_pending(layout, id, "first in line")
+    if name.is_waiting:
+        front = query.front(layout, now(), excluding=name)
+        priority = name.priority if front is None else min(name.priority, front.priority)
+        return move(layout, job, lifecycle.reschedule(name, priority=priority))
     if ahead_of is not None and isinstance(ahead_of.name, PendingName) and ahead_of.id != job.id:
         return move(layout, job, lifecycle.first(name, ahead_of.name, now()))
     return move(layout, job, lifecycle.first(name, query.front(layout, now(), excluding=name), now()))

@@ -11,20 +11,28 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core import body, lifecycle
 from queuectl.core.fields import Body
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import State
-from queuectl.errors import InvalidJobError
+from queuectl.errors import InvalidJobError, QueuectlError
+from queuectl.lazy import Lazy
 from queuectl.spool.moves.adopt import Trusts, refuse, require_own_id, require_trusted
 from queuectl.spool.moves.ending import name_attempts
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, processes, progress
+from queuectl.spool.system import edges, files, lease, logs, processes, progress
 from queuectl.spool.system.layout import Layout, unusable
 
 _PUT_BACK = timedelta(seconds=2)
+_ENDS = (State.DONE, State.DEAD)
+
+
+if TYPE_CHECKING:
+    from queuectl.spool.moves import dependents, entry
+else:
+    dependents, entry = (Lazy(f"queuectl.spool.moves.{name}") for name in ("dependents", "entry"))
 
 
 class Claim(NamedTuple):
@@ -108,6 +116,9 @@ def claim(
         return None
     if not admit(name, job):
         return None
+    if job.references and not name.attempts and files.is_gone(layout.log(name.id)):
+        _make_wait(layout, name, content.data, now())
+        return None
     state, running = lifecycle.claim(name, worker, now())
     assert isinstance(running, RunningName)
     path = layout.job(state, running)
@@ -135,6 +146,14 @@ def _has_key(layout: Layout, job: Body, running: RunningName, pending: PendingNa
         return True
     unique.give_back(layout, running, pending)
     return False
+
+
+def _make_wait(layout: Layout, name: PendingName, data: bytes, now: datetime) -> None:
+    """Let a job wait for others that some tool has dropped under a name that is due."""
+    try:
+        entry.make_wait(layout, name, data)
+    except QueuectlError as error:
+        _refuse(layout, name, (error.what,), now)
 
 
 def _refuse(layout: Layout, name: PendingName, problems: tuple[str, ...], now: datetime) -> None:
@@ -214,7 +233,7 @@ def _is_expected(log: int, name: PendingName) -> bool:
     event, fields = logs.last_line(log)
     if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields)):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
-    return event == "retry" and name.attempts == 0
+    return (event == "retry" or "skipped_at" in fields) and name.attempts == 0
 
 
 def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
@@ -222,20 +241,25 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
 
     On a full disk, where even a rename can fail, the ballast is deleted. Raises SpoolError if the
     move is still impossible; the job stays in running/ and `settle` may be called again. What the job has said of its
-    progress is removed first.
+    progress is removed first; what waits for the job is moved afterwards.
+
+    CRASH: between the two the slow beat of the next worker moves what waits (tests/torture/syscalls.py).
     """
     if move.state is not State.RUNNING:
         progress.forget(layout, name.id)
     source, target = layout.job(State.RUNNING, name), layout.job(*move)
     try:
         try:
-            return files.move(source, target)
+            is_settled = files.move(source, target)
         except OSError as error:
             if error.errno not in files.FULL or not files.remove(layout.ballast):
                 raise
-            return files.move(source, target)
+            is_settled = files.move(source, target)
     except OSError as error:
         raise unusable(layout.root, error) from error
+    if is_settled and move.state in _ENDS and edges.names(layout, name.id):
+        dependents.inform(layout, name.id, move)
+    return is_settled
 
 
 def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:

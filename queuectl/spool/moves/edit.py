@@ -30,12 +30,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from queuectl.core import body, charset, lifecycle
+from queuectl.core.after import RULES
 from queuectl.core.job import Job
 from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, format_rfc3339, id_from_file_name
 from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
-from queuectl.spool.moves import by_hand, submit
+from queuectl.spool.moves import by_hand, entry, submit
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system import edges, files, lease, logs, trust
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
@@ -69,6 +70,10 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
     WaitTimeoutError if others keep changing it.
     """
     job, name = by_hand.find_pending(layout, id, "changed")
+    if changes.keys() & {*RULES}:
+        return _set_condition(layout, job, name, changes)
+    if name.is_waiting and "run_at" in changes:
+        return _set_later(layout, job, changes)
     asked = charset.to_body({key: _text_of(value) for key, value in changes.items()})
     valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
     others = {key: value for key, value in asked.items() if key not in BY_NAME}
@@ -92,6 +97,75 @@ def set_fields(layout: Layout, id: str | Job, changes: Mapping[str, Any]) -> Job
         if moved is not None:
             return moved
         job, name = by_hand.find_pending(layout, job.id, "changed")  # it has another name now, or is not pending
+
+
+def _set_later(layout: Layout, job: Job, changes: Mapping[str, Any]) -> Job:
+    """Change a job that waits for others: a time goes into its body, to be its own once it no longer waits."""
+    asked = charset.to_body({key: _text_of(value) for key, value in changes.items()})
+    valid = body.validate({"command": "true", **{key: value for key, value in asked.items() if key in BY_NAME}})
+
+    def merged(content: files.Content) -> dict[str, Any]:
+        inside = {key: value for key, value in asked.items() if key != "priority"}
+        fields = _merge(body.decode(content.data), inside)
+        return {key: value for key, value in fields.items() if value is not None}
+
+    def renamed(name: PendingName) -> lifecycle.Move:
+        priority = valid.priority if "priority" in asked else None
+        # RACE: it may have got its own time in the meantime, by the old body.
+        return lifecycle.reschedule(name, priority=priority, run_at=None if name.is_waiting else valid.run_at or now())
+
+    change = Change(merged, renamed, sorted(asked))
+    return apply_change(layout, job, change, lambda id: by_hand.find_pending(layout, id, "changed")[0])
+
+
+def _set_condition(layout: Layout, job: Job, name: PendingName, changes: Mapping[str, Any]) -> Job:
+    """Change what a job waits for: hold it, make the new edges, swap the body, release it.
+
+    Raises CircleError, or NotFoundError for what is not there; then nothing has changed.
+    CRASH: it stays held, with the old body or the new one, and all edges of both (tests/spool/moves/test_waiting.py).
+    """
+    was_held, old_fields = name.is_held, job.fields or {}
+    held = job if was_held else by_hand.move(layout, job, lifecycle.hold(name))
+    condition = next((changes[rule] for rule in RULES if changes.get(rule)), None)
+    none: dict[str, Any] = {str(rule): None for rule in RULES}
+    fields = {**old_fields, **none, **changes}
+    before = {*edges.edges_of(layout, job.id, entry.names_of(layout, job.id, old_fields))}
+    try:
+        if condition is not None:
+            entry.require_there(layout, job.id, fields)
+            entry.again(layout, job.id, fields, job.priority)
+        changed = _set_fields(layout, held, {**none, **changes})
+    except BaseException:
+        if condition is not None:
+            entry.forget_others(layout, job.id, fields, before)
+        if not was_held:
+            by_hand.move(layout, held, lifecycle.Move(held.state, name))
+        raise
+    wanted = {*entry.names_of(layout, job.id, changed.fields or {})}
+    edges.forget(layout, job.id, before - wanted)
+    is_due = not name.is_held and not name.is_waiting
+    if was_held:
+        return changed
+    if condition is None:
+        assert isinstance(changed.name, PendingName)
+        run_at = name.run_at if is_due else None
+        return by_hand.move(layout, changed, lifecycle.due(changed.name, run_at, now()))
+    return by_hand.let_go(layout, changed)
+
+
+def _set_fields(layout: Layout, job: Job, changes: Mapping[str, Any]) -> Job:
+    """Swap the body of a job that is held."""
+    asked = charset.to_body({key: _text_of(value) for key, value in changes.items()})
+
+    def merged(content: files.Content) -> dict[str, Any]:
+        fields = _merge(body.decode(content.data), {key: asked[key] for key in asked if key != "priority"})
+        return {key: value for key, value in fields.items() if value is not None}
+
+    def renamed(name: PendingName) -> lifecycle.Move:
+        return lifecycle.reschedule(name, priority=asked.get("priority"))
+
+    change = Change(merged, renamed if "priority" in asked else None, sorted(asked))
+    return apply_change(layout, job, change, lambda id: by_hand.find_pending(layout, id, "changed")[0])
 
 
 def _merge(fields: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

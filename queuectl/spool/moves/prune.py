@@ -26,7 +26,7 @@ from queuectl.core.result import State
 from queuectl.core.schedules import parse_id
 from queuectl.spool.reading import query
 from queuectl.spool.reading.schedules import find_newest
-from queuectl.spool.system import clock, files, lease, logs, schedules
+from queuectl.spool.system import clock, edges, files, lease, logs, schedules
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Pruned:
 def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run: bool = False) -> Pruned:
     """Delete the jobs of one state (and of a group) that a rule does not keep, with their logs.
 
-    A job that still has a live process is kept, and so is one that is moved in the meantime.
+    A job that still has a live process is kept, and so is one that is moved in the meantime, or for which others wait.
     """
     cut = find_cut(layout, state, rule, group)
     total = Pruned()
@@ -60,6 +60,8 @@ def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run:
     # Names may be deleted while a listing continues (POSIX readdir): nothing is kept in memory.
     for text in _names(layout, state, group):
         if text > cut or (name := FinishedName.parse(text)) is None or is_kept(name.id):
+            continue
+        if edges.waiting_for(layout, name.id):
             continue
         size = _size_of(layout, state, text)
         if dry_run or delete(layout, state, name):

@@ -15,22 +15,24 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core import body, groups, lifecycle
+from queuectl.core.fields import Body
 from queuectl.core.job import Job
-from queuectl.core.names import HELD_AT, FinishedName, PendingName
+from queuectl.core.names import HELD_AT, WAITING_AT, FinishedName, PendingName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
-from queuectl.spool.system import defaults, files, lease, logs
+from queuectl.spool.system import defaults, edges, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
-    from queuectl.spool.moves import existing, unique
+    from queuectl.spool.moves import existing, joining, unique
     from queuectl.spool.reading import query
     from queuectl.spool.system import versions
 else:
     query = Lazy("queuectl.spool.reading.query")
     existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
+    joining = Lazy("queuectl.spool.moves.joining")
     versions = Lazy("queuectl.spool.system.versions")
 
 GROUP = 200
@@ -143,13 +145,14 @@ class _Key(NamedTuple):
     is_named: bool
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     fields: dict[str, Any]
     data: bytes
     move: lifecycle.Move
     temporary: str
     reservation: Reservation
     is_due: bool
+    content: Body
     key: _Key | None = None
 
     def give_up(self) -> None:
@@ -171,6 +174,8 @@ def submit(
 
     Jobs of one priority that are due at once start in the order in which a process submits them, whatever their ids.
     Jobs that are held are published under the name of a held job, and never were due.
+    A job that waits for others is published under the waiting time, all its edges durable, behind those among these
+    that it waits for; the outcome says where the routine has put it (`joining`).
     `is_wanted` is called with each id once it is reserved; if false, the id is given up again (UnwantedError).
     A job whose key, or id, another one has is left out, and that one returned as an ExistingJob, with the new body if
     the new one asks for that (by `swap`); with `keeps_skipped` a job without its key is kept in done/ as skipped.
@@ -180,7 +185,7 @@ def submit(
     unknown whether the group was queued.
     """
     outcomes: list[Job | QueuectlError | None] = [None] * len(requests)
-    items: dict[int, _Item] = {}
+    items: dict[int, Item] = {}
     begun = time.monotonic()
     try:
         try:
@@ -191,6 +196,8 @@ def submit(
                     items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held, default)
                 except QueuectlError as error:
                     outcomes[index] = error
+            for index, problem in _join(layout, items).items():
+                outcomes[index] = problem
             for item in items.values():
                 files.write_new(item.temporary, item.data, sync=len(items) <= _FSYNC_EACH)
             if len(items) > _FSYNC_EACH:
@@ -198,6 +205,7 @@ def submit(
         except BaseException:
             for item in items.values():
                 item.give_up()
+                joining.give_up(layout, item)
             raise
         _wait_for_latest(items.values(), now, begun)
         for index, item in items.items():
@@ -205,6 +213,7 @@ def submit(
         refusal = next((outcome for outcome in outcomes if isinstance(outcome, SpoolError)), None)
         if any(isinstance(outcome, Job) for outcome in outcomes):
             files.sync_directory(layout.pending)
+            _settle(layout, items, outcomes)
         elif refusal is not None:
             raise refusal
     except OSError as error:
@@ -214,7 +223,25 @@ def submit(
     return [_resolve(layout, fields, known[index], swap, is_held=is_held) for index, fields in enumerate(requests)]
 
 
-def _wait_for_latest(items: Iterable[_Item], now: datetime, begun: float) -> None:
+def _join(layout: Layout, items: dict[int, Item]) -> Mapping[int, QueuectlError]:
+    """Let those that wait for others wait for them, and put all in order; the errors of those that cannot."""
+    waiting = [index for index, item in items.items() if item.content.references]
+    errors = joining.join(layout, items, waiting) if waiting else {}
+    for index in errors:
+        items.pop(index).give_up()
+    return errors
+
+
+def _settle(layout: Layout, items: Mapping[int, Item], outcomes: list[Job | QueuectlError | None]) -> None:
+    """Look whether those that were published have anything left to wait for."""
+    if any(item.content.references for item in items.values()):
+        for index, item in items.items():
+            if not isinstance(outcomes[index], Job):
+                joining.give_up(layout, item)
+        joining.settle(layout, items, outcomes)
+
+
+def _wait_for_latest(items: Iterable[Item], now: datetime, begun: float) -> None:
     """Until the time of every job that is due at once has come: no worker waits for it, no later submit overtakes it.
 
     `begun` is when it was `now`, on the monotonic clock. At most a millisecond for each job of the group.
@@ -233,7 +260,7 @@ def _prepare(
     is_wanted: Callable[[str], bool],
     is_held: bool,
     default: Callable[[str], int],
-) -> _Item:
+) -> Item:
     content = body.validate(fields)
     id = content.id_with(fresh_id)
     if not groups.is_new_id(id):
@@ -242,7 +269,11 @@ def _prepare(
     data = body.encode(whole)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
-    run_at = HELD_AT if is_held else content.run_at
+    run_at = HELD_AT if is_held else WAITING_AT if content.references else content.run_at
+    if content.id is not None and (waiting := edges.waiting_for(layout, id)):
+        raise AlreadyExistsError(f"the id {id!r} is taken", f"{waiting[0]} waits for a job of that id, which is gone")
+    if content.references and not os.path.isdir(layout.after):
+        versions.require(layout, "after")
     priority = content.priority if fields.get("priority") is not None else default(id)
     move, key = _next_move(layout, id, priority, run_at, now), None
     if content.unique is not None and isinstance(move.name, PendingName):
@@ -252,7 +283,7 @@ def _prepare(
         unique.prepare(layout)
     reservation = _reserve_wanted(layout, id, is_wanted)
     temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
-    return _Item(whole, data, move, temporary, reservation, run_at is None and key is None, key)
+    return Item(whole, data, move, temporary, reservation, run_at is None and key is None, content, key)
 
 
 def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
@@ -267,7 +298,7 @@ def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -
     raise UnwantedError(f"the id {id!r} was taken", "another process has submitted its job")
 
 
-def _publish(layout: Layout, item: _Item) -> Job | QueuectlError:
+def _publish(layout: Layout, item: Item) -> Job | QueuectlError:
     path = layout.job(*item.move)
     try:
         files.publish(item.temporary, path)
@@ -298,7 +329,7 @@ def _resolve(
 
 def _ask_all(
     layout: Layout,
-    items: Mapping[int, _Item],
+    items: Mapping[int, Item],
     outcomes: Sequence[Job | QueuectlError | None],
     swap: unique.Swap | None,
     *,
@@ -314,7 +345,7 @@ def _ask_all(
 
 
 def _ask(
-    layout: Layout, item: _Item, key: _Key, job: Job, swap: unique.Swap | None, *, keeps_skipped: bool
+    layout: Layout, item: Item, key: _Key, job: Job, swap: unique.Swap | None, *, keeps_skipped: bool
 ) -> Job | QueuectlError:
     """What becomes of a job that is published under the asking time.
 

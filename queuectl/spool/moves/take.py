@@ -34,7 +34,15 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import SUFFIX, is_valid_id
 from queuectl.core.result import State
-from queuectl.errors import AlreadyExistsError, InvalidJobError, NotJsonError, QueuectlError, SpoolError
+from queuectl.errors import (
+    AlreadyExistsError,
+    InvalidJobError,
+    NotFoundError,
+    NotJsonError,
+    QueuectlError,
+    SpoolError,
+    UsageError,
+)
 from queuectl.spool.moves import outbox
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.moves.submit import reserve, submit
@@ -235,7 +243,7 @@ def finish(layout: Layout, ids: Sequence[str], now: datetime, swap: Swap | None 
         if isinstance(outcome, Job):
             files.remove(layout.taken_file(id))
             finished.append(Finished(id, outcome))
-        elif isinstance(outcome, InvalidJobError):  # too large for a job once the submitter is added
+        elif isinstance(outcome, NotFoundError | UsageError):  # too large with its submitter, or waits for what is gone
             finished += _refuse(layout, id, outcome, body.encode(fields), None, now)
         else:
             _settle(layout, id, outcome)

@@ -17,7 +17,7 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.errors import QueuectlError, WrongStateError
-from queuectl.spool.moves import edit, holders, unique
+from queuectl.spool.moves import dependents, edit, entry, holders, unique
 from queuectl.spool.system import files, logs
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
@@ -64,6 +64,7 @@ def undo(layout: Layout, before: Job, after: Job) -> Job:
         raise unusable(layout.root, error) from error
     if isinstance(before.name, FinishedName):
         _note(layout, before.id)
+    _inform(layout, before, after, move)
     return Job(before.state, before.name, layout.job(*move), before.body, before.fields, before.problem, before.owner)
 
 
@@ -76,6 +77,14 @@ def _move(layout: Layout, after: Job, move: lifecycle.Move) -> bool:
     with os.fdopen(logs.open_log(layout.log(after.id)), "rb") as log:
         unique.bring_back(layout, after, log.fileno(), move)
     return True
+
+
+def _inform(layout: Layout, before: Job, after: Job, move: lifecycle.Move) -> None:
+    """Let those know that wait for the job, and let it wait again if it did."""
+    if isinstance(before.name, FinishedName) or isinstance(after.name, FinishedName):
+        dependents.inform(layout, before.id, move)
+    if dependents.is_waiting(before.name):  # its edges went when it was cancelled or released
+        entry.make_wait(layout, before.name, body.encode(before.fields or {}))  # type: ignore[arg-type]
 
 
 def _fields(data: bytes) -> dict[str, object] | None:

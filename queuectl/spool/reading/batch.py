@@ -67,7 +67,8 @@ def look(layout: Layout, group: str, now: datetime) -> Batch:
             counts["running"] += 1
         else:
             counts["held" if name.is_held else "waiting"] += 1
-            last_start = last_start if name.is_held else max(last_start, name.run_at)
+            is_timed = not name.is_held and not name.is_waiting
+            last_start = max(last_start, name.run_at) if is_timed else last_start
     done, failed, cancelled, running, waiting, held = counts.values()
     batch = Batch(group, sum(counts.values()), done, failed, cancelled, running, waiting, held)
     if not (batch.running or batch.waiting):

@@ -28,7 +28,7 @@ from queuectl.core.seats import MOST_ASIDE
 from queuectl.core.settings import Settings
 from queuectl.core.text import format_count, format_instant, format_seconds, format_when
 from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, NotJsonError
-from queuectl.spool.reading import admission, query, schedules, shapes
+from queuectl.spool.reading import admission, graph, query, schedules, shapes
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import defaults, files, lease, pause, processes
@@ -90,7 +90,9 @@ def explain(layout: Layout, id: str, settings: Found) -> Explanation:
     if isinstance(job.name, PendingName):
         return _explain_pending(layout, job, job.name, settings)
     reasons = (
-        _of_running(layout, job, job.name, settings.settings) if isinstance(job.name, RunningName) else _of_ended(job)
+        _of_running(layout, job, job.name, settings.settings)
+        if isinstance(job.name, RunningName)
+        else _of_ended(layout, job)
     )
     return Explanation(job.id, str(job.state), job.path, tuple(reasons), defaults=shapes.defaults_of(layout, job))
 
@@ -100,6 +102,8 @@ def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) 
         text = f"it asks for its key {job.body.unique!r}; if its submit was interrupted, a worker finishes that"
         return Explanation(job.id, str(job.state), job.path, (Reason("key", text),))
     at, settings = now(), found.settings
+    if name.is_waiting:
+        return Explanation(job.id, str(job.state), job.path, tuple(graph.reasons_of(layout, job.id)))
     workers = Workers.of(list_workers(layout), job.id)
     ahead = None if name.is_held else _count_ahead(layout, name, at)
     queue = Queue(
@@ -195,16 +199,17 @@ def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings)
         yield of_orphan(is_running=bool(processes.find(processes.token_of(name, name.worker))))
 
 
-def _of_ended(job: Job) -> Iterator[Reason]:
+def _of_ended(layout: Layout, job: Job) -> Iterator[Reason]:
     if job.result is not None and job.result.is_skipped:
         tick = parse_id(job.id)
         if tick is not None:
             skipped = f"a tick of the schedule {tick[0]} that was left out, as a job of it had not ended"
             yield Reason("skipped", f"{skipped}; to run it anyway: queuectl retry {job.id}")
+        elif job.body is not None and job.body.unique is not None:
+            why = "it was not started, as another job had its key"
+            yield Reason("skipped", f"{why}; see: queuectl logs --raw {job.id}")
         else:
-            yield Reason(
-                "skipped", f"it was not started, as another job had its key; see: queuectl logs --raw {job.id}"
-            )
+            yield from graph.reasons_of(layout, job.id)
         return
     took = f" in {format_seconds(job.duration)}" if job.duration else ""
     yield Reason("ended", f"it ended after {format_count(job.attempts, 'attempt')}: {job.result}{took}")

@@ -70,7 +70,9 @@ def _has_result(name: Name, wanted: tuple[str, ...]) -> bool:
     if not isinstance(name, FinishedName):
         return False
     result = name.result
-    words = {str(result), result.kind, "failed" if not result.is_success else "succeeded"}
+    words = {str(result), result.kind}
+    if result.is_success or not result.is_skipped:
+        words.add("succeeded" if result.is_success else "failed")
     return not words.isdisjoint(wanted)
 
 

@@ -25,15 +25,16 @@ _MOST_READ = 1000
 class Metrics:
     """Finished jobs that the spool still holds.
 
-    `success_rate` is done / finished, None before the first. Durations are seconds of each job's last
-    attempt, cancelled, refused and skipped ones left out. `last_minute`, `last_hour` and `last_day` count jobs
-    that finished then; `per_minute` is the rate over the last hour, or since the first job if that is later. `usage` is
-    known of a group only.
+    `skipped` jobs are in neither `done` nor `dead`. `success_rate` is done / (done + dead), None before the first.
+    Durations are seconds of each job's last attempt, cancelled, refused and skipped ones left out. `last_minute`,
+    `last_hour` and `last_day` count jobs that finished then; `per_minute` is the rate over the last hour, or since the
+    first job if that is later. `usage` is known of a group only.
     """
 
     finished: int
     done: int
     dead: int
+    skipped: int
     success_rate: float | None
     attempts: int
     results: dict[str, int]
@@ -108,18 +109,20 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
     tally = tallies[State.DONE] + tallies[State.DEAD]
     finished = tally.total()
     results: Counter[str] = Counter()
+    skipped = {state: sum(n for (_, result, _), n in tallies[state].items() if result.is_skipped) for state in tallies}
     durations: Counter[int] = Counter()
     for (_, result, duration), number in tally.items():
         results[str(result)] += number
         if result not in (CANCELLED, INVALID, SKIPPED):
             durations[duration] += number
     ran = durations.total()
-    done = tallies[State.DONE].total()
+    done = tallies[State.DONE].total() - skipped[State.DONE]
+    dead = tallies[State.DEAD].total() - skipped[State.DEAD]
     return Metrics(
         finished=finished,
         done=done,
-        dead=finished - done,
-        success_rate=done / finished if finished else None,
+        dead=dead,
+        success_rate=done / (done + dead) if done + dead else None,
         attempts=sum(attempts * number for (attempts, _, _), number in tally.items()),
         results=dict(results.most_common()),
         mean=sum(duration * number for duration, number in durations.items()) / ran / 1000 if ran else None,
@@ -130,6 +133,7 @@ def measure_names(texts: Mapping[State, Iterable[bytes]], now: datetime) -> Metr
         last_hour=recent.counts[3600],
         last_day=recent.counts[86400],
         per_minute=recent.counts[3600] / recent.minutes(finished),
+        skipped=sum(skipped.values()),
     )
 
 

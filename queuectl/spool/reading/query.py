@@ -24,6 +24,7 @@ from queuectl.core.names import (
     PENDING_AMONG,
     PENDING_FIELDS,
     SUFFIX,
+    WAITING_AT,
     FinishedName,
     Name,
     PendingName,
@@ -73,6 +74,13 @@ def parse_name(state: State, text: str) -> Name | None:
     return _PARSERS[state](text)
 
 
+def parse_id(state: State, text: str) -> str:
+    """The id in a name that is one of ours."""
+    name = parse_name(state, text)
+    assert name is not None
+    return name.id
+
+
 def list_names(layout: Layout, state: State) -> list[str]:
     """Every name in a state's directory, in no order."""
     return os.listdir(layout.directory(state))
@@ -91,9 +99,10 @@ def iterate_pending(layout: Layout, pattern: str = PENDING_AMONG) -> Iterator[tu
 
 
 class Counts(NamedTuple):
-    """How many jobs there are. ready + scheduled + retrying + held = pending.
+    """How many jobs there are. ready + scheduled + retrying + held + waiting = pending.
 
-    `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released.
+    `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released,
+    `waiting` for other jobs.
     `dropped` counts files in pending/ that no worker has adopted yet, or that may be incomplete; `ignored` those that
     may have been meant as jobs and have the wrong names, one of which is `ignored_name`.
     """
@@ -110,18 +119,19 @@ class Counts(NamedTuple):
     held: int = 0
     ignored: int = 0
     ignored_name: str = ""
+    waiting: int = 0
 
     @property
     def pending(self) -> int:
-        return self.ready + self.scheduled + self.retrying + self.held
+        return self.ready + self.scheduled + self.retrying + self.held + self.waiting
 
 
 def count(layout: Layout, now: datetime) -> Counts:
     """Counts from names alone: one listing of each directory."""
-    ready = scheduled = retrying = held = dropped = 0
+    ready = scheduled = retrying = held = waiting = dropped = 0
     ignored: list[str] = []
     oldest, soonest = b"~", b"~"
-    moment, held_from = format_time(now).encode(), HELD_FROM.encode()
+    moment, held_from, waiting_at = format_time(now).encode(), HELD_FROM.encode(), format_time(WAITING_AT).encode()
     for names, others in iterate_pending(layout):
         foreign = decode(others)
         dropped += sum(not is_ignored(name) for name in foreign)
@@ -131,7 +141,9 @@ def count(layout: Layout, now: datetime) -> Counts:
         later = [name for name in beyond if name[_RUN_AT] < held_from]
         first = sum(name[25:27] == b"0-" for name in later)
         ready += len(due)
-        held += len(beyond) - len(later)
+        is_waiting = sum(name[_RUN_AT] == waiting_at for name in beyond) if len(later) < len(beyond) else 0
+        waiting += is_waiting
+        held += len(beyond) - len(later) - is_waiting
         scheduled += first
         retrying += len(later) - first
         oldest = min(oldest, min(map(itemgetter(_RUN_AT), due), default=oldest))
@@ -140,7 +152,18 @@ def count(layout: Layout, now: datetime) -> Counts:
     done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
     times = _parse_optional(oldest), _parse_optional(soonest)
     return Counts(
-        ready, scheduled, retrying, running, done, dead, dropped, *times, held, len(ignored), min(ignored, default="")
+        ready,
+        scheduled,
+        retrying,
+        running,
+        done,
+        dead,
+        dropped,
+        *times,
+        held,
+        len(ignored),
+        min(ignored, default=""),
+        waiting,
     )
 
 
@@ -191,6 +214,16 @@ def locate(layout: Layout, id: str, *, excluding: str | None = None) -> tuple[St
         if found:
             return found
     return None
+
+
+def locate_once(layout: Layout, id: str) -> tuple[State, Name] | None:
+    """Where the job of exactly this id is, as one listing of each directory shows it."""
+    found = None
+    for state in STATES:
+        for text in names_with(layout, state, f"-{id}.json"):
+            if text.endswith(f"-{id}.json") and (name := parse_name(state, text)) is not None and name.id == id:
+                found = state, name
+    return found
 
 
 def find_files(layout: Layout, ids: Collection[str]) -> dict[str, list[tuple[State, str]]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from queuectl.spool.reading.groups import Tally
     from queuectl.spool.reading.schedules import Summary
 
-COUNTS = ("ready", "scheduled", "retrying", "held", "pending", "running", "done", "dead", "dropped")
+COUNTS = ("ready", "scheduled", "retrying", "held", "waiting", "pending", "running", "done", "dead", "dropped")
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
 WORKER = (
@@ -137,6 +137,7 @@ def show(layout: Layout, job: Job) -> dict[str, Any]:
         "defaults": defaults_to_json(defaults_of(layout, job)),
         "log": layout.log(job.id),
         "history": _read_history(layout, job.id),
+        **_links(layout, job),
     }
 
 
@@ -163,6 +164,17 @@ def describe_defaults(found: Mapping[str, Default]) -> Iterator[tuple[str, str]]
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _links(layout: Layout, job: Job) -> dict[str, Any]:
+    """What the job waits for, or has waited for, and what waits for it."""
+    from queuectl.spool.reading import graph
+
+    seen = graph.links_of(layout, job.id, job.fields)
+    return {
+        "waits_for": [{**link.to_json(), "text": graph.describe_link(link, seen)} for link in seen.above(job.id)],
+        "awaited_by": [link.child for link in seen.below(job.id)],
+    }
 
 
 def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:

@@ -285,6 +285,14 @@ def sync_directory(path: str) -> None:
         ) from error
 
 
+def sync_all(directory: str) -> bool:
+    """Make all of a file system survive a power cut; False if this system cannot. Raises DurabilityError."""
+    try:
+        return _syncfs(directory)
+    except OSError as error:
+        raise DurabilityError("it is unknown whether this would survive a power cut", f"{error}") from error
+
+
 def sync_files(directory: str, paths: Sequence[str]) -> None:
     """Make the contents of many new files survive a power cut, by one syncfs(2) if there is one."""
     if len(paths) > 8 and _syncfs(directory):

@@ -26,6 +26,7 @@ is in is its state.
   workers/   one file for each worker, locked while it lives
   tmp/       files being written
   inbox/     files that other users hand in; taken/ holds those being read; only with --drop-box
+  after/     what waits for what: after/extract/load, while load waits for extract
   outbox/    what has become of these, by name, for their users to read
   groups/    settings of groups, each a file: groups/gpu/limit, groups/gpu/paused; see below
   schedules/ jobs again and again: schedules/nightly.json is one, and groups/nightly pauses it; see below
@@ -66,6 +67,7 @@ class Layout:
         self.groups = f"{root}/groups"
         self.schedules = f"{root}/schedules"
         self.unique = f"{root}/unique"
+        self.after = f"{root}/after"
         self.progress_of_all = f"{root}/progress"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""
@@ -99,6 +101,10 @@ class Layout:
     def hook(self, event: str) -> str:
         """The program to run on such an event, if there is one."""
         return f"{self.root}/hooks/on-{event}"
+
+    def edges(self, dep: str) -> str:
+        """The folder of what waits for that job."""
+        return f"{self.after}/{dep}"
 
     def directory(self, state: State) -> str:
         return f"{self.root}/{state}"

@@ -96,39 +96,6 @@ def append_note(fd: int, event: str, text: str) -> None:
     _append(fd, f"#queuectl {event} {text}\n")
 
 
-class Sent(NamedTuple):
-    """Where an attempt was sent, on an engine: the address there, the process that may start it, and the offset of the
-    log after the note that says so, where its output begins."""
-
-    address: str
-    process: str
-    output_at: int
-
-
-def append_sent(fd: int, name: RunningName, address: str, process: str) -> None:
-    """Record that an attempt is about to be sent to that process, on an engine: from then on it may run there."""
-    at = format_time(name.started_at)
-    _append(
-        fd, f"#queuectl note sent attempt={name.attempt} started_at={at} to={quote(address)} process={quote(process)}\n"
-    )
-
-
-def find_sent(path: str, name: RunningName) -> Sent | None:
-    """Where the attempt of a name in running/ was last sent; None if it was not. Raises OSError."""
-    fd = files.open_regular(path)
-    try:
-        at = _rfind(
-            fd, f"#queuectl note sent attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
-        )
-        if at is None:
-            return None
-        line = _line_at(fd, at)
-        fields = _fields(line)
-        return Sent(fields.get("to", ""), fields.get("process", ""), at + len(line)) if line.endswith(b"\n") else None
-    finally:
-        os.close(fd)
-
-
 class Usage(NamedTuple):
     """What an attempt used: the most memory of any of its processes, in bytes, and seconds of CPU time of all of them.
 
@@ -234,6 +201,13 @@ def find_attempt(fd: int, name: RunningName) -> Attempt | None:
     return attempt._replace(result=_result_of_ending(reason, result), is_over=_is_last_word(ended), ending=reason)
 
 
+def find_note(fd: int, text: str) -> tuple[dict[str, str], int] | None:
+    """The fields of the last note that begins so, and the offset after it; None if there is none, or it is torn."""
+    at = _rfind(fd, f"#queuectl note {text}".encode())
+    line = b"" if at is None else _line_at(fd, at)
+    return (_fields(line), (at or 0) + len(line)) if line.endswith(b"\n") else None
+
+
 def find_ending(fd: int, least: int, most: int) -> int | None:
     """The offset of the last note in that part of a log that an attempt is being ended; None if there is none."""
     return _rfind(fd, b"#queuectl note ending attempt=", least, most)
@@ -337,6 +311,11 @@ def is_last_attempt(fd: int, name: RunningName) -> bool:
     return start is None or _line_at(fd, start).startswith(
         f"#queuectl start attempt={name.attempt} started_at={format_time(name.started_at)} ".encode()
     )
+
+
+def has_start(fd: int) -> bool:
+    """Whether an attempt has ever started."""
+    return _rfind(fd, b"#queuectl start attempt=") is not None
 
 
 def is_last_attempt_open(fd: int) -> bool:

@@ -30,7 +30,7 @@ from queuectl.core.retry import OnLost
 from queuectl.core.text import format_count, printable
 from queuectl.errors import SpoolError
 from queuectl.spool.moves.claims import Claim
-from queuectl.spool.system import logs
+from queuectl.spool.system import sent
 from queuectl.work.attempts import output_limit_of, timeout_of
 from queuectl.work.context import Context
 from queuectl.work.engines import dask_worker
@@ -241,7 +241,7 @@ class Bridge(Receiver, Engine):
             host.used += width
         run = DaskRun(self.end, claim, host, given)
         try:
-            logs.append_sent(claim.log, claim.name, host.address, host.id)
+            sent.append(claim.log, claim.name, host.address, host.id)
         except OSError:
             self._free(run)
             raise

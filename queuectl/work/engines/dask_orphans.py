@@ -19,7 +19,7 @@ from queuectl.core.result import LOST, State
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.reading import query
-from queuectl.spool.system import lease, logs, processes
+from queuectl.spool.system import lease, logs, processes, sent
 from queuectl.spool.upkeep import rescue
 from queuectl.work.context import Context
 from queuectl.work.engines.engine import record_end
@@ -62,9 +62,9 @@ class Orphans:
         became of it is not clear yet."""
         try:
             attempt, ended_at = logs.read_attempt(self._layout.log(name.id), name)
-            sent = logs.find_sent(self._layout.log(name.id), name)
+            where = sent.find(self._layout.log(name.id), name)
         except FileNotFoundError:
-            sent = attempt = ended_at = None
+            where = attempt = ended_at = None
         except OSError:
             return False
         job = query.load(self._layout, State.RUNNING, str(name))
@@ -73,17 +73,17 @@ class Orphans:
             seconds = max(0.0, ((ended_at or self._context.now()) - name.started_at).total_seconds())
             finish(self._context, name, body, attempt.result, seconds)
             return True
-        if sent is None or body is None:
+        if where is None or body is None:
             release(self._context, name, f"its worker {name.worker} died before it began")
             return True
         claim = self._adopt(name, body)
         if claim is None:
             return True
-        if sent.process not in present:
-            self._settle_lost(claim, f"the Dask worker {sent.address} is gone")
+        if where.process not in present:
+            self._settle_lost(claim, f"the Dask worker {where.address} is gone")
             return True
         return Taken(
-            claim, processes.token_of(name, attempt.worker if attempt else name.worker), sent.process, sent.output_at
+            claim, processes.token_of(name, attempt.worker if attempt else name.worker), where.process, where.output_at
         )
 
     def _adopt(self, name: RunningName, body: Body) -> Claim | None:

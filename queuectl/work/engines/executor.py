@@ -26,6 +26,7 @@ _SHELL = SHELL.encode()
 _ENDED = os.WEXITED | os.WNOWAIT  # of waitid: has ended, and its pid is kept
 _ID, _ATTEMPT, _TOKEN = b"QUEUECTL_JOB_ID", b"QUEUECTL_ATTEMPT", processes.TOKEN.encode()
 _SPOOL, _SUBMITTER, _PROGRESS = b"QUEUECTL_SPOOL", b"QUEUECTL_SUBMITTED_BY", progress.VARIABLE.encode()
+_AFTER = b"QUEUECTL_AFTER"
 _OF_JOBS = re.compile(rb"QUEUECTL_(?:SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
 """Variables that say something of one job: those of the worker's own environment are about another."""
 
@@ -136,7 +137,8 @@ class Executor(Engine):
         """An array that is this thread's until it asks again."""
         name, env, submitter, parameters = claim.name, claim.body.env, claim.body.submitted_by, claim.body.params
         id, attempt, token = name.id.encode(), b"%d" % name.attempt, processes.token_of(name, name.worker).encode()
-        if env or submitter or parameters or given is not None:
+        references = claim.body.references
+        if env or submitter or parameters or references or given is not None:
             wanted = {_bytes(key): _bytes(value) for key, value in env.items() if not key.startswith(PREFIX)}
             own = {**self._own, _ID: id, _ATTEMPT: attempt, _TOKEN: token}
             if self._progress:
@@ -145,6 +147,8 @@ class Executor(Engine):
                 wanted.update((_bytes(key), _bytes(value)) for key, value in given.variables.items())
             if submitter:
                 own[_SUBMITTER] = submitter.encode()
+            if references:
+                own[_AFTER] = b" ".join(map(_bytes, references))
             for parameter, value in parameters.items():
                 own[params.variable_of(parameter).encode()] = _bytes(params.as_text(value))
             return strings(_assign({**self._inherited, **wanted, **own}))

@@ -317,7 +317,13 @@ def test_files_that_come_back_are_looked_for_together(layout: Layout, monkeypatc
         return real(path)
 
     monkeypatch.setattr(os, "scandir", count)
-    monkeypatch.setattr(os, "listdir", lambda path: pytest.fail(f"{path} was listed for one file alone"))
+
+    def refuse(path: str) -> list[str]:
+        if path.startswith(layout.after):  # what waits for that job: there is nothing
+            raise FileNotFoundError(path)
+        pytest.fail(f"{path} was listed for one file alone")
+
+    monkeypatch.setattr(os, "listdir", refuse)
     locate = adopt.locate_returned([path.name for path in returned])
     with pytest.raises(InvalidJobError, match="duplicate"):
         adopt.adopt(layout, returned[0].name, NOW, locate=locate)

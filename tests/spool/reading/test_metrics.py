@@ -25,7 +25,7 @@ def finish(layout: Layout, result: str, age: timedelta, seconds: float, attempts
 
 def test_empty_spool(layout: Layout) -> None:
     """Of nothing there is no rate, no mean and no percentile."""
-    assert measure(layout, NOW) == Metrics(0, 0, 0, None, 0, {}, None, None, None, None, 0, 0, 0, 0.0)
+    assert measure(layout, NOW) == Metrics(0, 0, 0, 0, None, 0, {}, None, None, None, None, 0, 0, 0, 0.0)
 
 
 def test_day_that_does_not_exist(layout: Layout) -> None:

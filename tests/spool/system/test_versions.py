@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -48,7 +49,12 @@ def ask_for_key(spool: Spool) -> None:
     spool.enqueue("true", unique="report")
 
 
-NEW = [(set_limit, "groups"), (pause_group, "groups"), (add_schedule, "schedules"), (ask_for_key, "keys")]
+def wait_for_another(spool: Spool) -> None:
+    spool.enqueue("true", after=["first"])
+
+
+NEW = [(set_limit, "groups"), (pause_group, "groups"), (add_schedule, "schedules"), (ask_for_key, "keys"),
+       (wait_for_another, "jobs that wait for others")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("use", "what"), NEW)
@@ -56,13 +62,14 @@ def test_first_use_is_refused_while_an_older_worker_lives(
     spool: Spool, use: Callable[[Spool], None], what: str
 ) -> None:
     """Nothing is written that a live worker of this host would ignore; the error says what to type."""
+    spool.enqueue("true", id="first")
     with worker(spool):
         with pytest.raises(WrongStateError) as caught:
             use(spool)
         assert what in caught.value.what
         assert caught.value.hint == f"try: queuectl worker stop {OLD}"
         assert versions.needed(spool.layout) == (1, [])
-        assert not list((spool.path / "pending").iterdir())
+        assert len(list((spool.path / "pending").iterdir())) == 1
     use(spool)
     assert versions.needed(spool.layout) == (2, [what])
 
@@ -70,6 +77,7 @@ def test_first_use_is_refused_while_an_older_worker_lives(
 @pytest.mark.parametrize(("use", "what"), NEW)
 def test_later_use_is_allowed(spool: Spool, use: Callable[[Spool], None], what: str) -> None:
     """Only the first use asks for workers."""
+    spool.enqueue("true", id="first", run_at=timedelta(hours=1))
     use(spool)
     with worker(spool):
         use(spool)
@@ -88,6 +96,7 @@ def test_first_use_is_allowed_beside(spool: Spool, info: dict[str, Any]) -> None
 
 def test_workers_of_this_version_know_the_format(spool: Spool) -> None:
     """A real worker's file says so, and nothing is refused beside it."""
+    spool.enqueue("true", id="first", run_at=timedelta(hours=1))
     running = WorkerProcess(spool.path).wait_ready()
     wait_for(lambda: list((spool.path / "workers").iterdir()), "the worker's file")
     (file,) = (spool.path / "workers").iterdir()

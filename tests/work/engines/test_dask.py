@@ -223,7 +223,8 @@ def test_death_of_the_dask_scheduler_loses_nothing(spool: Spool, cluster: Cluste
     go.touch()
     cluster.add_worker()
     wait_done(spool, "x")
-    assert (str(spool.get("x").result), spool.get("x").attempts) == ("exit0", 2)
+    assert str(spool.get("x").result) == "exit0"
+    assert spool.get("x").attempts in (1, 2)  # 1 if the other scheduler was there in time to hear of the release
     worker.process.send_signal(signal.SIGTERM)
     assert worker.wait_exit(SLOW) == 0
 

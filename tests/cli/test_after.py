@@ -1,0 +1,105 @@
+"""Jobs that wait for others, on the command line, and with a real worker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from queuectl import Spool
+from tests.support import CommandLine, WorkerProcess, wait_for
+
+
+def lines(*bodies: dict[str, object]) -> str:
+    return "".join(json.dumps(body) + "\n" for body in bodies)
+
+
+def test_lines_may_name_each_other_in_any_order(cli: CommandLine, spool: Spool) -> None:
+    """A line that names a later one is kept until the end; a group means its jobs of this input too; circles are
+    errors."""
+    text = lines(
+        {"id": "sum", "command": "true", "after": ["part."]},
+        {"id": "last", "command": "true", "after": ["sum"]},
+        {"id": "part.1", "command": "true"},
+        {"id": "one", "command": "true", "after": ["two"]},
+        {"id": "two", "command": "true", "after": ["one"]},
+        {"id": "part.2", "command": "true"},
+    )
+    done = cli.run("enqueue", "-", stdin=text)
+    assert done.returncode == 1
+    assert done.stdout.split() == ["part.1", "part.2", "sum", "last"]
+    assert "line 4: one would wait for itself" in done.stderr
+    assert sorted(path.name for path in Path(spool.layout.after).iterdir()) == ["part.1", "part.2", "sum"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("-a", "nobody"), 3),
+        (("--after", "nobody."), 3),
+        (("--after", "a", "--after-end", "a"), 2),
+        (("--after", "a b"), 2),
+        (("--id", "x", "--after", "x"), 3),
+    ],
+)
+def test_wrong_reference_is_refused(cli: CommandLine, spool: Spool, words: tuple[str, ...], code: int) -> None:
+    """What is not there is 3, what is no reference 2; nothing is queued."""
+    spool.enqueue("true", id="a")
+    assert cli.run("enqueue", *words, "--", "true").returncode == code
+    assert spool.counts().pending == 1
+
+
+def test_pipeline_runs_in_order_and_says_what_is_skipped(cli: CommandLine, spool: Spool) -> None:
+    """A failure skips what needs it and runs the clean-up; its retry brings back the rest, in order."""
+    trace = spool.path.parent / "trace"
+    for id, *words in (
+        ("fetch",), ("split", "-a", "fetch"), ("load", "-a", "split"), ("clean", "--after-end", "load"),
+        ("alarm", "--after-failed", "split,fetch"),
+    ):  # fmt: skip
+        code = "test -e ok" if id == "split" else "true"
+        command = f"echo {id} $QUEUECTL_AFTER >> {trace}; {code}"
+        cli.ok("enqueue", "--id", id, "--max-retries", "0", *words, "--", command)
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert trace.read_text().splitlines() == ["fetch", "split fetch", "alarm split fetch", "clean load"]
+    assert "it was skipped: it waits for split, which is dead (exit1)" in cli.ok("explain", "load")
+    assert cli.json("metrics")["skipped"] == 1
+    assert cli.run("wait", "load").returncode == 1
+    assert "queuectl retry split load" in cli.run("retry", "load").stderr
+    (cli.cwd / "ok").touch()
+    cli.ok("dlq", "retry", "--all")
+    assert "load  waiting" in cli.ok("graph", "load")
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert [line.split()[0] for line in trace.read_text().splitlines()[4:]] == ["split", "load"]
+    assert not [path for path in Path(spool.layout.after).rglob("*") if path.is_file()]
+
+
+def test_dropped_files_wait_for_each_other_in_any_order(spool: Spool) -> None:
+    """A file that names a job which is not there yet is looked at again until it is."""
+    worker = WorkerProcess(spool.path).wait_ready()
+    (spool.path / "pending/load.json").write_text('{"id": "load", "command": "true", "after": ["extract"]}')
+    (spool.path / "pending/extract.json").write_text('{"id": "extract", "command": "true"}')
+    wait_for(lambda: worker.has("done", "load"), "the end of both")
+
+
+def test_file_moved_back_by_hand_brings_back_what_was_skipped(spool: Spool) -> None:
+    """`mv dead/NAME pending/` is a retry for those that wait too."""
+    spool.enqueue("test -e ok || exit 1", id="a", max_retries=0, cwd=spool.path.parent)
+    spool.enqueue("true", id="b", after=["a"])
+    worker = WorkerProcess(spool.path).wait_ready()
+    wait_for(lambda: str(spool.get("b").result) == "skipped", "the skip")
+    (spool.path.parent / "ok").touch()
+    path = Path(spool.get("a").path)
+    path.rename(spool.path / "pending" / path.name)
+    wait_for(lambda: worker.has("done", "b"), "the end of b")
+
+
+def test_drop_says_who_waits(cli: CommandLine, spool: Spool) -> None:
+    """To delete a job for which others wait names them, and moves them; `prune` leaves it."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="b", after=["a"])
+    spool.cancel("a")
+    cli.ok("prune", "--keep", "1", "--state", "dead", "--yes")
+    assert spool.get("a").id == "a"
+    assert "1 job waited for a: b" in cli.run("dlq", "drop", "a").stderr
+    assert "which is gone" in cli.ok("explain", "b")
