@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -62,6 +61,8 @@ def only_handed_in(spool: layout.Layout) -> SpoolError:
 
 def own_entries(spool: layout.Layout) -> str:
     """The command line that shows what became of the jobs that this user has handed in."""
+    import shlex
+
     from queuectl.spool.moves.take import submitter_of, user_of
 
     return f"ls -l {shlex.quote(spool.outbox)}/{user_of(submitter_of(os.geteuid()))}.*"
@@ -284,7 +285,7 @@ color_option = click.option(
     help="Show states in colour; auto: on a terminal, unless NO_COLOR is set.",
 )
 one_group_option = click.option(
-    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
+    "-g", "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
 )
 """For commands that take a group and no other filter, as the parameter `group`: see `one_group`."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from queuectl.cli.bodies import decode, describe_existing, warn_of_directory, why_skipped
+from queuectl.cli.bodies import describe_existing, is_json, read_jobs, warn_of_directory, why_skipped
 from queuectl.cli.context import (
     existing_spool,
     is_handed_in,
@@ -318,7 +318,7 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
             "--each and --param need a command",
             hint="try: queuectl enqueue --each FILE -- COMMAND {}, or --param x=1..10 -- COMMAND {x}",
         )
-    if not is_command and _is_json(words[0]):
+    if not is_command and is_json(words[0]):
         raise UsageError("--each and --param take a command, not a job in JSON", hint="put it behind --: -- COMMAND {}")
     return _in_utf8(words[0]) if len(words) == 1 else [*map(_in_utf8, words)]
 
@@ -444,57 +444,6 @@ def _variable(text: str) -> tuple[str, str]:
             raise UsageError(f"--env {name}: not set in this environment", hint=f"give it a value: --env {name}=…")
         value = os.environ[name]
     return name, value
-
-
-def read_jobs(
-    words: tuple[str, ...], paths: tuple[str, ...], is_command: bool, given: dict[str, Any], quiet: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Job bodies from the command line, and where each comes from: files, JSON, or one command."""
-    if paths:
-        for path in (*paths, *words):
-            yield from decode(_read_file(path), path, path)
-    elif not is_command and words and _is_json(words[0]):
-        for word in words:
-            yield from decode(os.fsencode(word), "the argument", "this")
-    elif len(words) == 1 and _is_file_for_the_shell_to_miss(words[0], given):
-        if not quiet:
-            note(f"this runs the file {words[0]!r}; any other single word is a command line for the shell")
-        yield "this", charset.to_body({"command": [os.fsencode(words[0])]})
-    elif words:
-        encoded = [os.fsencode(word) for word in words]
-        yield "this", charset.to_body({"command": encoded[0] if len(words) == 1 else encoded})
-
-
-def _is_json(word: str) -> bool:
-    """Whether a word is meant as JSON: an object, or an array. `[ -e x ] && y` is a command."""
-    text = word.lstrip()
-    if not text.startswith("["):
-        return text.startswith("{")
-    if text[1:].lstrip().startswith("{"):
-        return True
-    try:
-        body.decode_array(os.fsencode(word))
-    except UsageError:
-        return False
-    return True
-
-
-def _is_file_for_the_shell_to_miss(word: str, given: dict[str, Any]) -> bool:
-    """Whether a command of one word is the path of an executable file that the shell would take apart: it has spaces,
-    say. Such a command line could only fail."""
-    if "/" not in word or all(char.isalnum() or char in "@%_+=:,./-" for char in word):
-        return False
-    cwd = charset.encode(given.get("cwd") or "", given.get("charset"))
-    path = os.path.join(cwd, os.fsencode(word))
-    return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(body.MAX_BODY + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}", error.strerror or "") from None
 
 
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:

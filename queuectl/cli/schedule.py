@@ -149,7 +149,8 @@ def _read_fields(
     words: tuple[str, ...], is_command: bool, options: dict[str, Any], own: dict[str, Any]
 ) -> dict[str, Any]:
     """The fields of the file, from the command line or from JSON on it."""
-    from queuectl.cli.enqueue import fields_of, read_jobs
+    from queuectl.cli.bodies import read_jobs
+    from queuectl.cli.enqueue import fields_of
     from queuectl.core import charset
 
     given = charset.to_body(fields_of(at=None, in_=None, **options))

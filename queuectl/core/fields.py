@@ -18,7 +18,7 @@ from queuectl.core import after, groups, unique
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
 from queuectl.core.retry import OnLost, RetryPolicy
 from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
-from queuectl.core.text import format_seconds, format_size
+from queuectl.core.text import format_codes, format_seconds, format_size, format_variables
 from queuectl.core.unique import IfExists
 from queuectl.errors import UsageError
 
@@ -334,20 +334,10 @@ def _parse_text(text: str, _: datetime) -> str:
     return text
 
 
-def _show_codes(codes: frozenset[int]) -> str:
-    return ",".join(map(str, sorted(codes))) or "none"
-
-
-def _show_variables(env: Mapping[str, str]) -> str:
-    from shlex import quote
-
-    return " ".join(f"{name}={quote(text)}" for name, text in env.items())
-
-
 def _show_params(params: Mapping[str, Any]) -> str:
     from queuectl.core.params import as_text
 
-    return _show_variables({name: as_text(value) for name, value in params.items()})
+    return format_variables({name: as_text(value) for name, value in params.items()})
 
 
 # --- the table
@@ -400,7 +390,7 @@ FIELDS = {
         metavar="CODES",
         label="Retry on exit codes",
         hint="75,111 or 64-78",
-        show=_show_codes,
+        show=format_codes,
     ),
     "no_retry_on": Field(
         _exit_codes,
@@ -409,7 +399,7 @@ FIELDS = {
         metavar="CODES",
         label="Never on exit codes",
         hint="1,64-78",
-        show=_show_codes,
+        show=format_codes,
     ),
     "on_lost": Field(
         _word(OnLost),
@@ -474,7 +464,7 @@ FIELDS = {
         metavar="NAME[=VALUE]",
         label="Set variables",
         hint="RATE=slow, or RATE=none to remove it; one per line, others are kept",
-        show=_show_variables,
+        show=format_variables,
     ),
     **{
         rule: Field(after.check, after.parse_text, option=option, metavar="ID,…", label=label, hint=hint, show=" ".join)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (0, "s"))
@@ -97,3 +98,15 @@ def format_size(size: int) -> str:
             break
         value /= 1024
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def format_codes(codes: Iterable[int]) -> str:
+    """Exit codes: `1,75`; `none` if there are none."""
+    return ",".join(map(str, sorted(codes))) or "none"
+
+
+def format_variables(env: Mapping[str, str]) -> str:
+    """Variables as a shell takes them."""
+    from shlex import quote  # few commands need it
+
+    return " ".join(f"{name}={quote(text)}" for name, text in env.items())

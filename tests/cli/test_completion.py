@@ -42,7 +42,8 @@ def here(spool: Spool, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("queuectl wo", ["worker"]), ("queuectl dlq ", ["drop", "list", "retry"]), ("queuectl list --st", ["--state"]),
+        ("queuectl wo", ["worker"]), ("queuectl dlq ", ["causes", "drop", "list", "retry"]),
+        ("queuectl list --st", ["--state"]),
         ("queuectl show r", ["ready", "retrying", "running"]), ("queuectl logs f", ["failed"]),
         ("queuectl retry ", ["done", "failed"]), ("queuectl dlq retry ", ["failed"]),
         ("queuectl dlq drop f", ["failed"]),

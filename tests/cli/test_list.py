@@ -221,7 +221,7 @@ def test_show_json(cli: CommandLine, spool: Spool) -> None:
     with workers(spool.path):
         spool.wait("a", timeout=30)
     found = cli.json("show", "a")
-    assert set(found) == JOB_KEYS | {"log", "history", "waits_for", "awaited_by"}
+    assert set(found) == JOB_KEYS | {"log", "history", "defaults", "waits_for", "awaited_by"}
     assert found["log"] == str(spool.log_path("a"))
     assert [(entry["attempt"], entry["result"]) for entry in found["history"]] == [(1, "exit3"), (2, "exit3")]
     keys = {"attempt", "started_at", "worker", "result", "max_rss", "cpu_user", "cpu_system"}

@@ -42,11 +42,11 @@ STATUS_KEYS = {
 }
 WORKER_KEYS = {
     "worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "groups",
-    "not_groups", "runs",
+    "not_groups", "on", "runs",
 }  # fmt: skip
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",
-    "last_hour", "last_day", "per_minute", "skipped",
+    "last_hour", "last_day", "per_minute", "skipped", "usage",
 }  # fmt: skip
 
 

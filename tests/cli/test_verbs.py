@@ -493,7 +493,7 @@ def test_explain(cli: CommandLine, full: Spool) -> None:
     assert done.returncode == 3
     assert [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "] == ["held", "new.json", "running"]
     (found,) = cli.json("explain", "held")
-    assert set(found) == {"id", "state", "path", "reasons", "ahead", "starts_at"}
+    assert set(found) == {"id", "state", "path", "reasons", "ahead", "starts_at", "defaults"}
 
 
 # --- list
