@@ -3,12 +3,18 @@ worker with one planted fault."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from queuectl import Spool
+from queuectl.spool.upkeep import fsck
 from tests.conform.test_producers import ROOT, failed, judge, script
+from tests.support import environment, names, wait_for
+from tests.torture.checker import check
 
 SECOND = ROOT / "contrib" / "worker.py"
 
@@ -36,7 +42,7 @@ FAULTS = {
         ("backoff", "** name.attempt)", "* 0 + name.attempt)"),
         ("ignore", 'or text.startswith(".") or', "or"),
         ("retries", 'if attempt > get("max_retries")', 'if attempt > get("max_retries") + 1'),
-        ("held", 'match["at"] <= at', 'match["at"][1:] <= at[1:]'),
+        ("held", 'match["at"] <= at', '"0" <= at'),
         ("refuse", "reason={json.dumps(reason)}\\n", "\\n"),
         ("lock", "is_free = lock(log, milliseconds(name.at) + 1)", "is_free = lock(log, milliseconds(name.at))"),
     ],
@@ -80,3 +86,42 @@ def test_faulty_worker_fails(tmp_path: Path, kind: str) -> None:
     rules = tuple(rule for rule, *_ in FAULTS[kind])
     found = failed(judge("worker", script(tmp_path, text), rules=rules, patience="3"))
     assert set(found) == set(rules)
+
+
+def test_workers_of_both_kinds_share_a_spool(spool: Spool, tmp_path: Path) -> None:
+    """Killed again and again, ours and the one written from the specification run each attempt once and lose none."""
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    ledger = evidence / "ledger"
+    with open(evidence / "journal", "w") as journal:
+        for number in range(30):
+            id, code = f"job-{number:02}", number % 3
+            line = "$QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT"
+            command = (
+                f'echo "S {line} $$" >>{ledger}; sleep 0.0{number % 7}; echo "E {line} {code}" >>{ledger}; exit {code}'
+            )
+            body = {"command": command, "max_retries": 1, "backoff_base": 0, "torture_code": code}
+            journal.write(json.dumps({"intent": id, "body": body}) + "\n")
+            spool.enqueue(id=id, extra={"torture_code": code}, command=command, max_retries=1, backoff_base=0)
+            journal.write(json.dumps({"ack": id}) + "\n")
+    env = environment(QUEUECTL_SPOOL=str(spool.path), SLOTS="2")
+    words = [[str(SECOND)], [sys.executable, "-m", "queuectl", "worker", "start", "--count", "2", "--quiet"]]
+    workers = [subprocess.Popen(each, env=env) for each in words]
+    try:
+        for number in range(6):
+            ended = len(names(spool.path / "done"))
+            wait_for(
+                lambda ended=ended: len(names(spool.path / "done")) > ended or not names(spool.path / "pending"),
+                "an end",
+            )
+            workers[number % 2].kill()
+            workers[number % 2].wait()
+            workers[number % 2] = subprocess.Popen(words[number % 2], env=env)
+        wait_for(lambda: len(names(spool.path / "done") + names(spool.path / "dead")) == 30, "the end of all")
+    finally:
+        for worker in workers:
+            worker.terminate()
+        codes = [worker.wait(20) for worker in workers]
+    assert codes == [0, 0]
+    assert check(spool.path, evidence).problems == []
+    assert [finding.what for finding in fsck.check(spool.layout, "x") if finding.weight is fsck.Weight.PROBLEM] == []
