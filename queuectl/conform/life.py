@@ -372,7 +372,11 @@ class _Life:
         for body in sorted(bodies - refused()):
             expect(rules.REFUSE, False, f"{body.decode()} is not in dead/ as invalid, with its bytes")
         reasons = [spool.lines(entry.id, "refused") for entry in spool.entries("dead") if entry.result == "invalid"]
-        expect(rules.REFUSE, all(any("reason" in line for line in lines) for lines in reasons), "the log of a refused file does not say why")
+        expect(
+            rules.REFUSE,
+            all(any("reason" in line for line in lines) for lines in reasons),
+            "the log of a refused file does not say why",
+        )
 
     def _cancel(self) -> None:
         spool, expect = self.spool, self.judge.expect

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,11 @@ def test_faulty_worker_fails(tmp_path: Path, kind: str) -> None:
     assert set(found) == set(rules)
 
 
+def has_more(spool: Spool, ended: int) -> bool:
+    """Whether more jobs are done, or none waits."""
+    return len(names(spool.path / "done")) > ended or not names(spool.path / "pending")
+
+
 def test_workers_of_both_kinds_share_a_spool(spool: Spool, tmp_path: Path) -> None:
     """Killed again and again, ours and the one written from the specification run each attempt once and lose none."""
     evidence = tmp_path / "evidence"
@@ -110,10 +116,7 @@ def test_workers_of_both_kinds_share_a_spool(spool: Spool, tmp_path: Path) -> No
     try:
         for number in range(6):
             ended = len(names(spool.path / "done"))
-            wait_for(
-                lambda ended=ended: len(names(spool.path / "done")) > ended or not names(spool.path / "pending"),
-                "an end",
-            )
+            wait_for(partial(has_more, spool, ended), "an end")
             workers[number % 2].kill()
             workers[number % 2].wait()
             workers[number % 2] = subprocess.Popen(words[number % 2], env=env)
