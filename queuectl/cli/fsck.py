@@ -32,6 +32,7 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     import socket
 
     from queuectl.core.names import format_worker, parse_worker
+    from queuectl.spool.system import versions
     from queuectl.spool.upkeep.fsck import Weight, check
 
     spool = open_spool()
@@ -39,14 +40,17 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
     found = [*_check_settings(spool.layout), *check(spool.layout, host)]
     repaired = [bool(repair and finding.repair and finding.repair()) for finding in found]
     left = sum(f.weight is Weight.PROBLEM and not done for f, done in zip(found, repaired, strict=True))
+    number, used = versions.needed(spool.layout)
     if as_json:
         rows = [{**finding.to_json(), "repaired": done} for finding, done in zip(found, repaired, strict=True)]
-        print_json({"spool": str(spool.path), "sound": left == 0, "findings": rows})
+        print_json({"spool": str(spool.path), "sound": left == 0, "format": number, "findings": rows})
     else:
         for finding, done in zip(found, repaired, strict=True):
             what = "repaired" if done else finding.weight
             click.echo(shown(f"{what:<8} {finding.path}\n         {finding.what}; {finding.remedy}"))
         note(f"{format_count(left, 'problem')}, {format_count(len(found) - left, 'note')}" if found else "sound")
+        if used:
+            note(f"needs workers of format {number}, as it has {', '.join(used)}")
     if left:
         ctx.exit(1)
 

@@ -56,6 +56,7 @@ _COMMANDS = {
     "doctor": "queuectl.cli.doctor:doctor",
     "bundle": "queuectl.cli.bundle:bundle",
     "schema": "queuectl.cli.schema:schema",
+    "conform": "queuectl.cli.conform:conform",
     "completion": "queuectl.cli.completions:completion",
     "man": "queuectl.cli.man:man",
 }

@@ -12,9 +12,9 @@ from queuectl import schemas
 @click.command()
 @click.argument("name", type=click.Choice(schemas.NAMES))
 def schema(name: str) -> None:
-    """Print the JSON Schema of job files, or of what --json prints.
+    """Print the JSON Schema of job files, of schedules' files, or of what --json prints.
 
-    An editor completes and checks job files with the one; the other has a definition for each command in its $defs.
+    An editor completes and checks files with the first two; the last has a definition for each command in its $defs.
 
     \b
     Example:

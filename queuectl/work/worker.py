@@ -20,7 +20,7 @@ from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading.itself import itself
-from queuectl.spool.system import lease, processes, progress, trust
+from queuectl.spool.system import lease, processes, progress, trust, versions
 from queuectl.spool.upkeep import rescue
 from queuectl.work import drain, gate
 from queuectl.work.attempts import Attempts
@@ -100,6 +100,7 @@ class Worker:
         info = {
             "slots": self.slots,
             "version": __version__,
+            "format": versions.FORMAT,
             "started_at": format_time(self.context.now()),
             "boot_id": lease.boot_id(),
             "pid_namespace": processes.pid_namespace(),

@@ -8,7 +8,10 @@ import jsonschema
 import pytest
 
 from queuectl import schemas
+from queuectl.core import schedules
 from queuectl.core.fields import CAN_BE_SET, FIELDS, parse
+from queuectl.errors import InvalidJobError
+from queuectl.spool.system import zones
 from tests.core.test_body import BAD, GOOD
 from tests.core.test_fields import SAMPLES
 from tests.spool.given import NOW
@@ -56,6 +59,58 @@ def _is_said(field: str, value: Any, problem: str) -> bool:
 def test_bad_value_is_refused(field: str, value: Any, problem: str) -> None:
     """What the check refuses for its type, its range or its form the schema refuses too."""
     assert not CHECK.is_valid({"command": "true", field: value})
+
+
+SCHEDULE = jsonschema.Draft202012Validator(schemas.load("schedule"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cron": "30 2 * * 1-5", "timezone": "Europe/Vienna", "catch_up": "6h", "overlap": "queue", "jitter": "10m"},
+        {"every": "15m", "catch_up": "none", "cron": None, "timeout": 5, "mine": {"x": 1}},
+        {"every": 90, "catch_up": "all", "overlap": "skip", "jitter": 5, "id": None},
+        {"cron": "@daily", "catch_up": "last", "env": {"A": "b"}, "seats": {"gpu": 2}, "unique": "report"},
+    ],
+)
+def test_schedule_is_valid(fields: dict[str, Any]) -> None:
+    """What the check of a schedule's file takes, the schema allows."""
+    schedules.parse("nightly", {"command": "true", **fields}, zones.load)
+    SCHEDULE.validate({"command": "true", **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"cron": "@daily", "every": "1h"},
+        {"cron": 5},
+        {"every": 0},
+        {"every": True},
+        {"every": 1.5},
+        {"every": "soon"},
+        {"cron": "@daily", "timezone": 1},
+        {"cron": "@daily", "catch_up": "first"},
+        {"cron": "@daily", "catch_up": -1},
+        {"cron": "@daily", "overlap": "stop"},
+        {"cron": "@daily", "jitter": [1]},
+        {"cron": "@daily", "id": "x"},
+        {"cron": "@daily", "group": "x"},
+        {"cron": "@daily", "run_at": "2030-01-20"},
+        {"cron": "@daily", "timeout": "5"},
+        {"cron": "@daily", "command": None},
+    ],
+)
+def test_bad_schedule_is_refused(fields: dict[str, Any]) -> None:
+    """What the check refuses for its type, its range or its form the schema refuses too."""
+    with pytest.raises(InvalidJobError):
+        schedules.parse("nightly", {"command": "true", **fields}, zones.load)
+    assert not SCHEDULE.is_valid({"command": "true", **fields})
+
+
+def test_schedule_has_every_field() -> None:
+    """The schema of a schedule has its own fields, and those of a job."""
+    assert set(schemas.load("schedule")["properties"]) == {*schedules.KEYS, *FIELDS}
 
 
 def test_empty_body_is_refused() -> None:

@@ -28,10 +28,12 @@ from queuectl.spool.system.layout import Layout, unusable
 if TYPE_CHECKING:
     from queuectl.spool.moves import existing, joining, unique
     from queuectl.spool.reading import query
+    from queuectl.spool.system import versions
 else:
     query = Lazy("queuectl.spool.reading.query")
     existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
     joining = Lazy("queuectl.spool.moves.joining")
+    versions = Lazy("queuectl.spool.system.versions")
 
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
@@ -270,10 +272,14 @@ def _prepare(
     run_at = HELD_AT if is_held else WAITING_AT if content.references else content.run_at
     if content.id is not None and (waiting := edges.waiting_for(layout, id)):
         raise AlreadyExistsError(f"the id {id!r} is taken", f"{waiting[0]} waits for a job of that id, which is gone")
+    if content.references and not os.path.isdir(layout.after):
+        versions.require(layout, "after")
     priority = content.priority if fields.get("priority") is not None else default(id)
     move, key = _next_move(layout, id, priority, run_at, now), None
     if content.unique is not None and isinstance(move.name, PendingName):
         move, key = lifecycle.ask(move.name), _Key(move, content.id is not None)
+        if not os.path.isdir(layout.unique):
+            versions.require(layout, "unique")
         unique.prepare(layout)
     reservation = _reserve_wanted(layout, id, is_wanted)
     temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"

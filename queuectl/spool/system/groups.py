@@ -17,7 +17,7 @@ from queuectl.core import groups, seats
 from queuectl.core.admission import Group
 from queuectl.core.names import is_valid_id
 from queuectl.errors import ConfigError
-from queuectl.spool.system import defaults, files, pause
+from queuectl.spool.system import defaults, files, pause, versions
 from queuectl.spool.system.layout import Layout, unusable
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -125,9 +125,11 @@ def check(key: str, text: str) -> None:
 
 
 def write(layout: Layout, name: str, key: str, text: str) -> None:
-    """Set one for which `is_key` holds. Raises ConfigError for a wrong value, SpoolError if it cannot be written."""
+    """Set one for which `is_key` holds. Raises ConfigError for a wrong value, SpoolError if it cannot be written,
+    and WrongStateError if it is the first of the spool and an older version's worker would ignore it."""
     check(key, text)
     try:
+        versions.require(layout, "groups")
         os.makedirs(layout.group(name), 0o700, exist_ok=True)
         files.replace(f"{layout.group(name)}/{key}", f"{text.strip()}\n".encode())
     except OSError as error:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from queuectl.core.admission import Pause
 from queuectl.core.names import format_rfc3339
-from queuectl.spool.system import files
+from queuectl.spool.system import files, versions
 from queuectl.spool.system.layout import Layout, unusable
 
 _LINE = r"(?i)(until|reason|counted-from)\s*[:=]\s*(.*)"
@@ -127,6 +127,8 @@ def write(
         lines.append(f"reason: {' '.join(reason.split())}\n")
     try:
         if group:
+            if counted is None:  # a worker that pauses a group knows what that is
+                versions.require(layout, "groups")
             os.makedirs(layout.group(group), 0o700, exist_ok=True)
         files.replace(layout.pause_of(group), "".join(lines).encode("utf-8", "backslashreplace"))
     except OSError as error:

@@ -15,7 +15,7 @@ from queuectl.core import body, groups, schedules
 from queuectl.core.names import SUFFIX, format_rfc3339, parse_instant
 from queuectl.core.schedules import Schedule
 from queuectl.errors import NotFoundError, NotJsonError, UsageError
-from queuectl.spool.system import clock, files, lease, pause, zones
+from queuectl.spool.system import clock, files, lease, pause, versions, zones
 from queuectl.spool.system.layout import Layout, unusable
 
 _PAST = ".past"
@@ -87,8 +87,10 @@ def is_unchanged(layout: Layout, found: Found) -> bool:
 
 
 def write(layout: Layout, name: str, data: bytes) -> None:
-    """Add or replace a schedule, durably. Raises SpoolError."""
+    """Add or replace a schedule, durably. Raises SpoolError, or WrongStateError if it is the first of the spool and an
+    older version's worker would not know it."""
     try:
+        versions.require(layout, "schedules")
         os.makedirs(layout.schedules, 0o700, exist_ok=True)
         files.replace(layout.schedule(name), data)
         files.sync_directory(layout.root)

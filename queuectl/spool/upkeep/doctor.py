@@ -250,6 +250,13 @@ def _try_attempt_lock(path: str) -> str:
     return "locks of open files are kept by their copies"
 
 
+def _try_case(path: str) -> str:
+    """`Report` and `report` are two jobs, and so are two logs."""
+    if not files.is_gone(path.replace("doctor-", "DOCTOR-")):
+        raise OSError(errno.EEXIST, "names that differ in case only are one file")
+    return "names that differ in case only are two files"
+
+
 def _try_sync(path: str) -> str:
     files.sync_directory(os.path.dirname(path))
     return "fsync of files and directories"
@@ -262,6 +269,7 @@ _TRIES: tuple[tuple[str, Callable[[str], str], str], ...] = (
         "queuectl falls back to a rename; two tools could choose the same name at the same instant",
     ),
     ("no-replace rename", _try_no_replace, "queuectl checks before it renames; there is a moment between the two"),
+    ("case of names", _try_case, "!two jobs whose ids differ in case only would be one here; use another directory"),
     ("locks", _try_lock, "!live workers cannot be detected here; use another file system"),
     ("attempt locks", _try_attempt_lock, "!live jobs cannot be detected here; use another file system"),
     ("durability", _try_sync, "!acknowledged jobs may not survive a power cut here; use another file system"),

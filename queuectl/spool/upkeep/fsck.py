@@ -32,7 +32,7 @@ from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt, unique
 from queuectl.spool.reading import query, schedules
-from queuectl.spool.system import clock, files, keys, layout, lease, logs, pause, place, progress
+from queuectl.spool.system import clock, files, keys, layout, lease, logs, pause, place, progress, versions
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import rescue
@@ -97,6 +97,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_leftovers(spool)
     yield from _check_progress(spool)
     yield from _check_workers(spool, host)
+    yield from _check_versions(spool)
 
 
 def _check_directories(spool: Layout) -> Iterator[Finding]:
@@ -417,6 +418,15 @@ def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
             yield Finding(
                 Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one removes its file", repair
             )
+
+
+def _check_versions(spool: Layout) -> Iterator[Finding]:
+    """Live workers that ignore something that the spool has."""
+    number, used = versions.needed(spool)
+    for worker in versions.find_older(spool) if used else ():
+        what = f"this worker is of an older version, and ignores {', '.join(used)} (format {number})"
+        remedy = f"start it again with this version: queuectl worker stop {worker}"
+        yield Finding(Weight.PROBLEM, spool.worker(worker), what, remedy)
 
 
 def _is_dead(spool: Layout, worker: str) -> bool:

@@ -200,3 +200,12 @@ def test_groups_are_only_reported_where_there_are_any(spool: Spool) -> None:
     assert "groups" not in examine(spool.layout)
     groups.write(spool.layout, "gpu", "limit", "2")
     assert examine(spool.layout)["groups"].found == "1 group with settings, all of which can be read"
+
+
+def test_directory_that_ignores_case_is_refused(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `Report` and `report` are one file, two jobs would be one."""
+    is_gone = files.is_gone
+    monkeypatch.setattr(files, "is_gone", lambda path: is_gone(path.replace("DOCTOR-", "doctor-")))
+    check = examine(spool.layout)["case of names"]
+    assert check.health is Health.BAD
+    assert "differ in case only" in check.found

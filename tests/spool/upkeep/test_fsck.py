@@ -35,7 +35,7 @@ def test_spool_that_has_worked_is_sound(spool: Spool, cli: CommandLine) -> None:
     (spool.path / "config.toml").write_text("settle = 0.1\n")
     assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
     spool.enqueue("true", id="waiting")
-    assert cli.json("fsck") == {"spool": str(spool.path), "sound": True, "findings": []}
+    assert cli.json("fsck") == {"spool": str(spool.path), "sound": True, "format": 1, "findings": []}
     assert cli.run("fsck").returncode == 0
 
 

@@ -1,0 +1,71 @@
+"""Verdicts: what was found of each rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+Problems = dict[str, list[str]]
+"""For each rule that was tried what was found wrong."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, and what it promises."""
+
+    name: str
+    promise: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`problems` says what is wrong; `skipped` why it could not be tried."""
+
+    rule: Rule
+    problems: tuple[str, ...] = ()
+    skipped: str = ""
+
+    @property
+    def word(self) -> str:
+        return "failed" if self.problems else "skipped" if self.skipped else "ok"
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "rule": self.rule.name,
+            "verdict": self.word,
+            "promise": self.rule.promise,
+            "problems": list(self.problems),
+            "skipped": self.skipped,
+        }
+
+
+class SkipError(Exception):
+    """The rules of a session cannot be tried here."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of what is judged, in a directory of its own, and the rules that it decides."""
+
+    rules: tuple[Rule, ...]
+    run: Callable[[Path], Problems]
+
+
+def judge(sessions: Iterable[Session], wanted: Iterable[str]) -> Iterator[Verdict]:
+    """The verdicts of all rules, or of the wanted ones, as they are found."""
+    only = {*wanted}
+    for session in sessions:
+        rules = [rule for rule in session.rules if not only or rule.name in only]
+        if not rules:
+            continue
+        found: Problems = {}
+        skipped = ""
+        with TemporaryDirectory(prefix="conform-", ignore_cleanup_errors=True) as directory:
+            try:
+                found = session.run(Path(directory))
+            except SkipError as error:
+                skipped = str(error)
+        for rule in rules:
+            yield Verdict(rule, tuple(found.get(rule.name, ())), skipped)
