@@ -11,6 +11,7 @@ from queuectl.cli.context import json_option, open_spool, print_json, shown
 
 if TYPE_CHECKING:
     from queuectl.spool.system.settings import Found
+    from queuectl import __version__
     from queuectl.spool.upkeep.doctor import Check
 
 
@@ -24,13 +25,14 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Example:
       queuectl doctor
     """
+    from queuectl import __version__
     from queuectl.spool.upkeep.doctor import Health, examine
 
     spool = open_spool()
     found = spool.examine_settings()
     checks = [
         *_check_settings(found),
-        *examine(spool.layout, found.settings.min_free, found.settings.allow_users or ""),
+        *examine(spool.layout, found.settings.min_free, found.settings.allow_users or "", __version__),
     ]
     if as_json:
         print_json({"spool": str(spool.path), "checks": [check.to_json() for check in checks]})
@@ -48,6 +50,7 @@ def _check_settings(found: Found) -> Iterator[Check]:
     from queuectl.cli.settings import NO_WORKER
     from queuectl.spool.system import trust
     from queuectl.spool.system.settings import describe
+    from queuectl import __version__
     from queuectl.spool.upkeep.doctor import Check, Health
 
     for error in found.wrong:

@@ -117,6 +117,15 @@ class Dependents:
             self._decide(child)
         return self._run()
 
+    def judge(self, child: str, fields: dict[str, Any]) -> tuple[Verdict | None, list[str]]:
+        """What the routine would make of a child with that body, None if it waits for nothing; and what it lacks an
+        edge to. Changes nothing."""
+        condition, deps = dependencies(self._layout, child, fields)
+        if condition is None:
+            return None, []
+        ends = self._ends(child, deps)
+        return verdict_of(condition.rule, ends.values()), [dep for dep, end in ends.items() if end is End.LOST]
+
     def _run(self) -> list[Moved]:
         while self._todo:
             dep, place = self._todo.popleft()

@@ -5,7 +5,7 @@ All edges are durable before the child is there. Until it is, nobody acts on the
 so that the slow beat does not take them for what a crash has left.
 
 A circle can only be made by jobs that are there already (`set after=`, a retry): who makes edges for one looks for a
-circle *after* that, so of two that close one together at least one sees it (tests/spool/moves/test_waiting.py).
+circle *after* that, so of two that close one together at least one sees it (tests/spool/moves/test_dependents.py).
 """
 
 from __future__ import annotations
