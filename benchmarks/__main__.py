@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=float, metavar="S", help="wait so long, before a round, for a calm machine")
     parser.add_argument("--out", type=Path, metavar="FILE", help="not benchmarks/results/DATE-MACHINE.json")
     parser.add_argument("--show", type=Path, metavar="FILE", help="measure nothing: print the table of these results")
-    parser.add_argument("--document", action="store_true", help="write the figures into docs/PERFORMANCE.md")
+    parser.add_argument("--document", action="store_true", help="write the figures into benchmarks/results/README.md")
     return parser
 
 

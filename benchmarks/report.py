@@ -1,4 +1,4 @@
-"""Writing results down: the table, the JSON file, and the generated part of docs/PERFORMANCE.md."""
+"""Writing results down: the table, the JSON file, and the generated part of benchmarks/results/README.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.rows import Row
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENT = ROOT / "docs" / "PERFORMANCE.md"
+DOCUMENT = RESULTS / "README.md"
 BEGIN = "<!-- figures: begin (written by make bench) -->"
 END = "<!-- figures: end -->"
 _NOISY = 0.1
@@ -85,7 +85,7 @@ def _is_detail(row: Row) -> bool:
 
 
 def markdown(results: Results) -> str:
-    """The generated part of docs/PERFORMANCE.md."""
+    """The generated part of benchmarks/results/README.md."""
     judged = [row for row in results.rows if not row.name.startswith(("syscall-", "peer-"))]
     about = results.machine
     commit = f" at commit {about['commit']}" if about.get("commit") else ""

@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 project = "queuectl"
 author = "the queuectl authors"
 extensions = ["myst_parser"]
-include_patterns = ["README.md", "docs/*.md", "spool/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+include_patterns = [
+    "README.md",
+    "docs/*.md",
+    "spool/README.md",
+    "contrib/*/README.md",
+    "benchmarks/results/README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
 root_doc = "docs/README"
 html_theme = "alabaster"
 html_theme_options = {"page_width": "72em", "fixed_sidebar": True, "description": "a job queue that is a directory"}

@@ -2,8 +2,9 @@
 
 A block between `<!-- generated: NAME -->` and `<!-- end -->` is written here; all else in a document is by hand and is
 kept. docs/commands.md has a section for each command, in the order of `queuectl --help`; what follows the block of a
-command until the next heading is its examples by hand, and goes into its manual page too. The manual pages and the
-completion scripts are committed, so that installing queuectl needs no tool that makes them.
+command until the next heading is notes and examples by hand, and goes into its manual page too, but for paragraphs that
+begin with a reference (`See [`). The manual pages and the completion scripts are committed, so that installing queuectl
+needs no tool that makes them.
 """
 
 from __future__ import annotations
@@ -232,6 +233,14 @@ def definitions(rows: list[tuple[str, str]]) -> str:
     return "\n\n".join(f"`{term}`\n: {escape(text)}" for term, text in rows)
 
 
+def notes_and_examples(by_hand: str) -> tuple[str, str]:
+    """The prose that is written by hand, without references to other documents, and the blocks in it."""
+    pieces = re.split(r"^(```.*?^```)$", by_hand, flags=re.MULTILINE | re.DOTALL)
+    prose = "\n\n".join(piece.strip("\n") for piece in pieces[::2] if piece.strip())
+    kept = [part for part in re.split(r"\n\n+", prose) if not part.startswith("See [")]
+    return "\n\n".join(kept), "\n\n".join(pieces[1::2])
+
+
 def command_page(page: Page, by_hand: str) -> str:
     """The manual page of a command, in Markdown."""
     parts = [f"# Synopsis\n\n`{page.usage.replace('queuectl ', 'queuectl [--spool DIR] ', 1)}`"]
@@ -240,6 +249,9 @@ def command_page(page: Page, by_hand: str) -> str:
         parts.append("# Commands\n\n" + definitions([(below_one.title, below_one.short) for below_one in below]))
     if options := list(page.options()):
         parts.append("# Options\n\n" + definitions(options))
+    notes, by_hand = notes_and_examples(by_hand)
+    if notes:
+        parts.append(f"# Notes\n\n{manual.plain(notes)}")
     shown = f"```\n{page.examples}\n```" if page.examples else ""
     if examples := "\n\n".join(filter(None, (shown, by_hand))):
         parts.append(f"# Examples\n\n{manual.plain(examples)}")

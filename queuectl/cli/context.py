@@ -285,7 +285,7 @@ color_option = click.option(
     help="Show states in colour; auto: on a terminal, unless NO_COLOR is set.",
 )
 one_group_option = click.option(
-    "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
+    "-g", "--group", metavar="GROUP", default="", shell_complete=complete_groups, help="Only the jobs of this group."
 )
 """For commands that take a group and no other filter, as the parameter `group`: see `one_group`."""
 

@@ -11,7 +11,6 @@ from queuectl.cli.context import json_option, open_spool, print_json, shown
 
 if TYPE_CHECKING:
     from queuectl.spool.system.settings import Found
-    from queuectl import __version__
     from queuectl.spool.upkeep.doctor import Check
 
 
@@ -50,7 +49,6 @@ def _check_settings(found: Found) -> Iterator[Check]:
     from queuectl.cli.settings import NO_WORKER
     from queuectl.spool.system import trust
     from queuectl.spool.system.settings import describe
-    from queuectl import __version__
     from queuectl.spool.upkeep.doctor import Check, Health
 
     for error in found.wrong:

@@ -55,6 +55,7 @@ WORDS: dict[str, tuple[tuple[State, ...], Where | None]] = {
 _OWN_WORDS = list(WORDS)[:11]
 
 groups_option = click.option(
+    "-g",
     "--group",
     "groups",
     multiple=True,

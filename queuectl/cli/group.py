@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
@@ -12,7 +10,6 @@ from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
 from queuectl.core.seats import name_of
-from queuectl.core.settings import as_text
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import shapes
@@ -110,19 +107,12 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{'seat-env':<10} {group.seat_env}")
     if group.max_failed is not None:
         click.echo(f"{'max-failed':<10} {group.max_failed}")
-    for key, text in _defaults(group):
+    for key, text in defaults.describe(group.defaults):
         click.echo(f"{key:<10} {text}  for jobs that do not set it")
     if group.paused is not None:
         click.echo(shown(f"{'paused':<10} {describe_pause(group.paused)}"))
     for reason in admission.of_group(group, tally.running):
         click.echo(shown(f"{'':<10} {reason.text}"))
-
-
-def _defaults(group: Settings) -> Iterator[tuple[str, str]]:
-    """Its defaults for jobs, as they are typed."""
-    for field, value in group.defaults.items():
-        is_whole = isinstance(value, float) and value.is_integer()
-        yield field.replace("_", "-"), as_text(int(value) if is_whole else value)
 
 
 def _elsewhere(spool: Spool, holder: Holder) -> str:
@@ -140,7 +130,7 @@ def _find(spool: Spool, text: str) -> tuple[Settings, Tally]:
 
 
 def _complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [f"{key}=" for key in (*group_files.PARSERS, *defaults.KEYS) if key.startswith(incomplete)]
+    return [f"{key}=" for key in group_files.KEYS if key.startswith(incomplete)]
 
 
 @group.command("set")
@@ -165,7 +155,7 @@ def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
       queuectl group set net limit=none timeout=10m max-retries=8
     """
     group_name = groups.require_name(name.removesuffix("."))
-    pairs = [_parse(text) for text in settings]
+    pairs = [_parse(group_name, text, settings) for text in settings]
     spool = open_spool(create=True)
     for key, value in pairs:
         if value.lower() == "none":
@@ -175,28 +165,34 @@ def set_(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     _report(spool, group_name, as_json)
 
 
-def _parse(text: str) -> tuple[str, str]:
+def _parse(group: str, text: str, settings: tuple[str, ...]) -> tuple[str, str]:
     """A key and its value, checked before anything is written."""
     key, equals, value = text.partition("=")
-    key = _require_key(key)
+    if not equals and len(settings) == 1 and key.isdecimal():
+        raise UsageError(f"{text} of what?", hint=f"did you mean: queuectl group set {group} limit={text}")
+    key = _require_key(key, f"queuectl group set {group} {{}}={value or 'VALUE'}")
     if not equals:
-        raise UsageError(f"{text} has no value", hint=f"try: {key}=2, or queuectl group unset GROUP {key}")
+        given = settings[1] if len(settings) == 2 and settings[0] == text and "=" not in settings[1] else "2"
+        hint = f"try: queuectl group set {group} {key}={given}, or queuectl group unset {group} {key}"
+        raise UsageError(f"{text} has no value", hint=hint)
     if value.lower() != "none":
         group_files.check(key, value)
     return key, value
 
 
-def _require_key(text: str) -> str:
+def _require_key(text: str, line: str = "") -> str:
+    """The key that was meant. Raises UsageError, with what may have been meant in place of the `{}` of a line."""
     key = text.lower().replace("_", "-")
     if key == "paused":
         raise UsageError("paused is not set this way", hint="try: queuectl pause --group GROUP")
     if key.startswith("seats."):
         key = f"seats.{text.partition('.')[2]}"  # a host's name as it was typed
     if not group_files.is_key(key):
-        raise UsageError(
-            f"no such setting of a group: {text!r}",
-            hint=f"settings: {' '.join((*group_files.PARSERS, *defaults.KEYS))}",
-        )
+        from queuectl.cli.suggest import find_setting
+
+        meant = find_setting(key)
+        hint = f"did you mean: {line.format(meant)}" if meant and line else f"settings: {' '.join(group_files.KEYS)}"
+        raise UsageError(f"no such setting of a group: {text!r}", hint=hint)
     return key
 
 
@@ -232,7 +228,7 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
     said = " ".join(
         [
             *(f"{key}={value}" for key, value in values if value is not None),
-            *(f"{key}={text}" for key, text in _defaults(group)),
+            *(f"{key}={text}" for key, text in defaults.describe(group.defaults)),
         ]
     )
     note(f"{name}: {said or 'no settings'}; {_concerned(tally)}")

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from queuectl.core.names import is_valid_id
 from queuectl.errors import SpoolError, UsageError
 from queuectl.spool.system import progress as progress_files
 
@@ -25,9 +26,10 @@ def progress(text: tuple[str, ...]) -> None:
     """
     path = os.environ.get(progress_files.VARIABLE, "")
     if not path:
-        raise UsageError(
-            "not within a job", f"{progress_files.VARIABLE} is not set", "to see what jobs report: queuectl list"
-        )
+        hint = "to see what jobs report: queuectl list"
+        if len(text) == 1 and is_valid_id(text[0].removesuffix(".")):
+            hint = f"to see how far a group is: queuectl status {text[0].removesuffix('.')}."
+        raise UsageError("not within a job", f"{progress_files.VARIABLE} is not set", hint)
     try:
         progress_files.write(path, " ".join(text))
     except OSError as error:

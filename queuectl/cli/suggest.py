@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import click
 
-from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, Row, times_of
+from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, SETTINGS, Row, times_of
+from queuectl.core import params
 from queuectl.errors import UsageError
 
 _NEAR = 0.7
@@ -41,7 +42,7 @@ def _line_for(ctx: click.Context, word: str, rest: list[str], known: Mapping[str
     for pattern, answer in PHRASES:
         match = re.fullmatch(pattern, typed)
         if match is not None:
-            return "", answer.format(*match.groups()).replace("queuectl ", f"{program} ", 1)
+            return "", answer.format(*match.groups()).rstrip().replace("queuectl ", f"{program} ", 1)
     if word.lower() in LINES and not path:
         why, answer = LINES[word.lower()]
         entry = _schedule_line(rest, [], before) if "{entry}" in answer else ""
@@ -49,6 +50,8 @@ def _line_for(ctx: click.Context, word: str, rest: list[str], known: Mapping[str
     if path == ["config"] and (setting := _setting(word)):
         return "", shlex.join(["queuectl", *before, "config", "set" if rest else "get", setting, *rest[-1:]])
     ours = COMMANDS.get(" ".join([*path, word.lower()]))
+    if word.lower() == "parallel" and ":::" in rest:
+        ours = "enqueue -- CMD"
     if ours is None:
         theirs = [name.split()[-1] for name in COMMANDS if name.split()[:-1] == path]
         near = _nearest(word.lower(), known) or _nearest(word.lower(), theirs)
@@ -78,6 +81,13 @@ def _setting(word: str) -> str | None:
 
     key = word.replace("_", "-")
     return key if key in KEYS else None
+
+
+def find_setting(word: str) -> str | None:
+    """The setting of a group that a word means, or is a slip for."""
+    from queuectl.spool.system.groups import KEYS
+
+    return SETTINGS.get(word) or _nearest(word, KEYS)
 
 
 def find_command(program: click.Command, words: list[str]) -> tuple[click.Command, str] | None:
@@ -125,15 +135,41 @@ def _kind(param: click.Parameter) -> str:
 
 def bare_colons(words: tuple[str, ...], before: list[str], command: str) -> UsageError:
     """The error for GNU parallel's `echo ::: a b`, typed without a `--`."""
-    at = words.index(":::")
-    job, values = words[:at], words[at + 1 :]
     why = "if ::: is for the command itself, put -- before it"
-    if any(word.startswith(":::") for word in values):
-        return UsageError("::: does not make jobs", why, "see --each in: queuectl enqueue --help")
-    job = job if any("{}" in word for word in job) else (*job, "{}")
-    listing = shlex.join(["printf", r"%s\n", *values]) if values else "LIST"
-    line = f"{listing} | {command} {shlex.join([*before, '--each', '-', '--', *job])}"
-    return UsageError("::: does not make jobs", why, f"did you mean: {line}")
+    found = _sweep_of(list(words))
+    if found is None:
+        return UsageError("::: does not make jobs", why, "see --param and --each in: queuectl enqueue --help")
+    options, job, listing = found
+    line = f"{command} {shlex.join([*before, *options, '--', *job])}"
+    return UsageError("::: does not make jobs", why, f"did you mean: {f'{listing} | ' if listing else ''}{line}")
+
+
+def _sweep_of(words: list[str]) -> tuple[list[str], list[str], str] | None:
+    """The options, the command and what lists the values of GNU parallel's `echo ::: a b`; None if it cannot be said.
+
+    Several lists of values are parameters named 1, 2, …, as in its `{1}` and `{2}`.
+    """
+    lists: list[list[str]] = [[]]
+    for word in words:
+        if word == ":::":
+            lists.append([])
+        elif word.startswith(":::"):
+            return None
+        else:
+            lists[-1].append(word)
+    job, *values = lists
+    if len(values) == 1:
+        listing = shlex.join(["printf", r"%s\n", *values[0]]) if values[0] else "LIST"
+        return ["--each", "-"], job if any("{}" in word for word in job) else [*job, "{}"], listing
+    texts = [f"{number}={','.join(each)}" for number, each in enumerate(values, 1)]
+    try:
+        is_same = [*params.parse(texts).values()] == values
+    except UsageError:
+        is_same = False
+    places = [f"{{{number}}}" for number in range(1, len(texts) + 1)]
+    if not any(place in word for place in places for word in job):
+        job = [*job, *places]
+    return ([word for text in texts for word in ("--param", text)], job, "") if is_same else None
 
 
 class _Answer(NamedTuple):
@@ -160,6 +196,8 @@ class _Answer(NamedTuple):
     def line(self, before: list[str], path: list[str]) -> str:
         """The line to type: `before` are the words in front of the command's `path`."""
         job = self.command
+        if path == ["enqueue"] and self._has("--limit", "--max-failed"):
+            self._name_group()
         if "--each" in self.options and job and not any("{}" in word for word in [*self.options, *job]):
             job = [*job, "{}"]
         line = shlex.join([*before, *self.root, *path, *self.options, *job])
@@ -168,6 +206,16 @@ class _Answer(NamedTuple):
             entry = _schedule_line(words, self.options, before[1:]) if "{entry}" in template else ""
             line = template.format(*values, line=line, entry=entry)
         return line
+
+    def _has(self, *names: str) -> bool:
+        return any(_split(word)[0] in names for word in self.options if _is_option(word))
+
+    def _name_group(self) -> None:
+        """Limits are of a group: that of a sweep, or one with the name that the job was to have."""
+        if self._has("-g", "--group", "--param", "--each"):
+            return
+        at = self.options.index("--id") if "--id" in self.options[:-1] else len(self.options)
+        self.options[at : at + 2] = ["--group", self.options[at + 1] if at < len(self.options) else "NAME"]
 
 
 def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:
@@ -180,6 +228,13 @@ def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:
         word = rest.pop(0)
         if word == "--" or (is_prefix and not _is_option(word)):
             is_command = word == "--" or word.lstrip().startswith("{") or word == "-"
+            if path == "enqueue" and not is_command and ":::" in rest and (found := _sweep_of([word, *rest])):
+                options, job, listing = found
+                answer.options.extend(options)
+                answer.command.extend(["--", *job])
+                if listing:
+                    answer.wholes.append(("{0} | {line}", (listing,)))
+                break
             answer.command.extend([word, *rest] if is_command else ["--", word, *rest])
             break
         if not _is_option(word):

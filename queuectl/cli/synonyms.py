@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from queuectl.core.seats import MAX_TAKEN
+
 Values = tuple[str, ...]
 Read = Callable[[str], Values | None]
 
@@ -46,6 +48,16 @@ def _slurm_time(text: str) -> Values | None:
     units = "hms" if days or parts[2] else "ms"
     found = zip(units, (part for part in parts if part), strict=False)
     return ("".join(f"{int(number)}{unit}" for unit, number in [("d", days or "0"), *found] if int(number)) or "0",)
+
+
+def _gigabytes(text: str) -> Values | None:
+    """How many, rounded up, of `16G`, `16000M` or, as in Slurm, a number of MB; of a small number, itself."""
+    match = re.fullmatch(r"(\d{1,9})([KMGT]?)[Ii]?[Bb]?", text.upper())
+    if match is None:
+        return None
+    number, unit = int(match[1]), match[2] or ("M" if int(match[1]) > MAX_TAKEN else "G")
+    found = -(-number * {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}[unit] // (1 << 20))
+    return (f"{found}",) if 0 < found <= MAX_TAKEN else None
 
 
 def _array(text: str) -> Values | None:
@@ -89,17 +101,22 @@ def times_of(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 _ONE_SLOT = "a job takes --slots of its worker's slots, or one, whatever it uses; a worker has --count of them"
-_SEATS = "how many there are is said once: queuectl group set gpu seats=4"
+_SEATS = "how many there are is said once: queuectl group set {0} seats=4"
+_GPUS = "how many there are is said once: queuectl group set gpu seats=4"
+_MEMORY = "a seat is 1 GB then; how many there are is said once: queuectl group set mem seats=64"
+_MANY_GB = "--seats mem=N, of what size you like; how many there are is said once: queuectl group set mem seats=64"
+_KEY = "of its key one job at a time waits or runs; for one at a time, none dropped: --group {0} --limit 1"
 _CRON = "a job that recurs is a schedule, which has a name"
 _CRON_LINE = "{entry}"
 _ITS_NUMBER = "a job has its number in QUEUECTL_PARAM_N, and its command where {{n}} is"
+_BRAKE = "when so many have failed, the group pauses itself; what runs continues"
 _ITS_LOG = "the output of a job goes to its log"
 
 _ENQUEUE = (
     Row("--delay", "--in {0}"),
     Row("--begin", "--in {0}{1}", read=_matching(r"now\+(\d+)((?:second|minute|hour|day|week)s?)?")),
     Row("--begin --start-after --not-before --run-at --eta", "--at {0}"),
-    Row("--dependency -d", "--id KEY", why="an --id is refused (exit 4) while the spool holds a job of that id",
+    Row("--dependency -d", "--limit 1", why="for one that waits or runs, others dropped: --unique KEY",
         read=_matching("singleton")),
     Row("--dependency -d", "--after-failed {0}", read=_ids_after("afternotok:(.+)")),
     Row("--dependency -d", "--after-end {0}", read=_ids_after("after(?:any)?:(.+)")),
@@ -110,16 +127,17 @@ _ENQUEUE = (
     Row("--array -A", "--param n={0} --limit {1}", why=_ITS_NUMBER,
         read=lambda text: values if (values := _array(text)) and values[1] else None),
     Row("--array -A", "--param n={0}", why=_ITS_NUMBER, read=_array),
-    Row("--each-line", "--each {0}"),
+    Row("--each-line --arg-file", "--each {0}"),
+    Row("--bar --progress", "--wait", read=None),
     Row("--from-json", whole="queuectl enqueue - < {0}", why="one JSON object a line is a job"),
     Row("--partition --queue --qos --pool", "--group {0}"),
     Row("-p --priority", "-p 0", read=_matching("(?:high|highest|urgent|top)")),
     Row("-p --priority", "-p 10", read=_matching("(?:normal|medium|default)")),
     Row("-p --priority", "-p 100", read=_matching("(?:low|lowest|idle)")),
     Row("-p --priority", "--group {0}", why="-p is the priority, a number", read=_matching(r"([A-Za-z][\w.-]*)")),
-    Row("-J --job-name --label -l --name --job-id", "--id {0}"),
-    Row("--unique --queueing-lock --singleton", "--id {0}",
-        why="an --id is refused (exit 4) while the spool holds a job of that id"),
+    Row("-J --job-name --label -l --name", "--id {0}", why="for many jobs of a name: --group {0}"),
+    Row("--job-id", "--id {0}"),
+    Row("--queueing-lock --singleton", "--unique {0}", why=_KEY),
     Row("-H --stashed -s --held", "--hold", read=None),
     Row("-t --time --time-limit", "--timeout {0}", read=_slurm_time),
     Row("--job-timeout --max-time", "--timeout {0}"),
@@ -127,10 +145,11 @@ _ENQUEUE = (
     Row("-c -N -n --cpus-per-task --cpus --ntasks --nodes", why=_ONE_SLOT),
     Row("--gres", "--seats {0}={1}", why=_SEATS, read=_matching(r"([A-Za-z]\w*)(?::[A-Za-z]\w*)?:(\d+)")),
     Row("--gres", "--seats {0}=1", why=_SEATS, read=_matching(r"([A-Za-z]\w*)")),
-    Row("--gpus -G --gpu", "--seats gpu={0}", why=_SEATS, read=_matching(r"(?:[A-Za-z]\w*:)?(\d+)")),
-    Row("--mem --mem-per-cpu --memory", "--seats mem={0}", why=_SEATS, read=_matching(r"(\d+)[Gg]?[Bb]?")),
-    Row("--resource --resources", "--seats {0}={1}", why=_SEATS, read=_matching(r"([A-Za-z]\w*)=(\d+)")),
-    Row("--gres --gpus -G --gpu --mem --mem-per-cpu --memory --resource --resources", why=_SEATS),
+    Row("--gpus -G --gpu", "--seats gpu={0}", why=_GPUS, read=_matching(r"(?:[A-Za-z]\w*:)?(\d+)")),
+    Row("--mem --mem-per-cpu --memory", "--seats mem={0}", why=_MEMORY, read=_gigabytes),
+    Row("--mem --mem-per-cpu --memory", why=_MANY_GB),
+    Row("--resource --resources", "--seats {0}={1}", why=_SEATS, read=_matching(r"([A-Za-z]\w*)[=:](\d+)")),
+    Row("--gres --gpus -G --gpu --resource --resources", why=_GPUS),
     Row("-j --jobs --parallel --concurrency", whole="{line} && queuectl worker start --count {0}",
         why="how many jobs run at a time is for the worker"),
     Row("--chdir -D -w --working-directory --workdir --dir", "--cwd {0}"),
@@ -139,10 +158,9 @@ _ENQUEUE = (
     Row("-m", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead", read=None),
     Row("--no-requeue", "--on-lost dead", read=None),
     Row("--requeue", "--on-lost retry", read=None),
-    Row("--max-fails", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}"),
-    Row("--halt", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed={0}",
-        read=_matching(r".*fail=(\d+%?)")),
-    Row("--halt", why="a group, or the queue, pauses itself: queuectl group set NAME max-failed=1"),
+    Row("--max-fails", "--max-failed {0}", why=_BRAKE),
+    Row("--halt", "--max-failed {0}", why=_BRAKE, read=_matching(r".*fail=(\d+%?)")),
+    Row("--halt", "--max-failed 1", why=_BRAKE),
     Row("--retries --retry --tries", "--max-retries {0}"),
     Row("--nice", "-p {0}"),
     Row("--at-front --immediate -i --urgent", "-p 0", read=None),
@@ -153,7 +171,10 @@ _ENQUEUE = (
     Row("--follow -f --attach", whole="queuectl logs -f $({line})", read=None),
     Row("--cron --schedule --every --interval --repeat", whole=_CRON_LINE, why=_CRON),
 )  # fmt: skip
-_OF_MANY = ("--param n={0} --limit {1}", "--param n={0}", "--each {0}", "--hold", "-q")
+_OF_MANY = (
+    "--param n={0} --limit {1}", "--param n={0}", "--each {0}", "--hold", "-q", "--wait", "--limit 1",
+    "--max-failed {0}", "--max-failed 1",
+)  # fmt: skip
 """What `run`, which is for one job, does not have."""
 _HOW_MANY = Row("-n --lines --max --count --first", "--limit {0}")
 _DRY = Row("-n", "--dry-run", read=None)
@@ -167,12 +188,11 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     "run": tuple(row for row in _ENQUEUE if row.ours not in _OF_MANY),
     "list": (_HOW_MANY, _STATE, _AS_JSON, Row("--all -a", "--limit 0", read=None), Row("-o", "--columns {0}"),
              Row("--filter -q --name", "--match {0}"), Row("-r --running", "--state running", read=None),
-             Row("--failed --failing", "--state failed", read=None), Row("--pending", "--state pending", read=None),
-             Row("-g", "--group {0}")),
+             Row("--failed --failing", "--state failed", read=None), Row("--pending", "--state pending", read=None)),
     "dlq list": (_HOW_MANY, _AS_JSON),
     "show": (_AS_JSON,),
     "explain": (_HOW_MANY, _STATE, _AS_JSON),
-    "logs": (_STATE, Row("--failed", "--state failed", read=None), Row("-g", "--group {0}"),
+    "logs": (_STATE, Row("--failed", "--state failed", read=None),
              Row("-n --lines --last", "--tail {0}"), _AS_JSON),
     "worker start": (
         Row("-n -j -c -w -s --slots --jobs --concurrency --parallel --workers", "--count {0}"),
@@ -240,9 +260,19 @@ PHRASES = (
     (r"(?i:scontrol update) .*(?i:ArrayTaskThrottle)=(\d+).*", "queuectl group set NAME limit={0}"),
     (r"(?i:scontrol update) .*(?i:jobid)=(\S+) .*(?i:priority)=(\d+).*", "queuectl set {0} priority={1}"),
     (r"group (?:(?:add|create|new) )?(\w[\w.-]*) (?:--parallel|-p|limit)[= ](\d+)", "queuectl group set {0} limit={1}"),
+    (r"group (?:add|create|new) (?:--parallel|-p)[= ](\d+) (\w[\w.-]*)", "queuectl group set {1} limit={0}"),
     (r"group (?:add|create|new) (\w[\w.-]*).*", "queuectl enqueue --group {0} -- CMD"),
     (r"group (?:remove|rm|delete|del) (\w[\w.-]*).*", "queuectl group unset {0} limit max-failed"),
+    (r"group (pause|resume|cancel|retry|hold|release|prune|wait|drain|logs|top|metrics|explain) (\w[\w.-]*)",
+     "queuectl {0} --group {1}"),
+    (r"group (?:info|status|get|describe) (\w[\w.-]*)", "queuectl group show {0}"),
     (r"parallel (\d+) (?:-g|--group)[ =](\w[\w.-]*)", "queuectl group set {1} limit={0}"),
+    (r"parallel (?:-g|--group)[ =](\w[\w.-]*) (\d+)", "queuectl group set {0} limit={1}"),
+    (r"(?:job|task) (list|cancel|wait|explain) ?(.*)", "queuectl {0} {1}"),
+    (r"(?:job|task) (?:info|show) (\S+)", "queuectl show {0}"),
+    (r"(?:job|task) progress (\S+)", "queuectl wait {0}"),
+    (r"(?:job|task) (?:cat|log|output) (\S+).*", "queuectl logs {0}"),
+    (r"(?:job|task) (?:summary|status)", "queuectl status"),
     (r"parallel (\d+)", "queuectl worker start --count {0}"),
 )  # fmt: skip
 """Lines that mean one thing as a whole: what follows `queuectl`, and the line to type."""
@@ -310,6 +340,21 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("config add", "config put"), "config set KEY VALUE"),
 }
 """What follows `queuectl`, and what to type instead. Words in capitals stand for what the user names."""
+
+SETTINGS = {
+    **dict.fromkeys(
+        ("parallel", "slots", "concurrency", "max", "jobs", "max-parallel", "max-jobs", "running", "throttle",
+         "arraytaskthrottle", "max-running", "number", "parallelism"),
+        "limit",
+    ),
+    **dict.fromkeys(("gpus", "cards", "resources", "devices", "gpu", "seat", "places"), "seats"),
+    **dict.fromkeys(("max-fails", "fails", "brake", "halt", "failures", "max-failures"), "max-failed"),
+    **dict.fromkeys(("env", "variable", "seats-env"), "seat-env"),
+    **dict.fromkeys(("retries", "retry", "tries"), "max-retries"),
+    **dict.fromkeys(("time", "time-limit", "job-timeout"), "timeout"),
+    **dict.fromkeys(("prio", "nice"), "priority"),
+}  # fmt: skip
+"""What others call a setting of a group."""
 
 LINES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(

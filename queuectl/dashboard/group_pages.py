@@ -13,7 +13,7 @@ from queuectl.dashboard.forms import go_back
 from queuectl.dashboard.site import Request, Site, common, page, problem
 from queuectl.errors import ConfigError, SpoolError
 from queuectl.spool.reading.groups import Tally
-from queuectl.spool.system import files
+from queuectl.spool.system import defaults, files
 from queuectl.spool.system import groups as group_files
 
 MOST = 200
@@ -23,6 +23,17 @@ HINTS = {
     "max-failed": "10, or 5% of those that end",
     "seats": "4, or names: a,b,c",
     "seat-env": "CUDA_VISIBLE_DEVICES",
+    "priority": "0 to 999, lower runs first; of jobs to come",
+    "timeout": "10m",
+    "max-retries": "3",
+    "backoff-base": "2",
+    "backoff-max": "1h",
+    "backoff-jitter": "0.1",
+    "retry-on": "75,100",
+    "no-retry-on": "2,64",
+    "on-lost": "retry or dead",
+    "max-log": "10M",
+    "on-max-log": "drop or kill",
 }
 
 
@@ -40,7 +51,8 @@ class Entry(NamedTuple):
     def settings(self) -> list[tuple[str, str]]:
         """The settings that it has, and their values."""
         values = ((key, getattr(self.group, key.replace("-", "_"), None)) for key in group_files.PARSERS)
-        return [(key, str(value)) for key, value in values if value is not None]
+        own = [(key, str(value)) for key, value in values if value is not None]
+        return [*own, *defaults.describe(self.group.defaults)]
 
 
 def groups_page(site: Site) -> Any:
@@ -77,8 +89,8 @@ def save(site: Site) -> Any:
     request = Request.of(site)
     name = groups.require_name(request.field("group"))
     layout = site.spool.layout
-    was = {key: request.field(f"was_{key}").strip() for key in group_files.PARSERS}
-    typed = {key: request.field(key).strip() for key in group_files.PARSERS}
+    was = {key: request.field(f"was_{key}").strip() for key in group_files.KEYS}
+    typed = {key: request.field(key).strip() for key in group_files.KEYS}
     changed = {key: value for key, value in typed.items() if value != was[key]}
     set_now = group_files.texts(layout, name)
     wrong: dict[str, str] = {}
@@ -105,15 +117,17 @@ def save(site: Site) -> Any:
 
 
 def _show(request: Request, name: str, was: dict[str, str], typed: dict[str, str], wrong: dict[str, str]) -> Any:
+    shown = [
+        (key, was.get(key, ""), typed.get(key, ""), HINTS.get(key, ""), wrong.get(key)) for key in group_files.KEYS
+    ]
+    own = len(group_files.PARSERS)
     text = markup.render(
         "group",
         **common(request),
         title=f"Settings of {name}",
         group=name,
-        fields=[
-            (key, was.get(key, ""), typed.get(key, ""), HINTS.get(key, ""), wrong.get(key))
-            for key in group_files.PARSERS
-        ],
+        fields=shown[:own],
+        defaults=shown[own:],
         counts=request.view.counts(request.now),
         receipts=[],
     )

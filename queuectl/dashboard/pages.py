@@ -24,8 +24,9 @@ from queuectl.dashboard.runs import facts
 from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
 from queuectl.dashboard.table import Filter
 from queuectl.errors import UsageError
-from queuectl.spool.reading import causes, graph, query
+from queuectl.spool.reading import causes, graph, log_lines, query, shapes
 from queuectl.spool.system import files
+from queuectl.spool.system.defaults import Default
 
 _REFUSED_SHOWN = 25
 _LONGEST_TEXT = 200
@@ -223,6 +224,9 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
     if asked.attempt and log_range(asked.attempt, history) is None and (marks is None or marks.is_complete):
         return problem(404, f"No attempt {asked.attempt}", f"The log of {found.id} has no such attempt.", request)
 
+    runs = site.runs.runs(request.view, [found], request.now) if found.state is State.RUNNING else []
+    run = runs[0] if runs else None
+
     def values() -> dict[str, Any]:
         fields = found.fields
         reasons = request.view.reasons(found, site.spool.layout, request.now)
@@ -245,6 +249,9 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "log_path": site.spool.log_path(found.id),
             "verbs": _verbs_of(found),
             "groups": groups.of(found.id),
+            "run": run,
+            "defaults": [*shapes.describe_defaults(_defaults(request, found))],
+            "describe_usage": log_lines.describe_usage,
             "log": _log(found, fd, history, asked, marks, is_update=is_update) if fd is not None and marks else None,
             "waits_for": [(link.dep, graph.describe_link(link, linked)) for link in linked.above(found.id)],
             "awaited_by": [link.child for link in linked.below(found.id)],
@@ -252,7 +259,16 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
         }
 
     read = marks and (len(marks.found), marks.is_complete or marks.scanned)
-    return page(request, "job", found.id, str(found.name), size, read, is_update, values=values)
+    now_used = run and facts(run, request.now)
+    return page(request, "job", found.id, str(found.name), size, read, is_update, now_used, values=values)
+
+
+def _defaults(request: Request, found: Job) -> dict[str, Default]:
+    """The fields that it gets from its groups, the inner of which decides."""
+    if found.state in (State.DONE, State.DEAD):
+        return {}
+    said = ((name, request.view.groups[name].defaults) for name in groups.of(found.id) if name in request.view.groups)
+    return shapes.lacking(found, {field: Default(value, name) for name, all_ in said for field, value in all_.items()})
 
 
 def _verbs_of(found: Job) -> list[Any]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from queuectl.core.job import Job
 from queuectl.core.names import parse_instant, parse_time
 from queuectl.core.result import LOST, Result
-from queuectl.spool.system.logs import Mark, parse_outcome
+from queuectl.spool.system.logs import Mark, Usage, parse_outcome
 
 MAX_SHOWN = 50
 _LONGEST = 1e10
@@ -32,6 +32,7 @@ class Attempt:
     result: Result | None = None
     is_running: bool = False
     is_released: bool = False
+    used: Usage | None = None
 
     @property
     def state(self) -> str:
@@ -77,7 +78,9 @@ def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
             last.is_released = mark.fields.get("result") == "released"
         elif mark.event in ("note", "retry"):
             if last is not None and mark.attempt == last.number:
-                _take_end(last, _time(mark, "ended_at"), mark.fields.get("duration", ""))
+                last.used = mark.usage or last.used
+                if "duration" in mark.fields:
+                    _take_end(last, _time(mark, "ended_at"), mark.fields["duration"])
             if mark.event == "retry":
                 found.append(Event("Retried by hand", _instant(mark.fields.get("at", ""))))
             elif mark.text.startswith("retry undone "):

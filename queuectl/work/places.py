@@ -255,20 +255,28 @@ class Places:
                 self._line.drop(*gone)
 
     def look(self) -> None:
-        """Let those start that can have what they wait for."""
+        """Let those start that can have what they wait for.
+
+        All of their groups are opened for that, also those that jobs behind them have closed, whose seats they reserve;
+        these jobs find out again that they must wait.
+        """
         awaited = self.groups
         if not awaited and not self._line:
             return
         free = {group: self._count_free(group) for group in awaited}
         with self._lock:
             kept: set[str] = set()
+            opened: set[str] = set()
             for text, wait in self._line.items():
-                if not self._is_waiting(text, wait, free):
+                if self._is_waiting(text, wait, free):
+                    kept.update(() if wait.is_aside else wait.needs)
+                elif files.is_gone(self._layout.job(State.PENDING, text)):
+                    self._line.drop(text)  # another worker has it, and those behind it are not to wait for it
+                else:
+                    opened.update(groups.of(pending_id(text)))
                     if wait.is_aside:
                         self._offer(text)
-                elif not wait.is_aside:
-                    kept.update(wait.needs)
-            self._gate.have_seats(self._gate.seatless - kept)
+            self._gate.have_seats(self._gate.seatless - (kept - opened))
 
     def _is_waiting(self, text: str, wait: Wait, free: Mapping[str, int]) -> bool:
         """Whether there is no point in looking at a job again; needs the lock."""

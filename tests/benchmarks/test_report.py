@@ -87,7 +87,7 @@ def test_document_without_marks_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_project_has_the_marks() -> None:
-    """`make bench` finds its place in docs/PERFORMANCE.md."""
+    """`make bench` finds its place in benchmarks/results/README.md."""
     text = report.DOCUMENT.read_text(encoding="utf-8")
     assert text.index(report.BEGIN) < text.index(report.END)
 

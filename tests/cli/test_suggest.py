@@ -15,7 +15,7 @@ from queuectl.cli.synonyms import COMMANDS, OPTIONS, PHRASES, Row
 from tests.cli.given import run
 from tests.support import CommandLine, names
 
-SINGLETON = "queuectl enqueue --id k -- ./x"
+SINGLETON = "queuectl enqueue --unique k -- ./x"
 
 LINES = [
     ("enqueue --array 1-10 -- ./x", "queuectl enqueue --param n=1..10 -- ./x"),
@@ -67,14 +67,28 @@ LINES = [
     ("enqueue -p 5 gzip {} ::: a", "printf '%s\\n' a | queuectl enqueue -p 5 --each - -- gzip '{}'"),
     ("enqueue --each-line jobs.txt -- ./x", "queuectl enqueue --each jobs.txt -- ./x '{}'"),
     ("enqueue --from-json jobs.json", "queuectl enqueue - < jobs.json"),
-    ("enqueue --max-fails 3 -- ./x", "queuectl enqueue -- ./x"),
-    ("enqueue --halt now,fail=3 -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --max-fails 3 -- ./x", "queuectl enqueue --max-failed 3 --group NAME -- ./x"),
+    ("enqueue -J lr --max-fails 3 -- ./x", "queuectl enqueue --group lr --max-failed 3 -- ./x"),
+    ("enqueue --param=n=1..3 --max-fails 3 -- ./x", "queuectl enqueue --param=n=1..3 --max-failed 3 -- ./x"),
+    ("enqueue -glr --halt now,fail=3 -- ./x", "queuectl enqueue -glr --max-failed 3 -- ./x"),
+    ("enqueue --each f --halt soon,fail=5% -- ./x", "queuectl enqueue --each f --max-failed 5% -- ./x '{}'"),
+    ("enqueue ./x ::: a b ::: c d", "queuectl enqueue --param 1=a,b --param 2=c,d -- ./x '{1}' '{2}'"),
+    ("enqueue --delay 5m ./x {2}-{1} ::: a ::: c", "queuectl enqueue --in 5m --param 1=a --param 2=c -- ./x '{2}-{1}'"),
+    ("parallel -j 4 ./x ::: a 'b c'", "printf '%s\\n' a 'b c' | queuectl enqueue --each - -- ./x '{}' && "
+     "queuectl worker start --count 4"),
+    ("enqueue --arg-file f -- ./x", "queuectl enqueue --each f -- ./x '{}'"),
+    ("enqueue --progress -- ./x", "queuectl enqueue --wait -- ./x"),
+    ("enqueue --mem 16000M -- ./x", "queuectl enqueue --seats mem=16 -- ./x"),
+    ("enqueue --mem=4000 -- ./x", "queuectl enqueue --seats mem=4 -- ./x"),
+    ("enqueue --mem 128G -- ./x", "queuectl enqueue -- ./x"),
+    ("enqueue --resource gpus:2 -- ./x", "queuectl enqueue --seats gpus=2 -- ./x"),
     ("enqueue --queueing-lock k -- ./x", SINGLETON),
     ("enqueue --singleton k -- ./x", SINGLETON),
     ("enqueue --singleton -- ./x", SINGLETON.replace(" k ", " '…' ")),
     ("list --failed", "queuectl list --state failed"),
     ("logs --failed --tail 3", "queuectl logs --state failed --tail 3"),
-    ("enqueue --dependency=singleton -- ./x", SINGLETON.replace(" k ", " KEY ")),
+    ("enqueue --dependency=singleton -J k -- ./x", "queuectl enqueue --limit 1 --group k -- ./x"),
+    ("enqueue --dependency=singleton -- ./x", "queuectl enqueue --limit 1 --group NAME -- ./x"),
     ("enqueue --wrap 'a | b' -J n", "queuectl enqueue --id n -- 'a | b'"),
     ("enqueue --name n --delay 5m --retries=2 'echo $HOME' ", "queuectl enqueue --id n --in 5m --max-retries 2 -- "
      "'echo $HOME'"),
@@ -83,6 +97,17 @@ LINES = [
     ("group gpu -p 2", "queuectl group set gpu limit=2"),
     ("group remove gpu", "queuectl group unset gpu limit max-failed"),
     ("groups", "queuectl group list"),
+    ("group add -p 2 gpu", "queuectl group set gpu limit=2"),
+    ("group pause gpu", "queuectl pause --group gpu"),
+    ("group status gpu", "queuectl group show gpu"),
+    ("group set gpu 2", "queuectl group set gpu limit=2"),
+    ("group set gpu parallel=2", "queuectl group set gpu limit=2"),
+    ("group set gpu max_fails=3", "queuectl group set gpu max-failed=3"),
+    ("group set gpu limt=2", "queuectl group set gpu limit=2"),
+    ("parallel -g gpu 2", "queuectl group set gpu limit=2"),
+    ("job list", "queuectl list"),
+    ("job cancel lr.", "queuectl cancel lr."),
+    ("job progress 7", "queuectl wait 7"),
     ("parallel 2 -g gpu", "queuectl group set gpu limit=2"),
     ("parallel 3", "queuectl worker start --count 3"),
     ("delay 5 10m", "queuectl set 5 run_at=10m"),
@@ -234,5 +259,23 @@ def check_answer(row: Row, ours: set[str]) -> None:
 
 def test_reasons_have_the_values_too(cli: CommandLine) -> None:
     """What is said beside the line to type has the user's own values as well."""
-    for words in (("--max-fails", "3"), ("--halt", "now,fail=3")):
-        assert "queuectl group set NAME max-failed=3\n" in cli.run("enqueue", *words, "--", "./x").stderr
+    for words, why in (
+        (("--singleton", "k"), "for one at a time, none dropped: --group k --limit 1\n"),
+        (("--gres", "card:2"), "how many there are is said once: queuectl group set card seats=4\n"),
+        (("-J", "train"), "for many jobs of a name: --group train\n"),
+    ):
+        assert why in cli.run("enqueue", *words, "--", "./x").stderr
+
+
+def test_one_word_selects_a_group_everywhere(cli: CommandLine, spool: Spool) -> None:
+    """-g is --group in every command that takes one."""
+    spool.enqueue("true", id="gpu.1")
+    spool.enqueue("true", id="net.1")
+    assert cli.ok("list", "-g", "gpu", "--format", "{id}") == "gpu.1"
+    cli.ok("hold", "-g", "gpu", "--yes")
+    assert [spool.get(id).is_held for id in ("gpu.1", "net.1")] == [True, False]
+    cli.ok("pause", "-g", "gpu", "new", "driver")
+    assert spool.paused() is None
+    assert spool.paused(group="gpu") is not None
+    cli.ok("resume", "-g", "gpu")
+    assert spool.paused(group="gpu") is None

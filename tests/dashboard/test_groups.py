@@ -182,6 +182,32 @@ def test_settings_form_sets_and_removes(spool: Spool, client: Client) -> None:
     assert groups.read(spool.layout, "gpu", now) is None
 
 
+def test_settings_form_has_the_defaults_for_its_jobs(spool: Spool, client: Client) -> None:
+    """They are set and removed like the others, and the list of groups and the pages of jobs show them."""
+    spool.enqueue("true", id="net.1")
+    spool.enqueue("true", id="net.2", timeout=5)
+    spool.enqueue("true", id="net.in.1")
+    groups.write(spool.layout, "net.in", "timeout", "7m")
+    client.open("/groups/net/set")
+    form = {"group": "net", "timeout": "10m", "max-retries": "8", "on-max-log": "never"}
+    refused = client.post("/actions/group", form)
+    assert (refused.status, 'value="10m"' in refused.text, "<details open" in refused.text) == (400, True, True)
+    client.post("/actions/group", {**form, "on-max-log": "kill"})
+    found = groups.read(spool.layout, "net", now)
+    assert found is not None
+    assert found.defaults == {"timeout": 600.0, "max_retries": 8, "on_max_log": "kill"}
+    for text in ("timeout <b>600</b>", "max-retries <b>8</b>"):
+        wait_for(lambda text=text: text in client.get("/groups").text, text)  # type: ignore[misc]
+    assert "10 m 00 s  from groups/net/timeout" in client.get("/jobs/net.1").text
+    assert "from groups/net/timeout" not in client.get("/jobs/net.2").text
+    inner = client.get("/jobs/net.in.1").text
+    assert ("7 m 00 s  from groups/net.in/timeout" in inner, "from groups/net/timeout" in inner) == (True, False)
+    client.post(
+        "/actions/group", {"group": "net", "was_timeout": "10m", "was_max-retries": "8", "was_on-max-log": "kill"}
+    )
+    assert groups.read(spool.layout, "net", now) is None
+
+
 def test_wrong_setting_is_refused_beside_its_field(spool: Spool, client: Client) -> None:
     """With all that was typed; nothing is set."""
     client.open("/groups/gpu/set")

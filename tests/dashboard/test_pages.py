@@ -326,6 +326,20 @@ def test_stopped_job_is_shown_in_the_dashboard(spool: Spool, client: Client) -> 
         spool.cancel("x")
 
 
+def test_job_page_shows_progress_and_what_attempts_used(spool: Spool, client: Client) -> None:
+    """What the job says of itself while it runs, with its memory; afterwards what each attempt needed."""
+    go = spool.path / "go"
+    command = 'echo "42% <b>" >"$QUEUECTL_PROGRESS"; until [ -e "$GO" ]; do sleep 0.05; done'
+    with workers(spool.path):
+        spool.enqueue(command, id="x", env={"GO": str(go)})
+        wait_for(lambda: "42% &lt;b&gt;" in client.get("/jobs/x").text, "the progress")
+        assert "<dt>Memory</dt>" in client.get("/jobs/x").text
+        go.touch()
+        spool.wait("x", timeout=30)
+        wait_for(lambda: "of memory, " in client.get("/jobs/x").text, "what it used")
+        assert 'class="progress"' not in client.get("/jobs/x").text
+
+
 def test_job_page_gives_the_same_reasons_and_estimate_as_explain(spool: Spool, serve: Serve) -> None:
     """Also that no worker takes jobs of its group, and when it should start."""
     for number in range(3):

@@ -6,6 +6,7 @@ from typing import Any
 from queuectl import Job, Spool
 from queuectl.dashboard.joblog import LogReader
 from queuectl.dashboard.timeline import Attempt, Event, build
+from queuectl.spool.system.logs import Usage
 from tests.support import CommandLine, workers
 
 
@@ -43,6 +44,25 @@ def test_attempts_are_all_reported_from_start_to_end(spool: Spool, cli: CommandL
         assert attempt.started_at <= attempt.ended_at
         assert attempt.duration is not None
         assert attempt.worker
+
+
+def test_attempt_has_what_it_used_and_when_it_ended(spool: Spool) -> None:
+    """In whatever order the two notes are."""
+    notes = (
+        "#queuectl note used attempt=1 max_rss=4096 cpu_user=0.500 cpu_system=0.250\n",
+        "#queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532\n",
+    )
+    spool.enqueue("true", id="x")
+    for first, second in (notes, notes[::-1]):
+        spool.log_path("x").write_text(
+            f"#queuectl start attempt=1 started_at=20261124T034311.888Z worker=w pid=1\n{first}{second}"
+            "#queuectl start attempt=2 started_at=20261124T034411.888Z worker=w pid=1\n"
+        )
+        one, two = history(spool, "x")
+        assert isinstance(one, Attempt)
+        assert (one.used, one.duration, one.ended_at is not None) == (Usage(4096, 0.5, 0.25), 0.532, True)
+        assert isinstance(two, Attempt)
+        assert two.used is None
 
 
 def test_forged_lines_cannot_break_the_timeline(spool: Spool) -> None:

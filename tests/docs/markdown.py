@@ -15,7 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "spool/README.md"]
 """The documents whose commands are run."""
-DOCUMENTS = [*RUNNABLE, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "contrib/snakemake/README.md"]
+DOCUMENTS = [
+    *RUNNABLE,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "contrib/snakemake/README.md",
+    ROOT / "benchmarks/results/README.md",
+]
 
 _FENCE = re.compile(r"^(`{3,})[ ]*(\w*)[ ]*(.*)$")
 _HEADING = re.compile(r"^(#{1,6}) (.+)$")

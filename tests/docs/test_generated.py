@@ -65,6 +65,13 @@ def test_manual_page_can_be_read_in_a_terminal(name: str) -> None:
             assert re.search(rf"^       {re.escape(option)}( |$)", text, re.MULTILINE), option
 
 
+def test_notes_of_a_manual_page_are_the_prose_by_hand() -> None:
+    """Prose and examples have sections of their own; a reference to another document is left out."""
+    text = "See [Workers](operating.md).\n\nFirst.\n\n```console\n$ true\n```\n\nSecond,\nfor long.\n"
+    assert generate.notes_and_examples(text) == ("First.\n\nSecond,\nfor long.", "```console\n$ true\n```")
+    assert generate.notes_and_examples("") == ("", "")
+
+
 def test_manual_page_is_written_from_its_source(tmp_path: Path) -> None:
     """What is written for a source is current for it, and no longer after an edit of either."""
     page = manual.render("queuectl-x", "1", "do x", "# Description\n\nUse `--x`.\n\n```\n.dot\n```\n")

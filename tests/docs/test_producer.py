@@ -64,13 +64,13 @@ def test_producer_replaces_nothing(script: Path, spool: Spool) -> None:
 
 
 def test_crontab_in_the_environment_of_cron(tmp_path: Path) -> None:
-    """What the README gives cron to run is found there, though its PATH has no virtual environment."""
-    block = (ROOT / "README.md").read_text().partition("```crontab\n")[2].partition("```")[0]
-    programs, jobs = tmp_path / "queuectl-env/bin", tmp_path / "jobs"
+    """What docs/submitting.md gives cron to run is found there, though its PATH has no virtual environment."""
+    block = (ROOT / "docs/submitting.md").read_text().partition("```crontab\n")[2].partition("```")[0]
+    programs = tmp_path / "queuectl-env/bin"
     programs.mkdir(parents=True)
     (programs / "queuectl").symlink_to(Path(sys.executable).parent / "queuectl")
-    spool = Spool(jobs / "spool", create=True)
-    (jobs / "nightly.json").write_text('{"command": "true"}')
+    spool = Spool(tmp_path / "spool", create=True)
+    (tmp_path / "nightly.json").write_text('{"command": "true"}')
     for line in block.splitlines():
         command = line.split(maxsplit=5)[5]
         done = subprocess.run(

@@ -9,16 +9,17 @@ import click
 import pytest
 
 from queuectl import errors
+from queuectl.cli.groups import LazyGroup
 from queuectl.cli.main import app
-from queuectl.core import settings
 from queuectl.core.fields import FIELDS
 from queuectl.core.result import RESULT_PATTERN
 from tests.docs.markdown import ROOT, sections
 
 README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+COMMANDS_DOCUMENT = (ROOT / "docs/commands.md").read_text()
 JSON = (ROOT / "docs/JSON.md").read_text()
 FORMAT = (ROOT / "spool/README.md").read_text()
-DEFAULTS = settings.Settings._field_defaults
 
 
 def commands_below(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -36,21 +37,32 @@ def commands_below(group: click.Group, *path: str) -> Iterator[tuple[str, click.
 COMMANDS = dict(commands_below(app))
 
 
-def section(title: str, text: str = README) -> str:
+def section(title: str, text: str) -> str:
     return next(section.text for section in sections(text) if section.title == title)
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_command_has_its_place(words: str) -> None:
-    """Each command is in the README's section of its noun, with each of its options; filters are said once for all."""
-    text = section(f"queuectl {words.split(maxsplit=1)[0]}")
-    if f"`{words}`" in section("Filters"):
-        text += section("Filters")
-    assert re.search(rf"`?(queuectl )?{words}\b", text), f"no {words!r}"
-    for parameter in COMMANDS[words].params:
-        if isinstance(parameter, click.Option) and "--json" not in parameter.opts:
-            for option in parameter.opts:
-                assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{words}: no {option}"
+def test_readme_is_short() -> None:
+    """A newcomer reads it to its end; what is longer is in docs/."""
+    assert len(README.splitlines()) <= 250
+
+
+def test_readme_has_each_command_under_its_heading() -> None:
+    """Its table has the commands of `queuectl --help`, by the same groups."""
+    assert isinstance(app, LazyGroup)
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for first, names in re.findall(r"^\| (\w*) ?\| (\[`.*?) \|", section("Commands", README), re.MULTILINE):
+        heading = first or heading
+        found.setdefault(heading, []).extend(re.findall(r"`(\w+)`", names))
+    listed = {title.split()[0].lower(): sorted(names) for title, names in app.sections().items()}
+    assert {heading: sorted(names) for heading, names in found.items()} == listed
+
+
+def test_index_has_every_document() -> None:
+    """docs/README.md, from which the site is made, links each document, and README each that is for users."""
+    names = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert names <= set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
+    assert names <= set(re.findall(r"\]\(docs/([\w-]+\.md)[)#]", README))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
@@ -72,24 +84,15 @@ def test_json_shape_is_documented(words: str) -> None:
 
 
 def test_options_of_queuectl_itself_are_documented() -> None:
-    """--spool, --version and --help are in the section of the commands."""
-    text = section("Commands")
+    """--spool, --version and --help are said before the first command."""
+    text = COMMANDS_DOCUMENT.partition("### queuectl init")[0]
     assert all(option in text for option in ("--spool", "--version", "--help"))
-
-
-@pytest.mark.parametrize("key", settings.KEYS)
-def test_setting_is_documented_with_its_default(key: str) -> None:
-    """Each key is in the README's table, and its default is true."""
-    row = re.search(rf"^\| `{key}` \| (\S+) \|", section("Settings"), re.MULTILINE)
-    assert row is not None
-    default = DEFAULTS[settings.Key.field(key)]
-    assert row[1] == (f"{default:g}" if isinstance(default, float) else settings.as_text(default))
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_field_is_documented(field: str) -> None:
-    """Each field of a job is in the README's table and in the format's example."""
-    assert re.search(rf"^\|.*`{field}`.*\|.*\|", section("A job"), re.MULTILINE)
+    """Each field of a job is in the table of docs/settings.md and in the format's example."""
+    assert re.search(rf"^\| `{field}` \|", section("Fields of a job", SETTINGS), re.MULTILINE)
     assert f'"{field}"' in section("Jobs", FORMAT)
 
 
@@ -97,7 +100,7 @@ def test_exit_codes_are_documented() -> None:
     """The table has the codes of all errors, and no others."""
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     codes = {value.exit_code for value in classes if issubclass(value, errors.QueuectlError)}
-    rows = re.findall(r"^\| (\d) \|", section("Exit codes"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \|", section("Exit status", COMMANDS_DOCUMENT), re.MULTILINE)
     assert {int(row) for row in rows} == codes | {0}
 
 

@@ -102,7 +102,11 @@ def _every_minute(_: Path, short: bool) -> Outcome:
 
 def _limits(home: Path, short: bool) -> Outcome:
     found = limits.rage(home, jobs=200 if short else 3000, kills=20 if short else 200, seed=int(time.time()))
-    most = ", ".join(f"{number} of {group}" for group, number in sorted(found.most.items()) if group in limits.LIMITS)
+    most = ", ".join(
+        f"{number} of {group}"
+        for group, number in sorted(found.most.items())
+        if group in {**limits.LIMITS, **limits.SEATS}
+    )
     text = f"{found.jobs} jobs, {found.kills} workers killed, {found.stops} stopped, {found.changes} limits changed; "
     return f"{text}at most {most}", found.problems
 
@@ -228,7 +232,7 @@ def _suite(*words: str) -> Callable[[Path, bool], Outcome]:
 CASES = (
     Case("workers killed", _storm(shells=False), ("flock",)),
     Case("workers and job shells killed", _storm(shells=True), ("flock",)),
-    Case("limits, workers killed", _limits),
+    Case("limits and seats, workers killed", _limits),
     Case("schedules, workers killed", _ticks),
     Case("ticks of every minute for ten years", _every_minute),
     Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),

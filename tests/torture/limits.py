@@ -1,8 +1,10 @@
-"""Limits of nested groups under `kill -9`: workers die, stop and continue while limits change, and jobs keep a ledger.
+"""Limits and seats of nested groups under `kill -9`: workers die, stop and continue while both change, and jobs keep a
+ledger.
 
 A job appends a line when it begins and one before it ends, so whoever reads the lines in order never counts more jobs
 at once than there were. How many ran in a group when one began must be within the limit that was in force. A limit that
 was lowered is in force once its group has come down to it, and no worker is stopped: a worker may have decided before.
+The same holds for how many seats there are; but that no two jobs have one seat holds at any time.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from pathlib import Path
 
 from queuectl import Spool
 from queuectl.core import groups
+from queuectl.core.seats import variable_of
 from queuectl.spool.system import groups as group_files
+from queuectl.spool.system.seats import find_held
 from tests.support import WorkerProcess, wait_for
 
 LIMITS = {"a": 7, "a.b": 3, "a.b.c": 2, "d": 1}
-_IDS = ("a.{}", "a.b.{}", "a.b.c.{}", "d.{}", "free.{}")
+SEATS = {"s": 7, "s.t": 3, "s.t.u": 2, "c": 1}
+_IDS = ("a.{}", "a.b.{}", "a.b.c.{}", "d.{}", "free.{}", "s.{}", "s.t.{}", "s.t.u.{}", "c.{}")
+_NEEDS: tuple[dict[str, int] | None, ...] = (None, None, {"c": 1}, {"s": 2}, {"s": 2, "c": 1})
 _CHANGES = (1, 2, 3, 7)
 _STOP = (0.2, 2.5)  # seconds; the longest is beyond every wait of a worker
 _SLOTS = "6"
@@ -45,21 +51,22 @@ class _Storm:
         self.ledger = home / "ledger"
         self.ledger.touch()
         self.spool = Spool(home / "spool", create=True)
-        self.limits = dict(LIMITS)
+        self.limits = {**LIMITS, **SEATS}
         self.lowered: dict[str, int] = {}  # not in force yet
-        for group, limit in LIMITS.items():
-            group_files.write(self.spool.layout, group, "limit", f"{limit}")
-            self.note(f"limit {group} {limit}")
+        for group, limit in self.limits.items():
+            group_files.write(self.spool.layout, group, _setting(group), f"{limit}")
+            self.note(f"{_setting(group)} {group} {limit}")
         self.ids = [_IDS[number % len(_IDS)].format(number) for number in range(jobs)]
-        for id in self.ids:
-            self.spool.enqueue(self._command(), id=id)
+        for number, id in enumerate(self.ids):
+            self.spool.enqueue(self._command(), id=id, seats=_NEEDS[number % len(_NEEDS)])
         self.fleet = [self._start() for _ in range(workers)]
         self.stopped: tuple[WorkerProcess, float] | None = None
         self.outcome = Outcome(jobs)
 
     def _command(self) -> str:
-        said = f"$QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >>{self.ledger}"
-        return f"echo begin {said}; sleep {self.rng.choice((0.01, 0.05, 0.1, 0.3))}; echo end {said}"
+        said = f">>{self.ledger} $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT"
+        seats = " ".join(f"{group}=${variable_of(group)}" for group in SEATS)
+        return f"echo begin {said} {seats}; sleep {self.rng.choice((0.01, 0.05, 0.1, 0.3))}; echo end {said}"
 
     def _start(self) -> WorkerProcess:
         return WorkerProcess(self.spool.path, "--count", _SLOTS)
@@ -94,18 +101,18 @@ class _Storm:
 
     def change(self) -> None:
         """Set another limit: by a command's way, or as `echo` does, which empties the file first."""
-        group, limit = self.rng.choice([*LIMITS]), self.rng.choice(_CHANGES)
-        if group in self.lowered:
+        group, limit = self.rng.choice([*self.limits]), self.rng.choice(_CHANGES)
+        if group in self.lowered or (group == "s" and limit < 2):  # some of its jobs need two
             return
         if limit > self.limits[group]:
-            self.note(f"limit {group} {limit}")
+            self.note(f"{_setting(group)} {group} {limit}")
             self.limits[group] = limit
         elif limit < self.limits[group]:
             self.lowered[group] = limit
         if self.rng.random() < 0.5:
-            group_files.write(self.spool.layout, group, "limit", f"{limit}")
+            group_files.write(self.spool.layout, group, _setting(group), f"{limit}")
         else:
-            Path(self.spool.layout.group(group), "limit").write_text(f"{limit}\n")
+            Path(self.spool.layout.group(group), _setting(group)).write_text(f"{limit}\n")
         self.outcome.changes += 1
 
     def settle_limits(self) -> None:
@@ -114,16 +121,22 @@ class _Storm:
             return
         self.resume(is_due=True)
         for group, limit in self.lowered.items():
-            running = wait_for(lambda g=group, n=limit: self._running(g) <= n, f"{group} to come down", 60.0)  # type: ignore[misc]
+            running = wait_for(lambda g=group, n=limit: self._used(g) <= n, f"{group} to come down", 60.0)  # type: ignore[misc]
             assert running
         time.sleep(1.5)  # not waiting for anything: the longest for which a decision may be under way
         for group, limit in self.lowered.items():
             self.limits[group] = limit
-            self.note(f"limit {group} {limit}")
+            self.note(f"{_setting(group)} {group} {limit}")
         self.lowered = {}
 
-    def _running(self, group: str) -> int:
+    def _used(self, group: str) -> int:
+        if group in SEATS:
+            return len(find_held(self.spool.layout, group))
         return sum(f"-{group}." in name for name in os.listdir(self.spool.path / "running"))
+
+
+def _setting(group: str) -> str:
+    return "seats" if group in SEATS else "limit"
 
 
 def rage(home: Path, *, jobs: int, kills: int, seed: int = 1, workers: int = 3, patience: float = 600) -> Outcome:
@@ -157,13 +170,20 @@ def judge(lines: list[str], ids: list[str], most: Counter[str]) -> list[str]:
     limits: dict[str, int] = {}
     running: dict[str, str] = {}
     ended: Counter[str] = Counter()
+    places: dict[str, dict[str, str]] = {}  # of each group with seats: which are taken, and by whom
+    there: dict[str, int] = {}
     for line in lines:
-        event, id, number = line.split()
+        event, id, number, *seats = line.split()
         if event == "limit":
             limits[id] = int(number)
+        elif event == "seats":
+            there[id] = int(number)
+            places.setdefault(id, {})
         elif event == "end":
             running.pop(id, None)
             ended[id] += 1
+            for group, taken in places.items():
+                places[group] = {seat: holder for seat, holder in taken.items() if holder != id}
         else:
             if id in running:
                 problems.append(f"{id}: attempt {number} began while attempt {running[id]} ran")
@@ -173,6 +193,25 @@ def judge(lines: list[str], ids: list[str], most: Counter[str]) -> list[str]:
                 most[group] = max(most[group], together)
                 if together > limits.get(group, together):
                     problems.append(f"{id} began as number {together} of {group}, whose limit is {limits[group]}")
+            problems += _seat(id, dict(seat.split("=") for seat in seats), places, there)
+            most.update({group: max(most[group], len(taken)) - most[group] for group, taken in places.items()})
     problems += [f"{id} did not run to its end" for id in ids if not ended[id]]
     problems += [f"{id} ran {number} times" for id, number in ended.items() if number > 1]
+    return problems
+
+
+def _seat(id: str, said: dict[str, str], places: dict[str, dict[str, str]], there: dict[str, int]) -> list[str]:
+    """Note the seats that a job says it has; what is wrong with them."""
+    problems = [
+        f"{id} began without a seat of {group}" for group in groups.of(id) if group in there and not said[group]
+    ]
+    for group, text in said.items():
+        for seat in filter(None, text.split(",")):
+            if seat in places[group]:
+                problems.append(f"{id} and {places[group][seat]} had seat {seat} of {group} at once")
+            places[group][seat] = id
+        if text and len(places[group]) > there[group]:
+            problems.append(
+                f"{id} began with seats {text} of {group}, of which {len(places[group])} are taken, not {there[group]}"
+            )
     return problems

@@ -89,6 +89,27 @@ def test_first_in_line_gets_what_becomes_free(cards: Spool, in_process: StartWor
     assert (first.id, second.id) == ("gpu.0", "pair")
 
 
+@pytest.mark.parametrize("pair", [None, {"gpu": 2}], ids=["of a group", "with a field of its own"])
+def test_first_in_line_gets_what_becomes_free_of_nested_groups(
+    cards: Spool, in_process: StartWorker, pair: dict[str, int] | None
+) -> None:
+    """While it waits for a seat of the inner group it reserves one of the outer group, whose jobs must not keep it from
+    starting."""
+    groups.write(cards.layout, "gpu.t", "seats", "1")
+    go = cards.path.parent / "go"
+    os.mkfifo(go)
+    cards.enqueue(f"cat {go}", id="gpu.t.0", priority=1)
+    cards.enqueue("true", id="gpu.t.1", priority=2, seats=pair)
+    for number in range(2, 5):
+        cards.enqueue("true", id=f"gpu.t.{number}", priority=number % 2 + 3)
+        cards.enqueue("true", id=f"gpu.{number}", priority=3)
+    with in_process(slots=4) as running:
+        wait_for(lambda: running.has("start", "gpu.t.0"), "the first job")
+        wait_for(lambda: "gpu" in running.worker._slots._gate.seatless, "the line")
+        go.write_text("")
+        _all_done(cards, ["gpu.t.0", "gpu.t.1", *(f"gpu.{inner}{n}" for n in range(2, 5) for inner in ("t.", ""))])
+
+
 def test_job_that_waits_is_not_started_by_another_slot_meanwhile(
     cards: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,9 +143,13 @@ def show(layout: Layout, job: Job) -> dict[str, Any]:
 
 def defaults_of(layout: Layout, job: Job) -> dict[str, Default]:
     """The fields that a job which has not ended gets from its groups, as it does not set them itself."""
-    if job.body is None or job.state in (State.DONE, State.DEAD):
+    return {} if job.state in (State.DONE, State.DEAD) else lacking(job, defaults.of_job(layout, job.id))
+
+
+def lacking(job: Job, found: Mapping[str, Default]) -> dict[str, Default]:
+    """Those of its groups' defaults that a job does not set itself."""
+    if job.body is None:
         return {}
-    found = defaults.of_job(layout, job.id)
     return {field: each for field, each in found.items() if field != "priority" and getattr(job.body, field) is None}
 
 

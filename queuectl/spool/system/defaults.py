@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from queuectl.core import groups
@@ -80,6 +80,15 @@ def read(layout: Layout, group: str, there: Collection[str]) -> tuple[dict[str, 
         except ValueError as error:
             problem = f"groups/{group}/{key} {error}"
     return found, problem
+
+
+def describe(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Such values by their fields, as they are typed: `timeout`, `600`."""
+    from queuectl.core.settings import as_text
+
+    for field, value in values.items():
+        is_whole = isinstance(value, float) and value.is_integer()
+        yield field.replace("_", "-"), as_text(int(value) if is_whole else value)
 
 
 def of_job(layout: Layout, id: str) -> dict[str, Default]:

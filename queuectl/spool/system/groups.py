@@ -28,13 +28,18 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 """The settings of a group, and what reads their texts; raises ValueError with what is wrong."""
 
+KEYS = (*PARSERS, *defaults.KEYS)
+"""These, and the defaults for its jobs."""
 _OF_HOST = "seats."
 """Begins the name of a file that says the seats of one host."""
 
 _LONGEST = 4096
 PATIENCE = 1.0
 """Seconds for which a wrong value may be one that is being written."""
-OTHER_FILES = ("paused", "resumed", "held")
+_LEFT = ("resumed", "held")
+"""What stays in the folder of a group without settings, and says nothing then. Nobody removes the locks of `held`: who
+has just opened one to lock it, like flock(1), would hold a file that nobody else finds."""
+OTHER_FILES = ("paused", *_LEFT)
 """What lies in the folder of a group besides `PARSERS`."""
 _LOOK = 0.05
 
@@ -62,7 +67,7 @@ def read(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | None
         return Group(name, problem=f"groups/{name} cannot be read ({error.strerror})")
     values: dict[str, Any] = {}
     problem = ""
-    if there == ["held"]:
+    if not set(there).difference(_LEFT):
         return None
     for key, parse in PARSERS.items():
         file = next((each for each in _of_this_host() if each in there), key) if key == "seats" else key
@@ -96,13 +101,13 @@ def examine(layout: Layout, name: str, now: Callable[[], datetime]) -> Group | N
 
 def is_key(key: str) -> bool:
     """Whether a group has such a setting: one of `PARSERS`, a default for its jobs, or the seats of one host."""
-    return key in PARSERS or key in defaults.KEYS or (key.startswith(_OF_HOST) and is_valid_id(key))
+    return key in KEYS or (key.startswith(_OF_HOST) and is_valid_id(key))
 
 
 def texts(layout: Layout, name: str) -> dict[str, str]:
-    """The text of each of `PARSERS` that is set, whether it is right or wrong."""
+    """The text of each of `KEYS` that is set, whether it is right or wrong."""
     found = {}
-    for key in PARSERS:
+    for key in KEYS:
         with suppress(OSError):
             found[key] = _text(f"{layout.group(name)}/{key}").strip()
     return found
@@ -130,7 +135,7 @@ def write(layout: Layout, name: str, key: str, text: str) -> None:
 
 
 def unset(layout: Layout, name: str, key: str) -> bool:
-    """Remove a setting; whether it was there. Its folder goes with the last one."""
+    """Remove a setting; whether it was there. Its folder goes with the last one, if the group never had seats."""
     try:
         was_there = files.remove(f"{layout.group(name)}/{key}")
     except OSError as error:

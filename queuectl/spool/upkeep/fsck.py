@@ -35,7 +35,7 @@ from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt, dependents, unique
 from queuectl.spool.reading import query, schedules
 from queuectl.spool.reading.whereabouts import Whereabouts
-from queuectl.spool.system import clock, defaults, edges, files, keys, layout, lease, logs, pause, place, progress
+from queuectl.spool.system import clock, edges, files, keys, layout, lease, logs, pause, place, progress
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import edges as beat
@@ -288,7 +288,7 @@ def _check_groups(spool: Layout) -> Iterator[Finding]:
 
 
 def _check_group(spool: Layout, name: str) -> Iterator[Finding]:
-    known = (*group_files.PARSERS, *defaults.KEYS, *group_files.OTHER_FILES)
+    known = (*group_files.KEYS, *group_files.OTHER_FILES)
     with suppress(OSError):
         for entry in sorted(set(os.listdir(spool.group(name))).difference(known)):
             if group_files.is_key(entry):  # the seats of one host

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from queuectl.core.admission import Group
+from queuectl.core.seats import parse
 from queuectl.errors import ConfigError
 from queuectl.spool.store import Spool
-from queuectl.spool.system import groups, pause
+from queuectl.spool.system import groups, pause, seats
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -77,6 +78,19 @@ def test_unset_removes_the_folder_with_its_last_setting(spool: Spool) -> None:
     assert pause.remove(spool.layout, "gpu")
     assert not groups.unset(spool.layout, "gpu", "limit")
     assert groups.names(spool.layout) == []
+
+
+def test_what_seats_and_a_pause_leave_behind_is_no_setting(spool: Spool) -> None:
+    """Locks stay in held/, and the time of the last resume beside them; `group list` does not show such a group."""
+    groups.write(spool.layout, "gpu", "seats", "2")
+    taken = seats.take(spool.layout, "gpu", parse("2"), 1, "gpu.1")
+    assert taken is not None
+    seats.give_back(spool.layout, [taken])
+    pause.write(spool.layout, group="gpu")
+    assert pause.remove(spool.layout, "gpu")
+    assert groups.unset(spool.layout, "gpu", "seats")
+    assert sorted(os.listdir(spool.layout.group("gpu"))) == ["held", "resumed"]
+    assert groups.read(spool.layout, "gpu", _now) is None
 
 
 def test_examine_waits_for_a_value_that_is_being_written(spool: Spool) -> None:
