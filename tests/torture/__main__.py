@@ -31,6 +31,7 @@ from tests.torture import (
     crowd,
     events,
     fulldisk,
+    graphs,
     keys,
     limits,
     litter,
@@ -130,6 +131,12 @@ def _keys(_: Path, short: bool) -> Outcome:
     problems = figures.pop("problems")
     assert isinstance(problems, list)
     return ", ".join(f"{value} {name}" for name, value in figures.items()), problems
+
+
+def _graphs(home: Path, short: bool) -> Outcome:
+    found = graphs.run(home, jobs=200 if short else 2_000, kills=10 if short else 100, seed=int(time.time()))
+    text = f"{found.jobs} jobs, {found.kills} processes killed, {found.retried} retried; {found.ran} ran, "
+    return text + f"{found.skipped} were skipped", found.problems
 
 
 def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
@@ -243,6 +250,7 @@ CASES = (
         obstacle=namespaces.missing,
     ),
     Case("submitters of a few keys, killed", _keys, ("flock",)),
+    Case("random graphs, everything killed", _graphs),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
     Case("every error at every call", _syscalls("error"), ("strace", "flock")),
     Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),
