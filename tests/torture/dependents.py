@@ -51,6 +51,9 @@ def finish(spool: Spool, id: str, result: Result = SUCCESS, ready: Callable[[], 
 # --- at the same moment
 
 
+_OF_A_SPOOL = 200  # a submit that names an id lists pending/, and the children stay there
+
+
 def _settle_all(path: Path, number: int, together: Barrier) -> None:
     spool = Spool(path)
     for n in range(number):
@@ -60,7 +63,14 @@ def _settle_all(path: Path, number: int, together: Barrier) -> None:
 
 def at_one_moment(home: Path, number: int) -> list[str]:
     """The children that did not start, or were not skipped, though nobody but the two processes ever looked at them."""
-    spool, together = Spool(home / "moments", create=True), _SPAWN.Barrier(2)
+    wrong: list[str] = []
+    for start in range(0, number, _OF_A_SPOOL):
+        wrong += _at_one_moment(home / f"moments-{start}", min(_OF_A_SPOOL, number - start))
+    return wrong
+
+
+def _at_one_moment(path: Path, number: int) -> list[str]:
+    spool, together = Spool(path, create=True), _SPAWN.Barrier(2)
     other = _SPAWN.Process(target=_settle_all, args=(spool.path, number, together))
     other.start()
     for n in range(number):
@@ -75,11 +85,12 @@ def at_one_moment(home: Path, number: int) -> list[str]:
     wrong = []
     for job in spool.list():
         if job.id[0] == "c":
+            is_good = int(job.id[1:]) % 2 == 1
             is_due = job.state is State.PENDING and not job.is_waiting
-            if not (is_due if int(job.id[1:]) % 2 else job.state is State.DEAD):
+            if not (is_due if is_good else job.state is State.DEAD):
                 wrong.append(f"{job.id} is {'waiting' if job.is_waiting else job.state}")
-    left = [*Path(spool.layout.after).glob("*/c?*[13579]*")] if not wrong else []
-    wrong += [f"{path} is left" for path in left if int(path.name.strip("c+")) % 2]
+            if is_good and os.path.exists(f"{spool.layout.edges('a' + job.id[1:])}"):
+                wrong.append(f"the edge of {job.id} is left")
     return wrong
 
 
