@@ -24,13 +24,14 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Example:
       queuectl doctor
     """
+    from queuectl import __version__
     from queuectl.spool.upkeep.doctor import Health, examine
 
     spool = open_spool()
     found = spool.examine_settings()
     checks = [
         *_check_settings(found),
-        *examine(spool.layout, found.settings.min_free, found.settings.allow_users or ""),
+        *examine(spool.layout, found.settings.min_free, found.settings.allow_users or "", __version__),
     ]
     if as_json:
         print_json({"spool": str(spool.path), "checks": [check.to_json() for check in checks]})

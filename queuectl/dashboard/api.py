@@ -27,7 +27,7 @@ from queuectl.spool.system.clock import now
 
 _MOST = 1000
 _NUMBER = re.compile(r"[1-9]\d*", re.ASCII)
-_STATES = ("ready", "scheduled", "retrying", "held", "running", "done", "dead")
+_STATES = ("ready", "scheduled", "retrying", "held", "waiting", "running", "done", "dead")
 
 
 def _json(value: Any, status: int = 200) -> Any:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from queuectl.core import groups
-from queuectl.core.names import HELD_FROM, SUFFIX, is_ignored, looks_finished, looks_pending
+from queuectl.core.names import HELD_FROM, SUFFIX, WAITING_AT, format_time, is_ignored, looks_finished, looks_pending
 from queuectl.core.result import State
 
 FIRST, AGAIN = "first", "again"
@@ -23,6 +23,7 @@ FIRST, AGAIN = "first", "again"
 
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 _END = -len(SUFFIX)
+_WAITING = format_time(WAITING_AT)
 _HOUR_ENDS = {State.PENDING: 15, State.RUNNING: 11, State.DONE: 11, State.DEAD: 11}
 
 
@@ -31,7 +32,7 @@ def _tag_pending(name: str) -> str:
 
 
 def _is_held(name: str) -> bool:
-    """Whether a pending name is that of a held job."""
+    """Whether a pending name is that of a held job, or of one that waits for others."""
     return name[4:8] >= HELD_FROM
 
 
@@ -223,8 +224,12 @@ class Shelf:
         return self.select(f"{now}-~", HELD_FROM, tag, group)
 
     def held(self, group: str = "") -> Selection:
-        """Pending names of held jobs."""
-        return self.select(HELD_FROM, group=group)
+        """Pending names of held jobs. The waiting time is the first of all times in 9999."""
+        return self.select(f"{_WAITING}-~", group=group)
+
+    def waiting(self, group: str = "") -> Selection:
+        """Pending names of jobs that wait for others."""
+        return self.select(_WAITING, f"{_WAITING}-~", group=group)
 
     def _split(self, now: str) -> Iterator[tuple[Bucket, int]]:
         hour = now[:11]

@@ -182,6 +182,7 @@ class View:
             oldest_ready=_parse(oldest),
             next_run_at=_parse(next_at),
             held=pending.held().count,
+            waiting=pending.waiting().count,
         )
 
     def find(self, id: str) -> tuple[State, str] | None:

@@ -30,7 +30,7 @@ from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
 
 ROWS = 100
-WORDS = ("all", "ready", "scheduled", "retrying", "held", "running", "done", "dead")
+WORDS = ("all", "ready", "scheduled", "retrying", "held", "waiting", "running", "done", "dead")
 AGES = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 604800}
 _SEARCH_TIME = 0.2
 _SEARCH_STEP = 500
@@ -183,6 +183,8 @@ def _select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
             found.append(shelf.later(text, FIRST if wanted.state == "scheduled" else AGAIN, wanted.group))
         elif wanted.state == "held":
             found.append(shelf.held(wanted.group))
+        elif wanted.state == "waiting":
+            found.append(shelf.waiting(wanted.group))
         else:
             found.append(shelf.select(since, group=wanted.group))
     return found
@@ -191,7 +193,9 @@ def _select(view: View, wanted: Filter, now: datetime) -> list[Selection]:
 def _states(word: str) -> tuple[State, ...]:
     if word == "all":
         return (State.RUNNING, State.PENDING, State.DEAD, State.DONE)
-    return (State.PENDING,) if word in ("ready", "scheduled", "retrying", "held", "pending") else (State(word),)
+    return (
+        (State.PENDING,) if word in ("ready", "scheduled", "retrying", "held", "waiting", "pending") else (State(word),)
+    )
 
 
 def sort(state: State, names: Iterable[str], by: str) -> list[str]:

@@ -44,6 +44,21 @@ def test_dead_letters_are_grouped_by_their_last_line(spool: Spool, serve: Serve)
     assert shown(client.get("/dead?group=none").text) == []
 
 
+def test_skipped_jobs_are_grouped_under_their_cause(spool: Spool, serve: Serve) -> None:
+    """By the job because of which they were skipped, whatever its name ends in; a click lists them."""
+    for id in ("lr.1", "lr.2"):
+        spool.enqueue("true", id=id)
+        spool.cancel(id)
+    for id, cause in (("a", "lr.1"), ("b", "lr.1"), ("c", "lr.2")):
+        spool.enqueue("true", id=id, after=[cause])
+    client = serve()
+    found = shown(client.get("/dead").text)
+    assert ("2", "skipped", "because of lr.1") in found
+    assert ("1", "skipped", "because of lr.2") in found
+    page = client.get(f"/dead?result=skipped&line={quote('because of lr.1')}").text
+    assert sorted(re.findall(r'data-key="([abc])"', page)) == ["a", "b"]
+
+
 def test_all_of_one_cause_are_retried(spool: Spool, client: Client) -> None:
     """Those of another cause stay."""
     fill(spool)

@@ -169,6 +169,24 @@ def test_pause_says_why_and_until_when(spool: Spool, client: Client) -> None:
     wait_for(lambda: "Paused" not in client.get("/workers").text, "the end of the pause")
 
 
+def test_job_that_waits_is_not_held(spool: Spool, client: Client) -> None:
+    """It has a list, a word and a number of its own, also in `/metrics`, and no time that nobody means."""
+    spool.enqueue("true", id="x")
+    spool.enqueue("true", id="y", after=["x"])
+    for path in ("/jobs", "/jobs?state=pending", "/jobs?state=waiting", "/jobs/y"):
+        page = wait_text(client, path, "waiting</span>")
+        assert 'datetime="9999' not in page
+    assert "/jobs/y" not in client.get("/jobs?state=held").text
+    assert "/jobs/x" not in client.get("/jobs?state=waiting").text
+    page = client.get("/").text
+    assert "1 job waits for others" in page
+    assert "held</a>" not in page
+    metrics = client.get("/metrics").text
+    assert 'queuectl_jobs{state="waiting"} 1\n' in metrics
+    assert 'queuectl_jobs{state="held"} 0\n' in metrics
+    assert 'queuectl_jobs{state="ready"} 1\n' in metrics
+
+
 def test_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
     """By icon and word in lists and on its page, with no time that nobody means; it has a list of its own."""
     spool.enqueue("true", id="x")

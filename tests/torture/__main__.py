@@ -29,8 +29,10 @@ from tests.support import environment
 from tests.torture import (
     containers,
     crowd,
+    dependents,
     events,
     fulldisk,
+    graphs,
     keys,
     limits,
     litter,
@@ -130,6 +132,23 @@ def _keys(_: Path, short: bool) -> Outcome:
     problems = figures.pop("problems")
     assert isinstance(problems, list)
     return ", ".join(f"{value} {name}" for name, value in figures.items()), problems
+
+
+def _graphs(home: Path, short: bool) -> Outcome:
+    found = graphs.run(home, jobs=200 if short else 2_000, kills=10 if short else 100, seed=int(time.time()))
+    text = f"{found.jobs} jobs, {found.kills} processes killed, {found.retried} retried; {found.ran} ran, "
+    return text + f"{found.skipped} were skipped", found.problems
+
+
+def _moments(home: Path, short: bool) -> Outcome:
+    number = 500 if short else 10_000
+    return f"{number:,} children, each submitted as its dependency ended", dependents.at_one_moment(home, number)
+
+
+def _shapes(_: Path, short: bool) -> Outcome:
+    number = 1_000 if short else 10_000
+    text, problems = dependents.grow(number)
+    return f"of {number:,}: {text}", problems
 
 
 def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
@@ -243,6 +262,9 @@ CASES = (
         obstacle=namespaces.missing,
     ),
     Case("submitters of a few keys, killed", _keys, ("flock",)),
+    Case("random graphs, everything killed", _graphs),
+    Case("submits as dependencies end", _moments),
+    Case("fan-in, fan-out, chains", _shapes),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
     Case("every error at every call", _syscalls("error"), ("strace", "flock")),
     Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -116,6 +116,15 @@ class Dependents:
         for child in children:
             self._decide(child)
         return self._run()
+
+    def judge(self, child: str, fields: dict[str, Any]) -> tuple[Verdict | None, list[str]]:
+        """What the routine would make of a child with that body, None if it waits for nothing; and what it lacks an
+        edge to. Changes nothing."""
+        condition, deps = dependencies(self._layout, child, fields)
+        if condition is None:
+            return None, []
+        ends = self._ends(child, deps)
+        return verdict_of(condition.rule, ends.values()), [dep for dep, end in ends.items() if end is End.LOST]
 
     def _run(self) -> list[Moved]:
         while self._todo:
@@ -238,7 +247,7 @@ class Dependents:
                 if is_fulfilled(condition.rule, end):
                     has_written |= edges.mark(self._layout, dep, child)
             if verdict is Verdict.DUE and isinstance(at[1], PendingName):
-                due = self._move(child, at, lifecycle.due(at[1], _run_at(fields), now()))
+                due = self._move(child, at, lifecycle.due(at[1], run_at_of(fields), now()))
                 if due is None:
                     continue
                 self._moved.append(Moved(child, due))
@@ -334,10 +343,12 @@ def dependencies(layout: Layout, child: str, fields: dict[str, Any]) -> tuple[Co
         deps += there
         if not there and not any(groups.is_in(dep, group) for dep in deps):
             lacking.append(f"{group}.")
-    if not lacking and deps:
+    if deps:
         number = max(edges.hint(layout, deps[0], child).number, edges.hint(layout, f"{deps[0]}", f"{child}+").number)
         if number > len(deps):
             lacking = [f"{group}." for group in condition.groups]
+        elif number == len(deps):
+            lacking = []  # of a group that was gone when they were made there are none
     return condition, deps + lacking
 
 
@@ -362,7 +373,8 @@ def cause_of(rule: Rule, ends: dict[str, End]) -> str:
     return next((dep for dep in bad if ends[dep] is not End.SKIPPED_DONE), bad[0] if bad else "")
 
 
-def _run_at(fields: dict[str, Any]) -> Any:
+def run_at_of(fields: Mapping[str, Any]) -> Any:
+    """The time that a body asks for."""
     with suppress(ValueError, TypeError, OverflowError):
         return parse_instant(fields["run_at"]) if fields.get("run_at") else None
     return None

@@ -122,7 +122,8 @@ def _set_condition(layout: Layout, job: Job, name: PendingName, changes: Mapping
     """Change what a job waits for: hold it, make the new edges, swap the body, release it.
 
     Raises CircleError, or NotFoundError for what is not there; then nothing has changed.
-    CRASH: it stays held, with the old body or the new one, and all edges of both (tests/spool/moves/test_waiting.py).
+    CRASH: it stays held, with the old body or the new one, and all edges of both
+    (tests/spool/moves/test_dependents.py).
     """
     was_held, old_fields = name.is_held, job.fields or {}
     held = job if was_held else by_hand.move(layout, job, lifecycle.hold(name))

@@ -5,7 +5,7 @@ All edges are durable before the child is there. Until it is, nobody acts on the
 so that the slow beat does not take them for what a crash has left.
 
 A circle can only be made by jobs that are there already (`set after=`, a retry): who makes edges for one looks for a
-circle *after* that, so of two that close one together at least one sees it (tests/spool/moves/test_waiting.py).
+circle *after* that, so of two that close one together at least one sees it (tests/spool/moves/test_dependents.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from queuectl.spool.moves.dependents import Dependents
 from queuectl.spool.reading import query
 from queuectl.spool.reading.whereabouts import Place, Whereabouts
 from queuectl.spool.system import edges, files, logs
+from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import STATES, Layout
 
 
@@ -221,7 +222,8 @@ def again(layout: Layout, id: str, fields: Mapping[str, object], priority: int, 
     """Make the edges of a job that is to wait again; the move to its waiting name, after which the caller runs
     `settle`.
 
-    What the spool no longer holds counts as fulfilled. Raises CircleError, and leaves no new edge then.
+    What the spool no longer holds counts as fulfilled; if that is all, the job gets its own time at once. Raises
+    CircleError, and leaves no new edge then.
     """
     condition = condition_of(fields)
     assert condition is not None
@@ -230,6 +232,8 @@ def again(layout: Layout, id: str, fields: Mapping[str, object], priority: int, 
     resolved = resolve(layout, {id: condition}, where=where, may_be_gone=True)[id]
     if isinstance(resolved, QueuectlError):
         raise resolved
+    if not resolved:  # groups alone, of which nothing is left
+        return lifecycle.due(name, dependents.run_at_of(fields), now())
     before = {*edges.edges_of(layout, id, resolved)}
     edges.sync(layout, write_edges(layout, id, condition, resolved, name, where, gone_too=True))
     try:

@@ -1,5 +1,7 @@
 """Why dead letters failed: grouped by result and by their last line of output, in which numbers and paths are folded.
 
+Of one that was skipped, the line names the job because of which it was.
+
 The line is in the log of each job, so this reads as many logs as there are dead letters, once: what is found is kept by
 the file's name, which says when and how the job ended. What has not been read yet when the time is over is counted.
 """
@@ -16,10 +18,10 @@ from typing import Any, NamedTuple
 
 from queuectl.core.folding import fold
 from queuectl.core.names import format_rfc3339, parse_time
-from queuectl.core.result import State
+from queuectl.core.result import SKIPPED, State
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import command_line
-from queuectl.spool.reading.output import read_last_line
+from queuectl.spool.reading.output import read_cause, read_last_line
 from queuectl.spool.system.layout import Layout
 
 MOST = 100_000
@@ -28,6 +30,7 @@ NOTHING = "(no output)"
 """The line of a job that has written nothing."""
 _SAMPLE = 10  # of the jobs of a cause, whose commands are read
 _COMMANDS = 3
+_SKIPPED = str(SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,8 @@ class CauseReader:
         """The folded last line; None if it is not known and the time is over."""
         line = self._lines.get(name)
         if line is None and time.monotonic() < deadline:
-            id = Name.parse(name).id
-            text = fold(read_last_line(self._layout, id), id) or NOTHING
+            _, result, id = Name.parse(name)
+            text = self._skipped(id) if result == _SKIPPED else fold(read_last_line(self._layout, id), id) or NOTHING
             with self._lock:
                 if len(self._lines) >= 2 * MOST:
                     self._lines.clear()
@@ -152,11 +155,16 @@ class CauseReader:
                 line = self._lines[name] = self._same.setdefault(text, text)
         return line
 
+    def _skipped(self, id: str) -> str:
+        cause = read_cause(self._layout, id)
+        return f"because of {cause}" if cause else NOTHING
+
     def _describe(self, result: str, line: str, pile: _Pile) -> Cause:
         newest = Name.parse(pile.newest)
+        example = line if result == _SKIPPED else read_last_line(self._layout, newest.id)[:1000]
         return Cause(
             result, line, pile.count, _time(Name.parse(pile.oldest).at), _time(newest.at), newest.id,
-            read_last_line(self._layout, newest.id)[:1000], self._commands_of(pile.names),
+            example, self._commands_of(pile.names),
         )  # fmt: skip
 
     def _commands_of(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from queuectl.core.names import parse_time
 from queuectl.core.result import Result
 from queuectl.errors import NotFoundError
-from queuectl.spool.system import files
+from queuectl.spool.system import files, logs
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.logs import PREFIX, Mark, open_reading, parse_outcome, read_entries
 
@@ -77,6 +77,19 @@ def read_last_line(layout: Layout, id: str) -> str:
         elif line.strip() and (text := _as_shown(line)):
             return text
     return ""
+
+
+def read_cause(layout: Layout, id: str) -> str:
+    """The job because of which a job was skipped, as the last line of its log says; empty if that does not say."""
+    try:
+        log = logs.open_existing(layout.log(id))
+    except OSError:
+        return ""
+    try:
+        _, fields = logs.last_line(log)
+        return fields.get("because", "") if "skipped_at" in fields else ""
+    finally:
+        os.close(log)
 
 
 def _as_shown(line: bytes) -> str:

@@ -73,7 +73,7 @@ def _create(layout: Layout, dep: str, path: str, data: bytes) -> bool:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            # RACE: who removes the last edge of a directory removes it too (tests/spool/system/test_edges.py).
+            # RACE: who removes the last edge of a directory removes it too (tests/spool/upkeep/test_edges.py).
             for directory in (layout.after, layout.edges(dep)):
                 with suppress(FileExistsError, FileNotFoundError):
                     os.mkdir(directory, 0o700)
@@ -92,8 +92,16 @@ def forget(layout: Layout, child: str, deps: Iterable[str]) -> None:
     for dep in deps:
         path = _path(layout, dep, child)
         if files.remove(path) | files.remove(path + MARK):
-            with suppress(OSError):
-                os.rmdir(layout.edges(dep))
+            remove_empty(layout, dep)
+
+
+def remove_empty(layout: Layout, dep: str) -> bool:
+    """Remove a directory in which nothing waits any more; False if there is something."""
+    try:
+        os.rmdir(layout.edges(dep))
+    except OSError:
+        return False
+    return True
 
 
 def forget_one(layout: Layout, dep: str, name: str) -> None:

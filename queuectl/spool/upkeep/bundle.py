@@ -59,7 +59,7 @@ def collect(
     yield "versions.txt", clean(_lines(_versions(layout, version)))
     yield "names.txt", clean("".join(_names(layout, ids)))
     yield "settings.txt", clean(_lines(_settings(found)))
-    yield "doctor.txt", clean(_lines(_doctor(layout, found)))
+    yield "doctor.txt", clean(_lines(_doctor(layout, found, version)))
     for job, text, body in zip(jobs, texts, bodies, strict=True):
         yield f"{job.id}/job.json", clean(text) if body is None else _json(body, clean)
         yield f"{job.id}/show.json", _json(shapes.show(layout, job), clean)
@@ -93,8 +93,8 @@ def _settings(found: Found) -> Iterator[tuple[str, str]]:
         yield "problem", str(error)
 
 
-def _doctor(layout: Layout, found: Found) -> Iterator[tuple[str, str]]:
-    for check in examine(layout, found.settings.min_free, found.settings.allow_users or ""):
+def _doctor(layout: Layout, found: Found, version: str) -> Iterator[tuple[str, str]]:
+    for check in examine(layout, found.settings.min_free, found.settings.allow_users or "", version):
         yield f"{check.health} {check.subject}", f"{check.found}  {check.advice}".rstrip()
 
 

@@ -30,7 +30,7 @@ from queuectl.spool.moves import take
 from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import clock, files, lease, trigger, trust
+from queuectl.spool.system import clock, edges, files, lease, trigger, trust
 from queuectl.spool.system.layout import Layout
 
 _NETWORK = re.compile(r"nfs.*|cifs|smb.*|fuse\..*|9p|ceph|glusterfs|afs|virtiofs")
@@ -61,8 +61,9 @@ class Check:
         return {"health": str(self.health), "subject": self.subject, "found": self.found, "advice": self.advice}
 
 
-def examine(spool: Layout, min_free: int, allow_users: str = "") -> Iterator[Check]:
-    """Every check, in the order in which things go wrong. `min_free` and `allow_users` are the settings."""
+def examine(spool: Layout, min_free: int, allow_users: str = "", version: str = "") -> Iterator[Check]:
+    """Every check, in the order in which things go wrong. `min_free` and `allow_users` are the settings,
+    `version` is that of the program."""
     yield _check_file_system(spool)
     yield _check_mount_options(spool)
     yield _check_permissions(spool)
@@ -76,6 +77,7 @@ def examine(spool: Layout, min_free: int, allow_users: str = "") -> Iterator[Che
     yield _check_room(spool, min_free)
     yield from _check_groups(spool)
     yield from _check_schedules(spool)
+    yield from _check_edges(spool, version)
 
 
 def _ok(subject: str, found: str) -> Check:
@@ -365,6 +367,30 @@ def _check_schedules(spool: Layout) -> Iterator[Check]:
             )
         else:
             yield _ok("schedules", f"{format_count(len(views), 'schedule')}, all of which can be read")
+
+
+def _check_edges(spool: Layout, version: str) -> Iterator[Check]:
+    """Whether every worker moves jobs that wait for others; nothing if none waits."""
+    number = sum(1 for _ in edges.dependencies(spool))
+    if not number:
+        return
+    workers = [worker for worker in list_workers(spool) if worker["alive"]]
+    old = [worker for worker in workers if _parts(worker.get("version")) < _parts(version)]
+    if old:
+        found = ", ".join(f"{worker['worker']} is of version {worker.get('version') or 'unknown'}" for worker in old)
+        advice = (
+            "what waits for a job that such a worker runs starts late or, without another worker, never; restart it"
+        )
+        yield Check(Health.WARN, "dependencies", found, advice)
+    else:
+        yield _ok(
+            "dependencies", f"others wait for {format_count(number, 'job')}, and no worker is of an older version"
+        )
+
+
+def _parts(version: object) -> list[int]:
+    """A version, to compare it; less than any other if it is not known."""
+    return [int(part) for part in re.findall("[0-9]+", version)] if isinstance(version, str) else []
 
 
 def _check_room(spool: Layout, min_free: int) -> Check:

@@ -399,6 +399,22 @@ def test_time_of_a_waiting_job_means_held_without_a_condition(spool: Spool) -> N
     assert spool.get("a").name.run_at == HELD_AT  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("after", [["g."], ["a", "g."]])
+def test_cancelled_job_starts_again_when_its_group_is_gone(spool: Spool, after: list[str]) -> None:
+    """What the spool no longer holds counts as fulfilled, a group of which nothing is left too."""
+    for id in ("a", "g.1", "g.2"):
+        spool.enqueue("true", id=id)
+    spool.enqueue("true", id="c", after=after)
+    spool.cancel("c")
+    for id in ("a", "g.1", "g.2"):
+        spool.cancel(id)
+        spool.drop(id)
+    spool.retry("c")
+    assert where(spool, "c") == "due"
+    Upkeep(spool.layout).run()
+    assert all_edges(spool) == []
+
+
 # --- the beat, and races
 
 
