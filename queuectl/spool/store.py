@@ -427,11 +427,11 @@ def _seconds(timeout: float | None) -> float | None:
     return timeout
 
 
-def _swap(*arguments: Any) -> Job:
+def _swap(*arguments: Any, **options: Any) -> Job:
     """`replace.swap`, which few submits need."""
     from queuectl.spool.moves import replace
 
-    return replace.swap(*arguments)
+    return replace.swap(*arguments, **options)
 
 
 def _closed(root: str) -> SpoolError:

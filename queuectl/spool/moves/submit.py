@@ -26,12 +26,12 @@ from queuectl.spool.system import defaults, edges, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
-    from queuectl.spool.moves import existing, joining, unique
+    from queuectl.spool.moves import dependents, existing, joining, unique
     from queuectl.spool.reading import query
 else:
     query = Lazy("queuectl.spool.reading.query")
     existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
-    joining = Lazy("queuectl.spool.moves.joining")
+    joining, dependents = Lazy("queuectl.spool.moves.joining"), Lazy("queuectl.spool.moves.dependents")
 
 GROUP = 200
 """Jobs made durable together: one syncfs and one fsync of the directory for each group."""
@@ -364,7 +364,9 @@ def _ask(
         if is_there:
             item.reservation.keep()
         else:
+            joining.give_up(layout, item)
             item.reservation.give_up()
+            dependents.inform(layout, job.id, None)
 
 
 def _withdraw(job: Job) -> bool:
