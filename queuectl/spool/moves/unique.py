@@ -335,6 +335,12 @@ def find_asking(layout: Layout) -> list[PendingName]:
     return [name for text in found if (name := PendingName.parse(text)) and name.is_asking]
 
 
+def find_left(layout: Layout) -> list[Job]:
+    """The jobs that ask for their keys, and whose submitters are gone."""
+    jobs = (query.load(layout, State.PENDING, str(name)) for name in find_asking(layout))
+    return [job for job in jobs if job and job.body and job.body.unique and not lease.is_in_use(layout.log(job.id))]
+
+
 def give_back(layout: Layout, running: RunningName, pending: PendingName) -> None:
     """Let a job that was claimed without having its key ask for it, which a worker's beat does on its behalf."""
     prepare(layout)

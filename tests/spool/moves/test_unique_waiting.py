@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,8 +14,8 @@ from queuectl.core.job import ExistingJob, Job
 from queuectl.core.names import PendingName, RunningName
 from queuectl.core.result import SUCCESS, Result, State
 from queuectl.errors import AlreadyExistsError, NotFoundError, WrongStateError
-from queuectl.spool.moves import adopt, claims, dependents, holders, replace, unique
-from queuectl.spool.system import clock, edges
+from queuectl.spool.moves import adopt, claims, dependents, edit, entry, replace, unique
+from queuectl.spool.system import clock, edges, keys
 from queuectl.spool.upkeep.edges import Upkeep
 from tests.spool.given import WORKER, die, parsed, run_at_once, run_to_death
 from tests.spool.moves.test_unique import finish_all, leave_asking, start, submit
@@ -189,8 +188,8 @@ def test_many_replacements_at_once_leave_one_that_waits(spool: Spool) -> None:
 
 def _replace_and_die(path: str, step: str) -> None:
     spool = Spool(path)
-    where: Any = {"link": (holders.keys, "link"), "body": (replace.edit, "apply_change"), "move": (unique, "_move")}
-    setattr(*where[step], die)
+    where, name = {"link": (keys, "link"), "body": (edit, "apply_change"), "move": (unique, "_move")}[step]
+    setattr(where, name, die)
     submit(spool, if_exists="replace", id="second")
 
 
@@ -246,7 +245,7 @@ def test_job_that_waits_is_replaced_with_its_edges(spool: Spool) -> None:
     assert edges.is_open(spool.layout, one.id, first.id)
 
 
-def test_replacement_with_another_list_that_is_killed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replacement_with_another_list_that_is_killed(spool: Spool) -> None:
     """The holder asks for its key while its edges change: a beat lets it wait, and nothing is blocked."""
     one, two = spool.enqueue("true"), spool.enqueue("true")
     first = submit(spool, after=[one.id])
@@ -261,8 +260,7 @@ def test_replacement_with_another_list_that_is_killed(spool: Spool, monkeypatch:
 
 
 def _change_and_die(path: str, dep: str) -> None:
-    replace.edit._set_fields = die  # type: ignore[attr-defined]
-    replace.edit.entry.again = die  # type: ignore[assignment]
+    entry.again = die
     submit(Spool(path), after=[dep], if_exists="replace")
 
 
@@ -284,7 +282,10 @@ def test_job_left_asking_waits(spool: Spool) -> None:
 def test_dependents_of_a_job_without_its_key_are_informed(spool: Spool) -> None:
     """What waits for a job that is left out, or skipped, for its key does not wait for ever."""
     submit(spool)
-    jobs = [{"command": "true", "id": "a", "unique": "k"}, {"command": "true", "id": "b", "after": ["a"]}]
+    jobs: list[dict[str, object]] = [
+        {"command": "true", "id": "a", "unique": "k"},
+        {"command": "true", "id": "b", "after": ["a"]},
+    ]
     list(spool.enqueue_many(jobs))
     assert str(spool.get("b").result) == "skipped"
     leave_asking(spool)
