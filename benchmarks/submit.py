@@ -2,7 +2,8 @@
 
 `enqueue-api`: `Spool.enqueue` against write, fsync, rename and fsync of the directory in a bare loop.
 `enqueue-lines`: `queuectl enqueue -` against groups of 100 files: write, one syncfs, rename, one fsync of the
-directory. `enqueue-process`: `queuectl enqueue '{…}'` against an interpreter that only imports click and json.
+directory. `enqueue-key`: a submit with a key that is taken, beside a deep queue and an empty one, as it lists neither.
+`enqueue-process`: `queuectl enqueue '{…}'` against an interpreter that only imports click and json.
 
 On tmpfs, where fsync costs nothing, the first two show what queuectl adds and are not judged.
 """
@@ -19,11 +20,13 @@ from benchmarks.measure import Meter, Take, Takes
 from benchmarks.program import run
 from benchmarks.rows import Bar, Row
 from benchmarks.session import Session
+from benchmarks.stock import fill_pending
 from queuectl import Spool
 
 _API = Bar(1.3, 1.1)
 _LINES = Bar(0.5, 0.8, at_least=True)
 _PROCESS = Bar(1.5, 1.15)
+_KEY = Bar(1.5, 1.1)
 _BODY = b'{"command": "python report.py --month 11", "cwd": "/srv/reports", "id": "abcdefghijkl"}\n'
 _GROUP = 100
 _ENOUGH = 100_000
@@ -54,6 +57,30 @@ def api(session: Session) -> Iterator[Row]:
     yield _row(
         session, "enqueue-api", "Spool.enqueue, durable", takes["api"], takes["floor"],
         "write, fsync, rename, fsync of the directory", _judged_on_disk(session, _API), "us",
+    )  # fmt: skip
+
+
+def key(session: Session) -> Iterator[Row]:
+    """A job whose key another one has, and one that replaces it, beside as many pending jobs as there can be."""
+    number, size = session.sizes.submits, session.sizes.backlogs[-1]
+    with session.queue() as deep, session.queue() as empty:
+        fill_pending(deep, size)
+        sides = {"deep": Spool(deep.path), "empty": Spool(empty.path)}
+        for spool in sides.values():
+            spool.enqueue("true", unique="report")
+
+        def submit(spool: Spool) -> Take:
+            with Meter() as meter:
+                for _ in range(number):
+                    spool.enqueue("true", unique="report")
+                    spool.enqueue("true", unique="report", if_exists="replace")
+            return meter.take(meter.wall / number / 2 * 1e6, 2 * number)
+
+        blocks = {name: lambda spool=spool: submit(spool) for name, spool in sides.items()}
+        takes = session.interleave(blocks, warm=True)
+    yield _row(
+        session, "enqueue-key", f"Spool.enqueue with a key that is taken, beside {size:,} pending jobs", takes["deep"],
+        takes["empty"], "the same, empty queue", _KEY, "us",
     )  # fmt: skip
 
 

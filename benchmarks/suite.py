@@ -30,6 +30,7 @@ SUITE = (
     Benchmark("latency", latency.latency),
     Benchmark("full-group", latency.full_group),
     Benchmark("enqueue-api", submit.api),
+    Benchmark("enqueue-key", submit.key),
     Benchmark("enqueue-lines", submit.lines),
     Benchmark("enqueue-process", submit.process),
     Benchmark("idle", footprint.idle, ("tmpfs",)),

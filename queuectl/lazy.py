@@ -21,9 +21,9 @@ class Lazy:
 def function(module: str, name: str) -> Callable[..., Any]:
     """A function of a module that is imported when it is first called."""
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **options: Any) -> Any:
         from importlib import import_module
 
-        return getattr(import_module(module), name)(*arguments)
+        return getattr(import_module(module), name)(*arguments, **options)
 
     return call

@@ -138,14 +138,15 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "scheduled": f"the next starts {format_when(counts.next_run_at, now())}" if counts.next_run_at else "",
         "held": "to release them: queuectl release",
         "waiting": "for other jobs; see: queuectl graph",
+        "asking": "for their keys; a worker finishes that if their submit was interrupted",
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
     click.echo(shown(f"spool      {spool.path}"))
     _print_stops(spool.paused(), groups)
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
-    for name in ("ready", "scheduled", "retrying", "held", "waiting", "running", "done", "dead"):
-        if name in ("held", "waiting") and not getattr(counts, name):
+    for name in ("ready", "scheduled", "retrying", "held", "waiting", "asking", "running", "done", "dead"):
+        if name in ("held", "waiting", "asking") and not getattr(counts, name):
             continue
         number = getattr(counts, name)
         line = painted(f"{name:<10} {number:<8}", STATE_COLOURS.get(name, "") if number else "", is_coloured)

@@ -228,8 +228,6 @@ def _check_condition(problems: list[str], checked: Mapping[str, Any]) -> None:
     lists = [rule for rule in after.RULES if checked.get(rule)]
     if len(lists) > 1:
         problems.append(f"it has {' and '.join(json.dumps(rule) for rule in lists)}: a job waits in one of these ways")
-    if lists and checked.get("unique"):
-        problems.append(f"it has a key and {json.dumps(lists[0])}: a job that waits for others cannot have a key yet")
 
 
 @cache

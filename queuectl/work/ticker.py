@@ -170,6 +170,10 @@ class Ticker:
             if outcome is ticks.Outcome.SKIPPED:
                 what = "a job of its schedule has not ended"
                 self._context.report.event("skipped", schedule.id_of(tick), what)
+            if outcome in (ticks.Outcome.LEFT_OUT, ticks.Outcome.REFUSED):
+                is_left_out = outcome is ticks.Outcome.LEFT_OUT
+                what = "another job has its key" if is_left_out else "it would wait for what is not there"
+                self._context.report.event("skipped", schedule.id_of(tick), what)
             self._states[name] = _State(tick)
         coming = next(schedule.ticks(max(now, since)), None)
         return None if coming is None else (coming - self._context.now()).total_seconds() + _ROUNDING

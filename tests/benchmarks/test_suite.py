@@ -22,6 +22,7 @@ _EXPECTED = {
     "latency": {f"latency-{mode}-{p}" for mode in ("idle", "canonical", "claim", "storm") for p in ("p50", "p99")},
     "full-group": {"latency-full-group"},
     "enqueue-api": {"enqueue-api"},
+    "enqueue-key": {"enqueue-key"},
     "enqueue-lines": {"enqueue-lines"},
     "enqueue-process": {"enqueue-process"},
     "look": {f"{command}-{size}" for command in ("status", "metrics", "list") for size in TOY.history},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -83,11 +85,16 @@ def test_use_that_is_wrong(spool: Spool, cli: CommandLine, words: list[str], wha
 
 def test_run_follows_the_holder(spool: Spool, cli: CommandLine) -> None:
     """`run` with a key that is taken shows the output of the job that has it."""
-    first = cli.ok("enqueue", "--in", "4s", "--unique", "k", "--", "echo from the first").strip()
-    with workers(spool.path):
-        done = cli.run("run", "--unique", "k", "--", "echo from the second")
-    assert "from the first" in done.stdout
-    assert first in done.stderr
+    fifo = spool.path.parent / "fifo"
+    os.mkfifo(fifo)
+    first = cli.ok("enqueue", "--unique", "k", "--", f"cat {fifo}").strip()
+    words = cli.argv("run", "--unique", "k", "--", "echo from the second")
+    with workers(spool.path), subprocess.Popen(words, stdout=-1, stderr=-1, text=True) as run:
+        assert run.stderr is not None
+        assert first in run.stderr.readline()  # until it has been left out, the first one has its key
+        fifo.write_text("from the first\n")
+        out, _ = run.communicate(timeout=60)
+    assert "from the first" in out
 
 
 def test_worker_finishes_what_a_killed_submit_left(spool: Spool, cli: CommandLine) -> None:
@@ -97,6 +104,10 @@ def test_worker_finishes_what_a_killed_submit_left(spool: Spool, cli: CommandLin
     (spool.path / "pending/010-99990102T000000.000Z-0-left.json").write_text(json.dumps(job))
     (spool.path / "unique").mkdir()
     assert "asks for its key 'k'" in cli.ok("explain", "left")
+    assert "asking     1        for their keys" in cli.ok("status")
+    counts = cli.json("status")["counts"]
+    assert (counts["asking"], counts["held"], counts["pending"]) == (1, 0, 1)
+    assert "1 job asks for its key" in cli.run("doctor").stdout
     assert "still asks for its key" in cli.run("fsck").stdout
     with workers(spool.path):
         assert spool.wait("left", timeout=30).result is not None

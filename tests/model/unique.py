@@ -50,6 +50,7 @@ class Rules(NamedTuple):
     lists_again: bool = True  # after the link: only the highest number counts
     edge_first: bool = True  # the edge is there before the job waits, or only after it
     is_checked: bool = True  # a worker looks whether the job that it is about to claim has the key
+    checks_others: bool = True  # that look is for running jobs of all numbers
 
 
 def place_of(files: Files, id: str) -> str:
@@ -100,7 +101,8 @@ def take(rules: Rules, id: str, *, waits: bool = False) -> Asks[Any]:
     while True:
         seen = yield do("list unique/", lambda files: (files, numbers(files)))
         found = yield from look_for(rules, id, seen)
-        if found and not (waits and found[1] == "running"):
+        # One that had the key already was released, or moved, before the other had ended: it waits again.
+        if found and not (waits and (found[1] == "running" or seen[0][1] == id)):
             return found
         if not rules.is_numbered:
             yield do("replace unique/", lambda files: (_without(files, "unique/") | {f"unique/1={id}"}, None))
@@ -291,7 +293,7 @@ def worker(rules: Rules) -> Program:
             lambda files: [(files, n[8:-4]) for n in sorted(files) if n.startswith("pending/") and n.endswith(":due")],
         )
         is_claimed = yield rename(f"pending/{id}:due", f"running/{id}")
-        may_start = (yield check(id)) if is_claimed and rules.is_checked else is_claimed
+        may_start = (yield check(rules, id)) if is_claimed and rules.is_checked else is_claimed
         if may_start:
             yield do(f"start {id}", lambda files: _start(files, id))  # noqa: B023
         elif is_claimed:
@@ -299,13 +301,15 @@ def worker(rules: Rules) -> Program:
         id = is_claimed = may_start = ""
 
 
-def check(id: str) -> Step:
-    return do(f"may {id} start", lambda files: (files, _may_start(files, id)))
+def check(rules: Rules, id: str) -> Step:
+    return do(f"may {id} start", lambda files: (files, _may_start(rules, files, id)))
 
 
-def _may_start(files: Files, id: str) -> bool:
-    """Whether the job has the highest number, or had it when the one that has it now began to wait for it."""
+def _may_start(rules: Rules, files: Files, id: str) -> bool:
+    """Whether the job has the highest number, or the one that has it waits for this one; and no other one runs."""
     seen = numbers(files)
+    if rules.checks_others and any(f"running/{other}" in files for _, other in seen if other != id):
+        return False
     return any(other == id for _, other in seen) and (
         seen[0][1] == id or f"after/{id}/{seen[0][1]}" in files or place_of(files, seen[0][1]) == "over"
     )
@@ -356,6 +360,18 @@ def _removed(files: Files, name: str) -> Outcome:
     return files - {name} | {"moved", f"replaced/{id}", f"replaced/{whose}"}, None
 
 
+def releaser(id: str) -> Program:
+    """Somebody releases the job that waits for the running one."""
+    yield do(
+        "release",
+        lambda files: (
+            (files - {f"pending/{id}:wait"} | {f"pending/{id}:due", "moved"}, None)
+            if f"pending/{id}:wait" in files
+            else (files, None)
+        ),
+    )
+
+
 def mover(id: str) -> Program:
     """Somebody moves an ended job's file into pending/, under a name that is due."""
     yield do(
@@ -404,6 +420,7 @@ def model(
     dropped: str = "",
     people: bool = False,
     moves: str = "",
+    releases: str = "",
     crashes: int = 1,
 ) -> Model:
     actors = [Actor(s, lambda s=s: submit(rules, s)) for s in submitters]  # type: ignore[misc]
@@ -411,7 +428,8 @@ def model(
     actors += [Actor("retry", lambda s=s: retry(rules, s)) for s in retries]  # type: ignore[misc]
     actors += [Actor("people", remover, may_crash=False)] if people else []
     actors += [Actor("mover", lambda s=s: mover(s), may_crash=False) for s in moves]  # type: ignore[misc]
-    actors += [Actor("beat", lambda: beat(rules, replaces + dropped), may_crash=False)]
+    actors += [Actor("releaser", lambda s=s: releaser(s), may_crash=False) for s in releases]  # type: ignore[misc]
+    actors += [Actor("beat", lambda: beat(rules, replaces + dropped + releases), may_crash=False)]
     actors += [Actor("worker", lambda: worker(rules), may_crash=False), Actor("end", ends, may_crash=False)]
     actors += [Actor("routine", routine, may_crash=False)] if replaces or dropped or "after/H/R" in names else []
     there = [f"wants/{s}" for s in replaces]
@@ -444,6 +462,15 @@ BROKEN = (
         crashes=0,
     ),
     model("a file moved back is claimed unseen", Rules(is_checked=False), "S", *DONE, moves="H", crashes=0),
+    model(
+        "a replacement is released, and no running job is looked for",
+        Rules(checks_others=False),
+        "",
+        *set(WAITING) - {"told/R=R"},
+        dropped="R",
+        releases="R",
+        crashes=0,
+    ),
     model("a file moved back, and no look after the link", Rules(looks_again=False), "S", *DONE, moves="H", crashes=0),
 )
 SOUND = (
@@ -453,6 +480,7 @@ SOUND = (
     model("a replacement waits, skip, and people remove one", Rules(), "S", *WAITING, people=True, crashes=0),
     model("replace while the holder runs, crash", Rules(), "", *RUNNING, replaces="R"),
     model("replace while the holder runs, and people remove one", Rules(), "", *RUNNING, replaces="R", people=True),
+    model("a replacement that waits is released", Rules(), "S", *WAITING, releases="R", crashes=0),
     model("a submitter, and people move an ended job back", Rules(), "S", *DONE, moves="H"),
 )
 LARGE = (

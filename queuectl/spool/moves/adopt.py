@@ -157,7 +157,7 @@ def _adopt(  # noqa: C901, PLR0912 - each step may find that it is no job
     except AlreadyExistsError as error:
         raise InvalidJobError([f"duplicate: {error.what}; {error.why}"]) from None
     if job.references and (returned is None or not entry.was_started(layout, returned.id)):
-        return _adopt_waiting(layout, path, content.data, reservation, job, returned)
+        return _adopt_waiting(layout, path, fd, content.data, reservation, job, returned, swap)
     try:
         if returned is not None:
             logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
@@ -172,7 +172,7 @@ def _adopt(  # noqa: C901, PLR0912 - each step may find that it is no job
         reservation.give_up()
         return None
     try:
-        name = _ask(layout, move, target, reservation.fd, returned, swap) if move != target else move.name
+        name = _ask(layout, move, target, reservation.fd, fd, returned, swap) if move != target else move.name
     finally:
         reservation.keep()
     if returned is not None:
@@ -199,10 +199,12 @@ def _ask(
     move: lifecycle.Move,
     target: lifecycle.Move,
     log: int,
+    fd: int,
     returned: FinishedName | RunningName | None,
     swap: unique.Swap | None,
 ) -> Name | None:
     """The name of a file, which asks for its key, once it has that; None if it goes to done/, or back."""
+    fcntl.flock(fd, fcntl.LOCK_UN)  # it is adopted, and its body may change now (`edit`)
     asking = query.load(layout, move.state, str(move.name))
     if asking is None:
         return None
@@ -225,10 +227,12 @@ def _priority_of(layout: Layout, id: str, job: Body, data: bytes) -> int:
 def _adopt_waiting(
     layout: Layout,
     path: str,
+    fd: int,
     data: bytes,
     reservation: Reservation,
     job: Body,
     returned: FinishedName | RunningName | None,
+    swap: unique.Swap | None,
 ) -> PendingName | None:
     """`_adopt` of a job that waits for others: its edges first. Of a new one all that it waits for must be there, and
     is waited for (NotJsonError); for one that has come back, what is gone counts as fulfilled."""
@@ -239,7 +243,8 @@ def _adopt_waiting(
             entry.require_there(layout, id, fields)
         else:
             logs.append_note(reservation.fd, "retry", "by hand: its file was moved back to pending")
-        move = entry.again(layout, id, fields, job.priority if returned is None else returned.priority)
+        target = entry.again(layout, id, fields, job.priority if returned is None else returned.priority)
+        move = _asking(target, job)
         moved = files.move_new(path, layout.job(*move))
     except FileExistsError as error:
         reservation.give_up()
@@ -257,6 +262,15 @@ def _adopt_waiting(
         reservation.give_up()
         entry.leave(layout, id, fields)
         return None
+    if move != target:
+        try:
+            asked = _ask(layout, move, target, reservation.fd, fd, returned, swap)
+        finally:
+            reservation.keep()
+        if returned is not None and asked is not None:
+            dependents.inform(layout, id, (State.PENDING, asked))
+        assert asked is None or isinstance(asked, PendingName)
+        return asked
     reservation.keep()
     if returned is not None:
         dependents.inform(layout, id, move)

@@ -20,7 +20,14 @@ from queuectl.core.job import Job
 from queuectl.core.names import FinishedName, PendingName, RunningName, format_rfc3339
 from queuectl.core.result import CANCELLED, INVALID, State
 from queuectl.core.retry import RetryPolicy
-from queuectl.errors import InvalidJobError, NotFoundError, QueuectlError, WaitTimeoutError, WrongStateError
+from queuectl.errors import (
+    AlreadyExistsError,
+    InvalidJobError,
+    NotFoundError,
+    QueuectlError,
+    WaitTimeoutError,
+    WrongStateError,
+)
 from queuectl.lazy import Lazy
 from queuectl.spool.moves import dependents, ending, entry
 from queuectl.spool.reading import query
@@ -155,9 +162,9 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
             logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
             if not must_wait:
                 return _move_back(layout, job, log.fileno(), job.name, run_at)
+            return _wait_again(layout, job, job.id, log.fileno())
     except OSError as error:
         raise unusable(layout.root, error) from error
-    return wait_again(layout, job)
 
 
 def _move_back(layout: Layout, job: Job, log: int, name: FinishedName, run_at: datetime | None) -> Job:
@@ -173,10 +180,20 @@ def _must_wait(layout: Layout, job: Job) -> bool:
     return bool(job.body and job.body.references) and not entry.was_started(layout, job.id)
 
 
-def wait_again(layout: Layout, job: Job) -> Job:
-    """Let a job wait for what its body names, its edges written again, and run the routine; where it is then."""
-    moved = move(layout, job, entry.again(layout, job.id, job.fields or {}, job.priority))
-    return _settled(layout, moved)
+def _wait_again(layout: Layout, job: Job, id: str, log: int) -> Job:
+    """Let a finished job wait for what its body names, its edges written again, and run the routine; where it is then.
+
+    One with a key waits once it has that.
+    """
+    target = entry.again(layout, id, job.fields or {}, job.priority)
+    if job.body is None or job.body.unique is None:
+        return _settled(layout, move(layout, job, target))
+    try:
+        return unique.bring_back(layout, job, log, target)
+    except AlreadyExistsError:
+        if not dependents.is_skipped(job.name):
+            entry.leave(layout, id, job.fields)
+        raise
 
 
 def _settled(layout: Layout, job: Job) -> Job:
@@ -220,7 +237,7 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
         logs.append_note(reservation.fd, "retry", f"at={format_rfc3339(now())} after={job.result} was={job.id}")
         if job.body and job.body.references:
             entry.require_there(layout, id, job.fields or {})
-            moved = move(layout, job, entry.again(layout, id, job.fields or {}, name.priority))
+            moved = _wait_again(layout, job, id, reservation.fd)
         else:
             moved = _move_back(layout, job, reservation.fd, name._replace(id=id), run_at)
     except BaseException:
@@ -229,7 +246,7 @@ def _retry_as(layout: Layout, job: Job, name: FinishedName, id: str, run_at: dat
     reservation.keep()
     if len(old) <= MAX_BODY:  # then this was all of it
         files.remove(layout.log(job.id))
-    return _settled(layout, moved) if dependents.is_waiting(moved.name) else moved
+    return moved
 
 
 def reschedule(layout: Layout, id: str | Job, priority: int | None, run_at: datetime | None) -> Job:
@@ -466,7 +483,10 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
 def _let_go_skipped(layout: Layout, job: Job, run_at: datetime | None) -> Job:
     if run_at is None and job.body and job.body.run_at and job.body.run_at > now():
         run_at = job.body.run_at
-    released = move(layout, job, _due(layout, lifecycle.retry_by_hand(job.name, run_at or now()), run_at))
+    assert isinstance(job.name, FinishedName)
+    holders.require_free(layout, job)
+    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+        released = _move_back(layout, job, log.fileno(), job.name, run_at)
     entry.leave(layout, job.id, job.fields)
     return released
 

@@ -238,11 +238,15 @@ class Dependents:
                 continue  # RACE: a new priority may have renamed it (tests/model/edges_cases.py)
             has_written = False
             if isinstance(at[1], FinishedName):
-                back = self._move(child, at, lifecycle.bring_back(at[1]))
+                back = self._bring_back(child, at, at[1], fields)
+                if back is at:
+                    break
                 if back is None:
                     continue
                 has_written = True
                 moved = at = back
+                if not is_waiting(back[1]):
+                    break  # it asks for its key first
             for dep, end in ends.items():
                 if is_fulfilled(condition.rule, end):
                     has_written |= edges.mark(self._layout, dep, child)
@@ -303,6 +307,23 @@ class Dependents:
         place = move.state, move.name
         self.where.note(child, place)
         return place
+
+    def _bring_back(self, child: str, at: Place, name: FinishedName, fields: dict[str, Any]) -> Place | None:
+        """Let a skipped job wait again; one with a key asks for that first, which a worker's beat does on its behalf,
+        and stays where it is if another job has the key."""
+        move = lifecycle.bring_back(name)
+        content = None
+        if fields.get("unique"):
+            with suppress(QueuectlError):
+                content = body.validate(fields)
+        if content is not None and content.unique is not None:
+            from queuectl.spool.moves import holders  # only jobs with a key need it
+
+            if holders.find_holder(self._layout, content, child):
+                return at
+            assert isinstance(move.name, PendingName)
+            move = lifecycle.ask(move.name)
+        return self._move(child, at, move)
 
     def _skip(self, child: str, at: Place, target: State, cause: str) -> Place | None:
         assert isinstance(at[1], PendingName | FinishedName)

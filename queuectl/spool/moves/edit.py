@@ -119,23 +119,42 @@ def _set_later(layout: Layout, job: Job, changes: Mapping[str, Any]) -> Job:
 
 
 def _set_condition(layout: Layout, job: Job, name: PendingName, changes: Mapping[str, Any]) -> Job:
+    """Change what a job waits for; see `change_condition`."""
+    none: dict[str, Any] = {str(rule): None for rule in RULES}
+    fields = {**(job.fields or {}), **none, **changes}
+    change = ConditionChange(
+        fields, lambda held: _set_fields(layout, held, {**none, **changes}), lifecycle.hold(name), is_held=name.is_held
+    )
+    return change_condition(layout, job, name, change)
+
+
+class ConditionChange(NamedTuple):
+    """A change of what a job waits for: its new fields, how they get into the body of the job, the move to where it
+    cannot start while that is done, and whether it is to be held afterwards; its own time if it waits for nothing."""
+
+    fields: Mapping[str, Any]
+    rewrite: Callable[[Job], Job]
+    park: lifecycle.Move
+    is_held: bool
+    run_at: datetime | None = None
+
+
+def change_condition(layout: Layout, job: Job, name: PendingName, change: ConditionChange) -> Job:
     """Change what a job waits for: hold it, make the new edges, swap the body, release it.
 
     Raises CircleError, or NotFoundError for what is not there; then nothing has changed.
     CRASH: it stays held, with the old body or the new one, and all edges of both
     (tests/spool/moves/test_dependents.py).
     """
-    was_held, old_fields = name.is_held, job.fields or {}
-    held = job if was_held else by_hand.move(layout, job, lifecycle.hold(name))
-    condition = next((changes[rule] for rule in RULES if changes.get(rule)), None)
-    none: dict[str, Any] = {str(rule): None for rule in RULES}
-    fields = {**old_fields, **none, **changes}
+    was_held, old_fields, fields = name.is_held, job.fields or {}, change.fields
+    held = job if was_held else by_hand.move(layout, job, change.park)
+    condition = next((fields[rule] for rule in RULES if fields.get(rule)), None)
     before = {*edges.edges_of(layout, job.id, entry.names_of(layout, job.id, old_fields))}
     try:
         if condition is not None:
             entry.require_there(layout, job.id, fields)
             entry.again(layout, job.id, fields, job.priority)
-        changed = _set_fields(layout, held, {**none, **changes})
+        changed = change.rewrite(held)
     except BaseException:
         if condition is not None:
             entry.forget_others(layout, job.id, fields, before)
@@ -145,11 +164,13 @@ def _set_condition(layout: Layout, job: Job, name: PendingName, changes: Mapping
     wanted = {*entry.names_of(layout, job.id, changed.fields or {})}
     edges.forget(layout, job.id, before - wanted)
     is_due = not name.is_held and not name.is_waiting
+    assert isinstance(changed.name, PendingName)
+    if change.is_held:
+        return changed if was_held else by_hand.move(layout, changed, lifecycle.hold(changed.name))
     if was_held:
         return changed
     if condition is None:
-        assert isinstance(changed.name, PendingName)
-        run_at = name.run_at if is_due else None
+        run_at = change.run_at or (name.run_at if is_due else None)
         return by_hand.move(layout, changed, lifecycle.due(changed.name, run_at, now()))
     return by_hand.let_go(layout, changed)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
 from queuectl.core.fields import Body
@@ -15,7 +16,7 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError
 from queuectl.spool.reading import query
-from queuectl.spool.system import keys, lease, logs
+from queuectl.spool.system import edges, keys, lease, logs
 from queuectl.spool.system.layout import Layout
 
 _LOOK_AGAIN = 0.002
@@ -41,6 +42,10 @@ class Holder(NamedTuple):
     @property
     def is_asking(self) -> bool:
         return isinstance(self.name, PendingName) and self.name.is_asking
+
+    @property
+    def is_running(self) -> bool:
+        return self.state is State.RUNNING
 
     @property
     def where(self) -> str:
@@ -134,33 +139,74 @@ def find_holder(layout: Layout, job: Body, id: str = "") -> str | None:
 
 
 def may_start(layout: Layout, job: Body, id: str) -> bool:
-    """Whether a job that has just been claimed has its key: by the highest number, or no job has it by a higher one."""
+    """Whether a job that has just been claimed has its key, by the highest number or as the job that the one of the
+    highest waits for; and no other job of the key runs.
+
+    RACE: the one that waits may be released at the same time; the claims see each other (tests/model/unique.py).
+    """
     key = Key.of(layout, job)
     seen = keys.list_numbers(key.folder)
     mine = next((number for number in seen if number.id == id), None)
     if mine is None:
         return False
-    return mine == seen[0] or not _find_holder(key, [number for number in seen if number > mine], id)
+    others = {number.id for number in seen} - {id}
+    if others and any(query.id_in(State.RUNNING, text) in others for text in query.list_names(layout, State.RUNNING)):
+        return False
+    if mine == seen[0] or edges.is_open(layout, id, seen[0].id):
+        return True
+    return not _find_holder(key, [number for number in seen if number > mine], id)
 
 
-def take(key: Key, id: str) -> Holder | None:
-    """Get the key for a job, whose log the caller has locked; the job that has it, or None once this one has."""
+class Answer(NamedTuple):
+    """Who has the key: the `holder`, or, if that is None, the job that asked; it waits for `behind` then, if given."""
+
+    holder: Holder | None
+    behind: str = ""
+
+
+class Waits(NamedTuple):
+    """That a job may wait for a running one: the name under which it does, and what it waits for anyway."""
+
+    name: PendingName
+    known: Collection[str]
+
+
+def take(key: Key, id: str, waits: Waits | None = None) -> Answer:
+    """Get the key for a job, whose log the caller has locked.
+
+    With `waits` it is also had by waiting for the end of a running job, to which there is an edge then.
+    """
+    layout = key.layout
     while True:
         seen = keys.list_numbers(key.folder)
         holder = _find_holder(key, seen, id)
-        if holder:
-            return holder
+        # One that had the key already was released before the other had ended: it waits again.
+        may_wait = holder is not None and (holder.is_running or seen[0].id == id)
+        behind = holder.id if holder and may_wait and waits else ""
+        if holder and not behind:
+            return Answer(holder)
+        if waits and behind:
+            edges.write(layout, id, [behind], edges.Hint(str(waits.name), len({*waits.known, behind})))
         mine = keys.Number(seen[0].number + 1 if seen else 1, id)
-        if not keys.link(key.layout, key.folder, *mine, temporary(key.layout, id)):
-            continue
-        # RACE: another may have linked a higher one, or the job of a lower one come back (tests/model/unique.py).
-        again = keys.list_numbers(key.folder)
-        if again and again[0] == mine and not _find_holder(key, again, id):
-            for number in again[1:]:
-                keys.remove(key.folder, number)
-            return None
-        keys.remove(key.folder, mine)
-        time.sleep(_LOOK_AGAIN)
+        if keys.link(layout, key.folder, *mine, temporary(layout, id)):
+            # RACE: another may have linked a higher one, or the job of a lower one come back (tests/model/unique.py).
+            again = keys.list_numbers(key.folder)
+            if again and again[0] == mine:
+                other = _find_holder(key, again, id)
+                if other is None or other.id == behind:
+                    for number in again[1:] if not behind else ():
+                        keys.remove(key.folder, number)
+                    return Answer(None, behind)
+            keys.remove(key.folder, mine)
+            time.sleep(_LOOK_AGAIN)
+        if waits and behind and behind not in waits.known:
+            edges.forget(layout, id, [behind])
+
+
+def find_behind(key: Key, id: str) -> list[str]:
+    """The running jobs of the key for which the job waits that has it."""
+    others = {number.id for number in keys.list_numbers(key.folder)} - {id}
+    return sorted(other for other in others if edges.is_open(key.layout, other, id))
 
 
 def note(layout: Layout, job: Body, state: State, name: object) -> None:

@@ -26,13 +26,13 @@ from queuectl.spool.system import defaults, edges, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
-    from queuectl.spool.moves import existing, joining, unique
+    from queuectl.spool.moves import dependents, existing, joining, unique
     from queuectl.spool.reading import query
     from queuectl.spool.system import versions
 else:
     query = Lazy("queuectl.spool.reading.query")
     existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
-    joining = Lazy("queuectl.spool.moves.joining")
+    joining, dependents = Lazy("queuectl.spool.moves.joining"), Lazy("queuectl.spool.moves.dependents")
     versions = Lazy("queuectl.spool.system.versions")
 
 GROUP = 200
@@ -370,7 +370,9 @@ def _ask(
         if is_there:
             item.reservation.keep()
         else:
+            joining.give_up(layout, item)
             item.reservation.give_up()
+            dependents.inform(layout, job.id, None)
 
 
 def _withdraw(job: Job) -> bool:

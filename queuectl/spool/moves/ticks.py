@@ -15,8 +15,9 @@ from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.schedules import RUN_MARK, Schedule
-from queuectl.errors import AlreadyExistsError, UsageError
-from queuectl.spool.moves import submit
+from queuectl.errors import AlreadyExistsError, NotFoundError, UsageError
+from queuectl.spool.moves import replace, submit
+from queuectl.spool.moves.entry import CircleError
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.reading import query
 from queuectl.spool.reading import schedules as reading
@@ -25,12 +26,16 @@ from queuectl.spool.system import schedules as schedule_files
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.schedules import Found
 
+_OVERLAP = ("note", "overlap")
+
 
 class Outcome(Enum):
     """What became of an attempt to submit a tick."""
 
     SUBMITTED = auto()
     SKIPPED = auto()
+    LEFT_OUT = auto()  # another job has its key
+    REFUSED = auto()  # it would wait for what is not there
     TAKEN = auto()  # its job is there
     PAST = auto()  # its job was there, or a later tick's is
     IN_FLIGHT = auto()  # another process is submitting it
@@ -55,11 +60,18 @@ def submit_tick(layout: Layout, found: Found, schedule: Schedule, tick: datetime
         verdicts.append(verdict)
         return verdict is Outcome.SUBMITTED
 
-    outcome = submit.submit(layout, [schedule.fields_of(id, tick)], now, is_wanted=is_wanted)[0]
-    if isinstance(outcome, Job):
-        return Outcome.SUBMITTED
+    fields = schedule.fields_of(id, tick)
+    outcome = submit.submit(layout, [fields], now, is_wanted=is_wanted, keeps_skipped=True, swap=replace.swap)[0]
+    if isinstance(outcome, Job):  # one whose key is taken is in done/ as skipped, or was refused
+        return Outcome.SUBMITTED if outcome.state in (State.PENDING, State.RUNNING) else Outcome.LEFT_OUT
     if isinstance(outcome, UnwantedError):
-        return _skip(layout, found, schedule, tick, now) if verdicts[-1] is Outcome.SKIPPED else verdicts[-1]
+        skipped = lifecycle.skip_new(id, schedule.body.priority, now)
+        is_left_out = verdicts[-1] is Outcome.SKIPPED
+        return _put_on_record(layout, found, schedule, tick, skipped, _OVERLAP) if is_left_out else verdicts[-1]
+    if schedule.body.references and isinstance(outcome, NotFoundError | CircleError):
+        refused = lifecycle.refuse(id, now, schedule.body.priority)
+        done = _put_on_record(layout, found, schedule, tick, refused, ("refused", logs.quote(outcome.what)))
+        return Outcome.REFUSED if done is Outcome.SKIPPED else done
     if isinstance(outcome, AlreadyExistsError):
         return Outcome.IN_FLIGHT if isinstance(outcome, IdInFlightError) else Outcome.TAKEN
     raise outcome
@@ -95,8 +107,10 @@ def _judge(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now
     return Outcome.SKIPPED if is_left_out else Outcome.SUBMITTED
 
 
-def _skip(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now: datetime) -> Outcome:
-    """Publish the tick in done/ as skipped.
+def _put_on_record(
+    layout: Layout, found: Found, schedule: Schedule, tick: datetime, move: lifecycle.Move, why: tuple[str, str]
+) -> Outcome:
+    """Publish a tick that is never to start, in done/ as skipped or in dead/ as invalid; `why` is for its log.
 
     CRASH: published and not in its log yet; the log only saves a listing (tests/spool/moves/test_ticks.py).
     """
@@ -111,15 +125,15 @@ def _skip(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now:
         if (mark is not None and mark >= tick) or not schedule_files.is_unchanged(layout, found):
             reservation.give_up()
             return Outcome.CHANGED
-        move = lifecycle.skip_new(id, schedule.body.priority, now)
         files.write_new(temporary, body.encode(schedule.fields_of(id, tick)))
         files.publish(temporary, layout.job(*move))
-        files.sync_directory(layout.directory(State.DONE))
+        files.sync_directory(layout.directory(move.state))
     except BaseException:
         files.remove(temporary)
         reservation.keep()  # it may have been published
         raise
-    logs.append_note(reservation.fd, "note", "skipped reason=overlap")
+    kind, reason = why
+    logs.append_note(reservation.fd, kind, f"reason={reason}" if kind == "refused" else f"skipped reason={reason}")
     reservation.keep()
     return Outcome.SKIPPED
 

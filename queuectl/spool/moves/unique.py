@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from queuectl.core import lifecycle
+from queuectl.core.after import RULES, Rule
 from queuectl.core.fields import Body
 from queuectl.core.job import ExistingJob, Job
-from queuectl.core.names import HELD_AT, FinishedName, PendingName, RunningName
+from queuectl.core.names import HELD_AT, WAITING_AT, FinishedName, PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.core.unique import IfExists
 from queuectl.errors import (
@@ -32,7 +33,8 @@ from queuectl.errors import (
     WaitTimeoutError,
     WrongStateError,
 )
-from queuectl.spool.moves.holders import HeldError, Holder, Key, take, temporary
+from queuectl.spool.moves import dependents, entry
+from queuectl.spool.moves.holders import HeldError, Holder, Key, Waits, find_behind, take, temporary
 from queuectl.spool.reading import query
 from queuectl.spool.system import clock, files, keys, lease, logs
 from queuectl.spool.system.layout import Layout
@@ -51,11 +53,23 @@ def prepare(layout: Layout) -> None:
     keys.make(layout)
 
 
-Swap = Callable[[Layout, str, Mapping[str, Any], bool, int | None], Job]
-"""`replace.swap`"""
+class Swap(Protocol):
+    """`replace.swap`"""
+
+    def __call__(
+        self,
+        layout: Layout,
+        id: str,
+        fields: Mapping[str, Any],
+        is_held: bool = False,
+        written_at: int | None = None,
+        *,
+        behind: Collection[str] = (),
+        is_own: bool = False,
+    ) -> Job: ...
 
 
-def cannot_swap(*_: object) -> Job:
+def cannot_swap(*_: object, **__: object) -> Job:
     raise AssertionError("nothing replaces another job here")
 
 
@@ -88,9 +102,11 @@ def ask(layout: Layout, asking: Asking) -> Job:
     key = Key.of(layout, job.body)
     how = job.body.if_exists or IfExists.SKIP
     while True:
-        holder = take(key, job.id)
+        may_wait = how is IfExists.REPLACE and asking.back is None
+        answer = take(key, job.id, _waits(layout, job) if may_wait else None)
+        holder = answer.holder
         if holder is None:
-            moved = _move(layout, job, asking.target)
+            moved = _go(layout, asking, answer.behind)
             keys.write_hint(layout, key.folder, moved.state, moved.name, temporary(layout, job.id))
             return moved
         if holder.is_asking:
@@ -106,8 +122,47 @@ def ask(layout: Layout, asking: Asking) -> Job:
             return replaced
         if time.monotonic() > deadline:
             raise WrongStateError(f"job {holder.id} cannot be replaced", "it keeps changing", "try again")
+        time.sleep(_LOOK_AGAIN)
         if asking.is_new:  # RACE: it has started since: ask again (tests/spool/moves/test_unique.py)
             _publish_again(layout, asking)
+
+
+def _waits(layout: Layout, job: Job) -> Waits | None:
+    """How the job may wait for a running one of its key; not if it waits for others to end in a certain way."""
+    rule = _rule_of(job)
+    if rule is not None and rule is not Rule.AFTER_END:
+        return None
+    assert isinstance(job.name, PendingName)
+    return Waits(lifecycle.wait(job.name).name, entry.names_of(layout, job.id, job.fields or {}))  # type: ignore[arg-type]
+
+
+def _rule_of(job: Job) -> Rule | None:
+    return next((rule for rule in RULES if (job.fields or {}).get(rule)), None)
+
+
+def _go(layout: Layout, asking: Asking, behind: str) -> Job:
+    """Rename the job, which has its key, to its own time; or let it wait for what it waits for.
+
+    CRASH: until the rename it asks, and has the edges that it needs.
+    """
+    job, target = asking.job, asking.target
+    if behind:
+        named = (job.fields or {}).get(Rule.AFTER_END) or []
+        named = [named] if isinstance(named, str) else named
+        if behind not in named:
+            try:
+                fields = {**(job.fields or {}), str(Rule.AFTER_END): [*named, behind]}
+                job = asking.swap(layout, job.id, fields, is_own=True)
+            except NotFoundError:
+                return _find_moved(layout, job)
+        assert isinstance(job.name, PendingName)
+        if not (isinstance(target.name, PendingName) and target.name.is_held):
+            target = lifecycle.wait(job.name)
+    moved = _move(layout, job, target)
+    if not dependents.is_waiting(moved.name):
+        return moved
+    place = entry.settle(layout, [moved.id]).get(moved.id)
+    return moved if place is None else Job(place[0], place[1], layout.job(*place), moved.body, moved.fields)
 
 
 def _move(layout: Layout, job: Job, target: lifecycle.Move) -> Job:
@@ -148,9 +203,14 @@ def _leave_out(layout: Layout, asking: Asking, key: Key, holder: Holder, how: If
     said = f"key={logs.quote(key.text)} by={holder.id}"
     if how is IfExists.FAIL:
         logs.append_note(asking.log, "refused", f"reason={logs.quote(f'the job {holder.id} has the key')} {said}")
-        return _move(layout, job, lifecycle.refuse(job.id, clock.now(), job.priority))
-    logs.append_note(asking.log, "skipped", f"at={_now()} {said}")
-    return _move(layout, job, lifecycle.skip(job.name, State.DONE, clock.now()))
+        moved = _move(layout, job, lifecycle.refuse(job.id, clock.now(), job.priority))
+    else:
+        logs.append_note(asking.log, "skipped", f"at={_now()} {said}")
+        moved = _move(layout, job, lifecycle.skip(job.name, State.DONE, clock.now()))
+    entry.leave(layout, job.id, job.fields)  # or the routine would bring it back
+    if isinstance(moved.name, FinishedName):
+        dependents.inform(layout, moved.id, (moved.state, moved.name))
+    return moved
 
 
 def _now() -> str:
@@ -182,8 +242,8 @@ def _replace(layout: Layout, asking: Asking, key: Key, holder: Holder) -> Job | 
     A submitter deletes its own job first, so that a crash cannot apply a body that was never acknowledged over a later
     one. What a worker finishes keeps its file until after the swap, and is applied if the body there is older.
     """
-    if holder.state is not State.PENDING:
-        return _queue_behind(layout, asking, key, holder)
+    if holder.is_running:
+        return _refuse_running(layout, asking, key, holder)
     job, found = asking.job, None
     assert job.fields is not None
     if asking.is_named and asking.is_new:
@@ -198,11 +258,18 @@ def _replace(layout: Layout, asking: Asking, key: Key, holder: Holder) -> Job | 
         return _find_moved(layout, job)
     is_held = isinstance(asking.target.name, PendingName) and asking.target.name.is_held
     try:
-        found = asking.swap(layout, holder.id, job.fields, is_held, written_at)
+        behind = find_behind(key, holder.id)
+        if behind and _rule_of(job) not in (None, Rule.AFTER_END):
+            return _refuse_running(layout, asking, key, holder, behind[0])
+        found = asking.swap(layout, holder.id, job.fields, is_held, written_at, behind=behind)
     except (WrongStateError, NotFoundError):
         return None
     except NewerError:
         pass
+    except UsageError:
+        if asking.is_new:
+            raise
+        return _leave_out(layout, asking, key, holder, IfExists.FAIL)  # it would wait for itself
     if found is not None:
         keys.write_hint(layout, key.folder, found.state, found.name, temporary(layout, job.id))
     if asking.is_new:
@@ -210,10 +277,11 @@ def _replace(layout: Layout, asking: Asking, key: Key, holder: Holder) -> Job | 
     return _leave_out(layout, asking, key, holder, IfExists.SKIP)
 
 
-def _queue_behind(layout: Layout, asking: Asking, key: Key, holder: Holder) -> Job | None:
-    """A replacement for a job that runs."""
+def _refuse_running(layout: Layout, asking: Asking, key: Key, holder: Holder, running: str = "") -> Job:
+    """A replacement that waits for others to end in a certain way cannot also wait for a running job to end."""
     error = HeldError(key.text, holder.id, holder.where)
-    error.why = f"the job {holder.id} has it, and has started: it cannot be replaced"
+    rule = _rule_of(asking.job)
+    error.why = f"the job {running or holder.id} runs, and a job that has {rule} cannot wait for the end of it too"
     if not asking.is_new:
         return _leave_out(layout, asking, key, holder, IfExists.FAIL)
     files.remove(asking.job.path)
@@ -242,7 +310,7 @@ def finish(layout: Layout, name: PendingName, swap: Swap) -> Job | None:
         job = query.load(layout, State.PENDING, str(name))
         if job is None or (job.body is not None and job.body.unique is None):
             return None  # gone; or it is held, as people hold jobs by any time of that year
-        target = lifecycle.reschedule(name, run_at=_own_time(name, job.body))
+        target = lifecycle.reschedule(name, run_at=_own_time(name, job.body, log))
         if job.body is None:
             return _move(layout, job, target)  # for a worker to refuse
         return ask(layout, Asking(job, log, target, swap=swap))
@@ -252,9 +320,11 @@ def finish(layout: Layout, name: PendingName, swap: Swap) -> Job | None:
         os.close(log)
 
 
-def _own_time(name: PendingName, job: Body | None) -> datetime:
+def _own_time(name: PendingName, job: Body | None, log: int) -> datetime:
     if lifecycle.ask(name._replace(run_at=HELD_AT)).name == name:
         return HELD_AT
+    if job and job.references and not logs.has_start(log):
+        return WAITING_AT
     now = clock.now()
     return job.run_at if job and job.run_at and job.run_at > now and not name.attempts else now
 
@@ -265,6 +335,12 @@ def find_asking(layout: Layout) -> list[PendingName]:
     return [name for text in found if (name := PendingName.parse(text)) and name.is_asking]
 
 
+def find_left(layout: Layout) -> list[Job]:
+    """The jobs that ask for their keys, and whose submitters are gone."""
+    jobs = (query.load(layout, State.PENDING, str(name)) for name in find_asking(layout))
+    return [job for job in jobs if job and job.body and job.body.unique and not lease.is_in_use(layout.log(job.id))]
+
+
 def give_back(layout: Layout, running: RunningName, pending: PendingName) -> None:
     """Let a job that was claimed without having its key ask for it, which a worker's beat does on its behalf."""
     prepare(layout)
@@ -273,7 +349,10 @@ def give_back(layout: Layout, running: RunningName, pending: PendingName) -> Non
 
 
 def bring_back(layout: Layout, job: Job, log: int, target: lifecycle.Move) -> Job:
-    """Move a finished job to `target` once it has its key, under the lock of its log; HeldError leaves it as it was."""
+    """Move a finished job to `target` once it has its key, under the lock of its log; HeldError leaves it as it was.
+
+    The edges of one that is to wait are there already.
+    """
     assert isinstance(target.name, PendingName)
     assert isinstance(job.name, FinishedName)
     if not lease.lock_id(log):
@@ -284,7 +363,9 @@ def bring_back(layout: Layout, job: Job, log: int, target: lifecycle.Move) -> Jo
     if not files.move(job.path, path):
         raise WrongStateError(f"job {job.id} has just changed state", "a worker or another command got there first")
     asking = Job(move.state, move.name, path, job.body, job.fields, job.problem)
-    return ask(layout, Asking(asking, log, target, back=lifecycle.Move(job.state, job.name)))
+    back = ask(layout, Asking(asking, log, target, back=lifecycle.Move(job.state, job.name)))
+    dependents.inform(layout, back.id, (back.state, back.name))
+    return back
 
 
 def clear(layout: Layout, now: datetime) -> int:

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from queuectl.core import body, groups
 from queuectl.core.job import Job
 from queuectl.core.names import (
+    ASKING_AT,
     FINISHED_AMONG,
     FINISHED_FIELDS,
     HELD_FROM,
@@ -99,10 +100,10 @@ def iterate_pending(layout: Layout, pattern: str = PENDING_AMONG) -> Iterator[tu
 
 
 class Counts(NamedTuple):
-    """How many jobs there are. ready + scheduled + retrying + held + waiting = pending.
+    """How many jobs there are. ready + scheduled + retrying + held + waiting + asking = pending.
 
     `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released,
-    `waiting` for other jobs.
+    `waiting` for other jobs, `asking` to know whether they have their keys.
     `dropped` counts files in pending/ that no worker has adopted yet, or that may be incomplete; `ignored` those that
     may have been meant as jobs and have the wrong names, one of which is `ignored_name`.
     """
@@ -120,17 +121,20 @@ class Counts(NamedTuple):
     ignored: int = 0
     ignored_name: str = ""
     waiting: int = 0
+    asking: int = 0
 
     @property
     def pending(self) -> int:
-        return self.ready + self.scheduled + self.retrying + self.held + self.waiting
+        return self.ready + self.scheduled + self.retrying + self.held + self.waiting + self.asking
 
 
 def count(layout: Layout, now: datetime) -> Counts:
-    """Counts from names alone: one listing of each directory."""
+    """Counts from names alone: one listing of each directory. What asks for a key is held if its body has none."""
     ready = scheduled = retrying = held = waiting = dropped = 0
     ignored: list[str] = []
+    may_ask: list[bytes] = []
     oldest, soonest = b"~", b"~"
+    asking_on = format_time(ASKING_AT)[:9].encode()
     moment, held_from, waiting_at = format_time(now).encode(), HELD_FROM.encode(), format_time(WAITING_AT).encode()
     for names, others in iterate_pending(layout):
         foreign = decode(others)
@@ -143,11 +147,14 @@ def count(layout: Layout, now: datetime) -> Counts:
         ready += len(due)
         is_waiting = sum(name[_RUN_AT] == waiting_at for name in beyond) if len(later) < len(beyond) else 0
         waiting += is_waiting
+        if len(later) + is_waiting < len(beyond):
+            may_ask += (name for name in beyond if name[_RUN_AT].startswith(asking_on))
         held += len(beyond) - len(later) - is_waiting
         scheduled += first
         retrying += len(later) - first
         oldest = min(oldest, min(map(itemgetter(_RUN_AT), due), default=oldest))
         soonest = min(soonest, min(map(itemgetter(_RUN_AT), later), default=soonest))
+    asking = _count_asking(layout, may_ask)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
     done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
     times = _parse_optional(oldest), _parse_optional(soonest)
@@ -160,11 +167,20 @@ def count(layout: Layout, now: datetime) -> Counts:
         dead,
         dropped,
         *times,
-        held,
+        held - asking,
         len(ignored),
         min(ignored, default=""),
         waiting,
+        asking,
     )
+
+
+def _count_asking(layout: Layout, names: list[bytes]) -> int:
+    """How many of these names, of the asking time, are of jobs with keys; without `unique/` nobody asks."""
+    if not names or files.is_gone(layout.unique):
+        return 0
+    jobs = (load(layout, State.PENDING, name) for name in decode(names))
+    return sum(job is not None and job.body is not None and job.body.unique is not None for job in jobs)
 
 
 def front(layout: Layout, now: datetime, *, excluding: PendingName) -> PendingName | None:

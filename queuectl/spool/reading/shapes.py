@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from queuectl.spool.reading.groups import Tally
     from queuectl.spool.reading.schedules import Summary
 
-COUNTS = ("ready", "scheduled", "retrying", "held", "waiting", "pending", "running", "done", "dead", "dropped")
+COUNTS = (
+    "ready", "scheduled", "retrying", "held", "waiting", "asking", "pending", "running", "done", "dead", "dropped",
+)  # fmt: skip
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
 WORKER = (

@@ -26,7 +26,7 @@ from queuectl.core.names import FinishedName, is_ignored
 from queuectl.core.result import State
 from queuectl.core.text import format_count, format_seconds, format_size
 from queuectl.errors import QueuectlError
-from queuectl.spool.moves import take
+from queuectl.spool.moves import take, unique
 from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.workers import list_workers
@@ -78,6 +78,7 @@ def examine(spool: Layout, min_free: int, allow_users: str = "", version: str = 
     yield from _check_groups(spool)
     yield from _check_schedules(spool)
     yield from _check_edges(spool, version)
+    yield from _check_keys(spool)
 
 
 def _ok(subject: str, found: str) -> Check:
@@ -343,6 +344,18 @@ def _check_groups(spool: Layout) -> Iterator[Check]:
         yield Check(Health.BAD, "groups", "; ".join(group.problem for group in wrong), advice)
     elif found:
         yield _ok("groups", f"{format_count(len(found), 'group')} with settings, all of which can be read")
+
+
+def _check_keys(spool: Layout) -> Iterator[Check]:
+    """Whether jobs that were left asking for their keys get them; nothing if no job has ever had a key."""
+    if files.is_gone(spool.unique):
+        return
+    left = len(unique.find_left(spool))
+    found = f"{format_count(left, 'job')} {'asks for its key' if left == 1 else 'ask for their keys'}"
+    if left and not any(worker["alive"] for worker in list_workers(spool)):
+        yield Check(Health.WARN, "keys", f"{found}, and no worker finishes that", "start one: queuectl worker start")
+    else:
+        yield _ok("keys", f"{found}; a worker finishes that" if left else "no job is left asking for its key")
 
 
 def _check_schedules(spool: Layout) -> Iterator[Check]:

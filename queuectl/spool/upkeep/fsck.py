@@ -341,12 +341,9 @@ def _check_keys(spool: Layout) -> Iterator[Finding]:
         for name in keys.find_foreign(path):
             what = "does not name a job, as the number of a key does"
             yield Finding(Weight.NOTE, f"{path}/{name}", what, "remove it if nobody needs it")
-    for asking in unique.find_asking(spool):
-        path = spool.job(State.PENDING, asking)
-        job = query.load(spool, State.PENDING, str(asking))
-        if job is not None and job.body is not None and job.body.unique and not lease.is_in_use(spool.log(asking.id)):
-            what = "it still asks for its key, as its submit was interrupted"
-            yield Finding(Weight.NOTE, path, what, "a worker finishes that")
+    for job in unique.find_left(spool):
+        what = "it still asks for its key, as its submit was interrupted"
+        yield Finding(Weight.NOTE, job.path, what, "a worker finishes that")
 
 
 def _check_edges(spool: Layout) -> Iterator[Finding]:

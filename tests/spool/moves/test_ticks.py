@@ -259,3 +259,26 @@ def test_run_now_is_a_job_of_the_schedule_and_no_tick(spool: Spool, layout: Layo
     assert job.body is not None
     assert job.body.env["QUEUECTL_TICK"] == "2026-10-01T02:30:05Z"
     assert submit_tick(layout, found, schedule, TICK, NOW) is Outcome.SUBMITTED
+
+
+@pytest.mark.parametrize(("how", "result"), [("skip", "skipped"), ("replace", "skipped"), ("fail", "invalid")])
+def test_tick_whose_key_is_taken_is_on_record(spool: Spool, layout: Layout, how: str, result: str) -> None:
+    """It is left out once, whoever looks: its id is taken, though another job has the key of the schedule."""
+    holder = spool.enqueue("true", unique="k")
+    found, schedule = add(layout, unique="k", if_exists=how, command="echo tick")
+    assert submit_tick(layout, found, schedule, TICK, NOW) is Outcome.LEFT_OUT
+    assert str(spool.get(schedule.id_of(TICK)).result) == result
+    assert spool.get(holder.id).command == ("echo tick" if how == "replace" else "true")
+    assert submit_tick(layout, found, schedule, TICK, NOW) is Outcome.TAKEN
+
+
+def test_tick_that_would_wait_for_what_is_not_there_is_refused(spool: Spool, layout: Layout) -> None:
+    """It is a dead letter under its id, with the reason in its log, and the next tick is submitted."""
+    found, schedule = add(layout, after="prep")
+    assert submit_tick(layout, found, schedule, TICK, NOW) is Outcome.REFUSED
+    refused = spool.get(schedule.id_of(TICK))
+    assert str(refused.result) == "invalid"
+    assert "no job 'prep' to wait for" in Path(layout.log(refused.id)).read_text()
+    assert submit_tick(layout, found, schedule, TICK, NOW) is Outcome.TAKEN
+    spool.enqueue("true", id="prep")
+    assert submit_tick(layout, found, schedule, LATER, LATER) is Outcome.SUBMITTED

@@ -17,11 +17,18 @@ from queuectl.spool.upkeep.edges import Upkeep
 from tests.spool.moves.test_dependents import WORKER, all_edges, end, finish
 
 PARTS = ("pending", "done", "after", "logs")
+
+
+def _finish_rest(spool: Spool) -> None:
+    for id in ("a", "g.2"):
+        finish(spool, id)
+
+
 HISTORY: tuple[Callable[[Spool], object], ...] = (
     lambda spool: [spool.enqueue("true", id=id) for id in ("a", "g.1", "g.2")],
     lambda spool: spool.enqueue("true", id="c", after=["a", "g."]),
     lambda spool: finish(spool, "g.1"),
-    lambda spool: [finish(spool, id) for id in ("a", "g.2")],
+    _finish_rest,
     lambda spool: spool.enqueue("true", id="d", after_end=["c"]),
     lambda spool: finish(spool, "c"),
 )
