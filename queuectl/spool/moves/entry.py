@@ -236,6 +236,8 @@ def again(layout: Layout, id: str, fields: Mapping[str, object], priority: int, 
         return lifecycle.due(name, dependents.run_at_of(fields), now())
     before = {*edges.edges_of(layout, id, resolved)}
     edges.sync(layout, write_edges(layout, id, condition, resolved, name, where, gone_too=True))
+    if before and condition.groups:
+        edges.renumber(layout, id, resolved, str(name))
     try:
         require_no_circle(layout, id)
     except CircleError:

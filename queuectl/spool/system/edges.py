@@ -164,6 +164,22 @@ def hint(layout: Layout, dep: str, child: str) -> Hint:
         return Hint()
 
 
+def renumber(layout: Layout, child: str, deps: Collection[str], name: str) -> None:
+    """Let the edges of a child say how many there are now: some of those that were made are lost, with their jobs.
+
+    They are written in place, so an edge that is being renamed stays one file.
+    """
+    data = f"{name} {len(deps)}\n".encode()
+    for dep in deps:
+        for path in (_path(layout, dep, child), _path(layout, dep, child) + MARK):
+            with suppress(FileNotFoundError):
+                fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_TRUNC)
+                try:
+                    os.write(fd, data)
+                finally:
+                    os.close(fd)
+
+
 def _path(layout: Layout, dep: str, child: str) -> str:
     return f"{layout.edges(dep)}/{child}"
 

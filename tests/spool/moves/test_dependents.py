@@ -415,6 +415,21 @@ def test_cancelled_job_starts_again_when_its_group_is_gone(spool: Spool, after: 
     assert all_edges(spool) == []
 
 
+def test_lost_edge_to_a_job_that_is_gone_is_not_waited_for(spool: Spool) -> None:
+    """A backup may lack one of a group, and the edge to it: what waits for the group waits for the others."""
+    for id in ("g.1", "g.2", "g.3"):
+        spool.enqueue("true", id=id)
+    spool.enqueue("true", id="c", after=["g."])
+    os.unlink(f"{spool.layout.after}/g.3/c")
+    os.unlink(spool.get("g.3").path)
+    os.unlink(spool.log_path("g.3"))
+    dependents._memories.clear()
+    for id in ("g.1", "g.2"):
+        finish(spool, id)
+    Upkeep(spool.layout).run()
+    assert where(spool, "c") == "due"
+
+
 # --- the beat, and races
 
 
