@@ -12,7 +12,7 @@ from queuectl.core.text import format_count
 
 if TYPE_CHECKING:
     from queuectl.spool.system.layout import Layout
-    from queuectl.spool.upkeep.fsck import Finding
+    from queuectl.spool.upkeep.findings import Finding
 
 
 @click.command()
@@ -33,7 +33,8 @@ def fsck(ctx: click.Context, repair: bool, as_json: bool) -> None:
 
     from queuectl.core.names import format_worker, parse_worker
     from queuectl.spool.system import versions
-    from queuectl.spool.upkeep.fsck import Weight, check
+    from queuectl.spool.upkeep.findings import Weight
+    from queuectl.spool.upkeep.fsck import check
 
     spool = open_spool()
     host = parse_worker(format_worker(socket.gethostname(), 1, "aaaa"))[0]
@@ -59,7 +60,7 @@ def _check_settings(layout: Layout) -> Iterator[Finding]:
     """What is wrong with config.toml, whatever the environment holds."""
     from queuectl.cli.settings import NO_WORKER
     from queuectl.spool.system import settings
-    from queuectl.spool.upkeep.fsck import Finding, Weight
+    from queuectl.spool.upkeep.findings import Finding, Weight
 
     found = settings.examine(layout, {})
     for error in found.wrong:

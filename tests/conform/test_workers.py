@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.spool.upkeep import fsck
+from queuectl.spool.upkeep import findings, fsck
 from tests.conform.test_producers import ROOT, failed, judge, script
 from tests.support import environment, names, wait_for
 from tests.torture.checker import check
@@ -127,4 +127,6 @@ def test_workers_of_both_kinds_share_a_spool(spool: Spool, tmp_path: Path) -> No
         codes = [worker.wait(20) for worker in workers]
     assert codes == [0, 0]
     assert check(spool.path, evidence).problems == []
-    assert [finding.what for finding in fsck.check(spool.layout, "x") if finding.weight is fsck.Weight.PROBLEM] == []
+    assert [
+        finding.what for finding in fsck.check(spool.layout, "x") if finding.weight is findings.Weight.PROBLEM
+    ] == []

@@ -12,11 +12,8 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 
 from queuectl.core import body, groups
-from queuectl.core.after import Verdict
 from queuectl.core.names import (
     SUFFIX,
     FinishedName,
@@ -27,51 +24,20 @@ from queuectl.core.names import (
     is_valid_id,
     is_worker,
     looks_meant,
-    looks_waiting,
 )
 from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool.moves import adopt, dependents, unique
+from queuectl.spool.moves import adopt, unique
 from queuectl.spool.reading import query, schedules
-from queuectl.spool.reading.whereabouts import Whereabouts
-from queuectl.spool.system import clock, edges, files, keys, layout, lease, logs, pause, place, progress, versions
+from queuectl.spool.system import clock, files, keys, layout, lease, logs, pause, place, progress, versions
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
-from queuectl.spool.upkeep import edges as beat
-from queuectl.spool.upkeep import rescue
+from queuectl.spool.upkeep import fsck_edges, rescue
+from queuectl.spool.upkeep.findings import STALE, Finding, Weight
 
-_STALE = 3600.0
-"""Age in seconds at which a file in tmp/ counts as left behind."""
 _MOST_OF_INBOX = 100
 _OWN_TMP = ("ballast", "config.lock", "prune.lock", "past.lock")
-
-
-class Weight(StrEnum):
-    """How bad a finding is."""
-
-    NOTE = "note"  # goes away by itself, or is harmless
-    PROBLEM = "problem"  # an invariant does not hold
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong: where, what, and what to do. `repair` repairs it, if that is safe."""
-
-    weight: Weight
-    path: str
-    what: str
-    remedy: str
-    repair: Callable[[], bool] | None = None
-
-    def to_json(self) -> dict[str, str | bool]:
-        return {
-            "weight": str(self.weight),
-            "path": self.path,
-            "what": self.what,
-            "remedy": self.remedy,
-            "repairable": self.repair is not None,
-        }
 
 
 def check(spool: Layout, host: str) -> Iterator[Finding]:
@@ -96,8 +62,8 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     yield from _check_groups(spool)
     yield from _check_schedules(spool)
     yield from _check_keys(spool)
-    yield from _check_edges(spool)
-    yield from _check_waiting(spool)
+    yield from fsck_edges.check_edges(spool)
+    yield from fsck_edges.check_waiting(spool)
     yield from _check_inbox(spool)
     yield from _check_taken(spool)
     yield from _check_leftovers(spool)
@@ -346,84 +312,6 @@ def _check_keys(spool: Layout) -> Iterator[Finding]:
         yield Finding(Weight.NOTE, job.path, what, "a worker finishes that")
 
 
-def _check_edges(spool: Layout) -> Iterator[Finding]:
-    """What in after/ does not say what a job waits for."""
-    try:
-        entries = sorted(os.listdir(spool.after))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        remedy = "make it a directory, or remove it; until then no job can wait for another"
-        yield Finding(Weight.PROBLEM, spool.after, f"cannot be read: {error.strerror}", remedy)
-        return
-    children: dict[str, list[str]] = {}
-    for dep in entries:
-        directory = spool.edges(dep)
-        if not is_valid_id(dep):
-            yield Finding(Weight.NOTE, directory, "not the id of a job", "remove it if nobody needs it")
-        elif os.path.isdir(directory):
-            yield from _check_edges_to(spool, dep, children)
-        elif not files.is_gone(directory):
-            what = f"not a directory, so no job can wait for {dep}"
-            yield Finding(Weight.PROBLEM, directory, what, "remove it if nobody needs it")
-    where = Whereabouts(spool)
-    where.expect(children)
-    for child, deps in sorted(children.items()):
-        if beat.may_have_edges(where.look(child)) or lease.is_in_use(spool.log(child)):
-            continue
-        left = edges.edges_of(spool, child, deps)
-        if left:
-            path = f"{spool.edges(deps[0])}/{child}{edges.MARK if left.get(deps[0]) else ''}"
-            what = f"{child} does not wait: {len(left)} of its files in after/ are left"
-            yield Finding(Weight.NOTE, path, what, "a worker removes them", _forget_edges(spool, child, deps))
-
-
-def _check_edges_to(spool: Layout, dep: str, children: dict[str, list[str]]) -> Iterator[Finding]:
-    """The directory of one dependency; adds what is there to `children`."""
-    directory = spool.edges(dep)
-    found = edges.names(spool, dep)
-    with suppress(OSError):
-        if not found and time.time() - os.stat(directory).st_mtime > _STALE:
-            what = "the directory is left, and nothing waits for that job"
-            yield Finding(Weight.NOTE, directory, what, "a worker removes it", lambda: edges.remove_empty(spool, dep))
-    for name in sorted(found):
-        child = name.removesuffix(edges.MARK)
-        if is_valid_id(child):
-            if dep not in children.setdefault(child, []):
-                children[child].append(dep)
-        elif not files.is_gone(f"{directory}/{name}"):
-            what = "not the name of a job that waits"
-            yield Finding(Weight.NOTE, f"{directory}/{name}", what, "remove it if nobody needs it")
-
-
-def _forget_edges(spool: Layout, child: str, deps: list[str]) -> Callable[[], bool]:
-    return lambda: beat.clean(spool, child, deps)
-
-
-def _check_waiting(spool: Layout) -> Iterator[Finding]:
-    """Jobs that wait, and would not if a worker had looked at them."""
-    routine = dependents.Dependents(spool)
-    for text in sorted(filter(looks_waiting, query.list_names(spool, State.PENDING))):
-        name, path = PendingName.parse(text), spool.job(State.PENDING, text)
-        job = query.load(spool, State.PENDING, text) if name is not None else None
-        if name is None or job is None or job.problem is not None:
-            continue
-        verdict, lacking = routine.judge(name.id, job.fields or {})
-        if verdict is None:
-            what, remedy = "its time is that of a job that waits for others, and it names none", "a worker holds it"
-        elif lacking:
-            what, remedy = f"after/{lacking[0]}/{name.id} is missing", "a worker makes it again"
-        elif verdict is not Verdict.WAIT:
-            what = (
-                "all that it waits for has ended" if verdict is Verdict.DUE else "what it waits for cannot come about"
-            )
-            remedy = f"a worker {'starts' if verdict is Verdict.DUE else 'skips'} it"
-        else:
-            continue
-        if not files.is_gone(path) and not lease.is_in_use(spool.log(name.id)):
-            yield Finding(Weight.NOTE, path, what, remedy)
-
-
 def _check_inbox(spool: Layout) -> Iterator[Finding]:
     """Files in the drop box, up to a hundred of them: others can fill it as they like."""
     if not os.path.isdir(spool.inbox):
@@ -479,7 +367,7 @@ def _check_leftovers(spool: Layout) -> Iterator[Finding]:
         path = f"{spool.tmp}/{entry}"
         with suppress(FileNotFoundError):
             status = os.lstat(path)
-            if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > _STALE:
+            if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > STALE:
                 what = "left behind by an interrupted submit; it was never acknowledged"
                 yield Finding(Weight.NOTE, path, what, "it can be removed", lambda path=path: files.remove(path))  # type: ignore[misc]
 

@@ -17,7 +17,8 @@ from queuectl.spool.system import edges, lease, logs
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import doctor
 from queuectl.spool.upkeep.edges import Upkeep
-from queuectl.spool.upkeep.fsck import Finding, Weight, check
+from queuectl.spool.upkeep.findings import Finding, Weight
+from queuectl.spool.upkeep.fsck import check
 from tests.spool.given import put
 from tests.spool.moves.test_dependents import all_edges, finish, where
 

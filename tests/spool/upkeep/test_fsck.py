@@ -16,7 +16,8 @@ from queuectl.core.result import State
 from queuectl.spool.moves import dropbox
 from queuectl.spool.system import clock, groups, pause
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.upkeep.fsck import Finding, Weight, check
+from queuectl.spool.upkeep.findings import Finding, Weight
+from queuectl.spool.upkeep.fsck import check
 from tests.spool.given import locked_log, pending_name, put, put_finished, running_name
 from tests.support import CommandLine, WorkerProcess, names
 
