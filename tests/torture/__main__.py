@@ -24,7 +24,9 @@ from zoneinfo import ZoneInfo
 
 from queuectl.core.cron import Cron
 from tests.core import ticks_oracle
+from tests.model import edges_cases
 from tests.model.__main__ import judge
+from tests.model.interleavings import search, show
 from tests.support import environment
 from tests.torture import (
     containers,
@@ -138,6 +140,19 @@ def _graphs(home: Path, short: bool) -> Outcome:
     found = graphs.run(home, jobs=200 if short else 2_000, kills=10 if short else 100, seed=int(time.time()))
     text = f"{found.jobs} jobs, {found.kills} processes killed, {found.retried} retried; {found.ran} ran, "
     return text + f"{found.skipped} were skipped", found.problems
+
+
+def _edges(_: Path, short: bool) -> Outcome:
+    """The model of dependencies; its large cases take half an hour."""
+    states, problems = 0, []
+    cases = (*edges_cases.SOUND, *(() if short else edges_cases.LARGE))
+    for case in cases:
+        report = search(case)
+        states += report.states
+        problems += [f"{case.name}: {show(report)}"] if report.fault is not None else []
+    broken = (*edges_cases.BROKEN, *(() if short else edges_cases.LARGE_BROKEN))
+    problems += [f"the model holds with: {case.name}" for case in broken if search(case).fault is None]
+    return f"{len(cases)} cases, {states:,} states, {len(broken)} broken readings caught", problems
 
 
 def _moments(home: Path, short: bool) -> Outcome:
@@ -285,6 +300,7 @@ CASES = (
     Case("clock steps, suspend, dead watch", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
     Case("no inotify, a queue of 64", _suite("tests/torture/test_events.py"), ("unshare",), obstacle=events.missing),
     Case("every order of one job's life", lambda _, short: judge(short)),
+    Case("every order of dependencies' moves", _edges),
     Case("planted faults are caught", _variants, ("strace", "flock")),
 )
 
