@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A worker for a spool of queuectl that imports nothing of queuectl: written from spool/README.md alone.
+"""A worker for a spool of queuectl that imports nothing of queuectl: it follows spool/README.md.
 
     QUEUECTL_SPOOL=/path/to/spool SLOTS=4 contrib/worker.py
 

@@ -1,4 +1,4 @@
-"""`queuectl conform worker`: ours and one that was written from the specification alone pass, and each rule fails for a
+"""`queuectl conform worker`: ours and one that follows the specification pass, and each rule fails for a
 worker with one planted fault."""
 
 from __future__ import annotations
