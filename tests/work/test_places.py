@@ -213,12 +213,15 @@ def test_job_of_a_killed_worker_keeps_its_seats(cards: Spool) -> None:
 def test_what_a_job_leaves_behind_has_no_seat(cards: Spool, in_process: StartWorker) -> None:
     """The next job has it, although the daemon still has the descriptor."""
     groups.write(cards.layout, "gpu", "seats", "1")
-    go = cards.path.parent / "go"
-    os.mkfifo(go)
-    ids = [cards.enqueue(f"setsid cat {go} >/dev/null 2>&1 & true", id=f"gpu.{n}").id for n in range(2)]
-    with in_process(slots=2):
-        _all_done(cards, ids)
-        go.write_text("")
+    stay = cards.path.parent / "stay"
+    stay.touch()
+    daemon = f"setsid sh -c 'while [ -e {stay} ]; do sleep 0.1; done' >/dev/null 2>&1 &"
+    ids = [cards.enqueue(f"{daemon} true", id=f"gpu.{n}").id for n in range(2)]
+    try:
+        with in_process(slots=2):
+            _all_done(cards, ids)
+    finally:
+        stay.unlink()
 
 
 def test_worker_hears_of_a_seat_that_somebody_has_taken_by_hand(cards: Spool, in_process: StartWorker) -> None:
