@@ -53,8 +53,9 @@ def need_root() -> None:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This environment without any setting of queuectl, and with the buffers that Python gives to users."""
-    theirs = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    """This environment without settings of queuectl, with the buffers that Python gives to users, outside of make."""
+    not_theirs = {"PYTHONUNBUFFERED", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"}
+    theirs = {key: value for key, value in os.environ.items() if key not in not_theirs}
     clean = {key: value for key, value in theirs.items() if not key.startswith("QUEUECTL_")}
     return {**clean, **extra}
 

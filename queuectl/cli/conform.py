@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def conform() -> None:
-    """Check a producer or a worker of your own against the specification of the spool.
+    """Check a producer or a worker of your own.
 
     Each rule of spool/README.md is tried on spools in temporary directories, and gets a verdict. Needs Linux.
 

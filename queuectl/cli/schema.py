@@ -12,7 +12,7 @@ from queuectl import schemas
 @click.command()
 @click.argument("name", type=click.Choice(schemas.NAMES))
 def schema(name: str) -> None:
-    """Print the JSON Schema of job files, of schedules' files, or of what --json prints.
+    """Print JSON Schemas of job files, schedules and --json.
 
     An editor completes and checks files with the first two; the last has a definition for each command in its $defs.
 

@@ -257,9 +257,17 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
             is_settled = files.move(source, target)
     except OSError as error:
         raise unusable(layout.root, error) from error
-    if is_settled and move.state in _ENDS and edges.names(layout, name.id):
+    if is_settled and move.state in _ENDS and _is_awaited(layout, name.id):
         dependents.inform(layout, name.id, move)
     return is_settled
+
+
+def _is_awaited(layout: Layout, id: str) -> bool:
+    """Whether a job waits for that one; False also if the system cannot say, as the slow beat looks again."""
+    try:
+        return bool(edges.names(layout, id))
+    except OSError:
+        return False
 
 
 def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:

@@ -50,8 +50,8 @@ def test_look_estimates_from_durations_and_places(spool: Spool, limit: str, left
     if limit:
         group_files.write(spool.layout, "lr", "limit", limit)
     with (
-        lease.WorkerLease(spool.layout, "web1", {"slots": 4}),
-        lease.WorkerLease(spool.layout, "web1", {"slots": 8, "groups": ["gpu"]}),
+        lease.WorkerLease(spool.layout, "web1", {"slots": 4, "format": 2}),
+        lease.WorkerLease(spool.layout, "web1", {"slots": 8, "groups": ["gpu"], "format": 2}),
     ):
         assert batch.look(spool.layout, "lr", NOW).left == left
 
@@ -59,7 +59,7 @@ def test_look_estimates_from_durations_and_places(spool: Spool, limit: str, left
 def test_look_says_what_keeps_jobs_from_starting(spool: Spool) -> None:
     """Behind a pause, or a limit of 0, there is no estimate but a reason."""
     _give(spool)
-    with lease.WorkerLease(spool.layout, "web1", {"slots": 4}):
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 4, "format": 2}):
         group_files.write(spool.layout, "lr", "limit", "0")
         assert batch.look(spool.layout, "lr", NOW)[-2:] == (None, "the limit of the group lr is 0")
         spool.pause("new disks")
