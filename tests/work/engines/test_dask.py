@@ -211,24 +211,6 @@ def test_job_of_a_dead_bridge_is_cancelled(cli: CommandLine, spool: Spool, clust
     assert second.wait_exit(SLOW) == 0
 
 
-def test_death_of_the_dask_scheduler_loses_nothing(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
-    """Its workers end their jobs; the bridge waits for another, and then they run again."""
-    go = tmp_path / "go"
-    cluster.add_worker()
-    spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.0505; done", id="x", backoff_base=0)
-    worker = bridge(spool, cluster)
-    wait_for(lambda: marked("while [ ! -e"), "the start", SLOW)
-    cluster.restart_scheduler()
-    wait_for(lambda: not marked(f"while [ ! -e {go}"), "the end of its jobs", SLOW)
-    go.touch()
-    cluster.add_worker()
-    wait_done(spool, "x")
-    assert str(spool.get("x").result) == "exit0"
-    assert spool.get("x").attempts in (1, 2)  # 1 if the other scheduler was there in time to hear of the release
-    worker.process.send_signal(signal.SIGTERM)
-    assert worker.wait_exit(SLOW) == 0
-
-
 def test_bridge_without_a_scheduler_can_be_stopped(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
     """It leaves what it cannot know to the next one, which settles it when there is a scheduler again."""
     ledger = tmp_path / "ledger"
