@@ -37,6 +37,7 @@ class Cluster:
             why = f"{error}".partition("\n")[0]
             raise SpoolError(f"no Dask scheduler answers at {on}", why, "start one: dask scheduler") from error
         self.address = str(self._client.scheduler.address)  # type: ignore[union-attr]
+        self._connection = self._client.scheduler_comm
 
     def close(self, patience: float = _PATIENCE) -> None:
         """Leave the cluster: tasks that have not begun will not, those that have continue."""
@@ -49,7 +50,9 @@ class Cluster:
 
     @property
     def is_connected(self) -> bool:
-        return bool(self._client.status == "running")
+        """Whether it still is the first one. Dask connects again by itself, perhaps to another scheduler, and then has
+        cancelled all tasks, and hears of no topic any more (distributed 2026.8)."""
+        return self._client.status == "running" and self._client.scheduler_comm is self._connection
 
     def subscribe(self, topic: str, hear: Hear) -> None:
         """Call `hear` in the client's thread for each event of a topic."""

@@ -10,6 +10,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
+from queuectl.work.engines import dask_cluster
 from tests.support import CommandLine, WorkerProcess, names, wait_for
 from tests.work.engines.clusters import Cluster, marked
 
@@ -209,6 +210,37 @@ def test_job_of_a_dead_bridge_is_cancelled(cli: CommandLine, spool: Spool, clust
     wait_for(lambda: not marked("sleep\0003434") and not marked("sleep\0003535"), "the end", SLOW)
     second.process.send_signal(signal.SIGTERM)
     assert second.wait_exit(SLOW) == 0
+
+
+def test_death_of_the_dask_scheduler_loses_nothing(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
+    """Its workers end their jobs; the bridge waits for another, and then they run again."""
+    go = tmp_path / "go"
+    cluster.add_worker()
+    spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.0505; done", id="x", backoff_base=0)
+    worker = bridge(spool, cluster)
+    wait_for(lambda: marked("while [ ! -e"), "the start", SLOW)
+    cluster.restart_scheduler()
+    wait_for(lambda: not marked(f"while [ ! -e {go}"), "the end of its jobs", SLOW)
+    go.touch()
+    cluster.add_worker()
+    wait_done(spool, "x")
+    assert str(spool.get("x").result) == "exit0"
+    assert spool.get("x").attempts in (1, 2)  # 1 if the other scheduler was there in time to hear of the release
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait_exit(SLOW) == 0
+
+
+def test_connection_that_dask_has_made_again_is_another_one(cluster: Cluster) -> None:
+    """It hears of nothing that is said on the topics of the first one, and its tasks are cancelled."""
+    connection = dask_cluster.Cluster(cluster.address)
+    assert connection.is_connected
+    cluster.restart_scheduler()
+    wait_for(lambda: not connection.is_connected, "the loss", SLOW)
+    wait_for(lambda: connection._client.status == "running", "Dask's own connection", SLOW)
+    assert not connection.is_connected
+    with pytest.raises(OSError, match="the connection is lost"):
+        connection.require()
+    connection.close(patience=1)
 
 
 def test_bridge_without_a_scheduler_can_be_stopped(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
