@@ -367,12 +367,12 @@ class Worker:
             return fields.get("result") == "released" or fields.get("attempt") == str(attempts)
         return last.startswith(b"#queuectl retry") and not attempts
 
-    def holders(self, id: str, besides: object = None) -> list[str]:
+    def holders(self, id: str, other_than: object = None) -> list[str]:
         found = []
         for state, form in (("pending", "pending"), ("running", "running"), ("done", "ended"), ("dead", "ended")):
             for text in os.listdir(self.path(state)):
                 match = NAMES[form].fullmatch(text) if id in text else None
-                if match and match["id"] == id and text != str(besides):
+                if match and match["id"] == id and text != str(other_than):
                     found.append(f"{state}/{text}")
         return found
 
@@ -713,7 +713,7 @@ class Worker:
         stem = re.sub(r"\.\.+", "_", re.sub(r"[^A-Za-z0-9._-]+", "_", text.removesuffix(".json")))
         return f"{stem.lstrip('._-')[:90] or 'job'}-{secrets.token_hex(3)}"
 
-    def reserve(self, id: str, besides: str | None = None) -> tuple[int, bool]:
+    def reserve(self, id: str, other_than: str | None = None) -> tuple[int, bool]:
         path = self.path("logs", f"{id}.log")
         while True:
             is_new = True
@@ -725,7 +725,7 @@ class Worker:
                 is_ours = lock(log, 0)
                 status = os.fstat(log)
                 if status.st_nlink and not (is_new and is_ours):
-                    if self.holders(id, besides):
+                    if self.holders(id, other_than):
                         raise InvalidError(f"duplicate: the id {id} is taken")
                     if not is_ours or self.may_run(log):
                         raise BusyError

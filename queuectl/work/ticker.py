@@ -8,7 +8,6 @@ tells which are still to come, whoever was killed in between (tests/work/test_ti
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -72,7 +71,7 @@ class Ticker:
         """Start to submit what is due; returns at once."""
         if self._context.stopping or (self._thread is not None and self._thread.is_alive()):
             return
-        if not os.access(self._layout.schedules, os.F_OK):
+        if not self._layout.may_have_schedules:
             self._has_looked = True
             return
         wait = self._not_before - time.monotonic()

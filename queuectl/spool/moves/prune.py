@@ -96,7 +96,7 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
 def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: bool) -> Callable[[str], bool]:
     """What says of an id whether it is a tick of a schedule that is not to be deleted now. The mark of each schedule is
     moved on to the last of those that are, once for all."""
-    if not os.access(layout.schedules, os.F_OK):
+    if not layout.may_have_schedules:
         return lambda _: False
     newest, now = reading.find_newest(layout, None), clock.now()
     last: dict[str, datetime] = {}

@@ -80,7 +80,7 @@ class Endings:
                 while self._is_needed(watch):
                     for ended in watch.wait():
                         self._report(ended.id or "", ended)
-            except Exception as error:
+            except Exception as error:  # whatever it is, it is raised where the ends are awaited
                 self._fail(error)
 
     def _is_needed(self, watch: Watch) -> bool:

@@ -105,7 +105,7 @@ def look_at_all(
 
     A file that is wrong may be being written: if it was just changed, it is looked at again for up to a second.
     """
-    if not files.has_any(layout):
+    if not layout.may_have_schedules:
         return []
     ticks = find_newest(layout, now) if newest is None else newest(files.names(layout))
     until = time.monotonic() + _PATIENCE

@@ -104,13 +104,6 @@ def remove_empty(layout: Layout, dep: str) -> bool:
     return True
 
 
-def forget_one(layout: Layout, dep: str, name: str) -> None:
-    """Remove one file of `after/DEP/`."""
-    files.remove(f"{layout.edges(dep)}/{name}")
-    with suppress(OSError):
-        os.rmdir(layout.edges(dep))
-
-
 def is_open(layout: Layout, dep: str, child: str) -> bool:
     return _exists(_path(layout, dep, child))
 

@@ -82,6 +82,10 @@ class Layout:
         """The folder of a group's settings, if it has any."""
         return f"{self.groups}/{name}"
 
+    @property
+    def may_have_schedules(self) -> bool:
+        return os.access(self.schedules, os.F_OK)
+
     def schedule(self, name: str) -> str:
         """The file of a schedule."""
         return f"{self.schedules}/{name}.json"

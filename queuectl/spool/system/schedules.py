@@ -34,11 +34,6 @@ class Found(NamedTuple):
     owner: int = -1
 
 
-def has_any(layout: Layout) -> bool:
-    """Whether there may be schedules."""
-    return os.access(layout.schedules, os.F_OK)
-
-
 def names(layout: Layout) -> list[str]:
     """Those that have a file, in text order, also if no schedule can have that name."""
     try:

@@ -92,7 +92,7 @@ class Bridge(Receiver, Engine):
             self._cond.notify_all()
         self._thread.join(_LONGEST_CALL)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        with suppress(Exception):
+        with suppress(Exception):  # whatever Dask says, the worker ends
             self._forget_settled()
             self._cluster.close()
 
@@ -371,7 +371,7 @@ class Bridge(Receiver, Engine):
         for run in queue:
             self._conclude(run, NEVER)
         self._set_room()
-        with suppress(Exception):
+        with suppress(Exception):  # of a connection that is lost already
             self._cluster.close(patience=1)
         while not self._is_closed:
             if self._context.stopping == 2:
@@ -432,8 +432,6 @@ class Bridge(Receiver, Engine):
                     self._conclude(run, NEVER)
             self._must_look = True
             self._cond.notify_all()
-
-    # --- what runs although its worker is gone, in the worker's main thread
 
     # --- what runs although its worker is gone, in the worker's main thread
 

@@ -40,20 +40,8 @@ class DaskRun(Run):
     """An attempt on a Dask worker, or on its way there. What comes of it is delivered by the Bridge's threads."""
 
     __slots__ = (
-        "_done",
-        "_end_it",
-        "_ender",
-        "at",
-        "batch",
-                "end",
-        "given",
-        "host",
-        "is_fetching",
-        "must_fetch",
-        "note",
-        "sent_at",
-        "token",
-        "width",
+        "_done", "_end_it", "_ender", "at", "batch", "end", "given", "host", "is_fetching", "must_fetch",
+        "note", "sent_at", "token", "width",
     )  # fmt: skip
 
     keeps_time: ClassVar[bool] = True
