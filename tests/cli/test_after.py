@@ -50,6 +50,17 @@ def test_wrong_reference_is_refused(cli: CommandLine, spool: Spool, words: tuple
     assert spool.counts().pending == 1
 
 
+def test_several_without_commas_and_a_group_without_its_dot_are_answered(cli: CommandLine, spool: Spool) -> None:
+    """With the line to type, and nothing is queued."""
+    for id in ("a", "b", "lr.1"):
+        spool.enqueue("true", id=id)
+    assert "try: queuectl enqueue --after a,b -- true" in cli.run("enqueue", "--after", "a", "b", "--", "true").stderr
+    assert "all of them: lr. with the dot" in cli.run("enqueue", "--after", "lr", "--", "true").stderr
+    refused = cli.run("enqueue", "-", stdin=lines({"command": "true", "after": "lr"}))
+    assert "name it with its dot: lr." in refused.stderr
+    assert spool.counts().pending == 3
+
+
 def test_pipeline_runs_in_order_and_says_what_is_skipped(cli: CommandLine, spool: Spool) -> None:
     """A failure skips what needs it and runs the clean-up; its retry brings back the rest, in order."""
     trace = spool.path.parent / "trace"

@@ -69,12 +69,18 @@ def resolve(
         if child in deps:
             found[child] = CircleError([child])
         elif missing is not None:
-            found[child] = NotFoundError(f"no job {missing!r} to wait for", hint="see: queuectl list")
+            found[child] = _not_there(layout, missing)
         elif empty is not None and not may_be_gone:
             found[child] = NotFoundError(f"no job of the group {empty!r} to wait for", hint="see: queuectl list")
         else:
             found[child] = [*deps]
     return found
+
+
+def _not_there(layout: Layout, id: str) -> NotFoundError:
+    is_group = any(groups.is_in(each, id) for each in query.match_ids(layout, f"{id}."))
+    why = f"for the jobs of the group {id}, name it with its dot: {id}." if is_group else ""
+    return NotFoundError(f"no job {id!r} to wait for", why, hint="" if is_group else "see: queuectl list")
 
 
 def _members(

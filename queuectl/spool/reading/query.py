@@ -342,7 +342,8 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
         members = sum(groups.is_in(id, group) for id in found)
         if members:
             what = f"{text} is a group of {format_count(members, 'job')}"
-            raise AmbiguousIdError(what, hint=f"one of them: {group}.… in full; all of them: --group {group}")
+            every = f"{group}. with the dot" if text == group else f"queuectl list {group}."
+            raise AmbiguousIdError(what, hint=f"one of them: {group}.… in full; all of them: {every}")
         found = {id: place for id, place in found.items() if len(text) > id.rfind(".")}
         if len(found) == 1:
             return next(iter(found.values()))
