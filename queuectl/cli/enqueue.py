@@ -62,6 +62,9 @@ class _Enqueue(click.Command):
         return rest
 
 
+_AFTER = ("-a", "--after", "--after-end", "--after-failed")
+
+
 def _is_program(words: tuple[str, ...]) -> bool:
     """Whether the first word is a program to run: not JSON, not `-`, not a whole command line."""
     return bool(words) and words[0] != "-" and not words[0].lstrip().startswith("{") and len(words[0].split()) == 1
@@ -72,6 +75,10 @@ def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> 
     if option is not None:
         import shlex
 
+        if option == "--" and len(before) > 1 and before[-2] in _AFTER:
+            ids, (_, *job) = [before[-1], *words[: words.index("--")]], words[words.index("--") :]
+            line = f"{command} {shlex.join([*before[:-1], ','.join(ids), '--', *job])}"
+            raise UsageError(f"{before[-2]} takes several with commas", hint=f"try: {line}")
         raise UsageError(
             f"is {option} meant for queuectl or for {words[0]}?",
             "put options of queuectl first, and -- before the command",

@@ -26,9 +26,8 @@ def in_words(seen: Batch) -> str:
 
 def _details(seen: Batch) -> list[str]:
     """All but how many are done."""
-    parts = [
-        f"{getattr(seen, word)} {word}" for word in ("failed", "cancelled", "running", "held") if getattr(seen, word)
-    ]
+    words = ("failed", "cancelled", "skipped", "running", "held")
+    parts = [f"{getattr(seen, word)} {word}" for word in words if getattr(seen, word)]
     if seen.per_minute is not None:
         parts.append(f"{seen.per_minute:.{0 if seen.per_minute >= 10 else 1}f} a minute")
     if seen.left is not None:

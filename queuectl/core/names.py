@@ -376,6 +376,13 @@ def count_finished(text: bytes) -> int:
     return number if number == text.count(b".json\0") else len(re.findall(_FINISHED_WHOLE, text))
 
 
+def count_skipped(text: bytes) -> int:
+    """How many of these are of jobs that were skipped."""
+    if b"-skipped-" not in text:
+        return 0
+    return sum(name.split(b"-", 4)[3] == b"skipped" for name in re.findall(_FINISHED_WHOLE, text))
+
+
 def is_ignored(name: str) -> bool:
     """Whether a file in pending/ is ignored because of its name: hidden, or not ending in `.json` (`~`, `.tmp`, …)."""
     return name.startswith(".") or not name.endswith(SUFFIX)

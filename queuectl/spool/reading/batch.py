@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,11 +18,11 @@ from queuectl.spool.system import pause
 from queuectl.spool.system.layout import Layout
 
 _RECENT = 50
-_NOT_FAILED = ("cancelled", "invalid", "skipped")
 
 
 class Batch(NamedTuple):
-    """Jobs of a group. `cancelled` are dead ones that were cancelled, skipped or invalid, `failed` the other dead ones.
+    """Jobs of a group. `cancelled` are dead ones that were cancelled or invalid, `failed` the other dead ones, but for
+    those that were skipped: `skipped_done` and `skipped_dead`, by where they are.
 
     `per_minute` is how many ended, over the last fifty. `left` is an estimate in seconds of when all but held ones will
     have ended; None if nothing is left, or it cannot be estimated. `reason` is what keeps all of them from starting.
@@ -35,17 +36,28 @@ class Batch(NamedTuple):
     running: int = 0
     waiting: int = 0
     held: int = 0
+    skipped_done: int = 0
+    skipped_dead: int = 0
     per_minute: float | None = None
     left: float | None = None
     reason: str | None = None
 
     @property
     def ended(self) -> int:
-        return self.done + self.failed + self.cancelled
+        return self.done + self.failed + self.cancelled + self.skipped
+
+    @property
+    def skipped(self) -> int:
+        return self.skipped_done + self.skipped_dead
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether `queuectl wait` would exit with 1."""
+        return bool(self.failed or self.cancelled or self.skipped_dead)
 
     def is_like(self, other: Batch) -> bool:
         """Whether the counts are the same, and what keeps jobs from starting."""
-        return self[:8] == other[:8] and self.reason == other.reason
+        return self[:10] == other[:10] and self.reason == other.reason
 
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
@@ -58,14 +70,17 @@ class Batch(NamedTuple):
 
 def look(layout: Layout, group: str, now: datetime) -> Batch:
     """From listings of the directories; no job is left out or counted twice because it moves during them."""
-    counts = dict.fromkeys(("done", "failed", "cancelled", "running", "waiting", "held"), 0)
+    counts = Counter[str]()
     ended: list[FinishedName] = []
     last_start = now
-    for name in _names(layout, group):
+    for state, name in _names(layout, group):
         if isinstance(name, FinishedName):
-            is_cancelled = name.result.kind in _NOT_FAILED
-            counts["done" if name.result.is_success else "cancelled" if is_cancelled else "failed"] += 1
-            if not is_cancelled:
+            result = name.result
+            if result.is_skipped:
+                counts[f"skipped_{state}"] += 1
+            else:
+                counts["done" if result.is_success else "failed" if result.is_failure else "cancelled"] += 1
+            if result.is_success or result.is_failure:
                 ended.append(name)
         elif isinstance(name, RunningName):
             counts["running"] += 1
@@ -73,8 +88,8 @@ def look(layout: Layout, group: str, now: datetime) -> Batch:
             counts["held" if name.is_held else "waiting"] += 1
             is_timed = not name.is_held and not name.is_waiting
             last_start = max(last_start, name.run_at) if is_timed else last_start
-    done, failed, cancelled, running, waiting, held = counts.values()
-    batch = Batch(group, sum(counts.values()), done, failed, cancelled, running, waiting, held)
+    numbers: dict[str, Any] = dict(counts)
+    batch = Batch(group, counts.total(), **numbers)
     if not (batch.running or batch.waiting):
         return batch
     ended.sort(key=lambda name: name.finished_at)
@@ -88,7 +103,7 @@ def look(layout: Layout, group: str, now: datetime) -> Batch:
     return batch._replace(per_minute=_rate(recent, now), left=left, reason=reason)
 
 
-def _names(layout: Layout, group: str) -> Iterator[Name]:
+def _names(layout: Layout, group: str) -> Iterator[tuple[State, Name]]:
     """Each job once. Jobs move on during the listings, which go the same way, and from running/ back to pending/, so
     running/ is listed on both sides of it."""
     mark = f"-{group}."
@@ -99,7 +114,7 @@ def _names(layout: Layout, group: str) -> Iterator[Name]:
                 name = query.parse_name(state, text) if mark in text else None
                 if name is not None and groups.is_in(name.id, group) and name.id not in seen:
                     seen.add(name.id)
-                    yield name
+                    yield state, name
 
 
 def _places(layout: Layout, group: str, now: datetime) -> tuple[str | None, int]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COUNTS = (
     "ready", "scheduled", "retrying", "held", "waiting", "asking", "pending", "running", "done", "dead", "dropped",
+    "skipped_done", "skipped_dead",
 )  # fmt: skip
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""

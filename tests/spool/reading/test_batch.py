@@ -10,7 +10,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.names import HELD_AT, FinishedName, PendingName
-from queuectl.core.result import CANCELLED, SUCCESS, Result, State
+from queuectl.core.result import CANCELLED, SKIPPED, SUCCESS, Result, State
 from queuectl.spool.reading import batch, query
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import lease
@@ -89,6 +89,16 @@ def test_look_counts_a_job_that_moves_once(spool: Spool, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(query, "iterate_names", iterate)
     assert batch.look(spool.layout, "lr", NOW).total == 1
+
+
+def test_look_counts_skipped_jobs_apart(spool: Spool) -> None:
+    """They have ended and not failed; as for `wait`, only those in dead/ are bad."""
+    put(spool.layout, FinishedName(NOW, 10, 0, SKIPPED, 0, "lr.1"), state=State.DONE)
+    seen = batch.look(spool.layout, "lr", NOW)
+    assert (seen.skipped_done, seen.ended, seen.failed, seen.is_bad) == (1, 1, 0, False)
+    put(spool.layout, FinishedName(NOW, 10, 0, SKIPPED, 0, "lr.2"), state=State.DEAD)
+    seen = batch.look(spool.layout, "lr", NOW)
+    assert (seen.skipped_dead, seen.ended, seen.failed, seen.is_bad) == (1, 2, 0, True)
 
 
 def test_look_at_a_batch_that_has_ended(spool: Spool) -> None:
