@@ -43,6 +43,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Enqueue(click.Command):
     """Notices `--`, which click drops, and never takes an option of the job's command for one of queuectl's."""
 
+    has_job = True
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_interspersed_args = False
         given, _, _ = self.make_parser(ctx).parse_args(list(args))

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import click
 
+from queuectl.cli.context import existing_spool
 from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, SETTINGS, Row, times_of
-from queuectl.core import params
+from queuectl.core import groups, params
 from queuectl.errors import UsageError
 
 _NEAR = 0.7
@@ -125,6 +126,38 @@ def unknown_option(error: click.UsageError) -> UsageError | None:
         return None
     line = answer.line(["queuectl", *_before(path, args)], path)
     return UsageError(what, answer.why, f"did you mean: {line}")
+
+
+def unexpected_word(error: click.UsageError) -> UsageError | None:
+    """A better error for a word behind a command that takes a group as an option, if the word names one; else None."""
+    found = re.fullmatch(r"Got unexpected extra argument \((\S+)\)", error.message)
+    if found is None or error.ctx is None or not any("--group" in param.opts for param in error.ctx.command.params):
+        return None
+    word, path = found[1], error.ctx.command_path.split()[1:]
+    args = _after(path)
+    with error.ctx:
+        if args.count(word) != 1 or not _is_group(word):
+            return None
+    at, name = args.index(word), word.removesuffix(".")
+    line = ["queuectl", *_before(path, args), *path, *args[:at], "--group", name, *args[at + 1 :]]
+    return UsageError(f"{' '.join(path)} takes a group as an option", hint=f"try: {shlex.join(line)}")
+
+
+def _is_group(word: str) -> bool:
+    """Whether a word is a group with its dot, or the name of one that has settings."""
+    if not groups.is_name(word.removesuffix(".")):
+        return False
+    there = existing_spool()
+    return word.endswith(".") or (there is not None and os.path.isdir(there.group(word)))
+
+
+def missing_value(command: click.Command, option: str, args: list[str], at: int, path: str) -> UsageError:
+    """The error for an option that has `args[at]`, `--` or another option, for its value."""
+    param = next(param for param in command.params if option in param.opts)
+    why = "-- is where the options end" if args[at] == "--" else f"{args[at]} is an option"
+    attached = f"{option}={args[at]}" if option.startswith("--") else f"{option}{args[at]}"
+    line = f"{path} {shlex.join(args[:at])} {param.make_metavar(click.Context(command))} {shlex.join(args[at:])}"
+    return UsageError(f"{option} needs a value", f"{why}; if it is the value: {attached}", f"try: {line}")
 
 
 def _kind(param: click.Parameter) -> str:

@@ -103,11 +103,15 @@ def test_list_shows_groups_with_a_setting_or_several_jobs(cli: CommandLine, spoo
 
 
 def test_pause_and_resume_take_a_group(cli: CommandLine, spool: Spool) -> None:
-    """By --group alone: one word with a dot at its end is no reason to pause everything."""
+    """By --group alone: a group with its dot, alone or before a reason, does not pause everything."""
     spool.enqueue("true", id="gpu.1")
-    refused = cli.run("pause", "gpu.")
-    assert (refused.returncode, spool.is_paused()) == (2, False)
-    assert "queuectl pause --group gpu" in refused.stderr
+    for words in (("gpu.",), ("gpu.", "new", "driver")):
+        refused = cli.run("pause", *words)
+        assert (refused.returncode, spool.is_paused()) == (2, False)
+        assert f"queuectl pause --group gpu {' '.join(words[1:])}".rstrip() + "\n" in refused.stderr
+    assert cli.run("pause", "Maintenance.", "Back", "at", "5").returncode == 0
+    assert "not only those of gpu; for that: queuectl pause --group gpu" in cli.run("pause", "gpu").stderr
+    cli.ok("resume")
     cli.ok("pause", "--group", "gpu", "new", "driver")
     assert not spool.is_paused()
     assert (found := pause.read(spool.layout, clock.now, "gpu")) is not None
