@@ -200,6 +200,8 @@ def enqueue(
     else:
         checked = _checked_all(read_jobs(words, paths, is_command, given, quiet or as_json), given)
         jobs, code = _enqueue_jobs(checked, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
+    if spool is not None and not (quiet or as_json):
+        _warn_of_group(spool, given)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -309,6 +311,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
         raise outcome
     if not quiet:
         note(describe_existing(outcome) if isinstance(outcome, ExistingJob) else f"{outcome.id} is queued")
+        _warn_of_group(spool.layout, given)
         warn_of_directory(outcome, note)
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
@@ -446,6 +449,18 @@ def _variable(text: str) -> tuple[str, str]:
             raise UsageError(f"--env {name}: not set in this environment", hint=f"give it a value: --env {name}=…")
         value = os.environ[name]
     return name, value
+
+
+def _warn_of_group(spool: Layout, given: dict[str, Any]) -> None:
+    """Say that --group has no settings, if a group of nearly that name has some."""
+    if "group" not in given:
+        return
+    from queuectl.core.groups import find_slip
+    from queuectl.spool.system import groups as group_files
+
+    slip = find_slip(given["group"], group_files.names(spool))
+    if slip is not None:
+        note("warning: the group {} has no settings; did you mean {}, which has?".format(*slip))
 
 
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:

@@ -102,6 +102,16 @@ def test_list_shows_groups_with_a_setting_or_several_jobs(cli: CommandLine, spoo
     assert cli.run("group", "show", "nothing").returncode == 3
 
 
+def test_enqueue_says_that_a_group_is_nearly_another(cli: CommandLine) -> None:
+    """On stderr, if that one alone has settings; the job is queued all the same."""
+    cli.ok("group", "set", "gpu", "limit=1")
+    warning = "warning: the group gup has no settings; did you mean gpu, which has?\n"
+    assert cli.run("enqueue", "-g", "gup", "--id", "a", "--", "true").stderr == warning
+    assert cli.run("enqueue", "-g", "gup", "--param", "n=1", "--append", "--", "true").stderr.endswith(warning)
+    assert cli.run("enqueue", "-q", "-g", "gup", "--", "true").stderr == ""
+    assert cli.run("enqueue", "-g", "gpu", "--", "true").stderr == ""
+
+
 def test_pause_and_resume_take_a_group(cli: CommandLine, spool: Spool) -> None:
     """By --group alone: a group with its dot, alone or before a reason, does not pause everything."""
     spool.enqueue("true", id="gpu.1")
