@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from queuectl import Spool, State
-from queuectl.spool.system import clock, groups, pause
+from queuectl.core.names import FinishedName
+from queuectl.core.result import SUCCESS
+from queuectl.spool.system import clock, groups, lease, pause
+from tests.spool.given import put
 from tests.support import CommandLine, names, wait_for, workers
 
 
@@ -100,6 +103,18 @@ def test_list_shows_groups_with_a_setting_or_several_jobs(cli: CommandLine, spoo
     assert every[0]["paused"]["reason"] == "new driver"
     assert cli.json("group", "show", "gpu")["ready"] == 2
     assert cli.run("group", "show", "nothing").returncode == 3
+    assert (every[0]["per_minute"], every[0]["left"]) == (None, None)
+
+
+def test_list_and_show_estimate_when_a_group_will_have_ended(cli: CommandLine, spool: Spool) -> None:
+    """From how long its last jobs took, if there are workers for the rest."""
+    spool.enqueue("true", id="gpu.1")
+    put(spool.layout, FinishedName(clock.now(), 10, 1, SUCCESS, 90_000, "gpu.2"), state=State.DONE)
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 1, "format": 2}):
+        assert "PER_MINUTE  LEFT" in cli.ok("group", "list")
+        shown = dict(line.split(maxsplit=1) for line in cli.ok("group", "show", "gpu").splitlines())
+        assert shown["left"] == "1 m 30 s"
+        assert cli.json("group", "list")[0]["left"] == 90.0
 
 
 def test_enqueue_says_that_a_group_is_nearly_another(cli: CommandLine) -> None:
