@@ -15,7 +15,7 @@ from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import batch, shapes
 from queuectl.spool.reading.batch import Batch
-from queuectl.spool.reading.groups import Tally, count, read_all
+from queuectl.spool.reading.groups import Tally, count, find_oldest, read_all
 from queuectl.spool.store import Spool
 from queuectl.spool.system import defaults, files
 from queuectl.spool.system import groups as group_files
@@ -255,11 +255,12 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
             *(f"{key}={text}" for key, text in defaults.describe(group.defaults)),
         ]
     )
-    note(f"{name}: {said or 'no settings'}; {_concerned(tally)}")
+    note(f"{name}: {said or 'no settings'}; {_concerned(spool, name, tally)}")
 
 
-def _concerned(tally: Tally) -> str:
+def _concerned(spool: Spool, name: str, tally: Tally) -> str:
     if not tally.total:
         return "no job is in it yet"
     left = tally.ready + tally.waiting + tally.running
-    return f"{format_count(tally.total, 'job')} in it, {left} of them not ended"
+    oldest = f", the oldest {find_oldest(spool.layout, name)}" if tally.total > 1 else ""
+    return f"{format_count(tally.total, 'job')} in it{oldest}, {left} of them not ended"

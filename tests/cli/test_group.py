@@ -87,6 +87,8 @@ def test_set_writes_files_and_reports_whom_it_concerns(cli: CommandLine, spool: 
     assert cli.run("group", "unset", "gpu", "max-failed").stderr.endswith(
         "no settings; 1 job in it, 1 of them not ended\n"
     )
+    spool.enqueue("true", id="gpu.0", run_at="2020-01-01")
+    assert "; 2 jobs in it, the oldest gpu.0, 2 of them" in cli.run("group", "unset", "gpu", "limit").stderr
     assert groups.names(spool.layout) == []
 
 
