@@ -476,10 +476,10 @@ def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
 def _say_queued(job: Job, quiet: bool) -> None:
     """Print the id on stdout, and what else a person wants to know on stderr."""
     say(job.id)
+    if isinstance(job, ExistingJob) and not quiet:
+        note(describe_existing(job))
     if quiet or job.body is None:
         return
-    if isinstance(job, ExistingJob):
-        note(describe_existing(job))
     for warning in job.body.warnings:
         note(f"warning: {warning}")
     warn_of_directory(job, note)
@@ -488,9 +488,13 @@ def _say_queued(job: Job, quiet: bool) -> None:
     elif job.is_waiting:
         note(f"waits for {shown_in_a_line(' '.join(job.body.references))}")
     elif job.result is not None:
-        note(why_skipped(job))
+        if not isinstance(job, ExistingJob):
+            note(why_skipped(job))
     elif job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
 
-        starts = "starts at" if job.run_at > now() else "starts at once; was due at"
+        is_late = job.run_at <= now()
+        if is_late and isinstance(job, ExistingJob):
+            return
+        starts = "starts at once; was due at" if is_late else "starts at"
         note(f"{starts} {format_instant(job.run_at)} ({format_when(job.run_at, now())})")
