@@ -19,6 +19,7 @@ import click
 from queuectl.cli.context import existing_spool
 from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, SETTINGS, Row, times_of
 from queuectl.core import groups, params
+from queuectl.core.schedules import is_name
 from queuectl.errors import UsageError
 
 _NEAR = 0.7
@@ -388,11 +389,38 @@ def _before(path: list[str], rest: list[str]) -> list[str]:
     return sys.argv[1 : len(sys.argv) - len(rest) - len(path)]
 
 
+def times_as_words(ctx: click.Context) -> UsageError | None:
+    """The error for a `schedule add` whose times were typed as words, as in a crontab; None if there are none."""
+    path = ctx.command_path.split()[1:]
+    args = _after(path)
+    _, valued = own_options(ctx.command)
+    options: list[str] = []
+    words: list[str] = []
+    end = args.index("--") if "--" in args else len(args)
+    rest, job = args[:end], args[end + 1 :]
+    while rest:
+        word = rest.pop(0)
+        if not _is_option(word):
+            words.append(word)
+            continue
+        options.append(word)
+        if word in valued and rest:
+            options.append(rest.pop(0))
+    named = words[1:] if words and is_name(words[0]) else words
+    when, left = times_of(named)
+    if left == named:
+        return None
+    name = ["--id", words[0]] if named is not words else []
+    line = _schedule_line([*when[1:], *left, *(["--", *job] if job else [])], [*options, *name], _before(path, args))
+    return UsageError(f"when is given with {when[0]}", hint=f"did you mean: {line}")
+
+
 def _schedule_line(words: list[str], options: list[str], before: list[str]) -> str:
     """The line that adds a schedule: `words` are its times and its command, `options` those that its jobs are to have.
 
     It is named after the command, unless the options name a job or a group.
     """
+    words = words[1:] if words[:1] == ["add"] else words
     at = words.index("--") if "--" in words else len(words)
     when, rest = times_of(words[:at])
     job = words[at + 1 :] or [word for word in rest if not word.startswith("-")]

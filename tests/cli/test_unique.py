@@ -9,10 +9,6 @@ import subprocess
 import pytest
 
 from queuectl import Spool
-from queuectl.core.names import FinishedName
-from queuectl.core.result import SUCCESS, State
-from queuectl.spool.system import clock
-from tests.spool.given import put
 from tests.support import CommandLine, names, workers
 
 
@@ -42,12 +38,13 @@ def test_replace_and_fail(cli: CommandLine) -> None:
 def test_job_of_the_same_id_is_said_with_its_state_alone(spool: Spool, cli: CommandLine) -> None:
     """Neither with a key that was not asked for, nor with what else is said of a new job, in a batch as well."""
     spool.enqueue("true", id="keyed", unique="k", run_at="2020-01-01")
-    put(spool.layout, FinishedName(clock.now(), 10, 1, SUCCESS, 10, "ended"), state=State.DONE)
+    spool.enqueue("true", id="ended")
+    spool.cancel("ended")
     lines = '{"command": "true", "id": "ended", "if_exists": "skip"}\n'
     for words, stdin, said in (
         (("--id", "keyed", "--if-exists", "skip", "--", "true"), "", "a job keyed already, which is pending\n"),
-        (("--id", "ended", "--if-exists", "skip", "--", "true"), "", "a job ended already, which is done\n"),
-        (("-",), lines, "a job ended already, which is done\nqueued 0, skipped 1 that is there\n"),
+        (("--id", "ended", "--if-exists", "skip", "--", "true"), "", "a job ended already, which is dead\n"),
+        (("-",), lines, "a job ended already, which is dead\nqueued 0, skipped 1 that is there\n"),
     ):
         done = cli.run("enqueue", *words, stdin=stdin)
         assert (done.returncode, done.stderr.partition("skipped: there is ")[2]) == (0, said)
