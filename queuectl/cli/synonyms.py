@@ -112,12 +112,18 @@ class Row(NamedTuple):
     read: Read | None = _any
 
 
+_TIMES = r"[\d*,/A-Za-z#-]+( .*)?"
+
+
 def times_of(words: list[str]) -> tuple[list[str], list[str]]:
     """The options of `schedule add` for what some words say of times, and the words that are left: those of a crontab,
-    in one word or in five, `15m`, `2h`; else every night."""
+    in one word or in five, also with the command behind them in that word, `15m`, `2h`; else every night."""
+    times, command = (words[0].split(None, 5)[:5], words[0].split(None, 5)[5:]) if words else ([], [])
+    if command and re.fullmatch(_TIMES, " ".join(times)):
+        return ["--cron", " ".join(times)], [*command, *words[1:]]
     for number in range(len(words)):
         text = " ".join(words[: number + 1])
-        if re.fullmatch(r"@[a-z]+", text) or (len(text.split()) == 5 and re.fullmatch(r"[\d*,/A-Za-z#-]+( .*)?", text)):
+        if re.fullmatch(r"@[a-z]+", text) or (len(text.split()) == 5 and re.fullmatch(_TIMES, text)):
             return ["--cron", text], words[number + 1 :]
         match = re.fullmatch(r"(\d+) ?([smhd])[a-z]*", text)
         if match is not None:
@@ -288,6 +294,8 @@ PHRASES = (
     (r"completions (bash|zsh|fish)\b.*", "queuectl completion {0}"),
     (r"s?crontab -l", "queuectl schedule list"),
     (r"s?crontab -[er]", "queuectl schedule list"),
+    (r"s?crontab (?:\S+/)?[\w.-]*(?:cron|\.txt)[\w.-]*", "queuectl schedule add NAME --cron '30 2 * * *' -- CMD"),
+    (r"schedule import .*", "queuectl schedule add NAME --cron '30 2 * * *' -- CMD"),
     (r"schedule (?:create|new|set|update|put) (.+)", "queuectl schedule add {0}"),
     (r"(?:delay|reschedule) (\S+) (\S+)", "queuectl set {0} run_at={1}"),
     (r"(?:repriori[ts]i[sz]e|nice|renice|prio|priority) (\S+) (\d+)", "queuectl set {0} priority={1}"),

@@ -413,5 +413,5 @@ def is_conflict_copy(id: str) -> bool:
 def id_from_file_name(name: str, suffix: str) -> str:
     """An id for a dropped file: its stem, cleaned and cut to fit, then `-` and the suffix."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(SUFFIX))
-    stem = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"\.\.+", "_", stem))[: 99 - len(suffix)]
+    stem = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"\.\.+|\.$", "_", stem))[: 99 - len(suffix)]
     return f"{stem or 'job'}-{suffix}"

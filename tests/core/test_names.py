@@ -288,6 +288,7 @@ def test_dropped_file_gets_a_valid_id(stem: str) -> None:
     [
         ("report.json", "report-x7"), ("night run.json", "night_run-x7"), (".json", "job-x7"), ("日本.json", "job-x7"),
         ("--help.json", "help-x7"), ("a" * 250 + ".json", "a" * 97 + "-x7"), ("a.tar.json", "a.tar-x7"),
+        ("gpu..json", "gpu_-x7"), ("a..b.json", "a_b-x7"),
     ],
 )  # fmt: skip
 def test_ids_from_file_names(name: str, id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from queuectl.core.admission import Workers, of_group, of_pause
 from queuectl.core.names import FinishedName, Name, RunningName
 from queuectl.core.result import State
 from queuectl.spool.reading import query
+from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import pause
@@ -70,56 +71,97 @@ class Batch(NamedTuple):
 
 def look(layout: Layout, group: str, now: datetime) -> Batch:
     """From listings of the directories; no job is left out or counted twice because it moves during them."""
-    counts = Counter[str]()
-    ended: list[FinishedName] = []
-    last_start = now
-    for state, name in _names(layout, group):
+    return look_at(layout, [group], now)[group]
+
+
+def look_at(layout: Layout, wanted: Collection[str], now: datetime) -> dict[str, Batch]:
+    """The same for several groups, from the same listings."""
+    seen = {group: _Seen(group, now) for group in wanted}
+    for state, name in _names(layout, wanted):
+        for group in groups.of(name.id):
+            if group in seen:
+                seen[group].add(state, name)
+    if not any(each.is_going_on for each in seen.values()):
+        return {group: each.batch for group, each in seen.items()}
+    workers = list_workers(layout)
+    return {group: each.estimate(*_places(layout, group, workers, now)) for group, each in seen.items()}
+
+
+def look_at_active(layout: Layout, tallies: Mapping[str, Tally], now: datetime) -> dict[str, Batch]:
+    """Of those that have jobs which are due or run."""
+    active = {group for group, tally in tallies.items() if tally.ready or tally.running}
+    return look_at(layout, active, now) if active else {}
+
+
+class _Seen:
+    """What the names say of a group."""
+
+    def __init__(self, group: str, now: datetime) -> None:
+        self._group, self._now, self._last_start = group, now, now
+        self._counts = Counter[str]()
+        self._ended: list[FinishedName] = []
+
+    def add(self, state: State, name: Name) -> None:
         if isinstance(name, FinishedName):
             result = name.result
             if result.is_skipped:
-                counts[f"skipped_{state}"] += 1
+                self._counts[f"skipped_{state}"] += 1
             else:
-                counts["done" if result.is_success else "failed" if result.is_failure else "cancelled"] += 1
+                self._counts["done" if result.is_success else "failed" if result.is_failure else "cancelled"] += 1
             if result.is_success or result.is_failure:
-                ended.append(name)
+                self._ended.append(name)
         elif isinstance(name, RunningName):
-            counts["running"] += 1
+            self._counts["running"] += 1
         else:
-            counts["held" if name.is_held else "waiting"] += 1
+            self._counts["held" if name.is_held else "waiting"] += 1
             is_timed = not name.is_held and not name.is_waiting
-            last_start = max(last_start, name.run_at) if is_timed else last_start
-    numbers: dict[str, Any] = dict(counts)
-    batch = Batch(group, counts.total(), **numbers)
-    if not (batch.running or batch.waiting):
-        return batch
-    ended.sort(key=lambda name: name.finished_at)
-    recent = ended[-_RECENT:]
-    reason, places = _places(layout, group, now)
-    left = None
-    if recent and reason is None:
-        # What runs has run for some time: for half of it, lacking a better estimate.
-        mean = sum(name.duration for name in recent) / len(recent)
-        left = max(mean * max(1.0, (batch.waiting + batch.running / 2) / places), (last_start - now).total_seconds())
-    return batch._replace(per_minute=_rate(recent, now), left=left, reason=reason)
+            self._last_start = max(self._last_start, name.run_at) if is_timed else self._last_start
+
+    @property
+    def is_going_on(self) -> bool:
+        return bool(self._counts["running"] or self._counts["waiting"])
+
+    @property
+    def batch(self) -> Batch:
+        """The counts alone."""
+        numbers: dict[str, Any] = dict(self._counts)
+        return Batch(self._group, self._counts.total(), **numbers)
+
+    def estimate(self, reason: str | None, places: int) -> Batch:
+        """With the rate, and when it will have ended, if so many may run at once and there is no `reason` for none."""
+        batch = self.batch
+        if not self.is_going_on:
+            return batch
+        recent = sorted(self._ended, key=lambda name: name.finished_at)[-_RECENT:]
+        left = None
+        if recent and reason is None:
+            # What runs has run for some time: for half of it, lacking a better estimate.
+            mean = sum(name.duration for name in recent) / len(recent)
+            rest = mean * max(1.0, (batch.waiting + batch.running / 2) / places)
+            left = max(rest, (self._last_start - self._now).total_seconds())
+        return batch._replace(per_minute=_rate(recent, self._now), left=left, reason=reason)
 
 
-def _names(layout: Layout, group: str) -> Iterator[tuple[State, Name]]:
-    """Each job once. Jobs move on during the listings, which go the same way, and from running/ back to pending/, so
-    running/ is listed on both sides of it."""
-    mark = f"-{group}."
+def _names(layout: Layout, wanted: Collection[str]) -> Iterator[tuple[State, Name]]:
+    """Each job of these groups once. Jobs move on during the listings, which go the same way, and from running/ back to
+    pending/, so running/ is listed on both sides of it."""
+    mark = f"-{next(iter(wanted))}." if len(wanted) == 1 else "."
     seen: set[str] = set()
     for state in (State.RUNNING, State.PENDING, State.RUNNING, State.DONE, State.DEAD):
         for names in query.iterate_names(layout, state):
             for text in names:
-                name = query.parse_name(state, text) if mark in text else None
-                if name is not None and groups.is_in(name.id, group) and name.id not in seen:
-                    seen.add(name.id)
+                id = query.id_in(state, text) if mark in text else None
+                if id is None or id in seen or not any(group in wanted for group in groups.of(id)):
+                    continue
+                name = query.parse_name(state, text)
+                if name is not None:
+                    seen.add(id)
                     yield state, name
 
 
-def _places(layout: Layout, group: str, now: datetime) -> tuple[str | None, int]:
+def _places(layout: Layout, group: str, living: Iterable[Mapping[str, Any]], now: datetime) -> tuple[str | None, int]:
     """Why none of the group is started, if that is so; and how many of it may run at once."""
-    workers = Workers.of(list_workers(layout), f"{group}.x")
+    workers = Workers.of(living, f"{group}.x")
     places = workers.slots
     paused = pause.read(layout, lambda: now)
     if paused is not None:
@@ -133,6 +175,8 @@ def _places(layout: Layout, group: str, now: datetime) -> tuple[str | None, int]
             return why.text, 1
         if found.limit is not None:
             places = min(places, found.limit)
+        if found.seats is not None:
+            places = min(places, len(found.seats))
     return (None if workers.number else "no living worker takes them"), max(1, places)
 
 
