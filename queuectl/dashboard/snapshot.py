@@ -127,7 +127,7 @@ class View:
         """How many jobs start before a waiting one, and an estimate of when it starts, as `queuectl explain` has them;
         None where that cannot be said."""
         name = job.name
-        if not isinstance(name, PendingName) or name.is_held:
+        if not isinstance(name, PendingName) or name.is_held or name.is_waiting:
             return None, None
         ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
 

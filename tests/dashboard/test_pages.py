@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import os
 import re
 import signal
 from datetime import UTC, datetime
@@ -215,6 +217,19 @@ def test_templates_never_switch_escaping_off() -> None:
     assert {name: found for name, found in raw.items() if found} == {"layout.html": ["base"]}
 
 
+def test_templates_leave_the_values_of_the_frame_alone() -> None:
+    """A name that a template assigns is assigned for the frame around it too, and for its parts."""
+
+    def names(file: str, kind: type[ast.expr_context]) -> set[str]:
+        code = ast.parse(markup.Template(name=file, lookup=[markup.TEMPLATES]).code)
+        return {each.id for each in ast.walk(code) if isinstance(each, ast.Name) and isinstance(each.ctx, kind)}
+
+    frame = names("layout.html", ast.Load) - names("layout.html", ast.Store)
+    for file in os.listdir(markup.TEMPLATES):
+        if file not in ("layout.html", "problem.html"):  # the latter gives what the frame lacks
+            assert names(file, ast.Store) & frame == set(), file
+
+
 def test_addresses_all_answer_head(client: Client) -> None:
     """HEAD is GET without the body."""
     for path in GET:
@@ -365,9 +380,10 @@ def test_job_page_gives_the_same_reasons_and_estimate_as_explain(spool: Spool, s
         spool.enqueue("true", id=f"first-{number}", priority=1)
     spool.enqueue("true", id="x")
     spool.enqueue("true", id="gpu.y")
+    spool.enqueue("true", id="then", after=["x"])
     with lease.WorkerLease(spool.layout, "web1", {"slots": 1, "not_groups": ["gpu"]}):
         client = serve()
-        for id in ("x", "gpu.y"):
+        for id in ("x", "gpu.y", "then"):
             found = spool.explain(id)
             page = re.sub("<[^>]*>", "", client.get(f"/jobs/{id}").text)
             for reason in found.reasons:
