@@ -33,6 +33,7 @@ class Attempt:
     is_running: bool = False
     is_released: bool = False
     used: Usage | None = None
+    waited: float | None = None
 
     @property
     def state(self) -> str:
@@ -79,6 +80,7 @@ def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
         elif mark.event in ("note", "retry"):
             if last is not None and mark.attempt == last.number:
                 last.used = mark.usage or last.used
+                last.waited = mark.waited if mark.waited is not None else last.waited
                 if "duration" in mark.fields:
                     _take_end(last, _time(mark, "ended_at"), mark.fields["duration"])
             if mark.event == "retry":

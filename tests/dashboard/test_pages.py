@@ -179,7 +179,9 @@ def test_job_that_waits_is_not_held(spool: Spool, client: Client) -> None:
         page = wait_text(client, path, "waiting</span>")
         assert 'datetime="9999' not in page
     assert "/jobs/y" not in client.get("/jobs?state=held").text
-    assert "/jobs/x" not in client.get("/jobs?state=waiting").text
+    waiting = client.get("/jobs?state=waiting").text
+    assert 'data-key="x"' not in waiting
+    assert '<span class="label">after </span><a href="/jobs/x">x</a>' in waiting
     page = client.get("/").text
     assert "1 job waits for others" in page
     assert "held</a>" not in page
@@ -366,10 +368,13 @@ def test_job_page_shows_progress_and_what_attempts_used(spool: Spool, client: Cl
     with workers(spool.path):
         spool.enqueue(command, id="x", env={"GO": str(go)})
         wait_for(lambda: "42% &lt;b&gt;" in client.get("/jobs/x").text, "the progress")
-        assert "<dt>Memory</dt>" in client.get("/jobs/x").text
+        wait_for(
+            lambda: "<dt>Memory</dt>" in client.get("/jobs/x").text, "a look at its processes, shared for a second"
+        )
         go.touch()
         spool.wait("x", timeout=30)
         wait_for(lambda: "of memory, " in client.get("/jobs/x").text, "what it used")
+        assert "had waited" in client.get("/jobs/x").text
         assert 'class="progress"' not in client.get("/jobs/x").text
 
 

@@ -50,7 +50,8 @@ def _describe_retry(mark: Mark, format_time: FormatTime) -> str:
 def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
     fields = mark.fields
     if mark.usage is not None:
-        return f"{attempt} used {describe_usage(mark.usage)}"
+        waited = "" if mark.waited is None else f"; its job had waited {format_seconds(min(mark.waited, 1e9))} for it"
+        return f"{attempt} used {describe_usage(mark.usage)}{waited}"
     if mark.text.startswith("ending "):
         return f"ending {attempt}: {fields.get('reason', '?')}"
     if "ended_at" in fields:
