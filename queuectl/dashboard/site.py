@@ -204,6 +204,11 @@ class Request:
         return path if is_local_path(path) else "/"
 
     @property
+    def user(self) -> str:
+        """The name of the token that was given; empty without one."""
+        return str(self.environ.get("queuectl.user") or "")
+
+    @property
     def session(self) -> str:
         return str(self.environ["queuectl.session"])
 

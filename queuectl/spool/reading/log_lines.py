@@ -59,6 +59,9 @@ def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
         return f"{attempt} took {_duration(fields.get('duration', ''))}, and ended{until}"
     if mark.text.startswith("sent "):
         return f"{attempt} was sent to {fields.get('to', '?')}"
+    if mark.text.startswith("asked "):
+        by = f" by {fields['by']}" if fields.get("by") else ""
+        return f"{fields.get('action', '?')} asked for in the dashboard{by}{_at(fields, 'at', format_time)}"
     if mark.text.startswith("edited "):
         names = fields.get("fields", "?").replace(",", ", ")
         return f"changed{_at(fields, 'at', format_time)}: {names}"

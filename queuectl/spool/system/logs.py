@@ -92,9 +92,11 @@ def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> No
     _append(fd, "\n" + format_end(name, outcome + said) + "\n")
 
 
-def append_note(fd: int, event: str, text: str) -> None:
-    """Write a `retry`, `refused` or `note` line."""
-    _append(fd, f"#queuectl {event} {text}\n")
+def append_note(fd: int, event: str, text: str, *, is_running: bool = False) -> None:
+    """Write a `retry`, `refused` or `note` line; a job that runs may have written half a line in front of it."""
+    size = os.fstat(fd).st_size if is_running else 0
+    newline = "\n" if size and os.pread(fd, 1, size - 1) != b"\n" else ""
+    _append(fd, f"{newline}#queuectl {event} {text}\n")
 
 
 class Usage(NamedTuple):
@@ -125,10 +127,8 @@ def append(fd: int, data: bytes) -> None:
 
 def append_ending(fd: int, name: RunningName, reason: str) -> None:
     """Record why an attempt is about to be ended, while its shell is stopped: an end line after this is not its own."""
-    at = format_time(name.started_at)
-    size = os.fstat(fd).st_size
-    newline = "" if not size or os.pread(fd, 1, size - 1) == b"\n" else "\n"
-    _append(fd, f"{newline}#queuectl note ending attempt={name.attempt} started_at={at} reason={reason}\n")
+    text = f"ending attempt={name.attempt} started_at={format_time(name.started_at)} reason={reason}"
+    append_note(fd, "note", text, is_running=True)
 
 
 def format_ended(attempt: int, at: datetime, duration: float) -> str:
