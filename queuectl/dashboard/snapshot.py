@@ -142,6 +142,14 @@ class View:
         """The groups that have paused themselves."""
         return [group for group in self.groups.values() if group.paused is not None and group.paused.is_brake]
 
+    def oldest_due(self, at: datetime) -> datetime | None:
+        """Since when the job that has been due longest could have started; those of paused groups could not."""
+        paused = {group.name for group in self.groups.values() if group.paused is not None}
+        if not paused:
+            return self.counts(at).oldest_ready
+        outer = [name for name in paused if not any(each in paused for each in groups.of(f"{name}.x") if each != name)]
+        return _parse(self.shelves[State.PENDING].oldest_due(format_time(at), outer))
+
     def tallies(self, at: datetime) -> dict[str, Tally]:
         """How many jobs of each group there are at that moment, as `queuectl group list` counts them."""
         counts = {state: shelf.groups() for state, shelf in self.shelves.items()}

@@ -44,6 +44,20 @@ def test_alarms_say_what_is_wrong(spool: Spool) -> None:
     assert "waiting" not in kinds(spool, 7200.0)
 
 
+def test_job_of_a_paused_group_is_not_overdue(spool: Spool) -> None:
+    """Nor one of a group within it; another that waits as long is."""
+    for group in ("etl", "etl.load"):
+        spool.pause("disks", group=group)
+    spool.enqueue("true", id="etl.load.x")
+    spool.enqueue("true", id="etl.y")
+    assert "waiting" not in kinds(spool, 60.0)
+    spool.enqueue("true", id="etlx")
+    assert "waiting" in kinds(spool, 60.0)
+    spool.cancel("etlx")
+    spool.resume(group="etl")
+    assert "waiting" in kinds(spool, 60.0)
+
+
 def test_alarms_are_in_title_icon_and_healthz(spool: Spool, serve: Serve) -> None:
     """Every page says it in its title and its icon; /healthz gives the kinds, and nothing private."""
     spool.enqueue("secret", id="private")
