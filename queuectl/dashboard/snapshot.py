@@ -120,7 +120,7 @@ class View:
         retries = self.settings.max_retries
         for group, _ in of_groups:  # the inner ones last
             retries = group.defaults.get("max_retries", retries)
-        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups)
+        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups, self.groups.get)
         return of_job(facts, queue, at)
 
     def forecast(self, job: Job, reasons: list[Reason], at: datetime) -> tuple[int | None, datetime | None]:
