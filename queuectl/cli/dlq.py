@@ -110,7 +110,7 @@ def causes(limit: int | None, as_json: bool, **given: Any) -> None:
         return
     at = now()
     rows = [
-        (f"{cause.count}", cause.result, format_age(cause.last, at) if cause.last else "", cause.id, cause.line)
+        (f"{cause.count}", cause.result, format_age(cause.last, at) if cause.last else "", cause.id, cause.said)
         for cause in found.found
     ]
     print_table(("COUNT", "RESULT", "LAST", "NEWEST", "LAST LINE"), rows)

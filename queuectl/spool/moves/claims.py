@@ -231,7 +231,7 @@ def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
 def _is_expected(log: int, name: PendingName) -> bool:
     """Whether the log, which is not empty, ends as this job's log should, so that no other file holds its id."""
     event, fields = logs.last_line(log)
-    if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields)):
+    if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields or "by" in fields)):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
     return (event == "retry" or "skipped_at" in fields) and name.attempts == 0
 

@@ -199,6 +199,7 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
                     attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
                 elif isinstance(mark, Mark) and attempts and attempts[-1]["attempt"] == mark.attempt:
                     attempts[-1].update(mark.usage._asdict() if mark.usage is not None else {})
+                    attempts[-1]["waited"] = mark.waited if mark.waited is not None else attempts[-1]["waited"]
     except SpoolError:
         pass
     return attempts
@@ -210,7 +211,7 @@ def _begin(mark: Mark) -> dict[str, Any]:
     except ValueError:
         started_at = None
     begun = {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
-    return {**begun, **dict.fromkeys(Usage._fields)}
+    return {**begun, **dict.fromkeys(Usage._fields), "waited": None}
 
 
 def metrics(found: Metrics) -> dict[str, Any]:
