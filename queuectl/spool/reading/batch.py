@@ -62,11 +62,12 @@ class Batch(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The documented shape of `--json`."""
-        rounded = {name: None if value is None else round(value, 3) for name, value in self._rates()}
-        return {**self._asdict(), **rounded}
+        return {**self._asdict(), **self.rates()}
 
-    def _rates(self) -> tuple[tuple[str, float | None], ...]:
-        return ("per_minute", self.per_minute), ("left", self.left)
+    def rates(self) -> dict[str, float | None]:
+        """The part of that which is estimated."""
+        both = {"per_minute": self.per_minute, "left": self.left}
+        return {name: None if value is None else round(value, 3) for name, value in both.items()}
 
 
 def look(layout: Layout, group: str, now: datetime) -> Batch:
