@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from queuectl.core.fields import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.groups import MaxFailed, parse_max_failed
@@ -21,6 +21,7 @@ from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolic
 from queuectl.core.typed import parse_exit_codes, parse_size, require_unit
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
+from queuectl.tuples import NamedTuple
 
 T = TypeVar("T")
 Word = TypeVar("Word", bound=StrEnum)

@@ -49,7 +49,8 @@ class Report:
             line = json.dumps({**head, **fields, "message": text})
         else:
             label = f"  {self.worker or '-':<13}" if self._is_labelled else ""
-            line = f"{_local_time(int(time.time()), self._time)}{label}  {event:<8} {job or '':<14} {text}".rstrip()
+            at = _local_time(int(time.time()), self._time)
+            line = f"{at}{label}  {event.ljust(8)} {(job or '').ljust(14)} {text}".rstrip()
             if not line.isprintable():
                 line = printable(line.replace("\n", " "))
         with self._lock:

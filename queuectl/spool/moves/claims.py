@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queuectl.core import body, lifecycle
 from queuectl.core.fields import Body
@@ -24,6 +24,7 @@ from queuectl.spool.moves.ending import name_attempts
 from queuectl.spool.reading import query
 from queuectl.spool.system import edges, files, lease, logs, processes, progress
 from queuectl.spool.system.layout import Layout, unusable
+from queuectl.tuples import NamedTuple
 
 _PUT_BACK = timedelta(seconds=2)
 _ENDS = (State.DONE, State.DEAD)
@@ -265,7 +266,7 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
 def _is_awaited(layout: Layout, id: str) -> bool:
     """Whether a job waits for that one; False also if the system cannot say, as the slow beat looks again."""
     try:
-        return bool(edges.names(layout, id))
+        return edges.has_any(layout, id) and bool(edges.names(layout, id))  # an error costs ten times as much as a look
     except OSError:
         return False
 

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from queuectl.core.names import RunningName, format_time
+from queuectl.tuples import NamedTuple
 
 TOKEN = "QUEUECTL_TOKEN"
 _ASSIGNED = f"{TOKEN}=".encode()
