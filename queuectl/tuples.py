@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 else:
     from _collections import _tuplegetter
-    from collections import namedtuple
     from types import FunctionType
 
     _new = tuple.__new__
@@ -60,12 +59,25 @@ else:
         def __getnewargs__(self):
             return tuple(self)
 
+    def _constructor_of_many(name, fields, defaults):
+        blank = dict.fromkeys(fields) | defaults
+        required = fields[: len(fields) - len(defaults)]
+
+        def new(_cls, *values, **named):
+            given = dict(zip(fields, values, strict=False)) | named
+            made = blank | given
+            if len(given) < len(values) + len(named) or len(made) > len(fields) or not given.keys() >= {*required}:
+                raise TypeError(f"{name}() needs {required}, and at most one value of each of {fields}")
+            return _new(_cls, made.values())
+
+        return new
+
     def _constructor(name, fields, defaults):
         if len(fields) >= len(_CONSTRUCTORS):
-            return namedtuple(name, fields, defaults=defaults).__new__
+            return _constructor_of_many(name, fields, defaults)
         template = _CONSTRUCTORS[len(fields)].__code__
         code = template.replace(co_varnames=("_cls", *fields), co_name="__new__", co_qualname=f"{name}.__new__")
-        return FunctionType(code, {"_new": _new, "__builtins__": {}}, "__new__", defaults)
+        return FunctionType(code, {"_new": _new, "__builtins__": {}}, "__new__", (*defaults.values(),))
 
     class _Definition(type):
         def __new__(cls, name, bases, namespace):
@@ -79,7 +91,7 @@ else:
                 raise TypeError(f"{name}: a field without a default follows one that has one")
             getters = {field: _tuplegetter(at, None) for at, field in enumerate(fields)}
             made = {"__slots__": (), "_fields": fields, "_field_defaults": given, "__match_args__": fields}
-            new = _constructor(name, fields, (*given.values(),))
+            new = _constructor(name, fields, given)
             return type(name, (_Tuple,), {**made, **getters, **namespace, "__new__": new})
 
     class NamedTuple(metaclass=_Definition):

@@ -107,6 +107,12 @@ def test_named_tuple_may_have_many_fields() -> None:
     many = define("Many", __annotations__=fields, field19=7)
     assert many(*range(19)) == (*range(19), 7)
     assert many(**dict.fromkeys(fields, 1)).field18 == 1
+    for wrong in ((), (*range(21),)):
+        with pytest.raises(TypeError, match="needs"):
+            many(*wrong)
+    for named in ({"field0": 1}, {"unknown": 1}):
+        with pytest.raises(TypeError, match="needs"):
+            many(*range(19), **named)
 
 
 def test_named_tuple_needs_defaults_at_the_end() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -27,15 +26,14 @@ T = TypeVar("T")
 Word = TypeVar("Word", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What is kept of a state's jobs: those that ended from `since` on, the `count` newest, `size` bytes of them.
 
     None is no limit. A job is deleted if it is beyond any of the three.
     """
 
     since: datetime | None = None
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment] # hides a method of tuples
     size: int | None = None
 
     @property

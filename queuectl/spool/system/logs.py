@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import BinaryIO
 
-from queuectl.core.names import RunningName, format_time
+from queuectl.core.names import RunningName, format_time, format_time_cached
 from queuectl.core.result import Result
 from queuectl.errors import SpoolError
 from queuectl.spool.system import files, holes
@@ -68,13 +68,13 @@ def open_existing(path: str) -> int:
 
 def format_start(name: RunningName, pid: str) -> str:
     """The start line, without its newline. `pid` may be a shell's `$$`."""
-    at = format_time(name.started_at)
+    at = format_time_cached(name.started_at)
     return f"#queuectl start attempt={name.attempt} started_at={at} worker={name.worker} pid={pid}"
 
 
 def format_end(name: RunningName, outcome: str) -> str:
     """The end line, without the newlines around it. `outcome` is such as `exit=0`."""
-    return f"#queuectl end attempt={name.attempt} started_at={format_time(name.started_at)} {outcome}"
+    return f"#queuectl end attempt={name.attempt} started_at={format_time_cached(name.started_at)} {outcome}"
 
 
 def format_outcome(result: Result) -> str:
