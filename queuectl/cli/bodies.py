@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.cli.context import note
 from queuectl.core import body, charset
 from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.tuples import NamedTuple
 
 
 def decode(data: bytes, where: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.core.names import is_valid_id
 from queuectl.errors import UsageError
+from queuectl.tuples import NamedTuple
 
 _ENOUGH = 5  # jobs that have ended, before a share of them says anything
 MAX_LENGTH = 87

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from queuectl.core import body, groups
 from queuectl.core.job import Job
@@ -46,6 +46,7 @@ from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, No
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.system.listing import decode, read_names, read_split
+from queuectl.tuples import NamedTuple
 
 _PARSERS = {
     State.PENDING: PendingName.parse,
