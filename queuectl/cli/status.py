@@ -141,7 +141,7 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "asking": "for their keys; a worker finishes that if their submit was interrupted",
         "dead": "see: queuectl dlq list" if counts.dead else "",
     }
-    click.echo(shown(f"spool      {spool.path}"))
+    click.echo(shown(f"spool      {spool.path}{', shared by hosts' if spool.shared else ''}"))
     _print_stops(spool.paused(), groups)
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")

@@ -90,6 +90,8 @@ class Spool:
             layout.complete(self.layout.root)
         else:
             raise _missing(self.layout.root)
+        self.shared = self.layout.shared
+        """Whether workers of several hosts may share it."""
 
     @property
     def path(self) -> Path:

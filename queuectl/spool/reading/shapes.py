@@ -63,6 +63,7 @@ def status(
     """`queuectl status --json`; `groups` are those that have settings, `schedules` is None if there are none."""
     return {
         "spool": layout.root,
+        "shared": layout.shared,
         "paused": pause is not None,
         "pause": pause.to_json() if pause else None,
         "counts": {name: getattr(counts, name) for name in COUNTS},

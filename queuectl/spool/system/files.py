@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import ctypes
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_shared: list[str] = []
+"""What the paths in spools begin with that several hosts share. There the reply to a rename may be lost, so that it is
+sent again and fails; and what stat(2) says of a name may be seconds old."""
 _NO_REPLACE, _EXCHANGE = 1, 2
 
 
@@ -39,6 +42,16 @@ class NotRegularError(OSError):
 
 class CannotExchangeError(OSError):
     """The file system cannot swap the names of two files."""
+
+
+def share(root: str) -> None:
+    """From now on paths in that directory are those of a spool that several hosts share."""
+    if f"{root}/" not in _shared:
+        _shared.append(f"{root}/")
+
+
+def _is_shared(path: str) -> bool:
+    return path.startswith(tuple(_shared)) if _shared else False
 
 
 def read(path: str) -> Content:
@@ -139,6 +152,9 @@ def publish(source: str, target: str) -> None:
     """
     try:
         os.link(source, target)
+    except FileExistsError:
+        if not (_is_shared(target) and is_same(source, target)):  # else it was done, and the reply lost
+            raise
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
@@ -151,12 +167,29 @@ def publish(source: str, target: str) -> None:
 
 
 def move(source: str, target: str) -> bool:
-    """Rename to a name that nobody else could choose; False if the source is gone (a lost race)."""
+    """Rename to a name that nobody else could choose; False if the source is gone (a lost race).
+
+    In a shared spool that answer may be the second one to a rename that was done: then the target is there.
+    """
     try:
         os.rename(source, target)
     except FileNotFoundError:
-        return False
+        return _is_shared(target) and not is_gone(target)
     return True
+
+
+def publish_reserved(source: str, target: str) -> None:
+    """Give a finished file of tmp/ the public name that its reserved id makes one's own.
+
+    In a shared spool this is a rename, by whoever finds the file, and a source that is gone has been published: a hard
+    link whose reply was lost would be made again, after a worker has moved the first one, as a second file of the job.
+    Elsewhere it is `publish`.
+    """
+    if not _is_shared(target):
+        publish(source, target)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(source, target)
 
 
 def move_new(source: str, target: str) -> bool:
@@ -258,9 +291,29 @@ def is_gone(path: str) -> bool:
     try:
         os.lstat(path)
     except FileNotFoundError:
-        return True
+        return not _is_shared(path) or _is_absent(path)
     except OSError:
         return False
+    return False
+
+
+def _is_absent(path: str) -> bool:
+    """Whether a name that was not found is not there: that may be what this host last knew of it.
+
+    A client of NFS remembers for up to 30 s that it has found no such name (Linux 6.1), but looks again once the
+    directory has been opened, which asks the server whether it has changed.
+    """
+    try:
+        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fstat(fd)
+            os.stat(os.path.basename(path), dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
     return False
 
 

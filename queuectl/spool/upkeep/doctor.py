@@ -30,10 +30,9 @@ from queuectl.spool.moves import take, unique
 from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import clock, edges, files, lease, trigger, trust
+from queuectl.spool.system import clock, edges, files, lease, shared, trigger, trust
 from queuectl.spool.system.layout import Layout
 
-_NETWORK = re.compile(r"nfs.*|cifs|smb.*|fuse\..*|9p|ceph|glusterfs|afs|virtiofs")
 _VOLATILE = ("tmpfs", "ramfs")
 _LEAST_FILES = 256
 _MOST_OF_INBOX = 1000
@@ -88,49 +87,28 @@ def _ok(subject: str, found: str) -> Check:
 # --- where it lies
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    point: str
-    kind: str
-    options: frozenset[str]
-
-
-def find_mount(path: str, table: str | None = None) -> Mount | None:
-    """The mount that holds a path; None if the system has no table of mounts."""
-    if table is None:
-        try:
-            table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-        except OSError:
-            return None
-    path = os.path.realpath(path)
-    best = None
-    for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split()
-        if len(fields) < 6 or len(kind) < 3:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
-        is_above = path == point or path.startswith(point.rstrip("/") + "/")
-        if is_above and (best is None or len(point) >= len(best.point)):
-            best = Mount(point, kind[0], frozenset((*fields[5].split(","), *kind[2].split(","))))
-    return best
-
-
 def _check_file_system(spool: Layout) -> Check:
-    mount = find_mount(spool.root)
+    mount = shared.find_mount(spool.root)
     if mount is None:
         return _ok("file system", "unknown: this system has no mount table")
     found = f"{mount.kind}, mounted at {mount.point}"
-    if _NETWORK.fullmatch(mount.kind):
-        advice = "hosts can share it safely, but each rescues only its own workers' jobs; keep their clocks in sync"
+    if name := shared.UNFIT.get(mount.kind):
+        advice = f"{name} does not keep what several hosts need: use it from one host at a time, or another file system"
+        return Check(Health.WARN if not spool.shared else Health.BAD, "file system", found, advice)
+    if spool.shared:
+        return _ok("file system", f"{found}; several hosts may share the spool")
+    if shared.NETWORK.fullmatch(mount.kind):
+        advice = "only one host may run workers; for several, with no worker running: queuectl init --shared"
         return Check(Health.WARN, "file system", found, advice)
+    if shared.MAYBE.fullmatch(mount.kind):
+        return _ok("file system", f"{found}; if several hosts mount it: queuectl init --shared")
     if mount.kind in _VOLATILE:
         return Check(Health.WARN, "file system", found, "it is in memory: all jobs are lost at a reboot")
     return _ok("file system", found)
 
 
 def _check_mount_options(spool: Layout) -> Check:
-    mount = find_mount(spool.root)
+    mount = shared.find_mount(spool.root)
     options = mount.options if mount else frozenset()
     if "ro" in options:
         return Check(Health.BAD, "mount options", "read-only", "mount it read-write")
