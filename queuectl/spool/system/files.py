@@ -46,8 +46,19 @@ class CannotExchangeError(OSError):
 
 def share(root: str) -> None:
     """From now on paths in that directory are those of a spool that several hosts share."""
-    if f"{root}/" not in _shared:
-        _shared.append(f"{root}/")
+    for path in (root, os.path.realpath(root)):
+        if f"{path}/" not in _shared:
+            _shared.append(f"{path}/")
+
+
+def is_any_shared() -> bool:
+    """Whether this process uses such a spool."""
+    return bool(_shared)
+
+
+def shared_root(path: str) -> str | None:
+    """The shared spool that holds a path; None if that is not in one."""
+    return next((root[:-1] for root in _shared if path.startswith(root)), None) if _shared else None
 
 
 def _is_shared(path: str) -> bool:

@@ -11,6 +11,10 @@ It is only ever released by close(): an unlock would free the job's inherited lo
 is checked with F_OFD_GETLK, which takes no lock, so that a check never blocks anyone who wants to lock.
 Byte 0 belongs to the id, and is locked to submit, adopt or delete a job.
 
+In a spool that several hosts share, these locks are on files in the memory of each host (`host`), one for each worker and
+one for the log of each job: locks in the spool would be freed by a restart of the file server, and a host cannot see
+those of another. The lock of an open log has a descriptor of its own then, which `close` closes with the log.
+
 The locks that exclude others for a moment, from writing settings or pruning, are portalocker's.
 """
 
@@ -25,11 +29,18 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from queuectl.core.names import format_time, format_worker, parse_worker
+from queuectl.lazy import Lazy
 from queuectl.spool.system import files, logs
 from queuectl.spool.system.layout import Layout
+
+if TYPE_CHECKING:
+    from queuectl.spool.system import beats
+    from queuectl.spool.system import host as host_
+else:
+    beats, host_ = Lazy("queuectl.spool.system.beats"), Lazy("queuectl.spool.system.host")
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
@@ -47,6 +58,35 @@ def host_of(worker: str) -> str:
     return parse_worker(worker)[0]
 
 
+_elsewhere: dict[int, tuple[int, str]] = {}
+"""For an open log in a shared spool what this process has locked of it: a descriptor, and the path of that file."""
+
+
+def close(log: int) -> None:
+    """Close an open log, which frees what this process alone has locked in it."""
+    if _elsewhere:
+        held = _elsewhere.pop(log, None)
+        if held is not None:
+            _let_go(*held)
+    os.close(log)
+
+
+def inherited(log: int) -> tuple[int, ...]:
+    """The descriptors that a job must inherit to hold the lock of its attempt, in addition to that of its log."""
+    held = _elsewhere.get(log) if _elsewhere else None
+    return (held[0],) if held is not None else ()
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """A log, made if it is not there, open during the `with`."""
+    log = logs.open_log(path)
+    try:
+        yield log
+    finally:
+        close(log)
+
+
 def lock_id(log: int) -> bool:
     """Lock the id of an open log, to submit or adopt a job under it; False if another process has it."""
     return _lock(log, 0, 1)
@@ -59,7 +99,7 @@ def lock_attempt(log: int, started_at: datetime) -> bool:
 
 def lock_whole(log: int) -> bool:
     """Lock the id and every possible attempt, to delete the job; False if any of them is locked."""
-    return _lock(log, 0, 0) and not _is_flocked(log)
+    return _lock(log, 0, 0) and not _is_flocked_there(log)
 
 
 def is_attempt_held(path: str, started_at: datetime) -> bool:
@@ -82,17 +122,21 @@ def running_attempts(log: int) -> list[datetime]:
 
     Processes that an attempt leaves behind, once its end is on record, do not count.
     """
+    with _asked(log) as locks:
+        times = [] if locks is None else _locked_times(locks)
+    return [at for at in times if not logs.has_end(log, at)]
+
+
+def _locked_times(locks: int) -> list[datetime]:
     found = []
     ranges = [(1, _LAST_BYTE)]  # both ends included
     while ranges:
         first, last = ranges.pop()
-        held = _find_lock(log, first, last - first + 1)
+        held = _find_lock(locks, first, last - first + 1)
         if held is None:
             continue
         if held.first == held.last:  # else somebody is deleting the job
-            at = _time_of(held.first)
-            if not logs.has_end(log, at):
-                found.append(at)
+            found.append(_time_of(held.first))
         rest = (first, held.first - 1), (held.last + 1, last)
         ranges += [(low, high) for low, high in rest if low <= high]
     return found
@@ -101,13 +145,14 @@ def running_attempts(log: int) -> list[datetime]:
 def may_be_running(log: int) -> bool:
     """Whether an attempt other than this descriptor's may be running: one of `running_attempts`, or one of an earlier
     version, which locks the whole log."""
-    return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked(log))
+    return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked_there(log))
 
 
 def is_running(path: str) -> bool:
     """`may_be_running` of the log of that path; raises OSError if that cannot be determined."""
-    log = _open_to_ask(path)
-    if log is None:
+    try:
+        log = files.open_regular(path)
+    except (FileNotFoundError, files.NotRegularError):
         return False
     try:
         return may_be_running(log)
@@ -141,9 +186,9 @@ def is_id_locked(path: str) -> bool:
 
 
 def _open_to_ask(path: str) -> int | None:
-    """A descriptor of a log, or of a worker's file; None if there is none, or it is not a regular file."""
+    """A descriptor of the file with the locks of a log, or of a worker; None if there is none, or it is not regular."""
     try:
-        return files.open_regular(path)
+        return files.open_regular(_place_of(path))
     except (FileNotFoundError, files.NotRegularError):
         return None
 
@@ -157,7 +202,102 @@ def _time_of(byte: int) -> datetime:
     return _EPOCH + (byte - 1) * _MILLISECOND
 
 
-def _lock(fd: int, start: int, length: int) -> bool:
+def _place_of(path: str) -> str:
+    """The file that has the locks of the log or worker of that path."""
+    root = files.shared_root(path)
+    if root is None:
+        return path
+    here, (directory, name) = host_.at(root), os.path.split(path)
+    if directory.endswith("/workers"):
+        return here.life(name.removesuffix(".json"))
+    return here.lock(name.partition(".log")[0] if directory.endswith("/logs") else name)
+
+
+def _place_of_open(log: int) -> str | None:
+    """The file that has the locks of an open log; None if that is the log itself."""
+    if not files.is_any_shared():
+        return None
+    path = os.readlink(f"/proc/self/fd/{log}").removesuffix(" (deleted)")
+    place = _place_of(path)
+    return place if place != path else None
+
+
+@contextmanager
+def _asked(log: int) -> Iterator[int | None]:
+    """A descriptor to ask for the locks that others have on an open log; None if nobody can have any."""
+    place = _place_of_open(log)
+    held = _elsewhere.get(log)
+    if place is None or (held is not None and held[1] == place):
+        yield log if place is None or held is None else held[0]
+        return
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _lock(log: int, start: int, length: int) -> bool:
+    """Lock bytes of an open log; length 0 is all that follow. False if another has any of them."""
+    place = _place_of_open(log)
+    if place is None:
+        return _try(log, start, length)
+    held = _elsewhere.get(log)
+    if held is not None and held[1] == place:
+        return _try(held[0], start, length)
+    while True:
+        fd = _open_lock(place)
+        if not _try(fd, start, length):
+            os.close(fd)
+            return False
+        if _is_at(fd, place):
+            _elsewhere[log] = fd, place
+            return True
+        os.close(fd)  # RACE: it was removed in between, by who had it last
+
+
+def _open_lock(place: str) -> int:
+    """A descriptor above those that a job's numbers could collide with."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        low = os.open(place, flags, 0o600)
+    except FileNotFoundError:  # the host's memory was cleared
+        os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
+        low = os.open(place, flags, 0o600)
+    high: int = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(low)
+    return high
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _let_go(fd: int, place: str) -> None:
+    """Close it, and remove it unless another has locked anything in it."""
+    os.close(fd)
+    remove_lock(place)
+
+
+def remove_lock(place: str) -> None:
+    """Remove a file of locks, unless anything is locked in it."""
+    with suppress(OSError):
+        fd = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if _try(fd, 0, 0) and _is_at(fd, place):
+                os.unlink(place)
+        finally:
+            os.close(fd)
+
+
+def _try(fd: int, start: int, length: int) -> bool:
     """Lock bytes of a file for this open description; length 0 is all that follow. False if another has any of them."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
@@ -182,6 +322,11 @@ def _find_lock(fd: int, start: int, length: int) -> _Held | None:
     return _Held(first, first + found - 1 if found else _LAST_BYTE)
 
 
+def _is_flocked_there(log: int) -> bool:
+    """Whether an earlier version has locked the whole of an open log, which none does in a shared spool."""
+    return _place_of_open(log) is None and _is_flocked(log)
+
+
 def _is_flocked(fd: int) -> bool:
     """Whether another process has a flock on the file: a worker on its own file, an earlier version on a log."""
     try:
@@ -196,21 +341,24 @@ class WorkerLease:
     """A worker's file in workers/, locked until the end of the `with`, or of the process."""
 
     def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
-        """Take a new name and publish it; the file is locked before anyone can see it."""
+        """Take a new name and publish it; the file is locked before anyone can see it. `host` is this host's name."""
         self._lock, self._length = threading.Lock(), 0
         self.is_kept = False  # for the next worker to rescue what this one leaves running
+        here = host_.of(layout)
         while True:
-            self.name = format_worker(host, os.getpid(), random_text(4))
+            self.name = format_worker(here.name if here else host, os.getpid(), random_text(4))
             self._path = layout.worker(self.name)
             temporary = f"{layout.tmp}/worker-{self.name}-{random_text(8)}"
             self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
             try:
                 os.chmod(temporary, 0o600)
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._life = _open_lock(here.life(self.name)) if here else self._file.fileno()
+                fcntl.flock(self._life, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._file.close()
                 files.remove(temporary)
                 raise
+            self._life_path = here.life(self.name) if here else ""
             self._info = {"worker": self.name, "host": host, "pid": os.getpid(), **info}
             json.dump(self._info, self._file)
             self._file.write("\n")
@@ -219,9 +367,14 @@ class WorkerLease:
                 files.publish(temporary, self._path)
             except FileExistsError:
                 files.remove(temporary)
-                self._file.close()
+                self._close()
                 continue
             return
+
+    def _close(self) -> None:
+        if self._life_path:
+            os.close(self._life)
+        self._file.close()
 
     def __enter__(self) -> WorkerLease:
         return self
@@ -230,7 +383,8 @@ class WorkerLease:
         """After a failure the file is kept, for the next worker to rescue what ran."""
         if kind is None and not self.is_kept:
             self.release()
-        self._file.close()
+        else:
+            self._close()
 
     def say_stopping(self, at: datetime) -> None:
         """Add to the file, once, since when the worker takes no more jobs; skipped if it cannot be written."""
@@ -256,14 +410,20 @@ class WorkerLease:
     def release(self) -> None:
         """Remove the file, then unlock it."""
         files.remove(self._path)
-        self._file.close()
+        if self._life_path:
+            files.remove(self._life_path)
+        self._close()
 
 
 def is_worker_alive(layout: Layout, worker: str) -> bool:
     """Whether the worker of that name holds its lock (as seen from this host).
 
-    Two checks do not disturb each other: they try a shared lock. Raises OSError if that cannot be determined.
+    Two checks do not disturb each other: they try a shared lock. In a shared spool a worker of another host lives as long as
+    that host is not gone, and one of this host whose lock has no file any more lives too: nobody judges it.
+    Raises OSError if that cannot be determined.
     """
+    if layout.shared and not has_life(layout, worker):
+        return not files.is_gone(layout.worker(worker)) and not beats.is_gone(layout, host_of(worker))
     file = _open_to_ask(layout.worker(worker))
     if file is None:
         return False
@@ -354,6 +514,14 @@ def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
         lock.release()
 
 
+def has_life(layout: Layout, worker: str) -> bool:
+    """Whether a worker of a shared spool has a file with its lock on this host, so that it can be judged here."""
+    here = host_.here(layout)
+    return here.is_home_of(worker) and os.path.lexists(here.life(worker))
+
+
 def forget(layout: Layout, worker: str) -> None:
     """Remove the file of a dead worker."""
     files.remove(layout.worker(worker))
+    if layout.shared:
+        files.remove(host_.here(layout).life(worker))
