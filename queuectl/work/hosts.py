@@ -1,7 +1,8 @@
-"""What a worker of a shared spool does as a part of its host: keeps the host's beat, looks after those of others, and ends
-what runs here once somebody has said that this host is gone.
+"""What a worker of a shared spool does as a part of its host: keeps the host's beat, looks after those of others, and
+ends what runs here once somebody has said that this host is gone.
 
-In a thread of its own, as the main thread may wait for a file system that hangs. A spool that is not shared has none of this.
+In a thread of its own, as the main thread may wait for a file system that hangs. A spool that is not shared has none of
+this.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import datetime
 
 from queuectl.core.names import format_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.reading import query
-from queuectl.spool.system import beats, host, lease, logs, processes
+from queuectl.spool.system import beats, clock, host, lease, log_parts, logs, processes
 from queuectl.spool.system.beats import BEAT, LOST, Mark
 from queuectl.spool.system.layout import Layout
 from queuectl.work.context import Context
 
 _LOOK = BEAT / 2
+_AGAIN = 0.2  # seconds until what a slot was about to start is looked for
 _PATIENCE = 30.0  # seconds until processes that do not end are left to the kernel
 
 
@@ -42,15 +45,25 @@ def begin(context: Context) -> None:
         context.report.event("warning", None, text)
 
 
+def keeper(
+    context: Context, own: lease.WorkerLease, wake: Callable[[], None], look: Callable[[], None]
+) -> AbstractContextManager[object]:
+    """For as long as a worker works: keep the beat of its host, if the spool is shared.
+
+    `wake` is called when the worker is to stop, since its host is gone: GoneError is raised in the end. `look` is
+    called when other hosts have been said to be gone.
+    """
+    return Keeper(context, own, wake, look) if context.layout.shared else nullcontext()
+
+
 class Keeper:
-    """Of one worker. `stop` is called when the host is gone, `look` when a host has been said to be gone."""
+    """Of one worker."""
 
     def __init__(
-        self, context: Context, own: lease.WorkerLease, stop: Callable[[], None], look: Callable[[], None]
+        self, context: Context, own: lease.WorkerLease, wake: Callable[[], None], look: Callable[[], None]
     ) -> None:
-        """Joins the host's other workers; raises GoneError."""
         self._context, self._layout = context, context.layout
-        self._lease, self._stop, self._hurry = own, stop, look
+        self._lease, self._wake, self._hurry = own, wake, look
         self._host = host.here(self._layout)
         self._watch = beats.Watch(self._host)
         self._earlier = host.earlier(self._layout)
@@ -59,16 +72,20 @@ class Keeper:
         self._is_over = threading.Event()
         self.gone_by = ""
         """Who has said that this host is gone."""
+
+    def __enter__(self) -> Keeper:
+        """Join the host's other workers; raises GoneError."""
         with host.turn(self._host):
-            self._mark = beats.join(self._layout, own.name)
+            self._mark = beats.join(self._layout, self._lease.name)
         if self._mark.is_gone:
             raise _gone(self._host.name, self._mark.by)
         self._renewed_at = time.monotonic()
         self._say_clock()
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
         self._thread.start()
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """The worker ends, and with the last of this host, if none of its jobs runs, the host's beat.
 
         Raises GoneError if the host is gone.
@@ -85,7 +102,7 @@ class Keeper:
 
     def _has_others(self) -> bool:
         """Whether other workers of this host live, or have left something to judge."""
-        return any(name != self._lease.name for name in os.listdir(f"{self._host.directory}/workers"))
+        return bool(lease.lives(self._layout) - {self._lease.name})
 
     def _has_jobs(self) -> bool:
         return any(self._host.is_home_of(name.worker) for name in query.running(self._layout))
@@ -140,7 +157,7 @@ class Keeper:
             self._hurry()
 
     def _note_lost(self, marks: list[Mark]) -> None:
-        """Say which hosts have lost contact; the worker's file has the very beats, for commands that have seen nothing."""
+        """Report which hosts have lost contact, and keep their beats in the worker's file, for commands to read."""
         lost = frozenset(map(str, marks))
         if lost == self._lost:
             return
@@ -176,8 +193,8 @@ class Keeper:
         while True:
             with suppress(OSError):
                 _end_all(self._layout, self._host)
-            self._stop()
-            if self._is_over.wait(1.0):
+            self._wake()
+            if self._is_over.wait(_AGAIN):
                 return
 
 
@@ -192,11 +209,25 @@ def _gone(name: str, by: str) -> GoneError:
 def _end_all(layout: Layout, own: host.Host) -> int:
     """Kill what runs of this host, and record in each log until when it ran; how many attempts there were."""
     ended = processes.end_all(f"{own.name}.", _PATIENCE)
-    now = format_time(query.clock_now())
+    now = format_time(clock.now())
     for token in ended:
         attempt = processes.parse_token(token)
         if attempt is not None:
             _, started_at, id = attempt
             with suppress(OSError):
-                logs.note_gone(layout.log(id), started_at, f"host={own.name} until={now}")
+                _note(layout, id, started_at, f"host={own.name} until={now}")
     return len(ended)
+
+
+def _note(layout: Layout, id: str, started_at: datetime, text: str) -> None:
+    """Write a note into the part of a log that has the start of that attempt, which is this host's."""
+    for path in reversed(log_parts.paths(layout.log(id))):
+        log = logs.open_existing(path)
+        try:
+            start = logs.find_start(log, started_at)
+            if start is not None:
+                which = f"attempt={start.attempt} started_at={format_time(started_at)}"
+                logs.append_note(log, "note", f"gone {which} {text}")
+                return
+        finally:
+            os.close(log)

@@ -1,12 +1,12 @@
 """Which hosts of a shared spool live: each has one mark in `hosts/`, whose name says it, and nothing is in it.
 
-    hosts/web1.k7f3q2-17-web1.k7f3q2.4242.abcd    the beat: any worker of the host renames it to the next number, every 10 s
-    hosts/web1.k7f3q2-17-left                     its last worker has ended, and left nothing running
+    hosts/web1.k7f3q2-17-web1.k7f3q2.4242.abcd    the beat: any worker of the host renames it to the next number, every
+    10 s hosts/web1.k7f3q2-17-left                     its last worker has ended, and left nothing running
     hosts/web1.k7f3q2-gone-web2.3vq5c6.77.efgh    somebody has said that it is gone, for good
 
-To renew a beat and to say `gone` is to rename one file, so one of the two fails, and no content, no clock of another host
-and no bound on delays is trusted (tests/model/hosts.py). Who looks measures with its own monotonic clock, from when it first
-saw that very name; `seen` in the host's memory keeps that from one process to the next.
+To renew a beat and to say `gone` is to rename one file, so one of the two fails, and no content, no clock of another
+host and no bound on delays is trusted (tests/model/hosts.py). Who looks measures with its own monotonic clock, from
+when it first saw that very name; `seen` in the host's memory keeps that from one process to the next.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from queuectl.spool.system import files, lease
+from queuectl.spool.system import files
 from queuectl.spool.system.host import NAME, Host, here
+from queuectl.spool.system.identity import random_text
 from queuectl.spool.system.layout import Layout
 
 BEAT = 10.0
@@ -32,7 +33,7 @@ _LOOKS = 3  # at a mark that is being renamed, and may be missed by a listing
 
 
 class Mark(NamedTuple):
-    """What a name in `hosts/` says: the host, the number of its beat (None: it is gone), and who has renamed it last."""
+    """What a name in `hosts/` says: the host, the number of its beat (None: it is gone), and who renamed it last."""
 
     host: str
     number: int | None
@@ -84,7 +85,7 @@ def is_gone(layout: Layout, host: str) -> bool:
 
 
 def join(layout: Layout, worker: str) -> Mark:
-    """The beat of this host from now on, or the mark that it is gone. A worker that is about to work calls this once."""
+    """The beat of this host from now on, or the mark that it is gone: for a worker that is about to work."""
     own = here(layout)
     while True:
         mark = find(layout, own.name)
@@ -138,7 +139,7 @@ class Watch:
         before = self._since
         self._since = {str(mark): before.get(str(mark), now) for mark in marks.values()}
         if self._since.keys() != before.keys():
-            temporary = f"{self._path}.{lease.random_text(8)}"
+            temporary = f"{self._path}.{random_text(8)}"
             with suppress(OSError):
                 files.write_new(temporary, json.dumps(self._since).encode(), sync=False)
                 files.move(temporary, self._path)

@@ -177,6 +177,11 @@ def publish(source: str, target: str) -> None:
         remove(source)
 
 
+def link(source: str, target: str) -> None:
+    """Give a file a second name; raises FileExistsError."""
+    os.link(source, target)
+
+
 def move(source: str, target: str) -> bool:
     """Rename to a name that nobody else could choose; False if the source is gone (a lost race).
 
@@ -268,6 +273,14 @@ def is_same(path: str, other: str) -> bool:
     """Whether two names are the same file; False if one is gone."""
     try:
         return os.path.samestat(os.lstat(path), os.lstat(other))
+    except FileNotFoundError:
+        return False
+
+
+def is_open(fd: int, path: str) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
 

@@ -4,9 +4,9 @@ A host is those who share a directory in its memory, `/dev/shm/queuectl-UID/SPOO
 host that was rebooted is another one, and so are two of one name, two containers, or two clones of one machine. If the
 directory is removed under its workers, those that come later are another host, which is safe. Names are for people.
 
-In that directory are the locks of workers, attempts, ids and seats: a lock in the spool itself would prove nothing, since a
-restart of the file server frees it while its holder lives. The key is noted on the host's own disk too: who finds there
-the key of an earlier boot knows that nothing of that host runs (`earlier`).
+In that directory are the locks of workers, attempts, ids and seats: a lock in the spool itself would prove nothing,
+since a restart of the file server frees it while its holder lives. The key is noted on the host's own disk too: who
+finds there the key of an earlier boot knows that nothing of that host runs (`earlier`).
 
     /dev/shm/queuectl-1000/3vq5c6j2xk7a/host              web1.k7f3q2
                                         workers/WORKER    locked by that worker, as long as it lives
@@ -29,7 +29,8 @@ from typing import NamedTuple
 
 from queuectl.core.names import parse_worker
 from queuectl.errors import SpoolError
-from queuectl.spool.system import files, lease
+from queuectl.spool.system import files
+from queuectl.spool.system.identity import boot_id, random_text
 from queuectl.spool.system.layout import Layout
 
 MEMORY, DISK = "/dev/shm", "/var/tmp"
@@ -90,7 +91,7 @@ def renewed(layout: Layout) -> Host:
     old = here(layout)
     with suppress(FileNotFoundError):
         if _read(f"{old.directory}/host") == old.name:  # else another has been here first
-            os.rename(old.directory, f"{old.directory}.{old.name}")
+            files.move(old.directory, f"{old.directory}.{old.name}")
     _known.clear()
     return here(layout)
 
@@ -129,11 +130,11 @@ def _find(layout: Layout) -> Host:
 
 
 def _spool_id(layout: Layout) -> str:
-    """A name for the spool that is the same wherever it is mounted, and another one for a copy that was made shared anew."""
+    """A name for the spool, the same wherever it is mounted."""
     path = f"{layout.hosts}/id"
     with suppress(FileNotFoundError):
         return _read(path)
-    text = lease.random_text(12)
+    text = random_text(12)
     _publish(f"{layout.tmp}/id.{text}", path, text, os.stat(layout.root).st_uid)
     return _read(path)
 
@@ -143,7 +144,7 @@ def _key(directory: str, owner: int) -> str:
     with suppress(FileNotFoundError):
         return _read(path)
     name = re.sub(r"[^a-z0-9_.]", "_", os.uname().nodename.lower())[:13] or "localhost"
-    text = f"{name}.{lease.random_text(6)}"
+    text = f"{name}.{random_text(6)}"
     _publish(f"{directory}/host.{text}", path, text, owner)
     return _read(path)
 
@@ -231,7 +232,7 @@ def _is_earlier(path: str, machine: dict[str, object]) -> bool:
 
 def _machine() -> dict[str, object]:
     """This boot of this machine."""
-    return {"boot_id": lease.boot_id(), "name": os.uname().nodename, "cards": _cards()}
+    return {"boot_id": boot_id(), "name": os.uname().nodename, "cards": _cards()}
 
 
 def _cards() -> list[str]:

@@ -11,9 +11,9 @@ It is only ever released by close(): an unlock would free the job's inherited lo
 is checked with F_OFD_GETLK, which takes no lock, so that a check never blocks anyone who wants to lock.
 Byte 0 belongs to the id, and is locked to submit, adopt or delete a job.
 
-In a spool that several hosts share, these locks are on files in the memory of each host (`host`), one for each worker and
-one for the log of each job: locks in the spool would be freed by a restart of the file server, and a host cannot see
-those of another. The lock of an open log has a descriptor of its own then, which `close` closes with the log.
+In a spool that several hosts share, these locks are on files in the memory of each host (`host`), one for each worker
+and one for the log of each job: locks in the spool would be freed by a restart of the file server, and a host cannot
+see those of another. The lock of an open log has a descriptor of its own then, which `close` closes with the log.
 
 The locks that exclude others for a moment, from writing settings or pruning, are portalocker's.
 """
@@ -24,16 +24,18 @@ import errno
 import fcntl
 import json
 import os
-import struct
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 from queuectl.core.names import format_time, format_worker, parse_worker
 from queuectl.lazy import Lazy
-from queuectl.spool.system import files, logs
+from queuectl.spool.system import files, locks, logs
+from queuectl.spool.system.identity import random_text
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -43,14 +45,6 @@ else:
     beats, host_ = Lazy("queuectl.spool.system.beats"), Lazy("queuectl.spool.system.host")
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-_FLOCK = struct.Struct("@hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
-_LAST_BYTE = (1 << 63) - 1
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-
-
-def random_text(length: int) -> str:
-    """Random lower-case base32: five bits a character."""
-    return "".join(_ALPHABET[byte & 31] for byte in os.urandom(length))
 
 
 def host_of(worker: str) -> str:
@@ -67,7 +61,8 @@ def close(log: int) -> None:
     if _elsewhere:
         held = _elsewhere.pop(log, None)
         if held is not None:
-            _let_go(*held)
+            os.close(held[0])
+            locks.remove(held[1])
     os.close(log)
 
 
@@ -75,6 +70,16 @@ def inherited(log: int) -> tuple[int, ...]:
     """The descriptors that a job must inherit to hold the lock of its attempt, in addition to that of its log."""
     held = _elsewhere.get(log) if _elsewhere else None
     return (held[0],) if held is not None else ()
+
+
+def hand_on(log: int, other: int) -> int:
+    """Let another open log have what is locked through this one, which is closed if it is another; the other."""
+    if other != log:
+        held = _elsewhere.pop(log, None)
+        if held is not None:
+            _elsewhere[other] = held
+        os.close(log)
+    return other
 
 
 @contextmanager
@@ -111,7 +116,7 @@ def is_attempt_held(path: str, started_at: datetime) -> bool:
     if log is None:
         return False
     try:
-        return _find_lock(log, _byte_of(started_at), 1) is not None or _is_flocked(log)
+        return locks.find(log, _byte_of(started_at), 1) is not None or _is_flocked(log)
     finally:
         os.close(log)
 
@@ -122,17 +127,17 @@ def running_attempts(log: int) -> list[datetime]:
 
     Processes that an attempt leaves behind, once its end is on record, do not count.
     """
-    with _asked(log) as locks:
-        times = [] if locks is None else _locked_times(locks)
-    return [at for at in times if not logs.has_end(log, at)]
+    with _asked(log) as asked:
+        times = [] if asked is None else _locked_times(asked)
+    return [at for at in times if not logs.in_parts(log, partial(logs.has_end, started_at=at))]
 
 
-def _locked_times(locks: int) -> list[datetime]:
+def _locked_times(fd: int) -> list[datetime]:
     found = []
-    ranges = [(1, _LAST_BYTE)]  # both ends included
+    ranges = [(1, locks.LAST_BYTE)]  # both ends included
     while ranges:
         first, last = ranges.pop()
-        held = _find_lock(locks, first, last - first + 1)
+        held = locks.find(fd, first, last - first + 1)
         if held is None:
             continue
         if held.first == held.last:  # else somebody is deleting the job
@@ -169,7 +174,7 @@ def is_in_use(path: str) -> bool:
     if log is None:
         return False
     try:
-        return _find_lock(log, 0, 0) is not None or _is_flocked(log)
+        return locks.find(log, 0, 0) is not None or _is_flocked(log)
     finally:
         os.close(log)
 
@@ -180,7 +185,7 @@ def is_id_locked(path: str) -> bool:
     if log is None:
         return False
     try:
-        return _find_lock(log, 0, 1) is not None
+        return locks.find(log, 0, 1) is not None
     finally:
         os.close(log)
 
@@ -210,7 +215,7 @@ def _place_of(path: str) -> str:
     here, (directory, name) = host_.at(root), os.path.split(path)
     if directory.endswith("/workers"):
         return here.life(name.removesuffix(".json"))
-    return here.lock(name.partition(".log")[0] if directory.endswith("/logs") else name)
+    return here.lock(re.sub(r"\.log(\.\d+)?$", "", name))
 
 
 def _place_of_open(log: int) -> str | None:
@@ -245,81 +250,19 @@ def _lock(log: int, start: int, length: int) -> bool:
     """Lock bytes of an open log; length 0 is all that follow. False if another has any of them."""
     place = _place_of_open(log)
     if place is None:
-        return _try(log, start, length)
+        return locks.take(log, start, length)
     held = _elsewhere.get(log)
     if held is not None and held[1] == place:
-        return _try(held[0], start, length)
+        return locks.take(held[0], start, length)
     while True:
-        fd = _open_lock(place)
-        if not _try(fd, start, length):
+        fd = locks.open_file(place)
+        if not locks.take(fd, start, length):
             os.close(fd)
             return False
-        if _is_at(fd, place):
+        if files.is_open(fd, place):
             _elsewhere[log] = fd, place
             return True
         os.close(fd)  # RACE: it was removed in between, by who had it last
-
-
-def _open_lock(place: str) -> int:
-    """A descriptor above those that a job's numbers could collide with."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        low = os.open(place, flags, 0o600)
-    except FileNotFoundError:  # the host's memory was cleared
-        os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
-        low = os.open(place, flags, 0o600)
-    high: int = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
-    os.close(low)
-    return high
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _let_go(fd: int, place: str) -> None:
-    """Close it, and remove it unless another has locked anything in it."""
-    os.close(fd)
-    remove_lock(place)
-
-
-def remove_lock(place: str) -> None:
-    """Remove a file of locks, unless anything is locked in it."""
-    with suppress(OSError):
-        fd = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if _try(fd, 0, 0) and _is_at(fd, place):
-                os.unlink(place)
-        finally:
-            os.close(fd)
-
-
-def _try(fd: int, start: int, length: int) -> bool:
-    """Lock bytes of a file for this open description; length 0 is all that follow. False if another has any of them."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
-    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: POSIX allows either
-        return False
-    return True
-
-
-class _Held(NamedTuple):
-    """The bytes of a lock, both included."""
-
-    first: int
-    last: int
-
-
-def _find_lock(fd: int, start: int, length: int) -> _Held | None:
-    """A lock that another open description has on some of these bytes; None if there is none."""
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
-    kind, _, first, found, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
-    if kind == fcntl.F_UNLCK:
-        return None
-    return _Held(first, first + found - 1 if found else _LAST_BYTE)
 
 
 def _is_flocked_there(log: int) -> bool:
@@ -352,7 +295,7 @@ class WorkerLease:
             self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
             try:
                 os.chmod(temporary, 0o600)
-                self._life = _open_lock(here.life(self.name)) if here else self._file.fileno()
+                self._life = locks.open_file(here.life(self.name)) if here else self._file.fileno()
                 fcntl.flock(self._life, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._file.close()
@@ -418,8 +361,8 @@ class WorkerLease:
 def is_worker_alive(layout: Layout, worker: str) -> bool:
     """Whether the worker of that name holds its lock (as seen from this host).
 
-    Two checks do not disturb each other: they try a shared lock. In a shared spool a worker of another host lives as long as
-    that host is not gone, and one of this host whose lock has no file any more lives too: nobody judges it.
+    Two checks do not disturb each other: they try a shared lock. In a shared spool a worker of another host lives as
+    long as that host is not gone, and one of this host whose lock has no file any more lives too: nobody judges it.
     Raises OSError if that cannot be determined.
     """
     if layout.shared and not has_life(layout, worker):
@@ -452,15 +395,6 @@ def state_of(info: Mapping[str, Any], *, is_alive: bool, is_busy: bool, is_pause
     if info.get("stopping_at"):
         return "stopping"
     return "working" if is_busy else "paused" if is_paused else "idle"
-
-
-def boot_id() -> str:
-    """Identifies this boot of the kernel, the same in every container on it; empty if the system has none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def _as_os_error(error: Exception, path: str) -> OSError:
@@ -518,6 +452,11 @@ def has_life(layout: Layout, worker: str) -> bool:
     """Whether a worker of a shared spool has a file with its lock on this host, so that it can be judged here."""
     here = host_.here(layout)
     return here.is_home_of(worker) and os.path.lexists(here.life(worker))
+
+
+def lives(layout: Layout) -> set[str]:
+    """The workers of a shared spool that have a file with their lock on this host, dead ones too."""
+    return {*os.listdir(f"{host_.here(layout).directory}/workers")}
 
 
 def forget(layout: Layout, worker: str) -> None:
