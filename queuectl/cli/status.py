@@ -30,6 +30,7 @@ from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.shared import describe_poll
 
 if TYPE_CHECKING:
     from queuectl.spool.reading.batch import Batch
@@ -164,7 +165,8 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     for worker in alive:
         slots = format_count(worker.get("slots", 0), "slot")
         stops = ", stopping" if worker["state"] == "stopping" else ""
-        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}{stops}")
+        polls = f", {describe_poll(poll)}" if (poll := worker.get("poll")) is not None else ""
+        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}{stops}{polls}")
     lost = sum(len(worker["runs"]) for worker in workers if not worker["alive"])
     if lost:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")

@@ -21,7 +21,7 @@ from queuectl.cli.context import (
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.groups import Choice
 from queuectl.core.text import format_age
-from queuectl.errors import QueuectlError
+from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock
 
@@ -77,6 +77,9 @@ def worker() -> None:
 )
 @click.option("--background", is_flag=True, help="Return once they run; they report to the spool's worker.log.")
 @click.option("--copied", is_flag=True, help="Run the jobs of a spool that was copied or moved here; needed once.")
+@click.option(
+    "--poll", metavar="SECONDS|auto", help="Look for jobs of other hosts this often. [default: auto, where needed]"
+)
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
@@ -90,6 +93,7 @@ def start(
     processes: int | None,
     background: bool,
     copied: bool,
+    poll: str | None,
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
@@ -130,6 +134,7 @@ def start(
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
+        "poll_every": _parse_poll(poll),
     }
     if on is not None:
         from queuectl.work.engines.connect import parse_place
@@ -150,6 +155,18 @@ def start(
         say(name)
     if not quiet:
         note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
+
+
+def _parse_poll(text: str | None) -> float | None:
+    """Seconds between two looks; None for `auto`."""
+    from queuectl.core.when import parse_duration
+
+    if text is None or text == "auto":
+        return None
+    seconds = parse_duration(text)
+    if not 0.05 <= seconds <= 3600:
+        raise UsageError(f"--poll is 0.05 to 3600 seconds, or auto, not {text!r}")
+    return seconds
 
 
 def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:

@@ -228,8 +228,11 @@ class Intake:
     def _may_have_changed(self) -> bool:
         """Whether a name may have come to pending/ or gone since it was listed, as its own mtime says.
 
-        Listed anyway at every tenth question, for file systems that keep no such time.
+        Listed anyway at every tenth question, for file systems that keep no such time, and at each in a shared spool,
+        where this host may learn of it 30 s late.
         """
+        if self.layout.shared:
+            return True
         self._unlisted = (self._unlisted or 0) + 1
         return self._unlisted >= _LIST_ANYWAY or os.stat(self.layout.pending).st_mtime_ns != self._changed_at
 

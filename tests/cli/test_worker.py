@@ -72,7 +72,7 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     assert row == [WORKER, "gone", "?", "?", "?", "a", "b"]
     assert cli.json("worker", "list") == [
         {"worker": WORKER, "alive": False, "state": "gone", "host": None, "pid": None, "slots": None, "on": None,
-         "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [],
+         "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [], "poll": None,
              "runs": ["a", "b"]},
     ]  # fmt: skip
 

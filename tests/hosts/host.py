@@ -39,6 +39,7 @@ class Host:
             (home / directory).mkdir(parents=True, mode=0o1777)
             (home / directory).chmod(0o1777)
         self._boot_id = boot_id
+        self._processes: list[subprocess.Popen[Any]] = []
         self._boot()
 
     def _boot(self) -> None:
@@ -57,7 +58,9 @@ class Host:
         """Its death: all that runs there ends at once."""
         with suppress(ProcessLookupError):
             os.kill(self.init, signal.SIGKILL)
-        self._unshare.wait(20)
+        for process in (*self._processes, self._unshare):
+            process.wait(20)
+        self._processes.clear()
         for stream in (self._unshare.stdin, self._unshare.stdout):
             assert stream is not None
             stream.close()
@@ -74,7 +77,9 @@ class Host:
     def popen(self, *words: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
         """Start a command there. The process that is returned only waits for it: see `pid_of`."""
         enter = ["nsenter", "-t", str(self.init), "--uts", "--pid", "--mount", "--wd=/tmp", "--"]
-        return subprocess.Popen([*enter, *words], env=environment(**(env or {})), **options)
+        process = subprocess.Popen([*enter, *words], env=environment(**(env or {})), **options)
+        self._processes.append(process)
+        return process
 
     def queuectl(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "queuectl", "--spool", str(self.spool), *words]

@@ -46,6 +46,7 @@ WORKER = (
     "version",
     "groups",
     "not_groups",
+    "poll",
     "runs",
 )
 

@@ -327,18 +327,24 @@ def _is_absent(path: str) -> bool:
     A client of NFS remembers for up to 30 s that it has found no such name (Linux 6.1), but looks again once the
     directory has been opened, which asks the server whether it has changed.
     """
+    refresh(os.path.dirname(path))
     try:
-        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fstat(fd)
-            os.stat(os.path.basename(path), dir_fd=fd, follow_symlinks=False)
-        finally:
-            os.close(fd)
+        os.lstat(path)
     except FileNotFoundError:
         return True
     except OSError:
         pass
     return False
+
+
+def refresh(path: str) -> None:
+    """Let this host know what others have done to a file, or to the names in a directory, by opening it."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fstat(fd)
+        finally:
+            os.close(fd)
 
 
 def sync_directory(path: str) -> None:

@@ -30,6 +30,10 @@ UNFIT = {
 }
 """Types on which a rename or a hard link does not do what the spool needs, and what people call them."""
 
+LEAST, MOST = 0.5, 10.0
+"""Seconds between two looks of a worker that polls: while there is work, and when there has been none for long."""
+AUTO = "auto"
+
 
 class Mount(NamedTuple):
     """Where a file system is mounted, of what type it is, and with which options."""
@@ -65,3 +69,10 @@ def can_be_shared(path: str) -> bool:
     """Whether a path is on a file system that several hosts can mount, by its type."""
     mount = find_mount(path)
     return mount is not None and NETWORK.fullmatch(mount.kind) is not None
+
+
+def describe_poll(poll: object) -> str:
+    """How a worker learns of changes, as its file has it: empty for events, `auto`, or seconds."""
+    if poll == AUTO:
+        return f"polls every {LEAST:g} to {MOST:g} s"
+    return f"polls every {poll:g} s" if isinstance(poll, int | float) else ""

@@ -271,7 +271,12 @@ def _check_inotify(spool: Layout) -> Check:
     if problem is not None:
         advice = "workers look every second instead; raise fs.inotify.max_user_instances"
         return Check(Health.WARN, "file events", f"{problem}; the limit is {instances}", advice)
-    return _ok("file events", f"inotify, {instances} instances for each user")
+    found = f"inotify, {instances} instances for each user"
+    if spool.shared:
+        how = {shared.describe_poll(worker.get("poll")) for worker in list_workers(spool) if worker["alive"]} - {""}
+        workers = f"workers {' or '.join(sorted(how))}".replace("polls", "poll") if how else "no worker polls"
+        return _ok("file events", f"{found}; of other hosts only if a worker has heard some: {workers}")
+    return _ok("file events", found)
 
 
 def _check_open_files() -> Check:
