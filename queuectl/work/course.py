@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from queuectl.core.result import CANCELLED, Result
 from queuectl.spool.moves.claims import Claim
-from queuectl.spool.system import logs
+from queuectl.spool.system import lease, logs
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.engine import Engine, LeftError, Run, record_end, record_last_word
@@ -34,7 +34,7 @@ def see_through(context: Context, attempts: Attempts, engine: Engine, run: Run, 
         attempts.discard(run)
         return False
     finally:
-        os.close(run.log)
+        lease.close(run.log)
     return True
 
 
@@ -71,7 +71,7 @@ def settle_unstarted(context: Context, claim: Claim, error: OSError) -> bool:
     if is_its_fault:
         with suppress(OSError):
             record_end(claim, os.getpid(), logs.format_outcome(result), f"cannot be run: {error.strerror}")
-    os.close(claim.log)  # first, or the next claim would find this one
+    lease.close(claim.log)  # first, or the next claim would find this one
     if is_its_fault:
         finish(context, claim.name, claim.body, result, 0.0)
     else:

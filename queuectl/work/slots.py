@@ -6,7 +6,6 @@ with the worker's main thread, guarded by one lock.
 
 from __future__ import annotations
 
-import os
 import shlex
 import threading
 import time
@@ -20,7 +19,7 @@ from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
-from queuectl.spool.system import files, pause
+from queuectl.spool.system import files, lease, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
@@ -390,7 +389,7 @@ class Slots:
             if claim is None or self._is_paused(claim, name):
                 return None
             if limits and (full := self._gate.must_wait_for(claim.name, limits)):
-                os.close(claim.log)  # first, or the next claim would find this one
+                lease.close(claim.log)  # first, or the next claim would find this one
                 give_back(self.context, claim.name, claim.run_at)
                 self._wait_for_places(name, limits, full)
                 return None
@@ -469,7 +468,7 @@ class Slots:
             why = "its group is paused"
         else:
             return False
-        os.close(claim.log)  # first, or the next claim would find this one
+        lease.close(claim.log)  # first, or the next claim would find this one
         release(self.context, claim.name, why, claim.run_at)
         self.offer([str(name)])
         return True

@@ -20,9 +20,9 @@ from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading.itself import itself
-from queuectl.spool.system import lease, processes, progress, shared, trust, versions
+from queuectl.spool.system import identity, lease, processes, progress, shared, trust, versions
 from queuectl.spool.upkeep import rescue
-from queuectl.work import drain, gate
+from queuectl.work import drain, gate, hosts
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.adopted import Adopted
@@ -107,21 +107,29 @@ class Worker:
             "version": __version__,
             "format": versions.FORMAT,
             "started_at": format_time(self.context.now()),
-            "boot_id": lease.boot_id(),
+            "boot_id": identity.boot_id(),
             "pid_namespace": processes.pid_namespace(),
             "groups": self.choice.only,
             "not_groups": self.choice.others,
             **(self._engine.describe() if self._engine is not None else {}),
         }
+        if self.context.layout.shared:
+            hosts.begin(self.context)
         with lease.WorkerLease(self.context.layout, host, info) as own:
             self._lease = own
             if self._engine is not None:
                 own.make_durable()
             self.context.report.worker = own.name
-            own.is_kept = self._run() > 0
+            with hosts.keeper(self.context, own, self._waker.wake, self._look_for_gone):
+                own.is_kept = self._run() > 0
             if self._is_detaching:
                 return Ending.DETACHED
             return Ending.LEFT if self._has_drained and self._say_what_is_left() else Ending.DONE
+
+    def _look_for_gone(self) -> None:
+        """A host is said to be gone: its jobs are to be taken."""
+        self._rescue.hurry()
+        self._waker.wake()
 
     @property
     def name(self) -> str:

@@ -34,7 +34,7 @@ from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError
 from queuectl.spool.moves.submit import Reservation, reserve
 from queuectl.spool.reading import query
-from queuectl.spool.system import defaults, files, lease, logs, trust
+from queuectl.spool.system import defaults, files, identity, logs, trust
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -290,9 +290,9 @@ def _require_new_id(job: Body, text: str, *, is_new: bool) -> None:
 def _reserve_new(layout: Layout, text: str, group: str | None = None) -> Reservation:
     """An id made of its group, the file's stem, and a random suffix."""
     while True:
-        id = id_from_file_name(text, lease.random_text(6))
+        id = id_from_file_name(text, identity.random_text(6))
         if group is not None and not is_valid_id(id := groups.join(group, id)):
-            id = groups.join(group, lease.random_text(12))
+            id = groups.join(group, identity.random_text(12))
         with suppress(AlreadyExistsError):
             return reserve(layout, id)
 

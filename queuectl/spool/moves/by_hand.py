@@ -157,12 +157,12 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     if must_wait and job.result == INVALID:
         entry.require_there(layout, job.id, job.fields or {})
     try:
-        with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+        with lease.opened(layout.log(job.id)) as log:
             ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
-            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+            logs.append_note(log, "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
             if not must_wait:
-                return _move_back(layout, job, log.fileno(), job.name, run_at)
-            return _wait_again(layout, job, job.id, log.fileno())
+                return _move_back(layout, job, log, job.name, run_at)
+            return _wait_again(layout, job, job.id, log)
     except OSError as error:
         raise unusable(layout.root, error) from error
 
@@ -485,8 +485,8 @@ def _let_go_skipped(layout: Layout, job: Job, run_at: datetime | None) -> Job:
         run_at = job.body.run_at
     assert isinstance(job.name, FinishedName)
     holders.require_free(layout, job)
-    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
-        released = _move_back(layout, job, log.fileno(), job.name, run_at)
+    with lease.opened(layout.log(job.id)) as log:
+        released = _move_back(layout, job, log, job.name, run_at)
     entry.leave(layout, job.id, job.fields)
     return released
 

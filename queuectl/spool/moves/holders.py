@@ -16,7 +16,7 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError
 from queuectl.spool.reading import query
-from queuectl.spool.system import edges, keys, lease, logs
+from queuectl.spool.system import edges, identity, keys, lease, logs
 from queuectl.spool.system.layout import Layout
 
 _LOOK_AGAIN = 0.002
@@ -66,7 +66,7 @@ class Key(NamedTuple):
 
 
 def temporary(layout: Layout, id: str) -> str:
-    return f"{layout.tmp}/{id}.{lease.random_text(8)}.key"
+    return f"{layout.tmp}/{id}.{identity.random_text(8)}.key"
 
 
 def _locate(key: Key, id: str) -> Holder | None:
@@ -103,7 +103,7 @@ def _locate_alone(layout: Layout, id: str) -> tuple[State, str] | Holder | None:
             return query.locate(layout, id)
         return query.locate(layout, id) or Holder(id, State.RUNNING, None)
     finally:
-        os.close(log)
+        lease.close(log)
 
 
 def _as_holder(state: State, text: str, id: str) -> Holder | None:

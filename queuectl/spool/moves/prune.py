@@ -87,10 +87,10 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
         is_gone = is_free and files.remove(layout.job(state, name))
         # RACE: of two pruners, the second may find the log gone and create one (tests/spool/moves/test_prune.py).
         if is_gone or (is_ours and is_new):
-            files.remove(path)
+            logs.remove(path)
         return is_gone
     finally:
-        os.close(log)
+        lease.close(log)
 
 
 def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: bool) -> Callable[[str], bool]:

@@ -22,7 +22,7 @@ from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
-from queuectl.spool.system import defaults, edges, files, lease, logs
+from queuectl.spool.system import defaults, edges, files, identity, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Reservation(NamedTuple):
     is_new: bool
 
     def keep(self) -> None:
-        os.close(self.fd)
+        lease.close(self.fd)
 
     def give_up(self) -> None:
         """Free the id again, if it was free before."""
         if self.is_new:
             files.remove(self.path)
-        os.close(self.fd)
+        lease.close(self.fd)
 
 
 def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate | None = None) -> Reservation:
@@ -90,9 +90,9 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
             if status.st_nlink:
                 files.remove(path)
         except BaseException:
-            os.close(fd)  # or the id would stay reserved for as long as this process lives
+            lease.close(fd)  # or the id would stay reserved for as long as this process lives
             raise
-        os.close(fd)
+        lease.close(fd)
 
 
 def _require_free(id: str, is_ours: bool, holder: tuple[State, str] | None) -> None:
@@ -110,7 +110,7 @@ def _describe(state: State, name: str) -> str:
 
 
 def new_id() -> str:
-    return lease.random_text(12)
+    return identity.random_text(12)
 
 
 def _next_move(layout: Layout, id: str, priority: int, run_at: datetime | None, now: datetime) -> lifecycle.Move:
@@ -282,7 +282,7 @@ def _prepare(
             versions.require(layout, "unique")
         unique.prepare(layout)
     reservation = _reserve_wanted(layout, id, is_wanted)
-    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    temporary = f"{layout.tmp}/{id}.{identity.random_text(8)}.json"
     return Item(whole, data, move, temporary, reservation, run_at is None and key is None, content, key)
 
 

@@ -21,7 +21,7 @@ from queuectl.spool.moves.entry import CircleError
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.reading import query
 from queuectl.spool.reading import schedules as reading
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import files, identity, lease, logs
 from queuectl.spool.system import schedules as schedule_files
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.schedules import Found
@@ -119,7 +119,7 @@ def _put_on_record(
         reservation = submit.reserve(layout, id)
     except AlreadyExistsError as error:
         return Outcome.IN_FLIGHT if isinstance(error, IdInFlightError) else Outcome.TAKEN
-    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    temporary = f"{layout.tmp}/{id}.{identity.random_text(8)}.json"
     try:
         mark = schedule_files.past(layout, found.name)
         if (mark is not None and mark >= tick) or not schedule_files.is_unchanged(layout, found):
@@ -145,7 +145,7 @@ def run_now(layout: Layout, found: Found, now: datetime) -> Job:
     """
     schedule = require_valid(found)
     at = now.replace(microsecond=0)
-    fields = schedule.fields_of(f"{found.name}.{RUN_MARK}{lease.random_text(8)}", at)
+    fields = schedule.fields_of(f"{found.name}.{RUN_MARK}{identity.random_text(8)}", at)
     fields.pop("run_at", None)
     outcome = submit.submit(layout, [fields], now)[0]
     if isinstance(outcome, Job):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -21,7 +20,8 @@ from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock, defaults
 from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.log_entries import open_reading, read_entries, size_of
+from queuectl.spool.system.logs import Mark, Usage, parse_outcome
 from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
     attempts: list[dict[str, Any]] = []
     try:
         with open_reading(layout.log(id), id) as log:
-            entries = read_entries(log) if os.fstat(log.fileno()).st_blocks * 512 <= _LONG_LOG else ()
+            entries = read_entries(log) if size_of(log) <= _LONG_LOG else ()
             for mark in entries:
                 if isinstance(mark, Mark) and mark.event == "start":
                     attempts.append(_begin(mark))

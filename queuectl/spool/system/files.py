@@ -46,8 +46,19 @@ class CannotExchangeError(OSError):
 
 def share(root: str) -> None:
     """From now on paths in that directory are those of a spool that several hosts share."""
-    if f"{root}/" not in _shared:
-        _shared.append(f"{root}/")
+    for path in (root, os.path.realpath(root)):
+        if f"{path}/" not in _shared:
+            _shared.append(f"{path}/")
+
+
+def is_any_shared() -> bool:
+    """Whether this process uses such a spool."""
+    return bool(_shared)
+
+
+def shared_root(path: str) -> str | None:
+    """The shared spool that holds a path; None if that is not in one."""
+    return next((root[:-1] for root in _shared if path.startswith(root)), None) if _shared else None
 
 
 def _is_shared(path: str) -> bool:
@@ -166,6 +177,11 @@ def publish(source: str, target: str) -> None:
         remove(source)
 
 
+def link(source: str, target: str) -> None:
+    """Give a file a second name; raises FileExistsError."""
+    os.link(source, target)
+
+
 def move(source: str, target: str) -> bool:
     """Rename to a name that nobody else could choose; False if the source is gone (a lost race).
 
@@ -257,6 +273,14 @@ def is_same(path: str, other: str) -> bool:
     """Whether two names are the same file; False if one is gone."""
     try:
         return os.path.samestat(os.lstat(path), os.lstat(other))
+    except FileNotFoundError:
+        return False
+
+
+def is_open(fd: int, path: str) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
 

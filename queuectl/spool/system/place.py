@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from queuectl.core.names import RunningName, is_ignored
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
-from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system import files, identity, logs, processes
 from queuectl.spool.system.layout import Layout
 
 _UNTOUCHED = 2.0  # seconds from the time in the file to its ctime, if nobody has copied or changed it
@@ -103,7 +103,7 @@ def _is_same(record: dict[str, Any], status: os.stat_result, path: str) -> bool:
     is_untouched = abs(status.st_ctime - float(record["written_at"])) < _UNTOUCHED
     if record["path"] == path:
         return is_same_inode or is_untouched
-    return is_same_inode and is_untouched and record["boot_id"] != lease.boot_id()
+    return is_same_inode and is_untouched and record["boot_id"] != identity.boot_id()
 
 
 def _record(layout: Layout) -> None:
@@ -114,7 +114,7 @@ def _record(layout: Layout) -> None:
         status = os.lstat(layout.place)
         if (record["device"], record["inode"], record["path"]) == (status.st_dev, status.st_ino, path):
             return
-    temporary = f"{layout.tmp}/place.{lease.random_text(6)}"
+    temporary = f"{layout.tmp}/place.{identity.random_text(6)}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         status = os.fstat(fd)
@@ -122,7 +122,7 @@ def _record(layout: Layout) -> None:
             "path": path,
             "device": status.st_dev,
             "inode": status.st_ino,
-            "boot_id": lease.boot_id(),
+            "boot_id": identity.boot_id(),
             "written_at": round(time.time(), 3),
         }
         os.write(fd, json.dumps(record).encode() + b"\n")

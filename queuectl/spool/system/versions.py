@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from queuectl.errors import WrongStateError
-from queuectl.spool.system import lease
+from queuectl.spool.system import identity, lease
 from queuectl.spool.system.layout import Layout
 
 FORMAT = 2
@@ -44,7 +44,7 @@ def find_older(layout: Layout) -> list[str]:
 
 def _is_older(layout: Layout, worker: str) -> bool:
     info = lease.read_worker(layout, worker)
-    if info.get("boot_id", "") not in ("", lease.boot_id()) and info.get("host") != os.uname().nodename:
+    if info.get("boot_id", "") not in ("", identity.boot_id()) and info.get("host") != os.uname().nodename:
         return False  # another host's
     known = info.get("format", 1)
     return bool(info) and not (isinstance(known, int) and known >= FORMAT)

@@ -6,7 +6,7 @@ import os
 
 from queuectl.core.names import RunningName
 from queuectl.errors import WrongStateError
-from queuectl.spool.system import lease, shared
+from queuectl.spool.system import identity, lease, shared
 from queuectl.spool.system.layout import Layout, create, is_spool
 
 
@@ -56,7 +56,7 @@ def _workers(layout: Layout) -> list[str]:
 
 def _is_known_dead(layout: Layout, worker: str) -> bool:
     info = lease.read_worker(layout, worker)
-    is_here = info.get("boot_id") == lease.boot_id() and info.get("host") == os.uname().nodename
+    is_here = info.get("boot_id") == identity.boot_id() and info.get("host") == os.uname().nodename
     try:
         return is_here and not lease.is_worker_alive(layout, worker)
     except OSError:

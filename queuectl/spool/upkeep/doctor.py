@@ -30,7 +30,7 @@ from queuectl.spool.moves import take, unique
 from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import clock, edges, files, lease, shared, trigger, trust
+from queuectl.spool.system import clock, edges, files, identity, lease, shared, trigger, trust
 from queuectl.spool.system.layout import Layout
 
 _VOLATILE = ("tmpfs", "ramfs")
@@ -173,7 +173,7 @@ def _reasons_left(spool: Layout, users: trust.Users) -> Iterator[str]:
 
 
 def _try(spool: Layout, subject: str, attempt: Callable[[str], str], advice: str) -> Check:
-    path = f"{spool.tmp}/doctor-{lease.random_text(8)}"
+    path = f"{spool.tmp}/doctor-{identity.random_text(8)}"
     try:
         files.write_new(path, b"x")
         found = attempt(path)
@@ -298,7 +298,7 @@ def _check_proc() -> Check:
 
 def _check_clock(spool: Layout) -> Check:
     now = clock.now()
-    path = f"{spool.tmp}/doctor-{lease.random_text(8)}"
+    path = f"{spool.tmp}/doctor-{identity.random_text(8)}"
     try:
         files.write_new(path, b"x", sync=False)
         skew = clock.from_file_time(os.stat(path).st_mtime) - now

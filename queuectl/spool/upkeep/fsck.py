@@ -222,7 +222,7 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
                 return False
             return files.remove(spool.log(id))
         finally:
-            os.close(log)
+            lease.close(log)
 
     return repair
 

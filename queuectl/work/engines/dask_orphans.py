@@ -6,7 +6,6 @@ docs/ARCHITECTURE.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
@@ -96,14 +95,14 @@ class Orphans:
             return None
         lease.lock_attempt(log, name.started_at)
         if not claims.settle(self._layout, name, move):
-            os.close(log)
+            lease.close(log)
             return None
         return Claim(move.name, name.started_at, body, log, 0)
 
     def _settle_lost(self, claim: Claim, why: str) -> None:
         with suppress(OSError):
             record_end(claim, 0, logs.format_outcome(LOST), why)
-        os.close(claim.log)
+        lease.close(claim.log)
         seconds = max(0.0, (self._context.now() - claim.name.started_at).total_seconds())
         finish(self._context, claim.name, claim.body, LOST, seconds)
 
