@@ -18,7 +18,7 @@ from queuectl.core.names import format_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.reading import query
-from queuectl.spool.system import beats, clock, host, lease, log_parts, logs, processes
+from queuectl.spool.system import beats, clock, host, lease, log_parts, logs, processes, versions
 from queuectl.spool.system.beats import BEAT, LOST, Mark
 from queuectl.spool.system.layout import Layout
 from queuectl.work.context import Context
@@ -35,6 +35,7 @@ class GoneError(SpoolError):
 def begin(context: Context) -> None:
     """Before a worker takes its name: if this host is said to be gone, end what still runs of it and become another."""
     layout = context.layout
+    versions.refuse_older(layout)
     own = host.here(layout)
     mark = beats.find(layout, own.name)
     if mark is not None and mark.is_gone:
