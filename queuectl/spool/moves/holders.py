@@ -76,7 +76,9 @@ def _locate(key: Key, id: str) -> Holder | None:
     log either, or has no log.
     """
     layout = key.layout
-    hint = keys.read_hint(key.folder)
+    hint = (
+        None if layout.shared else keys.read_hint(key.folder)
+    )  # a name that has gone may seem to be there for seconds
     if hint is not None and _is_there(layout.job(*hint)):
         found = _as_holder(*hint, id)
         if found or query.id_in(*hint) == id:
@@ -182,6 +184,8 @@ def take(key: Key, id: str, waits: Waits | None = None) -> Answer:
         holder = _find_holder(key, seen, id)
         # One that had the key already was released before the other had ended: it waits again.
         may_wait = holder is not None and (holder.is_running or seen[0].id == id)
+        if layout.shared and holder is None and seen and seen[0].id == id:
+            return Answer(None)  # somebody on another host asks for the same job (tests/model/hosts_replies.py)
         behind = holder.id if holder and may_wait and waits else ""
         if holder and not behind:
             return Answer(holder)

@@ -355,7 +355,7 @@ def _refuse(
             note = f"file=inbox submitted_by={logs.quote(who)} reason={logs.quote(reason)}"
             files.write_new(temporary, _for_the_dead(id, who, data))
             logs.append_note(reservation.fd, "refused", note)
-            files.publish(temporary, layout.job(*lifecycle.refuse(id, now)))
+            files.publish_reserved(temporary, layout.job(*lifecycle.refuse(id, now)))
     except OSError as failure:
         files.remove(temporary)
         reservation.give_up()

@@ -84,11 +84,27 @@ def _look_at_log(layout: Layout, id: str) -> Outcome | None:
         size = os.stat(path).st_size
     except FileNotFoundError:
         return None
+    if layout.shared:
+        return Outcome.TAKEN if _has_begun(path) else None
     if size:  # it has begun, or was skipped
         return Outcome.TAKEN
     if lease.is_id_locked(path):
         return Outcome.IN_FLIGHT
     return Outcome.TAKEN if id in query.match_ids(layout, id, (State.PENDING,)) else None
+
+
+def _has_begun(path: str) -> bool:
+    """Whether more is in the log of a shared spool than who has reserved the id."""
+    from queuectl.spool.moves import tokens
+
+    try:
+        log = logs.open_existing(path)
+    except FileNotFoundError:
+        return False
+    try:
+        return tokens.has_begun(log)
+    finally:
+        lease.close(log)
 
 
 def _judge(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now: datetime) -> Outcome:
@@ -126,7 +142,7 @@ def _put_on_record(
             reservation.give_up()
             return Outcome.CHANGED
         files.write_new(temporary, body.encode(schedule.fields_of(id, tick)))
-        files.publish(temporary, layout.job(*move))
+        files.publish_reserved(temporary, layout.job(*move))
         files.sync_directory(layout.directory(move.state))
     except BaseException:
         files.remove(temporary)

@@ -291,7 +291,7 @@ def _refuse_running(layout: Layout, asking: Asking, key: Key, holder: Holder, ru
 def _publish_again(layout: Layout, asking: Asking) -> None:
     temporary = f"{layout.tmp}/{asking.job.id}.{identity.random_text(8)}.json"
     files.write_new(temporary, asking.data)
-    files.publish(temporary, asking.job.path)
+    files.publish_reserved(temporary, asking.job.path)
     files.sync_directory(layout.pending)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from queuectl.core.body import MAX_BODY
 from queuectl.errors import DurabilityError
+from queuectl.spool.system.identity import random_text
 
 if TYPE_CHECKING:
     import ctypes
@@ -194,18 +195,17 @@ def move(source: str, target: str) -> bool:
     return True
 
 
-def publish_reserved(source: str, target: str) -> None:
+def publish_reserved(source: str, target: str) -> bool:
     """Give a finished file of tmp/ the public name that its reserved id makes one's own.
 
     In a shared spool this is a rename, by whoever finds the file, and a source that is gone has been published: a hard
     link whose reply was lost would be made again, after a worker has moved the first one, as a second file of the job.
-    Elsewhere it is `publish`.
+    Elsewhere it is `publish`. Returns whether this call did it.
     """
     if not _is_shared(target):
         publish(source, target)
-        return
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(source, target)
+        return True
+    return move(source, target)
 
 
 def move_new(source: str, target: str) -> bool:
@@ -248,7 +248,7 @@ def _renameat2(source: str, target: str, flag: int = _NO_REPLACE) -> int:
 
 def replace(path: str, data: bytes) -> None:
     """Replace the whole content of a settings file, durably."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}.{random_text(6)}.tmp"
     remove(temporary)
     write_new(temporary, data)
     with contextlib.suppress(OSError):
@@ -370,6 +370,8 @@ def sync_directory(path: str) -> None:
 
 def sync_all(directory: str) -> bool:
     """Make all of a file system survive a power cut; False if this system cannot. Raises DurabilityError."""
+    if _is_shared(f"{directory}/"):
+        return False
     try:
         return _syncfs(directory)
     except OSError as error:
@@ -378,7 +380,8 @@ def sync_all(directory: str) -> bool:
 
 def sync_files(directory: str, paths: Sequence[str]) -> None:
     """Make the contents of many new files survive a power cut, by one syncfs(2) if there is one."""
-    if len(paths) > 8 and _syncfs(directory):
+    # FUSE answers syncfs without asking the server (Linux 6.1), so in a shared spool each file is synced.
+    if len(paths) > 8 and not _is_shared(f"{directory}/") and _syncfs(directory):
         return
     for path in paths:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

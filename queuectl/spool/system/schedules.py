@@ -75,6 +75,8 @@ def find(layout: Layout, name: str) -> Found:
 
 def is_unchanged(layout: Layout, found: Found) -> bool:
     """Whether the file is still the one that was read."""
+    if layout.shared:
+        files.refresh(layout.schedule(found.name))
     try:
         return files.identify(os.stat(layout.schedule(found.name))) == found.identity
     except FileNotFoundError:
