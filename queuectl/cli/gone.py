@@ -14,7 +14,7 @@ from queuectl.spool.store import Spool
 from queuectl.spool.system import beats, host, identity
 from queuectl.spool.system.layout import Layout
 
-_WATCHED = 2 * beats.BEAT + 5.0
+_WATCHED = 2.5 * beats.BEAT
 _LOOK = 0.5
 _NAMED = 5
 _TRIES = 10

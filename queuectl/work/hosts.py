@@ -232,3 +232,20 @@ def _note(layout: Layout, id: str, started_at: datetime, text: str) -> None:
                 return
         finally:
             os.close(log)
+
+
+def through_outages(layout: Layout, act: Callable[[], None], note: Callable[[OSError | SpoolError], None]) -> None:
+    """Do it; and in a shared spool do it again for as long as its file server cannot be reached, each time with a note.
+
+    What was under way then is left as it is, for the worker to find (`Slots.find_forgotten`).
+    """
+    while True:
+        try:
+            act()
+        except (OSError, SpoolError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not layout.shared or not isinstance(cause, OSError) or isinstance(cause, FileNotFoundError):
+                raise
+            note(error)
+        else:
+            return
