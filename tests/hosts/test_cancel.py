@@ -10,9 +10,8 @@ def test_cancel_and_kill_of_a_job_on_another_host(hosts: tuple[Host, Host]) -> N
     """A signal reaches it; cancelled, it is in dead/ once none of its processes is left, and no request stays."""
     web1, web2 = hosts
     worker = web2.worker()
-    web1.ok(
-        "enqueue", "-q", "--id", "long", "trap 'echo hup' HUP; trap 'echo ended; exit 3' TERM; echo begun; sleep 60"
-    )
+    traps = "trap 'echo hup' HUP; trap 'echo ended; exit 3' TERM"
+    web1.ok("enqueue", "-q", "--id", "long", f"{traps}; echo begun; while :; do sleep 1; done")
     wait_for(lambda: "begun" in web1.ok("logs", "long"), "the job's start")
     name = next((web1.spool / "running").iterdir()).name
     (web1.spool / "asked" / name.replace("-long", "-over")).touch()  # of a job that is over
