@@ -60,7 +60,10 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
         pass  # a full disk: the name will hold the result
     if run.reason == "release":
         release(context, name, "its worker was stopped", run.claim.run_at)
-    elif not finish(context, name, run.claim.body, result, duration):
+        return
+    if run.reason == "cancelled" and run.was_ended and context.layout.shared:
+        result = CANCELLED  # another host has asked for it: the file is still in running/
+    if not finish(context, name, run.claim.body, result, duration):
         with suppress(OSError):
             record_last_word(run.claim)
 

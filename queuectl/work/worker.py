@@ -35,6 +35,7 @@ from queuectl.work.keys import Keys
 from queuectl.work.notify import Ending, Notifier
 from queuectl.work.poll import Poll
 from queuectl.work.reload import Reload
+from queuectl.work.requests import Requests
 from queuectl.work.slots import Slots
 from queuectl.work.ticker import Ticker
 from queuectl.work.tidy import Tidy
@@ -196,6 +197,7 @@ class Worker:
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
         self._groups = Janitor(self._intake.look_at_groups)
+        self._requests = Requests(context, attempts) if context.layout.shared else None
         self._work_listed = Janitor(self._look_for_work)
         self._ticker = Ticker(context, self._waker.wake)
         self._waiting = Waiting(context)
@@ -313,6 +315,8 @@ class Worker:
         """List what is pending, if it may have changed, and plan for the next time where no event says so."""
         begun = time.monotonic()
         self._intake.list_pending()
+        if self._requests is not None:
+            self._requests.look()
         interval = self._poll.interval(self._idle_for())
         if interval < self.context.settings.rescan:
             if self._slots.has_full_groups:  # a job of another host may have ended

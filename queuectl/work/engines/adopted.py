@@ -19,8 +19,8 @@ from functools import partial
 from queuectl.core import lifecycle
 from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
-from queuectl.core.result import LOST, TIMEOUT, Result, State
-from queuectl.spool.moves import claims
+from queuectl.core.result import CANCELLED, LOST, SUCCESS, TIMEOUT, Result, State
+from queuectl.spool.moves import asked, claims
 from queuectl.spool.moves.ending import end_attempt_at
 from queuectl.spool.reading import query
 from queuectl.spool.system import lease, logs, processes
@@ -177,6 +177,8 @@ class Adopted:
         text = f"taken from {lease.host_of(name.worker)}, which is gone"
         self._context.report.event("taken", name.id, text, attempt=name.attempt)
         verdict = self._look_into(rescue.judge_gone, move.name)
+        if verdict.result != SUCCESS and asked.is_to_cancel(self._layout, move.name):
+            verdict = verdict._replace(fate=Fate.ENDED, result=CANCELLED)
         if verdict.fate is not Fate.UNCLEAR:
             self._close(move.name, self._read_body(move.name), verdict, text)
         return verdict.fate is not Fate.UNCLEAR

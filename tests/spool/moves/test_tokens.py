@@ -15,18 +15,8 @@ from queuectl.errors import AlreadyExistsError
 from queuectl.spool.moves import adopt, tokens
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, host
-from queuectl.spool.system.layout import create
 from tests.spool.given import NOW, die
 from tests.support import names
-
-
-@pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
-    for place in ("MEMORY", "DISK"):
-        (tmp_path / place).mkdir()
-        monkeypatch.setattr(host, place, str(tmp_path / place))
-    create(tmp_path / "spool", is_shared=True)
-    return Spool(tmp_path / "spool")
 
 
 def run_to_death(function: Callable[[], object]) -> None:
