@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -167,11 +167,17 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         stops = ", stopping" if worker["state"] == "stopping" else ""
         polls = f", {describe_poll(poll)}" if (poll := worker.get("poll")) is not None else ""
         click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}{stops}{polls}")
+    for text in (text for each in spool.hosts() for text in each.problems):
+        click.echo(shown(f"host       {text}"))
+    _print_lost(workers)
+    room = "" if inodes is None else f", {inodes} inodes"
+    click.echo(f"free       {format_size(free)}{room}")
+
+
+def _print_lost(workers: list[dict[str, Any]]) -> None:
     lost = sum(len(worker["runs"]) for worker in workers if not worker["alive"])
     if lost:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
-    room = "" if inodes is None else f", {inodes} inodes"
-    click.echo(f"free       {format_size(free)}{room}")
 
 
 def _look_at_schedules(spool: Spool) -> Summary | None:

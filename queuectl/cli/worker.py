@@ -32,6 +32,7 @@ _COMMANDS = {
     "start": "queuectl.cli.worker:start",
     "list": "queuectl.cli.worker:list_",
     "stop": "queuectl.cli.stop:stop",
+    "gone": "queuectl.cli.gone:gone",
 }
 
 
@@ -217,10 +218,11 @@ def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any])
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
 
-    STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish) or
-    gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
-    on another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE is when a
-    worker started.
+    STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish),
+    gone: it died and left jobs, which the next worker on its host takes over; or lost: its host, one of
+    several that share the spool, has shown no sign of life for a minute. HOST is shown if any run on
+    another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE
+    is when a worker started.
 
     \b
     Example:
@@ -229,7 +231,8 @@ def list_(as_json: bool) -> None:
     """
     from queuectl.spool.reading import shapes
 
-    workers = list(open_spool().workers())
+    spool = open_spool()
+    workers = list(spool.workers())
     if as_json:
         print_json([shapes.worker(worker) for worker in workers])
     elif workers:
@@ -238,6 +241,8 @@ def list_(as_json: bool) -> None:
         hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
         rows = [_row(worker, shapes.worker_started_at(worker), has_host=bool(hosts)) for worker in workers]
         print_table(("WORKER", "STATE", "SLOTS", "ON", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
+        for text in (text for each in spool.hosts() for text in each.problems):
+            note(text)
     else:
         note("no workers; start one: queuectl worker start")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import time
 from contextlib import suppress
 
@@ -65,6 +66,12 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
     if not finish(context, name, run.claim.body, result, duration):
         with suppress(OSError):
             record_last_word(run.claim)
+
+
+def summarize(command: str | tuple[str, ...]) -> str:
+    """The beginning of a command, for the report."""
+    text = command if isinstance(command, str) else shlex.join(command)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def settle_unstarted(context: Context, claim: Claim, error: OSError) -> bool:

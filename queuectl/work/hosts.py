@@ -18,7 +18,7 @@ from queuectl.core.names import format_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.reading import query
-from queuectl.spool.system import beats, clock, host, lease, log_parts, logs, processes
+from queuectl.spool.system import beats, clock, host, lease, log_parts, logs, processes, versions
 from queuectl.spool.system.beats import BEAT, LOST, Mark
 from queuectl.spool.system.layout import Layout
 from queuectl.work.context import Context
@@ -35,6 +35,7 @@ class GoneError(SpoolError):
 def begin(context: Context) -> None:
     """Before a worker takes its name: if this host is said to be gone, end what still runs of it and become another."""
     layout = context.layout
+    versions.refuse_older(layout)
     own = host.here(layout)
     mark = beats.find(layout, own.name)
     if mark is not None and mark.is_gone:
@@ -231,3 +232,20 @@ def _note(layout: Layout, id: str, started_at: datetime, text: str) -> None:
                 return
         finally:
             os.close(log)
+
+
+def through_outages(layout: Layout, act: Callable[[], None], note: Callable[[OSError | SpoolError], None]) -> None:
+    """Do it; and in a shared spool do it again for as long as its file server cannot be reached, each time with a note.
+
+    What was under way then is left as it is, for the worker to find (`Slots.find_forgotten`).
+    """
+    while True:
+        try:
+            act()
+        except (OSError, SpoolError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not layout.shared or not isinstance(cause, OSError) or isinstance(cause, FileNotFoundError):
+                raise
+            note(error)
+        else:
+            return

@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import time
+from functools import partial
 from typing import Any
 
 from queuectl import __version__
@@ -154,11 +155,9 @@ class Worker:
             self._slots.start()
             self._runner.open(self.context, self.name, self)
             try:
-                self._look()
+                hosts.through_outages(self.context.layout, self._look, self._note_outage)
                 self._notifier.ready(what)
-                while not self._is_finished():
-                    self._wait(selector)
-                    self._look()
+                hosts.through_outages(self.context.layout, partial(self._work, selector), self._note_outage)
             finally:
                 self._notifier.stopping()
                 self._intake.close()
@@ -176,6 +175,15 @@ class Worker:
             self.context.hooks.finish()
         self._say("worker", f"{self.name} has stopped{remain}")
         return left
+
+    def _work(self, selector: selectors.BaseSelector) -> None:
+        while not self._is_finished():
+            self._wait(selector)
+            self._look()
+
+    def _note_outage(self, error: OSError | SpoolError) -> None:
+        self._slots.report_refusal(error)
+        time.sleep(_SOON)
 
     def _assemble(self, selector: selectors.BaseSelector) -> None:
         """The parts that need the worker's name; events are heard from now on."""

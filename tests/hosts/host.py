@@ -35,6 +35,7 @@ class Host:
 
     def __init__(self, home: Path, name: str, spool: Path, *, boot_id: str = "") -> None:
         self.home, self.name, self.spool = home, name, spool
+        self.program: tuple[str, ...] = ("-m", "queuectl")
         for directory in ("vartmp", "shm"):
             (home / directory).mkdir(parents=True, mode=0o1777)
             (home / directory).chmod(0o1777)
@@ -82,7 +83,12 @@ class Host:
         return process
 
     def queuectl(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "queuectl", "--spool", str(self.spool), *words]
+        return [sys.executable, *self.program, "--spool", str(self.spool), *words]
+
+    def processes(self) -> list[Path]:
+        """The command lines of what runs there, as files."""
+        table = Path(f"/proc/{self.init}/root/proc")
+        return [path / "cmdline" for path in table.iterdir() if path.name.isdecimal() and path.name != "1"]
 
     def run(self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None, patience: float = 60) -> Any:
         """`queuectl` there, to its end; a CompletedProcess with text."""

@@ -15,6 +15,7 @@ from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import State
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
+from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock, defaults
@@ -38,6 +39,7 @@ WORKER = (
     "alive",
     "state",
     "host",
+    "contact",
     "pid",
     "slots",
     "on",
@@ -73,6 +75,7 @@ def status(
         "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
         "schedules": schedules.to_json() if schedules else None,
         "workers": [worker(each) for each in workers],
+        "hosts": [each.to_json() for each in list_hosts(layout)],
         "free_bytes": free,
         "free_inodes": inodes,
     }

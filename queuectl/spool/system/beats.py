@@ -118,6 +118,15 @@ def say_gone(layout: Layout, mark: Mark, by: str) -> bool:
     return _rename(layout, mark, Mark(mark.host, None, by))
 
 
+def say_unknown_gone(layout: Layout, host: str, by: str) -> bool:
+    """`say_gone` of a host without a mark, which somebody has removed; False if it has one."""
+    with suppress(FileExistsError):
+        if find(layout, host) is None:
+            files.write_new(f"{layout.hosts}/{Mark(host, None, by)}", b"", sync=False)
+            return True
+    return False
+
+
 def _rename(layout: Layout, mark: Mark, target: Mark) -> bool:
     return files.move(f"{layout.hosts}/{mark}", f"{layout.hosts}/{target}")
 

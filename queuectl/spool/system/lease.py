@@ -448,6 +448,18 @@ def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
         lock.release()
 
 
+def holds_file(layout: Layout, worker: str) -> bool:
+    """Whether a worker holds a lock on its file in the spool itself: of an older version, if that is shared."""
+    try:
+        file = files.open_regular(layout.worker(worker))
+    except OSError:
+        return False
+    try:
+        return _is_flocked(file)
+    finally:
+        os.close(file)
+
+
 def has_life(layout: Layout, worker: str) -> bool:
     """Whether a worker of a shared spool has a file with its lock on this host, so that it can be judged here."""
     here = host_.here(layout)

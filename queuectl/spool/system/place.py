@@ -36,7 +36,7 @@ def find_copy(layout: Layout) -> Copy | None:
     try:
         record = json.loads(files.read(layout.place).data)
         original = str(record["path"])
-        if _is_same(record, os.lstat(layout.place), os.path.realpath(layout.root)):
+        if _is_same(record, os.lstat(layout.place), os.path.realpath(layout.root), is_shared=layout.shared):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there is none, or it was cut off by a power cut
@@ -91,13 +91,16 @@ def _running(layout: Layout) -> list[RunningName]:
     return [name for name in names if name is not None]
 
 
-def _is_same(record: dict[str, Any], status: os.stat_result, path: str) -> bool:
+def _is_same(record: dict[str, Any], status: os.stat_result, path: str, *, is_shared: bool) -> bool:
     """Whether a record is still the file that it names.
 
     Some file systems have other numbers after each mount: devices are numbered anew (btrfs, NFS, overlays), and FUSE
-    may do so with inodes. Then it is the same if it has the same path, and no copy has set its ctime.
+    may do so with inodes. Then it is the same if it has the same path, and no copy has set its ctime. Hosts that
+    share a spool have mounts of their own of it, and other clocks, so the inode is all that they agree on.
     """
-    is_same_inode = record["inode"] == status.st_ino
+    is_same_inode: bool = record["inode"] == status.st_ino
+    if is_shared:
+        return is_same_inode
     if is_same_inode and record["device"] == status.st_dev:
         return True
     is_untouched = abs(status.st_ctime - float(record["written_at"])) < _UNTOUCHED
