@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from pathlib import Path
 
 from tests.hosts.host import Host
+from tests.support import need, need_root, wait_for
+from tests.torture import hosts as torture
 
-Hosts = tuple[Host, Host]
+
+def test_storm_over_two_hosts(tmp_path: Path) -> None:
+    """Ids, keys, dependencies and a limit, asked for on both hosts while workers are killed: each job runs once."""
+    need_root()
+    need("glusterfs", "glusterfsd", "unshare", "nsenter")
+    found = torture.storm(tmp_path, jobs=24, kills=2, seed=7, workers=1)
+    assert found.problems == []
+    assert set(found.by_host) == {"web1", "web2"}
 
 
-def test_hosts_share_jobs(hosts: Hosts, tmp_path: Path) -> None:
-    """Each of many jobs, submitted on both hosts, runs once, and both hosts run some."""
+def test_ticks_that_both_hosts_make_and_prune(hosts: tuple[Host, Host], tmp_path: Path) -> None:
+    """Each tick becomes one job, which runs once, although workers of both hosts make them and delete the old ones."""
     ledger = tmp_path / "ledger"
-    assert hosts[0].json("status")["shared"] is True
+    ledger.touch()
+    hosts[0].ok("config", "set", "keep-done-count", "1")
+    hosts[0].ok("schedule", "add", "beat", "--every", "1s", "--", "sh", "-c", f"echo $QUEUECTL_TICK >> {ledger}")
     for host in hosts:
-        command = f"echo $QUEUECTL_JOB_ID $(hostname) >> {ledger}; sleep 0.02"
-        host.ok("enqueue", "-", stdin=f"{json.dumps({'command': command})}\n" * 40)
-    workers = [host.worker("--drain", "--count", "2") for host in hosts]
-    assert [worker.wait() for worker in workers] == [0, 0]
-    ran = [line.split() for line in ledger.read_text().splitlines()]
-    assert len({id for id, *_ in ran}) == len(ran) == 80
-    assert {where for *_, where in ran} == {"web1", "web2"}
-    counts = hosts[1].json("status")["counts"]
-    assert (counts["done"], counts["pending"], counts["running"], counts["dead"]) == (80, 0, 0, 0)
+        host.worker()
+    wait_for(lambda: len(ledger.read_text().split()) >= 3, "some ticks")
+    hosts[0].ok("prune", "--yes")
+    wait_for(lambda: len(ledger.read_text().split()) >= 5, "more ticks")
+    for host in hosts:
+        host.ok("worker", "stop")
+    ticks = Counter(ledger.read_text().split())
+    assert set(ticks.values()) == {1}, ticks
