@@ -34,7 +34,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         *examine(spool.layout, found.settings.min_free, found.settings.allow_users or "", __version__),
     ]
     if as_json:
-        print_json({"spool": str(spool.path), "checks": [check.to_json() for check in checks]})
+        print_json({"spool": str(spool.path), "shared": spool.shared, "checks": [check.to_json() for check in checks]})
     else:
         for check in checks:
             click.echo(shown(f"{check.health:<5} {check.subject:<18} {check.found}"))

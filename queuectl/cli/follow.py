@@ -18,7 +18,8 @@ from queuectl.core.result import State
 from queuectl.errors import QueuectlError
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
-from queuectl.spool.system.logs import Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.log_entries import open_reading, read_entries
+from queuectl.spool.system.logs import Mark, parse_outcome
 
 _INTERRUPTED = 130
 _SOON = 1.0

@@ -14,19 +14,24 @@ from queuectl.spool.system import layout
 @click.command()
 @click.argument("directory", required=False, metavar="[DIR]", type=click.Path(file_okay=False, readable=False))
 @click.option("--drop-box", metavar="GROUP", help="Let this group hand in jobs through inbox/, and nothing else.")
+@click.option("--shared", "is_shared", is_flag=True, help="For workers of several hosts, which mount this directory.")
 @json_option
-def init(directory: str | None, drop_box: str | None, as_json: bool) -> None:
+def init(directory: str | None, drop_box: str | None, is_shared: bool, as_json: bool) -> None:
     """Create a spool, by default ./spool. Existing files are kept.
 
     Anyone who can write to pending/ can run commands as the worker's user; by default only you can. With
     --drop-box, a group may hand in job files through inbox/. Workers run those of the users that the setting
     allow-users names.
 
+    On NFS, GlusterFS, Lustre, CephFS and the like, workers of several hosts may share a new spool. With --shared
+    they may on any file system, and share one that exists already, if no worker of it runs; see docs/hosts.md.
+
     \b
     Example:
       queuectl init
       queuectl init /srv/jobs/spool
       queuectl init /srv/jobs/spool --drop-box staff
+      queuectl init /mnt/cluster/spool --shared
     """
     path = os.path.abspath(directory or named_spool() or "spool")
     gid = None
@@ -36,18 +41,24 @@ def init(directory: str | None, drop_box: str | None, as_json: bool) -> None:
         dropbox.require_owner(path)
         gid = dropbox.find_group(drop_box)
     is_new = not os.path.lexists(path)
-    made = layout.create(path)
+    if is_shared:
+        from queuectl.spool.upkeep import convert
+
+        convert.require_idle(layout.Layout(path))
+    made = layout.create(path, is_shared=is_shared or None)
+    spool = layout.Layout(path)
     if gid is not None:
         try:
-            _make_drop_box(layout.Layout(path), gid)
+            _make_drop_box(spool, gid)
         except QueuectlError:
             if is_new:  # a spool without the drop box is not what was asked for
                 layout.remove_new(path)
             raise
     if as_json:
-        print_json({"spool": path, "created": made})
+        print_json({"spool": path, "created": made, "shared": spool.shared})
     else:
-        note(f"{'created the spool' if made else 'already a spool:'} {path}")
+        several = ", which several hosts may share" if spool.shared else ""
+        note(f"{'created the spool' if made else 'already a spool:'} {path}{several}")
     if gid is not None:
         note(f"the group {drop_box} may hand in jobs through {path}/inbox; to let users in: config set allow-users")
 

@@ -21,7 +21,8 @@ from queuectl.core.when import parse_past
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading.log_lines import describe
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.logs import Mark, parse_outcome, read_entries
+from queuectl.spool.system.log_entries import read_entries
+from queuectl.spool.system.logs import Mark, parse_outcome
 
 _LONGEST_LINE = 1 << 20
 _BLOCK = 1 << 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +27,7 @@ from queuectl.spool.reading.itself import itself
 from queuectl.spool.reading.waiting import Watch
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
-from queuectl.spool.system.logs import open_reading
+from queuectl.spool.system.log_entries import open_reading, size_of
 
 _SOON = 1.0
 """Seconds after which a job of a followed group is shown once it has started."""
@@ -93,7 +92,7 @@ def logs(
                 return
             display = output.display(job.id, is_live=wait is not None)
             output.write(job.id, entries_of(file, wait and _pausing(display, wait), wanted), display)
-            if os.fstat(file.fileno()).st_size == 0:
+            if size_of(file) == 0:
                 has_ended = isinstance(job.name, FinishedName)
                 note(f"the log of {job.id} is empty" if has_ended else f"nothing yet: {job.id} is {job.state}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,7 @@ from queuectl.spool.reading.query import Counts
 from queuectl.spool.store import Spool
 from queuectl.spool.system import files
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.shared import describe_poll
 
 if TYPE_CHECKING:
     from queuectl.spool.reading.batch import Batch
@@ -143,7 +144,7 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "done": f"{counts.skipped_done} of them skipped" if counts.skipped_done else "",
         "dead": "; ".join(_of_dead(counts)),
     }
-    click.echo(shown(f"spool      {spool.path}"))
+    click.echo(shown(f"spool      {spool.path}{', shared by hosts' if spool.shared else ''}"))
     _print_stops(spool.paused(), groups)
     if not counts.scheduled and counts.retrying:
         remarks["retrying"] = remarks.pop("scheduled")
@@ -166,12 +167,19 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
     for worker in alive:
         slots = format_count(worker.get("slots", 0), "slot")
         stops = ", stopping" if worker["state"] == "stopping" else ""
-        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}{stops}")
+        polls = f", {describe_poll(poll)}" if (poll := worker.get("poll")) is not None else ""
+        click.echo(f"worker     {worker['worker']}  {slots}, runs {len(worker['runs'])}{stops}{polls}")
+    for text in (text for each in spool.hosts() for text in each.problems):
+        click.echo(shown(f"host       {text}"))
+    _print_lost(workers)
+    room = "" if inodes is None else f", {inodes} inodes"
+    click.echo(f"free       {format_size(free)}{room}")
+
+
+def _print_lost(workers: list[dict[str, Any]]) -> None:
     lost = sum(len(worker["runs"]) for worker in workers if not worker["alive"])
     if lost:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
-    room = "" if inodes is None else f", {inodes} inodes"
-    click.echo(f"free       {format_size(free)}{room}")
 
 
 def _of_dead(counts: Counts) -> Iterator[str]:

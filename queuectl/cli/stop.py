@@ -150,7 +150,7 @@ def _select(spool: Spool, ids: tuple[str, ...]) -> dict[str, int]:
         worker["worker"]: worker["pid"]
         for worker in spool.workers()
         if worker["alive"]
-        and worker.get("host") == host
+        and (lease.has_life(spool.layout, worker["worker"]) if spool.shared else worker.get("host") == host)
         and worker.get("pid_namespace", namespace) == namespace
         and isinstance(worker.get("pid"), int)
     }

@@ -17,8 +17,8 @@ from queuectl.core import body, charset, groups, params
 from queuectl.core.text import format_count
 from queuectl.errors import AlreadyExistsError, QueuectlError, UsageError
 from queuectl.spool.reading import query
+from queuectl.spool.system.identity import random_text
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.lease import random_text
 
 _WIDTH = 4
 """Digits of a job's number, at least, so that ids are in the order of their numbers."""

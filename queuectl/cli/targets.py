@@ -14,6 +14,7 @@ from queuectl.cli.context import complete_jobs, confirm, json_option, note, prin
 from queuectl.cli.filters import filter_options, is_given, make_filter
 from queuectl.core import groups
 from queuectl.core.job import Job
+from queuectl.core.names import is_valid_id
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongStateError
@@ -313,9 +314,22 @@ def _id_of(target: Target) -> str:
     return name.id if name else target[1]
 
 
+def _free_id(spool: Spool, id: str | Job) -> None:
+    """In a shared spool a log without a job keeps its id taken: remove that. Raises NotFoundError if it did."""
+    if spool.shared and isinstance(id, str) and is_valid_id(id):
+        from queuectl.spool.moves import tokens
+
+        if tokens.free(spool.layout, id):
+            raise NotFoundError(f"there was no job {id}, but a log that kept its id", "the id is free now")
+
+
 def drop_job(spool: Spool, id: str | Job) -> Job:
     """Delete a finished job, and say who waited for it: they are skipped now, or start if they waited for any end."""
-    job = query.find(spool.layout, id)
+    try:
+        job = query.find(spool.layout, id)
+    except NotFoundError:
+        _free_id(spool, id)
+        raise
     waiting = sorted(edges.waiting_for(spool.layout, job.id))
     dropped = spool.drop(job)
     if waiting:

@@ -52,6 +52,7 @@ class Snapshot:
     pause: Pause | None
     counts: Counts | Tally
     workers: Sequence[dict[str, Any]]
+    lost: Sequence[str]
     free: int
     running: Sequence[Job]
     waiting: Sequence[Job]
@@ -157,6 +158,7 @@ def look(spool: Spool, group: str = "") -> Snapshot:
         pause=spool.paused(),
         counts=count(spool.layout, group, at).get(group, Tally()) if group else spool.counts(),
         workers=list(spool.workers()),
+        lost=[each.advice for each in spool.hosts() if each.advice],
         free=admission.room(spool.layout)[0],
         running=list(with_progress(spool.layout, jobs(State.RUNNING, _ENOUGH))),
         waiting=list(jobs(State.PENDING, _ENOUGH)),
@@ -224,7 +226,7 @@ def _summary(seen: Snapshot, width: int) -> Iterator[str]:
     if seen.pause:
         why = f": {printable(seen.pause.reason)}" if seen.pause.reason else ""
         yield f"PAUSED {describe_pause(seen.pause)}{why}"
-    yield from (printable(text) for text in seen.closed[:_MOST_CLOSED])
+    yield from (printable(text) for text in (*seen.lost, *seen.closed[:_MOST_CLOSED]))
     if len(seen.closed) > _MOST_CLOSED:
         yield f"and {len(seen.closed) - _MOST_CLOSED} more; see: queuectl group list"
     yield ""

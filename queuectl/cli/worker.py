@@ -21,7 +21,7 @@ from queuectl.cli.context import (
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.groups import Choice
 from queuectl.core.text import format_age
-from queuectl.errors import QueuectlError
+from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock
 
@@ -32,6 +32,7 @@ _COMMANDS = {
     "start": "queuectl.cli.worker:start",
     "list": "queuectl.cli.worker:list_",
     "stop": "queuectl.cli.stop:stop",
+    "gone": "queuectl.cli.gone:gone",
 }
 
 
@@ -77,6 +78,9 @@ def worker() -> None:
 )
 @click.option("--background", is_flag=True, help="Return once they run; they report to the spool's worker.log.")
 @click.option("--copied", is_flag=True, help="Run the jobs of a spool that was copied or moved here; needed once.")
+@click.option(
+    "--poll", metavar="SECONDS|auto", help="Look for jobs of other hosts this often. [default: auto, where needed]"
+)
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
@@ -90,6 +94,7 @@ def start(
     processes: int | None,
     background: bool,
     copied: bool,
+    poll: str | None,
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
@@ -130,6 +135,7 @@ def start(
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
+        "poll_every": _parse_poll(poll),
     }
     if on is not None:
         from queuectl.work.engines.connect import parse_place
@@ -150,6 +156,18 @@ def start(
         say(name)
     if not quiet:
         note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
+
+
+def _parse_poll(text: str | None) -> float | None:
+    """Seconds between two looks; None for `auto`."""
+    from queuectl.core.when import parse_duration
+
+    if text is None or text == "auto":
+        return None
+    seconds = parse_duration(text)
+    if not 0.05 <= seconds <= 3600:
+        raise UsageError(f"--poll is 0.05 to 3600 seconds, or auto, not {text!r}")
+    return seconds
 
 
 def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:
@@ -200,10 +218,11 @@ def _work_on_leash(spool: Spool, report: Any, leash: int, terms: dict[str, Any])
 def list_(as_json: bool) -> None:
     """List the workers of this spool and what they run.
 
-    STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish) or
-    gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
-    on another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE is when a
-    worker started.
+    STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish),
+    gone: it died and left jobs, which the next worker on its host takes over; or lost: its host, one of
+    several that share the spool, has shown no sign of life for a minute. HOST is shown if any run on
+    another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE
+    is when a worker started.
 
     \b
     Example:
@@ -212,7 +231,8 @@ def list_(as_json: bool) -> None:
     """
     from queuectl.spool.reading import shapes
 
-    workers = list(open_spool().workers())
+    spool = open_spool()
+    workers = list(spool.workers())
     if as_json:
         print_json([shapes.worker(worker) for worker in workers])
     elif workers:
@@ -221,6 +241,8 @@ def list_(as_json: bool) -> None:
         hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
         rows = [_row(worker, shapes.worker_started_at(worker), has_host=bool(hosts)) for worker in workers]
         print_table(("WORKER", "STATE", "SLOTS", "ON", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
+        for text in (text for each in spool.hosts() for text in each.problems):
+            note(text)
     else:
         note("no workers; start one: queuectl worker start")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 from queuectl.core.text import format_count, format_seconds
 from queuectl.dashboard.snapshot import View
+from queuectl.spool.system import lease
+from queuectl.tuples import NamedTuple
 
 
 class Alarm(NamedTuple):
@@ -38,6 +39,9 @@ def _find(view: View, now: datetime, max_wait: float | None) -> Iterator[Alarm]:
     dead, lost = dead_workers(view)
     if dead:
         yield Alarm("dead-workers", f"{format_count(dead, 'worker')} died with {format_count(lost, 'running job')}")
+    out_of_contact = lost_hosts(view)
+    if out_of_contact:
+        yield Alarm("lost-hosts", f"{format_count(len(out_of_contact), 'host')} lost contact")
     waited = overdue(view, now, max_wait)
     if waited is not None:
         yield Alarm("waiting", f"a job that could start has waited for {format_seconds(waited)}")
@@ -49,6 +53,11 @@ def dead_workers(view: View) -> tuple[int, int]:
     """How many workers have died with jobs that no other worker has taken over yet, and how many jobs."""
     gone = [worker for worker in view.workers if not worker["alive"] and worker["runs"]]
     return len(gone), sum(len(worker["runs"]) for worker in gone)
+
+
+def lost_hosts(view: View) -> list[str]:
+    """The hosts of a shared spool that have lost contact."""
+    return sorted({lease.host_of(worker["worker"]) for worker in view.workers if worker["state"] == "lost"})
 
 
 def overdue(view: View, now: datetime, max_wait: float | None) -> float | None:

@@ -20,8 +20,9 @@ from queuectl.core.terminal import PLAIN, Row, Screen, Style
 from queuectl.dashboard import ansi
 from queuectl.dashboard.markup import Html, escape
 from queuectl.spool.reading.log_lines import describe
-from queuectl.spool.system import files, holes, logs
+from queuectl.spool.system import holes, logs
 from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.log_entries import open_copy
 from queuectl.spool.system.logs import PREFIX, Mark
 
 PIECE = 64 << 10
@@ -65,7 +66,7 @@ class LogReader:
     def open(self, id: str) -> int | None:
         """A descriptor; None if there is no log, or it is not a regular file."""
         try:
-            return files.open_regular(self._layout.log(id))
+            return open_copy(self._layout.log(id))
         except OSError:
             return None
 

@@ -272,6 +272,7 @@ def common(request: Request) -> dict[str, Any]:
         "has_token": bool(site.policy.tokens),
         "alarms": alarms.find(view, request.now, site.policy.max_wait),
         "dead_workers": alarms.dead_workers(view),
+        "lost_hosts": alarms.lost_hosts(view),
         "overdue": alarms.overdue(view, request.now, site.policy.max_wait),
         "cli": wording.cli(site.spool.path),
         "spool": str(site.spool.path),

@@ -50,6 +50,7 @@ from queuectl.spool.system.trigger import Trigger
 SHARE = 0.1
 """The largest share of the time that looking may take."""
 RESCAN = 30.0
+_BLIND_RESCAN = 2.0  # where there may be no events of what other hosts do
 _LOOK = 0.4  # seconds for which a look is recent enough for a viewer
 _PATIENCE = 0.25  # seconds that a viewer waits for a newer one
 _IDLE = 60.0  # seconds after the last viewer until the trigger is ignored
@@ -218,7 +219,7 @@ class Snapshot:
     def __init__(self, spool: Spool, *, share: float = SHARE, rescan: float = RESCAN) -> None:
         self._spool = spool
         self._share = share
-        self._rescan = rescan
+        self._rescan = min(rescan, _BLIND_RESCAN) if spool.shared else rescan
         self._changed = threading.Condition()
         self._asked = True
         self._rung = False
@@ -349,7 +350,7 @@ class Snapshot:
         """The state's directory, listed only if its time shows that it has changed."""
         path = self._spool.layout.directory(state)
         changed_at = os.stat(path).st_mtime_ns
-        if not full and self._seen.get(state) == changed_at:
+        if not full and self._seen.get(state) == changed_at and not self._spool.shared:  # else it may be known late
             return old
         is_settled = time.time_ns() - changed_at > _SETTLED
         shelf = index.build(state, query.list_names(self._spool.layout, state), old)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from queuectl.spool.reading import explain, metrics, output, query, states, waiting, workers
     from queuectl.spool.reading.endings import Endings
     from queuectl.spool.reading.explain import Explanation
+    from queuectl.spool.reading.hosts import HostState
     from queuectl.spool.reading.metrics import Metrics
     from queuectl.spool.reading.output import AttemptLog
     from queuectl.spool.system import pause, settings
@@ -90,6 +91,8 @@ class Spool:
             layout.complete(self.layout.root)
         else:
             raise _missing(self.layout.root)
+        self.shared = self.layout.shared
+        """Whether workers of several hosts may share it."""
 
     @property
     def path(self) -> Path:
@@ -211,6 +214,12 @@ class Spool:
     def workers(self) -> Iterator[dict[str, Any]]:
         """What each worker recorded about itself, with `alive`, its `state` (lease.state_of) and the ids it `runs`."""
         yield from workers.list_workers(self.layout, is_paused=self.is_paused())
+
+    def hosts(self) -> builtins.list[HostState]:
+        """The hosts of a spool that several share: those that work, or of which something is left; else none."""
+        from queuectl.spool.reading import hosts
+
+        return hosts.list_hosts(self.layout)
 
     def explain(self, id: str) -> Explanation:
         """Why a job is not running, and when it will; also for a file in pending/ that is not a job yet.

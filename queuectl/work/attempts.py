@@ -156,29 +156,30 @@ class Attempts:
         """Something was settled, or given back."""
         self.active_at, self.has_worked = time.monotonic(), True
 
-    def _all(self) -> list[ActiveAttempt]:
+    def under_way(self) -> list[ActiveAttempt]:
+        """Those that have begun and have not been settled."""
         with self._lock:
             return list(self._under_way)
 
     def __contains__(self, name: RunningName) -> bool:
-        return any(attempt.name == name for attempt in self._all())
+        return any(attempt.name == name for attempt in self.under_way())
 
     @property
     def undisturbed(self) -> int:
         """How many are not being ended."""
-        return sum(attempt.reason is None for attempt in self._all())
+        return sum(attempt.reason is None for attempt in self.under_way())
 
     @property
     def next_look(self) -> float:
         """When the next is out of time, or its output is to be looked at, in monotonic seconds."""
-        return min((attempt.next_look for attempt in self._all()), default=float("inf"))
+        return min((attempt.next_look for attempt in self.under_way()), default=float("inf"))
 
     # --- ending them
 
     def enforce(self) -> None:
         """End attempts that are out of time or have written too much, and all if the worker is to stop at once."""
         now, grace = time.monotonic(), self.context.settings.grace
-        for attempt in self._all():
+        for attempt in self.under_way():
             if attempt.deadline is not None and attempt.deadline <= now:
                 attempt.deadline = None
                 attempt.stop("timeout", grace)
@@ -198,7 +199,7 @@ class Attempts:
 
     def end_disowned(self) -> None:
         """End those whose files someone has moved out of running/, which has settled them."""
-        for attempt in self._all():
+        for attempt in self.under_way():
             if attempt.reason is None and self.is_disowned(attempt):
                 attempt.stop("cancelled", self.context.settings.grace)
 

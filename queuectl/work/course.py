@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import time
 from contextlib import suppress
 
 from queuectl.core.result import CANCELLED, Result
 from queuectl.spool.moves.claims import Claim
-from queuectl.spool.system import logs
+from queuectl.spool.system import lease, logs
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.engine import Engine, LeftError, Run, record_end, record_last_word
@@ -34,7 +35,7 @@ def see_through(context: Context, attempts: Attempts, engine: Engine, run: Run, 
         attempts.discard(run)
         return False
     finally:
-        os.close(run.log)
+        lease.close(run.log)
     return True
 
 
@@ -60,9 +61,18 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
         pass  # a full disk: the name will hold the result
     if run.reason == "release":
         release(context, name, "its worker was stopped", run.claim.run_at)
-    elif not finish(context, name, run.claim.body, result, duration):
+        return
+    if run.reason == "cancelled" and run.was_ended and context.layout.shared:
+        result = CANCELLED  # another host has asked for it: the file is still in running/
+    if not finish(context, name, run.claim.body, result, duration):
         with suppress(OSError):
             record_last_word(run.claim)
+
+
+def summarize(command: str | tuple[str, ...]) -> str:
+    """The beginning of a command, for the report."""
+    text = command if isinstance(command, str) else shlex.join(command)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def settle_unstarted(context: Context, claim: Claim, error: OSError) -> bool:
@@ -72,7 +82,7 @@ def settle_unstarted(context: Context, claim: Claim, error: OSError) -> bool:
     if is_its_fault:
         with suppress(OSError):
             record_end(claim, os.getpid(), logs.format_outcome(result), f"cannot be run: {error.strerror}")
-    os.close(claim.log)  # first, or the next claim would find this one
+    lease.close(claim.log)  # first, or the next claim would find this one
     if is_its_fault:
         finish(context, claim.name, claim.body, result, 0.0)
     else:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from queuectl.core.names import PENDING_LOOSE, FinishedName, PendingName, format_time, is_ignored, pending_id
 from queuectl.core.result import State
 from queuectl.spool.reading import query
-from queuectl.spool.system import groups
+from queuectl.spool.system import groups, seats
 from queuectl.spool.system.listing import decode
 from queuectl.spool.system.trigger import Trigger
 from queuectl.work.context import Context
@@ -145,7 +145,7 @@ class Intake:
 
     def _watch_seats(self, wanted: frozenset[str]) -> None:
         """Hear of seats of these groups, whose jobs may be those of other spools."""
-        there = frozenset(group for group in wanted if os.path.isdir(self.layout.held(group)))
+        there = frozenset(group for group in wanted if os.path.isdir(seats.directory_of(self.layout, group)))
         watched = self._seats[0] if self._seats is not None else frozenset()
         if there == watched:
             return
@@ -153,7 +153,8 @@ class Intake:
             self._seats[1].close()
             self._seats = None
         if there:
-            self._seats = there, Trigger(self.layout, self._note_seat, [*map(self.layout.held, sorted(there))])
+            places = [seats.directory_of(self.layout, group) for group in sorted(there)]
+            self._seats = there, Trigger(self.layout, self._note_seat, places)
             self._slots.look_at_places()  # at what was freed before
 
     def _note_seat(self, _: str | None) -> None:
@@ -228,8 +229,11 @@ class Intake:
     def _may_have_changed(self) -> bool:
         """Whether a name may have come to pending/ or gone since it was listed, as its own mtime says.
 
-        Listed anyway at every tenth question, for file systems that keep no such time.
+        Listed anyway at every tenth question, for file systems that keep no such time, and at each in a shared spool,
+        where this host may learn of it 30 s late.
         """
+        if self.layout.shared:
+            return True
         self._unlisted = (self._unlisted or 0) + 1
         return self._unlisted >= _LIST_ANYWAY or os.stat(self.layout.pending).st_mtime_ns != self._changed_at
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-_SHARE = 20  # of the time, beats take a twentieth at most
+SHARE = 20  # of the time, beats take a twentieth at most
 
 
 class Janitor:
@@ -43,7 +43,7 @@ class Janitors:
 
     def next_beat(self, interval: float) -> float:
         """When the next beat is, in monotonic seconds: `interval` after the last one, or later if that took long."""
-        return self._beat_at + max(interval, _SHARE * self._took)
+        return self._beat_at + max(interval, SHARE * self._took)
 
     def beat(self) -> None:
         """Run all of them."""

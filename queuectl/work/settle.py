@@ -28,6 +28,12 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
     took = f"{word} in {format_seconds(duration)}"
     if result == SUCCESS:
         move, event, text = lifecycle.succeed(name, result, duration, context.now()), "done", took
+    elif result == CANCELLED:  # as another host has asked
+        move, event, text = (
+            lifecycle.cancel(name, context.now()),
+            "cancelled",
+            f"cancelled after {format_seconds(duration)}",
+        )
     else:
         move, event, text = _fail(context, name, body, result, duration, took)
     settled = _patiently(claims.settle, context, name, move)
@@ -41,6 +47,8 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         return False
     context.report.event(event, name.id, text, **facts)
     context.outbox.note(*move)
+    if event == "cancelled":  # whoever asked for that knows
+        return True
     context.hooks.notify("retry" if event == "lost" else event, move.state, move.name, **facts)
     if event == "dead":
         context.brake.note(name.id)

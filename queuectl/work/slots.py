@@ -6,8 +6,6 @@ with the worker's main thread, guarded by one lock.
 
 from __future__ import annotations
 
-import os
-import shlex
 import threading
 import time
 from collections.abc import Iterable
@@ -20,11 +18,12 @@ from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
 from queuectl.spool.reading import admission
-from queuectl.spool.system import files, pause
+from queuectl.spool.system import files, lease, pause
 from queuectl.spool.system.layout import unusable
+from queuectl.work import hosts
 from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
-from queuectl.work.course import see_through, settle_unstarted
+from queuectl.work.course import see_through, settle_unstarted, summarize
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
@@ -274,27 +273,35 @@ class Slots:
     def _run(self) -> None:
         """Run one job after another. An unexpected failure stops the worker; the next one rescues its jobs."""
         try:
-            while (name := self._next()) is not None:
-                claim = None
-                try:
-                    claim = self._claim(name)
-                    if claim is not None:
-                        self._attempt(claim)
-                    else:
-                        self._has_rivals = True
-                finally:
-                    has_freed = self.places.free(name.id)
-                    self._attempts.note_end()
-                    with self._lock:
-                        self._taken.discard(name.id)
-                        if self._schedule.lanes and self._gate.left_running(name.id):
-                            self._changed.notify_all()
-                    if self.places.are_awaited and (has_freed or claim is not None):
-                        self.look_at_places()
+            hosts.through_outages(self.layout, self._run_all, self._note_outage)
         except BaseException as error:
             self.failure = error
             self.stop()
         self._waker.wake()
+
+    def _note_outage(self, error: OSError | SpoolError) -> None:
+        self.report_refusal(error)
+        self._hold_on()
+
+    def _run_all(self) -> None:
+        """Run one job after another, until the worker is to stop."""
+        while (name := self._next()) is not None:
+            claim = None
+            try:
+                claim = self._claim(name)
+                if claim is not None:
+                    self._attempt(claim)
+                else:
+                    self._has_rivals = True
+            finally:
+                has_freed = self.places.free(name.id)
+                self._attempts.note_end()
+                with self._lock:
+                    self._taken.discard(name.id)
+                    if self._schedule.lanes and self._gate.left_running(name.id):
+                        self._changed.notify_all()
+                if self.places.are_awaited and (has_freed or claim is not None):
+                    self.look_at_places()
 
     def _next(self) -> PendingName | None:
         """Wait for a job that may start now; None when the worker is to stop."""
@@ -390,8 +397,10 @@ class Slots:
             claim = self._rename(name)
             if claim is None or self._is_paused(claim, name):
                 return None
-            if limits and (full := self._gate.must_wait_for(claim.name, limits)):
-                os.close(claim.log)  # first, or the next claim would find this one
+            with claims.closed_on_error(claim):
+                full = self._gate.must_wait_for(claim.name, limits) if limits else {}
+            if limits and full:
+                lease.close(claim.log)  # first, or the next claim would find this one
                 give_back(self.context, claim.name, claim.run_at)
                 self._wait_for_places(name, limits, full)
                 return None
@@ -463,14 +472,15 @@ class Slots:
         RACE: it was paused between the look and the claim (tests/work/test_pause.py). So once a pause is there and no
         job that it concerns is in running/, none runs and none will start.
         """
-        if pause.read(self.layout, self.context.now) is not None:
-            self._looked_at = float("-inf")
-            why = "the queue is paused"
-        elif "." in name.id and self._gate.is_paused(name.id):
-            why = "its group is paused"
-        else:
-            return False
-        os.close(claim.log)  # first, or the next claim would find this one
+        with claims.closed_on_error(claim):
+            if pause.read(self.layout, self.context.now) is not None:
+                self._looked_at = float("-inf")
+                why = "the queue is paused"
+            elif "." in name.id and self._gate.is_paused(name.id):
+                why = "its group is paused"
+            else:
+                return False
+        lease.close(claim.log)  # first, or the next claim would find this one
         release(self.context, claim.name, why, claim.run_at)
         self.offer([str(name)])
         return True
@@ -484,7 +494,7 @@ class Slots:
         """Run a claimed job's command to its end, and settle it."""
         body, settings = claim.body, self.context.settings_of(claim.name.id)
         retries = settings.max_retries if body.max_retries is None else body.max_retries
-        text = f"attempt {claim.name.attempt} of {retries + 1}: {_summary(body.command)}"
+        text = f"attempt {claim.name.attempt} of {retries + 1}: {summarize(body.command)}"
         self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
         self.context.outbox.note(State.RUNNING, claim.name)
         if body.warnings and claim.name.attempt == 1:
@@ -507,8 +517,3 @@ class Slots:
     def _see_through(self, run: Run, begun: float) -> None:
         if not see_through(self.context, self._attempts, self._engine, run, begun):
             self.left += 1
-
-
-def _summary(command: str | tuple[str, ...]) -> str:
-    text = command if isinstance(command, str) else shlex.join(command)
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import time
+from functools import partial
 from typing import Any
 
 from queuectl import __version__
@@ -20,19 +21,21 @@ from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading.itself import itself
-from queuectl.spool.system import lease, processes, progress, trust, versions
+from queuectl.spool.system import identity, lease, processes, progress, shared, trust, versions
 from queuectl.spool.upkeep import rescue
-from queuectl.work import drain, gate
+from queuectl.work import drain, gate, hosts
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.adopted import Adopted
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.engines.executor import Executor
 from queuectl.work.intake import BLIND_RESCAN, Intake
-from queuectl.work.janitors import Janitor, Janitors
+from queuectl.work.janitors import SHARE, Janitor, Janitors
 from queuectl.work.keys import Keys
 from queuectl.work.notify import Ending, Notifier
+from queuectl.work.poll import Poll
 from queuectl.work.reload import Reload
+from queuectl.work.requests import Requests
 from queuectl.work.slots import Slots
 from queuectl.work.ticker import Ticker
 from queuectl.work.tidy import Tidy
@@ -52,7 +55,8 @@ class Worker:
     many seconds; or until the other end of the pipe `leash` is closed. Jobs run on `engine`, without
     one as processes of this machine. `slots` jobs run at a time; jobs adopted from
     dead workers count. It starts only jobs that `choice` takes, and adopts any. `flags` are fields of Settings that
-    override the spool's. Unless it `trusts_anyone`, it refuses a spool that other users could write to.
+    override the spool's. Unless it `trusts_anyone`, it refuses a spool that other users could write to. It looks every
+    `poll_every` seconds for what happens there; else on events, and by itself where other hosts cause none.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Worker:
         flags: dict[str, Any] | None = None,
         trusts_anyone: bool = False,
         engine: Engine | None = None,
+        poll_every: float | None = None,
     ) -> None:
         self.context = context
         self._engine = engine
@@ -78,8 +83,10 @@ class Worker:
         self._leash = leash
         self._notifier = notifier or Notifier()
         self._trusts_anyone = trusts_anyone
+        self._poll_every = poll_every
         self._is_detaching = False
         self._has_drained = False
+        self._said_poll: str | float | None = None
         self._itself = itself(context.layout)
         self._waker = Waker()
         self._attempts = Attempts(context, self._waker.wake_before)
@@ -102,21 +109,29 @@ class Worker:
             "version": __version__,
             "format": versions.FORMAT,
             "started_at": format_time(self.context.now()),
-            "boot_id": lease.boot_id(),
+            "boot_id": identity.boot_id(),
             "pid_namespace": processes.pid_namespace(),
             "groups": self.choice.only,
             "not_groups": self.choice.others,
             **(self._engine.describe() if self._engine is not None else {}),
         }
+        if self.context.layout.shared:
+            hosts.begin(self.context)
         with lease.WorkerLease(self.context.layout, host, info) as own:
             self._lease = own
             if self._engine is not None:
                 own.make_durable()
             self.context.report.worker = own.name
-            own.is_kept = self._run() > 0
+            with hosts.keeper(self.context, own, self._waker.wake, self._look_for_gone):
+                own.is_kept = self._run() > 0
             if self._is_detaching:
                 return Ending.DETACHED
             return Ending.LEFT if self._has_drained and self._say_what_is_left() else Ending.DONE
+
+    def _look_for_gone(self) -> None:
+        """A host is said to be gone: its jobs are to be taken."""
+        self._rescue.hurry()
+        self._waker.wake()
 
     @property
     def name(self) -> str:
@@ -140,14 +155,13 @@ class Worker:
             self._slots.start()
             self._runner.open(self.context, self.name, self)
             try:
-                self._look()
+                hosts.through_outages(self.context.layout, self._look, self._note_outage)
                 self._notifier.ready(what)
-                while not self._is_finished():
-                    self._wait(selector)
-                    self._look()
+                hosts.through_outages(self.context.layout, partial(self._work, selector), self._note_outage)
             finally:
                 self._notifier.stopping()
                 self._intake.close()
+                self._poll.close()
                 self._ticker.close()
                 self._slots.stop()
         left = self._slots.busy + self._attempts.without_slot if self._is_detaching else 0
@@ -162,6 +176,15 @@ class Worker:
         self._say("worker", f"{self.name} has stopped{remain}")
         return left
 
+    def _work(self, selector: selectors.BaseSelector) -> None:
+        while not self._is_finished():
+            self._wait(selector)
+            self._look()
+
+    def _note_outage(self, error: OSError | SpoolError) -> None:
+        self._slots.report_refusal(error)
+        time.sleep(_SOON)
+
     def _assemble(self, selector: selectors.BaseSelector) -> None:
         """The parts that need the worker's name; events are heard from now on."""
         context, attempts = self.context, self._attempts
@@ -170,17 +193,21 @@ class Worker:
         number = self.slots if self._engine is None else 0
         self._slots = Slots(context, self.name, number, attempts, self._waker, self._runner, self.choice)
         self._disowned = Janitor(attempts.end_disowned)
+        self._poll = Poll(context, self.name, self._poll_every)
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
         self._intake = Intake(context, self._slots, self._waker, others)
         self._groups = Janitor(self._intake.look_at_groups)
+        self._requests = Requests(context, attempts) if context.layout.shared else None
+        self._work_listed = Janitor(self._look_for_work)
         self._ticker = Ticker(context, self._waker.wake)
         self._waiting = Waiting(context)
         self._janitors = Janitors(
             [
                 self._reload,
+                Janitor(self._look_for_events),
                 Janitor(context.hooks.refresh),
                 Janitor(self._intake.check_trigger),
-                Janitor(self._intake.list_pending),
+                self._work_listed,
                 Janitor(Keys(context).look),
                 self._rescue,
                 self._disowned,
@@ -279,6 +306,31 @@ class Worker:
         ):
             interval = min(interval, _DRAIN_LOOK)
         return self._janitors.next_beat(interval)
+
+    def _idle_for(self) -> float:
+        """Seconds since it last had anything to do."""
+        return 0.0 if self._slots.busy else time.monotonic() - self._attempts.active_at
+
+    def _look_for_work(self) -> None:
+        """List what is pending, if it may have changed, and plan for the next time where no event says so."""
+        begun = time.monotonic()
+        self._intake.list_pending()
+        if self._requests is not None:
+            self._requests.look()
+        interval = self._poll.interval(self._idle_for())
+        if interval < self.context.settings.rescan:
+            if self._slots.has_full_groups:  # a job of another host may have ended
+                self._groups.run()
+            self._work_listed.hurry(max(interval, SHARE * (time.monotonic() - begun)))
+
+    def _look_for_events(self) -> None:
+        """Find out whether changes by other hosts are heard, and say so if that has changed."""
+        self._poll.try_again()
+        if self._said_poll != self._poll.name:
+            self._said_poll = self._poll.name
+            self._lease.say(poll=self._said_poll)
+            how = shared.describe_poll(self._poll.name) or "learns of changes by other hosts from events"
+            self._say("worker", f"{self.name} {how}")
 
     def _idle_until(self) -> float | None:
         """When it will have been idle for long enough to exit; None if it has something to do, or stays anyway."""

@@ -163,4 +163,14 @@ def test_init_as_json(tmp_path: Path) -> None:
     """--json says where the spool is and whether it is new."""
     made = [json.loads(run("init", "s", "--json", cwd=tmp_path).stdout) for _ in range(2)]
     path = str(tmp_path / "s")
-    assert made == [{"spool": path, "created": True}, {"spool": path, "created": False}]
+    assert made == [{"spool": path, "created": is_new, "shared": False} for is_new in (True, False)]
+
+
+def test_init_for_several_hosts(tmp_path: Path) -> None:
+    """--shared makes a spool that several hosts may share, new or not, and says so."""
+    path = tmp_path / "spool"
+    assert run("init", cwd=tmp_path).returncode == 0
+    assert run("init", "--shared", cwd=tmp_path).stderr == f"created the spool {path}, which several hosts may share\n"
+    assert run("init", cwd=tmp_path).stderr == f"already a spool: {path}, which several hosts may share\n"
+    assert json.loads(run("status", "--json", cwd=tmp_path).stdout)["shared"] is True
+    assert run("status", cwd=tmp_path).stdout.splitlines()[0] == f"spool      {path}, shared by hosts"

@@ -31,6 +31,8 @@ COUNTS = {
     "skipped_dead": 0,
 }
 STATUS_KEYS = {
+    "hosts",
+    "shared",
     "spool",
     "paused",
     "pause",

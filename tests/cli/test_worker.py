@@ -71,8 +71,8 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     row = cli.ok("worker", "list").splitlines()[1].split()
     assert row == [WORKER, "gone", "?", "?", "?", "a", "b"]
     assert cli.json("worker", "list") == [
-        {"worker": WORKER, "alive": False, "state": "gone", "host": None, "pid": None, "slots": None, "on": None,
-         "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [],
+        {"worker": WORKER, "alive": False, "state": "gone", "host": None, "contact": None, "pid": None, "slots": None,
+         "on": None, "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [], "poll": None,
              "runs": ["a", "b"]},
     ]  # fmt: skip
 

@@ -35,6 +35,7 @@ from tests.torture import (
     events,
     fulldisk,
     graphs,
+    hosts,
     keys,
     limits,
     litter,
@@ -134,6 +135,17 @@ def _keys(_: Path, short: bool) -> Outcome:
     problems = figures.pop("problems")
     assert isinstance(problems, list)
     return ", ".join(f"{value} {name}" for name, value in figures.items()), problems
+
+
+def _hosts(restarts: int) -> Callable[[Path, bool], Outcome]:
+    def run(home: Path, short: bool) -> Outcome:
+        jobs, kills = (200, 20) if short else (2_000, 200)
+        found = hosts.storm(home, jobs=jobs, kills=kills, restarts=min(restarts, kills), seed=int(time.time()))
+        shares = " and ".join(f"{number} on {host}" for host, number in sorted(found.by_host.items()))
+        text = f"{found.jobs} submits, {found.kills} workers killed, {found.restarts} restarts of the server; {shares}"
+        return text, found.problems
+
+    return run
 
 
 def _graphs(home: Path, short: bool) -> Outcome:
@@ -268,6 +280,8 @@ CASES = (
     Case("workers and job shells killed", _storm(shells=True), ("flock",)),
     Case("limits and seats, workers killed", _limits),
     Case("schedules, workers killed", _ticks),
+    Case("two hosts, workers killed", _hosts(0), ("glusterfs", "glusterfsd")),
+    Case("two hosts, file server restarted", _hosts(20), ("glusterfs", "glusterfsd")),
     Case("ticks of every minute for ten years", _every_minute),
     Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),
     Case(

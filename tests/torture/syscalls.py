@@ -49,7 +49,7 @@ from queuectl.core.result import SKIPPED, SUCCESS, State
 from queuectl.errors import NotJsonError, QueuectlError
 from queuectl.spool.moves import adopt, claims, dropbox, outbox, take
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, lease, logs, settings
+from queuectl.spool.system import clock, identity, lease, logs, settings
 from queuectl.spool.system.layout import STATES
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
@@ -108,7 +108,7 @@ class Scene:
     def lease(self) -> lease.WorkerLease:
         import socket
 
-        return lease.WorkerLease(self.spool.layout, socket.gethostname(), {"boot_id": lease.boot_id()})
+        return lease.WorkerLease(self.spool.layout, socket.gethostname(), {"boot_id": identity.boot_id()})
 
     def claim(self, worker: str) -> claims.Claim | None:
         (text,) = os.listdir(self.spool.layout.pending)

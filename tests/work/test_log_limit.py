@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
-from queuectl.spool.system import holes, logs
+from queuectl.spool.system import holes, log_entries, logs
 from queuectl.work.log_limit import LogLimit, Step
 from tests.spool.given import running_name
 from tests.support import CommandLine, WorkerProcess, wait_for, workers
@@ -203,7 +203,7 @@ def test_holes_are_read_as_marks(tmp_path: Path) -> None:
     path.write_bytes(b"a\0b\n" + b"x" * 300_000 + b"\nz\n")
     with path.open("r+b") as file:
         assert holes.punch(file.fileno(), 8192, 204_800)
-        found = list(logs.read_entries(file))
+        found = list(log_entries.read_entries(file))
     output = b"".join(entry for entry in found if isinstance(entry, bytes))
     (mark,) = [entry for entry in found if isinstance(entry, logs.Mark)]
     assert output == b"a\0b\n" + b"x" * (300_000 - (204_800 - 8192)) + b"\nz\n"

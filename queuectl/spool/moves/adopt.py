@@ -34,7 +34,7 @@ from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError
 from queuectl.spool.moves.submit import Reservation, reserve
 from queuectl.spool.reading import query
-from queuectl.spool.system import defaults, files, lease, logs, trust
+from queuectl.spool.system import defaults, files, identity, logs, trust
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ def adopt(
         raise
     try:
         # RACE: two workers adopt one file (tests/spool/moves/test_adopt.py): its own lock lets one of them do it.
+        # Between hosts the rename does, as only one of them finds the file. NFS locks only what is open for writing.
         with suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not layout.shared:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return _adopt(layout, path, text, fd, now, trusts, locate, swap)
         return None
     except files.NotRegularError:
@@ -148,7 +150,11 @@ def _adopt(  # noqa: C901, PLR0912 - each step may find that it is no job
             reservation = reserve(layout, returned.id, returned=path, locate=locate)
             move = lifecycle.retry_by_hand(returned, now)
         else:
-            reservation = _reserve_new(layout, text, job.group) if job.id is None else reserve(layout, job.id_with(""))
+            reservation = (
+                _reserve_new(layout, text, job.group)
+                if job.id is None
+                else _reserve_named(layout, job.id_with(""), text)
+            )
             id = _id_of(reservation)
             move = lifecycle.enqueue(id, _priority_of(layout, id, job, content.data), job.run_at, now)
         target, move = move, _asking(move, job)
@@ -204,7 +210,8 @@ def _ask(
     swap: unique.Swap | None,
 ) -> Name | None:
     """The name of a file, which asks for its key, once it has that; None if it goes to done/, or back."""
-    fcntl.flock(fd, fcntl.LOCK_UN)  # it is adopted, and its body may change now (`edit`)
+    if not layout.shared:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # it is adopted, and its body may change now (`edit`)
     asking = query.load(layout, move.state, str(move.name))
     if asking is None:
         return None
@@ -290,11 +297,20 @@ def _require_new_id(job: Body, text: str, *, is_new: bool) -> None:
 def _reserve_new(layout: Layout, text: str, group: str | None = None) -> Reservation:
     """An id made of its group, the file's stem, and a random suffix."""
     while True:
-        id = id_from_file_name(text, lease.random_text(6))
+        id = id_from_file_name(text, identity.random_text(6))
         if group is not None and not is_valid_id(id := groups.join(group, id)):
-            id = groups.join(group, lease.random_text(12))
+            id = groups.join(group, identity.random_text(12))
         with suppress(AlreadyExistsError):
             return reserve(layout, id)
+
+
+def _reserve_named(layout: Layout, id: str, text: str) -> Reservation:
+    """The id that a file of that name in pending/ asks for; whoever adopts the file may have it."""
+    if not layout.shared:
+        return reserve(layout, id)
+    from queuectl.spool.moves import tokens
+
+    return reserve(layout, id, line=tokens.Line(tokens.new_name(layout), source=tokens.hash_of(text)))
 
 
 def _id_of(reservation: Reservation) -> str:

@@ -36,9 +36,10 @@ from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout, unusable
 
 if TYPE_CHECKING:
-    from queuectl.spool.moves import holders, unique
+    from queuectl.spool.moves import asked, holders, unique
 else:
     holders, unique = Lazy("queuectl.spool.moves.holders"), Lazy("queuectl.spool.moves.unique")
+    asked = Lazy("queuectl.spool.moves.asked")
 
 _Target = TypeVar("_Target")
 _LAST_HOLDER = 2.0
@@ -157,12 +158,12 @@ def retry(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job:
     if must_wait and job.result == INVALID:
         entry.require_there(layout, job.id, job.fields or {})
     try:
-        with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
+        with lease.opened(layout.log(job.id)) as log:
             ended = logs.format_ended(job.attempts, job.name.finished_at, job.name.duration)
-            logs.append_note(log.fileno(), "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
+            logs.append_note(log, "retry", f"at={format_rfc3339(now())} after={job.result} {ended}")
             if not must_wait:
-                return _move_back(layout, job, log.fileno(), job.name, run_at)
-            return _wait_again(layout, job, job.id, log.fileno())
+                return _move_back(layout, job, log, job.name, run_at)
+            return _wait_again(layout, job, job.id, log)
     except OSError as error:
         raise unusable(layout.root, error) from error
 
@@ -305,6 +306,12 @@ def cancel(layout: Layout, id: str | Job, grace: float, policy: RetryPolicy) -> 
             return _cancel_again(layout, job, grace, policy)
         if isinstance(job.name, RunningName):
             _require_no_copy(layout, job.name)
+            if layout.shared and asked.is_elsewhere(layout, job.name):
+                ended = asked.cancel(layout, job, job.name, grace)
+                if ended is not None:
+                    return ended
+                id = job.id
+                continue
         recorded = _find_recorded(layout, job, job.name, policy) if isinstance(job.name, RunningName) else None
         cancelled = try_move(layout, job, recorded or lifecycle.cancel(job.name, now()))
         if cancelled is not None:
@@ -366,7 +373,7 @@ def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: flo
     deadline = time.monotonic() + grace + _LAST_HOLDER
     has_woken = False
     while True:
-        token, shell = _processes_of(layout, name)
+        token, shell = processes_of(layout, name)
         ending.end_attempt_at(path, name, token, shell, logs.ENDING_CANCELLED, grace)
         # RACE: a worker that holds the lock may start the command only now: look until it releases it.
         is_held = _is_held(path, name) or _is_away(layout, name)
@@ -389,7 +396,7 @@ def _end_processes(layout: Layout, cancelled: Job, name: RunningName, grace: flo
         time.sleep(0.01)
 
 
-def _processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
+def processes_of(layout: Layout, name: RunningName) -> tuple[str, int | None]:
     """The token that the attempt's processes carry, and its shell, which leads their group, if it can be seen."""
     from queuectl.spool.system import processes
 
@@ -447,7 +454,9 @@ def kill(layout: Layout, id: str | Job, number: int) -> Job:
     if not isinstance(job.name, RunningName):
         raise WrongStateError(f"job {job.id} is {job.state}", "only a running job has processes to signal")
     _require_no_copy(layout, job.name)
-    if not processes.send(*_processes_of(layout, job.name), number):
+    if layout.shared and asked.is_elsewhere(layout, job.name):
+        return asked.kill(layout, job, job.name, number)
+    if not processes.send(*processes_of(layout, job.name), number):
         raise WrongStateError(f"no process of {job.id} is on this host", f"its worker is {job.name.worker}")
     return job
 
@@ -485,8 +494,8 @@ def _let_go_skipped(layout: Layout, job: Job, run_at: datetime | None) -> Job:
         run_at = job.body.run_at
     assert isinstance(job.name, FinishedName)
     holders.require_free(layout, job)
-    with os.fdopen(logs.open_log(layout.log(job.id)), "rb") as log:
-        released = _move_back(layout, job, log.fileno(), job.name, run_at)
+    with lease.opened(layout.log(job.id)) as log:
+        released = _move_back(layout, job, log, job.name, run_at)
     entry.leave(layout, job.id, job.fields)
     return released
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,10 @@ _ENDS = (State.DONE, State.DEAD)
 
 if TYPE_CHECKING:
     from queuectl.spool.moves import dependents, entry
+    from queuectl.spool.system import log_parts
 else:
     dependents, entry = (Lazy(f"queuectl.spool.moves.{name}") for name in ("dependents", "entry"))
+    log_parts = Lazy("queuectl.spool.system.log_parts")
 
 
 class Claim(NamedTuple):
@@ -52,6 +54,16 @@ class Claim(NamedTuple):
     @property
     def token(self) -> str:
         return processes.token_of(self.name, self.name.worker)
+
+
+@contextmanager
+def closed_on_error(claim: Claim) -> Iterator[None]:
+    """Close the log of a claim that cannot be looked after any more, so that its lock is free: rescue finds it then."""
+    try:
+        yield
+    except OSError:
+        lease.close(claim.log)
+        raise
 
 
 class RefusedError(InvalidJobError):
@@ -183,7 +195,7 @@ def _begin(
         # RACE: a cancel from here on sees the lock, and waits for it (tests/spool/moves/test_by_hand.py).
         # RACE: the file may have been replaced between the read and the rename (tests/spool/moves/test_claims.py).
         if files.identify(os.lstat(path)) != content.identity:
-            os.close(log)
+            lease.close(log)
             release(layout, running, pending.run_at)
             return None
         status = os.fstat(log)
@@ -197,17 +209,20 @@ def _begin(
                     layout, str(pending), f"duplicate: the id {running.id!r} is held by {'/'.join(holder)}", now(),
                     running.priority, running=running,
                 )  # fmt: skip
-                os.close(log)
+                lease.close(log)
                 if id is not None:
                     raise RefusedError(id, (f"duplicate of {running.id}",))
                 return None
     except OSError:
-        os.close(log)
+        lease.close(log)
         raise
     if not must_wait:
+        if layout.shared:
+            log = lease.hand_on(log, log_parts.for_attempt(log))
+            status = os.fstat(log)
         return Claim(running, pending.run_at, job, log, status.st_size)
     # It was cancelled and retried, or moved back by hand, while an attempt was running; or it is being deleted.
-    os.close(log)  # first, or the next claim would find this one
+    lease.close(log)  # first, or the next claim would find this one
     settle(layout, running, lifecycle.reschedule(pending, run_at=now() + _PUT_BACK))
     if running_on:
         raise StillRunningError(running_on)
@@ -231,6 +246,8 @@ def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
 def _is_expected(log: int, name: PendingName) -> bool:
     """Whether the log, which is not empty, ends as this job's log should, so that no other file holds its id."""
     event, fields = logs.last_line(log)
+    if event == "submit":
+        return True
     if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields or "by" in fields)):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
     return (event == "retry" or "skipped_at" in fields) and name.attempts == 0
@@ -274,7 +291,7 @@ def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -
         try:
             logs.append_note(log, "note", logs.format_ended(name.attempt, at, duration))
         finally:
-            os.close(log)
+            lease.close(log)
 
 
 def release(layout: Layout, name: RunningName, run_at: datetime | None = None) -> bool:

@@ -18,7 +18,7 @@ from queuectl.core import body
 from queuectl.core.names import SUFFIX, is_ignored
 from queuectl.errors import InvalidJobError, UsageError
 from queuectl.spool.moves import outbox
-from queuectl.spool.system import files, lease
+from queuectl.spool.system import files, identity
 from queuectl.spool.system.layout import Layout, unusable
 
 MODE = 0o1730
@@ -130,7 +130,7 @@ def hand_in(spool: Layout, fields: Mapping[str, Any]) -> str:
     data = body.encode(fields)
     if len(data) > body.MAX_BODY:
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
-    name = f"{lease.random_text(12)}{SUFFIX}"
+    name = f"{identity.random_text(12)}{SUFFIX}"
     path = f"{spool.inbox}/{name}"
     try:
         files.hand_over(f"{path}.part", path, data)

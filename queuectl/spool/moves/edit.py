@@ -36,8 +36,9 @@ from queuectl.core.names import PendingName, RunningName, ceil_to_millisecond, f
 from queuectl.errors import AlreadyExistsError, InvalidJobError, UsageError, WaitTimeoutError, WrongStateError
 from queuectl.spool.moves import by_hand, entry, submit
 from queuectl.spool.reading import query
-from queuectl.spool.system import edges, files, lease, logs, trust
+from queuectl.spool.system import edges, files, logs, trust
 from queuectl.spool.system.clock import now
+from queuectl.spool.system.identity import random_text
 from queuectl.spool.system.layout import Layout, unusable
 
 BY_NAME = ("priority", "run_at")
@@ -365,7 +366,7 @@ def _rewrite(layout: Layout, job: Job, old: files.Content, change: Change) -> Jo
 @contextmanager
 def _written(layout: Layout, job: Job, old: files.Content, data: bytes) -> Iterator[str]:
     """A file in tmp/ that is ready to replace the job's, locked until the end of the `with`."""
-    temporary = f"{layout.tmp}/{job.id}.{lease.random_text(8)}.json"
+    temporary = f"{layout.tmp}/{job.id}.{random_text(8)}.json"
     files.write_new(temporary, data)
     mine = None
     try:
@@ -407,7 +408,7 @@ def _put_aside(layout: Layout, job: Job, temporary: str, identity: Identity) -> 
         return
     while True:
         with suppress(AlreadyExistsError):
-            id = id_from_file_name(os.path.basename(job.path), lease.random_text(6))
+            id = id_from_file_name(os.path.basename(job.path), random_text(6))
             reservation = submit.reserve(layout, id)
             break
     reason = f"{job.id} was changed at the same instant: this is what it was before"

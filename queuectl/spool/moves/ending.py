@@ -13,8 +13,8 @@ worker finds it completes the ending (tests/spool/moves/test_ending.py). Nobody 
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
+from functools import partial
 
 from queuectl.core.names import DEFAULT_PRIORITY, RunningName
 from queuectl.core.result import State
@@ -68,7 +68,7 @@ def end_attempt_at(path: str, name: RunningName, token: str, shell: int | None, 
     try:
         return end_attempt(log, name, token, shell, reason, grace)
     finally:
-        os.close(log)
+        lease.close(log)
 
 
 def find_running(layout: Layout, id: str) -> list[RunningName]:
@@ -78,13 +78,13 @@ def find_running(layout: Layout, id: str) -> list[RunningName]:
         try:
             return name_attempts(log, id)
         finally:
-            os.close(log)
+            lease.close(log)
     return []
 
 
 def name_attempts(log: int, id: str) -> list[RunningName]:
     """The names in running/ under which attempts that may be running started, if their start is logged."""
-    starts = ((at, logs.find_start(log, at)) for at in lease.running_attempts(log))
+    starts = ((at, logs.in_parts(log, partial(logs.find_start, started_at=at))) for at in lease.running_attempts(log))
     return [RunningName(at, DEFAULT_PRIORITY, start.attempt, start.worker, id) for at, start in starts if start]
 
 

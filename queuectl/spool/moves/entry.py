@@ -219,7 +219,7 @@ def was_started(layout: Layout, id: str) -> bool:
     except OSError:
         return False
     try:
-        return logs.has_start(log)
+        return logs.in_parts(log, logs.has_start)
     finally:
         os.close(log)
 

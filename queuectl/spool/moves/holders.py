@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
-from typing import NamedTuple
 
 from queuectl.core.fields import Body
 from queuectl.core.job import Job
@@ -16,8 +15,9 @@ from queuectl.core.names import FinishedName, PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError
 from queuectl.spool.reading import query
-from queuectl.spool.system import edges, keys, lease, logs
+from queuectl.spool.system import edges, identity, keys, lease, logs
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 _LOOK_AGAIN = 0.002
 
@@ -66,7 +66,7 @@ class Key(NamedTuple):
 
 
 def temporary(layout: Layout, id: str) -> str:
-    return f"{layout.tmp}/{id}.{lease.random_text(8)}.key"
+    return f"{layout.tmp}/{id}.{identity.random_text(8)}.key"
 
 
 def _locate(key: Key, id: str) -> Holder | None:
@@ -76,7 +76,9 @@ def _locate(key: Key, id: str) -> Holder | None:
     log either, or has no log.
     """
     layout = key.layout
-    hint = keys.read_hint(key.folder)
+    hint = (
+        None if layout.shared else keys.read_hint(key.folder)
+    )  # a name that has gone may seem to be there for seconds
     if hint is not None and _is_there(layout.job(*hint)):
         found = _as_holder(*hint, id)
         if found or query.id_in(*hint) == id:
@@ -103,7 +105,7 @@ def _locate_alone(layout: Layout, id: str) -> tuple[State, str] | Holder | None:
             return query.locate(layout, id)
         return query.locate(layout, id) or Holder(id, State.RUNNING, None)
     finally:
-        os.close(log)
+        lease.close(log)
 
 
 def _as_holder(state: State, text: str, id: str) -> Holder | None:
@@ -182,6 +184,8 @@ def take(key: Key, id: str, waits: Waits | None = None) -> Answer:
         holder = _find_holder(key, seen, id)
         # One that had the key already was released before the other had ended: it waits again.
         may_wait = holder is not None and (holder.is_running or seen[0].id == id)
+        if layout.shared and holder is None and seen and seen[0].id == id:
+            return Answer(None)  # somebody on another host asks for the same job (tests/model/hosts_replies.py)
         behind = holder.id if holder and may_wait and waits else ""
         if holder and not behind:
             return Answer(holder)

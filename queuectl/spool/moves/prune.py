@@ -86,10 +86,10 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
         is_gone = is_free and files.remove(layout.job(state, name))
         # RACE: of two pruners, the second may find the log gone and create one (tests/spool/moves/test_prune.py).
         if is_gone or (is_ours and is_new):
-            files.remove(path)
+            logs.remove(path)
         return is_gone
     finally:
-        os.close(log)
+        lease.close(log)
 
 
 def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: bool) -> Callable[[str], bool]:
@@ -177,6 +177,12 @@ def _size_of(layout: Layout, state: State, text: str) -> int:
     return size
 
 
+def _is_token(layout: Layout, path: str) -> bool:
+    from queuectl.spool.moves import tokens
+
+    return tokens.is_named(layout, path)
+
+
 def clear_tmp(layout: Layout, now: datetime) -> int:
     """Remove files of tmp/ that have not been touched for a day; how many there were.
 
@@ -188,6 +194,10 @@ def clear_tmp(layout: Layout, now: datetime) -> int:
             with suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 is_stale = now.timestamp() - status.st_ctime > STALE and not entry.is_dir(follow_symlinks=False)
-                if is_stale and entry.name not in _KEPT_IN_TMP:
+                if (
+                    is_stale
+                    and entry.name not in _KEPT_IN_TMP
+                    and not (layout.shared and _is_token(layout, entry.path))
+                ):
                     removed += files.remove(entry.path)
     return removed

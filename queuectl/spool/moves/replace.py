@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -111,4 +110,4 @@ def _parked(layout: Layout, job: Job, name: PendingName) -> Iterator[lifecycle.M
             raise WrongStateError(f"job {job.id} cannot be changed now", "another command is moving it", "try again")
         yield lifecycle.ask(name)
     finally:
-        os.close(log)
+        lease.close(log)

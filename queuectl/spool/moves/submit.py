@@ -22,17 +22,18 @@ from queuectl.core.result import State
 from queuectl.errors import AlreadyExistsError, InvalidJobError, QueuectlError, SpoolError
 from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
-from queuectl.spool.system import defaults, edges, files, lease, logs
+from queuectl.spool.system import defaults, edges, files, identity, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
 from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from queuectl.spool.moves import dependents, existing, joining, unique
+    from queuectl.spool.moves import dependents, existing, joining, tokens, unique
     from queuectl.spool.reading import query
     from queuectl.spool.system import versions
 else:
     query = Lazy("queuectl.spool.reading.query")
     existing, unique = Lazy("queuectl.spool.moves.existing"), Lazy("queuectl.spool.moves.unique")
+    tokens = Lazy("queuectl.spool.moves.tokens")
     joining, dependents = Lazy("queuectl.spool.moves.joining"), Lazy("queuectl.spool.moves.dependents")
     versions = Lazy("queuectl.spool.system.versions")
 
@@ -46,23 +47,42 @@ _latest_lock = allocate_lock()
 
 
 class Reservation(NamedTuple):
-    """An id that this process may publish: its log, open and locked, and whether we created it."""
+    """An id that this process may publish: its log, open and locked, and whether we created it.
+
+    In a shared spool `token` is the file that others publish if they find the log first (`tokens`).
+    """
 
     fd: int
     path: str
     is_new: bool
+    token: str = ""
 
     def keep(self) -> None:
-        os.close(self.fd)
+        lease.close(self.fd)
 
     def give_up(self) -> None:
-        """Free the id again, if it was free before."""
+        """Free the id again, if it was free before, and nobody else has published its job."""
+        if self.token and not files.remove(self.token):
+            lease.close(self.fd)
+        else:
+            self.free()
+
+    def free(self) -> None:
+        """Free the id again, if it was free before; its job is not there."""
         if self.is_new:
             files.remove(self.path)
-        os.close(self.fd)
+        lease.close(self.fd)
 
 
-def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: query.Locate | None = None) -> Reservation:
+def reserve(
+    layout: Layout,
+    id: str,
+    *,
+    returned: str | None = None,
+    locate: query.Locate | None = None,
+    line: tokens.Line | None = None,
+    is_wanted: Callable[[str], bool] = lambda _: True,
+) -> Reservation:
     """Reserve an id by creating its log.
 
     RACE: two reserve one id (tests/spool/moves/test_submit.py). O_EXCL lets one create the log, and the lock on it
@@ -70,9 +90,19 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
     was created an instant ago by a process that is about to lock it; it is replaced, which both processes detect.
     Raises AlreadyExistsError, or IdInFlightError while the owner is not done. `returned` is the path of a job's
     file that has come back: it already holds the id, and its log may exist or not; `locate` finds others
-    (default: `query.locate`).
+    (default: `query.locate`). In a shared spool the log begins with `line`, and a submit of the id that another process
+    has begun is finished first, if it `is_wanted`.
     """
     path = layout.log(id)
+    if layout.shared:
+        line = line or tokens.Line(tokens.new_name(layout))
+        find = locate or query.locate
+
+        def require_free(busy: str) -> None:
+            _require_free(id, not busy, find(layout, id, excluding=returned))
+
+        fd, is_new = tokens.reserve(layout, id, line, require_free, is_back=returned is not None, is_wanted=is_wanted)
+        return Reservation(fd, path, is_new and not line.source)
     while True:
         is_new = True
         try:
@@ -91,9 +121,9 @@ def reserve(layout: Layout, id: str, *, returned: str | None = None, locate: que
             if status.st_nlink:
                 files.remove(path)
         except BaseException:
-            os.close(fd)  # or the id would stay reserved for as long as this process lives
+            lease.close(fd)  # or the id would stay reserved for as long as this process lives
             raise
-        os.close(fd)
+        lease.close(fd)
 
 
 def _require_free(id: str, is_ours: bool, holder: tuple[State, str] | None) -> None:
@@ -111,7 +141,7 @@ def _describe(state: State, name: str) -> str:
 
 
 def new_id() -> str:
-    return lease.random_text(12)
+    return identity.random_text(12)
 
 
 def _next_move(layout: Layout, id: str, priority: int, run_at: datetime | None, now: datetime) -> lifecycle.Move:
@@ -157,7 +187,8 @@ class Item(NamedTuple):
     key: _Key | None = None
 
     def give_up(self) -> None:
-        files.remove(self.temporary)
+        if not self.reservation.token:
+            files.remove(self.temporary)
         self.reservation.give_up()
 
 
@@ -199,9 +230,9 @@ def submit(
                     outcomes[index] = error
             for index, problem in _join(layout, items).items():
                 outcomes[index] = problem
-            for item in items.values():
+            for item in items.values() if not layout.shared else ():
                 files.write_new(item.temporary, item.data, sync=len(items) <= _FSYNC_EACH)
-            if len(items) > _FSYNC_EACH:
+            if len(items) > _FSYNC_EACH or layout.shared:
                 files.sync_files(layout.tmp, [item.temporary for item in items.values()])
         except BaseException:
             for item in items.values():
@@ -282,13 +313,33 @@ def _prepare(
         if not os.path.isdir(layout.unique):
             versions.require(layout, "unique")
         unique.prepare(layout)
-    reservation = _reserve_wanted(layout, id, is_wanted)
-    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    if layout.shared:
+        reservation = _reserve_shared(layout, id, data, is_wanted, is_held=is_held, is_named=not content.references)
+    else:
+        reservation = _reserve_wanted(layout, id, is_wanted)
+    temporary = reservation.token or f"{layout.tmp}/{id}.{identity.random_text(8)}.json"
     return Item(whole, data, move, temporary, reservation, run_at is None and key is None, content, key)
 
 
-def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -> Reservation:
-    reservation = reserve(layout, id)
+def _reserve_shared(
+    layout: Layout, id: str, data: bytes, is_wanted: Callable[[str], bool], *, is_held: bool, is_named: bool
+) -> Reservation:
+    """The file of a job in tmp/, and its id; the log names that file, if others may publish it as it is."""
+    by = tokens.new_name(layout)
+    token = tokens.path_of(layout, by)
+    files.write_new(token, data, sync=False)
+    try:
+        line = tokens.Line(by if is_named else tokens.new_name(layout), is_held)
+        return _reserve_wanted(layout, id, is_wanted, line, token)
+    except BaseException:
+        files.remove(token)
+        raise
+
+
+def _reserve_wanted(
+    layout: Layout, id: str, is_wanted: Callable[[str], bool], line: tokens.Line | None = None, token: str = ""
+) -> Reservation:
+    reservation = reserve(layout, id, line=line, is_wanted=is_wanted)._replace(token=token)
     try:
         if is_wanted(id):
             return reservation
@@ -301,8 +352,11 @@ def _reserve_wanted(layout: Layout, id: str, is_wanted: Callable[[str], bool]) -
 
 def _publish(layout: Layout, item: Item) -> Job | QueuectlError:
     path = layout.job(*item.move)
+    job = Job(item.move.state, item.move.name, path, body.validate(item.fields), item.fields)
     try:
-        files.publish(item.temporary, path)
+        if not files.publish_reserved(item.temporary, path):  # another host has done that, and knows where it is
+            place = query.locate(layout, job.id)
+            job = (query.load(layout, *place) if place else None) or job
     except FileExistsError:
         item.give_up()
         return AlreadyExistsError(f"the id {item.move.name.id!r} is taken", f"{path} exists")
@@ -311,7 +365,7 @@ def _publish(layout: Layout, item: Item) -> Job | QueuectlError:
         return unusable(layout.root, error)
     if item.key is None:
         item.reservation.keep()
-    return Job(item.move.state, item.move.name, path, body.validate(item.fields), item.fields)
+    return job
 
 
 def _resolve(
@@ -372,7 +426,7 @@ def _ask(
             item.reservation.keep()
         else:
             joining.give_up(layout, item)
-            item.reservation.give_up()
+            item.reservation.free()
             dependents.inform(layout, job.id, None)
 
 

@@ -47,7 +47,7 @@ from queuectl.spool.moves import outbox
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.moves.submit import reserve, submit
 from queuectl.spool.reading import query
-from queuectl.spool.system import files, lease, logs, trust
+from queuectl.spool.system import files, identity, logs, trust
 from queuectl.spool.system.layout import Layout, unusable
 from queuectl.tuples import NamedTuple
 
@@ -81,7 +81,7 @@ def submitter_of(uid: int) -> str:
 
 
 def new_id(uid: int) -> str:
-    return f"{user_of(submitter_of(uid))}.{lease.random_text(_RANDOM)}"
+    return f"{user_of(submitter_of(uid))}.{identity.random_text(_RANDOM)}"
 
 
 def list_taken(layout: Layout, most: int) -> list[str]:
@@ -348,7 +348,7 @@ def _refuse(
     except AlreadyExistsError as taken:
         _settle(layout, id, taken)
         return
-    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    temporary = f"{layout.tmp}/{id}.{identity.random_text(8)}.json"
     try:
         is_there = _has_entry(layout, id)
         if is_there:
@@ -356,7 +356,7 @@ def _refuse(
             note = f"file=inbox submitted_by={logs.quote(who)} reason={logs.quote(reason)}"
             files.write_new(temporary, _for_the_dead(id, who, data))
             logs.append_note(reservation.fd, "refused", note)
-            files.publish(temporary, layout.job(*lifecycle.refuse(id, now)))
+            files.publish_reserved(temporary, layout.job(*lifecycle.refuse(id, now)))
     except OSError as failure:
         files.remove(temporary)
         reservation.give_up()

@@ -21,7 +21,7 @@ from queuectl.spool.moves.entry import CircleError
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.reading import query
 from queuectl.spool.reading import schedules as reading
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import files, identity, lease, logs
 from queuectl.spool.system import schedules as schedule_files
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.schedules import Found
@@ -84,11 +84,27 @@ def _look_at_log(layout: Layout, id: str) -> Outcome | None:
         size = os.stat(path).st_size
     except FileNotFoundError:
         return None
+    if layout.shared:
+        return Outcome.TAKEN if _has_begun(path) else None
     if size:  # it has begun, or was skipped
         return Outcome.TAKEN
     if lease.is_id_locked(path):
         return Outcome.IN_FLIGHT
     return Outcome.TAKEN if id in query.match_ids(layout, id, (State.PENDING,)) else None
+
+
+def _has_begun(path: str) -> bool:
+    """Whether more is in the log of a shared spool than who has reserved the id."""
+    from queuectl.spool.moves import tokens
+
+    try:
+        log = logs.open_existing(path)
+    except FileNotFoundError:
+        return False
+    try:
+        return tokens.has_begun(log)
+    finally:
+        lease.close(log)
 
 
 def _judge(layout: Layout, found: Found, schedule: Schedule, tick: datetime, now: datetime) -> Outcome:
@@ -119,14 +135,14 @@ def _put_on_record(
         reservation = submit.reserve(layout, id)
     except AlreadyExistsError as error:
         return Outcome.IN_FLIGHT if isinstance(error, IdInFlightError) else Outcome.TAKEN
-    temporary = f"{layout.tmp}/{id}.{lease.random_text(8)}.json"
+    temporary = f"{layout.tmp}/{id}.{identity.random_text(8)}.json"
     try:
         mark = schedule_files.past(layout, found.name)
         if (mark is not None and mark >= tick) or not schedule_files.is_unchanged(layout, found):
             reservation.give_up()
             return Outcome.CHANGED
         files.write_new(temporary, body.encode(schedule.fields_of(id, tick)))
-        files.publish(temporary, layout.job(*move))
+        files.publish_reserved(temporary, layout.job(*move))
         files.sync_directory(layout.directory(move.state))
     except BaseException:
         files.remove(temporary)
@@ -145,7 +161,7 @@ def run_now(layout: Layout, found: Found, now: datetime) -> Job:
     """
     schedule = require_valid(found)
     at = now.replace(microsecond=0)
-    fields = schedule.fields_of(f"{found.name}.{RUN_MARK}{lease.random_text(8)}", at)
+    fields = schedule.fields_of(f"{found.name}.{RUN_MARK}{identity.random_text(8)}", at)
     fields.pop("run_at", None)
     outcome = submit.submit(layout, [fields], now)[0]
     if isinstance(outcome, Job):

@@ -36,7 +36,7 @@ from queuectl.errors import (
 from queuectl.spool.moves import dependents, entry
 from queuectl.spool.moves.holders import HeldError, Holder, Key, Waits, find_behind, take, temporary
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, keys, lease, logs
+from queuectl.spool.system import clock, files, identity, keys, lease, logs
 from queuectl.spool.system.layout import Layout
 
 _PATIENCE = 10.0
@@ -289,9 +289,9 @@ def _refuse_running(layout: Layout, asking: Asking, key: Key, holder: Holder, ru
 
 
 def _publish_again(layout: Layout, asking: Asking) -> None:
-    temporary = f"{layout.tmp}/{asking.job.id}.{lease.random_text(8)}.json"
+    temporary = f"{layout.tmp}/{asking.job.id}.{identity.random_text(8)}.json"
     files.write_new(temporary, asking.data)
-    files.publish(temporary, asking.job.path)
+    files.publish_reserved(temporary, asking.job.path)
     files.sync_directory(layout.pending)
 
 
@@ -317,13 +317,13 @@ def finish(layout: Layout, name: PendingName, swap: Swap) -> Job | None:
     except QueuectlError:
         return None
     finally:
-        os.close(log)
+        lease.close(log)
 
 
 def _own_time(name: PendingName, job: Body | None, log: int) -> datetime:
     if lifecycle.ask(name._replace(run_at=HELD_AT)).name == name:
         return HELD_AT
-    if job and job.references and not logs.has_start(log):
+    if job and job.references and not logs.in_parts(log, logs.has_start):
         return WAITING_AT
     now = clock.now()
     return job.run_at if job and job.run_at and job.run_at > now and not name.attempts else now

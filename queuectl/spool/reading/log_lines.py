@@ -22,6 +22,9 @@ def describe(mark: Mark, format_time: FormatTime) -> str:
         case "end":
             text = f"{attempt} ended: {parse_outcome(fields) or fields.get('result', '?')}"
             text += f"; {fields['reason']}" if "reason" in fields else ""
+        case "late":
+            result, host = parse_outcome(fields) or "?", fields.get("host", "?")
+            text = f"{attempt}: {result} later, on {host}, which counts for nothing"
         case "retry":
             text = _describe_retry(mark, format_time)
         case "refused":
@@ -52,6 +55,9 @@ def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
     if mark.usage is not None:
         waited = "" if mark.waited is None else f"; its job had waited {format_seconds(min(mark.waited, 1e9))} for it"
         return f"{attempt} used {describe_usage(mark.usage)}{waited}"
+    if mark.text.startswith("gone "):
+        until = _at(fields, "until", format_time)
+        return f"{attempt} was ended on {fields.get('host', '?')}{until}, as that host had been said to be gone"
     if mark.text.startswith("ending "):
         return f"ending {attempt}: {fields.get('reason', '?')}"
     if "ended_at" in fields:

@@ -11,7 +11,8 @@ from queuectl.core.result import Result
 from queuectl.errors import NotFoundError
 from queuectl.spool.system import files, logs
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import PREFIX, Mark, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.log_entries import open_reading, read_entries
+from queuectl.spool.system.logs import PREFIX, Mark, parse_outcome
 
 _TAIL = 1 << 14
 """Bytes at the end of a log that are searched for the last line of output."""

@@ -84,6 +84,12 @@ def parse_id(state: State, text: str) -> str:
     return name.id
 
 
+def running(layout: Layout) -> list[RunningName]:
+    """The names in running/ that are ours."""
+    names = (RunningName.parse(text) for text in list_names(layout, State.RUNNING))
+    return [name for name in names if name is not None]
+
+
 def list_names(layout: Layout, state: State) -> list[str]:
     """Every name in a state's directory, in no order."""
     return os.listdir(layout.directory(state))

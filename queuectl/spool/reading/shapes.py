@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -16,12 +15,14 @@ from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import State
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
+from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.metrics import Metrics
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock, defaults
 from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
-from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome, read_entries
+from queuectl.spool.system.log_entries import open_reading, read_entries, size_of
+from queuectl.spool.system.logs import Mark, Usage, parse_outcome
 from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ WORKER = (
     "alive",
     "state",
     "host",
+    "contact",
     "pid",
     "slots",
     "on",
@@ -48,6 +50,7 @@ WORKER = (
     "version",
     "groups",
     "not_groups",
+    "poll",
     "runs",
 )
 
@@ -65,6 +68,7 @@ def status(
     """`queuectl status --json`; `groups` are those that have settings, `schedules` is None if there are none."""
     return {
         "spool": layout.root,
+        "shared": layout.shared,
         "paused": pause is not None,
         "pause": pause.to_json() if pause else None,
         "counts": {name: getattr(counts, name) for name in COUNTS},
@@ -73,6 +77,7 @@ def status(
         "groups": [_closed(group) for group in groups if group.paused is not None or group.problem],
         "schedules": schedules.to_json() if schedules else None,
         "workers": [worker(each) for each in workers],
+        "hosts": [each.to_json() for each in list_hosts(layout)],
         "free_bytes": free,
         "free_inodes": inodes,
     }
@@ -191,7 +196,7 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
     attempts: list[dict[str, Any]] = []
     try:
         with open_reading(layout.log(id), id) as log:
-            entries = read_entries(log) if os.fstat(log.fileno()).st_blocks * 512 <= _LONG_LOG else ()
+            entries = read_entries(log) if size_of(log) <= _LONG_LOG else ()
             for mark in entries:
                 if isinstance(mark, Mark) and mark.event == "start":
                     attempts.append(_begin(mark))

@@ -35,6 +35,7 @@ Ended = Job | NotFoundError
 _FIRST_INTERVAL = 0.02  # while the watch is being set up, in a thread of its own
 _INTERVAL = 2.0
 _BLIND_INTERVAL = 0.25
+_LOOK_SHARE = 10  # of the time, looks that no event has asked for take a tenth at most
 
 
 class _Waker:
@@ -185,11 +186,21 @@ class Watch:
             self._unmade.clear()
             self._close_trigger()  # the next one watches its growth too
             self._interval = _FIRST_INTERVAL
-        blind = self._trigger is not None and self._trigger.problem is not None
-        self._interval = min(self._interval * 2, _BLIND_INTERVAL if blind else _INTERVAL)
+        begun = time.monotonic()
+        self._interval = min(self._interval * 2, _BLIND_INTERVAL if self._is_blind else _INTERVAL)
         self._unclear.clear()
-        self._look_at = time.monotonic() + self._interval
-        return self._look_at_jobs([*self.open.values()])
+        self._look_at = begun + self._interval
+        ended = self._look_at_jobs([*self.open.values()])
+        if self._layout.shared:
+            for log in self._logs:
+                files.refresh(log)
+            self._look_at = max(self._look_at, begun + _LOOK_SHARE * (time.monotonic() - begun))
+        return ended
+
+    @property
+    def _is_blind(self) -> bool:
+        """Whether there are no events, or those of other hosts may be missing."""
+        return self._trigger is not None and (self._trigger.problem is not None or self._trigger.is_blind)
 
     def _look_at_unclear(self) -> list[Ended]:
         """Check only those that were added, and those of which an event does not say enough."""
@@ -199,7 +210,9 @@ class Watch:
 
     def _look_at_jobs(self, jobs: Sequence[Job]) -> list[Ended]:
         ended: list[Ended] = [job for job in jobs if isinstance(job.name, FinishedName)]
-        moved = [job.id for job in jobs if not isinstance(job.name, FinishedName) and files.is_gone(job.path)]
+        there = [job for job in jobs if not isinstance(job.name, FinishedName)]
+        # What another host has moved away may be seen for seconds where it was, but not in a listing.
+        moved = [job.id for job in there if self._layout.shared or files.is_gone(job.path)]
         found = query.locate_all(self._layout, set(moved)) if moved else {}
         for id in moved:
             if id not in found:
@@ -304,7 +317,8 @@ def wait_until_idle(layout: Layout, timeout: float | None = None, group: str = "
             if trigger is None:
                 places = [layout.directory(state) for state in (State.PENDING, State.DONE, State.DEAD)]
                 trigger = Trigger(layout, lambda _: waker.wake(), places)
-            interval = min(interval * 2, _BLIND_INTERVAL if trigger.problem is not None else _INTERVAL)
+            is_blind = trigger.problem is not None or trigger.is_blind
+            interval = min(interval * 2, _BLIND_INTERVAL if is_blind else _INTERVAL)
             waker.wait(min(interval, rest))
     finally:
         if trigger is not None:

@@ -13,13 +13,13 @@ import os
 import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from queuectl.core.names import Name, PendingName
 from queuectl.core.result import State
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 Place = tuple[State, Name]
 
@@ -134,14 +134,14 @@ class Whereabouts:
                     if log is None or lease.lock_whole(log):
                         locked[id] = -1 if log is None else log
                     else:
-                        os.close(log)
+                        lease.close(log)
                         self.note(id, (State.PENDING, PendingName(0, _LONG_AGO, 0, id)))  # not known: it has not ended
                 missing = self._list({*locked}) if locked else []
                 self._gone.update({id: _Gone(time.monotonic(), self._sign(id)) for id in missing})
             finally:
                 for log in locked.values():
                     if log >= 0:
-                        os.close(log)
+                        lease.close(log)
 
     def _open(self, id: str) -> int | None:
         """Its log; None if there is none, or what is there is no log."""

@@ -47,7 +47,7 @@ def write_some(
     data = f"{hint.name} {hint.number}\n".encode()
     made: list[str] = []
     for dep in deps:
-        if _exists(_path(layout, dep, child) + MARK):
+        if _exists(layout, dep, child + MARK):
             continue
         path = _path(layout, dep, child) + (MARK if dep in fulfilled else "")
         if _create(layout, dep, path, data):
@@ -105,16 +105,16 @@ def remove_empty(layout: Layout, dep: str) -> bool:
 
 
 def is_open(layout: Layout, dep: str, child: str) -> bool:
-    return _exists(_path(layout, dep, child))
+    return _exists(layout, dep, child)
 
 
 def is_fulfilled(layout: Layout, dep: str, child: str) -> bool:
-    return _exists(_path(layout, dep, child) + MARK)
+    return _exists(layout, dep, child + MARK)
 
 
 def has_any(layout: Layout, dep: str = "") -> bool:
     """Whether anything waits for that job, or has (default: for any): one look."""
-    return _exists(layout.edges(dep))
+    return not files.is_gone(layout.edges(dep))
 
 
 def waiting_for(layout: Layout, dep: str) -> list[str]:
@@ -126,7 +126,11 @@ def names(layout: Layout, dep: str) -> list[str]:
     """The files of `after/DEP/`."""
     try:
         return os.listdir(layout.edges(dep))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
+        if not layout.shared or files.is_gone(layout.edges(dep)):
+            return []
+        return names(layout, dep)  # another host has just made it
+    except NotADirectoryError:
         return []
 
 
@@ -177,6 +181,11 @@ def _path(layout: Layout, dep: str, child: str) -> str:
     return f"{layout.edges(dep)}/{child}"
 
 
-def _exists(path: str) -> bool:
-    """Whether there is a file; True also if the system cannot say."""
-    return not files.is_gone(path)
+def _exists(layout: Layout, dep: str, name: str) -> bool:
+    """Whether there is such a file; True also if the system cannot say.
+
+    In a shared spool by a listing, as an edge that another host has marked or removed may seem to be there for seconds.
+    """
+    if layout.shared:
+        return name in names(layout, dep)
+    return not files.is_gone(_path(layout, dep, name))

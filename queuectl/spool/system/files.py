@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 
 from queuectl.core.body import MAX_BODY
 from queuectl.errors import DurabilityError
+from queuectl.spool.system.identity import random_text
 from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     import ctypes
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_shared: list[str] = []
+"""What the paths in spools begin with that several hosts share. There the reply to a rename may be lost, so that it is
+sent again and fails; and what stat(2) says of a name may be seconds old."""
 _NO_REPLACE, _EXCHANGE = 1, 2
 
 
@@ -40,6 +44,27 @@ class NotRegularError(OSError):
 
 class CannotExchangeError(OSError):
     """The file system cannot swap the names of two files."""
+
+
+def share(root: str) -> None:
+    """From now on paths in that directory are those of a spool that several hosts share."""
+    for path in (root, os.path.realpath(root)):
+        if f"{path}/" not in _shared:
+            _shared.append(f"{path}/")
+
+
+def is_any_shared() -> bool:
+    """Whether this process uses such a spool."""
+    return bool(_shared)
+
+
+def shared_root(path: str) -> str | None:
+    """The shared spool that holds a path; None if that is not in one."""
+    return next((root[:-1] for root in _shared if path.startswith(root)), None) if _shared else None
+
+
+def _is_shared(path: str) -> bool:
+    return path.startswith(tuple(_shared)) if _shared else False
 
 
 def read(path: str) -> Content:
@@ -140,6 +165,9 @@ def publish(source: str, target: str) -> None:
     """
     try:
         os.link(source, target)
+    except FileExistsError:
+        if not (_is_shared(target) and is_same(source, target)):  # else it was done, and the reply lost
+            raise
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
@@ -151,13 +179,34 @@ def publish(source: str, target: str) -> None:
         remove(source)
 
 
+def link(source: str, target: str) -> None:
+    """Give a file a second name; raises FileExistsError."""
+    os.link(source, target)
+
+
 def move(source: str, target: str) -> bool:
-    """Rename to a name that nobody else could choose; False if the source is gone (a lost race)."""
+    """Rename to a name that nobody else could choose; False if the source is gone (a lost race).
+
+    In a shared spool that answer may be the second one to a rename that was done: then the target is there.
+    """
     try:
         os.rename(source, target)
     except FileNotFoundError:
-        return False
+        return _is_shared(target) and not is_gone(target)
     return True
+
+
+def publish_reserved(source: str, target: str) -> bool:
+    """Give a finished file of tmp/ the public name that its reserved id makes one's own.
+
+    In a shared spool this is a rename, by whoever finds the file, and a source that is gone has been published: a hard
+    link whose reply was lost would be made again, after a worker has moved the first one, as a second file of the job.
+    Elsewhere it is `publish`. Returns whether this call did it.
+    """
+    if not _is_shared(target):
+        publish(source, target)
+        return True
+    return move(source, target)
 
 
 def move_new(source: str, target: str) -> bool:
@@ -200,7 +249,7 @@ def _renameat2(source: str, target: str, flag: int = _NO_REPLACE) -> int:
 
 def replace(path: str, data: bytes) -> None:
     """Replace the whole content of a settings file, durably."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}.{random_text(6)}.tmp"
     remove(temporary)
     write_new(temporary, data)
     with contextlib.suppress(OSError):
@@ -225,6 +274,14 @@ def is_same(path: str, other: str) -> bool:
     """Whether two names are the same file; False if one is gone."""
     try:
         return os.path.samestat(os.lstat(path), os.lstat(other))
+    except FileNotFoundError:
+        return False
+
+
+def is_open(fd: int, path: str) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
 
@@ -259,10 +316,36 @@ def is_gone(path: str) -> bool:
     try:
         os.lstat(path)
     except FileNotFoundError:
-        return True
+        return not _is_shared(path) or _is_absent(path)
     except OSError:
         return False
     return False
+
+
+def _is_absent(path: str) -> bool:
+    """Whether a name that was not found is not there: that may be what this host last knew of it.
+
+    A client of NFS remembers for up to 30 s that it has found no such name (Linux 6.1), but looks again once the
+    directory has been opened, which asks the server whether it has changed.
+    """
+    refresh(os.path.dirname(path))
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def refresh(path: str) -> None:
+    """Let this host know what others have done to a file, or to the names in a directory, by opening it."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fstat(fd)
+        finally:
+            os.close(fd)
 
 
 def sync_directory(path: str) -> None:
@@ -288,6 +371,8 @@ def sync_directory(path: str) -> None:
 
 def sync_all(directory: str) -> bool:
     """Make all of a file system survive a power cut; False if this system cannot. Raises DurabilityError."""
+    if _is_shared(f"{directory}/"):
+        return False
     try:
         return _syncfs(directory)
     except OSError as error:
@@ -296,7 +381,8 @@ def sync_all(directory: str) -> bool:
 
 def sync_files(directory: str, paths: Sequence[str]) -> None:
     """Make the contents of many new files survive a power cut, by one syncfs(2) if there is one."""
-    if len(paths) > 8 and _syncfs(directory):
+    # FUSE answers syncfs without asking the server (Linux 6.1), so in a shared spool each file is synced.
+    if len(paths) > 8 and not _is_shared(f"{directory}/") and _syncfs(directory):
         return
     for path in paths:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cached_property
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError, UsageError
@@ -13,6 +14,8 @@ from queuectl.spool.system import files
 
 STATES = tuple(State)
 _OWN = ("tmp", "logs", "workers")
+_SHARED = ("asked", "hosts")
+"""Of a spool that several hosts share. The last one is what makes it one."""
 
 README = """\
 This directory is a queuectl spool: a job queue made of files. A job is one JSON file; the directory it
@@ -32,6 +35,7 @@ is in is its state.
   schedules/ jobs again and again: schedules/nightly.json is one, and groups/nightly pauses it; see below
   unique/    which job has a key: a directory for each, made when the first job has one
   progress/  what running jobs report of themselves: a line each, if any
+  hosts/     only if several hosts share the spool: which of them live; asked/ is what one asks of another
   worker.log what workers in the background report
   hooks/     on-done, on-retry, on-dead, on-idle: programs of yours to run on these events
 
@@ -68,6 +72,8 @@ class Layout:
         self.schedules = f"{root}/schedules"
         self.unique = f"{root}/unique"
         self.after = f"{root}/after"
+        self.hosts, self.asked = f"{root}/hosts", f"{root}/asked"
+        """Of a shared spool: which hosts live, and what is asked of the workers of another host."""
         self.progress_of_all = f"{root}/progress"
         self.worker_log = f"{root}/worker.log"
         """What the workers in the background report."""
@@ -81,6 +87,14 @@ class Layout:
     def group(self, name: str) -> str:
         """The folder of a group's settings, if it has any."""
         return f"{self.groups}/{name}"
+
+    @cached_property
+    def shared(self) -> bool:
+        """Whether several hosts share the spool: one look, when this is first asked."""
+        is_shared = os.path.isdir(self.hosts)
+        if is_shared:
+            files.share(self.root)
+        return is_shared
 
     @property
     def may_have_schedules(self) -> bool:
@@ -136,12 +150,19 @@ def is_spool(root: str | os.PathLike[str]) -> bool:
     return all(os.path.isdir(f"{root}/{state}") for state in STATES)
 
 
-def create(root: str | os.PathLike[str]) -> bool:
-    """Create a spool, or complete one; whether anything was created. Directories 0700, files 0600."""
+def create(root: str | os.PathLike[str], *, is_shared: bool | None = None) -> bool:
+    """Create a spool, or complete one; whether anything was created. Directories 0700, files 0600.
+
+    Several hosts may share it if `is_shared`, or, if that is None and it is new, if they can mount its file system.
+    """
     root = os.path.abspath(root)
     try:
+        if is_shared is None and not is_spool(root):
+            from queuectl.spool.system import shared
+
+            is_shared = shared.can_be_shared(root)
         os.makedirs(root, mode=0o700, exist_ok=True)
-        made = _make_directories(root, (*_OWN, *STATES))
+        made = _make_directories(root, (*_OWN, *(_SHARED if is_shared else ()), *STATES))
         for name, text in (("README.md", README), ("config.toml", CONFIG)):
             made |= _write_new(f"{root}/{name}", text)
         for path in (root, os.path.dirname(root)):
@@ -156,7 +177,7 @@ def remove_new(root: str) -> None:
     with suppress(OSError):
         for name in ("README.md", "config.toml"):
             files.remove(f"{root}/{name}")
-        for name in (*_OWN, *STATES, ""):
+        for name in (*_OWN, *(name for name in _SHARED if os.path.isdir(f"{root}/{name}")), *STATES, ""):
             os.rmdir(f"{root}/{name}")
 
 

@@ -11,6 +11,10 @@ It is only ever released by close(): an unlock would free the job's inherited lo
 is checked with F_OFD_GETLK, which takes no lock, so that a check never blocks anyone who wants to lock.
 Byte 0 belongs to the id, and is locked to submit, adopt or delete a job.
 
+In a spool that several hosts share, these locks are on files in the memory of each host (`host`), one for each worker
+and one for the log of each job: locks in the spool would be freed by a restart of the file server, and a host cannot
+see those of another. The lock of an open log has a descriptor of its own then, which `close` closes with the log.
+
 The locks that exclude others for a moment, from writing settings or pruning, are portalocker's.
 """
 
@@ -20,32 +24,72 @@ import errno
 import fcntl
 import json
 import os
-import struct
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 from queuectl.core.names import format_time, format_worker, parse_worker
-from queuectl.spool.system import files, logs
+from queuectl.lazy import Lazy
+from queuectl.spool.system import files, locks, logs
+from queuectl.spool.system.identity import random_text
 from queuectl.spool.system.layout import Layout
-from queuectl.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from queuectl.spool.system import beats
+    from queuectl.spool.system import host as host_
+else:
+    beats, host_ = Lazy("queuectl.spool.system.beats"), Lazy("queuectl.spool.system.host")
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-_FLOCK = struct.Struct("@hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
-_LAST_BYTE = (1 << 63) - 1
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-
-
-def random_text(length: int) -> str:
-    """Random lower-case base32: five bits a character."""
-    return "".join(_ALPHABET[byte & 31] for byte in os.urandom(length))
 
 
 def host_of(worker: str) -> str:
     """The host part of a worker's name."""
     return parse_worker(worker)[0]
+
+
+_elsewhere: dict[int, tuple[int, str]] = {}
+"""For an open log in a shared spool what this process has locked of it: a descriptor, and the path of that file."""
+
+
+def close(log: int) -> None:
+    """Close an open log, which frees what this process alone has locked in it."""
+    if _elsewhere:
+        held = _elsewhere.pop(log, None)
+        if held is not None:
+            os.close(held[0])
+            locks.remove(held[1])
+    os.close(log)
+
+
+def inherited(log: int) -> tuple[int, ...]:
+    """The descriptors that a job must inherit to hold the lock of its attempt, in addition to that of its log."""
+    held = _elsewhere.get(log) if _elsewhere else None
+    return (held[0],) if held is not None else ()
+
+
+def hand_on(log: int, other: int) -> int:
+    """Let another open log have what is locked through this one, which is closed if it is another; the other."""
+    if other != log:
+        held = _elsewhere.pop(log, None)
+        if held is not None:
+            _elsewhere[other] = held
+        os.close(log)
+    return other
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """A log, made if it is not there, open during the `with`."""
+    log = logs.open_log(path)
+    try:
+        yield log
+    finally:
+        close(log)
 
 
 def lock_id(log: int) -> bool:
@@ -60,7 +104,7 @@ def lock_attempt(log: int, started_at: datetime) -> bool:
 
 def lock_whole(log: int) -> bool:
     """Lock the id and every possible attempt, to delete the job; False if any of them is locked."""
-    return _lock(log, 0, 0) and not _is_flocked(log)
+    return _lock(log, 0, 0) and not _is_flocked_there(log)
 
 
 def is_attempt_held(path: str, started_at: datetime) -> bool:
@@ -72,7 +116,7 @@ def is_attempt_held(path: str, started_at: datetime) -> bool:
     if log is None:
         return False
     try:
-        return _find_lock(log, _byte_of(started_at), 1) is not None or _is_flocked(log)
+        return locks.find(log, _byte_of(started_at), 1) is not None or _is_flocked(log)
     finally:
         os.close(log)
 
@@ -83,17 +127,21 @@ def running_attempts(log: int) -> list[datetime]:
 
     Processes that an attempt leaves behind, once its end is on record, do not count.
     """
+    with _asked(log) as asked:
+        times = [] if asked is None else _locked_times(asked)
+    return [at for at in times if not logs.in_parts(log, partial(logs.has_end, started_at=at))]
+
+
+def _locked_times(fd: int) -> list[datetime]:
     found = []
-    ranges = [(1, _LAST_BYTE)]  # both ends included
+    ranges = [(1, locks.LAST_BYTE)]  # both ends included
     while ranges:
         first, last = ranges.pop()
-        held = _find_lock(log, first, last - first + 1)
+        held = locks.find(fd, first, last - first + 1)
         if held is None:
             continue
         if held.first == held.last:  # else somebody is deleting the job
-            at = _time_of(held.first)
-            if not logs.has_end(log, at):
-                found.append(at)
+            found.append(_time_of(held.first))
         rest = (first, held.first - 1), (held.last + 1, last)
         ranges += [(low, high) for low, high in rest if low <= high]
     return found
@@ -102,13 +150,14 @@ def running_attempts(log: int) -> list[datetime]:
 def may_be_running(log: int) -> bool:
     """Whether an attempt other than this descriptor's may be running: one of `running_attempts`, or one of an earlier
     version, which locks the whole log."""
-    return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked(log))
+    return bool(running_attempts(log)) or (logs.is_last_attempt_open(log) and _is_flocked_there(log))
 
 
 def is_running(path: str) -> bool:
     """`may_be_running` of the log of that path; raises OSError if that cannot be determined."""
-    log = _open_to_ask(path)
-    if log is None:
+    try:
+        log = files.open_regular(path)
+    except (FileNotFoundError, files.NotRegularError):
         return False
     try:
         return may_be_running(log)
@@ -125,7 +174,7 @@ def is_in_use(path: str) -> bool:
     if log is None:
         return False
     try:
-        return _find_lock(log, 0, 0) is not None or _is_flocked(log)
+        return locks.find(log, 0, 0) is not None or _is_flocked(log)
     finally:
         os.close(log)
 
@@ -136,15 +185,15 @@ def is_id_locked(path: str) -> bool:
     if log is None:
         return False
     try:
-        return _find_lock(log, 0, 1) is not None
+        return locks.find(log, 0, 1) is not None
     finally:
         os.close(log)
 
 
 def _open_to_ask(path: str) -> int | None:
-    """A descriptor of a log, or of a worker's file; None if there is none, or it is not a regular file."""
+    """A descriptor of the file with the locks of a log, or of a worker; None if there is none, or it is not regular."""
     try:
-        return files.open_regular(path)
+        return files.open_regular(_place_of(path))
     except (FileNotFoundError, files.NotRegularError):
         return None
 
@@ -159,29 +208,67 @@ def _time_of(byte: int) -> datetime:
     return _EPOCH + (byte - 1) * _MILLISECOND
 
 
-def _lock(fd: int, start: int, length: int) -> bool:
-    """Lock bytes of a file for this open description; length 0 is all that follow. False if another has any of them."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
-    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: POSIX allows either
-        return False
-    return True
+def _place_of(path: str) -> str:
+    """The file that has the locks of the log or worker of that path."""
+    root = files.shared_root(path)
+    if root is None:
+        return path
+    here, (directory, name) = host_.at(root), os.path.split(path)
+    if directory.endswith("/workers"):
+        return here.life(name.removesuffix(".json"))
+    return here.lock(re.sub(r"\.log(\.\d+)?$", "", name))
 
 
-class _Held(NamedTuple):
-    """The bytes of a lock, both included."""
-
-    first: int
-    last: int
-
-
-def _find_lock(fd: int, start: int, length: int) -> _Held | None:
-    """A lock that another open description has on some of these bytes; None if there is none."""
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
-    kind, _, first, found, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
-    if kind == fcntl.F_UNLCK:
+def _place_of_open(log: int) -> str | None:
+    """The file that has the locks of an open log; None if that is the log itself."""
+    if not files.is_any_shared():
         return None
-    return _Held(first, first + found - 1 if found else _LAST_BYTE)
+    path = os.readlink(f"/proc/self/fd/{log}").removesuffix(" (deleted)")
+    place = _place_of(path)
+    return place if place != path else None
+
+
+@contextmanager
+def _asked(log: int) -> Iterator[int | None]:
+    """A descriptor to ask for the locks that others have on an open log; None if nobody can have any."""
+    place = _place_of_open(log)
+    held = _elsewhere.get(log)
+    if place is None or (held is not None and held[1] == place):
+        yield log if place is None or held is None else held[0]
+        return
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _lock(log: int, start: int, length: int) -> bool:
+    """Lock bytes of an open log; length 0 is all that follow. False if another has any of them."""
+    place = _place_of_open(log)
+    if place is None:
+        return locks.take(log, start, length)
+    held = _elsewhere.get(log)
+    if held is not None and held[1] == place:
+        return locks.take(held[0], start, length)
+    while True:
+        fd = locks.open_file(place)
+        if not locks.take(fd, start, length):
+            os.close(fd)
+            return False
+        if files.is_open(fd, place):
+            _elsewhere[log] = fd, place
+            return True
+        os.close(fd)  # RACE: it was removed in between, by who had it last
+
+
+def _is_flocked_there(log: int) -> bool:
+    """Whether an earlier version has locked the whole of an open log, which none does in a shared spool."""
+    return _place_of_open(log) is None and _is_flocked(log)
 
 
 def _is_flocked(fd: int) -> bool:
@@ -198,21 +285,24 @@ class WorkerLease:
     """A worker's file in workers/, locked until the end of the `with`, or of the process."""
 
     def __init__(self, layout: Layout, host: str, info: dict[str, Any]) -> None:
-        """Take a new name and publish it; the file is locked before anyone can see it."""
+        """Take a new name and publish it; the file is locked before anyone can see it. `host` is this host's name."""
         self._lock, self._length = threading.Lock(), 0
         self.is_kept = False  # for the next worker to rescue what this one leaves running
+        here = host_.of(layout)
         while True:
-            self.name = format_worker(host, os.getpid(), random_text(4))
+            self.name = format_worker(here.name if here else host, os.getpid(), random_text(4))
             self._path = layout.worker(self.name)
             temporary = f"{layout.tmp}/worker-{self.name}-{random_text(8)}"
             self._file: IO[str] = open(temporary, "x", encoding="utf-8")  # noqa: SIM115 - held for life
             try:
                 os.chmod(temporary, 0o600)
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._life = locks.open_file(here.life(self.name)) if here else self._file.fileno()
+                fcntl.flock(self._life, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._file.close()
                 files.remove(temporary)
                 raise
+            self._life_path = here.life(self.name) if here else ""
             self._info = {"worker": self.name, "host": host, "pid": os.getpid(), **info}
             json.dump(self._info, self._file)
             self._file.write("\n")
@@ -221,9 +311,14 @@ class WorkerLease:
                 files.publish(temporary, self._path)
             except FileExistsError:
                 files.remove(temporary)
-                self._file.close()
+                self._close()
                 continue
             return
+
+    def _close(self) -> None:
+        if self._life_path:
+            os.close(self._life)
+        self._file.close()
 
     def __enter__(self) -> WorkerLease:
         return self
@@ -232,7 +327,8 @@ class WorkerLease:
         """After a failure the file is kept, for the next worker to rescue what ran."""
         if kind is None and not self.is_kept:
             self.release()
-        self._file.close()
+        else:
+            self._close()
 
     def say_stopping(self, at: datetime) -> None:
         """Add to the file, once, since when the worker takes no more jobs; skipped if it cannot be written."""
@@ -258,14 +354,20 @@ class WorkerLease:
     def release(self) -> None:
         """Remove the file, then unlock it."""
         files.remove(self._path)
-        self._file.close()
+        if self._life_path:
+            files.remove(self._life_path)
+        self._close()
 
 
 def is_worker_alive(layout: Layout, worker: str) -> bool:
     """Whether the worker of that name holds its lock (as seen from this host).
 
-    Two checks do not disturb each other: they try a shared lock. Raises OSError if that cannot be determined.
+    Two checks do not disturb each other: they try a shared lock. In a shared spool a worker of another host lives as
+    long as that host is not gone, and one of this host whose lock has no file any more lives too: nobody judges it.
+    Raises OSError if that cannot be determined.
     """
+    if layout.shared and not has_life(layout, worker):
+        return not files.is_gone(layout.worker(worker)) and not beats.is_gone(layout, host_of(worker))
     file = _open_to_ask(layout.worker(worker))
     if file is None:
         return False
@@ -294,15 +396,6 @@ def state_of(info: Mapping[str, Any], *, is_alive: bool, is_busy: bool, is_pause
     if info.get("stopping_at"):
         return "stopping"
     return "working" if is_busy else "paused" if is_paused else "idle"
-
-
-def boot_id() -> str:
-    """Identifies this boot of the kernel, the same in every container on it; empty if the system has none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def _as_os_error(error: Exception, path: str) -> OSError:
@@ -356,6 +449,38 @@ def sole_pruner(layout: Layout, patience: float = 0.0) -> Iterator[bool]:
         lock.release()
 
 
+def holds_file(layout: Layout, worker: str) -> bool:
+    """Whether a worker holds a lock on its file in the spool itself: of an older version, if that is shared."""
+    try:
+        file = files.open_regular(layout.worker(worker))
+    except OSError:
+        return False
+    try:
+        return _is_flocked(file)
+    finally:
+        os.close(file)
+
+
+def has_life(layout: Layout, worker: str) -> bool:
+    """Whether a worker of a shared spool has a file with its lock on this host, so that it can be judged here."""
+    here = host_.here(layout)
+    return here.is_home_of(worker) and os.path.lexists(here.life(worker))
+
+
+def lives(layout: Layout) -> set[str]:
+    """The workers of a shared spool that have a file with their lock on this host, dead ones too."""
+    return {*os.listdir(f"{host_.here(layout).directory}/workers")}
+
+
+def clear_locks(layout: Layout) -> None:
+    """Remove the files for locks on this host that processes have left which were killed."""
+    directory = host_.here(layout).lock("")
+    for entry in os.listdir(directory):
+        locks.remove(f"{directory}{entry}")
+
+
 def forget(layout: Layout, worker: str) -> None:
     """Remove the file of a dead worker."""
     files.remove(layout.worker(worker))
+    if layout.shared:
+        files.remove(host_.here(layout).life(worker))

@@ -33,21 +33,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import BinaryIO
+from typing import TYPE_CHECKING, TypeVar
 
 from queuectl.core.names import RunningName, format_time, format_time_cached
 from queuectl.core.result import Result
-from queuectl.errors import SpoolError
+from queuectl.lazy import Lazy
 from queuectl.spool.system import files, holes
 from queuectl.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from queuectl.spool.system import log_parts
+else:
+    log_parts = Lazy("queuectl.spool.system.log_parts")
+
+_Answer = TypeVar("_Answer")
 
 RELEASED = "released"
 """The result of an attempt that does not count: its worker gave the job back."""
 ENDING_RELEASE, ENDING_CANCELLED = "release", "cancelled"
 """Why an attempt is ended: its job is given back, or was cancelled; other reasons are `timeout` and `max-log`."""
 PREFIX = b"#queuectl "
-_LINE = rb"#queuectl (start|end|retry|refused|note) ?([^\n]*)\n?"
+_LINE = rb"#queuectl (submit|start|end|retry|refused|note) ?([^\n]*)\n?"
 _FIELD = rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)'
 _BLOCK = 1 << 16
 _SIGTERM = 15  # the module signal takes a millisecond to import
@@ -95,9 +103,39 @@ def append_end(fd: int, name: RunningName, outcome: str, reason: str = "") -> No
 
 def append_note(fd: int, event: str, text: str, *, is_running: bool = False) -> None:
     """Write a `retry`, `refused` or `note` line; a job that runs may have written half a line in front of it."""
-    size = os.fstat(fd).st_size if is_running else 0
-    newline = "\n" if size and os.pread(fd, 1, size - 1) != b"\n" else ""
-    _append(fd, f"{newline}#queuectl {event} {text}\n")
+    with part_of_own(fd) as part:
+        size = os.fstat(part).st_size if is_running else 0
+        newline = "\n" if size and os.pread(part, 1, size - 1) != b"\n" else ""
+        _append(part, f"{newline}#queuectl {event} {text}\n")
+
+
+@contextmanager
+def part_of_own(fd: int) -> Iterator[int]:
+    """A descriptor to write to an open log: in a shared spool of another part of it, unless it is this host's."""
+    part = log_parts.own(fd) if files.is_any_shared() else fd
+    try:
+        yield part
+    finally:
+        if part != fd:
+            os.close(part)
+
+
+def in_parts(fd: int, look: Callable[[int], _Answer]) -> _Answer:
+    """What is found in an open log: in a shared spool in any part of it."""
+    return log_parts.first(fd, look) if files.is_any_shared() else look(fd)
+
+
+def remove(path: str) -> None:
+    """Remove a log, in a shared spool with all its parts."""
+    if files.shared_root(path):
+        log_parts.remove(path)
+    else:
+        files.remove(path)
+
+
+def has_end_line(fd: int, which: str) -> bool:
+    """Whether a log has the end line of an attempt, as `attempt=1 started_at=… `."""
+    return _rfind(fd, f"\n#queuectl end {which}".encode()) is not None
 
 
 class Usage(NamedTuple):
@@ -416,93 +454,7 @@ class Mark(NamedTuple):
 def parse_mark(line: bytes) -> Mark | None:
     """The mark of a whole line; None for output."""
     match = re.fullmatch(_LINE, line)
-    return _mark(match) if match else None
-
-
-def _mark(match: re.Match[bytes]) -> Mark:
-    return Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace"))
-
-
-def read_entries(  # noqa: C901 - one loop over one state
-    file: BinaryIO, wait: Callable[[], bool] | None = None
-) -> Iterator[Mark | bytes]:
-    """The log in order: pieces of output exactly as written, and a Mark for each line of queuectl's.
-
-    At the end of the file `wait`, if given, is called: True means to look again, False that nothing
-    more will come. Memory stays flat however long a log or a line is.
-    """
-    held = False  # a newline that belongs to the output unless an end line follows
-    at_line_start = True
-    while True:
-        line = _read_piece(file)
-        if isinstance(line, Mark):
-            if held:
-                yield b"\n"
-            held = at_line_start = False
-            yield line
-            continue
-        if not line or (wait is not None and at_line_start and _may_become_mark(line)):
-            file.seek(-len(line), os.SEEK_CUR)
-            if held and wait is not None:  # an end line is written along with its newline: this one is output
-                held = False
-                yield b"\n"
-            if wait is not None and wait():
-                continue
-            if not line:
-                break
-            line = file.read(len(line))
-        match = re.fullmatch(_LINE, line) if at_line_start and line.startswith(PREFIX) else None
-        if match:
-            if held and match[1] != b"end":
-                yield b"\n"
-            held = False
-            yield _mark(match)
-            continue
-        at_line_start = line.endswith(b"\n")
-        piece = (b"\n" if held else b"") + line
-        held = at_line_start
-        if held:
-            piece = piece[:-1]
-        if piece:
-            yield piece
-    if held:
-        yield b"\n"
-
-
-def _read_piece(file: BinaryIO) -> bytes | Mark:
-    """The next line, or a block of it, up to where output was dropped; then a mark for that."""
-    line = file.readline(_BLOCK)
-    if b"\0" not in line:
-        return line
-    try:
-        fd, start = file.fileno(), file.tell() - len(line)
-    except OSError:  # not a real file
-        return line
-    raw_position = os.lseek(fd, 0, os.SEEK_CUR)
-    hole = holes.find(fd, start, start + len(line))
-    os.lseek(fd, raw_position, os.SEEK_SET)  # where the file's buffer expects it
-    if hole is None:
-        return line
-    if hole[0] > start:
-        file.seek(hole[0])
-        return line[: hole[0] - start]
-    file.seek(hole[1])
-    size = hole[1] - start
-    return Mark("dropped", {"bytes": str(size)}, f"{size} bytes of output, for max-log")
-
-
-def _may_become_mark(line: bytes) -> bool:
-    """Whether it is the beginning of a line of queuectl's that is still being written."""
-    return line[-1:] != b"\n" and len(line) < _BLOCK and PREFIX.startswith(line[: len(PREFIX)])
-
-
-def open_reading(path: str, id: str) -> BinaryIO:
-    """A log opened for reading, never through a link; raises SpoolError if there is none, or not a regular file."""
-    try:
-        fd = files.open_regular(path)
-    except OSError as error:
-        raise SpoolError(f"the log of {id} cannot be read", f"{path}: {error.strerror}") from error
-    return os.fdopen(fd, "rb")
+    return Mark(match[1].decode(), _fields(match[2]), match[2].decode("utf-8", "replace")) if match else None
 
 
 def read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime | None]:
@@ -510,6 +462,13 @@ def read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime
 
     (None, None) if there is no log, or it is not a regular file. Raises OSError if that cannot be determined.
     """
+    if files.shared_root(path):
+        found = (_read_attempt(part, name) for part in reversed(log_parts.paths(path)))
+        return next((each for each in found if each[0] is not None), (None, None))
+    return _read_attempt(path, name)
+
+
+def _read_attempt(path: str, name: RunningName) -> tuple[Attempt | None, datetime | None]:
     try:
         fd = files.open_regular(path)
     except (FileNotFoundError, files.NotRegularError):

@@ -17,7 +17,7 @@ from typing import Any
 from queuectl.core.names import RunningName, is_ignored
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
-from queuectl.spool.system import files, lease, logs, processes
+from queuectl.spool.system import files, identity, logs, processes
 from queuectl.spool.system.layout import Layout
 from queuectl.tuples import NamedTuple
 
@@ -37,7 +37,7 @@ def find_copy(layout: Layout) -> Copy | None:
     try:
         record = json.loads(files.read(layout.place).data)
         original = str(record["path"])
-        if _is_same(record, os.lstat(layout.place), os.path.realpath(layout.root)):
+        if _is_same(record, os.lstat(layout.place), os.path.realpath(layout.root), is_shared=layout.shared):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there is none, or it was cut off by a power cut
@@ -92,19 +92,22 @@ def _running(layout: Layout) -> list[RunningName]:
     return [name for name in names if name is not None]
 
 
-def _is_same(record: dict[str, Any], status: os.stat_result, path: str) -> bool:
+def _is_same(record: dict[str, Any], status: os.stat_result, path: str, *, is_shared: bool) -> bool:
     """Whether a record is still the file that it names.
 
     Some file systems have other numbers after each mount: devices are numbered anew (btrfs, NFS, overlays), and FUSE
-    may do so with inodes. Then it is the same if it has the same path, and no copy has set its ctime.
+    may do so with inodes. Then it is the same if it has the same path, and no copy has set its ctime. Hosts that
+    share a spool have mounts of their own of it, and other clocks, so the inode is all that they agree on.
     """
-    is_same_inode = record["inode"] == status.st_ino
+    is_same_inode: bool = record["inode"] == status.st_ino
+    if is_shared:
+        return is_same_inode
     if is_same_inode and record["device"] == status.st_dev:
         return True
     is_untouched = abs(status.st_ctime - float(record["written_at"])) < _UNTOUCHED
     if record["path"] == path:
         return is_same_inode or is_untouched
-    return is_same_inode and is_untouched and record["boot_id"] != lease.boot_id()
+    return is_same_inode and is_untouched and record["boot_id"] != identity.boot_id()
 
 
 def _record(layout: Layout) -> None:
@@ -115,7 +118,7 @@ def _record(layout: Layout) -> None:
         status = os.lstat(layout.place)
         if (record["device"], record["inode"], record["path"]) == (status.st_dev, status.st_ino, path):
             return
-    temporary = f"{layout.tmp}/place.{lease.random_text(6)}"
+    temporary = f"{layout.tmp}/place.{identity.random_text(6)}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         status = os.fstat(fd)
@@ -123,7 +126,7 @@ def _record(layout: Layout) -> None:
             "path": path,
             "device": status.st_dev,
             "inode": status.st_ino,
-            "boot_id": lease.boot_id(),
+            "boot_id": identity.boot_id(),
             "written_at": round(time.time(), 3),
         }
         os.write(fd, json.dumps(record).encode() + b"\n")

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 
-from queuectl.core.names import RunningName, format_time_cached
+from queuectl.core.names import RunningName, format_time_cached, parse_time
 from queuectl.tuples import NamedTuple
 
 TOKEN = "QUEUECTL_TOKEN"
@@ -28,6 +29,16 @@ _STOP_WAIT = 1.0
 def token_of(name: RunningName, worker: str) -> str:
     """The unique name of an attempt: the worker that claimed it, when, and the job."""
     return f"{worker}:{format_time_cached(name.started_at)}:{name.id}"
+
+
+def parse_token(token: str) -> tuple[str, datetime, str] | None:
+    """(worker, when it was claimed, the job's id) of a token."""
+    worker, _, rest = token.partition(":")
+    at, _, id = rest.partition(":")
+    try:
+        return worker, parse_time(at), id
+    except ValueError:
+        return None
 
 
 def carries_token(pid: int, token: str) -> bool:
@@ -299,6 +310,23 @@ def terminate(
                 # RACE: a shell that outlived SIGTERM has started its command (tests/spool/system/test_processes.py).
                 _send(others, None, signal.SIGTERM)
                 was_alone = False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+
+
+def end_all(beginning: str, patience: float) -> frozenset[str]:
+    """Kill every process whose token begins so, but never the caller; the tokens of those that were there.
+
+    Returns after `patience` seconds if some have not ended by then, as in a system call on a file system that hangs.
+    """
+    wanted, ended = beginning.encode(), set[str]()
+    deadline, pause = time.monotonic() + patience, 0.005
+    while True:
+        found = {pid: each.token for pid, each in _table.read().items() if each.token and each.token.startswith(wanted)}
+        ended |= {os.fsdecode(token) for token in found.values()}
+        if not found or time.monotonic() >= deadline:
+            return frozenset(ended)
+        _send([*found], None, signal.SIGKILL)
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from queuectl.core import body, groups, schedules
 from queuectl.core.names import SUFFIX, format_rfc3339, parse_instant
@@ -17,6 +16,7 @@ from queuectl.core.schedules import Schedule
 from queuectl.errors import NotFoundError, NotJsonError, UsageError
 from queuectl.spool.system import clock, files, lease, pause, versions, zones
 from queuectl.spool.system.layout import Layout, unusable
+from queuectl.tuples import NamedTuple
 
 _PAST = ".past"
 _LONGEST = 100
@@ -75,6 +75,8 @@ def find(layout: Layout, name: str) -> Found:
 
 def is_unchanged(layout: Layout, found: Found) -> bool:
     """Whether the file is still the one that was read."""
+    if layout.shared:
+        files.refresh(layout.schedule(found.name))
     try:
         return files.identify(os.stat(layout.schedule(found.name))) == found.identity
     except FileNotFoundError:

@@ -14,11 +14,18 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from queuectl.core.seats import Seats
+from queuectl.lazy import Lazy
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
 from queuectl.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from queuectl.spool.system import host
+else:
+    host = Lazy("queuectl.spool.system.host")
 
 _TURN = "turn"
 _TRIES, _SOON = 25, 0.0002  # of a lock that somebody who only looks may have for a moment; seconds between them
@@ -43,7 +50,7 @@ class Holder(NamedTuple):
 
 def find_held(layout: Layout, group: str) -> dict[str, Holder]:
     """The locks that are held, whatever the list of seats says, each with who holds it. Disturbs and wakes nobody."""
-    directory = layout.held(group)
+    directory = directory_of(layout, group)
     try:
         names = sorted(name for name in os.listdir(directory) if name != _TURN and not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
@@ -68,7 +75,7 @@ def take(layout: Layout, group: str, seats: Seats, number: int, id: str) -> Take
 
     CRASH: the locks go with this process, or with the last that inherited them.
     """
-    directory = layout.held(group)
+    directory = directory_of(layout, group)
     os.makedirs(directory, 0o700, exist_ok=True)
     turn = _open(directory, _TURN)
     try:
@@ -83,6 +90,12 @@ def take(layout: Layout, group: str, seats: Seats, number: int, id: str) -> Take
     finally:
         fcntl.flock(turn, fcntl.LOCK_UN)
         os.close(turn)
+
+
+def directory_of(layout: Layout, group: str) -> str:
+    """Where the locks of a group's seats are: in a shared spool in the memory of this host, unless it is a link."""
+    path = layout.held(group)
+    return host.here(layout).held(group) if layout.shared and not os.path.islink(path) else path
 
 
 def _take(directory: str, group: str, free: list[str], number: int, holder: str) -> Taken | None:
@@ -112,7 +125,7 @@ def give_back(layout: Layout, taken: Iterable[Taken]) -> None:
     for each in taken:
         _unlock(each.descriptors)
         with suppress(OSError):  # a daemon that keeps a descriptor open keeps its closing from waking anybody
-            os.close(os.open(f"{layout.held(each.group)}/{_TURN}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+            os.close(os.open(f"{directory_of(layout, each.group)}/{_TURN}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
 
 
 def _unlock(descriptors: Iterable[int]) -> None:

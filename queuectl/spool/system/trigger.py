@@ -40,6 +40,8 @@ class Trigger:
         self._watched: dict[str, str] = {}
         self._observer: BaseObserver | None = None
         self.problem: str | None = None
+        self.is_blind = layout.shared
+        """Whether what other hosts do may cause no events."""
         self.overflows = 0  # how often the kernel has dropped events because too many were queued
         self.open()
 

@@ -29,11 +29,11 @@ from queuectl.errors import QueuectlError
 from queuectl.spool.moves import take, unique
 from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
+from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import clock, edges, files, lease, trigger, trust
+from queuectl.spool.system import clock, edges, files, identity, lease, shared, trigger, trust
 from queuectl.spool.system.layout import Layout
 
-_NETWORK = re.compile(r"nfs.*|cifs|smb.*|fuse\..*|9p|ceph|glusterfs|afs|virtiofs")
 _VOLATILE = ("tmpfs", "ramfs")
 _LEAST_FILES = 256
 _MOST_OF_INBOX = 1000
@@ -79,6 +79,7 @@ def examine(spool: Layout, min_free: int, allow_users: str = "", version: str = 
     yield from _check_schedules(spool)
     yield from _check_edges(spool, version)
     yield from _check_keys(spool)
+    yield from _check_hosts(spool)
 
 
 def _ok(subject: str, found: str) -> Check:
@@ -88,49 +89,28 @@ def _ok(subject: str, found: str) -> Check:
 # --- where it lies
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    point: str
-    kind: str
-    options: frozenset[str]
-
-
-def find_mount(path: str, table: str | None = None) -> Mount | None:
-    """The mount that holds a path; None if the system has no table of mounts."""
-    if table is None:
-        try:
-            table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-        except OSError:
-            return None
-    path = os.path.realpath(path)
-    best = None
-    for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split()
-        if len(fields) < 6 or len(kind) < 3:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
-        is_above = path == point or path.startswith(point.rstrip("/") + "/")
-        if is_above and (best is None or len(point) >= len(best.point)):
-            best = Mount(point, kind[0], frozenset((*fields[5].split(","), *kind[2].split(","))))
-    return best
-
-
 def _check_file_system(spool: Layout) -> Check:
-    mount = find_mount(spool.root)
+    mount = shared.find_mount(spool.root)
     if mount is None:
         return _ok("file system", "unknown: this system has no mount table")
     found = f"{mount.kind}, mounted at {mount.point}"
-    if _NETWORK.fullmatch(mount.kind):
-        advice = "hosts can share it safely, but each rescues only its own workers' jobs; keep their clocks in sync"
+    if name := shared.UNFIT.get(mount.kind):
+        advice = f"{name} does not keep what several hosts need: use it from one host at a time, or another file system"
+        return Check(Health.WARN if not spool.shared else Health.BAD, "file system", found, advice)
+    if spool.shared:
+        return _ok("file system", f"{found}; several hosts may share the spool")
+    if shared.NETWORK.fullmatch(mount.kind):
+        advice = "only one host may run workers; for several, with no worker running: queuectl init --shared"
         return Check(Health.WARN, "file system", found, advice)
+    if shared.MAYBE.fullmatch(mount.kind):
+        return _ok("file system", f"{found}; if several hosts mount it: queuectl init --shared")
     if mount.kind in _VOLATILE:
         return Check(Health.WARN, "file system", found, "it is in memory: all jobs are lost at a reboot")
     return _ok("file system", found)
 
 
 def _check_mount_options(spool: Layout) -> Check:
-    mount = find_mount(spool.root)
+    mount = shared.find_mount(spool.root)
     options = mount.options if mount else frozenset()
     if "ro" in options:
         return Check(Health.BAD, "mount options", "read-only", "mount it read-write")
@@ -195,7 +175,7 @@ def _reasons_left(spool: Layout, users: trust.Users) -> Iterator[str]:
 
 
 def _try(spool: Layout, subject: str, attempt: Callable[[str], str], advice: str) -> Check:
-    path = f"{spool.tmp}/doctor-{lease.random_text(8)}"
+    path = f"{spool.tmp}/doctor-{identity.random_text(8)}"
     try:
         files.write_new(path, b"x")
         found = attempt(path)
@@ -293,7 +273,12 @@ def _check_inotify(spool: Layout) -> Check:
     if problem is not None:
         advice = "workers look every second instead; raise fs.inotify.max_user_instances"
         return Check(Health.WARN, "file events", f"{problem}; the limit is {instances}", advice)
-    return _ok("file events", f"inotify, {instances} instances for each user")
+    found = f"inotify, {instances} instances for each user"
+    if spool.shared:
+        how = {shared.describe_poll(worker.get("poll")) for worker in list_workers(spool) if worker["alive"]} - {""}
+        workers = f"workers {' or '.join(sorted(how))}".replace("polls", "poll") if how else "no worker polls"
+        return _ok("file events", f"{found}; of other hosts only if a worker has heard some: {workers}")
+    return _ok("file events", found)
 
 
 def _check_open_files() -> Check:
@@ -315,7 +300,7 @@ def _check_proc() -> Check:
 
 def _check_clock(spool: Layout) -> Check:
     now = clock.now()
-    path = f"{spool.tmp}/doctor-{lease.random_text(8)}"
+    path = f"{spool.tmp}/doctor-{identity.random_text(8)}"
     try:
         files.write_new(path, b"x", sync=False)
         skew = clock.from_file_time(os.stat(path).st_mtime) - now
@@ -356,6 +341,19 @@ def _check_keys(spool: Layout) -> Iterator[Check]:
         yield Check(Health.WARN, "keys", f"{found}, and no worker finishes that", "start one: queuectl worker start")
     else:
         yield _ok("keys", f"{found}; a worker finishes that" if left else "no job is left asking for its key")
+
+
+def _check_hosts(spool: Layout) -> Iterator[Check]:
+    """In a shared spool, which hosts live, and whose clock differs."""
+    found = list_hosts(spool)
+    for each in found:
+        what, _, advice = each.advice.partition("; ")
+        if what:
+            yield Check(Health.WARN, "hosts", what, advice)
+        if each.clock_problem:
+            yield Check(Health.WARN, "clock", each.clock_problem, "keep the clocks of hosts in step, as NTP does")
+    if found and not any(each.problems for each in found):
+        yield _ok("hosts", ", ".join(each.host for each in found))
 
 
 def _check_schedules(spool: Layout) -> Iterator[Check]:

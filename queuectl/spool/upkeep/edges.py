@@ -97,7 +97,7 @@ def clean(layout: Layout, child: str, deps: Iterable[str]) -> bool:
         return True
     finally:
         if log >= 0:
-            os.close(log)
+            lease.close(log)
 
 
 def _waiting(layout: Layout) -> list[PendingName]:

@@ -29,8 +29,8 @@ from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
 from queuectl.spool.moves import adopt, unique
-from queuectl.spool.reading import query, schedules
-from queuectl.spool.system import clock, files, keys, layout, lease, logs, pause, place, progress, versions
+from queuectl.spool.reading import hosts, query, schedules
+from queuectl.spool.system import beats, clock, files, keys, layout, lease, logs, pause, place, progress, versions
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import fsck_edges, rescue
@@ -57,6 +57,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
     for id, held in sorted(query.find_files(spool, twins).items()):
         yield from _check_twins(spool, id, held)
     yield from _check_orphans(spool, host)
+    yield from _check_hosts(spool)
     yield from _check_logs(spool, known)
     yield from _check_pause(spool)
     yield from _check_groups(spool)
@@ -181,7 +182,8 @@ def _check_orphans(spool: Layout, host: str) -> Iterator[Finding]:
             yield Finding(Weight.NOTE, path, f"its worker {name.worker} is gone", "the next worker takes it over")
     for text in query.list_names(spool, State.RUNNING):
         running = RunningName.parse(text)
-        if running and lease.host_of(running.worker) != host and files.is_gone(spool.worker(running.worker)):
+        is_away = running and not spool.shared and lease.host_of(running.worker) != host
+        if running and is_away and files.is_gone(spool.worker(running.worker)):
             path = spool.job(State.RUNNING, text)
             remedy = f"start a worker there, or if that host is gone for good: mv {path} {spool.pending}/"
             yield Finding(
@@ -222,7 +224,7 @@ def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
                 return False
             return files.remove(spool.log(id))
         finally:
-            os.close(log)
+            lease.close(log)
 
     return repair
 
@@ -382,7 +384,7 @@ def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
     busy = {name.worker for text in query.list_names(spool, State.RUNNING) if (name := RunningName.parse(text))}
     for entry in sorted(os.listdir(spool.workers)) if os.path.isdir(spool.workers) else ():
         worker = entry.removesuffix(SUFFIX)
-        if is_worker(worker) and worker not in busy and lease.host_of(worker) == host and _is_dead(spool, worker):
+        if is_worker(worker) and worker not in busy and _is_here(spool, worker, host) and _is_dead(spool, worker):
             repair = _forget_workers(spool, host)
             yield Finding(
                 Weight.NOTE, spool.worker(worker), "this worker is gone", "the next one removes its file", repair
@@ -392,10 +394,26 @@ def _check_workers(spool: Layout, host: str) -> Iterator[Finding]:
 def _check_versions(spool: Layout) -> Iterator[Finding]:
     """Live workers that ignore something that the spool has."""
     number, used = versions.needed(spool)
-    for worker in versions.find_older(spool) if used else ():
+    for worker in versions.find_older(spool, number) if used else ():
         what = f"this worker is of an older version, and ignores {', '.join(used)} (format {number})"
         remedy = f"start it again with this version: queuectl worker stop {worker}"
         yield Finding(Weight.PROBLEM, spool.worker(worker), what, remedy)
+
+
+def _is_here(spool: Layout, worker: str, host: str) -> bool:
+    return lease.has_life(spool, worker) if spool.shared else lease.host_of(worker) == host
+
+
+def _check_hosts(spool: Layout) -> Iterator[Finding]:
+    """Hosts of a shared spool that have lost contact, and what lies in hosts/ that is no mark."""
+    for each in hosts.list_hosts(spool):
+        if each.advice and each.mark is not None:
+            what, _, remedy = each.advice.partition("; ")
+            yield Finding(Weight.NOTE, f"{spool.hosts}/{each.mark}", what, remedy)
+    for entry in sorted(os.listdir(spool.hosts)) if spool.shared else ():
+        if beats.Mark.parse(entry) is None and entry != "id":
+            path = f"{spool.hosts}/{entry}"
+            yield Finding(Weight.NOTE, path, "not the mark of a host", "remove it if nobody needs it")
 
 
 def _is_dead(spool: Layout, worker: str) -> bool:

@@ -2,6 +2,7 @@
 
 The worker that looks then adopts, settles or releases them, each by one rename that decides
 between two rescuers. Workers of other hosts are left to those hosts: their locks cannot be seen from here.
+In a shared spool, whatever runs on a host that is said to be gone is taken by any worker (`find_gone`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from enum import Enum, auto
 from queuectl.core.names import RunningName, is_worker, parse_worker
 from queuectl.core.result import LOST, Result, State
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, lease, logs, processes
+from queuectl.spool.system import beats, clock, files, identity, lease, logs, processes
 from queuectl.spool.system.layout import Layout
 from queuectl.tuples import NamedTuple
 
@@ -66,10 +67,28 @@ def find_orphans(layout: Layout, host: str, mine: str, on: Collection[str] = ())
     return orphans
 
 
+def find_gone(layout: Layout) -> list[RunningName]:
+    """Running jobs of hosts that are gone, in a shared spool: at any time, any worker takes them."""
+    gone = {host for host, mark in beats.look(layout).items() if mark.is_gone}
+    return [name for name in query.running(layout) if lease.host_of(name.worker) in gone] if gone else []
+
+
+def judge_gone(layout: Layout, name: RunningName) -> Verdict:
+    """What happened to an attempt of a host that is gone: what its end line says, else it is lost.
+
+    A start line that is missing proves nothing, as it may have been lost with the host. Raises OSError if the logs
+    cannot be read.
+    """
+    attempt, ended_at = logs.read_attempt(layout.log(name.id), name)
+    if attempt is None or not attempt.is_over:
+        return Verdict(Fate.ENDED, result=LOST, ended_at=ended_at)
+    fate = Fate.RELEASED if attempt.is_released else Fate.ENDED
+    return Verdict(fate, result=attempt.result or LOST, ended_at=ended_at, is_recorded=True)
+
+
 def find_held(layout: Layout, worker: str) -> list[RunningName]:
     """Running jobs under the name of that worker."""
-    names = (RunningName.parse(text) for text in query.list_names(layout, State.RUNNING))
-    return [name for name in names if name is not None and name.worker == worker]
+    return [name for name in query.running(layout) if name.worker == worker]
 
 
 def _may_be_alive(layout: Layout, worker: str) -> bool:
@@ -83,9 +102,12 @@ def _is_here(layout: Layout, worker: str, host: str) -> bool:
     """Whether that worker ran on this host: the same boot of the same kernel, or the same name.
 
     A worker's name holds only part of its host's name, which two hosts may share, so the full one is compared.
+    In a shared spool: whether its lock is in this host's memory.
     """
+    if layout.shared:
+        return lease.has_life(layout, worker)
     info = lease.read_worker(layout, worker)
-    if info.get("boot_id") and info["boot_id"] == lease.boot_id():
+    if info.get("boot_id") and info["boot_id"] == identity.boot_id():
         return True
     here = os.uname().nodename
     return parse_worker(worker)[0] == host and info.get("host", here) == here
@@ -99,14 +121,20 @@ def _is_on(layout: Layout, worker: str, on: Collection[str]) -> bool:
 
 
 def forget_dead_workers(layout: Layout, host: str) -> None:
-    """Remove the files of dead workers of this host that have no running job left to rescue."""
+    """Remove the files of dead workers, of this host or one that is gone, that have no running job left to rescue."""
+    workers = {entry.removesuffix(".json") for entry in os.listdir(layout.workers)}
+    gone: set[str] = set()
+    if layout.shared:
+        workers |= lease.lives(layout)
+        gone = {name for name, mark in beats.look(layout).items() if mark.is_gone}
     dead = [
         worker
-        for worker in (entry.removesuffix(".json") for entry in os.listdir(layout.workers))
-        if is_worker(worker) and _is_here(layout, worker, host) and not _may_be_alive(layout, worker)
+        for worker in workers
+        if is_worker(worker)
+        and (lease.host_of(worker) in gone or (_is_here(layout, worker, host) and not _may_be_alive(layout, worker)))
     ]
     if dead:  # dead workers claim nothing more, so this listing has everything they left
-        busy = {name.worker for text in query.list_names(layout, State.RUNNING) if (name := RunningName.parse(text))}
+        busy = {name.worker for name in query.running(layout)}
         for worker in set(dead) - busy:
             lease.forget(layout, worker)
 
@@ -178,6 +206,6 @@ def conclude(layout: Layout, name: RunningName) -> Verdict:
 def _was_before_this_boot(layout: Layout, name: RunningName) -> bool:
     """Uses the boot id that its worker recorded, or else the clock."""
     recorded = lease.read_worker(layout, name.worker).get("boot_id")
-    if recorded and lease.boot_id():
-        return bool(recorded != lease.boot_id())
+    if recorded and identity.boot_id():
+        return bool(recorded != identity.boot_id())
     return name.started_at < clock.booted_at()

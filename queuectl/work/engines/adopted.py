@@ -19,8 +19,8 @@ from functools import partial
 from queuectl.core import lifecycle
 from queuectl.core.fields import Body
 from queuectl.core.names import RunningName
-from queuectl.core.result import LOST, TIMEOUT, Result, State
-from queuectl.spool.moves import claims
+from queuectl.core.result import CANCELLED, LOST, SUCCESS, TIMEOUT, Result, State
+from queuectl.spool.moves import asked, claims
 from queuectl.spool.moves.ending import end_attempt_at
 from queuectl.spool.reading import query
 from queuectl.spool.system import lease, logs, processes
@@ -138,6 +138,8 @@ class Adopted:
         host = lease.host_of(self._worker)
         orphans = rescue.find_orphans(self._layout, host, self._worker)
         is_clear = [self.rescue(name) for name in (*orphans, *forgotten)]
+        if self._layout.shared:
+            is_clear += [self._take(name) for name in rescue.find_gone(self._layout)]
         rescue.forget_dead_workers(self._layout, host)
         return all(is_clear)
 
@@ -161,6 +163,25 @@ class Adopted:
         else:
             self._settle(name, self._read_body(name), verdict, is_ours=True)
         return True
+
+    def _take(self, name: RunningName) -> bool:
+        """Take a job of a host that is gone, and settle it as its logs say; False if they cannot be read now.
+
+        The rename to this worker's own name is the verdict: of two that take it, one can settle it.
+        CRASH: after the rename the next worker of this host finds it, as an attempt that is over (tests/hosts/).
+        """
+        move = lifecycle.adopt_running(name, self._worker)
+        assert isinstance(move.name, RunningName)
+        if not claims.settle(self._layout, name, move):
+            return True
+        text = f"taken from {lease.host_of(name.worker)}, which is gone"
+        self._context.report.event("taken", name.id, text, attempt=name.attempt)
+        verdict = self._look_into(rescue.judge_gone, move.name)
+        if verdict.result != SUCCESS and asked.is_to_cancel(self._layout, move.name):
+            verdict = verdict._replace(fate=Fate.ENDED, result=CANCELLED)
+        if verdict.fate is not Fate.UNCLEAR:
+            self._close(move.name, self._read_body(move.name), verdict, text)
+        return verdict.fate is not Fate.UNCLEAR
 
     def _examine(self, name: RunningName) -> Verdict:
         return self._look_into(rescue.examine, name)
@@ -295,9 +316,10 @@ class Adopted:
             try:
                 lease.lock_attempt(log, name.started_at)
                 if logs.is_last_attempt(log, name):
-                    logs.append_end(log, name, outcome, reason)
+                    with logs.part_of_own(log) as part:
+                        logs.append_end(part, name, outcome, reason)
             finally:
-                os.close(log)
+                lease.close(log)
 
 
 def _open_process(pid: int, token: str) -> int | None:

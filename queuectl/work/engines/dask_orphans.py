@@ -6,11 +6,9 @@ docs/ARCHITECTURE.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
 
 from queuectl.core import lifecycle
 from queuectl.core.fields import Body
@@ -21,6 +19,7 @@ from queuectl.spool.moves.claims import Claim
 from queuectl.spool.reading import query
 from queuectl.spool.system import lease, logs, processes, sent
 from queuectl.spool.upkeep import rescue
+from queuectl.tuples import NamedTuple
 from queuectl.work.context import Context
 from queuectl.work.engines.engine import record_end
 from queuectl.work.settle import finish, release
@@ -96,14 +95,14 @@ class Orphans:
             return None
         lease.lock_attempt(log, name.started_at)
         if not claims.settle(self._layout, name, move):
-            os.close(log)
+            lease.close(log)
             return None
         return Claim(move.name, name.started_at, body, log, 0)
 
     def _settle_lost(self, claim: Claim, why: str) -> None:
         with suppress(OSError):
             record_end(claim, 0, logs.format_outcome(LOST), why)
-        os.close(claim.log)
+        lease.close(claim.log)
         seconds = max(0.0, (self._context.now() - claim.name.started_at).total_seconds())
         finish(self._context, claim.name, claim.body, LOST, seconds)
 

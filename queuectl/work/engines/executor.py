@@ -15,7 +15,7 @@ from queuectl.core.result import SUCCESS, TIMEOUT, Result
 from queuectl.core.seats import PREFIX
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
-from queuectl.spool.system import logs, processes, progress
+from queuectl.spool.system import lease, logs, processes, progress
 from queuectl.work import prelude
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.places import Given
@@ -131,7 +131,7 @@ class Executor(Engine):
             self._arguments_of(script, words),
             self._environment_of(claim, given),
             ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
-            given.descriptors if given is not None else (),
+            (*(given.descriptors if given is not None else ()), *lease.inherited(claim.log)),
         )
         return Execution(claim, pid, is_wrapped)
 

@@ -16,7 +16,7 @@ import pytest
 from queuectl import AlreadyExistsError, Job, Spool, State, WrongStateError
 from queuectl.core.names import HELD_AT, PendingName, RunningName
 from queuectl.spool.moves import claims
-from queuectl.spool.system import clock, files, lease, logs, processes
+from queuectl.spool.system import clock, files, identity, logs, processes
 from queuectl.spool.system.layout import Layout
 from tests.spool.given import (
     NOW,
@@ -139,7 +139,7 @@ def _claim_or_hold(root: str) -> str:
     (text,) = names(spool.path / "pending") or [str(pending_name("none"))]
     if os.getpid() % 2:
         return "hold" if _act(root, "hold") == "hold" else "lost"
-    worker = f"web1.{os.getpid()}.{lease.random_text(4)}"
+    worker = f"web1.{os.getpid()}.{identity.random_text(4)}"
     return "claim" if claims.claim(spool.layout, parsed(text), worker, clock.now) else "lost"
 
 

@@ -21,7 +21,7 @@ from queuectl import InvalidJobError, Spool, State, UsageError, WrongStateError
 from queuectl.core.names import HELD_AT, PendingName
 from queuectl.errors import NotFoundError, NotJsonError, WaitTimeoutError
 from queuectl.spool.moves import claims, edit
-from queuectl.spool.system import clock, files, lease, logs, trust
+from queuectl.spool.system import clock, files, identity, logs, trust
 from tests.spool.given import (
     PROCESSES,
     die,
@@ -254,7 +254,7 @@ def _set_or_claim(root: str) -> tuple[str, Any]:
             except WrongStateError:
                 continue
         return "set", None
-    worker = f"web1.{os.getpid()}.{lease.random_text(4)}"
+    worker = f"web1.{os.getpid()}.{identity.random_text(4)}"
     for _ in range(2000):
         for text in names(spool.path / "pending"):
             claim = claims.claim(spool.layout, parsed(text), worker, clock.now)

@@ -19,7 +19,7 @@ import portalocker
 import pytest
 
 from queuectl.core.names import parse_worker
-from queuectl.spool.system import files, lease, logs
+from queuectl.spool.system import files, identity, lease, logs
 from queuectl.spool.system.layout import Layout
 from tests.spool.given import NOW, PROCESSES, locked_log, running_name
 from tests.support import environment, names, wait_for
@@ -308,8 +308,8 @@ def test_settings_have_one_writer(layout: Layout) -> None:
 
 def test_random_text() -> None:
     """Random text is base32 in lower case and never the same."""
-    assert len({lease.random_text(12) for _ in range(100)}) == 100
-    assert set(lease.random_text(5000)) == set("abcdefghijklmnopqrstuvwxyz234567")
+    assert len({identity.random_text(12) for _ in range(100)}) == 100
+    assert set(identity.random_text(5000)) == set("abcdefghijklmnopqrstuvwxyz234567")
 
 
 def test_lock_that_the_system_refuses_is_an_error_of_the_spool(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

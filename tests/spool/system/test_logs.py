@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from queuectl import Result, SpoolError
 from queuectl.core.names import RunningName
 from queuectl.core.result import CANCELLED, LOST, TIMEOUT
-from queuectl.spool.system import logs
+from queuectl.spool.system import log_entries, logs
 from tests.spool.given import NOW, WORKER, running_name
 
 BLOCK = 1 << 16
@@ -40,7 +40,7 @@ def find(fd: int, content: bytes, name: RunningName = NAME) -> logs.Attempt | No
 
 
 def read(content: bytes) -> list[logs.Mark | bytes]:
-    return list(logs.read_entries(io.BytesIO(content)))
+    return list(log_entries.read_entries(io.BytesIO(content)))
 
 
 def join(entries: list[logs.Mark | bytes]) -> list[str | bytes]:
@@ -82,7 +82,7 @@ def test_log_is_private_appended_and_no_link(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         logs.open_log(str(tmp_path / "link"))
     with pytest.raises(SpoolError, match="cannot be read"):
-        logs.open_reading(str(tmp_path / "link"), "x")
+        log_entries.open_reading(str(tmp_path / "link"), "x")
     os.close(first)
     os.close(second)
 
@@ -348,7 +348,7 @@ def follow(content: bytes, cuts: list[int], asked: Callable[[], None] = lambda: 
         file.seek(at)
         return True
 
-    return list(logs.read_entries(file, grow))
+    return list(log_entries.read_entries(file, grow))
 
 
 @settings(deadline=None)
@@ -362,7 +362,7 @@ def test_following_reads_the_same(attempts: list[tuple[bytes, bool]], cuts: list
 def test_following_shows_output_at_once() -> None:
     """Output without a newline, such as a prompt, is shown before more comes."""
     seen: list[bytes] = []
-    entries = logs.read_entries(io.BytesIO(START + b"sure? "), lambda: pytest.fail(f"asked before {seen}"))
+    entries = log_entries.read_entries(io.BytesIO(START + b"sure? "), lambda: pytest.fail(f"asked before {seen}"))
     next(entries)
     seen.append(next(entries))  # type: ignore[arg-type]
     assert seen == [b"sure? "]
@@ -376,7 +376,7 @@ def test_following_shows_whole_lines_at_once() -> None:
         assert seen == b"one\n"
         return False
 
-    for entry in logs.read_entries(io.BytesIO(START + b"one\n"), wait):
+    for entry in log_entries.read_entries(io.BytesIO(START + b"one\n"), wait):
         seen += entry if isinstance(entry, bytes) else b""
     assert seen == b"one\n"
 
@@ -390,7 +390,7 @@ def test_following_continues_behind_a_long_line() -> None:
         return len(asked) < 3
 
     line = b"#queuectl " + b"a" * (BLOCK + 5) + b"\n"
-    entries = logs.read_entries(io.BytesIO(START + line + b"next"), wait)
+    entries = log_entries.read_entries(io.BytesIO(START + line + b"next"), wait)
     next(entries)
     pieces = b""
     for entry in entries:
@@ -416,6 +416,6 @@ def test_following_a_real_file(tmp_path: Path) -> None:
             logs.append_end(fd, NAME, "exit=0")
         return True
 
-    with logs.open_reading(str(path), "x") as file:
-        assert join(list(logs.read_entries(file, wait))) == ["start", b"one\ntwo", "end"]
+    with log_entries.open_reading(str(path), "x") as file:
+        assert join(list(log_entries.read_entries(file, wait))) == ["start", b"one\ntwo", "end"]
     os.close(fd)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool, SpoolError
-from queuectl.spool.system import files, lease, place
+from queuectl.spool.system import files, identity, place
 from queuectl.spool.system.layout import Layout
 from tests.support import CommandLine, WorkerProcess, names, need, wait_for, workers
 
@@ -109,7 +109,7 @@ def test_numbers_that_change_with_a_mount_make_no_copy(spool: Spool, changed: di
     path = Path(spool.layout.place)
     record = json.loads(path.read_text())
     assert set(record) == {"path", "device", "inode", "boot_id", "written_at"}
-    assert record["boot_id"] == lease.boot_id()
+    assert record["boot_id"] == identity.boot_id()
     path.write_text(json.dumps({**record, **changed}))
     assert (place.find_copy(spool.layout) is not None) is is_copy
 

@@ -14,7 +14,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.errors import QueuectlError, WrongStateError
-from queuectl.spool.system import groups, lease, pause, schedules, versions
+from queuectl.spool.system import groups, identity, pause, schedules, versions
 from tests.support import CommandLine, WorkerProcess, wait_for
 
 OLD = "web1.4242.aaaa"
@@ -24,7 +24,7 @@ TICKS = b'{"command": "true", "every": "1h"}\n'
 @contextmanager
 def worker(spool: Spool, *, is_alive: bool = True, **info: Any) -> Iterator[None]:
     """A worker's file, locked as by a live one."""
-    known = {"worker": OLD, "host": os.uname().nodename, "pid": 1, "boot_id": lease.boot_id()}
+    known = {"worker": OLD, "host": os.uname().nodename, "pid": 1, "boot_id": identity.boot_id()}
     with open(spool.layout.worker(OLD), "w") as file:
         if is_alive:
             fcntl.flock(file, fcntl.LOCK_EX)

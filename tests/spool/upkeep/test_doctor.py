@@ -14,7 +14,7 @@ from watchdog.observers.inotify_c import InotifyFD
 from queuectl import Spool
 from queuectl.core.result import State
 from queuectl.spool.moves import dropbox
-from queuectl.spool.system import files, groups
+from queuectl.spool.system import files, groups, shared
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import doctor
 from queuectl.spool.upkeep.doctor import Check, Health
@@ -147,7 +147,7 @@ TABLE = """\
 )
 def test_mount_of_a_path(path: str, point: str, kind: str) -> None:
     """The nearest mount above a path is the one that counts, whatever its name looks like."""
-    mount = doctor.find_mount(path, TABLE)
+    mount = shared.find_mount(path, TABLE)
     assert mount is not None
     assert (mount.point, mount.kind) == (point, kind)
 
@@ -158,8 +158,8 @@ def test_mount_of_a_path(path: str, point: str, kind: str) -> None:
 )
 def test_risky_mount_is_reported(monkeypatch: pytest.MonkeyPatch, path: str, subject: str) -> None:
     """A network file system, no write barriers, or a read-only mount do not pass as ok."""
-    real = doctor.find_mount
-    monkeypatch.setattr(doctor, "find_mount", lambda root: real(root, TABLE))
+    real = shared.find_mount
+    monkeypatch.setattr(shared, "find_mount", lambda root: real(root, TABLE))
     check = {"file system": doctor._check_file_system, "mount options": doctor._check_mount_options}[subject]
     assert check(Layout(path)).health is not Health.OK
 

@@ -19,7 +19,7 @@ import pytest
 from queuectl import Result, Spool
 from queuectl.core.names import RunningName
 from queuectl.core.result import LOST, State
-from queuectl.spool.system import clock, lease, logs, processes
+from queuectl.spool.system import clock, identity, lease, logs, processes
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import rescue
 from queuectl.spool.upkeep.rescue import Fate
@@ -227,7 +227,7 @@ def test_container_on_the_same_kernel_is_here(layout: Layout, boot: str, is_here
     """A worker of another host name is of this host if it ran on this very boot of this kernel."""
     worker = "c0ffee.1.aaaa"
     put(layout, running_name("x", worker=worker), state=State.RUNNING)
-    boot_id = lease.boot_id() if boot == "this" else boot
+    boot_id = identity.boot_id() if boot == "this" else boot
     assert boot_id or boot != "this"
     Path(layout.worker(worker)).write_text(f'{{"boot_id": "{boot_id}"}}')
     assert bool(rescue.find_orphans(layout, "web1", "web1.7.mine")) == is_here
@@ -393,7 +393,7 @@ def test_missing_start_line_proves_nothing_after_a_power_cut(layout: Layout, boo
         name = name._replace(started_at=clock.booted_at() - timedelta(seconds=1))
     put(layout, name, state=State.RUNNING)
     if boot != "unknown":
-        boot_id = lease.boot_id() if boot == "this" else "11111111-2222-3333-4444-555555555555"
+        boot_id = identity.boot_id() if boot == "this" else "11111111-2222-3333-4444-555555555555"
         Path(layout.worker(name.worker)).write_text(f'{{"boot_id": "{boot_id}"}}')
     verdict = rescue.examine(layout, name)
     assert verdict.fate is fate
