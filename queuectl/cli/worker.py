@@ -21,7 +21,7 @@ from queuectl.cli.context import (
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.groups import Choice
 from queuectl.core.text import format_age
-from queuectl.errors import QueuectlError
+from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock
 
@@ -51,9 +51,19 @@ def worker() -> None:
     "--count",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Jobs to run at a time. [default: 1; with --on as many as fit]",
+    help="Jobs to run at a time. [default: 1; on Dask as many as fit]; on slurm: in each Slurm job.",
 )
-@click.option("--on", metavar="WHERE", help="Run jobs on a Dask cluster: tcp://HOST:PORT, or a scheduler file.")
+@click.option(
+    "--on", metavar="WHERE", help="Run jobs on a Dask cluster: tcp://HOST:PORT, or a scheduler file; or on slurm."
+)
+@click.option(
+    "--max", "most", type=click.IntRange(1, 1000), metavar="N", help="On slurm: Slurm jobs at a time. [default: 10]"
+)
+@click.option("--time", "time_limit", metavar="TIME", help="On slurm: their time limit, 4h. [default: Slurm's]")
+@click.option("--keep", metavar="TIME", help="On slurm: stop one that has been idle for so long. [default: 1m]")
+@click.option("--address", metavar="HOST", help="On slurm: where they reach this host. [default: its first address]")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="On slurm: likewise. [default: any]")
+@click.option("--name", metavar="NAME", help="On slurm: the name of its Slurm jobs. [default: by spool and groups]")
 @click.option(
     "-g",
     "--group",
@@ -80,9 +90,16 @@ def worker() -> None:
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH-OPTIONS]")
 def start(
     count: int | None,
     on: str | None,
+    most: int | None,
+    time_limit: str | None,
+    keep: str | None,
+    address: str | None,
+    port: int | None,
+    name: str | None,
     only: tuple[str, ...],
     others: tuple[str, ...],
     drain: bool,
@@ -93,6 +110,7 @@ def start(
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
+    options: tuple[str, ...],
 ) -> None:
     """Run jobs until stopped, in the foreground or the background.
 
@@ -102,6 +120,9 @@ def start(
     --drain waits for jobs of a later time too, but not for held ones, behind a pause without an end, or of groups that
     the worker does not take. If such jobs are left it names them and exits with 1, else with 0.
 
+    --on slurm keeps as many Slurm jobs as the ready jobs could use, --max at most and none when there are none; each
+    runs --count jobs at a time.
+
     \b
     Example:
       queuectl worker start --count 4
@@ -110,6 +131,7 @@ def start(
       queuectl worker start --group gpu
       queuectl worker start --background
       queuectl worker start --on tcp://scheduler:8786
+      queuectl worker start --on slurm --max 20 --count 8 --time 4h -- --partition=cpu
     """
     from queuectl.core import groups
     from queuectl.core.when import parse_duration
@@ -131,10 +153,18 @@ def start(
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,
     }
+    of_batch = (most, time_limit, keep, address, port, name, options or None)
     if on is not None:
         from queuectl.work.engines.connect import parse_place
 
-        terms["on"] = parse_place(on), count
+        batch = _parse_batch(of_batch, processes) if on == "slurm" else None
+        terms["on"] = parse_place(on), count, batch
+    if on != "slurm" and any(value is not None for value in of_batch):
+        if options:
+            raise click.UsageError(f"Got unexpected extra argument ({' '.join(options)})")
+        raise UsageError(
+            "--max, --time, --keep, --address, --port and --name are for Slurm jobs", hint="add --on slurm"
+        )
     if not background:
         code = _work(spool, report, processes, notifier, terms)
         if code == Ending.DETACHED and not notifier.is_service:
@@ -146,10 +176,29 @@ def start(
         _work(spool, report, processes, Notifier(), {**terms, "announcer": announcer})
         return os.EX_OK
 
-    for name in daemon.start(spool.layout, work, processes or 1):
-        say(name)
+    for started in daemon.start(spool.layout, work, processes or 1):
+        say(started)
     if not quiet:
         note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
+
+
+def _parse_batch(given: tuple[Any, ...], processes: int | None) -> Any:
+    """What was given for Slurm jobs."""
+    from queuectl.core.when import parse_duration
+    from queuectl.work.engines.connect import BatchTerms, require_name
+
+    most, time_limit, keep, address, port, name, options = given
+    if processes is not None:
+        raise UsageError("both --processes and --on slurm", hint="to have several, give each a --name")
+    return BatchTerms(
+        most or 10,
+        None if time_limit is None else parse_duration(time_limit),
+        60.0 if keep is None else parse_duration(keep),
+        address or "",
+        port or 0,
+        "" if name is None else require_name(name),
+        options or (),
+    )
 
 
 def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:
@@ -178,7 +227,8 @@ def _work_here(
     if on is not None:
         from queuectl.work.engines.connect import connect
 
-        terms["engine"] = connect(*on)
+        where, count, batch = on
+        terms["engine"] = connect(where, count, batch, terms["choice"], spool.layout.root)
     context = Context(spool, report, settings.load(spool.layout))
     running = Worker(context, notifier=announcer or notifier, **terms)
     running.install_signal_handlers()
@@ -203,7 +253,7 @@ def list_(as_json: bool) -> None:
     STATE is working, idle, paused (idle because the queue is paused), stopping (its jobs may finish) or
     gone: it died and left jobs, which the next worker on its host takes over. HOST is shown if any run
     on another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE is when a
-    worker started.
+    worker started. The Slurm jobs of a worker on slurm follow: queued, starting, running or stopping.
 
     \b
     Example:
@@ -221,6 +271,10 @@ def list_(as_json: bool) -> None:
         hosts = {worker.get("host") for worker in workers} - {None, socket.gethostname()}
         rows = [_row(worker, shapes.worker_started_at(worker), has_host=bool(hosts)) for worker in workers]
         print_table(("WORKER", "STATE", "SLOTS", "ON", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
+        batch = [_batch_row(each, job) for each in workers if each["alive"] for job in each.get("batch_jobs", ())]
+        if batch:
+            say("")
+            print_table(("SLURM JOB", "STATE", "SLOTS", "NODE", "ENDS", "WORKER"), batch)
     else:
         note("no workers; start one: queuectl worker start")
 
@@ -236,4 +290,18 @@ def _row(worker: dict[str, Any], started_at: datetime | None, *, has_host: bool)
         f"{worker.get('host', '?')}" if has_host else "",
         f"{Choice.of_worker(worker)}",
         " ".join(worker["runs"]) or "-",
+    )
+
+
+def _batch_row(worker: dict[str, Any], job: dict[str, Any]) -> tuple[str, ...]:
+    from queuectl.core.text import format_when
+
+    ends_at, reason = job.get("ends_at"), job.get("reason")
+    return (
+        f"{job.get('id', '?')}",
+        f"{job.get('state', '?')}{f' ({reason.lower()})' if reason else ''}",
+        f"{job.get('slots', '?')}",
+        f"{job.get('node') or '-'}",
+        format_when(datetime.fromisoformat(ends_at), clock.now()) if ends_at else "-",
+        worker["worker"],
     )
