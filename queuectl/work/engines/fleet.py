@@ -170,7 +170,9 @@ class Fleet(Bridge):
         with self._cond:
             hosts = {host.name: host for host in self._hosts.values()}
         for member in self._members.values():
-            member.host = hosts.get(pilot.name_of(member.id))
+            before, member.host = member.host, hosts.get(pilot.name_of(member.id))
+            if before is not None and member.host is None:
+                self._look_at = min(self._look_at, time.monotonic() + _BEAT)  # for what became of it
             if member.host is None or member.has_joined:
                 continue
             member.has_joined, self._failures = True, 0
