@@ -47,8 +47,14 @@ ONLY_IN = {
     "portalocker": ["queuectl.spool.system.lease"],
     "cronsim": ["queuectl.core.cron"],
     "zoneinfo": ["queuectl.spool.system.zones"],
-    "subprocess": ["queuectl.work.hooks", "queuectl.cli.man", "queuectl.conform"],
-    "distributed": ["queuectl.work.engines.dask_cluster", "queuectl.work.engines.dask_worker"],
+    "subprocess": [
+        *("queuectl.work.hooks", "queuectl.cli.man", "queuectl.conform"),
+        *("queuectl.work.engines.slurm", "queuectl.work.engines.own_scheduler"),
+    ],
+    "distributed": [
+        *("queuectl.work.engines.dask_cluster", "queuectl.work.engines.dask_worker"),
+        *("queuectl.work.engines.own_scheduler", "queuectl.work.engines.pilot"),
+    ],
     "dask": [],
     "multiprocessing": [],
     "pty": [],

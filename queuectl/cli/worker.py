@@ -52,9 +52,19 @@ def worker() -> None:
     "--count",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Jobs to run at a time. [default: 1; with --on as many as fit]",
+    help="Jobs to run at a time. [default: 1; on Dask as many as fit]; on slurm: in each Slurm job.",
 )
-@click.option("--on", metavar="WHERE", help="Run jobs on a Dask cluster: tcp://HOST:PORT, or a scheduler file.")
+@click.option(
+    "--on", metavar="WHERE", help="Run jobs on a Dask cluster: tcp://HOST:PORT, or a scheduler file; or on slurm."
+)
+@click.option(
+    "--max", "most", type=click.IntRange(1, 1000), metavar="N", help="On slurm: Slurm jobs at a time. [default: 10]"
+)
+@click.option("--time", "time_limit", metavar="TIME", help="On slurm: their time limit, 4h. [default: Slurm's]")
+@click.option("--keep", metavar="TIME", help="On slurm: stop one that has been idle for so long. [default: 1m]")
+@click.option("--address", metavar="HOST", help="On slurm: where they reach this host. [default: its first address]")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="On slurm: likewise. [default: any]")
+@click.option("--name", metavar="NAME", help="On slurm: the name of its Slurm jobs. [default: by spool and groups]")
 @click.option(
     "-g",
     "--group",
@@ -84,9 +94,16 @@ def worker() -> None:
 @click.option("--trust-anyone", is_flag=True, help="Run even if other users can write to the spool.")
 @click.option("-q", "--quiet", is_flag=True, help="Report only problems.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON lines, for a journal.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH-OPTIONS]")
 def start(
     count: int | None,
     on: str | None,
+    most: int | None,
+    time_limit: str | None,
+    keep: str | None,
+    address: str | None,
+    port: int | None,
+    name: str | None,
     only: tuple[str, ...],
     others: tuple[str, ...],
     drain: bool,
@@ -98,6 +115,7 @@ def start(
     trust_anyone: bool,
     quiet: bool,
     as_json: bool,
+    options: tuple[str, ...],
 ) -> None:
     """Run jobs until stopped, in the foreground or the background.
 
@@ -107,6 +125,9 @@ def start(
     --drain waits for jobs of a later time too, but not for held ones, behind a pause without an end, or of groups that
     the worker does not take. If such jobs are left it names them and exits with 1, else with 0.
 
+    --on slurm keeps as many Slurm jobs as the ready jobs could use, --max at most and none when there are none; each
+    runs --count jobs at a time.
+
     \b
     Example:
       queuectl worker start --count 4
@@ -115,6 +136,7 @@ def start(
       queuectl worker start --group gpu
       queuectl worker start --background
       queuectl worker start --on tcp://scheduler:8786
+      queuectl worker start --on slurm --max 20 --count 8 --time 4h -- --partition=cpu
     """
     from queuectl.core import groups
     from queuectl.core.when import parse_duration
@@ -137,10 +159,18 @@ def start(
         "trusts_anyone": trust_anyone,
         "poll_every": _parse_poll(poll),
     }
+    of_batch = (most, time_limit, keep, address, port, name, options or None)
     if on is not None:
         from queuectl.work.engines.connect import parse_place
 
-        terms["on"] = parse_place(on), count
+        batch = _parse_batch(of_batch, processes) if on == "slurm" else None
+        terms["on"] = parse_place(on), count, batch
+    if on != "slurm" and any(value is not None for value in of_batch):
+        if options:
+            raise click.UsageError(f"Got unexpected extra argument ({' '.join(options)})")
+        raise UsageError(
+            "--max, --time, --keep, --address, --port and --name are for Slurm jobs", hint="add --on slurm"
+        )
     if not background:
         code = _work(spool, report, processes, notifier, terms)
         if code == Ending.DETACHED and not notifier.is_service:
@@ -152,8 +182,8 @@ def start(
         _work(spool, report, processes, Notifier(), {**terms, "announcer": announcer})
         return os.EX_OK
 
-    for name in daemon.start(spool.layout, work, processes or 1):
-        say(name)
+    for started in daemon.start(spool.layout, work, processes or 1):
+        say(started)
     if not quiet:
         note(f"in the background; the report is in {spool.layout.worker_log}; to stop: queuectl worker stop")
 
@@ -168,6 +198,25 @@ def _parse_poll(text: str | None) -> float | None:
     if not 0.05 <= seconds <= 3600:
         raise UsageError(f"--poll is 0.05 to 3600 seconds, or auto, not {text!r}")
     return seconds
+
+
+def _parse_batch(given: tuple[Any, ...], processes: int | None) -> Any:
+    """What was given for Slurm jobs."""
+    from queuectl.core.when import parse_duration
+    from queuectl.work.engines.connect import BatchTerms, require_name
+
+    most, time_limit, keep, address, port, name, options = given
+    if processes is not None:
+        raise UsageError("both --processes and --on slurm", hint="to have several, give each a --name")
+    return BatchTerms(
+        most or 10,
+        None if time_limit is None else parse_duration(time_limit),
+        60.0 if keep is None else parse_duration(keep),
+        address or "",
+        port or 0,
+        "" if name is None else require_name(name),
+        options or (),
+    )
 
 
 def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:
@@ -196,7 +245,8 @@ def _work_here(
     if on is not None:
         from queuectl.work.engines.connect import connect
 
-        terms["engine"] = connect(*on)
+        where, count, batch = on
+        terms["engine"] = connect(where, count, batch, terms["choice"], spool.layout.root)
     context = Context(spool, report, settings.load(spool.layout))
     running = Worker(context, notifier=announcer or notifier, **terms)
     running.install_signal_handlers()
@@ -222,7 +272,8 @@ def list_(as_json: bool) -> None:
     gone: it died and left jobs, which the next worker on its host takes over; or lost: its host, one of
     several that share the spool, has shown no sign of life for a minute. HOST is shown if any run on
     another host, ON if any runs jobs on an engine, GROUPS if any takes only jobs of some groups. SINCE
-    is when a worker started.
+    is when a worker started. The Slurm jobs of a worker on slurm follow: queued, starting, running or
+    stopping.
 
     \b
     Example:
@@ -243,6 +294,10 @@ def list_(as_json: bool) -> None:
         print_table(("WORKER", "STATE", "SLOTS", "ON", "SINCE", "VERSION", "HOST", "GROUPS", "RUNS"), rows)
         for text in (text for each in spool.hosts() for text in each.problems):
             note(text)
+        batch = [_batch_row(each, job) for each in workers if each["alive"] for job in each.get("batch_jobs", ())]
+        if batch:
+            say("")
+            print_table(("SLURM JOB", "STATE", "SLOTS", "NODE", "ENDS", "WORKER"), batch)
     else:
         note("no workers; start one: queuectl worker start")
 
@@ -258,4 +313,18 @@ def _row(worker: dict[str, Any], started_at: datetime | None, *, has_host: bool)
         f"{worker.get('host', '?')}" if has_host else "",
         f"{Choice.of_worker(worker)}",
         " ".join(worker["runs"]) or "-",
+    )
+
+
+def _batch_row(worker: dict[str, Any], job: dict[str, Any]) -> tuple[str, ...]:
+    from queuectl.core.text import format_when
+
+    ends_at, reason = job.get("ends_at"), job.get("reason")
+    return (
+        f"{job.get('id', '?')}",
+        f"{job.get('state', '?')}{f' ({reason.lower()})' if reason else ''}",
+        f"{job.get('slots', '?')}",
+        f"{job.get('node') or '-'}",
+        format_when(datetime.fromisoformat(ends_at), clock.now()) if ends_at else "-",
+        worker["worker"],
     )

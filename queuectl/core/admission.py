@@ -14,7 +14,7 @@ from queuectl.core.groups import Choice, MaxFailed
 from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.seats import Seats
-from queuectl.core.text import format_count, format_instant, format_size, format_when
+from queuectl.core.text import format_count, format_instant, format_seconds, format_size, format_when
 from queuectl.tuples import NamedTuple
 
 _NAMED = 5  # of the jobs that have seats
@@ -72,7 +72,11 @@ class Room(NamedTuple):
 
 class Workers(NamedTuple):
     """Workers that take jobs: how many, their slots, and the jobs in those; how many live, but are stopping; how many
-    live, but do not take the job in question; and the slots of the one that has most."""
+    live, but do not take the job in question; and the slots of the one that has most.
+
+    `batch` is the batch system if they are all on one, with so many batch jobs `coming`, and `longest` the longest
+    timeout in seconds of which any of them sees the end; None for any.
+    """
 
     number: int
     slots: int
@@ -80,11 +84,15 @@ class Workers(NamedTuple):
     stopping: int
     others: int = 0
     largest: int = 0
+    batch: str = ""
+    coming: int = 0
+    longest: float | None = None
 
     @classmethod
     def of(cls, workers: Iterable[Mapping[str, Any]], id: str | None = None) -> Workers:
         """Of workers as `Spool.workers` describes them, for that job, or for any."""
         number = slots = busy = stopping = others = largest = 0
+        batches: list[Mapping[str, Any]] = []
         for worker in workers:
             if worker["state"] == "stopping":
                 stopping += 1
@@ -94,10 +102,22 @@ class Workers(NamedTuple):
                 said = worker.get("slots")
                 own = said if isinstance(said, int) and 0 <= said < _MOST_SLOTS else 1  # an engine may have none now
                 widest = worker.get("widest", own)  # on an engine a job has to fit on one machine
-                widest = widest if isinstance(widest, int) and widest < own else own
+                if "batch" in worker:  # its slots come with the jobs
+                    batches.append(worker)
+                else:
+                    widest = widest if isinstance(widest, int) and widest < own else own
                 number, slots, largest = number + 1, slots + own, max(largest, widest)
                 busy += len(worker["runs"])
-        return cls(number, slots, busy, stopping, others, largest)
+        found = cls(number, slots, busy, stopping, others, largest)
+        return found._on_batch(batches) if batches and len(batches) == number else found
+
+    def _on_batch(self, workers: list[Mapping[str, Any]]) -> Workers:
+        """What these say of their batch system."""
+        limits = [worker.get("longest") for worker in workers]
+        longest = None if None in limits else max(limit for limit in limits if limit is not None)
+        jobs = [job for worker in workers for job in worker.get("batch_jobs", ())]
+        coming = sum(job.get("state") in ("queued", "starting") for job in jobs)
+        return self._replace(batch=str(workers[0]["batch"]), coming=coming, longest=longest)
 
 
 class Queue(NamedTuple):
@@ -127,7 +147,8 @@ class Waiting(NamedTuple):
 
     `problem` is why it is not runnable, `is_running` whether an earlier attempt of it may still run, `max_retries`
     its own or the setting, `last` how the last attempt ended, `ahead` how many jobs will start before it, `groups`
-    those of its groups that have settings, each with how many jobs of it run, `seats` and `slots` what it needs to run.
+    those of its groups that have settings, each with how many jobs of it run, `seats` and `slots` what it needs to run,
+    `timeout` the seconds after which it is ended.
     """
 
     name: PendingName
@@ -139,6 +160,7 @@ class Waiting(NamedTuple):
     groups: tuple[tuple[Group, int], ...] = ()
     seats: tuple[Need, ...] = ()
     slots: int = 1
+    timeout: float | None = None
 
 
 class Reason(NamedTuple):
@@ -155,7 +177,7 @@ class Reason(NamedTuple):
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
     of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
-    needs = (*of_seats(job.seats), *_of_slots(job.slots, queue.workers))
+    needs = (*of_seats(job.seats), *_of_slots(job.slots, queue.workers), *_of_timeout(job, queue.workers))
     reasons = [*_of_its_own(job, now), *of_groups, *needs, *of_queue(queue, job.name.id)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
@@ -232,7 +254,7 @@ def of_seats(needs: Iterable[Need]) -> Iterator[Reason]:
 
 
 def _of_slots(slots: int, workers: Workers | None) -> Iterator[Reason]:
-    if workers is None or slots < 2 or not workers.number or not workers.slots:
+    if workers is None or slots < 2 or not workers.number or not (workers.slots or workers.batch):
         return
     if slots > workers.largest:
         text = f"it asks for {slots} slots, the largest worker has {workers.largest}"
@@ -240,6 +262,16 @@ def _of_slots(slots: int, workers: Workers | None) -> Iterator[Reason]:
     elif slots > workers.slots - workers.busy:
         free = max(0, workers.slots - workers.busy)
         yield Reason("slots", f"it asks for {slots} slots of one worker; {free} of {workers.slots} are free")
+
+
+def _of_timeout(job: Waiting, workers: Workers | None) -> Iterator[Reason]:
+    """Whether a batch job of any worker sees the end of its timeout."""
+    timeout, longest = job.timeout, workers.longest if workers is not None else None
+    if workers is not None and longest is not None and timeout is not None and timeout > longest:
+        most = f"{max(0, int(longest))}s"
+        text = f"its timeout of {format_seconds(timeout)} is longer than a {workers.batch} job has time for, {most}"
+        hint = f"start a worker with a longer --time, or: queuectl set {job.name.id} timeout={most}"
+        yield Reason("timeout", f"{text}; {hint}")
 
 
 def of_room(room: Room, min_free: int) -> Iterator[Reason]:
@@ -259,6 +291,8 @@ def of_workers(workers: Workers, wrong_settings: str, id: str = "") -> Iterator[
     if workers.number and workers.busy >= workers.slots:
         slots, number = format_count(workers.slots, "slot"), format_count(workers.number, "worker")
         has_none = "no worker of the engine has joined, so there are no slots"
+        if workers.batch:
+            has_none = f"no {workers.batch} job runs now, {workers.coming or 'none'} queued or starting"
         yield Reason("busy", f"all {slots} of {number} are busy" if workers.slots else has_none)
     if workers.number:
         return

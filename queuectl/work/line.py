@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from queuectl.core.seats import MOST_ASIDE
 from queuectl.tuples import NamedTuple
+from queuectl.work.terms import Ask
 
 MOST = MOST_ASIDE
 
@@ -19,7 +20,8 @@ class Wait(NamedTuple):
     """What a pending job needs: seats by group, and slots.
 
     `blocks` is whether it has its seats but not its slots: then nothing behind it starts. `never` says why this worker
-    cannot start it as things are, or is empty; then it reserves nothing.
+    cannot start it as things are, or is empty; then it reserves nothing. `ask` is what it asks of the engine, if it
+    waits for that.
     """
 
     needs: Mapping[str, int]
@@ -27,6 +29,7 @@ class Wait(NamedTuple):
     is_aside: bool = True
     blocks: bool = False
     never: str = ""
+    ask: Ask | None = None
 
 
 class Line:

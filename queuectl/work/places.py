@@ -24,6 +24,7 @@ from queuectl.spool.system.seats import Taken
 from queuectl.tuples import NamedTuple
 from queuectl.work.gate import Gate, Want
 from queuectl.work.line import Line, Wait
+from queuectl.work.terms import Terms
 
 _MOST_READ = 10_000
 
@@ -39,7 +40,7 @@ class Places:
     """Those of one worker with so many slots. Thread-safe; what is said to need the lock is called with it held.
 
     `count_busy` says how many jobs have a slot, each counted once. `set_apart` gives a job back to its group's lane,
-    `offer` one that was kept aside to the schedule; both have the lock.
+    `offer` one that was kept aside to the schedule; both have the lock. `terms` are those of its engine, if it has any.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Places:
         count_busy: Callable[[], int],
         set_apart: Callable[[PendingName, str], None],
         offer: Callable[[str], None],
+        terms: Terms | None = None,
     ) -> None:
         self._layout = layout
         self._now = now
@@ -61,6 +63,7 @@ class Places:
         self._count_busy = count_busy
         self._set_apart = set_apart
         self._offer = offer
+        self._terms = terms
         self._line = Line()
         self._taken: dict[str, list[tuple[Want, Taken]]] = {}  # by the id of a job that is taken
         self._without_seats: dict[str, bool] = {}  # whether jobs that were read say that they need none
@@ -106,6 +109,8 @@ class Places:
 
     def admit(self, name: PendingName, body: Body) -> bool:
         """Take what a job needs that is about to be claimed; False if it must wait, and is kept in mind."""
+        if self._terms is not None and not self._comes_to_terms(name, body, self._terms):
+            return False
         if body.seats is None and body.slots is None and "." not in name.id:
             return True
         text, slots = str(name), body.slots or 1
@@ -146,6 +151,18 @@ class Places:
             if taken:
                 self._taken[name.id] = taken
         return True
+
+    def _comes_to_terms(self, name: PendingName, body: Body, terms: Terms) -> bool:
+        """Whether the engine has a place for a job; else it waits for one, aside."""
+        ask = terms.ask_of(name.id, body)
+        if terms.has_place_for(ask):
+            if self._line:
+                with self._lock:
+                    self._line.drop(str(name))
+            return True
+        with self._lock:
+            self._line.put(str(name), Wait({}, ask.slots, never=terms.why_never(ask), ask=ask))
+        return False
 
     def _why_never(self, wants: tuple[Want, ...], slots: int) -> str:
         """Why this worker cannot start a job as things are, however long it waits; empty if it can."""
@@ -283,6 +300,8 @@ class Places:
         if self._gate.is_closed(pending_id(text)):  # it waits in its lane, and reserves nothing
             self._line.drop(text)
             return False
+        if wait.ask is not None and self._terms is not None:
+            return not self._terms.has_place_for(wait.ask)
         if wait.slots > self._widest:
             return True
         if self._gate.are_claimed(wait.needs):  # the end of that is another look

@@ -80,8 +80,9 @@ class Slots:
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
         self.places = Places(
-            self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer
-        )
+            self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer,
+            engine.terms,
+        )  # fmt: skip
         self._threads = self._make_threads(number)
 
     # --- for the main thread

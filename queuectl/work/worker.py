@@ -168,7 +168,7 @@ class Worker:
         if not left:
             self._slots.join()
             left = self._slots.left
-        self._runner.close()
+        self._runner.close(leaves=left > 0 or self._is_detaching)
         remain = f"; {format_count(left, 'job')} left to the next worker" if left else ""
         self.context.brake.finish()
         if self.context.stopping < 2:
@@ -225,6 +225,10 @@ class Worker:
         """The engine has so many slots from now on."""
         self._slots.resize(number, widest)
         self._lease.say(slots=real, widest=widest)
+
+    def say(self, **facts: Any) -> None:
+        """Add this to the worker's file."""
+        self._lease.say(**facts)
 
     def attend(self, run: Run, begun: float) -> None:
         """Await and settle an attempt that the engine has taken over."""

@@ -73,7 +73,7 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     assert cli.json("worker", "list") == [
         {"worker": WORKER, "alive": False, "state": "gone", "host": None, "contact": None, "pid": None, "slots": None,
          "on": None, "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [], "poll": None,
-             "runs": ["a", "b"]},
+             "runs": ["a", "b"], "batch_jobs": []},
     ]  # fmt: skip
 
 

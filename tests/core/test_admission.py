@@ -113,6 +113,21 @@ def test_full_disk_is_full_of_bytes_or_of_inodes(room: Room, text: str) -> None:
     assert reason.text == text
 
 
+def test_workers_on_a_batch_system_have_slots_as_soon_as_there_are_jobs() -> None:
+    """A job that no batch job could take is named, by its slots or its timeout; others wait for one to begin."""
+    fleet = {"state": "idle", "alive": True, "runs": [], "batch": "Slurm", "widest": 2, "slots": 0, "longest": 3575.0}
+    none = Workers.of([{**fleet, "batch_jobs": [{"state": "queued"}, {"state": "stopping"}]}])
+    assert (none.largest, none.coming, none.longest) == (2, 1, 3575.0)
+    reasons = of_job(due(slots=3, timeout=3600), Queue(workers=none), NOW)
+    assert [reason.reason for reason in reasons] == ["slots", "timeout", "busy"]
+    assert "the largest worker has 2" in reasons[0].text
+    assert "queuectl set x timeout=3575s" in reasons[1].text
+    assert reasons[2].text == "no Slurm job runs now, 1 queued or starting"
+    assert Workers.of([fleet, {**fleet, "longest": None}]).longest is None
+    local = {"state": "idle", "alive": True, "runs": [], "slots": 1}
+    assert Workers.of([fleet, local]).longest is None
+
+
 def test_workers_of_an_engine_have_as_many_slots_as_it_has_now() -> None:
     """None at all, perhaps; and a job has to fit on one of its machines."""
     bridge = {"state": "idle", "alive": True, "runs": [], "on": "tcp://10.0.0.1:8786"}

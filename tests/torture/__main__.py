@@ -42,6 +42,7 @@ from tests.torture import (
     namespaces,
     powercut,
     recipe,
+    slurm,
     storm,
     ticks,
     variants,
@@ -125,6 +126,12 @@ def _containers(home: Path, short: bool) -> Outcome:
         f"and {sum(figures[f'shell-{way}'] for way in containers.SHOTS)} shells struck, {figures['attempts']} attempts"
     )
     return text, outcome.verdict.problems
+
+
+def _slurm(home: Path, short: bool) -> Outcome:
+    found = slurm.rage(home, slurm.SHORT if short else ())
+    text = f"{found.faults} faults, {found.jobs} jobs, {found.attempts} attempts, {found.lost} lost"
+    return text, found.problems
 
 
 _SUMS = ("acts", "attempts", "killed", "acknowledged")
@@ -313,6 +320,7 @@ CASES = (
     Case("a million pending, a million done", _crowd, (), "tmpfs"),
     Case("clock steps, suspend, dead watch", _suite("tests/work/test_faults.py", "tests/torture/test_suspend.py")),
     Case("no inotify, a queue of 64", _suite("tests/torture/test_events.py"), ("unshare",), obstacle=events.missing),
+    Case("a queue on Slurm", _slurm, ("flock", "slurmctld"), obstacle=lambda: "needs root" if os.geteuid() else None),
     Case("every order of one job's life", lambda _, short: judge(short)),
     Case("every order of dependencies' moves", _edges),
     Case("planted faults are caught", _variants, ("strace", "flock")),

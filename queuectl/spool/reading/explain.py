@@ -109,8 +109,10 @@ def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) 
     queue = Queue(
         pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem
     )
-    retries = defaults.applied(layout, name.id, settings).max_retries
-    reasons = of_job(admission.read_waiting(layout, job, name, retries, ahead), queue, at)
+    in_force = defaults.applied(layout, name.id, settings)
+    own = job.body.timeout if job.body else None
+    waiting = admission.read_waiting(layout, job, name, in_force.max_retries, ahead)
+    reasons = of_job(waiting._replace(timeout=in_force.timeout if own is None else own), queue, at)
     if (ahead or 0) >= MOST_ASIDE and workers.busy < workers.slots and _is_behind_many(layout, name, at):
         text = f"{MOST_ASIDE:,} jobs before it that ask for seats or slots wait; no worker looks beyond so many"
         reasons.insert(0, Reason("line", text))
@@ -151,7 +153,7 @@ def estimate(
     blockers = [
         reason
         for reason in reasons
-        if reason.reason in ("paused", "group", "limit", "seats", "line", "no-worker", "full", "invalid")
+        if reason.reason in ("paused", "group", "limit", "seats", "line", "timeout", "no-worker", "full", "invalid")
     ]
     if any(reason.until is None for reason in blockers) or not workers.slots:
         return None

@@ -52,6 +52,7 @@ WORKER = (
     "not_groups",
     "poll",
     "runs",
+    "batch_jobs",
 )
 
 
@@ -89,6 +90,7 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
     uptime = (clock.now() - started_at).total_seconds() if started_at and each.get("alive") else None
     return {
         **{key: each.get(key) for key in WORKER},
+        "batch_jobs": [dict(job) for job in each.get("batch_jobs", ())] if each.get("alive") else [],
         **dict(zip(("groups", "not_groups"), map(list, Choice.of_worker(each)), strict=True)),
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),

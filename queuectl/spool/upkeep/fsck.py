@@ -180,6 +180,11 @@ def _check_orphans(spool: Layout, host: str) -> Iterator[Finding]:
         path = spool.job(State.RUNNING, name)
         if not files.is_gone(path):
             yield Finding(Weight.NOTE, path, f"its worker {name.worker} is gone", "the next worker takes it over")
+    for name, on in rescue.find_left_on_engines(spool, host):
+        place = on.replace(":", " --name ", 1) if on.startswith("slurm:") else on
+        remedy = f"the next worker there takes it over: queuectl worker start --on {place}"
+        path = spool.job(State.RUNNING, name)
+        yield Finding(Weight.NOTE, path, f"its worker {name.worker} is gone, which sent it to {on}", remedy)
     for text in query.list_names(spool, State.RUNNING):
         running = RunningName.parse(text)
         is_away = running and not spool.shared and lease.host_of(running.worker) != host

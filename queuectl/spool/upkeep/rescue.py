@@ -86,6 +86,17 @@ def judge_gone(layout: Layout, name: RunningName) -> Verdict:
     return Verdict(fate, result=attempt.result or LOST, ended_at=ended_at, is_recorded=True)
 
 
+def find_left_on_engines(layout: Layout, host: str) -> list[tuple[RunningName, str]]:
+    """Running jobs of dead workers of this host that ran on an engine, each with that."""
+    ons = {
+        str(on)
+        for text in query.list_names(layout, State.RUNNING)
+        if (name := RunningName.parse(text)) is not None
+        and (on := lease.read_worker(layout, name.worker).get("on")) is not None
+    }
+    return [(name, on) for on in sorted(ons) for name in find_orphans(layout, host, "", (on,))]
+
+
 def find_held(layout: Layout, worker: str) -> list[RunningName]:
     """Running jobs under the name of that worker."""
     return [name for name in query.running(layout) if name.worker == worker]

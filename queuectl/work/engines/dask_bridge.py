@@ -21,11 +21,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from queuectl import __version__
+from queuectl.core.fields import Body
 from queuectl.core.retry import OnLost
 from queuectl.core.text import format_count, printable
 from queuectl.errors import SpoolError
@@ -41,6 +42,7 @@ from queuectl.work.engines.dask_run import NEVER, AdoptedRun, Batch, DaskRun, Ho
 from queuectl.work.engines.engine import MOST, Crew, Engine
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.places import Given
+from queuectl.work.terms import Ask
 
 _CHECK = 5.0  # seconds between questions to each Dask worker whether it is still the same process
 _GATHERED = 0.03  # seconds for which those that would wait there anyway are gathered, to be sent together
@@ -60,8 +62,7 @@ class Bridge(Receiver, Engine):
         """
         self.on = on
         self._most = most
-        super().__init__(Cluster(on))
-        self.address = self._cluster.address
+        super().__init__(self._connect())
         self._hosts: dict[str, Host] = {}  # by address
         self._unusable: dict[str, str] = {}  # why, by address
         self._meeting: set[str] = set()
@@ -78,14 +79,20 @@ class Bridge(Receiver, Engine):
         """Begin to work for this worker."""
         self._context, self._worker, self._crew = context, worker, crew
         self._topic = f"queuectl {worker}"
-        self._orphans = Orphans(context, worker, (self.on, self.address))
+        self._orphans = Orphans(context, worker, {*self.describe().values()})
         self._subscribe()
         with suppress(OSError, TimeoutError, RuntimeError):
             self._look()
         self._thread = threading.Thread(target=self._work, name="dask", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
+    def _connect(self) -> Cluster:
+        """A connection to its scheduler; raises SpoolError if there is none."""
+        cluster = Cluster(self.on)
+        self.address = cluster.address
+        return cluster
+
+    def close(self, *, leaves: bool = False) -> None:
         """Leave the cluster. What runs there continues."""
         with self._cond:
             self._is_closed = True
@@ -212,33 +219,35 @@ class Bridge(Receiver, Engine):
         with self._cond:
             hosts = [host for host in self._hosts.values() if host.is_open]
             number = min(self._most, sum(host.nthreads + host.ahead for host in hosts))
-            slots = [host.nthreads for host in hosts]
-            room = number, max(slots, default=self._most), sum(slots)
+            room = number, self._widest(hosts), sum(host.nthreads for host in hosts)
         if room != self._room:
             self._room = room
             self._crew.resize(*room)
+
+    def _widest(self, hosts: Sequence[Host]) -> int:
+        """How many slots one job can have."""
+        return max((host.nthreads for host in hosts), default=self._most)
 
     # --- starting an attempt, in a slot's thread
 
     def start(self, claim: Claim, given: Given | None = None) -> DaskRun:
         """Send it to a Dask worker that has room, as soon as there is one."""
-        settings, body = self._context.settings, claim.body
-        on_lost = body.on_lost or settings.on_lost
-        width = body.slots or 1
+        on_lost = claim.body.on_lost or self._context.settings_of(claim.name.id).on_lost
+        ask = self.ask_of(claim.name.id, claim.body)
         me = object()
         with self._cond:
             self._line.append(me)
             try:
-                while (
-                    self._line[0] is not me or (host := self._choose(width, may_wait=on_lost is OnLost.RETRY)) is None
-                ):
+                while self._line[0] is not me or (host := self._choose(ask, may_wait=on_lost is OnLost.RETRY)) is None:
                     if self._is_closed or self._context.stopping:
                         raise OSError(errno.ECANCELED, "the worker stops")
+                    if self.terms is not None and not self._has_host_for(ask):
+                        raise OSError(errno.EAGAIN, "what would have run it has ended, or has no time left for it")
                     self._cond.wait(BEAT)
             finally:
                 self._line.remove(me)
                 self._cond.notify_all()
-            host.used += width
+            host.used += ask.slots
         run = DaskRun(self.end, claim, host, given)
         try:
             sent.append(claim.log, claim.name, host.address, host.id)
@@ -257,16 +266,23 @@ class Bridge(Receiver, Engine):
                 self._cond.notify_all()
         return run
 
-    def _choose(self, width: int, *, may_wait: bool) -> Host | None:
-        """The Dask worker with the most room for a job of so many slots; None if none has any; needs the lock."""
+    def _choose(self, ask: Ask, *, may_wait: bool) -> Host | None:
+        """The Dask worker with the most room for a job; None if none has any; needs the lock."""
         best, most = None, 0
-        for host in self._hosts.values():
-            if not host.is_open or width > host.nthreads:
-                continue
-            room = host.nthreads + (host.ahead if may_wait else 0) - host.used - width + 1
+        for host in self._hosts_for(ask):
+            room = host.nthreads + (host.ahead if may_wait else 0) - host.used - ask.slots + 1
             if room > most:
                 best, most = host, room
         return best
+
+    def _hosts_for(self, ask: Ask) -> Iterator[Host]:
+        """The Dask workers that take such a job, once they have room; needs the lock."""
+        for host in self._hosts.values():
+            if host.is_open and ask.slots <= host.nthreads and host.has_time_for(ask.timeout):
+                yield host
+
+    def _has_host_for(self, ask: Ask) -> bool:
+        return any(self._hosts_for(ask))
 
     def _free(self, run: DaskRun) -> None:
         with self._cond:
@@ -321,11 +337,14 @@ class Bridge(Receiver, Engine):
                     run.batch = batch
 
     def _task_of(self, run: DaskRun) -> Any:
-        body, settings = run.claim.body, self._context.settings
+        body, settings = run.claim.body, self._context.settings_of(run.name.id)
         return dask_worker.Task(
             run.host.id, self._topic, self._context.layout.root, run.name, body,
             dict(run.given.variables) if run.given is not None else None, timeout_of(body, settings), settings.grace,
         )  # fmt: skip
+
+    def ask_of(self, id: str, body: Body) -> Ask:
+        return Ask(body.slots or 1, timeout_of(body, self._context.settings_of(id)))
 
     def _move_stuck(self) -> None:
         """Send those elsewhere that have not begun although there is room elsewhere."""
@@ -335,7 +354,7 @@ class Bridge(Receiver, Engine):
             for run in waiting:
                 if run.sent_at + _STUCK > now or run.host.used <= run.host.nthreads or run.batch is None:
                     continue
-                if self._choose(run.width, may_wait=False) is not None:
+                if self._choose(self.ask_of(run.name.id, run.claim.body), may_wait=False) is not None:
                     run.sent_at = now
                     self._pool.submit(self._move, run)
 
@@ -377,7 +396,7 @@ class Bridge(Receiver, Engine):
             if self._context.stopping == 2:
                 self._leave_all()
             try:
-                self._cluster = Cluster(self.on)
+                self._cluster = self._connect()
                 self._subscribe()
                 break
             except (SpoolError, OSError, TimeoutError, RuntimeError):
@@ -466,7 +485,7 @@ class Bridge(Receiver, Engine):
         context, claim, now = self._context, taken.claim, time.monotonic()
         run = AdoptedRun(self.end, claim, host, at=max(0, os.fstat(claim.log).st_size - taken.output_at))
         run.token = taken.token
-        most = output_limit_of(claim.body, context.settings)
+        most = output_limit_of(claim.body, context.settings_of(claim.name.id))
         if most is not None:
             run.limit = LogLimit(*most, taken.output_at, now, claim.log)
         with self._cond:

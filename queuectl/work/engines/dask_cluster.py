@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed import Client
+from distributed.security import Security
 
 from queuectl.errors import SpoolError
 
@@ -19,8 +20,12 @@ Hear = Callable[[tuple[float, Any]], None]
 class Cluster:
     """A scheduler that has answered. Thread-safe. What fails raises OSError or TimeoutError."""
 
-    def __init__(self, on: str) -> None:
-        """`on` is the address of the scheduler, or the path of a scheduler file. Raises SpoolError if there is none."""
+    def __init__(self, on: str, security: Security | None = None) -> None:
+        """`on` is the address of the scheduler, or the path of a scheduler file; without `security` one connects as
+        Dask is configured.
+
+        Raises SpoolError if there is none.
+        """
         # Their own words on a lost connection: what matters is reported by the bridge.
         for name in ("distributed", "distributed.client", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -29,6 +34,8 @@ class Cluster:
             hint = "start one: dask scheduler --scheduler-file FILE"
             raise SpoolError(f"there is no scheduler file {on}", hint=hint)
         where: dict[str, Any] = {"scheduler_file": on} if is_file else {"address": on}
+        if security is not None:
+            where["security"] = security
         try:
             self._client: Any = Client(  # type: ignore[no-untyped-call]
                 **where, set_as_default=False, name="queuectl", timeout=_PATIENCE

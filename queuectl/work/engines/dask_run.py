@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from queuectl.core.result import LOST, Result
+from queuectl.core.result import LOST, TIMEOUT, Result
 from queuectl.spool.moves.claims import Claim
-from queuectl.spool.system import logs
+from queuectl.spool.system import limited, logs
 from queuectl.work.engines.engine import LeftError, Run
 from queuectl.work.places import Given
 from queuectl.work.prelude import CANNOT_RUN
@@ -20,6 +20,9 @@ from queuectl.work.prelude import CANNOT_RUN
 _SHORT = 0.3  # seconds: while jobs take less, more are sent than there are threads
 _MOST_AHEAD = 8  # so many for each thread
 _ITS_FAULT = (errno.E2BIG, errno.EINVAL, errno.ENOEXEC)
+LAST = 20.0
+"""Seconds before the time of a Dask worker is up, at which it ends its jobs and gives them back."""
+_TO_END = 5.0  # seconds that it may take to end a job when its timeout has passed
 NEVER: dict[str, Any] = {"result": "lost", "reason": "release"}
 """How an attempt ended that has not begun, and will not."""
 
@@ -80,9 +83,21 @@ class DaskRun(Run):
         if self.reason != "cancelled":  # its file has left running/, which has decided
             self.reason = end.get("reason")
         self.took, self.pid, self.note = end.get("took"), end.get("pid", 0), end.get("note", "")
+        if self.reason == "release" and end.get("is_at_limit"):
+            return self._end_at_limit()
         usage = end.get("usage", ())
         self.usage = logs.Usage(int(usage[0]), usage[1], usage[2]) if len(usage) == 3 else None
         return Result.parse(end["result"])
+
+    def _end_at_limit(self) -> Result:
+        """It was ended as the time of its Dask worker was up: for nothing the first time, then that is its timeout."""
+        self.note = "the time limit of its Slurm job has ended it"
+        with suppress(OSError):  # a full disk: once more for nothing
+            if limited.find(self.log):
+                self.reason = "timeout"
+                return TIMEOUT
+            limited.append(self.log, self.name)
+        return LOST
 
     @property
     def remark(self) -> str:
@@ -148,6 +163,11 @@ class Host:
         self.is_leaving = False  # it is being stopped
         self.is_gone = False
         self.closed_until = 0.0  # in monotonic seconds: it has just failed to start one
+        self.name = str(info.get("name", ""))
+        left, whole = info.get("left"), info.get("whole")
+        self.until = float("inf") if left is None else time.monotonic() + float(left)  # its time is up then
+        self.whole = None if whole is None else float(whole)
+        self.half_at = self.until - (self.whole or 0.0) / 2
         self.used = 0
         self.usual = float("inf")  # seconds that its jobs have taken lately
         self.asked_at = time.monotonic()
@@ -158,6 +178,12 @@ class Host:
         """Whether it takes jobs."""
         is_here = self.is_running and not (self.is_silent or self.is_leaving or self.is_gone)
         return is_here and self.closed_until <= time.monotonic()
+
+    def has_time_for(self, timeout: float | None) -> bool:
+        """Whether it sees the end of a job with that timeout; of one without, whether half of its time is left."""
+        if timeout is None:
+            return time.monotonic() < self.half_at
+        return timeout <= longest(self.until - time.monotonic())
 
     @property
     def ahead(self) -> int:
@@ -171,6 +197,11 @@ class Host:
 
     def learn(self, took: float) -> None:
         self.usual = took if self.usual == float("inf") else 0.8 * self.usual + 0.2 * took
+
+
+def longest(seconds: float) -> float:
+    """The longest timeout of which a Dask worker that has so many seconds left sees the end."""
+    return seconds - LAST - _TO_END
 
 
 class Batch:

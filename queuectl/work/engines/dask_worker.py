@@ -45,7 +45,8 @@ SMALL = 16 << 10
 MOST = 1 << 20
 """Bytes of output that are fetched at a time."""
 _TICK = 0.1  # seconds between looks at what the jobs have written
-_LONGEST_GRACE = 3.0  # seconds; a nanny kills a worker that takes more than five to close
+LONGEST_GRACE = 3.0
+"""Seconds: a nanny kills a worker that takes more than five to close."""
 _WAIT_FOR_STOP = 2.0  # seconds for which a death by SIGTERM may turn out to be part of the end of this worker
 _KEPT_HEAD = 4096  # bytes at the beginning of the output, where its start line is
 _LAST_CALL = 2.0  # seconds
@@ -84,6 +85,7 @@ async def install(dask_worker: Worker) -> dict[str, Any]:
         await dask_worker.plugin_add(Host(), name=NAME, catch_errors=False)
         host = dask_worker.plugins[NAME]
         assert isinstance(host, Host)
+    await host.is_set_up.wait()  # RACE: another bridge is installing it (tests/work/engines/test_dask.py)
     return host.describe()
 
 
@@ -97,6 +99,7 @@ class _Attempt:
         self.begun = time.monotonic()
         self.execution: Execution | None = None
         self.ending: tuple[str, float] | None = None  # it is to be ended, though it has not begun yet
+        self.is_at_limit = False  # it is ended as the time of this worker is up
         self.deadline: float | None = None
         self.sent = 0
         self.is_fetched = False
@@ -114,6 +117,10 @@ class Host(WorkerPlugin):
     name = NAME
     idempotent = True
 
+    def __init__(self) -> None:
+        self.is_set_up = asyncio.Event()
+        self._topics: set[str] = set()  # of the bridges that have sent anything
+
     async def setup(self, worker: Worker) -> None:
         self._worker = worker
         self._mark = str(worker.id)
@@ -129,9 +136,14 @@ class Host(WorkerPlugin):
         self._directory = worker.local_directory or tempfile.gettempdir()
         self._start_reaper()
         worker.handlers[NAME] = self.answer
-        await worker.set_resources(**{NAME: worker.state.nthreads})
+        await self._announce(worker)
         self._ticker = asyncio.create_task(self._tick())
         self._catch_sigterm()
+        self.is_set_up.set()
+
+    async def _announce(self, worker: Worker) -> None:
+        """Give the scheduler the number of its slots."""
+        await worker.set_resources(**{NAME: worker.state.nthreads})
 
     async def teardown(self, worker: Worker) -> None:
         """End what runs, and give it back; then whatever else its jobs have left."""
@@ -159,22 +171,30 @@ class Host(WorkerPlugin):
         else:
             os.kill(os.getpid(), number)
 
-    async def _end_all(self) -> None:
-        """End what runs, and say that it is given back, and what has begun at all. Nothing more will."""
+    async def _end_all(self, *, is_at_limit: bool = False) -> None:
+        """End what runs, and say that it is given back, and what has begun at all. Nothing more will.
+
+        `is_at_limit` says that the time of this worker is up.
+        """
         with self._lock:
             was_closing, self._is_closing = self._is_closing, True
             live = [attempt for attempt in self._attempts.values() if attempt.end is None]
-        grace = min([_LONGEST_GRACE, *(attempt.task.grace for attempt in live)])
+        grace = min([LONGEST_GRACE, *(attempt.task.grace for attempt in live)])
         if not was_closing:  # first, or what is given back would be sent here again
-            for topic in {attempt.topic for attempt in self._attempts.values()}:
-                self._post(topic, {"event": "closing", "worker": self._mark, "started": list(self._started)})
+            self._say_closing()
         for attempt in live:
+            attempt.is_at_limit = is_at_limit
             self._stop(attempt, "release", grace)
         deadline = time.monotonic() + grace + 1
         while any(attempt.end is None for attempt in live) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await asyncio.sleep(0)  # for what their threads have said last
         self._flush()
+
+    def _say_closing(self) -> None:
+        """Nothing starts here from now on but what has; said to each bridge that has sent something."""
+        for topic in list(self._topics):
+            self._post(topic, {"event": "closing", "worker": self._mark, "started": list(self._started)})
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -186,12 +206,20 @@ class Host(WorkerPlugin):
         }
 
     def _start_reaper(self) -> None:
+        self._launch_reaper()
+
+    def _launch_reaper(self, descriptors: tuple[tuple[int, int], ...] = (), *more: str) -> None:
         """It holds the reading end of a pipe, which nothing else may: no job inherits the other one."""
         reading, self._leash = os.pipe2(os.O_CLOEXEC)
         try:
-            words = strings([os.fsencode(word) for word in (sys.executable, "-S", "-E", reaper.__file__, self._mark)])
+            words = [sys.executable, "-S", "-E", reaper.__file__, self._mark, *more]
             variables = [b"%b=%b" % item for item in os.environb.items()]
-            self._reaper = Spawner().spawn(os.fsencode(sys.executable), words, strings(variables), ((0, reading),))
+            self._reaper = Spawner().spawn(
+                os.fsencode(sys.executable),
+                strings([os.fsencode(word) for word in words]),
+                strings(variables),
+                ((0, reading), *descriptors),
+            )
         finally:
             os.close(reading)
 
@@ -213,6 +241,7 @@ class Host(WorkerPlugin):
                 what = {"event": "closing", "worker": self._mark, "started": list(self._started)}
                 self._worker.loop.add_callback(self._post, task.topic, what)
                 return
+            self._topics.add(task.topic)
             attempt = self._attempts[token] = _Attempt(task, _open_output(self._directory))
             self._started.add(token)
         try:
@@ -254,6 +283,7 @@ class Host(WorkerPlugin):
         return {
             "result": str(result),
             "reason": reason,
+            "is_at_limit": attempt.is_at_limit,
             "pid": execution.pid,
             "usage": list(execution.usage or ()),
             "took": time.monotonic() - attempt.begun,
@@ -409,6 +439,7 @@ class Host(WorkerPlugin):
         """Send what is new of these attempts to that topic, from these offsets of their output on; whether each is
         known. One that is not will not be started."""
         known = {}
+        self._topics.add(topic)
         for token, at in offsets.items():
             with self._lock:
                 attempt = self._attempts.get(token)

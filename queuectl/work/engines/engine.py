@@ -16,6 +16,7 @@ from queuectl.spool.system import logs
 from queuectl.work.attempts import ActiveAttempt
 from queuectl.work.context import Context
 from queuectl.work.places import Given
+from queuectl.work.terms import Terms
 
 MOST = 1000
 """How many jobs an engine runs at a time, for one worker."""
@@ -52,6 +53,9 @@ class Run(ActiveAttempt):
 class Crew(Protocol):
     """The slots of a worker, as an engine sees them."""
 
+    def say(self, **facts: Any) -> None:
+        """Add this to what the worker's file says."""
+
     def resize(self, number: int, widest: int, real: int) -> None:
         """From now on there are `real` slots, of which a job may take `widest`, and `number` jobs may be claimed at a
         time."""
@@ -66,11 +70,14 @@ class Engine(ABC):
     An attempt is ended by `stop` of its Run (see ActiveAttempt).
     """
 
+    terms: Terms | None = None
+    """None: a job may be claimed whenever there is a slot."""
+
     def open(self, context: Context, worker: str, crew: Crew) -> None:  # noqa: B027 - not every engine has to
         """Begin to work for that worker."""
 
-    def close(self) -> None:  # noqa: B027
-        """The worker ends."""
+    def close(self, *, leaves: bool = False) -> None:  # noqa: B027
+        """The worker ends, or `leaves` what runs to the next one."""
 
     def describe(self) -> dict[str, Any]:
         """What the worker's file says of the engine: `on`, where it is, unless that is this machine."""

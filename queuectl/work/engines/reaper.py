@@ -1,6 +1,7 @@
 """Ends the jobs of a Dask worker that has died: a process of its own, which ends with that worker.
 
 Run as a script, with the mark that is in the environment of all these jobs, and the reading end of a pipe as stdin.
+With a second argument it writes a byte to its stdout for each SIGTERM that reaches it.
 When the other end is closed, because its holder has closed it or has been killed, every process that carries the mark
 is killed, and so is every process of their sessions, in which a process without the mark may be.
 
@@ -52,11 +53,16 @@ def kill_all(mark: str) -> None:
             return
 
 
+def _catch_signals(*, tells: bool) -> None:
+    """They are for its worker, which closes the pipe once it has ended its jobs."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if tells:
+        signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"T"))
+
+
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # they are for its worker, which closes the pipe once it has ended its jobs
+    _catch_signals(tells=len(sys.argv) > 2)
     while os.read(0, 4096):
         pass
     kill_all(sys.argv[1])

@@ -14,7 +14,7 @@ from queuectl import Spool
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
 from queuectl.spool.moves import dropbox
-from queuectl.spool.system import clock, groups, pause
+from queuectl.spool.system import clock, groups, lease, pause
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep.findings import Finding, Weight
 from queuectl.spool.upkeep.fsck import check
@@ -154,6 +154,20 @@ def test_orphans_are_notes(layout: Layout) -> None:
     (finding,) = findings(layout)
     assert finding.weight is Weight.NOTE
     assert "next worker" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("on", "line"),
+    [("tcp://web2:8786", "--on tcp://web2:8786"), ("slurm:cpu", "--on slurm --name cpu")],
+)
+def test_orphans_on_an_engine_are_notes(layout: Layout, on: str, line: str) -> None:
+    """They are reported with the line that starts the worker which takes them over."""
+    with lease.WorkerLease(layout, "web1", {"on": on, "boot_id": lease.boot_id()}) as own:
+        own.is_kept = True
+        put(layout, running_name("x", worker=own.name), state=State.RUNNING)
+    (finding,) = findings(layout)
+    assert finding.weight is Weight.NOTE
+    assert finding.remedy.endswith(f"queuectl worker start {line}")
 
 
 def test_job_that_moves_in_the_meantime_is_not_a_twin(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ _QUICK = {
 class Cluster:
     """A scheduler at a port of its own, and its workers."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, protocol: str = "tcp") -> None:
+        self.home, self.protocol = home, protocol
         home.mkdir(parents=True, exist_ok=True)
         self.file = home / "scheduler.json"
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -34,7 +34,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"{self.protocol}://127.0.0.1:{self.port}"
 
     def _run(self, *words: str) -> subprocess.Popen[bytes]:
         with (self.home / f"{words[0]}-{time.monotonic_ns()}.out").open("wb") as out:
@@ -49,7 +49,17 @@ class Cluster:
 
     def _start_scheduler(self) -> subprocess.Popen[bytes]:
         self.file.unlink(missing_ok=True)
-        words = ("--host", "127.0.0.1", "--port", str(self.port), "--scheduler-file", str(self.file), "--no-dashboard")
+        words = (
+            "--protocol",
+            self.protocol,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--scheduler-file",
+            str(self.file),
+            "--no-dashboard",
+        )
         process = self._run("scheduler", *words)
         wait_for(lambda: self.file.exists() and json.loads(self.file.read_text() or "{}"), "the Dask scheduler", 60)
         return process

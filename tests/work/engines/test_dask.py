@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed.security import Security
 
 from queuectl import Spool
 from queuectl.core.result import State
@@ -57,6 +61,8 @@ def test_jobs_on_dask_end_as_on_one_machine(cli: CommandLine, spool: Spool, shar
     )
     spool.enqueue("true", id="nowhere", cwd="/does/not/exist", max_retries=0)
     spool.enqueue("sleep 3131 & sleep 3131", id="late", timeout=0.5, max_retries=0)
+    cli.ok("group", "set", "slow", "timeout=0.5")
+    spool.enqueue("sleep 3131", id="slow.x", max_retries=0)
     spool.enqueue("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end", id="large")
     spool.enqueue("kill -9 $$", id="killed", max_retries=0)
     spool.enqueue("test $QUEUECTL_ATTEMPT = 2", id="twice", max_retries=1, backoff_base=0)
@@ -70,6 +76,7 @@ def test_jobs_on_dask_end_as_on_one_machine(cli: CommandLine, spool: Spool, shar
     assert str(spool.get("nowhere").result) == "exit126"
     assert "/does/not/exist" in cli.ok("logs", "nowhere")
     assert str(spool.get("late").result) == "timeout"
+    assert str(spool.get("slow.x").result) == "timeout"
     assert str(spool.get("killed").result) == "signal9"
     assert spool.get("twice").attempts == 2
     assert cli.ok("logs", "large") == "x" * 3000000 + "\nend"
@@ -271,3 +278,108 @@ def test_place_of_an_engine_that_does_not_answer_is_reported(cli: CommandLine, t
     assert (done.returncode, "there is no scheduler file" in done.stderr) == (6, True)
     done = cli.run("worker", "start", "--on", "fast")
     assert (done.returncode, "unknown engine: 'fast'" in done.stderr) == (2, True)
+
+
+def test_scheduler_that_is_frozen_for_a_while_loses_nothing(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
+    """No job is started, ended or lost in the meantime; then all goes on as if nothing had been."""
+    ledger, go = tmp_path / "ledger", tmp_path / "go"
+    cluster.add_worker()
+    spool.enqueue(f"echo x >>{ledger}; while [ ! -e {go} ]; do sleep 0.05; done; exit 3", id="x", max_retries=0)
+    worker = bridge(spool, cluster)
+    wait_for(ledger.exists, "the start", SLOW)
+    cluster.scheduler.send_signal(signal.SIGSTOP)
+    wait_for(lambda: worker.has("warning"), "the report that it does not answer", SLOW)
+    go.touch()
+    assert spool.get("x").state is State.RUNNING
+    cluster.scheduler.send_signal(signal.SIGCONT)
+    wait_done(spool, "x")
+    assert (str(spool.get("x").result), ledger.read_text()) == ("exit3", "x\n")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait_exit(SLOW) == 0
+
+
+def test_bridge_that_is_frozen_for_a_while_loses_nothing(spool: Spool, shared: Cluster, tmp_path: Path) -> None:
+    """Another one leaves its jobs alone, for it lives, and runs others; then it settles what has ended."""
+    ledger = tmp_path / "ledger"
+    spool.enqueue(f"echo x >>{ledger}; sleep 1; echo said; exit 3", id="x", max_retries=0)
+    first = bridge(spool, shared)
+    wait_for(ledger.exists, "the start", SLOW)
+    first.process.send_signal(signal.SIGSTOP)
+    second = bridge(spool, shared)
+    spool.enqueue("true", id="y")
+    wait_done(spool, "y")
+    assert spool.get("x").state is State.RUNNING
+    assert not second.has("adopted")
+    first.process.send_signal(signal.SIGCONT)
+    wait_done(spool, "x")
+    assert (str(spool.get("x").result), ledger.read_text()) == ("exit3", "x\n")
+    assert "said" in (Path(spool.path) / "logs" / "x.log").read_text()
+    for worker in (first, second):
+        worker.process.send_signal(signal.SIGTERM)
+    assert [worker.wait_exit(SLOW) for worker in (first, second)] == [0, 0]
+
+
+def test_bridges_share_a_cluster(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
+    """Two that meet a Dask worker at once both use it, and each job runs once."""
+    ledger = tmp_path / "ledger"
+    for number in range(40):
+        spool.enqueue(f"echo {number} >>{ledger}", id=f"x{number}")
+    both = [bridge(spool, cluster, "--drain") for _ in range(2)]
+    cluster.add_worker()
+    assert [worker.wait_exit(SLOW) for worker in both] == [0, 0]
+    assert sorted(map(int, ledger.read_text().split())) == [*range(40)]
+    assert not any(worker.has("warning") for worker in both)
+
+
+def test_priorities_are_kept_on_dask(spool: Spool, cluster: Cluster, tmp_path: Path) -> None:
+    """While jobs take long enough that none is sent ahead, the next to start is the first of those that wait."""
+    ledger, go = tmp_path / "ledger", tmp_path / "go"
+    cluster.add_worker(1)
+    spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.05; done", id="first", priority=0)
+    worker = bridge(spool, cluster, "--drain")
+    wait_for(lambda: worker.has("start", "first"), "the start", SLOW)
+    for number in (5, 3, 9, 1):
+        spool.enqueue(f"echo {number} >>{ledger}; sleep 0.4", id=f"p{number}", priority=number)
+    go.touch()
+    assert worker.wait_exit(SLOW) == 0
+    assert ledger.read_text().split() == ["1", "3", "5", "9"]
+
+
+def test_cluster_with_tls_is_used_as_dask_is_configured(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Dask's own settings, here in the environment; without them there is no connection."""
+    made = Security.temporary()  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "True")
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", made.tls_ca_file)
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY", made.tls_client_key)
+        monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT", made.tls_client_cert)
+    cluster = Cluster(tmp_path / "dask", "tls")
+    try:
+        cluster.add_worker()
+        spool.enqueue("echo said", id="x")
+        worker = WorkerProcess(Path(spool.path), "--on", str(cluster.file), "--drain")
+        assert worker.wait_exit(SLOW) == 0
+        assert str(spool.get("x").result) == "exit0"
+    finally:
+        cluster.close()
+
+
+def test_example_of_a_local_cluster_is_one(spool: Spool, tmp_path: Path) -> None:
+    """The program of docs/engines.md, at another port: two Dask workers of two threads, until Enter is pressed."""
+    text = (Path(__file__).parents[3] / "docs" / "engines.md").read_text()
+    program = text.partition("```python file=cluster.py\n")[2].partition("```")[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "cluster.py").write_text(program.replace("8786", str(port)))
+    with subprocess.Popen([sys.executable, "cluster.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as cluster:  # fmt: skip
+        assert cluster.stdin is not None
+        assert cluster.stdout is not None
+        cluster.stdout.readline()
+        spool.enqueue("exit 3", id="x", max_retries=0)
+        worker = WorkerProcess(Path(spool.path), "--on", f"tcp://localhost:{port}", "--drain")
+        assert worker.wait_exit(SLOW) == 0
+        cluster.stdin.close()
+    assert str(spool.get("x").result) == "exit3"
