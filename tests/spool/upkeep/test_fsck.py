@@ -162,7 +162,7 @@ def test_orphans_are_notes(layout: Layout) -> None:
 )
 def test_orphans_on_an_engine_are_notes(layout: Layout, on: str, line: str) -> None:
     """They are reported with the line that starts the worker which takes them over."""
-    with lease.WorkerLease(layout, "web1", {"on": on, "boot_id": lease.boot_id()}) as own:
+    with lease.WorkerLease(layout, "web1", {"on": on, "boot_id": identity.boot_id()}) as own:
         own.is_kept = True
         put(layout, running_name("x", worker=own.name), state=State.RUNNING)
     (finding,) = findings(layout)
