@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 from queuectl.core.text import format_count, format_seconds
 from queuectl.dashboard.snapshot import View
 from queuectl.spool.system import lease
-from queuectl.tuples import NamedTuple
 
 
 class Alarm(NamedTuple):

@@ -14,7 +14,7 @@ from queuectl import Spool
 from queuectl.core.names import FinishedName
 from queuectl.core.result import State
 from queuectl.spool.moves import dropbox
-from queuectl.spool.system import clock, groups, lease, pause
+from queuectl.spool.system import clock, groups, identity, lease, pause
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep.findings import Finding, Weight
 from queuectl.spool.upkeep.fsck import check
