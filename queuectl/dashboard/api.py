@@ -21,7 +21,7 @@ from queuectl.dashboard.pages import log_range, offset
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
-from queuectl.spool.reading import shapes
+from queuectl.spool.reading import batch, shapes
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system.clock import now
@@ -62,10 +62,10 @@ def groups(site: Site) -> Any:
     """As `queuectl group list --all --json`."""
     request = Request.of(site)
     tallies, found = request.view.tallies(request.now), request.view.groups
-    names = sorted({*found, *tallies})
-    return _json(
-        [shapes.group(site.spool.layout, found.get(name, Group(name)), tallies.get(name, Tally())) for name in names]
-    )
+    layout, names = site.spool.layout, sorted({*found, *tallies})
+    seen = batch.look_at_active(layout, tallies, request.now)
+    known = ((found.get(name, Group(name)), tallies.get(name, Tally())) for name in names)
+    return _json([shapes.group(layout, group, tally, seen.get(group.name)) for group, tally in known])
 
 
 def metrics(site: Site) -> Any:

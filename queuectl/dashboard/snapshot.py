@@ -201,6 +201,8 @@ class View:
             next_run_at=_parse(next_at),
             held=pending.held().count,
             waiting=pending.waiting().count,
+            skipped_done=self.shelves[State.DONE].select(tag="skipped").count,
+            skipped_dead=self.shelves[State.DEAD].select(tag="skipped").count,
         )
 
     def find(self, id: str) -> tuple[State, str] | None:

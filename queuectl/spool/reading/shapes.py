@@ -25,11 +25,13 @@ from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome,
 from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
+    from queuectl.spool.reading.batch import Batch
     from queuectl.spool.reading.groups import Tally
     from queuectl.spool.reading.schedules import Summary
 
 COUNTS = (
     "ready", "scheduled", "retrying", "held", "waiting", "asking", "pending", "running", "done", "dead", "dropped",
+    "skipped_done", "skipped_dead",
 )  # fmt: skip
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
@@ -97,11 +99,12 @@ def _closed(group: Group) -> dict[str, Any]:
     }
 
 
-def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
-    """One of `queuectl group list --json`"""
+def group(layout: Layout, group: Group, tally: Tally, seen: Batch | None) -> dict[str, Any]:
+    """One of `queuectl group list --json`; `seen` is how far it is, if any of its jobs may be running."""
     return {
         "group": group.name,
         **tally._asdict(),
+        **({"per_minute": None, "left": None} if seen is None else seen.rates()),
         "limit": group.limit,
         "max_failed": group.max_failed,
         "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
