@@ -61,7 +61,7 @@ def _span(text: str, style: Style) -> str:
         return escape(text)
     foreground, background, attributes = _classes_of(style)
     classes = " ".join(part for part in (foreground, background, *(f"a{letter}" for letter in attributes)) if part)
-    return f'<span class="{classes}">{escape(text)}</span>'
+    return f"<i class={classes if ' ' not in classes else repr(classes)}>{escape(text)}</i>"  # short: logs are long
 
 
 def _classes_of(style: Style) -> tuple[str, str, str]:

@@ -23,7 +23,7 @@ from queuectl.spool.reading.waits import WaitReader
 
 WIDTH, HEIGHT = 600, 120
 _LEAST = 3.0  # the height of a bar of one among thousands
-_ROOM = 10.0  # the space below the line if there is anything
+_ROOM = 12.0  # the space below the line if there is anything, and that of a number beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def draw(series: Series, label: str) -> Html:
         bars.append(_bar("bar-dead", index, slot, base + 1, _height(dead, unit)))
         bars.append("</g>")
     marks = [(base, "0")]
-    if most_done:
+    if most_done and most_done * unit > _ROOM:
         marks.append((base - most_done * unit, number(most_done)))
     if most_dead and most_dead * unit > _ROOM:
         marks.append((base + most_dead * unit, number(most_dead)))

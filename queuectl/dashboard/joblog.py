@@ -177,6 +177,7 @@ class Piece:
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """What log.js takes: lines of markup, without what it puts around each, so that little is sent in addition."""
         before = [before for before, _ in self.places]
         return {
             "first": self.first,
@@ -184,10 +185,14 @@ class Piece:
             "start": self.start,
             "stop": self.stop,
             "size": self.size,
-            "html": "".join(self.lines),
+            "html": "\n".join(_bare(line) for line in self.lines),
             "partial": self.partial,
             "style": self.style,
         }
+
+
+def _bare(line: Html) -> str:
+    return line[len("<div>") : -len("</div>")] if line.startswith("<div>") else line
 
 
 def _numbered(line: Html, number: int | None, *, is_hit: bool) -> Html:

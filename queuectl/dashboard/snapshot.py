@@ -75,6 +75,7 @@ class View:
     problem: str | None = None
     groups: dict[str, Group] = field(default_factory=dict)
     _counts: dict[str, Counts] = field(default_factory=dict)
+    _tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
 
     @property
     def alive(self) -> list[dict[str, Any]]:
@@ -152,9 +153,18 @@ class View:
         return _parse(self.shelves[State.PENDING].oldest_due(format_time(at), outer))
 
     def tallies(self, at: datetime) -> dict[str, Tally]:
-        """How many jobs of each group there are at that moment, as `queuectl group list` counts them."""
+        """How many jobs of each group there are at that second, as `queuectl group list` counts them."""
+        text = format_time(at.replace(microsecond=0))
+        found = self._tallies.get(text)
+        if found is None:
+            found = self._tally(text)
+            self._tallies.clear()
+            self._tallies[text] = found
+        return found
+
+    def _tally(self, text: str) -> dict[str, Tally]:
         counts = {state: shelf.groups() for state, shelf in self.shelves.items()}
-        due = self.shelves[State.PENDING].groups_due(format_time(at))
+        due = self.shelves[State.PENDING].groups_due(text)
         names = {name for found in counts.values() for name in found}
         return {
             name: Tally(

@@ -6,22 +6,22 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 from queuectl.core import groups
 from queuectl.core.folding import LONGEST
 from queuectl.core.job import Job
-from queuectl.core.names import SUFFIX, format_time
+from queuectl.core.names import format_time
 from queuectl.core.result import RESULT_PATTERN, State
 from queuectl.core.text import printable
 from queuectl.dashboard import joblog
 from queuectl.dashboard.index import AGAIN, FIRST, Listed, Selection
 from queuectl.dashboard.markup import Html
 from queuectl.dashboard.snapshot import View
+from queuectl.dashboard.sorting import SORTS, sort
 from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.causes import CauseReader
@@ -196,53 +196,6 @@ def _states(word: str) -> tuple[State, ...]:
     return (
         (State.PENDING,) if word in ("ready", "scheduled", "retrying", "held", "waiting", "pending") else (State(word),)
     )
-
-
-def sort(state: State, names: Iterable[str], by: str) -> list[str]:
-    """Names in the order of a column; what has no such column stays as it is, and so do equal ones."""
-    found = [*names]
-    key = _KEYS[state].get(by.removeprefix("-"))
-    return found if key is None else sorted(found, key=key, reverse=by.startswith("-"))
-
-
-def _part(number: int, make: Callable[[str], Any] = str) -> Callable[[str], Any]:
-    """A key that sorts names by one of their parts."""
-
-    def key(name: str) -> Any:
-        parts = name.removesuffix(SUFFIX).split("-", _PARTS)
-        try:
-            return make(parts[number])
-        except (IndexError, ValueError):
-            return make("0")
-
-    return key
-
-
-_PARTS = 5  # before the id of a finished job; the others have fewer, and only their ids have a - in them
-
-
-def _seconds(text: str) -> float:
-    return float(text.removesuffix("s"))
-
-
-def _id(fields: int) -> Callable[[str], str]:
-    return lambda name: name.removesuffix(SUFFIX).split("-", fields)[-1]
-
-
-_FINISHED = {
-    "job": _id(5), "when": _part(0), "priority": _part(1, int), "attempts": _part(2, int), "result": _part(3),
-    "took": _part(4, _seconds),
-}  # fmt: skip
-_KEYS: dict[State, dict[str, Callable[[str], Any]]] = {
-    State.PENDING: {"job": _id(3), "priority": _part(0, int), "when": _part(1), "attempts": _part(2, int)},
-    State.RUNNING: {
-        "job": _id(4), "when": _part(0), "priority": _part(1, int), "attempts": _part(2, int), "worker": _part(3),
-    },
-    State.DONE: _FINISHED,
-    State.DEAD: _FINISHED,
-}  # fmt: skip
-SORTS = ("job", "when", "priority", "attempts", "result", "took", "worker")
-"""The columns by which a list can be sorted: what names say."""
 
 
 def load(

@@ -34,7 +34,11 @@ PAGES = {
     "set": "/jobs/vacuum/set", "edit": "/jobs/report-03/edit", "login": "/login", "missing": "/nope",
     "senseless": "/jobs?state=nope", "no-job": "/jobs/none", "change": "", "confirm": "",
 }  # fmt: skip
-_AXE = "return axe.run().then((result) => result.violations.map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 150)}`))"
+_AXE = """
+const others = [".row:nth-child(n+6)", "#lines > :nth-child(n+6)", ".found > :nth-child(n+6)"];
+return axe.run({exclude: others.map((css) => [css])}).then((result) =>
+  result.violations.map((violation) => `${violation.id}: ${violation.nodes[0].html.slice(0, 150)}`))
+"""  # the first rows stand for the others
 
 
 def show(window: Browser, client: Client, page: str) -> None:

@@ -23,6 +23,7 @@ from queuectl.spool.system.clock import now
 from tests.dashboard import browser
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import listening
+from tests.support import wait_for
 
 HOME = Path("/tmp/spool")
 IMAGES = Path(__file__).parents[2] / "docs" / "img"
@@ -42,7 +43,7 @@ RESULTS = ("exit1", "exit1", "exit1", "timeout", "exit2", "lost", "exit127", "si
 
 def fill(spool: Spool, at: datetime) -> None:
     """Some thousand finished jobs of the last day, more of them lately, and some that wait."""
-    rng = random.Random(7)
+    rng, waits = random.Random(7), random.Random(7)
     for number in range(3441):
         kind = rng.choice([*COMMANDS])
         ended = at - timedelta(seconds=86000 * rng.random() ** 1.7 + 5)
@@ -53,6 +54,11 @@ def fill(spool: Spool, at: datetime) -> None:
         if is_dead:
             last = rng.choice(SAID).replace("{}", f"{number}")
             spool.log_path(name.id).write_text(f"#queuectl start attempt=4\n{last}\n")
+        else:
+            used = (
+                f"used attempt=1 max_rss=26214400 cpu_user=1.000 cpu_system=0.100 waited={waits.expovariate(0.4):.3f}"
+            )
+            spool.log_path(name.id).write_text(f"#queuectl note {used}\n")
     for number in range(157):
         attempts = number % 8 == 0
         later = at + timedelta(seconds=60 + 40 * number)
@@ -101,6 +107,7 @@ def main() -> None:
             window.prefer(theme, motion="reduce")
             window.go(client.address(path))
             window.wait("main")
+            wait_for(lambda: "still to be read" not in window.wait("main").text, "the logs to be read")
             window.screenshot(IMAGES / f"dashboard-{picture}.png")
 
 

@@ -10,10 +10,10 @@ from queuectl.dashboard.ansi import format_style, parse_style, render_line
     ("text", "markup"),
     [
         ("plain <b>&", "plain &lt;b&gt;&amp;"),
-        ("\x1b[31mred\x1b[0m plain", '<span class="f1">red</span> plain'),
-        ("\x1b[1;4;92;44mx", '<span class="f10 g4 ab au">x</span>'),
-        ("\x1b[1mb\x1b[22mx\x1b[39m", '<span class="ab">b</span>x'),
-        ("\x1b[38;5;196mx\x1b[38;2;0;200;0my", '<span class="f9">x</span><span class="f2">y</span>'),
+        ("\x1b[31mred\x1b[0m plain", "<i class=f1>red</i> plain"),
+        ("\x1b[1;4;92;44mx", "<i class='f10 g4 ab au'>x</i>"),
+        ("\x1b[1mb\x1b[22mx\x1b[39m", "<i class=ab>b</i>x"),
+        ("\x1b[38;5;196mx\x1b[38;2;0;200;0my", "<i class=f9>x</i><i class=f2>y</i>"),
         ("\x1b[38;5mx", "x"),
         ("\x1b[2Ka\x1b[10;3Hb\x1b(Bc", "abc"),
         ("\x1b]8;;https://evil.example\x07link\x1b]8;;\x07", "link"),
@@ -33,7 +33,7 @@ def test_colour_continues_in_the_next_line() -> None:
     """The style that one line ends with is what the next one begins with, also through its text form."""
     _, style = render_line("\x1b[1;33mwarning", PLAIN)
     assert parse_style(format_style(style)) == style
-    assert render_line("more", style)[0] == '<span class="f3 ab">more</span>'
+    assert render_line("more", style)[0] == "<i class='f3 ab'>more</i>"
 
 
 @pytest.mark.parametrize("text", ["", 'x" onload="', "f999..", "..zz", "f1"])

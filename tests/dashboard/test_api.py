@@ -201,10 +201,23 @@ def test_log_is_tailed_by_offset(spool: Spool, client: Client) -> None:
     put_finished(spool.layout, "x")
     spool.log_path("x").write_text("one\ntwo\n")
     first = client.get("/jobs/x/tail?from=0").json
-    assert (first["html"], first["stop"], first["size"]) == ("<div>one</div><div>two</div>", 8, 8)
+    assert (first["html"], first["stop"], first["size"]) == ("one\ntwo", 8, 8)
     spool.log_path("x").write_text("one\ntwo\nthree\nfo")
     more = client.get(f"/jobs/x/tail?from={first['stop']}").json
-    assert (more["html"], more["partial"], more["stop"]) == ("<div>three</div>", "fo", 14)
-    assert client.get("/jobs/x/tail?from=4&style=x").json["html"] == "<div>two</div><div>three</div>"
+    assert (more["html"], more["partial"], more["stop"]) == ("three", "fo", 14)
+    assert client.get("/jobs/x/tail?from=4&style=x").json["html"] == "two\nthree"
     assert [client.get(f"/jobs/x/tail?{text}").status for text in ("from=-1", "to=x", "least=%00")] == [400] * 3
     assert client.get("/jobs/x/log").body == b"one\ntwo\nthree\nfo"
+
+
+def test_tail_sends_little_more_than_what_the_log_grew(spool: Spool, client: Client) -> None:
+    """At most a fifth more, for lines with colours, to a client that takes no compression; much less to others."""
+    put_finished(spool.layout, "x")
+    lines = [
+        f"2026-11-24 03:43:{n:02d} \x1b[32mINFO\x1b[0m loaded {n * 7919} rows of orders into db1" for n in range(60)
+    ]
+    spool.log_path("x").write_text("first\n" + "\n".join(lines) + "\n")
+    grown = sum(len(line) + 1 for line in lines)
+    wait_for(lambda: client.get("/jobs/x/tail").status == 200, "the job")
+    assert len(client.get("/jobs/x/tail?from=6").body) < 1.2 * grown
+    assert len(client.get("/jobs/x/tail?from=6", Accept_Encoding="gzip").body) < 0.6 * grown

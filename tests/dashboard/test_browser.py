@@ -445,6 +445,24 @@ def test_axe_finds_nothing(spool: Spool, client: Client, window: Browser, theme:
         assert window.run("return document.documentElement.scrollWidth <= innerWidth"), path
 
 
+def test_print_is_dark_on_white(spool: Spool, client: Client, window: Browser) -> None:
+    """Also of a dark page, and of its log; no button is on paper."""
+    fill(spool)
+    window.prefer("dark")
+    window.go(client.address("/jobs/failed-1"))
+    window.wait("#lines")
+    window.emulate("Emulation.setEmulatedMedia", media="print", features=[])
+    try:
+        colors = "return [...arguments].map((css) => { const s = getComputedStyle(document.querySelector(css));"
+        ink, log, line = window.run(f"{colors} return s.color; }})", "h1", "#lines", "#lines > div")
+        assert [ink, log, line] == ["rgb(23, 25, 30)", "rgb(0, 0, 0)", "rgb(0, 0, 0)"]
+        (paper,) = window.run(f"{colors} return s.backgroundColor; }})", "#lines")
+        assert paper == "rgba(0, 0, 0, 0)"
+        assert window.run("return [...document.querySelectorAll('button')].every((each) => !each.offsetParent)")
+    finally:
+        window.emulate("Emulation.setEmulatedMedia", media="", features=[])
+
+
 @pytest.fixture
 def plain_window(driver: int) -> Iterator[Browser]:
     """A browser whose scripts are switched off."""

@@ -151,7 +151,7 @@ def texts(client: Client, id: str, stop: int = 0) -> list[str]:
     lines: list[str] = []
     while True:
         piece = client.get(f"/jobs/{id}/tail?from={stop}").json
-        lines += re.findall("<div[^>]*>(.*?)</div>", piece["html"])
+        lines += [re.sub("^<div [^>]*>|</div>$", "", line) for line in piece["html"].split("\n") if line]
         if piece["stop"] == stop:
             return lines
         stop = piece["stop"]

@@ -19,10 +19,11 @@
     return box.scrollHeight - box.scrollTop - box.clientHeight < 24;
   }
 
-  // Numbers in front of lines, as the server makes them.
+  // Elements of the lines that came, with numbers in front as the server makes them.
   function numbered(html, piece) {
     const holder = document.createElement("template");
-    holder.innerHTML = html; // escaped by the server
+    const lines = html ? html.split("\n") : [];
+    holder.innerHTML = lines.map((line) => (line.startsWith("<div ") ? line : `<div>${line}</div>`)).join(""); // escaped by the server
     if (piece.first === null) return holder.content;
     [...holder.content.children].forEach((line, index) => {
       const number = piece.first + (piece.before ? piece.before[index] : index);
