@@ -81,12 +81,12 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def _is_detail(row: Row) -> bool:
-    return row.name.startswith("syscall-") and not row.name.endswith("-total")
+    return row.name.startswith(("syscall-", "step-")) and not row.name.endswith("-total")
 
 
 def markdown(results: Results) -> str:
     """The generated part of benchmarks/results/README.md."""
-    judged = [row for row in results.rows if not row.name.startswith(("syscall-", "peer-"))]
+    judged = [row for row in results.rows if not row.name.startswith(("syscall-", "step-", "peer-"))]
     about = results.machine
     commit = f" at commit {about['commit']}" if about.get("commit") else ""
     parts = [
@@ -98,6 +98,11 @@ def markdown(results: Results) -> str:
     calls = [row for row in results.rows if row.name.startswith("syscall-")]
     if calls:
         parts += ["### A job by system call", *_call_tables(calls)]
+    steps = [row for row in results.rows if row.name.startswith("step-")]
+    if steps:
+        head = ("a job's Python, by what it is for", "bytecodes", *steps[0].details)
+        cells = [[row.name[5:], f"{row.value:,.0f}", *(f"{n:.0f}" for n in row.details.values())] for row in steps]
+        parts += ["### A job by step", _markdown_table(head, cells)]
     others = [row for row in results.rows if row.name.startswith("peer-")]
     if others:
         parts += ["### Other queues in the same run", _markdown_table(_HEAD, map(_cells, others))]

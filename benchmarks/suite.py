@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import contention, drain, footprint, latency, look, peers, submit, syscalls
+from benchmarks import contention, drain, footprint, latency, look, peers, steps, submit, syscalls
 from benchmarks.places import NAMES, NoPlaceError, place
 from benchmarks.program import FailedError, StuckError
 from benchmarks.rows import Row, reason_of
@@ -36,6 +36,8 @@ SUITE = (
     Benchmark("idle", footprint.idle, ("tmpfs",)),
     Benchmark("contention", contention.contention),
     Benchmark("syscalls", syscalls.syscalls, ("tmpfs",)),
+    Benchmark("steps", steps.steps, ("tmpfs",)),
+    Benchmark("instructions", steps.instructions, ("tmpfs",)),
     Benchmark("look", look.look),
     # The last three share a spool with a million pending jobs, which the others are better off without.
     Benchmark("backlog", drain.backlog),
