@@ -37,19 +37,21 @@ class Upkeep:
 
     def run(self) -> list[Moved]:
         """Do all of it once; what was moved. Raises OSError."""
+        opened, marked = _edges(self._layout)
+        children = _children(opened, marked)
         changed_at = os.stat(self._layout.pending).st_mtime_ns
         if changed_at != self._changed_at:
             is_past = abs(time.time_ns() - changed_at) > _COARSE  # else a change to come might bear the same time
             waiting = _waiting(self._layout)
             self._whole.intersection_update(map(str, waiting))
             for name in waiting:
-                if str(name) not in self._whole:
+                if str(name) not in self._whole or name.id not in children:
                     self._complete(name)
             self._changed_at = changed_at if is_past else None
-        opened, marked = _edges(self._layout)
+            opened, marked = _edges(self._layout) if waiting else (opened, marked)
         if not opened and not marked:
             return []
-        children = {child for names in (*opened.values(), *marked.values()) for child in names}
+        children = _children(opened, marked)
         where = dependents.whereabouts(self._layout)
         where.expect({*opened, *children})
         places = {id: where.look(id) for id in {*opened, *children}}
@@ -127,6 +129,10 @@ def _edges(layout: Layout) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
             edges.mark(layout, dep, child)
             opened[dep].discard(child)
     return opened, marked
+
+
+def _children(opened: dict[str, set[str]], marked: dict[str, set[str]]) -> set[str]:
+    return {child for names in (*opened.values(), *marked.values()) for child in names}
 
 
 def may_have_edges(place: Place | None) -> bool:

@@ -430,6 +430,40 @@ def test_lost_edge_to_a_job_that_is_gone_is_not_waited_for(spool: Spool) -> None
     assert where(spool, "c") == "due"
 
 
+def test_job_that_starts_without_a_log_gets_one(spool: Spool) -> None:
+    """A backup may lack it, and a job that is due and has none passes for a dropped one, which would wait again."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="c", after=["a"])
+    spool.log_path("c").unlink()
+    finish(spool, "a")
+    assert spool.log_path("c").exists()
+    finish(spool, "c")
+    assert where(spool, "c") == "done exit0"
+
+
+@pytest.mark.parametrize("rule", ["after", "after_failed"])
+def test_edges_to_what_is_gone_count_when_lost_ones_are_replaced(spool: Spool, rule: str) -> None:
+    """A copy lacks one job of a group and its edge, and holds a fulfilled edge to another that is gone (pruned): the
+    number of edges that are left is what each of them says then, and the job starts."""
+    for n in range(1, 5):
+        spool.enqueue("true", id=f"g.{n}")
+    spool.enqueue("true", id="c", **{rule: ["g."]})  # type: ignore[arg-type]
+    finish(spool, "g.1")
+    for id in ("g.1", "g.2"):
+        os.unlink(spool.get(id).path)
+        os.unlink(spool.log_path(id))
+    os.unlink(f"{spool.layout.after}/g.2/c")
+    dependents._memories.clear()
+    Upkeep(spool.layout).run()
+    assert all_edges(spool) == ["g.1/c+", "g.3/c", "g.4/c"]
+    assert {
+        edges.hint(spool.layout, dep, name).number for dep, name in (("g.1", "c+"), ("g.3", "c"), ("g.4", "c"))
+    } == {3}
+    finish(spool, "g.3", FAIL if rule == "after_failed" else SUCCESS)
+    finish(spool, "g.4")
+    assert where(spool, "c") == "due"
+
+
 # --- the beat, and races
 
 
@@ -445,6 +479,18 @@ def test_beat_writes_lost_edges_again(spool: Spool) -> None:
     for id in ("lr.2", "x"):
         finish(spool, id)
     assert where(spool, "c") == "waiting"
+
+
+def test_beat_sees_that_edges_were_lost_since(spool: Spool) -> None:
+    """Of a job that it has seen whole, and that has the same name again."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="c", after=["a"])
+    beat = Upkeep(spool.layout)
+    beat.run()
+    os.unlink(f"{spool.layout.after}/a/c")
+    spool.enqueue("true", id="b", after=["a"])
+    beat.run()
+    assert all_edges(spool) == ["a/b", "a/c"]
 
 
 def test_beat_removes_edges_that_crashes_have_left(spool: Spool) -> None:
