@@ -26,7 +26,8 @@ from queuectl.errors import (
 )
 from queuectl.spool.moves import claims, dependents
 from queuectl.spool.moves.entry import CircleError
-from queuectl.spool.system import clock, edges
+from queuectl.spool.reading import query
+from queuectl.spool.system import clock, edges, files
 from queuectl.spool.upkeep.edges import Upkeep
 
 WORKER = "web1.4242.k7f3"
@@ -220,6 +221,27 @@ def test_job_may_be_given_in_the_place_of_its_id(spool: Spool) -> None:
     job = spool.enqueue("true", after=[first, "lr."])
     assert job.body is not None
     assert job.body.references == (first.id, "lr.")
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_edges_are_durable_before_the_child_is_there(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Their directories, after/ and the spool are synced, one by one or all at once, before it is published."""
+    ids = [spool.enqueue("true", id=f"a{n}").id for n in range(number)]
+    synced: dict[str, bool] = {}  # and whether the child was there
+
+    def sync(path: str) -> bool:
+        synced.setdefault(path, bool(query.list_names(spool.layout, State.PENDING)[number:]))
+        return True
+
+    monkeypatch.setattr(files, "sync_directory", sync)
+    monkeypatch.setattr(files, "sync_all", sync)
+    spool.enqueue("true", id="c", after=ids)
+    layout = spool.layout
+    expected = [layout.after] if number > 8 else [*(layout.edges(id) for id in ids), layout.after, layout.root]
+    assert dict.fromkeys(expected, False).items() <= synced.items()
+    assert synced[layout.pending]
 
 
 # --- by hand
