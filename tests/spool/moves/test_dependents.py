@@ -452,12 +452,16 @@ def test_lost_edge_to_a_job_that_is_gone_is_not_waited_for(spool: Spool) -> None
     assert where(spool, "c") == "due"
 
 
-def test_job_that_starts_without_a_log_gets_one(spool: Spool) -> None:
+@pytest.mark.parametrize("is_released", [False, True])
+def test_job_that_starts_without_a_log_gets_one(spool: Spool, is_released: bool) -> None:
     """A backup may lack it, and a job that is due and has none passes for a dropped one, which would wait again."""
     spool.enqueue("true", id="a")
     spool.enqueue("true", id="c", after=["a"])
     spool.log_path("c").unlink()
-    finish(spool, "a")
+    if is_released:
+        spool.release("c")
+    else:
+        finish(spool, "a")
     assert spool.log_path("c").exists()
     finish(spool, "c")
     assert where(spool, "c") == "done exit0"
