@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -488,6 +489,27 @@ def test_edges_to_what_is_gone_count_when_lost_ones_are_replaced(spool: Spool, r
     finish(spool, "g.3", FAIL if rule == "after_failed" else SUCCESS)
     finish(spool, "g.4")
     assert where(spool, "c") == "due"
+
+
+def test_settle_without_dependents_costs_one_failed_lookup(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is asked of after/, whether other jobs wait or not."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="b")
+    spool.enqueue("true", id="c", after=["b"])
+    claim = take(spool, "a")
+    asked: list[str] = []
+
+    def asking(real: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(path: object, *rest: Any, **more: Any) -> Any:
+            asked.append(str(path))
+            return real(path, *rest, **more)
+
+        return ask
+
+    for name in ("listdir", "scandir", "stat", "lstat", "open", "access", "rename", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, asking(getattr(os, name)))
+    end(spool, claim.name, SUCCESS)
+    assert [path for path in asked if "/after" in path] == [spool.layout.edges("a")]
 
 
 # --- the beat, and races
