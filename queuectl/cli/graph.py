@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import click
 
 from queuectl.cli.context import complete_jobs, json_option, note, open_spool, print_json, shown
+from queuectl.core import groups
 from queuectl.core.groups import require_name
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import graph as graphs
@@ -26,7 +28,8 @@ def graph(what: tuple[str, ...], as_dot: bool, as_json: bool) -> None:
 
     What comes first is above, and what waits for it below and further in. Without an argument it shows all that
     waits, or was skipped; of a job or a group, all that is above and below it. A job that two others lead to is
-    shown once, and named in brackets where it comes again.
+    shown once, and named in brackets where it comes again. Jobs of a group for which others wait, or of which more
+    than five wait for the same, are one line.
 
     \b
     Example:
@@ -63,47 +66,74 @@ def _ids(spool: Spool, what: tuple[str, ...]) -> list[str]:
     return ids
 
 
+_MANY = 5  # jobs of a group below one, from which on they are shown as one line
+
+
 def _tree(found: Graph) -> Iterator[str]:
-    """Each job below what it waits for."""
+    """Each job below what it waits for; jobs of a group that nothing waits for alone are one line."""
+    links = _together(found)
     below: dict[str, list[Link]] = {}
-    for link in found.links:
+    for link in links:
         below.setdefault(link.dep, []).append(link)
-    children = {link.child for link in found.links}
+    children = {link.child for link in links}
     roots = [dep for dep in below if dep not in children]
     printed: set[str] = set()
-    todo: list[tuple[str, Link | None, int]] = [(root, None, 0) for root in sorted(roots or below, reverse=True)]
+    todo = [(root, "", "", "") for root in sorted(roots or below, reverse=True)]
     while todo:
-        id, how_linked, depth = todo.pop()
-        lead = "    " * (depth - 1) + "└── " if depth else ""
-        how = _RULES[how_linked.rule] if how_linked is not None else ""
+        id, how, lead, inner = todo.pop()
         if id in printed:
             yield f"{lead}({id}){how}"
             continue
         printed.add(id)
-        yield f"{lead}{_describe(found, id, below)}{how}"
-        todo += [(each.child, each, depth + 1) for each in sorted(below.get(id, ()), reverse=True)]
+        yield f"{lead}{_describe(found, id)}{how}"
+        last = True
+        for each in sorted(below.get(id, ()), reverse=True):
+            corner, bar = ("└── ", "    ") if last else ("├── ", "│   ")
+            todo.append((each.child, _RULES[each.rule], inner + corner, inner + bar))
+            last = False
 
 
-def _describe(found: Graph, id: str, below: dict[str, list[Link]]) -> str:
-    if id.endswith(".") and id in below:
-        link = max(below[id], key=lambda each: each.total)
-        return f"{id}  {graphs.of_group(link)}"
-    return f"{id}  {found.state_of(id)}"
+def _together(found: Graph) -> list[Link]:
+    """The links, those to jobs of one group as one to the group: if others wait for the group, or they are many."""
+    deps = {link.dep for link in found.links}
+
+    def group_of(link: Link) -> str:
+        if link.child in deps or link.child.endswith("."):
+            return ""
+        awaited = [f"{group}." for group in groups.of(link.child) if f"{group}." in deps and f"{group}." != link.dep]
+        return awaited[0] if awaited else "".join(f"{group}." for group in groups.of(link.child)[-1:])
+
+    numbers = Counter((link.dep, link.rule, group) for link in found.links if (group := group_of(link)))
+    kept: dict[Link, None] = {}
+    for link in found.links:
+        group = group_of(link)
+        is_one = group and (numbers[link.dep, link.rule, group] > _MANY or (group in deps and group != link.dep))
+        kept[Link(link.dep, group, link.rule) if is_one else link] = None
+    return list(kept)
+
+
+def _describe(found: Graph, id: str) -> str:
+    if not id.endswith("."):
+        return f"{id}  {found.state_of(id)}"
+    states = Counter(found.state_of(each) for each in found.places if groups.is_in(each, id[:-1]))
+    largest = max((link for link in found.links if link.dep == id), key=lambda link: link.total, default=None)
+    if largest is None or not largest.total:
+        return f"{id}  {', '.join(f'{number} {state}' for state, number in states.most_common()) or 'ended'}"
+    dead = sum(number for state, number in states.items() if state.startswith("dead"))
+    return f"{id}  {graphs.of_group(largest)}{f', {dead} dead' if dead else ''}"
 
 
 def _dot(found: Graph) -> Iterator[str]:
     """In the language of Graphviz."""
     yield "digraph queuectl {"
     yield "  rankdir=LR; node [shape=box];"
-    below: dict[str, list[Link]] = {}
-    for link in found.links:
-        below.setdefault(link.dep, []).append(link)
-    linked = dict.fromkeys(id for link in found.links for id in (link.dep, link.child))
+    links = _together(found)
+    linked = dict.fromkeys(id for link in links for id in (link.dep, link.child))
     for id in linked:
-        name, _, state = _describe(found, id, below).partition("  ")
+        name, _, state = _describe(found, id).partition("  ")
         label = json.dumps("\n".join((name, state)))
         yield f"  {json.dumps(id)} [label={label}];"
-    for link in found.links:
+    for link in links:
         style = {"after": "solid", "after_end": "dashed", "after_failed": "dotted"}[link.rule]
         yield f"  {json.dumps(link.dep)} -> {json.dumps(link.child)} [style={style}];"
     yield "}"

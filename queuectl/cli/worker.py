@@ -20,7 +20,7 @@ from queuectl.cli.context import (
 )
 from queuectl.cli.groups import LazyGroup
 from queuectl.core.groups import Choice
-from queuectl.core.text import format_age
+from queuectl.core.text import format_age, format_count
 from queuectl.errors import QueuectlError, UsageError
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock
@@ -147,7 +147,7 @@ def start(
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
     choice = groups.choose(only, others)
     spool = open_spool(create=True)
-    place.settle_in(spool.layout, is_copied=copied)
+    place.settle_in(spool.layout, is_copied=copied, prepare=lambda: _put_in_order(spool))
     notifier = Notifier.from_environment()
     style = "json" if as_json else "quiet" if quiet else "text"
     report = Report(style, is_labelled=background or processes is not None, is_dated=background)
@@ -217,6 +217,14 @@ def _parse_batch(given: tuple[Any, ...], processes: int | None) -> Any:
         "" if name is None else require_name(name),
         options or (),
     )
+
+
+def _put_in_order(spool: Spool) -> None:
+    from queuectl.spool.upkeep import copied
+
+    number = copied.put_in_order(spool.layout)
+    if number:
+        note(f"{format_count(number, 'job')} moved while the spool was copied, and had two files: one is left of each")
 
 
 def _work(spool: Spool, report: Any, processes: int | None, notifier: Any, terms: dict[str, Any]) -> int:

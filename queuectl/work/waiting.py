@@ -26,6 +26,7 @@ class Waiting:
         self._context = context
         self._upkeep: Upkeep | None = None
         self._thread: threading.Thread | None = None
+        self._took = 0.0  # seconds that the last look took at which anything had moved
         self._look_at = 0.0 if os.path.isdir(context.layout.after) else time.monotonic() + _LATER
 
     def look(self) -> None:
@@ -39,13 +40,13 @@ class Waiting:
         """Do it once, for a worker that is about to leave: then what still waits cannot start by itself."""
         if self._thread is not None:
             self._thread.join()
-        self._work()
+        self._work(may_skip=False)
 
     @property
     def _is_busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def _work(self) -> None:
+    def _work(self, *, may_skip: bool = True) -> None:
         """Never fails: what cannot be done now is tried again."""
         from queuectl.spool.upkeep.edges import Upkeep  # spools in which nothing waits hardly need it
 
@@ -53,12 +54,15 @@ class Waiting:
         if self._upkeep is None:
             self._upkeep = Upkeep(self._context.layout)
         try:
-            for moved in self._upkeep.run():
+            found = self._upkeep.run(may_skip=may_skip)
+            for moved in found or ():
                 self._report(moved)
+            if found is not None:
+                self._took = time.monotonic() - begun
             self._context.report.over("after", "jobs that wait for others can be looked at again")
         except (OSError, QueuectlError) as error:
             self._context.report.once("after", "warning", f"cannot look at jobs that wait for others: {error}")
-        self._look_at = begun + _SHARE * (time.monotonic() - begun)
+        self._look_at = begun + _SHARE * max(self._took, time.monotonic() - begun)
 
     def _report(self, moved: Moved) -> None:
         name = moved.place[1]

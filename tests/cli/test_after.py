@@ -108,6 +108,28 @@ def test_explain_names_the_cause_however_far_above(cli: CommandLine, spool: Spoo
     assert spool.counts().waiting == 3
 
 
+def test_graph_shows_a_group_as_one_line(cli: CommandLine, spool: Spool) -> None:
+    """Below what its jobs wait for and above what waits for it; so does --dot, and --json has every job."""
+    spool.enqueue("true", id="split")
+    for n in range(8):
+        spool.enqueue("true", id=f"map.{n}", after=["split"])
+        spool.enqueue("true", id=f"many.{n}", after=["split"])
+    for n in range(2):
+        spool.enqueue("true", id=f"few.{n}", after=["split"])
+    spool.enqueue("true", id="sum", after=["map."])
+    assert cli.ok("graph").splitlines() == [
+        "split  pending",
+        "├── few.0  waiting",
+        "├── few.1  waiting",
+        "├── many.  8 waiting",
+        "└── map.  0 of 8 ended",
+        "    └── sum  waiting",
+    ]
+    assert '"split" -> "map." [style=solid];' in cli.ok("graph", "--dot")
+    assert len(cli.json("graph")["links"]) == 19
+    assert cli.ok("graph", "map.").splitlines()[-1] == "    └── sum  waiting"
+
+
 @pytest.mark.parametrize("is_backwards", [False, True])
 def test_dlq_retry_of_all_brings_back_each_job_once(cli: CommandLine, spool: Spool, is_backwards: bool) -> None:
     """In whatever order they are: what was skipped comes back with its cause, and counts as retried."""

@@ -29,6 +29,7 @@ from tests.model.__main__ import judge
 from tests.model.interleavings import search, show
 from tests.support import environment
 from tests.torture import (
+    backups,
     containers,
     crowd,
     dependents,
@@ -159,6 +160,12 @@ def _graphs(home: Path, short: bool) -> Outcome:
     found = graphs.run(home, jobs=200 if short else 2_000, kills=10 if short else 100, seed=int(time.time()))
     text = f"{found.jobs} jobs, {found.kills} processes killed, {found.retried} retried; {found.ran} ran, "
     return text + f"{found.skipped} were skipped", found.problems
+
+
+def _backups(home: Path, short: bool) -> Outcome:
+    found = backups.run(home, jobs=100 if short else 2_000, backups=3 if short else 30, seed=int(time.time()))
+    text = f"{found.backups} copies of a live spool with {found.jobs} jobs, {found.twins} of them twice, "
+    return text + f"{found.without_all} without all that they waited for", found.problems
 
 
 def _edges(_: Path, short: bool) -> Outcome:
@@ -299,6 +306,7 @@ CASES = (
     ),
     Case("submitters of a few keys, killed", _keys, ("flock",)),
     Case("random graphs, everything killed", _graphs),
+    Case("live backups, restored", _backups, ("rsync",)),
     Case("submits as dependencies end", _moments),
     Case("fan-in, fan-out, chains", _shapes),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),

@@ -263,7 +263,7 @@ def _judge(
     wrong: list[str] = []
     for node in nodes:
         job = there.get(node.id)
-        end = _end_of(job.state, job.result) if job is not None else "gone"
+        end = end_of(job.state, job.result) if job is not None else "gone"
         if end != expected[node.id]:
             wrong.append(f"{node.id} is {end}, not {expected[node.id]}")
         if (node.id in have_run) != (end in ("done", "failed")):
@@ -309,7 +309,8 @@ def _without_cause(spool: Spool, nodes: list[Node], expected: dict[str, str]) ->
                 yield f"{node.id} was skipped because of {cause!r}"
 
 
-def _end_of(state: State, result: object) -> str:
+def end_of(state: State, result: object) -> str:
+    """How a job has ended, in the words of `simulate`."""
     if str(result) == "skipped":
         return f"skipped {state}"
     if str(result) == "cancelled":

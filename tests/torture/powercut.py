@@ -1,4 +1,5 @@
-"""The power goes while jobs are submitted and run; afterwards every acknowledged job must be there."""
+"""The power goes while jobs are submitted and run; afterwards every acknowledged job must be there, and those that wait
+for others with all of their edges."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,10 +61,11 @@ def _strike(disk: Volume, home: Path, number: int, rng: random.Random, outage: O
     evidence = Evidence(home / f"evidence{number}")
     spool = Spool(disk.path / f"spool{number}", create=True)
     (spool.path / "config.toml").write_text("settle = 1\n")
+    _hold_gate(spool, evidence)
     disk.sync()
-    producers = [_start_producer(spool, evidence, index, rng.randrange(1 << 30), variant) for index in range(2)]
+    producers = [_start_producer(spool, evidence, index, rng.randrange(1 << 30), variant) for index in range(3)]
     worker = _start_worker(spool, home)
-    journals = [evidence.directory / f"journal{index}" for index in range(2)]
+    journals = [evidence.directory / f"journal{index}" for index in range(3)]
     _wait_for_acks(journals, rng.randrange(3, 30), producers)
     durable = set()
     if number % 2:
@@ -101,6 +103,8 @@ def _judge(spool: Spool, evidence: Evidence, home: Path) -> list[str]:
     found += [
         f"after the mount: {path.name} is empty" for path in spool.path.glob("pending/*") if not path.stat().st_size
     ]
+    found += _lacking(spool, evidence)
+    spool.release(_GATE)
     last = _start_worker(spool, home, "--drain", "--count", "4")
     try:
         if last.process.wait(120):
@@ -111,6 +115,32 @@ def _judge(spool: Spool, evidence: Evidence, home: Path) -> list[str]:
     return found + checker.check(spool.path, evidence.directory, may_run_again=True).problems
 
 
+_CHILDREN = 2  # the producer whose jobs wait for others, up to a dozen
+_GATE = "gate"
+"""A held job: what waits for it waits until the power is back."""
+
+
+def _hold_gate(spool: Spool, evidence: Evidence) -> None:
+    body = {"id": _GATE, "command": evidence.script(0), "max_retries": 1, "torture_code": 0, "torture_text": ""}
+    witness.enqueue_all(spool.path, [body], evidence.directory / "journal-gate")
+    spool.hold(_GATE)
+
+
+def _lacking(spool: Spool, evidence: Evidence) -> Iterator[str]:
+    """Acknowledged jobs that do not wait any more, or not for all that they named."""
+    lines = map(json.loads, (evidence.directory / "journal2").read_text().splitlines())
+    bodies: dict[str, list[str]] = {}
+    for line in lines:
+        if "intent" in line:
+            bodies[line["intent"]] = line["body"]["after_end"]
+        elif not (spool.path / f"pending/010-99990101T000000.000Z-0-{line['ack']}.json").exists():
+            yield f"after the mount: {line['ack']} does not wait"
+        else:
+            for dep in bodies[line["ack"]]:
+                if not (spool.path / f"after/{dep}/{line['ack']}").exists():
+                    yield f"after the mount: after/{dep}/{line['ack']} is not there"
+
+
 def _start_worker(spool: Spool, home: Path, *words: str) -> WorkerProcess:
     """Its report lies outside, on a disk that has power."""
     return WorkerProcess(spool.path, *(words or ("--count", "2")), env={"QUEUECTL_MIN_FREE": "1M"}, report=home)
@@ -118,10 +148,13 @@ def _start_worker(spool: Spool, home: Path, *words: str) -> WorkerProcess:
 
 def _start_producer(spool: Spool, evidence: Evidence, index: int, seed: int, variant: str) -> subprocess.Popen[bytes]:
     jobs = evidence.directory / f"jobs{index}"
-    made = witness.make_jobs(evidence, 400, seed, prefix=f"p{index}j")
+    made = [*witness.make_jobs(evidence, 400, seed, prefix=f"p{index}j")]
+    if index == _CHILDREN:
+        for number, job in enumerate(made):
+            job["after_end"] = [_GATE, *(earlier["id"] for earlier in made[max(0, number - number % 12) : number])]
     jobs.write_text("".join(json.dumps(job) + "\n" for job in made))
     (evidence.directory / f"journal{index}").touch()
-    words = [spool.path, evidence.directory / f"journal{index}", jobs, variant, (1, 12)[index]]
+    words = [spool.path, evidence.directory / f"journal{index}", jobs, variant, (1, 12, 5)[index]]
     return subprocess.Popen(
         [sys.executable, "-c", _PRODUCER, *map(str, words)],
         stdin=subprocess.DEVNULL,

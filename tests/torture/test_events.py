@@ -41,7 +41,8 @@ def test_queue_of_64_events_hides_no_job(spool: Spool, cli: CommandLine) -> None
 
 
 def test_last_inotify_instance_is_taken(spool: Spool, cli: CommandLine) -> None:
-    """With the kernel's own limit reached a worker says so once, and still starts what is dropped."""
+    """With the kernel's own limit reached a worker says so once, and still starts what is dropped, and
+    what has waited for another job."""
     need("unshare")
     cli.ok("config", "set", "rescan", "1000")
     limit = 'echo 0 >/proc/sys/user/max_inotify_instances; exec "$@"'  # of a user namespace of the worker's own
@@ -51,5 +52,14 @@ def test_last_inotify_instance_is_taken(spool: Spool, cli: CommandLine) -> None:
     for id in ("x", "y"):
         (spool.path / "pending" / f"dropped {id}.json").write_text(f'{{"command": "true", "id": "{id}"}}')
         wait_for(lambda id=id: worker.has("done", id))  # type: ignore[misc]
+    chain = {"a": {}, "b": {"after": ["a"]}, "c": {"after_end": ["b"]}, "d": {}, "e": {"after_end": ["d"]}}
+    for id, rest in chain.items():
+        spool.enqueue("true", id=id, **rest)  # type: ignore[arg-type]
+        if id in "ad":
+            spool.hold(id)
+    spool.release("a")
+    wait_for(lambda: worker.has("done", "c"), "the end of a chain")
+    os.unlink(spool.get("d").path)
+    wait_for(lambda: worker.has("done", "e"), "the start of what waited for a job that was removed by hand")
     (warning,) = warnings_of(worker)
     assert "no file events" in warning

@@ -483,6 +483,8 @@ def let_go(layout: Layout, id: str | Job, run_at: datetime | None = None) -> Job
         raise WrongStateError(f"job {job.id} is not held", why)
     if run_at is None and job.body and not name.attempts and job.body.run_at and job.body.run_at > now():
         run_at = job.body.run_at
+    if name.is_waiting:
+        dependents.require_log(layout, job.id)
     released = move(layout, job, _due(layout, lifecycle.reschedule(name, run_at=run_at or now()), run_at))
     if name.is_waiting:
         entry.leave(layout, job.id, job.fields)

@@ -224,26 +224,31 @@ def was_started(layout: Layout, id: str) -> bool:
         os.close(log)
 
 
-def again(layout: Layout, id: str, fields: Mapping[str, object], priority: int, attempts: int = 0) -> lifecycle.Move:
+def again(
+    layout: Layout, id: str, fields: Mapping[str, object], priority: int, attempts: int = 0,
+    *, where: Whereabouts | None = None, gone_too: bool = True,
+) -> lifecycle.Move:  # fmt: skip
     """Make the edges of a job that is to wait again; the move to its waiting name, after which the caller runs
     `settle`.
 
-    What the spool no longer holds counts as fulfilled; if that is all, the job gets its own time at once. Raises
-    CircleError, and leaves no new edge then.
+    What the spool no longer holds counts as fulfilled (unless `gone_too` is False); if that is all, the job gets its
+    own time at once. Raises CircleError, and leaves no new edge then.
     """
     condition = condition_of(fields)
     assert condition is not None
     name = PendingName(priority, WAITING_AT, attempts, id)
-    where = Whereabouts(layout)
+    where = where or Whereabouts(layout)
     resolved = resolve(layout, {id: condition}, where=where, may_be_gone=True)[id]
     if isinstance(resolved, QueuectlError):
         raise resolved
     if not resolved:  # groups alone, of which nothing is left
         return lifecycle.due(name, dependents.run_at_of(fields), now())
     before = {*edges.edges_of(layout, id, resolved)}
-    edges.sync(layout, write_edges(layout, id, condition, resolved, name, where, gone_too=True))
-    if before and condition.groups:
-        edges.renumber(layout, id, resolved, str(name))
+    edges.sync(layout, write_edges(layout, id, condition, resolved, name, where, gone_too=gone_too))
+    if condition.groups:
+        there = edges.edges_of(layout, id)  # those to what is gone, too
+        if before or len(there) > len(resolved):
+            edges.renumber(layout, id, there, str(name))
     try:
         require_no_circle(layout, id)
     except CircleError:

@@ -78,15 +78,15 @@ class Whereabouts:
             return place
         if self._is_gone(id):
             return None
-        missing = self._list({id, *self._expected})
+        wanted = {id, *self._expected}
         self._expected.clear()
-        self._confirm(missing)
-        return self._known.get(id)
+        found, missing = self._list(wanted)
+        found |= self._confirm(missing)
+        return found.get(id)  # and not what is remembered: another thread may have looked since, and missed it
 
     def look_unlocked(self, id: str) -> Place | None:
         """Where a job is as two listings show it; for whoever holds the lock of its log."""
-        self._list({id})
-        return self._known.get(id)
+        return self._list({id})[0].get(id)
 
     def _is_gone(self, id: str) -> bool:
         gone = self._gone.get(id)
@@ -102,9 +102,9 @@ class Whereabouts:
             return None
         return status.st_ino, status.st_size, status.st_ctime_ns
 
-    def _list(self, ids: Collection[str]) -> list[str]:
+    def _list(self, ids: Collection[str]) -> tuple[dict[str, Place], list[str]]:
         """List for these, twice if need be: a job that is moved backwards between two listings is missed by the first.
-        Those of which it is not known yet whether they are gone."""
+        Where they are, and those of which it is not known yet whether they are gone."""
         found: dict[str, Place] = {}
         without_log: set[str] = set()
         for _ in range(2):
@@ -113,19 +113,21 @@ class Whereabouts:
             if left:
                 found.update(find(self._layout, left))
         for id in ids:
-            self._known.pop(id, None)
             self._gone.pop(id, None)
             if id in found:
                 self.note(id, found[id])
-            elif id in without_log:
+                continue
+            self._known.pop(id, None)
+            if id in without_log:
                 self._gone[id] = _Gone(time.monotonic(), None)
-        return [id for id in ids if id not in found and id not in without_log]
+        return found, [id for id in ids if id not in found and id not in without_log]
 
-    def _confirm(self, ids: list[str]) -> None:
-        """Find out what became of jobs that no listing has shown, and that have logs.
+    def _confirm(self, ids: list[str]) -> dict[str, Place]:
+        """Find out what became of jobs that no listing has shown, and that have logs: where they are, if anywhere.
 
         RACE: who holds a job's log may be moving it (tests/spool/reading/test_whereabouts.py).
         """
+        places: dict[str, Place] = {}
         for start in range(0, len(ids), _AT_ONCE):
             locked: dict[str, int] = {}
             try:
@@ -135,13 +137,16 @@ class Whereabouts:
                         locked[id] = -1 if log is None else log
                     else:
                         lease.close(log)
-                        self.note(id, (State.PENDING, PendingName(0, _LONG_AGO, 0, id)))  # not known: it has not ended
-                missing = self._list({*locked}) if locked else []
+                        places[id] = State.PENDING, PendingName(0, _LONG_AGO, 0, id)  # not known: it has not ended
+                        self.note(id, places[id])
+                found, missing = self._list({*locked}) if locked else ({}, [])
+                places |= found
                 self._gone.update({id: _Gone(time.monotonic(), self._sign(id)) for id in missing})
             finally:
                 for log in locked.values():
                     if log >= 0:
                         lease.close(log)
+        return places
 
     def _open(self, id: str) -> int | None:
         """Its log; None if there is none, or what is there is no log."""

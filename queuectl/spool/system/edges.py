@@ -162,9 +162,11 @@ def hint(layout: Layout, dep: str, child: str) -> Hint:
 
 
 def renumber(layout: Layout, child: str, deps: Collection[str], name: str) -> None:
-    """Let the edges of a child say how many there are now: some of those that were made are lost, with their jobs.
+    """Let the edges of a child, which are all that there are, say how many these are: some of those that were made are
+    lost, with their jobs. What is missing has been written before.
 
-    They are written in place, so an edge that is being renamed stays one file.
+    RACE: they are written in place, so an edge that is being renamed stays one file (tests/model/renumber.py).
+    CRASH: one that was cut short says nothing, and those that say the old number are completed again.
     """
     data = f"{name} {len(deps)}\n".encode()
     for dep in deps:

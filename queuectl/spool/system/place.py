@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -46,8 +47,8 @@ def find_copy(layout: Layout) -> Copy | None:
     return Copy(original, running, waiting) if running or waiting else None
 
 
-def settle_in(layout: Layout, *, is_copied: bool) -> None:
-    """Make this the spool's place, before a worker starts.
+def settle_in(layout: Layout, *, is_copied: bool, prepare: Callable[[], object] = lambda: None) -> None:
+    """Make this the spool's place, before a worker starts; `prepare` is called first for a copy.
 
     Raises SpoolError for a copy, unless that is known (`is_copied`), and for one whose jobs still run in the original:
     the worker would take their processes for those of its own jobs.
@@ -65,6 +66,7 @@ def settle_in(layout: Layout, *, is_copied: bool) -> None:
     if copy is not None:
         for name in _running(layout):
             _require_ended(layout, copy, name)
+        prepare()
     with suppress(OSError):  # a full disk: the next worker tries again
         _record(layout)
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,8 @@ from queuectl.errors import (
 )
 from queuectl.spool.moves import claims, dependents
 from queuectl.spool.moves.entry import CircleError
-from queuectl.spool.system import clock, edges
+from queuectl.spool.reading import query
+from queuectl.spool.system import clock, edges, files
 from queuectl.spool.upkeep.edges import Upkeep
 
 WORKER = "web1.4242.k7f3"
@@ -220,6 +222,27 @@ def test_job_may_be_given_in_the_place_of_its_id(spool: Spool) -> None:
     job = spool.enqueue("true", after=[first, "lr."])
     assert job.body is not None
     assert job.body.references == (first.id, "lr.")
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_edges_are_durable_before_the_child_is_there(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Their directories, after/ and the spool are synced, one by one or all at once, before it is published."""
+    ids = [spool.enqueue("true", id=f"a{n}").id for n in range(number)]
+    synced: dict[str, bool] = {}  # and whether the child was there
+
+    def sync(path: str) -> bool:
+        synced.setdefault(path, bool(query.list_names(spool.layout, State.PENDING)[number:]))
+        return True
+
+    monkeypatch.setattr(files, "sync_directory", sync)
+    monkeypatch.setattr(files, "sync_all", sync)
+    spool.enqueue("true", id="c", after=ids)
+    layout = spool.layout
+    expected = [layout.after] if number > 8 else [*(layout.edges(id) for id in ids), layout.after, layout.root]
+    assert dict.fromkeys(expected, False).items() <= synced.items()
+    assert synced[layout.pending]
 
 
 # --- by hand
@@ -430,6 +453,65 @@ def test_lost_edge_to_a_job_that_is_gone_is_not_waited_for(spool: Spool) -> None
     assert where(spool, "c") == "due"
 
 
+@pytest.mark.parametrize("is_released", [False, True])
+def test_job_that_starts_without_a_log_gets_one(spool: Spool, is_released: bool) -> None:
+    """A backup may lack it, and a job that is due and has none passes for a dropped one, which would wait again."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="c", after=["a"])
+    spool.log_path("c").unlink()
+    if is_released:
+        spool.release("c")
+    else:
+        finish(spool, "a")
+    assert spool.log_path("c").exists()
+    finish(spool, "c")
+    assert where(spool, "c") == "done exit0"
+
+
+@pytest.mark.parametrize("rule", ["after", "after_failed"])
+def test_edges_to_what_is_gone_count_when_lost_ones_are_replaced(spool: Spool, rule: str) -> None:
+    """A copy lacks one job of a group and its edge, and holds a fulfilled edge to another that is gone (pruned): the
+    number of edges that are left is what each of them says then, and the job starts."""
+    for n in range(1, 5):
+        spool.enqueue("true", id=f"g.{n}")
+    spool.enqueue("true", id="c", **{rule: ["g."]})  # type: ignore[arg-type]
+    finish(spool, "g.1")
+    for id in ("g.1", "g.2"):
+        os.unlink(spool.get(id).path)
+        os.unlink(spool.log_path(id))
+    os.unlink(f"{spool.layout.after}/g.2/c")
+    dependents._memories.clear()
+    Upkeep(spool.layout).run()
+    assert all_edges(spool) == ["g.1/c+", "g.3/c", "g.4/c"]
+    assert {
+        edges.hint(spool.layout, dep, name).number for dep, name in (("g.1", "c+"), ("g.3", "c"), ("g.4", "c"))
+    } == {3}
+    finish(spool, "g.3", FAIL if rule == "after_failed" else SUCCESS)
+    finish(spool, "g.4")
+    assert where(spool, "c") == "due"
+
+
+def test_settle_without_dependents_costs_one_failed_lookup(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is asked of after/, whether other jobs wait or not."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="b")
+    spool.enqueue("true", id="c", after=["b"])
+    claim = take(spool, "a")
+    asked: list[str] = []
+
+    def asking(real: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(path: object, *rest: Any, **more: Any) -> Any:
+            asked.append(str(path))
+            return real(path, *rest, **more)
+
+        return ask
+
+    for name in ("listdir", "scandir", "stat", "lstat", "open", "access", "rename", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, asking(getattr(os, name)))
+    end(spool, claim.name, SUCCESS)
+    assert [path for path in asked if "/after" in path] == [spool.layout.edges("a")]
+
+
 # --- the beat, and races
 
 
@@ -445,6 +527,18 @@ def test_beat_writes_lost_edges_again(spool: Spool) -> None:
     for id in ("lr.2", "x"):
         finish(spool, id)
     assert where(spool, "c") == "waiting"
+
+
+def test_beat_sees_that_edges_were_lost_since(spool: Spool) -> None:
+    """Of a job that it has seen whole, and that has the same name again."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="c", after=["a"])
+    beat = Upkeep(spool.layout)
+    beat.run()
+    os.unlink(f"{spool.layout.after}/a/c")
+    spool.enqueue("true", id="b", after=["a"])
+    beat.run()
+    assert all_edges(spool) == ["a/b", "a/c"]
 
 
 def test_beat_removes_edges_that_crashes_have_left(spool: Spool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from queuectl.core.names import WAITING_AT, PendingName
 from queuectl.core.result import State
 from queuectl.spool.moves import dependents
 from queuectl.spool.system import edges, lease, logs
-from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.upkeep import doctor
 from queuectl.spool.upkeep.edges import Upkeep
 from queuectl.spool.upkeep.findings import Finding, Weight
@@ -159,3 +160,18 @@ def test_doctor_names_workers_of_older_versions(spool: Spool, monkeypatch: pytes
     spool.cancel("c")
     assert checks() == []
     assert json.dumps(findings(spool)) == "[]"
+
+
+def test_beat_skips_a_spool_in_which_nothing_has_moved(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many jobs wait; it looks again after any move, and at every tenth beat in any case."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="c", after=["a"])
+    long_ago = time.time() - 60
+    for name in (*STATES, "after"):
+        os.utime(spool.path / name, (long_ago, long_ago))
+    beat = Upkeep(spool.layout)
+    found = [beat.run(may_skip=True) for _ in range(12)]
+    assert [each is not None for each in found] == [True, *[False] * 9, True, False]
+    assert beat.run() == []
+    spool.hold("a")
+    assert beat.run(may_skip=True) == []
