@@ -9,6 +9,7 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.dashboard import joblog
+from queuectl.spool.system import schedules
 from tests.dashboard.client import Client
 from tests.spool.given import put_finished
 from tests.support import CommandLine, need, wait_for, workers
@@ -151,6 +152,7 @@ def test_attempt_is_not_given_up_before_the_whole_log_is_searched(
 
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
     """Each sample is well-formed and labelled by state or result; counts are those of the spool."""
+    schedules.write(spool.layout, "bad", b"{")
     fill(spool)
     wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
     text = client.get("/metrics").text
@@ -160,6 +162,9 @@ def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
     for expected in (
         'jobs{state="ready"} 1',
         'jobs{state="scheduled"} 1',
+        'jobs{state="asking"} 0',
+        "schedules 1",
+        "schedules_wrong 1",
         'finished_jobs{result="exit127"} 1',
         "workers 0",
         "up 1",
