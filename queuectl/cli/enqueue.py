@@ -6,6 +6,7 @@ Imports only what they need.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -53,18 +54,19 @@ class _Enqueue(click.Command):
         is_command = bool(words) and before[-1:] == ["--"]
         is_program = not is_command and "paths" not in given and _is_program(words)
         if is_program and not ctx.resilient_parsing:
-            if ":::" in words:
+            if any(re.fullmatch(r":{3,4}\+?", word) for word in words):
                 from queuectl.cli.suggest import bare_colons
 
                 raise bare_colons(words, before, ctx.command_path)
             _refuse_options(words, before, ctx.command_path)
+            if all(word.isdecimal() for word in words):
+                ids = " ".join(words)
+                hint = f"to let a held job start: queuectl release {ids}; to run it: {ctx.command_path} -- {ids}"
+                raise UsageError(f"not a command: {ids}", hint=hint)
         ctx.allow_interspersed_args = True
         rest = super().parse_args(ctx, args)
         ctx.params["is_command"] = is_command
         return rest
-
-
-_AFTER = ("-a", "--after", "--after-end", "--after-failed")
 
 
 def _is_program(words: tuple[str, ...]) -> bool:
@@ -77,10 +79,10 @@ def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> 
     if option is not None:
         import shlex
 
-        if option == "--" and len(before) > 1 and before[-2] in _AFTER:
-            ids, (_, *job) = [before[-1], *words[: words.index("--")]], words[words.index("--") :]
-            line = f"{command} {shlex.join([*before[:-1], ','.join(ids), '--', *job])}"
-            raise UsageError(f"{before[-2]} takes several with commas", hint=f"try: {line}")
+        at = words.index(option)
+        if option == "--" and before[-2:-1] and before[-2].lstrip("-").replace("-", "_") in ("a", *RULES):
+            line = shlex.join([*before[:-1], ",".join([before[-1], *words[:at]]), *words[at:]])
+            raise UsageError(f"{before[-2]} takes several with commas", hint=f"try: {command} {line}")
         raise UsageError(
             f"is {option} meant for queuectl or for {words[0]}?",
             "put options of queuectl first, and -- before the command",

@@ -6,12 +6,12 @@ import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
 from queuectl.cli.groups import Group
-from queuectl.cli.meter import format_rate
+from queuectl.cli.meter import format_left, format_rate
 from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
 from queuectl.core.seats import Seats, name_of
-from queuectl.core.text import format_count, format_seconds
+from queuectl.core.text import format_count
 from queuectl.errors import NotFoundError, UsageError
 from queuectl.spool.reading import batch, shapes
 from queuectl.spool.reading.batch import Batch
@@ -85,7 +85,7 @@ def _rates(seen: Batch | None) -> dict[str, str]:
     rate, left = (None, None) if seen is None else (seen.per_minute, seen.left)
     return {
         "per minute": "" if rate is None else format_rate(rate),
-        "left": "" if left is None else format_seconds(left),
+        "left": "" if left is None else format_left(left),
     }
 
 

@@ -31,7 +31,7 @@ def _details(seen: Batch) -> list[str]:
     if seen.per_minute is not None:
         parts.append(f"{format_rate(seen.per_minute)} a minute")
     if seen.left is not None:
-        parts.append(f"about {format_seconds(seen.left)} left")
+        parts.append(f"about {format_left(seen.left)} left")
     elif seen.reason is not None:
         parts.append(printable(seen.reason))
     return parts
@@ -40,6 +40,11 @@ def _details(seen: Batch) -> list[str]:
 def format_rate(per_minute: float) -> str:
     """With one decimal if it is small."""
     return f"{per_minute:.{0 if per_minute >= 10 else 1}f}"
+
+
+def format_left(seconds: float) -> str:
+    """In whole seconds, as it is an estimate."""
+    return format_seconds(seconds) if seconds >= 60 else f"{max(1, round(seconds))} s"
 
 
 def as_bar(seen: Batch, width: int) -> str:

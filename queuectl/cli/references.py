@@ -43,4 +43,9 @@ def _whole_id(spool: Layout | None, text: str) -> str:
         raise NotFoundError(f"no job {text!r} to wait for", "there is no spool yet")
     if is_handed_in(spool):
         return text
-    return query.parse_id(*query.resolve(spool, text))
+    try:
+        return query.parse_id(*query.resolve(spool, text))
+    except NotFoundError as error:
+        if os.path.isfile(text):
+            error.hint = f"for a job for each line of that file: --each {text}"
+        raise

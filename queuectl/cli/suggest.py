@@ -17,8 +17,9 @@ from typing import NamedTuple
 import click
 
 from queuectl.cli.context import existing_spool
-from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, SETTINGS, Row, times_of
+from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, PROGRAMS, SETTINGS, Row, times_of
 from queuectl.core import groups, params
+from queuectl.core.after import RULES
 from queuectl.core.schedules import is_name
 from queuectl.errors import UsageError
 
@@ -39,6 +40,10 @@ def unknown_command(ctx: click.Context, word: str, rest: list[str], known: Mappi
 def _line_for(ctx: click.Context, word: str, rest: list[str], known: Mapping[str, object]) -> tuple[str, str]:
     path = ctx.command_path.split()[1:]
     before = _before(path, [word, *rest])
+    if word in PROGRAMS and rest and not path:
+        word, *rest = rest
+        if word in known:
+            return "", shlex.join(["queuectl", *before, word, *rest])
     typed = shlex.join([*path, word.lower(), *rest])
     program = shlex.join(["queuectl", *before])
     for pattern, answer in PHRASES:
@@ -52,7 +57,7 @@ def _line_for(ctx: click.Context, word: str, rest: list[str], known: Mapping[str
     if path == ["config"] and (setting := _setting(word)):
         return "", shlex.join(["queuectl", *before, "config", "set" if rest else "get", setting, *rest[-1:]])
     ours = COMMANDS.get(" ".join([*path, word.lower()]))
-    if word.lower() == "parallel" and ":::" in rest:
+    if word.lower() == "parallel" and {":::", "::::"} & {*rest}:
         ours = "enqueue -- CMD"
     if ours is None:
         theirs = [name.split()[-1] for name in COMMANDS if name.split()[:-1] == path]
@@ -183,6 +188,9 @@ def _sweep_of(words: list[str]) -> tuple[list[str], list[str], str] | None:
 
     Several lists of values are parameters named 1, 2, …, as in its `{1}` and `{2}`.
     """
+    if words.count("::::") == 1 and len(words) - words.index("::::") == 2 and ":::" not in words:
+        job, path = words[:-2], words[-1]
+        return ["--each", path], job if any("{}" in word for word in job) else [*job, "{}"], ""
     lists: list[list[str]] = [[]]
     for word in words:
         if word == ":::":
@@ -266,7 +274,12 @@ def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:
         word = rest.pop(0)
         if word == "--" or (is_prefix and not _is_option(word)):
             is_command = word == "--" or word.lstrip().startswith("{") or word == "-"
-            if path == "enqueue" and not is_command and ":::" in rest and (found := _sweep_of([word, *rest])):
+            if (
+                path == "enqueue"
+                and not is_command
+                and {":::", "::::"} & {*rest}
+                and (found := _sweep_of([word, *rest]))
+            ):
                 options, job, listing = found
                 answer.options.extend(options)
                 answer.command.extend(["--", *job])
@@ -289,6 +302,9 @@ def _rewrite(command: click.Command, path: str, args: list[str]) -> _Answer:
             )
             if name in ours and attached is None and has_next:
                 answer.options.append(rest.pop(0))
+                if name.lstrip("-").replace("-", "_") in ("a", *RULES) and "--" in rest:  # as pueue takes them
+                    while not _is_option(rest[0]) and rest[0] != "--":
+                        answer.options[-1] += f",{rest.pop(0)}"
             continue
         if row.read is not None and attached is None and has_next:
             rest.pop(0)

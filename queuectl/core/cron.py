@@ -11,6 +11,7 @@ of the day: one that comes twice is its first, one that is left out is the momen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
@@ -39,12 +40,21 @@ _LAST_YEAR = 9990
 _TRY = f"{FIELDS}; try '30 2 * * 1-5'"
 
 
+_RANGE = re.compile(r"\b(\w+)-(\w+)/[1-9]\d*\b")
+
+
+def _without_step(found: re.Match[str]) -> str:
+    """A range of one value as that value: cronsim 2.8 reads `5-5/2` as `5/2`."""
+    first, last = (end.lstrip("0").upper() for end in found.groups())
+    return found[1] if first == last else found[0]
+
+
 class Cron:
     """An expression of five fields, or one of `MACROS`. Raises UsageError for any other text."""
 
     def __init__(self, text: str) -> None:
         self.text = " ".join(text.split())
-        self._expression = MACROS.get(self.text.lower(), self.text)
+        self._expression = _RANGE.sub(_without_step, MACROS.get(self.text.lower(), self.text))
         _require_five(self.text, self._expression)
         self._start(datetime(2000, 1, 1))
 

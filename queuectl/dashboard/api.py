@@ -28,7 +28,7 @@ from queuectl.spool.system.clock import now
 
 _MOST = 1000
 _NUMBER = re.compile(r"[1-9]\d*", re.ASCII)
-_STATES = ("ready", "scheduled", "retrying", "held", "waiting", "running", "done", "dead")
+_STATES = ("ready", "scheduled", "retrying", "held", "waiting", "asking", "running", "done", "dead")
 
 
 def _json(value: Any, status: int = 200) -> Any:
@@ -235,6 +235,19 @@ def prometheus(site: Site) -> Any:
     metric("finished_last_minute", "gauge", "Jobs that finished within a minute.", ("", found.last_minute))
     metric("workers", "gauge", "Workers that are alive.", ("", len(view.alive)))
     metric("slots", "gauge", "Jobs that the workers can run at a time that are not stopping.", ("", view.takers.slots))
+    summary = schedule_pages.summary(site, request)
+    if summary is not None:
+        metric("schedules", "gauge", "Schedules.", ("", summary.total))
+        metric(
+            "schedules_wrong",
+            "gauge",
+            "Schedules whose file is wrong, so that they make no jobs.",
+            ("", len(summary.wrong)),
+        )
+        metric("schedules_paused", "gauge", "Schedules that are paused.", ("", summary.paused))
+        metric(
+            "schedules_due", "gauge", "Schedules of which a job is due that no worker has made.", ("", summary.waiting)
+        )
     metric("paused", "gauge", "1 if the spool is paused.", ("", int(view.paused is not None)))
     metric("free_bytes", "gauge", "Free space of the spool's file system.", ("", view.room[0]))
     if view.room[1] is not None:

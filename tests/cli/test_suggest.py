@@ -156,6 +156,33 @@ LINES = [
     ("completions", "queuectl completion"),
     ("completions zsh", "queuectl completion zsh"),
     ("completions fish", "queuectl completion fish"),
+    ("hq submit --array 1-10 --crash-limit 3 ./x", "queuectl enqueue --param n=1..10 --max-retries 3 -- ./x"),
+    ("pueue status", "queuectl status"),
+    ("job forget 5", "queuectl rm 5"),
+    ("job cancel all", "queuectl cancel --all"),
+    ("task list 5", "queuectl list 5."),
+    ("server start", "queuectl worker start"),
+    ("enqueue echo :::: files.txt", "queuectl enqueue --each files.txt -- echo '{}'"),
+    ("parallel ./x {} -v :::: f", "queuectl enqueue --each f -- ./x '{}' -v"),
+    ("enqueue --joblog l --resume ./x :::: a", "queuectl enqueue --if-exists skip --each a -- ./x '{}'"),
+    ("enqueue -k --load 80% -S web1 -- ./x", "queuectl enqueue -- ./x"),
+    ("sem -j2 ./x y", "queuectl enqueue --group NAME --limit 2 -- ./x y"),
+    ("xargs ./x -v", "queuectl enqueue --each - -- ./x -v '{}'"),
+    ("add --after 1 2 -q -- ./x", "queuectl enqueue --after 1,2 -q -- ./x"),
+    ("start -g gpu", "queuectl resume --group gpu"),
+    ("start 5", "queuectl release 5"),
+    ("clean -s", "queuectl prune --state done"),
+    ("restart --all-failed", "queuectl retry --all"),
+    ("restart -i 3", "queuectl retry 3"),
+    ("env set 5 A 1", "queuectl set 5 env.A=1"),
+    ("wait -a", "queuectl wait --all"),
+    ("scancel -n lr", "queuectl cancel --group lr"),
+    ("scancel --me", "queuectl cancel --all"),
+    ("squeue -j 5", "queuectl show 5"),
+    ("squeue -t PENDING", "queuectl list --state pending"),
+    ("seff 5", "queuectl show 5"),
+    ("sattach 5", "queuectl logs -f 5"),
+    ("sbatch -n 4 -N 1 --exclusive ./x", "queuectl enqueue --slots 4 -- ./x"),
     ("strt", "queuectl worker start"),
     ("lst", "queuectl list"),
     ("statsu", "queuectl status"),
@@ -276,6 +303,12 @@ def test_group_as_a_word(tmp_path: Path, line: str) -> None:
     """Where a command takes a group as an option only, the error has the line with it."""
     _, hint = answer(line, tmp_path)
     assert hint == f"  try: queuectl {line.replace('gpu.', '--group gpu')}"
+
+
+def test_several_jobs_to_wait_for_as_words(tmp_path: Path) -> None:
+    """Nothing is queued of a line that would run the second of them as a command; nor of one that is a number."""
+    assert answer("enqueue --after 1 2 3 -- ./x", tmp_path)[-1] == "  try: queuectl enqueue --after 1,2,3 -- ./x"
+    assert "queuectl release 5" in answer("enqueue 5", tmp_path)[-1]
 
 
 def test_colons_of_the_command_itself(cli: CommandLine, spool: Spool) -> None:

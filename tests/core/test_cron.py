@@ -86,6 +86,22 @@ def test_whole_day_that_a_zone_leaves_out_is_the_moment_after_it() -> None:
     assert datetime(2011, 12, 30, 10, tzinfo=UTC) in ticks
 
 
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("11 19 * 5-5/5 *", "11 19 * 5 *"),
+        ("0 0-0/6,12-12/2 * * mon-MON/2", "0 0,12 * * 1"),
+        ("05-5/9 4 * * *", "5 4 * * *"),
+        ("10-20/5 1-10/3 * * *", "10,15,20 1,4,7,10 * * *"),
+    ],
+)
+def test_step_of_a_range_of_one_value_says_nothing(expression: str, same: str) -> None:
+    """It ends where it begins, as in Debian's cron."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    ticks = [[*islice(Cron(text).ticks(begin, UTC), 40)] for text in (expression, same)]
+    assert ticks[0] == ticks[1]
+
+
 def test_rare_expression_is_found_without_looking_at_each_day() -> None:
     """A fifth Monday in February comes every 28 years, and then not for 40."""
     found = [tick.year for tick in islice(Cron("0 0 * 2 MON#5").ticks(BEGIN, UTC), 4)]

@@ -5,6 +5,7 @@ It shares no code with queuectl: it reads expressions itself, and asks zoneinfo 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -46,11 +47,13 @@ class Oracle:
 
     def names(self, wall: datetime) -> bool:
         """Whether the expression names that local minute."""
-        minutes, hours, days, months, weekdays = self._sets
-        if wall.minute not in minutes or wall.hour not in hours or wall.month not in months:
-            return False
+        minutes, hours, _, _, _ = self._sets
+        return wall.minute in minutes and wall.hour in hours and self._names_day(wall)
+
+    def _names_day(self, wall: datetime) -> bool:
+        _, _, days, months, weekdays = self._sets
         day, weekday = wall.day in days, wall.isoweekday() % 7 in weekdays
-        return (day and weekday) if self._both_days else (day or weekday)
+        return wall.month in months and ((day and weekday) if self._both_days else (day or weekday))
 
     def ticks(self, begin: datetime, end: datetime) -> list[datetime]:
         """Those from `begin` on and before `end`, in UTC."""
@@ -63,11 +66,13 @@ class Oracle:
                 yield at
 
     def _by_clock(self, begin: datetime, end: datetime) -> Iterator[datetime]:
-        for wall in _minutes(
-            begin.replace(tzinfo=None) - timedelta(days=1), end.replace(tzinfo=None) + timedelta(days=1)
-        ):
-            if self.names(wall):
-                yield self._instant(wall)
+        minutes, hours, _, _, _ = self._sets
+        day, last = (at.replace(tzinfo=None, hour=0, minute=0, second=0) for at in (begin, end))
+        day, last = day - timedelta(days=1), last + timedelta(days=1)
+        while day <= last:
+            if self._names_day(day):
+                yield from (self._instant(day.replace(hour=h, minute=m)) for h in hours for m in minutes)
+            day += timedelta(days=1)
 
     def _instant(self, wall: datetime) -> datetime:
         """The first time that clocks show this; if they never do, the first moment at which they are beyond it."""
@@ -78,12 +83,12 @@ class Oracle:
             wall += MINUTE
 
 
-@lru_cache
+@lru_cache(4)
 def _minutes(begin: datetime, end: datetime) -> list[datetime]:
     return [begin + number * MINUTE for number in range((end - begin) // MINUTE)]
 
 
-@lru_cache
+@lru_cache(4)
 def _walls(zone: ZoneInfo, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     """Every minute, and what clocks show then."""
     return [(at, at.astimezone(zone).replace(tzinfo=None)) for at in _minutes(begin, end)]
@@ -106,6 +111,27 @@ def _values(field: str, place: int) -> set[int]:
 
 def _number(text: str, place: int) -> int:
     return _NAMES.get(place, {}).get(text) if text in _NAMES.get(place, {}) else int(text)  # type: ignore[return-value]
+
+
+def random_expressions(rng: random.Random, number: int) -> Iterator[str]:
+    """Expressions of every form that a field can have; some of them name days that never come."""
+    for _ in range(number):
+        yield " ".join(_random_field(rng, place) for place in range(5))
+
+
+def _random_field(rng: random.Random, place: int) -> str:
+    least, most = _RANGES[place]
+    low, high = sorted((rng.randint(least, most), rng.randint(least, most)))
+    forms = (
+        f"{low}",
+        f"{low}-{high}",
+        f"{low}-{high}/{rng.randint(1, 9)}",
+        f"{low},{high}",
+        f"*/{rng.randint(2, 30)}",
+        "*",
+    )
+    weights = (6, 1, 1, 2, 1, 1) if place < 2 else (2, 1, 1, 1, 1, 9)
+    return rng.choices(forms, weights)[0]
 
 
 def changes(zone: str, begin: datetime, end: datetime) -> list[datetime]:

@@ -11,6 +11,7 @@ from queuectl import Spool, State
 from queuectl.core.names import FinishedName
 from queuectl.core.result import Result
 from queuectl.dashboard import joblog
+from queuectl.spool.system import schedules
 from queuectl.spool.system.clock import now
 from tests.dashboard.client import Client
 from tests.spool.given import put, put_finished
@@ -154,6 +155,7 @@ def test_attempt_is_not_given_up_before_the_whole_log_is_searched(
 
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
     """Each sample is well-formed and labelled by state or result; counts are those of the spool."""
+    schedules.write(spool.layout, "bad", b"{")
     fill(spool)
     put(spool.layout, FinishedName(now(), 10, 1, Result.exit(0), 5, "waited"), state=State.DONE)
     used = "used attempt=1 max_rss=9 cpu_user=1.000 cpu_system=1.000 waited=2.500"
@@ -166,6 +168,9 @@ def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
     for expected in (
         'jobs{state="ready"} 1',
         'jobs{state="scheduled"} 1',
+        'jobs{state="asking"} 0',
+        "schedules 1",
+        "schedules_wrong 1",
         'finished_jobs{result="exit127"} 1',
         "workers 0",
         "up 1",

@@ -11,10 +11,12 @@ from typing import Any
 from queuectl.core import body, groups, lifecycle
 from queuectl.core.after import Rule, condition_of
 from queuectl.core.job import Job
-from queuectl.core.names import HELD_AT, PendingName
+from queuectl.core.names import HELD_AT, Name, PendingName
+from queuectl.core.result import State
 from queuectl.errors import WrongStateError
 from queuectl.spool.moves import by_hand, edit, entry
 from queuectl.spool.moves.unique import NewerError
+from queuectl.spool.reading import query
 from queuectl.spool.system import clock, files, lease, logs
 from queuectl.spool.system.layout import Layout
 
@@ -32,12 +34,14 @@ def swap(
     *,
     behind: Collection[str] = (),
     is_own: bool = False,
+    seen: Name | None = None,
 ) -> Job:
     """Give a waiting job another body, and its time; it keeps its id, its log, and its place if it is due anyway.
 
     A held one stays held. `behind` are jobs for whose end it waits whatever the new body says. With `is_own` the job
     asks for its key, and its edges are there. Raises WrongStateError or NotFoundError if it does not wait, and with
-    `written_at` (nanoseconds) NewerError if its body was written after that.
+    `written_at` (nanoseconds) NewerError if its body was written after that. `seen` is its name a moment ago, if it is
+    known: then a deep spool is not listed.
     """
     content = body.validate(fields)
     group = content.group if content.group and groups.is_in(id, content.group) else None
@@ -70,8 +74,9 @@ def swap(
     def find(id: str) -> Job:
         return by_hand.find_pending(layout, id, "replaced")[0]
 
+    last = query.load(layout, State.PENDING, str(seen)) if isinstance(seen, PendingName) else None
     try:
-        return edit.apply_change(layout, find(id), edit.Change(replaced_alone, renamed, ["all"]), find)
+        return edit.apply_change(layout, last or find(id), edit.Change(replaced_alone, renamed, ["all"]), find)
     except _OtherConditionError:
         pass
     job, name = by_hand.find_pending(layout, id, "replaced")

@@ -23,7 +23,7 @@ from queuectl.core import lifecycle
 from queuectl.core.after import RULES, Rule
 from queuectl.core.fields import Body
 from queuectl.core.job import ExistingJob, Job
-from queuectl.core.names import HELD_AT, WAITING_AT, FinishedName, PendingName, RunningName
+from queuectl.core.names import HELD_AT, WAITING_AT, FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import State
 from queuectl.core.unique import IfExists
 from queuectl.errors import (
@@ -66,6 +66,7 @@ class Swap(Protocol):
         *,
         behind: Collection[str] = (),
         is_own: bool = False,
+        seen: Name | None = None,
     ) -> Job: ...
 
 
@@ -152,7 +153,7 @@ def _go(layout: Layout, asking: Asking, behind: str) -> Job:
         if behind not in named:
             try:
                 fields = {**(job.fields or {}), str(Rule.AFTER_END): [*named, behind]}
-                job = asking.swap(layout, job.id, fields, is_own=True)
+                job = asking.swap(layout, job.id, fields, is_own=True, seen=job.name)
             except NotFoundError:
                 return _find_moved(layout, job)
         assert isinstance(job.name, PendingName)
@@ -222,7 +223,8 @@ def _now() -> str:
 def _existing(layout: Layout, holder: Holder, key: Key, *, is_replaced: bool) -> ExistingJob:
     """The job that has the key, as it is now: it may have ended since."""
     with suppress(NotFoundError):
-        return ExistingJob.of(query.find(layout, holder.id), is_replaced=is_replaced, key=key.text)
+        last = query.load(layout, holder.state, str(holder.name)) if holder.name is not None else None
+        return ExistingJob.of(last or query.find(layout, holder.id), is_replaced=is_replaced, key=key.text)
     if holder.name is None:
         raise HeldError(key.text, holder.id, holder.where)
     job = Job(holder.state, holder.name, layout.job(holder.state, holder.name))
@@ -261,7 +263,7 @@ def _replace(layout: Layout, asking: Asking, key: Key, holder: Holder) -> Job | 
         behind = find_behind(key, holder.id)
         if behind and _rule_of(job) not in (None, Rule.AFTER_END):
             return _refuse_running(layout, asking, key, holder, behind[0])
-        found = asking.swap(layout, holder.id, job.fields, is_held, written_at, behind=behind)
+        found = asking.swap(layout, holder.id, job.fields, is_held, written_at, behind=behind, seen=holder.name)
     except (WrongStateError, NotFoundError):
         return None
     except NewerError:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from queuectl.core import body, groups
+from queuectl.core import body, groups, lifecycle
+from queuectl.core.fields import Body
 from queuectl.core.names import (
     SUFFIX,
     FinishedName,
@@ -114,34 +115,55 @@ def _check_job(spool: Layout, state: State, text: str, name: Name) -> Iterator[F
     """One file: regular, complete, and in the directory that its result belongs to."""
     path = spool.job(state, text)
     is_refused = isinstance(name, FinishedName) and name.result.kind == "invalid"
-    problem = None if is_refused else _problem_of(path, name.id)
+    job, problem = (None, None) if is_refused else _read(path, name.id)
     if problem and not files.is_gone(path):
         if state is State.PENDING:
             yield Finding(Weight.NOTE, path, problem, "a worker waits for the rest, or refuses it")
         else:
             yield Finding(Weight.PROBLEM, path, problem, f"fix the file or drop it: queuectl dlq drop {name.id}")
+    if isinstance(name, PendingName) and job is not None and job.unique is not None:
+        yield from _check_key(spool, name, job)
     may_be_anywhere = isinstance(name, FinishedName) and name.result.is_skipped
     if isinstance(name, FinishedName) and not may_be_anywhere and name.result.is_success != (state is State.DONE):
         yield Finding(Weight.PROBLEM, path, f"a job that ended as {name.result} is in {state}/", "move it by hand")
 
 
-def _problem_of(path: str, id: str) -> str | None:
+def _read(path: str, id: str) -> tuple[Body | None, str | None]:
+    """The body of a job, and what is wrong with its file; neither if that is gone."""
     try:
         content = files.read(path)
         job = body.parse(content.data)
         if job.id != id:
             adopt.require_own_id(id, content.data)
     except FileNotFoundError:
-        return None
+        return None, None
     except files.NotRegularError:
-        return "not a regular file"
+        return None, "not a regular file"
     except OSError as error:
-        return f"it cannot be read: {error.strerror}"
+        return None, f"it cannot be read: {error.strerror}"
     except InvalidJobError as error:
-        return f"not a runnable job: {error.why}"
+        return None, f"not a runnable job: {error.why}"
     except NotJsonError as error:
-        return "the file is empty" if not content.data else f"not a complete job: {error.what}"
-    return None
+        return None, "the file is empty" if not content.data else f"not a complete job: {error.what}"
+    return job, None
+
+
+def _check_key(spool: Layout, name: PendingName, job: Body) -> Iterator[Finding]:
+    """A job that waits has a number of its key; one that was put there by hand may have none, and another have it."""
+    path = spool.job(State.PENDING, name)
+    if name.is_asking or any(number.id == name.id for number in keys.list_numbers(keys.folder_of(spool, job))):
+        return
+    if not files.is_gone(path):  # RACE: else it has ended, and its number with it
+        what = f"it waits without having its key {job.unique!r}, which another job may have"
+        yield Finding(Weight.NOTE, path, what, "it asks for the key, which a worker finishes", _ask(spool, name))
+
+
+def _ask(spool: Layout, name: PendingName) -> Callable[[], bool]:
+    def repair() -> bool:
+        unique.prepare(spool)
+        return files.move(spool.job(State.PENDING, name), spool.job(*lifecycle.ask(name)))
+
+    return repair
 
 
 def _check_twins(spool: Layout, id: str, held: list[tuple[State, str]]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from queuectl.core.result import SUCCESS, Result, State
 from queuectl.errors import AlreadyExistsError, QueuectlError, UsageError
 from queuectl.spool.moves import adopt, claims, dropbox, holders, replace, take, unique
 from queuectl.spool.reading import query
-from queuectl.spool.system import clock, files, keys, lease, logs
+from queuectl.spool.system import clock, files, keys, lease, listing, logs
 from tests.spool.given import WORKER, die, parsed, run_at_once, run_to_death
 from tests.support import names
 
@@ -373,6 +374,30 @@ def test_hint_saves_the_listing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(query, "iterate_pending", die)
     assert holders.find_holder(spool.layout, body.validate({"command": "x", "unique": "k"})) == first.id
     assert holders.find_holder(spool.layout, body.validate({"command": "x", "unique": "other"})) is None
+
+
+def test_submit_with_a_key_that_is_taken_lists_no_deep_directory(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is left out, or replaces the body of what waits."""
+    listed: list[str] = []
+    reals: dict[str, Callable[[str], Any]] = {
+        "listdir": os.listdir,
+        "scandir": os.scandir,
+        "_records": listing._records,
+    }
+
+    def noting(name: str) -> Callable[[str], Any]:
+        def note(path: str) -> Any:
+            listed.append(os.path.basename(path))
+            return reals[name](path)
+
+        return note
+
+    first = submit(spool)
+    for name in reals:
+        monkeypatch.setattr(listing if name == "_records" else os, name, noting(name))
+    assert spool.enqueue("echo other", unique="k").id == first.id
+    assert spool.enqueue("echo new", unique="k", if_exists="replace").command == "echo new"
+    assert not {*listed} & {"pending", "done", "dead"}
 
 
 def test_lower_numbers_are_removed(spool: Spool) -> None:

@@ -40,6 +40,21 @@ def test_spool_that_has_worked_is_sound(spool: Spool, cli: CommandLine) -> None:
     assert cli.run("fsck").returncode == 0
 
 
+def test_job_without_the_key_it_names_asks_for_it(spool: Spool, cli: CommandLine) -> None:
+    """A file that was put into pending/ by hand is named; after a repair a worker leaves it out, as the key is had."""
+    spool.enqueue("true", id="had", unique="k")
+    assert findings(spool.layout) == []
+    spool.enqueue("true", id="copy")
+    path = Path(spool.get("copy").path)
+    path.write_text('{"command": "true", "id": "copy", "unique": "k"}')
+    (found,) = findings(spool.layout)
+    assert (found.path, found.weight, "its key 'k'" in found.what) == (str(path), Weight.NOTE, True)
+    cli.run("fsck", "--repair")
+    assert not path.exists()
+    assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
+    assert [f"{spool.get(id).result}" for id in ("had", "copy")] == ["exit0", "skipped"]
+
+
 def twins(layout: Layout) -> None:
     put_finished(layout, "x")
     put(layout, pending_name("x"))
