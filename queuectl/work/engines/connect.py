@@ -28,6 +28,6 @@ def connect(on: str, most: int | None) -> Engine:
         from queuectl.work.engines.dask_bridge import Bridge
     except ImportError as error:
         raise SpoolError(
-            "Dask is not installed", f"{error}", "to install it: pip install 'queuectl-spool[dask]'"
+            "Dask is not installed", f"{error}", "to install it: pip install '.[dask]' in a clone of queuectl"
         ) from error
     return Bridge(on, most or MOST)
