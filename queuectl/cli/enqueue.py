@@ -356,7 +356,10 @@ def _checked_all(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, A
     """The bodies of jobs, each with the place it was found in; raises InvalidJobError if one of them is invalid."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
     if not jobs:
-        raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
+        raise UsageError(
+            "nothing to queue",
+            hint="try: queuectl enqueue -- echo hello; for the lines of stdin: --each, or - for JSON",
+        )
     if len(jobs) > 1 and "id" in given:
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     if len(jobs) > 1 and "unique" in given:
