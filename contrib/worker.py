@@ -469,10 +469,8 @@ class Worker:
 
     def is_active(self, id: str) -> bool:
         """Looked for twice: a job that moves can be missed."""
-        return any(
-            path.startswith(("pending/", "running/"))
-            for path in self.holders(id) or self.holders(id) + self.holders(id)
-        )
+        found = [path for _ in range(2) for path in self.holders(id)]
+        return any(path.startswith(("pending/", "running/")) for path in found)
 
     def ask(self, text: str, match: re.Match[str], body: dict[str, Any]) -> None:
         """Ask for the key of a job in pending/, which gets its own time with it, and leaves pending/ without."""

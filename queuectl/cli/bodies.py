@@ -103,7 +103,7 @@ def _decoded(line: bytes) -> dict[str, Any] | QueuectlError:
         return body.decode(line)
     except (NotJsonError, InvalidJobError) as error:
         if not line.lstrip().startswith((b"{", b"[")):
-            error.hint = "for one job a line of text: queuectl enqueue --each - -- COMMAND {}"
+            error.hint = "for one job a line of text: queuectl enqueue --each - [-- COMMAND {}]"
         return error
 
 
@@ -150,6 +150,9 @@ def read_jobs(
             note(f"this runs the file {words[0]!r}; any other single word is a command line for the shell")
         yield "this", charset.to_body({"command": [os.fsencode(words[0])]})
     elif words:
+        if not is_command and len(words) == 1 and _is_text(words[0]):
+            hint = f"its job: --file {words[0]}; a job for each line: --each {words[0]}; in any case: -- {words[0]}"
+            raise UsageError(f"{words[0]} is a file, and not a program", hint=hint)
         encoded = [os.fsencode(word) for word in words]
         yield "this", charset.to_body({"command": encoded[0] if len(words) == 1 else encoded})
 
@@ -166,6 +169,15 @@ def is_json(word: str) -> bool:
     except UsageError:
         return False
     return True
+
+
+def _is_text(word: str) -> bool:
+    """Whether a command of one word is a file that cannot be run, and no program of that name is there."""
+    if not os.path.isfile(word) or os.access(word, os.X_OK):
+        return False
+    import shutil
+
+    return shutil.which(word) is None
 
 
 def _is_file_for_the_shell_to_miss(word: str, given: dict[str, Any]) -> bool:

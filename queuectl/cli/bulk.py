@@ -127,7 +127,7 @@ def open_lines(given: dict[str, Any]) -> Lines:
 
 
 def open_sweep(
-    command: str | list[str],
+    command: str | list[str] | None,
     given: dict[str, Any],
     texts: Sequence[str],
     path: str | None,
@@ -136,7 +136,10 @@ def open_sweep(
     is_null: bool,
     quiet: bool,
 ) -> Lines:
-    """The jobs of a command with places for the parameters of some texts, and for the values of a file (`-`: stdin)."""
+    """The jobs of a command with places for the parameters of some texts, and for the values of a file (`-`: stdin).
+
+    Without a command each line of the file is one.
+    """
     from queuectl.cli.sweep import Rows, Sweep
     from queuectl.core import params
 

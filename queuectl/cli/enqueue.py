@@ -160,7 +160,8 @@ def enqueue(
     With - it reads one JSON object per line and queues the valid ones; invalid ones are reported by
     line number, and the exit code is 1. With --param and --each the command is queued once for each
     value: {NAME} is that of a parameter, {} the line, {n} the number of the job; also in --id, --cwd,
-    --env, --timeout and --after. A job with --after starts only when the others have ended.
+    --env, --timeout and --after. Without a command each line of --each is one.
+    A job with --after starts only when the others have ended.
 
     \b
     Example:
@@ -169,6 +170,7 @@ def enqueue(
       queuectl enqueue -- 'echo hello | tr a-z A-Z'
       queuectl enqueue --after extract,lr. -- ./load.sh
       generate-jobs | queuectl enqueue -
+      queuectl enqueue --each commands.txt
       find . -name '*.avi' | queuectl enqueue --each - -- ffmpeg -i {} {}.webm
       queuectl enqueue -g lr --limit 5 --param lr=0.1,0.01 -- ./train --lr {lr}
     """
@@ -272,7 +274,8 @@ def _open_lines(
         return open_lines(given)
     from queuectl.cli.sweep import number
 
-    command = _command_of(words, is_command)
+    is_line = not words and batch.each_path is not None and not batch.param_texts
+    command = None if is_line else _command_of(words, is_command)
     is_numbered = spool is None or not is_handed_in(spool)
     is_skip = batch.if_exists == "skip" or (batch.if_exists is not None and "group" in given)
     numbering = number(spool, given, is_append=batch.is_append, is_skip=is_skip) if is_numbered else None
@@ -329,8 +332,8 @@ def _command_of(words: tuple[str, ...], is_command: bool) -> str | list[str]:
     """The command of a sweep."""
     if not words or (words == ("-",) and not is_command):
         raise UsageError(
-            "--each and --param need a command",
-            hint="try: queuectl enqueue --each FILE -- COMMAND {}, or --param x=1..10 -- COMMAND {x}",
+            "--param needs a command",
+            hint="try: queuectl enqueue --param x=1..10 -- COMMAND {x}, or --each FILE -- COMMAND {}",
         )
     if not is_command and is_json(words[0]):
         raise UsageError("--each and --param take a command, not a job in JSON", hint="put it behind --: -- COMMAND {}")
@@ -367,7 +370,10 @@ def _checked_all(found: Iterable[tuple[str, dict[str, Any]]], given: dict[str, A
     """The bodies of jobs, each with the place it was found in; raises InvalidJobError if one of them is invalid."""
     jobs = [_checked(body.merge(fields, given), where) for where, fields in found]
     if not jobs:
-        raise UsageError("nothing to queue", hint="try: queuectl enqueue -- echo hello")
+        raise UsageError(
+            "nothing to queue",
+            hint="try: queuectl enqueue -- echo hello; for the lines of stdin: --each, or - for JSON",
+        )
     if len(jobs) > 1 and "id" in given:
         raise UsageError("one --id for several jobs", hint="put an id into each of them")
     if len(jobs) > 1 and "unique" in given:

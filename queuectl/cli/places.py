@@ -1,7 +1,8 @@
 """A body with places for the values of a sweep: `{}` for a line, `{lr}` for a parameter, `{n}` for the job's number.
 
 A value never becomes part of a shell's syntax: in a command for the shell it is quoted, whatever it holds, and where
-that cannot be done the place is refused. Other braces stay as they are, and `${lr}` is the shell's.
+that cannot be done the place is refused. Only without a command a line is one itself. Other braces stay as they are,
+and `${lr}` is the shell's.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ class Template:
     """The body that all jobs of a sweep have in common, with places in its command, id, key, cwd, env, timeout and what
     it waits for."""
 
-    def __init__(self, command: str | list[str], given: Mapping[str, Any], names: Collection[str]) -> None:
-        """`command` is as typed, `given` the fields of the options, `names` those of the places.
+    def __init__(self, command: str | list[str] | None, given: Mapping[str, Any], names: Collection[str]) -> None:
+        """`command` is as typed, `given` the fields of the options, `names` those of the places. Without a command each
+        line is a command for the shell.
 
         Raises UsageError for a place that cannot be quoted for the shell.
         """
         among = "|".join(re.escape(name) for name in sorted({*names, "n"}, key=len, reverse=True))
         self._place = re.compile(rf"(?<!\$)\{{({among})\}}")
         self._names = [name for name in names if name]
-        self._words = [command] if isinstance(command, str) else command
+        self._words = [command] if isinstance(command, str) else command or []
         self._fixed = dict(given)
         self._fills: dict[str, Fill] = {"command": self._fill_of_command(command)}
         for name in ("id", "unique", "cwd", "timeout"):
@@ -100,7 +102,9 @@ class Template:
 
         return fill
 
-    def _fill_of_command(self, command: str | list[str]) -> Fill:
+    def _fill_of_command(self, command: str | list[str] | None) -> Fill:
+        if command is None:
+            return lambda values: values[""]
         if isinstance(command, str):
             return self._fill_of_shell(command)
         fills = [self._fill_of(word) for word in command]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
@@ -318,7 +319,6 @@ def show(name: str, as_json: bool) -> None:
 
 
 def _describe(made: Schedule) -> Iterable[tuple[str, str]]:
-    import shlex
 
     yield "when", f"{made.when}: {made.when.explain()}"
     if isinstance(made.when, Cron):

@@ -99,13 +99,14 @@ class Sweep:
 
     def __init__(
         self,
-        command: str | list[str],
+        command: str | list[str] | None,
         given: Mapping[str, Any],
         values: Mapping[str, Sequence[str]],
         rows: Rows | None,
         numbering: Numbering | None,
     ) -> None:
-        """`given` are the fields of the options. Without a `numbering` the jobs get no ids.
+        """`given` are the fields of the options. Without a `numbering` the jobs get no ids. Without a command each line
+        of the rows is one.
 
         Raises UsageError if the jobs would all be the same, or have one id.
         """
@@ -113,8 +114,13 @@ class Sweep:
         self._names = [name for name in (*columns, *values) if name]
         params.check_names(self._names, "this sweep")
         most = params.count(values) * (rows.most if rows is not None else 1)
+        if command is None and "" not in columns:
+            raise UsageError(
+                "a table needs a command",
+                hint=f"put it behind --: -- COMMAND {' '.join(f'{{{name}}}' for name in columns)}",
+            )
         template = Template(command, given, {*columns, *values})
-        if "" in columns and not template.has_places:
+        if command is not None and "" in columns and not template.has_places:
             words = [command] if isinstance(command, str) else command
             line = shlex.join([*(words if len(words) > 1 else words[0].split()), "{}"])
             raise UsageError(

@@ -121,8 +121,8 @@ def test_bad_line(cli: CommandLine, spool: Spool) -> None:
         (["--each", "--", "gzip", "-9"],
          "there is no {} for the line in the command\n  put it where the line goes: -- gzip -9 '{}'"),
         (["--each", "-", "--id", "x", "--", "echo {}"], "one --id for many jobs\n  give each its number: --id 'x.{n}'"),
-        (["--each", "-"], "--each and --param need a command\n"
-         "  try: queuectl enqueue --each FILE -- COMMAND {}, or --param x=1..10 -- COMMAND {x}"),
+        (["--each", "-", "--param", "x=1..2"], "--param needs a command\n"
+         "  try: queuectl enqueue --param x=1..10 -- COMMAND {x}, or --each FILE -- COMMAND {}"),
         (["--each", "none", "--", "echo {}"], "cannot read none\n  No such file or directory\n  for stdin: --each -"),
         (["--each", "-", "--file", "f"], "both --file and a command\n  use one of them"),
         (["-0", "--", "echo {}"], "-0 is for --each\n  see: queuectl enqueue --help"),
@@ -140,9 +140,28 @@ def test_plain_lines_for_a_dash(cli: CommandLine, spool: Spool) -> None:
     done = cli.run("enqueue", "-", stdin="./a.avi\n./b.avi\n")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [
-        "for one job a line of text: queuectl enqueue --each - -- COMMAND {}", "queued 0, refused 2",
+        "for one job a line of text: queuectl enqueue --each - [-- COMMAND {}]", "queued 0, refused 2",
     ]  # fmt: skip
     assert "--each" not in cli.run("enqueue", "-", stdin='{"command": 7}\n{"comm').stderr
+
+
+def test_lines_without_a_command_are_commands(cli: CommandLine, spool: Spool, tmp_path: Path) -> None:
+    """Each is a command line for the shell, as it is; `enqueue` of the file alone names the option."""
+    lines = "echo 'a  b' | tr a-z A-Z\n\necho {n} ${HOME}\n"
+    (tmp_path / "list").write_text(lines)
+    done = cli.run("enqueue", "list")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "queuectl: list is a file, and not a program\n  its job: --file list; a job for each line"
+    )
+    assert cli.run("enqueue", "--each", "list", "-g", "mine").returncode == 0
+    found = [job.command for job in spool.list((State.PENDING,))]
+    assert found == ["echo 'a  b' | tr a-z A-Z", "echo {n} ${HOME}"]
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    assert (
+        "a table needs a command\n  put it behind --: -- COMMAND {a} {b}"
+        in cli.run("enqueue", "--each", "list.csv").stderr
+    )
 
 
 def test_find(spool: Spool, tmp_path: Path) -> None:

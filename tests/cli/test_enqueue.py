@@ -214,8 +214,8 @@ def test_taken_id_among_several(cli: CommandLine, spool: Spool) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], ["nothing to queue", "try: queuectl enqueue -- echo hello"]),
-        (["--"], ["nothing to queue", "try: queuectl enqueue -- echo hello"]),
+        ([], ["nothing to queue", "try: queuectl enqueue -- echo hello; for the lines of stdin: --each"]),
+        (["--"], ["nothing to queue", "try: queuectl enqueue -- echo hello; for the lines of stdin: --each"]),
         (["--", ""], ["this is not a runnable job", '"command" is empty']),
         (['{"command": "x", '], ["the argument is not valid JSON", "Expecting", "try: queuectl enqueue '{"]),
         (["{command: x}"], ["the argument is not valid JSON", "Expecting", "try: queuectl enqueue"]),

@@ -72,6 +72,11 @@ def test_add_refuses_a_name_that_is_there(cli: CommandLine) -> None:
         (["a", "--cron", "0 0 */31 2 MON#5", "--", "x"], "never comes"),
         (["a", "--every", "1h", "--overlap", "kill", "--", "x"], '"skip" or "queue"'),
         (["a", "--cron", "@reboot", "--", "x"], "queuectl enqueue"),
+        (
+            ["30 2 * * 1-5", "--", "/srv/backup.sh", "-v"],
+            "schedule add backup --cron '30 2 * * 1-5' -- /srv/backup.sh -v",
+        ),
+        (["a", "*/5 * * * *", "x | y"], "schedule add a --cron '*/5 * * * *' -- 'x | y'"),
         (["a", '{"command": "x", "every": "1h", "id": "y"}'], '"id" is not for a schedule'),
     ],
 )

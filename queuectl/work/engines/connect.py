@@ -61,7 +61,7 @@ def connect(on: str, count: int | None, batch: BatchTerms | None, choice: Choice
         from queuectl.work.engines.dask_bridge import Bridge
     except ImportError as error:
         raise SpoolError(
-            "Dask is not installed", f"{error}", "to install it: pip install 'queuectl-spool[dask]'"
+            "Dask is not installed", f"{error}", "to install it: pip install '.[dask]' in a clone of queuectl"
         ) from error
     return Bridge(on, count or MOST)
 

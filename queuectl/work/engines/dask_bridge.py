@@ -143,7 +143,7 @@ class Bridge(Receiver, Engine):
                 return
             problem = ""
             if isinstance(info, Exception):
-                problem = f"cannot run jobs: {info}; to install what it lacks: pip install 'queuectl-spool[dask]'"
+                problem = f"cannot run jobs: {info}; to install it: pip install '.[dask]' in a clone of queuectl"
             elif info["version"] != __version__:
                 problem = f"has queuectl {info['version']} and cannot run jobs of {__version__}; restart it with that"
             if problem:
