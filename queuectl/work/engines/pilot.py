@@ -23,8 +23,9 @@ from typing import Any
 
 from distributed import Worker
 
+from queuectl.core.seats import variable_of
 from queuectl.work.engines import slurm
-from queuectl.work.engines.dask_run import LAST
+from queuectl.work.engines.dask_run import CARDS, CARDS_VARIABLE, LAST
 from queuectl.work.engines.dask_worker import NAME, Host
 from queuectl.work.engines.own_scheduler import security_of
 
@@ -44,10 +45,14 @@ def name_of(id: str) -> str:
 class Pilot(Host):
     """Runs jobs on one Dask worker that has so many seconds left."""
 
-    def __init__(self, left: float | None) -> None:
+    def __init__(self, left: float | None, cards: int) -> None:
+        """`cards` is how many were asked for: they are numbered if the batch system does not name them."""
         super().__init__()
         self._whole = left
         self._until = None if left is None else time.monotonic() + left
+        named = os.environ.get(CARDS_VARIABLE, "")
+        has_named = named and named != "NoDevFiles" and cards
+        self._cards = named.split(",") if has_named else [str(number) for number in range(cards)]
         self._is_draining = self._is_ending = False
         self._heard_at = time.monotonic()
         self.over = asyncio.Event()
@@ -65,7 +70,14 @@ class Pilot(Host):
 
     def describe(self) -> dict[str, Any]:
         left = None if self._until is None else self._until - time.monotonic()
-        return {**super().describe(), "left": left, "whole": self._whole}
+        return {**super().describe(), "left": left, "whole": self._whole, "cards": self._cards, "held": self._held()}
+
+    def _held(self) -> dict[str, list[str]]:
+        """The cards of each attempt that a bridge has not settled."""
+        variable = variable_of(CARDS)
+        with self._lock:
+            given = {token: attempt.task.variables or {} for token, attempt in self._attempts.items()}
+        return {token: said[variable].split(",") for token, said in given.items() if variable in said}
 
     def on_describe(self) -> dict[str, Any]:
         self._heard_at = time.monotonic()
@@ -134,7 +146,7 @@ class Pilot(Host):
 async def _run(about: dict[str, Any], id: str) -> None:
     asked = await asyncio.to_thread(slurm.seconds_left, id, _ASK)
     left = about["seconds"] if asked is None else asked
-    pilot = Pilot(left)
+    pilot = Pilot(left, about["cards"])
     directory = tempfile.mkdtemp(prefix="queuectl-")
     try:
         worker = Worker(

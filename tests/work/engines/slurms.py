@@ -44,6 +44,7 @@ KillWait=5
 MinJobAge=300
 JobRequeue=1
 SlurmdParameters=config_overrides
+GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=n[1-{number}] Default=YES MaxTime=INFINITE State=UP
 """
@@ -61,10 +62,14 @@ class Slurm:
         (home / "munge").chmod(0o755)
         self.port = _free_ports(number + 1)
         ports = {f"n{at}": self.port + at for at in range(1, number + 1)}
-        nodes = "\n".join(f"NodeName={name} NodeAddr=127.0.0.1 Port={port} CPUs=2" for name, port in ports.items())
+        nodes = "\n".join(
+            f"NodeName={name} NodeAddr=127.0.0.1 Port={port} CPUs=2 Gres=gpu:2" for name, port in ports.items()
+        )
         text = _CONF.format(home=home, host=socket.gethostname(), port=self.port, nodes=nodes, number=number)
         self.conf = home / "slurm.conf"
         self.conf.write_text(text)
+        cards = (f"NodeName=n[1-{number}] Name=gpu File=/dev/{file}\n" for file in ("null", "zero"))
+        (home / "gres.conf").write_text("".join(cards))
         self.environment = {"SLURM_CONF": str(self.conf), "XDG_STATE_HOME": str(home / "state-home")}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         try:
