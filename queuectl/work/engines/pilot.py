@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -166,7 +167,7 @@ async def _run(about: dict[str, Any], id: str) -> None:
 def script(about: dict[str, Any]) -> str:
     """The batch script that runs it: what it is to know comes on its stdin, where no other user sees it."""
     return f"""#!/bin/sh
-exec {sys.executable} -m queuectl.work.engines.pilot <<'END'
+exec {shlex.quote(sys.executable)} -m queuectl.work.engines.pilot <<'END'
 {json.dumps(about)}
 END
 """

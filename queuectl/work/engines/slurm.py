@@ -121,7 +121,7 @@ def _run(words: Sequence[str], text: str = "", patience: float = _PATIENCE) -> s
         raise BatchError(f"cannot run {words[0]}: {error.strerror}") from error
     if done.returncode:
         said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise BatchError(said.splitlines()[-1])
+        raise BatchError(said.splitlines()[-1].removeprefix(f"{words[0]}: error: "))
     return done.stdout
 
 
