@@ -172,11 +172,13 @@ class Fleet(Bridge):
                     self._look_at_batch()
                 self._scale()
                 self._show()
+                self._context.report.over("fleet", "the backlog can be looked at again")
             except BatchError as error:
                 self._context.report.once("batch", "warning", f"Slurm: {error}; trying again")
                 self._look_at = self._submit_at = time.monotonic() + _TRY_AGAIN
-            except OSError as error:
-                self._context.report.once("fleet", "warning", f"cannot look at the backlog: {error}; trying again")
+            except Exception as error:  # whatever it is, this thread must not end, or nothing would start any more
+                what = f"cannot look at the backlog: {type(error).__name__}: {error}; trying again"
+                self._context.report.once("fleet", "warning", what)
             self._stop.wait(_BEAT)
 
     def _meet_members(self) -> None:

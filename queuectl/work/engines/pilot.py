@@ -5,7 +5,8 @@ it takes no more jobs, lets those finish that it has, and ends; what has not fin
 ended and given back. If the SIGTERM has reached the process beside it too (reaper.py), then the batch system is ending
 everything here, and the jobs with it: they are given back at once.
 
-It ends by itself when no worker of queuectl has been heard of for a while and nothing is left that one would ask for.
+It ends by itself when it runs nothing and no worker of queuectl has been heard of for a while; for a long while if it
+knows how jobs have ended that the next one would ask for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from queuectl.work.engines.dask_run import CARDS, CARDS_VARIABLE, LAST
 from queuectl.work.engines.dask_worker import NAME, Host
 from queuectl.work.engines.own_scheduler import security_of
 
-_ALONE = 300.0  # seconds without a word from a bridge
+_ALONE, _KEEP = 300.0, 3600.0  # seconds without a word from a bridge; and while it has results for the next one
 _JOIN = 60.0  # seconds for which it looks for its scheduler
 _BEAT = 0.5
 _ASK = 5.0  # seconds for an answer about the time limit
@@ -139,7 +140,7 @@ class Pilot(Host):
             if self._until is not None and now >= self._until - LAST:
                 self._is_ending = True
                 await self._end(is_at_limit=True)
-            elif (self._is_draining and not live) or (not unsettled and now >= self._heard_at + _ALONE):
+            elif not live and (self._is_draining or now >= self._heard_at + (_KEEP if unsettled else _ALONE)):
                 self._is_ending = True
                 await self._end()
 

@@ -124,8 +124,14 @@ class Slurm:
         return {line.split()[0]: line.partition(" ")[2].strip() for line in lines}
 
     def pids(self, text: str) -> list[int]:
-        """The processes of all nodes whose command line has that text."""
-        return marked(text)
+        """The processes of this Slurm, and of what uses it, whose command line has that text."""
+        return [pid for pid in marked(text) if self._is_ours(pid)]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return f"SLURM_CONF={self.conf}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
 
     def close(self) -> None:
         for process in reversed(self.processes.values()):  # with a node ends all that runs there

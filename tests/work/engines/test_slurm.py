@@ -101,7 +101,8 @@ def test_slurm_job_is_ended_without_harm(spool: Spool, slurm: Slurm, tmp_path: P
 
 
 def test_worker_on_slurm_that_was_killed_finds_its_slurm_jobs(spool: Spool, slurm: Slurm, tmp_path: Path) -> None:
-    """The next one takes over what runs there, and starts no other Slurm job for it; a second at once is refused."""
+    """The next one takes over what runs there, and starts no other Slurm job for it; when it is idle there is none. A
+    second at once is refused."""
     ledger, go = tmp_path / "ledger", tmp_path / "go"
     spool.enqueue(f"echo x >>{ledger}; while [ ! -e {go} ]; do sleep 0.05; done; exit 7", id="x", max_retries=0)
     first = fleet(spool, slurm, "--max", "2", "--time", "10m")
@@ -111,12 +112,13 @@ def test_worker_on_slurm_that_was_killed_finds_its_slurm_jobs(spool: Spool, slur
     assert refused.process.wait(SLOW) == 6
     assert "another worker of this spool" in refused.report.read_text()
     first.kill()
-    second = fleet(spool, slurm, "--max", "2", "--time", "10m")
+    second = fleet(spool, slurm, "--max", "2", "--time", "10m", "--keep", "1")
     wait_for(lambda: second.has("adopted", "x"), "the adoption", SLOW)
+    assert slurm.jobs() == before
     go.touch()
     wait_for(lambda: is_over(spool, "x"), "the end", SLOW)
     assert (str(spool.get("x").result), ledger.read_text()) == ("exit7", "x\n")
-    assert slurm.jobs() == before
+    wait_for(lambda: not slurm.jobs(), "the end of its Slurm jobs, as there is nothing to do", SLOW)
     stop(second, slurm)
     assert not names(Path(spool.path) / "running")
 
