@@ -52,7 +52,7 @@ def worker() -> None:
     "--count",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Jobs to run at a time. [default: 1; on Dask as many as fit]; on slurm: in each Slurm job.",
+    help="Jobs to run at a time, on slurm in each Slurm job. [default: 1; on Dask as many as fit]",
 )
 @click.option(
     "--on", metavar="WHERE", help="Run jobs on a Dask cluster: tcp://HOST:PORT, or a scheduler file; or on slurm."

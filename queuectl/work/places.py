@@ -116,6 +116,8 @@ class Places:
         text, slots = str(name), body.slots or 1
         with self._lock:
             wants = self._gate.wants(name.id, body.seats)
+            if self._terms is not None and self._terms.own_seats:
+                wants = tuple(want for want in wants if want.group not in self._terms.own_seats)
             if not wants and slots == 1:
                 return True
             is_aside = body.seats is not None or body.slots is not None

@@ -8,14 +8,19 @@ from queuectl.core.fields import Body
 
 
 class Ask(NamedTuple):
-    """What a job asks of an engine: so many slots of one machine, and seconds until its timeout, if it has one."""
+    """What a job asks of an engine: so many slots of one machine, seconds until its timeout, if it has one, and so many
+    of the cards of that machine."""
 
     slots: int
     timeout: float | None
+    cards: int = 0
 
 
 class Terms(Protocol):
     """Thread-safe."""
+
+    own_seats: frozenset[str]
+    """The groups whose seats are the engine's, whatever their files say."""
 
     def ask_of(self, id: str, body: Body) -> Ask:
         """What that job asks for."""

@@ -16,11 +16,12 @@ from typing import NamedTuple
 from queuectl import Spool
 from queuectl.core.result import State
 from tests.support import WorkerProcess, names, wait_for
+from tests.work.engines.clusters import marked
 from tests.work.engines.slurms import Slurm
 
 PILOT, SCHEDULER = "queuectl.work.engines.pilot", "queuectl.work.engines.own_scheduler"
 _SLOW = 240.0
-_JOBS = 12
+_JOBS, _DRAINED = 12, 500
 _LONG = 3.0  # seconds that the jobs take that are hit
 _SCRIPT = (
     "exec 9>>{home}/lock.$QUEUECTL_JOB_ID; flock -n 9 || echo overlap $QUEUECTL_JOB_ID >>{home}/ledger; "
@@ -102,7 +103,8 @@ def _stop_pilot(scene: Scene) -> None:
 
 
 def _kill_step(scene: Scene) -> None:
-    scene.send(signal.SIGKILL, "slurmstepd: [")
+    for pid in marked("slurmstepd: ["):  # of any Slurm here: what it has done to its environment hides whose it is
+        os.kill(pid, signal.SIGKILL)
 
 
 def _cut_off(scene: Scene) -> None:
@@ -210,6 +212,9 @@ def rage(home: Path, wanted: Sequence[str] = ()) -> Outcome:
             jobs += _JOBS
             attempts += len(scene.ledger("begin"))
             lost += sum(str(scene.spool.get(f"x{id}").result) == "lost" for id in range(_JOBS))
+        if not wanted:
+            problems += _drain(home / "drain", slurm)
+            jobs, attempts = jobs + _DRAINED, attempts + _DRAINED
     finally:
         slurm.close()
     return Outcome(len(faults), jobs, attempts, lost, problems)
@@ -243,6 +248,23 @@ def _try(scene: Scene, fault: Fault) -> list[str]:
             problems.append(f"{id} ended as {result}, not {expected}")
     if is_limit and scene.ledger("begin").count("x0") != 2:
         problems.append(f"x0 began {scene.ledger('begin').count('x0')} times, not 2")
+    return problems
+
+
+def _drain(home: Path, slurm: Slurm) -> list[str]:
+    """Many jobs without any fault: what is wrong with their exit codes and logs."""
+    scene = Scene(home, slurm)
+    ids = [f"x{number}" for number in range(_DRAINED)]
+    for number, id in enumerate(ids):
+        scene.spool.enqueue(f"echo out {number}; exit {number % 5}", id=id, max_retries=0)
+    wait_for(lambda: all(scene.spool.get(id).state in (State.DONE, State.DEAD) for id in ids), "the end", 2 * _SLOW)
+    scene.worker.process.send_signal(signal.SIGTERM)
+    scene.worker.process.wait(_SLOW)
+    problems = _leftovers(scene)
+    for number, id in enumerate(ids):
+        said = (home / "spool" / "logs" / f"{id}.log").read_text().splitlines()
+        if str(scene.spool.get(id).result) != f"exit{number % 5}" or said.count(f"out {number}") != 1:
+            problems.append(f"{id} ended as {scene.spool.get(id).result}, and said {said}")
     return problems
 
 

@@ -38,7 +38,7 @@ from queuectl.work.engines import dask_worker
 from queuectl.work.engines.dask_cluster import Cluster
 from queuectl.work.engines.dask_orphans import Orphans, Taken
 from queuectl.work.engines.dask_receiver import BEAT, Receiver
-from queuectl.work.engines.dask_run import NEVER, AdoptedRun, Batch, DaskRun, Host, lost
+from queuectl.work.engines.dask_run import NEVER, AdoptedRun, Batch, DaskRun, Host, lost, variables_of
 from queuectl.work.engines.engine import MOST, Crew, Engine
 from queuectl.work.log_limit import LogLimit
 from queuectl.work.places import Given
@@ -247,8 +247,9 @@ class Bridge(Receiver, Engine):
             finally:
                 self._line.remove(me)
                 self._cond.notify_all()
-            host.used += ask.slots
+            cards = host.take(ask)
         run = DaskRun(self.end, claim, host, given)
+        run.cards = cards
         try:
             sent.append(claim.log, claim.name, host.address, host.id)
         except OSError:
@@ -271,14 +272,15 @@ class Bridge(Receiver, Engine):
         best, most = None, 0
         for host in self._hosts_for(ask):
             room = host.nthreads + (host.ahead if may_wait else 0) - host.used - ask.slots + 1
-            if room > most:
+            if room > most and len(host.free_cards) >= ask.cards:
                 best, most = host, room
         return best
 
     def _hosts_for(self, ask: Ask) -> Iterator[Host]:
         """The Dask workers that take such a job, once they have room; needs the lock."""
         for host in self._hosts.values():
-            if host.is_open and ask.slots <= host.nthreads and host.has_time_for(ask.timeout):
+            has_all = ask.slots <= host.nthreads and ask.cards <= len(host.cards)
+            if host.is_open and has_all and host.has_time_for(ask.timeout):
                 yield host
 
     def _has_host_for(self, ask: Ask) -> bool:
@@ -286,7 +288,7 @@ class Bridge(Receiver, Engine):
 
     def _free(self, run: DaskRun) -> None:
         with self._cond:
-            run.host.used -= run.width
+            run.host.free(run)
             self._cond.notify_all()
 
     # --- the thread that sends, and looks
@@ -340,7 +342,7 @@ class Bridge(Receiver, Engine):
         body, settings = run.claim.body, self._context.settings_of(run.name.id)
         return dask_worker.Task(
             run.host.id, self._topic, self._context.layout.root, run.name, body,
-            dict(run.given.variables) if run.given is not None else None, timeout_of(body, settings), settings.grace,
+            variables_of(run), timeout_of(body, settings), settings.grace,
         )  # fmt: skip
 
     def ask_of(self, id: str, body: Body) -> Ask:
@@ -485,6 +487,7 @@ class Bridge(Receiver, Engine):
         context, claim, now = self._context, taken.claim, time.monotonic()
         run = AdoptedRun(self.end, claim, host, at=max(0, os.fstat(claim.log).st_size - taken.output_at))
         run.token = taken.token
+        run.cards = host.held.pop(run.token, [])
         most = output_limit_of(claim.body, context.settings_of(claim.name.id))
         if most is not None:
             run.limit = LogLimit(*most, taken.output_at, now, claim.log)

@@ -118,7 +118,7 @@ class Receiver(ABC):
             if self._runs.get(token) is not run:
                 return
             del self._runs[token]
-            run.host.used -= run.width
+            run.host.free(run)
             if "took" in end:
                 run.host.learn(end["took"])
             self._cond.notify_all()

@@ -11,11 +11,13 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from queuectl.core.result import LOST, TIMEOUT, Result
+from queuectl.core.seats import variable_of
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.system import limited, logs
 from queuectl.work.engines.engine import LeftError, Run
 from queuectl.work.places import Given
 from queuectl.work.prelude import CANNOT_RUN
+from queuectl.work.terms import Ask
 
 _SHORT = 0.3  # seconds: while jobs take less, more are sent than there are threads
 _MOST_AHEAD = 8  # so many for each thread
@@ -23,6 +25,9 @@ _ITS_FAULT = (errno.E2BIG, errno.EINVAL, errno.ENOEXEC)
 LAST = 20.0
 """Seconds before the time of a Dask worker is up, at which it ends its jobs and gives them back."""
 _TO_END = 5.0  # seconds that it may take to end a job when its timeout has passed
+CARDS = "gpu"
+"""The group whose seats are the cards of a Dask worker, if its batch job was given some."""
+CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 NEVER: dict[str, Any] = {"result": "lost", "reason": "release"}
 """How an attempt ended that has not begun, and will not."""
 
@@ -43,7 +48,7 @@ class DaskRun(Run):
     """An attempt on a Dask worker, or on its way there. What comes of it is delivered by the Bridge's threads."""
 
     __slots__ = (
-        "_done", "_end_it", "_ender", "at", "batch", "end", "given", "host", "is_fetching", "must_fetch",
+        "_done", "_end_it", "_ender", "at", "batch", "cards", "end", "given", "host", "is_fetching", "must_fetch",
         "note", "sent_at", "token", "width",
     )  # fmt: skip
 
@@ -66,6 +71,7 @@ class DaskRun(Run):
         self.note = ""  # what its end line says in addition
         self.width = claim.body.slots or 1
         self.at = at
+        self.cards: list[str] = []  # of its Dask worker, which are its own
         self.batch: Batch | None = None  # once it has been sent
         self.sent_at = time.monotonic()
         self.end: dict[str, Any] | None = None  # how it ended, once that is known
@@ -169,6 +175,10 @@ class Host:
         self.whole = None if whole is None else float(whole)
         self.half_at = self.until - (self.whole or 0.0) / 2
         self.used = 0
+        self.held: dict[str, list[str]] = info.get("held", {})  # cards of attempts that were there before, by token
+        taken = {card for cards in self.held.values() for card in cards}
+        self.cards: list[str] = info.get("cards", [])
+        self.free_cards = [card for card in self.cards if card not in taken]
         self.usual = float("inf")  # seconds that its jobs have taken lately
         self.asked_at = time.monotonic()
         self.settled: list[str] = []  # attempts that it may forget
@@ -184,6 +194,18 @@ class Host:
         if timeout is None:
             return time.monotonic() < self.half_at
         return timeout <= longest(self.until - time.monotonic())
+
+    def take(self, ask: Ask) -> list[str]:
+        """Slots for a job, and the cards that are its own."""
+        self.used += ask.slots
+        mine, self.free_cards = self.free_cards[: ask.cards], self.free_cards[ask.cards :]
+        return mine
+
+    def free(self, run: DaskRun) -> None:
+        """What an attempt has taken."""
+        self.used -= run.width
+        self.free_cards += run.cards
+        run.cards = []
 
     @property
     def ahead(self) -> int:
@@ -202,6 +224,15 @@ class Host:
 def longest(seconds: float) -> float:
     """The longest timeout of which a Dask worker that has so many seconds left sees the end."""
     return seconds - LAST - _TO_END
+
+
+def variables_of(run: DaskRun) -> dict[str, str] | None:
+    """The variables that say what seats and cards an attempt was given; None for none."""
+    variables = dict(run.given.variables) if run.given is not None else {}
+    if run.cards:
+        named = ",".join(run.cards)
+        variables.update({variable_of(CARDS): named, CARDS_VARIABLE: named})
+    return variables or None
 
 
 class Batch:

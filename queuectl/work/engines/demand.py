@@ -45,7 +45,7 @@ class Demand:
         now = format_time(self._context.now())
         due = [name for name in self._names if name[4:24] <= now][:_MOST_READ]
         self._asks = {name: self._asks[name] for name in due if name in self._asks}
-        room = _Room(self._context)
+        room = _Room(self._context, self._terms.own_seats)
         found: list[Ask] = []
         slots = 0
         for name in due:
@@ -85,8 +85,10 @@ class Demand:
 class _Room:
     """What the groups leave for jobs that are not claimed yet, at one moment."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, not_theirs: frozenset[str]) -> None:
+        """The seats of the groups `not_theirs` are not looked at."""
         self._context = context
+        self._not_theirs = not_theirs
         self._running: list[str] | None = None
         self._left: dict[str, float] = {}  # by group: so many more may run
         self._free: dict[str, int] = {}  # likewise: so many seats are free
@@ -99,6 +101,7 @@ class _Room:
         within = groups.of(id)
         needs = {group: 1 for group in within if self._seats(group)}
         needs.update(body.seats or {})
+        needs = {group: number for group, number in needs.items() if group not in self._not_theirs}
         if any(self._may_run(group) < 1 for group in within):
             return False
         if any(self._seats_free(group) < number for group, number in needs.items()):

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from queuectl.core import groups
+from queuectl.core.fields import Body
 from queuectl.core.groups import Choice
 from queuectl.core.names import format_rfc3339
 from queuectl.core.text import format_count, format_seconds
@@ -25,7 +27,7 @@ from queuectl.work.context import Context
 from queuectl.work.engines import pilot
 from queuectl.work.engines.dask_bridge import Bridge
 from queuectl.work.engines.dask_cluster import Cluster
-from queuectl.work.engines.dask_run import Host, longest
+from queuectl.work.engines.dask_run import CARDS, Host, longest
 from queuectl.work.engines.demand import Demand
 from queuectl.work.engines.engine import MOST, Crew
 from queuectl.work.engines.own_scheduler import OwnScheduler
@@ -93,6 +95,7 @@ class Fleet(Bridge):
         self._shown: list[dict[str, Any]] = []
         self._stop = threading.Event()
         super().__init__(f"slurm:{batch.name}", min(MOST, most * count))
+        self.own_seats = frozenset({CARDS} if batch.cards else ())
         self.terms = self
 
     def _connect(self) -> Cluster:
@@ -135,11 +138,22 @@ class Fleet(Bridge):
 
     def has_place_for(self, ask: Ask) -> bool:
         with self._cond:
-            return any(host.nthreads + host.ahead - host.used >= ask.slots for host in self._hosts_for(ask))
+            return any(
+                host.nthreads + host.ahead - host.used >= ask.slots and len(host.free_cards) >= ask.cards
+                for host in self._hosts_for(ask)
+            )
+
+    def ask_of(self, id: str, body: Body) -> Ask:
+        ask = super().ask_of(id, body)
+        if not self._batch.cards:
+            return ask
+        return ask._replace(cards=(body.seats or {}).get(CARDS, 1 if CARDS in groups.of(id) else 0))
 
     def why_never(self, ask: Ask) -> str:
         if ask.slots > self._count:
             return f"as it asks for {ask.slots} slots, and a Slurm job has {self._count}"
+        if ask.cards > self._batch.cards:
+            return f"as it asks for {ask.cards} cards, and a Slurm job has {self._batch.cards}"
         if ask.timeout is not None and self._whole is not None and ask.timeout > longest(self._whole):
             limit, most = format_seconds(self._whole), format_seconds(max(0.0, longest(self._whole)))
             return f"as a Slurm job of {limit} sees the end of a timeout of {most} at most"
@@ -158,11 +172,13 @@ class Fleet(Bridge):
                     self._look_at_batch()
                 self._scale()
                 self._show()
+                self._context.report.over("fleet", "the backlog can be looked at again")
             except BatchError as error:
                 self._context.report.once("batch", "warning", f"Slurm: {error}; trying again")
                 self._look_at = self._submit_at = time.monotonic() + _TRY_AGAIN
-            except OSError as error:
-                self._context.report.once("fleet", "warning", f"cannot look at the backlog: {error}; trying again")
+            except Exception as error:  # whatever it is, this thread must not end, or nothing would start any more
+                what = f"cannot look at the backlog: {type(error).__name__}: {error}; trying again"
+                self._context.report.once("fleet", "warning", what)
             self._stop.wait(_BEAT)
 
     def _meet_members(self) -> None:
@@ -241,26 +257,28 @@ class Fleet(Bridge):
 
     def _place(self, asks: Iterable[Ask], now: float) -> int:
         """See who could run what; those are needed. How many slots are missing."""
-        free: list[tuple[Member, int]] = []
+        free: list[tuple[Member, int, int]] = []
         with self._cond:
             for member in self._in_order():
                 host = member.host
                 if host is not None and host.used:
                     member.needed_at = now
                 if host is not None and host.is_open:
-                    free.append((member, host.nthreads - host.used))
+                    free.append((member, host.nthreads - host.used, len(host.free_cards)))
                 elif member.is_coming:
-                    free.append((member, self._count))
-        missing = 0
+                    free.append((member, self._count, self._batch.cards))
+        missing = lacking = 0
         for ask in asks:
-            for at, (member, room) in enumerate(free):
-                if room >= ask.slots and (member.host is None or member.host.has_time_for(ask.timeout)):
-                    free[at] = member, room - ask.slots
+            for at, (member, room, cards) in enumerate(free):
+                has_time = member.host is None or member.host.has_time_for(ask.timeout)
+                if has_time and room >= ask.slots and cards >= ask.cards:
+                    free[at] = member, room - ask.slots, cards - ask.cards
                     member.needed_at = now
                     break
             else:
                 missing += ask.slots
-        return missing
+                lacking += ask.cards
+        return max(missing, math.ceil(lacking / max(1, self._batch.cards)) * self._count)
 
     def _in_order(self) -> list[Member]:
         """Those that work first, then those that have begun; the oldest of each first, as they end first."""
@@ -272,6 +290,7 @@ class Fleet(Bridge):
             return
         about = {
             "address": self.address, "keys": self._scheduler.keys, "count": self._count, "seconds": self._batch.seconds,
+            "cards": self._batch.cards,
         }  # fmt: skip
         ids: list[str] = []
         try:

@@ -61,22 +61,25 @@ class OwnScheduler:
 
     @property
     def keys(self) -> dict[str, str]:
-        """What one needs to connect: texts of certificates, and a key. Made anew where there are none."""
+        """What one needs to connect: texts of certificates, and a key."""
+        return _read_json(f"{self._directory}/tls.json")
+
+    def _make_keys(self) -> None:
+        """Unless there are some that are not old: those that a batch job has which is still queued."""
         path = f"{self._directory}/tls.json"
         with suppress(OSError, ValueError):
-            if time.time() - os.stat(path).st_mtime < _OLD:
-                return _read_json(path)
+            if time.time() - os.stat(path).st_mtime < _OLD and _read_json(path):
+                return
         made = Security.temporary()  # type: ignore[no-untyped-call]
         keys = {"ca": made.tls_ca_file, "cert": made.tls_client_cert, "key": made.tls_client_key}
         files.replace(path, json.dumps(keys).encode())
-        return keys
 
     def ensure(self) -> tuple[str, Security]:
         """Its address and how to connect, once it runs; raises SpoolError if it cannot be started."""
-        keys = self.keys
         if not self._is_running():
+            self._make_keys()
             self._start()
-        return self.address, security_of(keys)
+        return self.address, security_of(self.keys)
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -5,7 +5,8 @@ it takes no more jobs, lets those finish that it has, and ends; what has not fin
 ended and given back. If the SIGTERM has reached the process beside it too (reaper.py), then the batch system is ending
 everything here, and the jobs with it: they are given back at once.
 
-It ends by itself when no worker of queuectl has been heard of for a while and nothing is left that one would ask for.
+It ends by itself when it runs nothing and no worker of queuectl has been heard of for a while; for a long while if it
+knows how jobs have ended that the next one would ask for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -23,12 +25,13 @@ from typing import Any
 
 from distributed import Worker
 
+from queuectl.core.seats import variable_of
 from queuectl.work.engines import slurm
-from queuectl.work.engines.dask_run import LAST
+from queuectl.work.engines.dask_run import CARDS, CARDS_VARIABLE, LAST
 from queuectl.work.engines.dask_worker import NAME, Host
 from queuectl.work.engines.own_scheduler import security_of
 
-_ALONE = 300.0  # seconds without a word from a bridge
+_ALONE, _KEEP = 300.0, 3600.0  # seconds without a word from a bridge; and while it has results for the next one
 _JOIN = 60.0  # seconds for which it looks for its scheduler
 _BEAT = 0.5
 _ASK = 5.0  # seconds for an answer about the time limit
@@ -44,10 +47,14 @@ def name_of(id: str) -> str:
 class Pilot(Host):
     """Runs jobs on one Dask worker that has so many seconds left."""
 
-    def __init__(self, left: float | None) -> None:
+    def __init__(self, left: float | None, cards: int) -> None:
+        """`cards` is how many were asked for: they are numbered if the batch system does not name them."""
         super().__init__()
         self._whole = left
         self._until = None if left is None else time.monotonic() + left
+        named = os.environ.get(CARDS_VARIABLE, "")
+        has_named = named and named != "NoDevFiles" and cards
+        self._cards = named.split(",") if has_named else [str(number) for number in range(cards)]
         self._is_draining = self._is_ending = False
         self._heard_at = time.monotonic()
         self.over = asyncio.Event()
@@ -65,7 +72,14 @@ class Pilot(Host):
 
     def describe(self) -> dict[str, Any]:
         left = None if self._until is None else self._until - time.monotonic()
-        return {**super().describe(), "left": left, "whole": self._whole}
+        return {**super().describe(), "left": left, "whole": self._whole, "cards": self._cards, "held": self._held()}
+
+    def _held(self) -> dict[str, list[str]]:
+        """The cards of each attempt that a bridge has not settled."""
+        variable = variable_of(CARDS)
+        with self._lock:
+            given = {token: attempt.task.variables or {} for token, attempt in self._attempts.items()}
+        return {token: said[variable].split(",") for token, said in given.items() if variable in said}
 
     def on_describe(self) -> dict[str, Any]:
         self._heard_at = time.monotonic()
@@ -126,7 +140,7 @@ class Pilot(Host):
             if self._until is not None and now >= self._until - LAST:
                 self._is_ending = True
                 await self._end(is_at_limit=True)
-            elif (self._is_draining and not live) or (not unsettled and now >= self._heard_at + _ALONE):
+            elif not live and (self._is_draining or now >= self._heard_at + (_KEEP if unsettled else _ALONE)):
                 self._is_ending = True
                 await self._end()
 
@@ -134,7 +148,7 @@ class Pilot(Host):
 async def _run(about: dict[str, Any], id: str) -> None:
     asked = await asyncio.to_thread(slurm.seconds_left, id, _ASK)
     left = about["seconds"] if asked is None else asked
-    pilot = Pilot(left)
+    pilot = Pilot(left, about["cards"])
     directory = tempfile.mkdtemp(prefix="queuectl-")
     try:
         worker = Worker(
@@ -154,7 +168,7 @@ async def _run(about: dict[str, Any], id: str) -> None:
 def script(about: dict[str, Any]) -> str:
     """The batch script that runs it: what it is to know comes on its stdin, where no other user sees it."""
     return f"""#!/bin/sh
-exec {sys.executable} -m queuectl.work.engines.pilot <<'END'
+exec {shlex.quote(sys.executable)} -m queuectl.work.engines.pilot <<'END'
 {json.dumps(about)}
 END
 """

@@ -23,6 +23,17 @@ _RUNNING = ("RUNNING", "CONFIGURING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNA
 _NOTICE = 60  # seconds before the time limit at which the batch shell gets SIGTERM
 
 
+_CARDS = re.compile(r"(?:--gres=(?:\S*,)?gpu|--gpus(?:-per-(?:node|task))?=|-G)(?::?[A-Za-z]\w*)?[:=]?(\d+)?")
+
+
+def count_cards(options: Sequence[str]) -> int:
+    """How many cards a job with these options of `sbatch` gets."""
+    found = _CARDS.search(
+        " ".join(options).replace("--gres gpu", "--gres=gpu").replace("--gpus ", "--gpus=").replace("-G ", "-G")
+    )
+    return 0 if found is None else int(found[1] or 1)
+
+
 class BatchError(Exception):
     """A command of Slurm has failed; the text is what it said. What became of what was asked for is not known."""
 
@@ -52,6 +63,7 @@ class Slurm:
                 "Slurm is not installed", f"no {missing[0]}", "start this on a host from which jobs can be submitted"
             )
         self.name = name
+        self.cards = count_cards(options)
         minutes = None if seconds is None else max(1, math.ceil(seconds / 60))
         self.seconds = None if minutes is None else minutes * 60.0
         """The time limit, which Slurm counts in whole minutes."""
@@ -109,7 +121,7 @@ def _run(words: Sequence[str], text: str = "", patience: float = _PATIENCE) -> s
         raise BatchError(f"cannot run {words[0]}: {error.strerror}") from error
     if done.returncode:
         said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise BatchError(said.splitlines()[-1])
+        raise BatchError(said.splitlines()[-1].removeprefix(f"{words[0]}: error: "))
     return done.stdout
 
 

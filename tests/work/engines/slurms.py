@@ -44,6 +44,7 @@ KillWait=5
 MinJobAge=300
 JobRequeue=1
 SlurmdParameters=config_overrides
+GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=n[1-{number}] Default=YES MaxTime=INFINITE State=UP
 """
@@ -61,10 +62,14 @@ class Slurm:
         (home / "munge").chmod(0o755)
         self.port = _free_ports(number + 1)
         ports = {f"n{at}": self.port + at for at in range(1, number + 1)}
-        nodes = "\n".join(f"NodeName={name} NodeAddr=127.0.0.1 Port={port} CPUs=2" for name, port in ports.items())
+        nodes = "\n".join(
+            f"NodeName={name} NodeAddr=127.0.0.1 Port={port} CPUs=2 Gres=gpu:2" for name, port in ports.items()
+        )
         text = _CONF.format(home=home, host=socket.gethostname(), port=self.port, nodes=nodes, number=number)
         self.conf = home / "slurm.conf"
         self.conf.write_text(text)
+        cards = (f"NodeName=n[1-{number}] Name=gpu File=/dev/{file}\n" for file in ("null", "zero"))
+        (home / "gres.conf").write_text("".join(cards))
         self.environment = {"SLURM_CONF": str(self.conf), "XDG_STATE_HOME": str(home / "state-home")}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         try:
@@ -119,8 +124,14 @@ class Slurm:
         return {line.split()[0]: line.partition(" ")[2].strip() for line in lines}
 
     def pids(self, text: str) -> list[int]:
-        """The processes of all nodes whose command line has that text."""
-        return marked(text)
+        """The processes of this Slurm, and of what uses it, whose command line has that text."""
+        return [pid for pid in marked(text) if self._is_ours(pid)]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return f"SLURM_CONF={self.conf}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
 
     def close(self) -> None:
         for process in reversed(self.processes.values()):  # with a node ends all that runs there

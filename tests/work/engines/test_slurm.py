@@ -11,7 +11,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
-from queuectl.work.engines.slurm import _parse_left
+from queuectl.work.engines.slurm import _parse_left, count_cards
 from tests.support import CommandLine, WorkerProcess, names, wait_for
 from tests.work.engines.slurms import Slurm
 
@@ -101,7 +101,8 @@ def test_slurm_job_is_ended_without_harm(spool: Spool, slurm: Slurm, tmp_path: P
 
 
 def test_worker_on_slurm_that_was_killed_finds_its_slurm_jobs(spool: Spool, slurm: Slurm, tmp_path: Path) -> None:
-    """The next one takes over what runs there, and starts no other Slurm job for it; a second at once is refused."""
+    """The next one takes over what runs there, and starts no other Slurm job for it; when it is idle there is none. A
+    second at once is refused."""
     ledger, go = tmp_path / "ledger", tmp_path / "go"
     spool.enqueue(f"echo x >>{ledger}; while [ ! -e {go} ]; do sleep 0.05; done; exit 7", id="x", max_retries=0)
     first = fleet(spool, slurm, "--max", "2", "--time", "10m")
@@ -111,14 +112,40 @@ def test_worker_on_slurm_that_was_killed_finds_its_slurm_jobs(spool: Spool, slur
     assert refused.process.wait(SLOW) == 6
     assert "another worker of this spool" in refused.report.read_text()
     first.kill()
-    second = fleet(spool, slurm, "--max", "2", "--time", "10m")
+    second = fleet(spool, slurm, "--max", "2", "--time", "10m", "--keep", "1")
     wait_for(lambda: second.has("adopted", "x"), "the adoption", SLOW)
+    assert slurm.jobs() == before
     go.touch()
     wait_for(lambda: is_over(spool, "x"), "the end", SLOW)
     assert (str(spool.get("x").result), ledger.read_text()) == ("exit7", "x\n")
-    assert slurm.jobs() == before
+    wait_for(lambda: not slurm.jobs(), "the end of its Slurm jobs, as there is nothing to do", SLOW)
     stop(second, slurm)
     assert not names(Path(spool.path) / "running")
+
+
+def test_jobs_share_the_cards_that_slurm_gave(spool: Spool, cli: CommandLine, slurm: Slurm) -> None:
+    """Each has its own, whatever seats the group has here; one that asks for more than there are is named."""
+    cli.ok("group", "set", "gpu", "seats=1", "seat-env=CUDA_VISIBLE_DEVICES")
+    for number in range(3):
+        spool.enqueue("echo cards $CUDA_VISIBLE_DEVICES $QUEUECTL_SEAT_GPU; sleep 1", id=f"gpu.{number}")
+    spool.enqueue("true", id="gpu.all", seats={"gpu": 3})
+    worker = fleet(spool, slurm, "--max", "1", "--time", "10m", "--group", "gpu", "--drain", "--", "--gres=gpu:2")
+    assert worker.wait_exit(SLOW) == 1
+    assert "as it asks for 3 cards, and a Slurm job has 2" in worker.report.read_text()
+    said = [cli.ok("logs", f"gpu.{number}") for number in range(3)]
+    assert {*said} == {"cards 0 0", "cards 1 1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        (["--gres=gpu:1"], 1), (["--gres", "gpu:a100:4"], 4), (["--gres=shard:1,gpu"], 1), (["--gpus", "3"], 3),
+        (["-G", "2"], 2), (["--gpus-per-node=a100:2"], 2), (["--partition=gpu", "--mem=4G"], 0),
+    ],
+)  # fmt: skip
+def test_cards_are_counted(options: list[str], number: int) -> None:
+    """In each of the options of sbatch that ask for some."""
+    assert count_cards(options) == number
 
 
 @pytest.mark.parametrize(
