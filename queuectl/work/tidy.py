@@ -50,6 +50,8 @@ class Tidy:
                 prune.clear_tmp(self._context.spool.layout, self._context.now())
                 for path in progress.find_left(self._context.spool.layout, self._context.now()):
                     files.remove(path)
+                if self._context.layout.shared:
+                    lease.clear_locks(self._context.layout)
             if rules:
                 self._prune(rules)
             report.over("prune", "old jobs can be deleted again")

@@ -29,6 +29,8 @@ COUNTS = {
     "dropped": 0,
 }
 STATUS_KEYS = {
+    "hosts",
+    "shared",
     "spool",
     "paused",
     "pause",

@@ -471,6 +471,13 @@ def lives(layout: Layout) -> set[str]:
     return {*os.listdir(f"{host_.here(layout).directory}/workers")}
 
 
+def clear_locks(layout: Layout) -> None:
+    """Remove the files for locks on this host that processes have left which were killed."""
+    directory = host_.here(layout).lock("")
+    for entry in os.listdir(directory):
+        locks.remove(f"{directory}{entry}")
+
+
 def forget(layout: Layout, worker: str) -> None:
     """Remove the file of a dead worker."""
     files.remove(layout.worker(worker))

@@ -232,9 +232,6 @@ def copy_whole(path: str) -> int:
 
 def remove(path: str) -> None:
     """Remove a log with all its parts; the last one, which reserves the id, at the end."""
-    for part in paths(path)[:-1]:
-        files.remove(part)
-    numbered = [*_numbered(path)]
-    for part in numbered:
+    for part in reversed([*_numbered(path)]):  # so that what a crash leaves is found again
         files.remove(part)
     files.remove(path)

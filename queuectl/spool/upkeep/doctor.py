@@ -29,6 +29,7 @@ from queuectl.errors import QueuectlError
 from queuectl.spool.moves import take, unique
 from queuectl.spool.reading import admission, query, schedules
 from queuectl.spool.reading.groups import examine_all
+from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import clock, edges, files, identity, lease, shared, trigger, trust
 from queuectl.spool.system.layout import Layout
@@ -81,6 +82,7 @@ def examine(spool: Layout, min_free: int, allow_users: str = "", version: str = 
     yield from _check_schedules(spool)
     yield from _check_edges(spool, version)
     yield from _check_keys(spool)
+    yield from _check_hosts(spool)
 
 
 def _ok(subject: str, found: str) -> Check:
@@ -351,6 +353,19 @@ def _check_keys(spool: Layout) -> Iterator[Check]:
         yield Check(Health.WARN, "keys", f"{found}, and no worker finishes that", "start one: queuectl worker start")
     else:
         yield _ok("keys", f"{found}; a worker finishes that" if left else "no job is left asking for its key")
+
+
+def _check_hosts(spool: Layout) -> Iterator[Check]:
+    """In a shared spool, which hosts live, and whose clock differs."""
+    found = list_hosts(spool)
+    for each in found:
+        what, _, advice = each.advice.partition("; ")
+        if what:
+            yield Check(Health.WARN, "hosts", what, advice)
+        if each.clock_problem:
+            yield Check(Health.WARN, "clock", each.clock_problem, "keep the clocks of hosts in step, as NTP does")
+    if found and not any(each.problems for each in found):
+        yield _ok("hosts", ", ".join(each.host for each in found))
 
 
 def _check_schedules(spool: Layout) -> Iterator[Check]:
