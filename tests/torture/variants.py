@@ -71,9 +71,9 @@ def explicit_unlock() -> None:
 def posix_locks() -> None:
     """An attempt is locked with a POSIX lock, which no child inherits."""
 
-    def lock(fd: int, start: int, length: int) -> bool:
+    def lock(log: int, start: int, length: int) -> bool:
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+            fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
         except (BlockingIOError, PermissionError):
             return False
         return True
