@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import timedelta
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 
 from queuectl import Spool
+from queuectl.core.groups import ALL
 from queuectl.core.names import RunningName, format_time
 from queuectl.core.result import State
 from queuectl.spool.reading import hosts
+from queuectl.spool.reading.itself import Itself
 from queuectl.spool.system import beats, clock, host, versions
 from queuectl.spool.system.beats import Mark
 from queuectl.spool.upkeep import fsck
+from queuectl.work import drain
+from queuectl.work.context import Context
+from queuectl.work.report import Report
 from tests.spool.given import put
 
 OTHER = "web2.aaaaaa"
@@ -93,6 +99,21 @@ def test_clock_that_differs_is_reported(shared: Spool, ahead: float, said: str) 
     assert said in problem
     assert bool(problem) == bool(said)
     assert state(shared).ahead == pytest.approx(ahead, abs=12)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(3, f"queuectl worker gone {OTHER}"), (None, "the next worker of any host")]
+)
+def test_job_of_such_a_host_is_explained(shared: Spool, number: int | None, said: str) -> None:
+    """With what to do about it; and --drain does not wait for one of a host that has lost contact."""
+    seen = mark(shared, number, WORKER)
+    worker(shared, lost=[str(seen)])
+    put(shared.layout, RunningName(clock.now(), 10, 1, WORKER, "x"), state=State.RUNNING)
+    assert any(said in reason.text for reason in shared.explain("x").reasons)
+    context = Context(shared, Report(stream=io.StringIO()), shared.settings)
+    is_over = drain.can_nothing_start(context, Itself("", ""), ALL, (), is_paused=False)
+    assert is_over == (number is not None)
+    assert any(said in text for text in drain.describe_left(context, ALL, {})) == (number is not None)
 
 
 def test_this_host_is_known(shared: Spool) -> None:
