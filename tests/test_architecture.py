@@ -80,7 +80,11 @@ STARTERS = ("queuectl.work.engines.executor", "queuectl.work.engines.dask_worker
 ONLY_CALLED_IN = {
     **dict.fromkeys(MOVES, ("queuectl.spool.system.files",)),
     **dict.fromkeys(STARTS, ("queuectl.work.engines.executor",)),
-    "fork": ("queuectl.work.supervise", "queuectl.work.background"),  # before there are threads
+    "fork": (
+        "queuectl.work.supervise",
+        "queuectl.work.background",
+        "queuectl.spool.upkeep.peer",
+    ),  # before there are threads
     "fsync": ("queuectl.spool.system.files",),
 }
 """The modules that may use a function of `os`."""

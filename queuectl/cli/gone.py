@@ -32,12 +32,13 @@ def _complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) 
 @click.option("--force", is_flag=True, help="Even if it is alive: its workers end their jobs and themselves.")
 @json_option
 def gone(name: str, yes: bool, force: bool, as_json: bool) -> None:
-    """Say that a host of a shared spool is gone for good, so that other hosts take its jobs.
+    """Say that a host of a shared spool is gone for good.
 
-    HOST is its name as in `queuectl worker list`, or the beginning of that. First it is watched for 25 seconds: if it
-    still shows that it lives, nothing is done. A job that it was running is settled as its log says, else as lost, and
-    retried if it has retries left. So make sure that the machine is off, or cut off from the file system: what still
-    runs there ends only when it finds out. It is gone for good: workers that are started there later are another host.
+    Other hosts take its jobs then: each is settled as its log says, else as lost, and retried if it has
+    retries left. HOST is its name as in `queuectl worker list`, or the beginning of that. First it is
+    watched for 25 seconds: if it still shows that it lives, nothing is done. Make sure that the machine is
+    off, or cut off from the file system: what still runs there ends only when it finds out. Workers that
+    are started there later are another host.
 
     \b
     Example:

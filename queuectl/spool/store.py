@@ -91,8 +91,12 @@ class Spool:
             layout.complete(self.layout.root)
         else:
             raise _missing(self.layout.root)
-        self.shared = self.layout.shared
+        _ = self.shared  # decided here, before anything is done to its files
+
+    @property
+    def shared(self) -> bool:
         """Whether workers of several hosts may share it."""
+        return self.layout.shared
 
     @property
     def path(self) -> Path:

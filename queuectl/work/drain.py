@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 
 from queuectl.core import groups
 from queuectl.core.groups import Choice
-from queuectl.core.names import RunningName, is_ignored, is_pending, looks_held, looks_waiting, pending_id
+from queuectl.core.names import is_ignored, is_pending, looks_held, looks_waiting, pending_id
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.spool.reading import query
+from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.itself import Itself
 from queuectl.spool.system import groups as group_files
-from queuectl.spool.system import pause
+from queuectl.spool.system import lease, pause
 from queuectl.work.context import Context
 
 _NAMED = 5  # of the jobs that are left
@@ -31,7 +32,7 @@ def can_nothing_start(
 
     Jobs that the choice of this worker does not take do not count. Pending jobs do not while they are held, wait for
     others, are behind a pause without an end or in a group whose limit is 0, nor those named in `never`, nor does
-    `itself`, a job that started this worker and waits for it to drain.
+    `itself`, a job that started this worker and waits for it to drain, nor what runs on a host that has lost contact.
     """
     closed = _closed_groups(context)
     pieces = query.iterate_names(context.layout, State.PENDING, 100)  # of a million for later one is enough
@@ -42,8 +43,8 @@ def can_nothing_start(
                 is_left = is_pending(name) and not choice.takes(pending_id(name))
             if not is_left and name not in never and not is_ignored(name):
                 return False
-    running = map(RunningName.parse, query.list_names(context.layout, State.RUNNING))
-    return all(name is None or itself.runs(name) or not choice.takes(name.id) for name in running)
+    running = [name for name in query.running(context.layout) if choice.takes(name.id) and not itself.runs(name)]
+    return not running or {lease.host_of(name.worker) for name in running} <= _lost_hosts(context).keys()
 
 
 def is_off(name: str) -> bool:
@@ -75,7 +76,18 @@ def describe_left(context: Context, choice: Choice, never: Mapping[str, str]) ->
         else:
             why = "as the queue is paused; to continue: queuectl resume"
         left.setdefault(why, []).append(pending_id(name))
-    return [f"{_some(ids)} left, {why}" for why, ids in sorted(left.items())]
+    for host, advice in _lost_hosts(context).items():
+        ids = [name.id for name in query.running(context.layout) if lease.host_of(name.worker) == host]
+        if ids:
+            left.setdefault(f"as {advice}", []).extend(filter(choice.takes, ids))
+    return [f"{_some(ids)} left, {why}" for why, ids in sorted(left.items()) if ids]
+
+
+def _lost_hosts(context: Context) -> dict[str, str]:
+    """The hosts of a shared spool that have lost contact, each with what to say of it."""
+    if not context.layout.shared:
+        return {}
+    return {each.host: each.advice for each in list_hosts(context.layout) if each.advice}
 
 
 def _closed_groups(context: Context) -> dict[str, str]:

@@ -57,7 +57,7 @@ class Poll:
         files.refresh(self._layout.root)  # where a pause or a group of another host may have appeared
         with suppress(OSError):
             beats = (name.split("-", 2) for name in os.listdir(self._layout.hosts) if "-" in name)
-            others = {beat[0] for beat in beats if len(beat) > 1 and beat[1] != "gone"} - {self._own}
+            others = {host for host, *said in beats if not {"gone", "left"}.intersection(said)} - {self._own}
         heard = {host for host, at in [*self._heard.items()] if at > since}
         self.is_blind = self._trigger.problem is not None or not others or not others <= heard
 

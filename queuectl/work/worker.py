@@ -22,7 +22,7 @@ from queuectl.errors import SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.reading.itself import itself
 from queuectl.spool.system import identity, lease, processes, progress, shared, trust, versions
-from queuectl.spool.upkeep import rescue
+from queuectl.spool.upkeep import convert, rescue
 from queuectl.work import drain, gate, hosts
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
@@ -102,6 +102,9 @@ class Worker:
         """
         if not self._trusts_anyone:
             trust.require_safe(self.context.layout)
+        if not self.context.layout.shared and convert.share_if_idle(self.context.layout) is False:
+            text = "other hosts can mount this spool, but not work on it; see: queuectl doctor"
+            self._say("warning", text)
         progress.make_place(self.context.layout)
         host = os.uname().nodename
         info = {

@@ -153,6 +153,18 @@ def free(layout: Layout, id: str) -> bool:
         lease.close(log)
 
 
+def keeps_id(layout: Layout, id: str) -> bool:
+    """Whether nothing is in the log of an id but who has reserved it."""
+    try:
+        log = logs.open_existing(layout.log(id))
+    except OSError:
+        return False
+    try:
+        return not has_begun(log)
+    finally:
+        lease.close(log)
+
+
 def reserve(
     layout: Layout,
     id: str,

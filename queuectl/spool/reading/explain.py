@@ -31,7 +31,7 @@ from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, No
 from queuectl.spool.reading import admission, graph, query, schedules, shapes
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
-from queuectl.spool.system import defaults, files, lease, pause, processes
+from queuectl.spool.system import beats, defaults, files, lease, pause, processes
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
@@ -193,12 +193,25 @@ def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings)
     )
     if next(mark_stopped([job])).is_stopped:
         yield of_stopped(job.id)
+    if layout.shared:
+        yield from _of_host(layout, name)
     try:
         is_alive = lease.is_worker_alive(layout, name.worker)
     except OSError:
         return
-    if not is_alive:
+    if not is_alive and not (layout.shared and beats.is_gone(layout, lease.host_of(name.worker))):
         yield of_orphan(is_running=bool(processes.find(processes.token_of(name, name.worker))))
+
+
+def _of_host(layout: Layout, name: RunningName) -> Iterator[Reason]:
+    """What is to be known of the host on which a job runs, in a spool that several share."""
+    from queuectl.spool.reading.hosts import GONE, list_hosts
+
+    for each in list_hosts(layout):
+        if each.host == lease.host_of(name.worker) and each.advice:
+            yield Reason("lost-contact", each.advice)
+        elif each.host == lease.host_of(name.worker) and each.contact == GONE:
+            yield Reason("host-gone", f"its host {each.host} is gone: the next worker of any host takes it")
 
 
 def _of_ended(layout: Layout, job: Job) -> Iterator[Reason]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
@@ -14,6 +15,7 @@ from queuectl.spool.system import files
 
 STATES = tuple(State)
 _OWN = ("tmp", "logs", "workers")
+_AWAY = (errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 _SHARED = ("asked", "hosts")
 """Of a spool that several hosts share. The last one is what makes it one."""
 
@@ -146,8 +148,18 @@ class Layout:
 
 
 def is_spool(root: str | os.PathLike[str]) -> bool:
-    """Whether a directory is a spool: it holds the four state directories."""
-    return all(os.path.isdir(f"{root}/{state}") for state in STATES)
+    """Whether a directory is a spool: it holds the four state directories.
+
+    Raises SpoolError if its file server does not answer: another spool must not be taken instead.
+    """
+    try:
+        return all(stat.S_ISDIR(os.stat(f"{root}/{state}").st_mode) for state in STATES)
+    except OSError as error:
+        if error.errno in _AWAY:
+            raise unusable(os.fspath(root), error) from error
+        return False
+    except ValueError:  # a name that no file can have
+        return False
 
 
 def create(root: str | os.PathLike[str], *, is_shared: bool | None = None) -> bool:
@@ -262,6 +274,7 @@ def hint_for(error: OSError) -> str:
         errno.EDQUOT: "free some of your quota and try again",
         errno.EROFS: "it is on a read-only file system",
         errno.ENOTDIR: "it is not a directory",
+        errno.ENOTCONN: "its file server does not answer",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }
     return hints.get(error.errno or 0, "")

@@ -33,6 +33,7 @@ from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import clock, edges, files, identity, lease, shared, trigger, trust
 from queuectl.spool.system.layout import Layout
+from queuectl.spool.upkeep import peer
 
 _VOLATILE = ("tmpfs", "ramfs")
 _LEAST_FILES = 256
@@ -70,6 +71,8 @@ def examine(spool: Layout, min_free: int, allow_users: str = "", version: str = 
     yield _check_drop_box(spool, allow_users)
     for subject, attempt, advice in _TRIES:
         yield _try(spool, subject, attempt, advice)
+    if spool.shared:
+        yield _check_race(spool)
     yield _check_inotify(spool)
     yield _check_open_files()
     yield _check_proc()
@@ -257,6 +260,15 @@ _TRIES: tuple[tuple[str, Callable[[str], str], str], ...] = (
     ("attempt locks", _try_attempt_lock, "!live jobs cannot be detected here; use another file system"),
     ("durability", _try_sync, "!acknowledged jobs may not survive a power cut here; use another file system"),
 )
+
+
+def _check_race(spool: Layout) -> Check:
+    """Two processes claim the same files, on the spool's own file system."""
+    try:
+        found = peer.race(spool)
+    except OSError as error:
+        return Check(Health.BAD, "claims", f"cannot be tried: {error.strerror}", "see above")
+    return Check(Health.OK if found.is_good else Health.BAD, found.what, found.said, found.advice)
 
 
 # --- the machine

@@ -29,7 +29,7 @@ from queuectl.core.names import (
 from queuectl.core.outbox import Entry
 from queuectl.core.result import State
 from queuectl.errors import InvalidJobError, NotJsonError
-from queuectl.spool.moves import adopt, unique
+from queuectl.spool.moves import adopt, asked, tokens, unique
 from queuectl.spool.reading import hosts, query, schedules
 from queuectl.spool.system import beats, clock, files, keys, layout, lease, logs, pause, place, progress, versions
 from queuectl.spool.system import groups as group_files
@@ -59,6 +59,7 @@ def check(spool: Layout, host: str) -> Iterator[Finding]:
         yield from _check_twins(spool, id, held)
     yield from _check_orphans(spool, host)
     yield from _check_hosts(spool)
+    yield from _check_asked(spool)
     yield from _check_logs(spool, known)
     yield from _check_pause(spool)
     yield from _check_groups(spool)
@@ -237,8 +238,12 @@ def _check_logs(spool: Layout, known: set[str]) -> Iterator[Finding]:
         if is_empty:
             what = "reserves an id for a job that was never submitted: its submit was interrupted"
             yield Finding(Weight.NOTE, path, what, "the id is free; the log can be removed", _forget_log(spool, id))
+        elif spool.shared and tokens.keeps_id(spool, id):
+            what = "keeps an id taken: its submit was interrupted, or its job was removed by hand before it ran"
+            yield Finding(Weight.NOTE, path, what, f"to queue or free it: queuectl rm {id}")
         elif not files.is_gone(path):
-            yield Finding(Weight.NOTE, path, "a log without its job", "remove it if nobody needs it")
+            remedy = f"it keeps the id taken; remove it with: queuectl rm {id}" if spool.shared else ""
+            yield Finding(Weight.NOTE, path, "a log without its job", remedy or "remove it if nobody needs it")
 
 
 def _forget_log(spool: Layout, id: str) -> Callable[[], bool]:
@@ -396,9 +401,27 @@ def _check_leftovers(spool: Layout) -> Iterator[Finding]:
         path = f"{spool.tmp}/{entry}"
         with suppress(FileNotFoundError):
             status = os.lstat(path)
-            if entry not in _OWN_TMP and stat.S_ISREG(status.st_mode) and now - status.st_mtime > STALE:
+            is_stale = stat.S_ISREG(status.st_mode) and now - status.st_mtime > STALE
+            if entry not in _OWN_TMP and is_stale and not (spool.shared and tokens.is_named(spool, path)):
                 what = "left behind by an interrupted submit; it was never acknowledged"
                 yield Finding(Weight.NOTE, path, what, "it can be removed", lambda path=path: files.remove(path))  # type: ignore[misc]
+
+
+def _check_asked(spool: Layout) -> Iterator[Finding]:
+    """What is asked of the workers of other hosts; nothing in a spool that is one host's."""
+    if not spool.shared:
+        return
+    running = {(name.id, name.started_at) for name in query.running(spool)}
+    known = {os.path.basename(request.path): request for request in asked.read(spool)}
+    for entry in sorted(os.listdir(spool.asked)):
+        path, request = f"{spool.asked}/{entry}", known.get(entry)
+        if request is None:
+            yield Finding(Weight.NOTE, path, "asks nothing of a running job", "remove it")
+        elif (request.name.id, request.name.started_at) not in running:
+            yield Finding(Weight.NOTE, path, "asked of a job that is over", "a worker removes it")
+        else:
+            what = f"asked of {request.name.worker}, which has not answered"
+            yield Finding(Weight.NOTE, path, what, "whether it lives: queuectl worker list")
 
 
 def _check_progress(spool: Layout) -> Iterator[Finding]:

@@ -106,3 +106,20 @@ def test_local_spool_believes_the_first_answer(tmp_path: Path) -> None:
     Spool(tmp_path)
     (tmp_path / "done" / "b").write_text("")
     assert not files.move(f"{tmp_path}/running/a", f"{tmp_path}/done/b")
+
+
+def test_spool_of_an_earlier_version_becomes_shared_once_it_is_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that several hosts mount, a spool without `hosts/` is shared unless something may run in it."""
+    create(tmp_path, is_shared=False)
+    layout = Spool(tmp_path).layout
+    assert convert.share_if_idle(layout) is None
+    monkeypatch.setattr(shared, "can_be_shared", lambda _: True)
+    running = tmp_path / "running" / "20261124T034300.120Z-010-1-web1.1.aaaa-x.json"
+    running.write_text('{"command": "true"}')
+    assert convert.share_if_idle(layout) is False
+    assert not layout.shared
+    running.unlink()
+    assert convert.share_if_idle(layout) is True
+    assert layout.shared
