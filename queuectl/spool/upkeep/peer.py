@@ -147,7 +147,7 @@ class _Peer:
         if self.leads:
             os.mkdir(f"{self.place}.new", 0o700)
             _fill(f"{self.place}.new")
-            os.rename(f"{self.place}.new", self.place)
+            files.move(f"{self.place}.new", self.place)
         base = os.path.basename(self.place)
         self._await(lambda: base in os.listdir(self._layout.tmp), _PATIENCE, f"{self.other} has stopped")
         heard: list[str] = []

@@ -11,7 +11,7 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core import seats as lists
-from queuectl.spool.system import seats
+from queuectl.spool.system import host, seats
 from queuectl.spool.system.trigger import Trigger
 from tests.support import wait_for
 
@@ -153,3 +153,14 @@ def test_find_held_leaves_alone_what_is_not_a_file(spool: Spool, kind: str) -> N
     os.makedirs(spool.layout.held("gpu"))
     {"directory": os.mkdir, "pipe": os.mkfifo, "link": lambda path: os.symlink("nowhere", path)}[kind](path)
     assert seats.find_held(spool.layout, "gpu") == {}
+
+
+def test_seats_of_a_shared_spool_are_those_of_each_host(shared: Spool) -> None:
+    """Their locks are in this host's memory, where no other one sees them, and not in the spool."""
+    both = _take(shared, 2)
+    assert both is not None
+    assert seats.find_held(shared.layout, "gpu").keys() == {"0+0", "1+0"}
+    assert not os.path.exists(shared.layout.held("gpu"))
+    assert {"0+0", "1+0"} <= {*os.listdir(host.here(shared.layout).held("gpu"))}
+    seats.give_back(shared.layout, [both])
+    assert not seats.find_held(shared.layout, "gpu")

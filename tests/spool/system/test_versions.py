@@ -126,3 +126,15 @@ def test_command_is_refused_with_the_line_to_type(spool: Spool, cli: CommandLine
         done = cli.run("group", "set", "gpu", "limit=2")
     assert done.returncode == QueuectlError.exit_code
     assert done.stderr.splitlines()[-1].endswith(f"queuectl worker stop {OLD}")
+
+
+def test_worker_of_a_shared_spool_does_not_start_beside_an_older_one(shared: Spool) -> None:
+    """Of whatever host: it would take jobs of another host for its own."""
+    with worker(shared, format=2, host="elsewhere", boot_id="another"):
+        with pytest.raises(WrongStateError, match=f"would ignore other hosts: {OLD}"):
+            versions.refuse_older(shared.layout)
+        assert versions.find_older(shared.layout, 3) == [OLD]
+        assert versions.needed(shared.layout) == (3, ["other hosts"])
+    versions.refuse_older(shared.layout)
+    with worker(shared, format=versions.FORMAT):
+        versions.refuse_older(shared.layout)
