@@ -3,9 +3,9 @@
 
     QUEUECTL_SPOOL=/path/to/spool SLOTS=4 contrib/worker.py
 
-It follows format 1 of the specification, without the parts that are optional: no groups, seats, keys, schedules, drop
-box, hooks and limits of output. It looks at the spool every 50 ms, and needs Linux and Python 3.11. `queuectl conform
-worker` and a storm of kill -9 beside queuectl's own workers test it. It is here to be read, and to be translated.
+It follows format 2 of the specification, without the parts that are optional: no schedules, drop box, hooks and limits
+of output. It looks at the spool every 50 ms, and needs Linux and Python 3.11. `queuectl conform worker` and a storm of
+kill -9 beside queuectl's own workers test it. It is here to be read, and to be translated.
 """
 
 # ruff: noqa: SIM115 - a file that is read at once may close itself
@@ -13,6 +13,7 @@ worker` and a storm of kill -9 beside queuectl's own workers test it. It is here
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -42,18 +44,22 @@ NAMES = {
         rf"(?P<at>{TIME})-(?P<priority>\d{{3}})-(?P<attempts>\d+)-(?P<result>{RESULT})-\d+\.\d{{3}}s-(?P<id>{ID})\.json"
     ),
 }
+WAITING, ASKING, HELD = "99990101T000000.000Z", "99990102T000000.000Z", "99991231T235959.999Z"
+RULES, ENDS = ("after", "after_end", "after_failed"), ("done", "skipped", "failed", "over", "gone")
 PREFIX = b"#queuectl "
 FLOCK = struct.Struct("@hhqqi4x")
 DEFAULTS: dict[str, Any] = {
     "max_retries": 3, "backoff_base": 2, "backoff_max": 3600, "backoff_jitter": 0.1, "retry_on": None,
     "no_retry_on": (),
-    "permanent_codes": (), "temporary_codes": (), "timeout": None, "on_lost": "retry",
+    "permanent_codes": (), "temporary_codes": (), "timeout": None, "on_lost": "retry", "priority": 10,
     "grace": 5, "rescan": 10, "settle": 60, "min_free": 16 << 20,
 }  # fmt: skip
 RANGES = {
     "priority": (int, 0, 999), "max_retries": (int, 0, 999998), "timeout": (float, 0, 316224000),
     "backoff_base": (float, 0, 316224000), "backoff_max": (float, 0, 316224000), "backoff_jitter": (float, 0, 1),
+    "slots": (int, 1, 10000),
 }  # fmt: skip
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class Name(NamedTuple):
@@ -90,6 +96,35 @@ def now(later: float = 0) -> str:
 def milliseconds(at: str) -> int:
     parsed = datetime.strptime(at[:-1] + "000", "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
     return (parsed - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def groups_of(id: str) -> list[str]:
+    """The groups of a job, the longest name first."""
+    return [id[: match.start()] for match in re.finditer(r"\.", id)][::-1]
+
+
+def dependencies(body: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a job waits for, each with its rule; a group has a dot at its end."""
+    found = []
+    for rule in RULES:
+        given = body.get(rule) or []
+        found += [(name, rule) for name in ([given] if isinstance(given, str) else given)]
+    return found
+
+
+def flocked(path: str) -> bool:
+    """Whether somebody has an exclusive flock on a file that is there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
 
 
 def lock(fd: int, byte: int) -> bool:
@@ -131,6 +166,18 @@ def same(one: os.stat_result, other: os.stat_result) -> bool:
     return all(getattr(one, key) == getattr(other, key) for key in ("st_dev", "st_ino", "st_size", "st_mtime_ns"))
 
 
+def require_ranges(body: dict[str, Any]) -> None:
+    """Raises InvalidError for a number that is out of its range, and for what is not an id among what it waits for."""
+    for key, (kind, least, most) in RANGES.items():
+        value = body.get(key, most)
+        if not isinstance(value, int | kind) or isinstance(value, bool) or not least <= value <= most:
+            raise InvalidError(f"{key} is wrong")
+    if "timeout" in body and body["timeout"] == 0:
+        raise InvalidError("timeout is wrong")
+    if not all(isinstance(name, str) and re.fullmatch(ID, name) for name, _ in dependencies(body)):
+        raise InvalidError("what it waits for is wrong")
+
+
 def parse(data: bytes) -> dict[str, Any]:
     """The job in these bytes; BusyError if they do not parse, InvalidError if they never will be a job."""
 
@@ -153,17 +200,12 @@ def parse(data: bytes) -> dict[str, Any]:
     words = [command] if isinstance(command, str) else command if isinstance(command, list) else []
     if not words or not all(isinstance(word, str) for word in words) or not words[0].strip():
         raise InvalidError("it has no command")
+    require_ranges(body)
     texts = [*words, body.get("cwd", "/"), *(body.get("env") or {}), *(body.get("env") or {}).values()]
     if not all(
         isinstance(text, str) and "\0" not in text and len(text.encode("utf-8", "replace")) <= 120000 for text in texts
     ):
         raise InvalidError("a text is too long, or has NUL")
-    for key, (kind, least, most) in RANGES.items():
-        value = body.get(key, most)
-        if not isinstance(value, int | kind) or isinstance(value, bool) or not least <= value <= most:
-            raise InvalidError(f"{key} is wrong")
-    if "timeout" in body and body["timeout"] == 0:
-        raise InvalidError("timeout is wrong")
     if not os.path.isabs(body.get("cwd", "/")) or not re.fullmatch(ID, str(body.get("id", "x"))):
         raise InvalidError("cwd or id is wrong")
     return body
@@ -175,6 +217,7 @@ class Run:
     def __init__(self, name: Name, body: dict[str, Any], token: str, pid: int, log: int, began: float) -> None:
         self.name, self.body, self.token, self.pid, self.log, self.began = name, body, token, pid, log, began
         self.child: subprocess.Popen[bytes] | None = None
+        self.seats: dict[str, dict[str, int]] = {}
         self.run_at = name.at
         self.reason, self.kill_at = "", 0.0
 
@@ -203,7 +246,7 @@ class Worker:
             self.file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             about = {"worker": self.name, "host": os.uname().nodename, "pid": os.getpid(), "boot_id": self.boot,
-                     "slots": self.slots, "format": 1, "started_at": now(), "version": "contrib/worker.py"}  # fmt: skip
+                     "slots": self.slots, "format": 2, "started_at": now(), "version": "contrib/worker.py"}  # fmt: skip
             os.write(self.file, json.dumps(about).encode() + b"\n")
             try:
                 os.link(temporary, self.path("workers", f"{self.name}.json"))
@@ -244,6 +287,7 @@ class Worker:
                 self.load_settings()
                 self.rescue()
                 self.adopt_all()
+                self.look_at_waiting()
                 beat = time.monotonic() + min(1.0, self.settings["rescan"])
             if not self.stopping:
                 self.claim_all()
@@ -266,13 +310,31 @@ class Worker:
                 given[key] = json.loads(os.environ[f"QUEUECTL_{key.upper()}"])
         self.settings = {**DEFAULTS, **{key: value for key, value in given.items() if value not in ("none", "")}}
 
-    def setting(self, body: dict[str, Any], key: str) -> Any:
-        return body.get(key, self.settings[key])
+    def setting(self, body: dict[str, Any], key: str, id: str) -> Any:
+        """Of a job: its own, that of its innermost group that has one, or that of the spool."""
+        if key in body:
+            return body[key]
+        for group in groups_of(id):
+            text = self.text("groups", group, key.replace("_", "-"))
+            if text is not None and key in ("timeout", "backoff_base", "backoff_max"):
+                parts = re.findall(r"(\d+\.?\d*)\s*([smhdw]?)", text)
+                return sum(float(number) * UNITS[unit] for number, unit in parts)
+            if text is not None and key.endswith("_on"):
+                return [int(code) for code in re.findall(r"\d+", text)]
+            if text is not None:
+                return text if key == "on_lost" else float(text)
+        return self.settings[key]
 
-    def is_paused(self) -> bool:
+    def text(self, *parts: object) -> str | None:
+        """What a file says; None if it is not there."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return open(self.path(*parts), errors="replace").read().strip()
+        return None
+
+    def is_paused(self, *group: str) -> bool:
         try:
-            text = open(self.path("paused"), errors="replace").read()
-        except FileNotFoundError:
+            text = open(self.path(*group, "paused"), errors="replace").read()
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
             return True
@@ -281,27 +343,330 @@ class Worker:
             return until is None or datetime.fromisoformat(until[1]).astimezone(UTC) > datetime.now(UTC)
         return True
 
+    # --- groups
+
+    def is_open(self, id: str) -> bool:
+        """Whether its groups let a job start, as far as can be known before a claim."""
+        for group in groups_of(id):
+            limit = self.limit(group)
+            if self.is_paused("groups", group) or (limit is not None and len(self.running(group)) >= limit):
+                return False
+        return True
+
+    def limit(self, group: str) -> int | None:
+        text = self.text("groups", group, "limit")
+        return None if text is None else int(text) if text.isdecimal() else 0
+
+    def running(self, group: str) -> list[str]:
+        """The names of a group in running/; a rename can hide one from a listing, but not from two alike."""
+        before = None
+        while True:
+            names = [NAMES["running"].fullmatch(text) for text in sorted(os.listdir(self.path("running")))]
+            found = {match["id"]: match[0] for match in names if match and match["id"].startswith(f"{group}.")}
+            if found.keys() == before:
+                return sorted(found.values())
+            before = found.keys()
+
+    def may_start(self, name: Name) -> bool:
+        """Whether a claimed job may start; of too many that were claimed at once those that are first by name."""
+        until = time.monotonic() + 1
+        for group in groups_of(name.id):
+            if self.is_paused("groups", group):
+                return False
+            while (limit := self.limit(group)) is not None and len(names := self.running(group)) > limit:
+                if str(name) not in names[:limit] or time.monotonic() > until:
+                    return False
+                time.sleep(0.005)
+        return True
+
+    # --- seats
+
+    def take_seats(self, id: str, body: dict[str, Any]) -> dict[str, dict[str, int]]:
+        """All the seats that a job needs: by group, each lock with its descriptor. BusyError if they are not there."""
+        needs = {group: 1 for group in groups_of(id) if self.seats(group)} | (body.get("seats") or {})
+        taken: dict[str, dict[str, int]] = {}
+        try:
+            for group in sorted((group for group in needs if needs[group]), key=lambda name: (-len(name), name)):
+                taken[group] = {}
+                self.take(group, needs[group], f"{id} {self.root}\n", taken[group])
+        except BusyError:
+            self.free(taken)
+            raise
+        return taken
+
+    def seats(self, group: str) -> list[str]:
+        """The locks of a group's seats, in the order in which they are taken."""
+        node = os.uname().nodename
+        texts = [self.text("groups", group, f"seats{end}") for end in (f".{node}", f".{node.partition('.')[0]}", "")]
+        text = next((text for text in texts if text is not None), "")
+        names = [str(n) for n in range(int(text))] if text.isdecimal() else [n.strip() for n in text.split(",")]
+        names = [name for name in names if name]
+        numbered = [(names[:place].count(name), place, name) for place, name in enumerate(names)]
+        return [f"{name}+{number}" for number, _, name in sorted(numbered)]
+
+    def take(self, group: str, number: int, holder: str, taken: dict[str, int]) -> None:
+        directory = self.path("groups", group, "held")
+        os.makedirs(directory, 0o700, exist_ok=True)
+        turn = self.lock_file(f"{directory}/turn")
+        if turn is None:
+            raise BusyError
+        try:
+            seats = self.seats(group)
+            held = {each for each in os.listdir(directory) if each != "turn" and flocked(f"{directory}/{each}")}
+            if len(held) + number > len(seats):
+                raise BusyError
+            for seat in seats:
+                if seat not in held and len(taken) < number:
+                    fd = self.lock_file(f"{directory}/{seat}")
+                    if fd is not None:
+                        taken[seat] = fd
+                        os.truncate(fd, 0)
+                        os.write(fd, holder.encode())
+            if len(taken) < number:
+                raise BusyError
+        finally:
+            os.close(turn)
+
+    def lock_file(self, path: str) -> int | None:
+        """A locked descriptor, from 10 up: a shell may use those below. None if another has the lock."""
+        low = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd: int = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
+        os.close(low)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    def free(self, taken: dict[str, dict[str, int]]) -> None:
+        for group, seats in taken.items():
+            for fd in seats.values():
+                fcntl.flock(fd, fcntl.LOCK_UN)
+                os.close(fd)
+            with suppress(FileNotFoundError):  # its closing wakes those who wait for a seat
+                os.close(os.open(self.path("groups", group, "held", "turn"), os.O_WRONLY | os.O_CLOEXEC))
+
+    # --- keys
+
+    def key_of(self, body: dict[str, Any]) -> str:
+        """The directory of its key."""
+        key = f"{body['submitted_by']}\0{body['unique']}" if "submitted_by" in body else body["unique"]
+        return self.path("unique", hashlib.sha256(key.encode()).hexdigest()[:32])
+
+    def numbers(self, folder: str) -> dict[int, str]:
+        """Which jobs have had a key, the last first."""
+        found = {}
+        for number in sorted((int(name) for name in os.listdir(folder) if name.isdecimal()), reverse=True):
+            with suppress(FileNotFoundError):
+                found[number] = open(f"{folder}/{number}").read().strip()
+        return found
+
+    def has_key(self, id: str, body: dict[str, Any]) -> bool:
+        with suppress(FileNotFoundError):
+            return id in self.numbers(self.key_of(body)).values()
+        return False
+
+    def is_active(self, id: str) -> bool:
+        """Looked for twice: a job that moves can be missed."""
+        return any(
+            path.startswith(("pending/", "running/"))
+            for path in self.holders(id) or self.holders(id) + self.holders(id)
+        )
+
+    def ask(self, text: str, match: re.Match[str], body: dict[str, Any]) -> None:
+        """Ask for the key of a job in pending/, which gets its own time with it, and leaves pending/ without."""
+        id, folder = match["id"], self.key_of(body)
+        log = open_log(self.path("logs", f"{id}.log"))
+        try:
+            if not lock(log, 0):
+                raise BusyError
+            is_held = match["at"] == HELD or (match["at"].startswith("99990102") and match["at"] != ASKING)
+            at = ASKING.replace("000Z", "001Z") if is_held else ASKING
+            asking = f"{match['priority']}-{at}-{match['attempts']}-{id}.json"
+            os.makedirs(folder, 0o700, exist_ok=True)
+            os.rename(self.path("pending", text), self.path("pending", asking))
+            while True:
+                numbers = self.numbers(folder)
+                other = next((name for name in numbers.values() if name != id and self.is_active(name)), None)
+                if other is not None:
+                    self.leave_out(asking, match, body, log, other)
+                    return
+                number = max(numbers, default=0) + 1
+                temporary = self.path("tmp", f"key-{secrets.token_hex(8)}")
+                with open(temporary, "x") as file:
+                    file.write(f"{id}\n")
+                try:
+                    os.link(temporary, f"{folder}/{number}")
+                except FileExistsError:
+                    continue
+                finally:
+                    os.remove(temporary)
+                again = self.numbers(folder)
+                if max(again) == number and not any(
+                    self.is_active(name) for each, name in again.items() if each < number and name != id
+                ):
+                    break
+                os.remove(f"{folder}/{number}")
+            at = HELD if is_held else WAITING if dependencies(body) else self.own_time(body)
+            name = f"{match['priority']}-{at}-{match['attempts']}-{id}.json"
+            os.rename(self.path("pending", asking), self.path("pending", name))
+            for each in again:
+                if each < number:
+                    with suppress(FileNotFoundError):
+                        os.remove(f"{folder}/{each}")
+        finally:
+            os.close(log)
+
+    def leave_out(self, asking: str, match: re.Match[str], body: dict[str, Any], log: int, other: str) -> None:
+        """What becomes of a job whose key another one has; to replace that is left to a worker that can."""
+        how = body.get("if_exists", "skip")
+        if how == "replace":
+            return
+        state, result, word = ("dead", "invalid", "refused") if how == "fail" else ("done", "skipped", "note skipped")
+        os.write(log, f"#queuectl {word} reason={json.dumps(f'the job {other} has the key')}\n".encode())
+        ended = f"{now()}-{match['priority']}-{match['attempts']}-{result}-0.000s-{match['id']}.json"
+        os.rename(self.path("pending", asking), self.path(state, ended))
+        self.inform(match["id"])
+
+    def own_time(self, body: dict[str, Any]) -> str:
+        """When a job may start that waits for nothing else."""
+        with suppress(KeyError, ValueError, TypeError):
+            return max(now(), f"{datetime.fromisoformat(body['run_at']).astimezone(UTC):%Y%m%dT%H%M%S.000Z}")
+        return now()
+
+    # --- jobs that wait for others
+
+    def look_at_waiting(self) -> None:
+        """Move what nobody has moved: what asks for its key, and what waits for others."""
+        for text in sorted(os.listdir(self.path("pending"))):
+            match = NAMES["pending"].fullmatch(text)
+            if match and match["at"][:8] in (WAITING[:8], ASKING[:8]):
+                with suppress(FileNotFoundError, BusyError, InvalidError):
+                    fd, data, _ = read(self.path("pending", text))
+                    os.close(fd)
+                    body = parse(data)
+                    if match["at"] == WAITING:
+                        self.look_at(text, match, body)
+                    elif "unique" in body:
+                        self.ask(text, match, body)
+
+    def inform(self, id: str) -> None:
+        """A job has ended: look at those that wait for it."""
+        with suppress(FileNotFoundError):
+            children = {name.removesuffix("+") for name in os.listdir(self.path("after", id))}
+            for path in [path for child in children for path in self.holders(child)]:
+                match = NAMES["pending"].fullmatch(path.removeprefix("pending/"))
+                if match and match["at"] == WAITING:
+                    with suppress(FileNotFoundError, BusyError, InvalidError):
+                        fd, data, _ = read(self.path(path))
+                        os.close(fd)
+                        self.look_at(match[0], match, parse(data))
+
+    def edges(self, child: str) -> dict[str, bool]:
+        """What a job waits for, and whether that edge is fulfilled."""
+        found = {}
+        for dep in os.listdir(self.path("after")):
+            for end in ("", "+"):
+                if os.path.exists(self.path("after", dep, child + end)):
+                    found[dep] = bool(end)
+        return found
+
+    def write_edges(self, child: str, body: dict[str, Any]) -> None:
+        for name, _ in dependencies(body):
+            for dep in self.members(name) if name.endswith(".") else [name]:
+                directory = self.path("after", dep)
+                os.makedirs(directory, 0o700, exist_ok=True)
+                if dep != child and not os.path.exists(f"{directory}/{child}+"):
+                    os.close(os.open(f"{directory}/{child}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def members(self, group: str) -> list[str]:
+        found = set()
+        for state, form in (("pending", "pending"), ("running", "running"), ("done", "ended"), ("dead", "ended")):
+            matches = (NAMES[form].fullmatch(text) for text in os.listdir(self.path(state)))
+            found |= {match["id"] for match in matches if match and match["id"].startswith(group)}
+        return sorted(found)
+
+    def outcome(self, id: str) -> str:
+        """`open`, `done`, `skipped`, `failed`, `over` without success or failure, or `gone`."""
+        path = next(iter(self.holders(id) or self.holders(id)), "")
+        match = NAMES["ended"].fullmatch(path.partition("/")[2])
+        if not path or not match:
+            return "open" if path else "gone"
+        if match["result"] == "skipped":
+            return "skipped"
+        if path.startswith("done/"):
+            return "done"
+        return "over" if match["result"] in ("cancelled", "invalid") else "failed"
+
+    def fulfil(self, dep: str, id: str) -> None:
+        with suppress(FileNotFoundError):  # another did it
+            os.rename(self.path("after", dep, id), self.path("after", dep, f"{id}+"))
+
+    def leave_edges(self, id: str, deps: Iterable[str]) -> None:
+        for path in [self.path("after", dep, id + end) for dep in deps for end in ("", "+")]:
+            with suppress(FileNotFoundError):
+                os.remove(path)
+
+    def look_at(self, text: str, match: re.Match[str], body: dict[str, Any]) -> None:
+        """Give a job that waits for others its own time, or skip it, if what has become of them says so."""
+        id, rules = match["id"], dependencies(body)
+        if not rules:
+            return
+        os.makedirs(self.path("after"), 0o700, exist_ok=True)
+        edges = self.edges(id)
+        if not edges:
+            self.write_edges(id, body)
+            edges = self.edges(id)
+        is_open, is_hard, is_vain, failed, waits = False, False, False, False, False
+        for dep, is_fulfilled in edges.items():
+            rule = next((r for name, r in rules if name == dep or (name[-1] == "." and dep.startswith(name))), RULES[1])
+            now_is = self.outcome(dep)
+            good = {"after": ("done",), "after_end": ENDS, "after_failed": ("done", "gone")}[rule].count(now_is)
+            if good and not is_fulfilled:
+                self.fulfil(dep, id)
+            if rule == "after_failed":
+                failed, waits = failed or now_is == "failed", waits or now_is == "open"
+            elif not good and not is_fulfilled:
+                is_open = True
+                if rule == "after" and now_is != "open":
+                    is_vain, is_hard = True, is_hard or now_is in ("failed", "over", "gone")
+        if any(rule == "after_failed" for _, rule in rules) and not waits and not failed:
+            is_vain = True
+        if is_vain:
+            log = open_log(self.path("logs", f"{id}.log"))
+            os.write(log, b'#queuectl note skipped reason="what it waited for did not come about"\n')
+            os.close(log)
+            ended = f"{now()}-{match['priority']}-{match['attempts']}-skipped-0.000s-{id}.json"
+            os.rename(self.path("pending", text), self.path("dead" if is_hard else "done", ended))
+            self.inform(id)
+        elif not is_open and not waits:
+            name = f"{match['priority']}-{self.own_time(body)}-{match['attempts']}-{id}.json"
+            os.rename(self.path("pending", text), self.path("pending", name))
+            self.leave_edges(id, edges)
+
     # --- claiming
 
     def claim_all(self) -> None:
         free = os.statvfs(self.root)
-        if (
-            len(self.runs) >= self.slots
-            or self.is_paused()
-            or free.f_bavail * free.f_frsize < self.settings["min_free"]
-        ):
+        if self.used() >= self.slots or self.is_paused() or free.f_bavail * free.f_frsize < self.settings["min_free"]:
             return
         at = now()
         for text in sorted(os.listdir(self.path("pending"))):
             match = NAMES["pending"].fullmatch(text)
-            if match and match["at"] <= at and match["id"] not in {run.name.id for run in self.runs}:
+            if not match or not match["at"] <= at or match["id"] in {run.name.id for run in self.runs}:
+                continue
+            if self.is_open(match["id"]):
                 with suppress(FileNotFoundError, BusyError):
                     self.claim(text, match)
-                if len(self.runs) >= self.slots or self.is_paused():
-                    return
+            if self.used() >= self.slots or self.is_paused():
+                return
+
+    def used(self) -> int:
+        return sum(run.body.get("slots", 1) for run in self.runs)
 
     def claim(self, text: str, match: re.Match[str]) -> None:
-        id, attempts = match["id"], int(match["attempts"])
+        id = match["id"]
         try:
             fd, data, status = read(self.path("pending", text))
             os.close(fd)
@@ -319,11 +684,27 @@ class Worker:
             and not os.path.exists(self.path("logs", f"{id}.log"))
         ):
             return  # some tool has just written it, and may come back to it
+        if "unique" in body and not self.has_key(id, body):
+            self.ask(text, match, body)
+            return
+        if self.used() + body.get("slots", 1) > self.slots:
+            return
+        seats = self.take_seats(id, body)
+        try:
+            self.claim_with(text, match, body, status, seats)
+        finally:
+            if not any(run.seats is seats for run in self.runs):
+                self.free(seats)
+
+    def claim_with(
+        self, text: str, match: re.Match[str], body: dict[str, Any], status: os.stat_result, seats: dict[str, Any]
+    ) -> None:
+        id, attempts = match["id"], int(match["attempts"])
         name = Name(now(), match["priority"], attempts + 1, self.name, id)
         os.rename(self.path("pending", text), self.path("running", name))
         log = open_log(self.path("logs", f"{id}.log"))
         is_free = lock(log, milliseconds(name.at) + 1)
-        if not same(status, os.lstat(self.path("running", name))) or self.is_paused():
+        if not same(status, os.lstat(self.path("running", name))) or self.is_paused() or not self.may_start(name):
             os.close(log)
             self.settle_as(name, "pending", text)
             return
@@ -336,7 +717,7 @@ class Worker:
             os.rename(self.path("running", name), self.path("pending", text))
             self.refuse(text, f"duplicate: the id {id} is taken", match)
             return
-        self.start(name, body, log, match["at"])
+        self.start(name, body, log, match["at"], seats)
 
     def require_trusted(self, status: os.stat_result) -> None:
         if status.st_uid not in (0, os.geteuid(), os.stat(self.root).st_uid):
@@ -363,7 +744,7 @@ class Worker:
         if not last.startswith(PREFIX):
             return False
         fields = dict(re.findall(r"(\w+)=(\S+)", last.decode("utf-8", "replace")))
-        if last.startswith(b"#queuectl end ") or "ended_at" in fields or "max_rss" in fields:
+        if last.startswith(b"#queuectl end ") or fields.keys() & {"ended_at", "max_rss", "by"}:
             return fields.get("result") == "released" or fields.get("attempt") == str(attempts)
         return last.startswith(b"#queuectl retry") and not attempts
 
@@ -378,7 +759,7 @@ class Worker:
 
     # --- running
 
-    def start(self, name: Name, body: dict[str, Any], log: int, run_at: str) -> None:
+    def start(self, name: Name, body: dict[str, Any], log: int, run_at: str, seats: dict[str, Any]) -> None:
         command, token = body["command"], f"{name.worker}:{name.at}:{name.id}"
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         ours = re.compile(r"QUEUECTL_(SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
@@ -395,6 +776,13 @@ class Worker:
             "QUEUECTL_TOKEN": token,
             "QUEUECTL_PROGRESS": self.path("progress", name.id),
         }
+        if names := [each for each, _ in dependencies(body)]:
+            env["QUEUECTL_AFTER"] = " ".join(names)
+        for group, taken in seats.items():
+            shown = ",".join(dict.fromkeys(seat.rpartition("+")[0] for seat in taken))
+            env[f"QUEUECTL_SEAT_{re.sub('[^A-Z0-9]', '_', group.upper())}"] = shown
+            if variable := self.text("groups", group, "seat-env"):
+                env[variable] = shown
         enter = f"cd {shlex.quote(body['cwd'])} || exit ${{s:=126}};" if "cwd" in body else ""
         script = (
             f'exec 9>&1;s=;trap \'printf "\\n#queuectl end {name.which} status=%s\\n" "$s">&9\' 0;'
@@ -402,11 +790,10 @@ class Worker:
             'trap : 1 2 3 10 12 13 14 15;"$@" 9>&-;s=$?;exit $s'
         )
         run = Run(name, body, token, 0, log, time.monotonic())
-        run.run_at = run_at
-
+        run.run_at, run.seats = run_at, seats
         run.child = subprocess.Popen(
             ["/bin/sh", "-c", script, "sh", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-            start_new_session=True,
+            start_new_session=True, pass_fds=[fd for taken in seats.values() for fd in taken.values()],
         )  # fmt: skip
         run.pid = run.child.pid
         self.runs.append(run)
@@ -415,7 +802,7 @@ class Worker:
         """End it if its time is over, settle it if it has ended."""
         has_ended = run.child.poll() is not None if run.child else not self.carries(run.pid, run.token)
         if not has_ended:
-            timeout = self.setting(run.body, "timeout")
+            timeout = self.setting(run.body, "timeout", run.name.id)
             if run.kill_at and time.monotonic() >= run.kill_at:
                 self.send(run, signal.SIGKILL)
             elif not run.reason and self.stopping >= 2:
@@ -443,6 +830,7 @@ class Worker:
         if outcome:
             os.write(run.log, f"\n#queuectl end {run.name.which} {outcome}\n".encode())
         self.settle(run, self.end_of(run.log, run.name) or "lost", time.monotonic() - run.began)
+        self.free(run.seats)
         os.close(run.log)
 
     def end(self, run: Run, reason: str) -> None:
@@ -527,10 +915,12 @@ class Worker:
         ended = f"{now()}-{name.priority}-{name.attempt}-{result}-{max(0, duration):.3f}s-{name.id}.json"
         if result == "exit0":
             self.settle_as(name, "done", ended)
-        elif result == "cancelled" or self.is_over(name.attempt, result, body):
+            self.inform(name.id)
+        elif result == "cancelled" or self.is_over(name, result, body):
             self.settle_as(name, "dead", ended)
+            self.inform(name.id)
         else:
-            get = lambda key: self.setting(body, key)  # noqa: E731
+            get = lambda key: self.setting(body, key, name.id)  # noqa: E731
             try:
                 wait = min(get("backoff_max"), float(get("backoff_base")) ** name.attempt)
             except OverflowError:
@@ -541,9 +931,9 @@ class Worker:
             )
             self.settle_as(name, "pending", f"{name.priority}-{now(wait)}-{name.attempt}-{name.id}.json")
 
-    def is_over(self, attempt: int, result: str, body: dict[str, Any]) -> bool:
-        get = lambda key: self.setting(body, key)  # noqa: E731
-        if attempt > get("max_retries") or (result == "lost" and get("on_lost") == "dead"):
+    def is_over(self, name: Name, result: str, body: dict[str, Any]) -> bool:
+        get = lambda key: self.setting(body, key, name.id)  # noqa: E731
+        if name.attempt > get("max_retries") or (result == "lost" and get("on_lost") == "dead"):
             return True
         if not result.startswith("exit"):
             return False
@@ -692,12 +1082,18 @@ class Worker:
         else:
             asked = str(body["id"]) if "id" in body else self.fresh(text)
             id = asked if asked.startswith(group) else group + asked
-            priority, at = f"{body.get('priority', 10):03}", now()
-            if "run_at" in body:
-                with suppress(ValueError):
-                    at = f"{datetime.fromisoformat(body['run_at']).astimezone(UTC):%Y%m%dT%H%M%S.000Z}"
+            priority, at = f"{int(self.setting(body, 'priority', id)):03}", self.own_time(body)
+            missing = [name for name, _ in dependencies(body) if not (name.endswith(".") or self.holders(name))]
+            if missing:
+                raise BusyError  # it is waited for
+        if "unique" in body:
+            os.makedirs(self.path("unique"), 0o700, exist_ok=True)
         log, is_new = self.reserve(id, text if back else None)
         try:
+            if dependencies(body) and not back:
+                self.write_edges(id, body)
+                at = WAITING
+            at = ASKING if "unique" in body else at
             if back:
                 os.write(log, b"#queuectl retry by hand: its file was moved back to pending\n")
             os.link(path, self.path("pending", f"{priority}-{at}-0-{id}.json"))

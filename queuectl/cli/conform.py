@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -82,11 +82,12 @@ def worker(ctx: click.Context, command: tuple[str, ...], only: tuple[str, ...], 
       queuectl conform worker ./my-worker
       queuectl conform worker --rule timeout queuectl worker start --count 2
     """
-    from queuectl.conform import life, orphans, storm
+    from queuectl.conform import life, orphans, sharing, storm
     from queuectl.conform.worker import Kit
 
     kit = Kit(_found(command), patience)
-    _judge(ctx, [*life.sessions(kit), *orphans.sessions(kit), *storm.sessions(kit)], only, as_json)
+    found = [session for part in (life, sharing, orphans, storm) for session in part.sessions(kit)]
+    _judge(ctx, found, only, as_json, kit.explain)
 
 
 def _found(command: Sequence[str]) -> list[str]:
@@ -99,7 +100,13 @@ def _found(command: Sequence[str]) -> list[str]:
     return [os.path.abspath(program), *command[1:]]
 
 
-def _judge(ctx: click.Context, sessions: Sequence[Session], only: Sequence[str], as_json: bool) -> None:
+def _judge(
+    ctx: click.Context,
+    sessions: Sequence[Session],
+    only: Sequence[str],
+    as_json: bool,
+    explain: Callable[[], str] = lambda: "",
+) -> None:
     from queuectl.conform.verdict import judge
 
     known = [rule.name for session in sessions for rule in session.rules]
@@ -107,11 +114,11 @@ def _judge(ctx: click.Context, sessions: Sequence[Session], only: Sequence[str],
     if unknown is not None:
         raise UsageError(f"no such rule: {unknown!r}", f"rules: {' '.join(known)}")
     found = []
-    for verdict in judge(sessions, only):
+    for verdict in judge(sessions, only, explain):
         found.append(verdict)
         if not as_json:
             click.echo(shown(f"{verdict.word:<8} {verdict.rule.name:<17} {verdict.rule.promise}"))
-            for text in (*verdict.problems, *filter(None, [verdict.skipped])):
+            for text in verdict.problems or filter(None, [verdict.skipped]):
                 click.echo(shown(f"{'':<8} {'':<17} - {text}"))
     if as_json:
         print_json([verdict.to_json() for verdict in found])

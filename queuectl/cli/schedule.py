@@ -119,8 +119,10 @@ def add(
       queuectl schedule add poll --every 15m --timeout 5m -- ./poll
       queuectl schedule add report --cron "0 8 * * 1-5" --catch-up 6h -- ./report
     """
-    schedules.require_name(name)
     own = {key: value for key in schedules.KEYS if (value := options.pop(key)) is not None}
+    if not own.keys() & {"cron", "every"}:
+        _refuse_times(words)
+    schedules.require_name(name)
     fields = _read_fields(words, is_command, options, own)
     if fields.get("cron") and not fields.get("timezone"):
         fields["timezone"] = zones.local_name()
@@ -143,6 +145,16 @@ def add(
             note(f"warning: {warning}")
         _say_times(made)
         _warn(spool, made)
+
+
+def _refuse_times(words: tuple[str, ...]) -> None:
+    """Raise UsageError for times that are words, not the value of an option."""
+    if not (words and words[0].lstrip().startswith("{")):
+        from queuectl.cli.suggest import times_as_words
+
+        error = times_as_words(click.get_current_context())
+        if error is not None:
+            raise error
 
 
 def _read_fields(

@@ -144,9 +144,7 @@ class _Orphans:
 
         entry_is_there = self.kit.wait(is_adopted)
         entry = spool.find("alive")
-        if expect(
-            rules.ALIVE, entry_is_there and entry, f"it runs, and after {self.kit.patience:g} s it is {describe(entry)}"
-        ):
+        if expect(rules.ALIVE, entry_is_there and entry, f"it runs, and is {describe(entry)}"):
             assert entry is not None
             expect(
                 rules.ALIVE, entry.fields["at"] == self.at and entry.attempts == 1, f"adopted as running/{entry.name}"

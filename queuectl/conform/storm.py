@@ -12,7 +12,7 @@ from pathlib import Path
 from queuectl.conform import worker as rules
 from queuectl.conform.spec import LOOK, Spool, await_that
 from queuectl.conform.verdict import Problems, Rule, Session
-from queuectl.conform.worker import Judge, Kit, describe, end_jobs, kill, locked_workers, pause_briefly
+from queuectl.conform.worker import Judge, Kit, describe, end_jobs, locked_workers, pause_briefly
 
 _JOBS, _KILLS = 24, 6
 _LEDGER = (
@@ -50,8 +50,8 @@ def _steps(kit: Kit, directory: Path) -> Problems:
         }
         if step in ("ended", "settled"):
             (out / f"{step}.go").touch()
-        is_there = await_that(signs[step], kit.patience)
-        kill(process)
+        is_there = kit.wait(signs[step])
+        kit.kill(process)
         judge.expect(rules.KILLED, is_there, f"it was never {step}")
         if step == "runs":
             entry = spool.find(job, "running")
@@ -91,7 +91,7 @@ def _together(kit: Kit, directory: Path) -> Problems:
         for number in range(_KILLS):
             await_that(partial(_has_more, spool, len(spool.entries("done", "dead"))), 1.0)
             pause_briefly(rng.random() * 0.1)
-            kill(workers[number % 2])
+            kit.kill(workers[number % 2])
             workers[number % 2] = kit.start(spool)
         is_over = kit.has_ended(spool, *ids)
         left = {*ids} - {entry.id for entry in spool.entries("done", "dead")}
@@ -107,7 +107,7 @@ def _together(kit: Kit, directory: Path) -> Problems:
         _check_ledger(judge, rules.TOGETHER, out, spool, ids, 2)
     finally:
         for process in workers:
-            kill(process)
+            kit.kill(process)
         end_jobs(spool)
         time.sleep(LOOK)
     return judge.problems

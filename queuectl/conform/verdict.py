@@ -21,7 +21,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`problems` says what is wrong; `skipped` why it could not be tried."""
+    """`problems` says what is wrong; `skipped`, if there are none, why it could not be tried."""
 
     rule: Rule
     problems: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Verdict:
             "verdict": self.word,
             "promise": self.rule.promise,
             "problems": list(self.problems),
-            "skipped": self.skipped,
+            "skipped": "" if self.problems else self.skipped,
         }
 
 
@@ -53,8 +53,14 @@ class Session:
     run: Callable[[Path], Problems]
 
 
-def judge(sessions: Iterable[Session], wanted: Iterable[str]) -> Iterator[Verdict]:
-    """The verdicts of all rules, or of the wanted ones, as they are found."""
+def judge(
+    sessions: Iterable[Session], wanted: Iterable[str], explain: Callable[[], str] = lambda: ""
+) -> Iterator[Verdict]:
+    """The verdicts of all rules, or of the wanted ones, as they are found.
+
+    `explain` says after each session whether what is judged has ended in the middle of it. Then it was not seen whether
+    it keeps the rules for which nothing wrong was found.
+    """
     only = {*wanted}
     for session in sessions:
         rules = [rule for rule in session.rules if not only or rule.name in only]
@@ -67,5 +73,7 @@ def judge(sessions: Iterable[Session], wanted: Iterable[str]) -> Iterator[Verdic
                 found = session.run(Path(directory))
             except SkipError as error:
                 skipped = str(error)
+        why = explain()
         for rule in rules:
-            yield Verdict(rule, tuple(found.get(rule.name, ())), skipped)
+            problems = tuple(found.get(rule.name, ()))
+            yield Verdict(rule, (*problems[:1], why) if why and problems else problems, skipped or why)

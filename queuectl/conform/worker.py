@@ -1,6 +1,6 @@
 """The rules of a worker: a command that works on the spool in QUEUECTL_SPOOL until it gets SIGTERM.
 
-Its sessions are in `life`, `orphans` and `storm`; this module has the rules, and starts the worker.
+Its sessions are in `life`, `sharing`, `orphans` and `storm`; this module has the rules, and starts the worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -69,6 +69,13 @@ KILLED = Rule(
 TOGETHER = Rule(
     "together", "two workers that are killed again and again run each attempt once, and never two at a time"
 )
+GROUP_PAUSE = Rule("group-pause", "while a group is paused none of its jobs starts, and the others do")
+LIMIT = Rule("limit", "no more jobs of a group run at once than its limit, on all workers together")
+SEATS = Rule(
+    "seats", "a job has the seats that its variables name, to the end of its last process, and nobody else has"
+)
+KEYS = Rule("keys", "of the jobs with one key one runs or waits; the others are skipped or refused")
+AFTER = Rule("after", "what waits for others starts, or is skipped, when these have ended as it asks, and not before")
 
 SETTINGS: dict[str, object] = {"rescan": 0.5, "grace": 0.5, "settle": 60, "backoff_base": 0, "min_free": 0}
 """What the kit writes into config.toml, so that nobody waits for long."""
@@ -94,14 +101,19 @@ class Kit:
 
     def __init__(self, words: Sequence[str], patience: float) -> None:
         self.words, self.patience = [*words], patience
+        self._works: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._last_words = ""
 
     def start(self, spool: Spool) -> subprocess.Popen[bytes]:
         """Start one; its output goes to a file beside the spool. It has variables that a job must not have."""
         env = {**os.environ, "QUEUECTL_SPOOL": str(spool.root), "QUEUECTL_TICK": "wrong", "QUEUECTL_SEAT_X": "wrong"}
-        with open(spool.root.parent / "worker.output", "ab") as output:
-            return subprocess.Popen(
+        path = spool.root.parent / "worker.output"
+        with open(path, "ab") as output:
+            process = subprocess.Popen(
                 self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
             )
+        self._works.append((process, path))
+        return process
 
     @contextmanager
     def started(self, spool: Spool) -> Iterator[subprocess.Popen[bytes]]:
@@ -110,12 +122,36 @@ class Kit:
         try:
             yield process
         finally:
-            kill(process)
+            self.kill(process)
             end_jobs(spool)
 
-    def wait(self, condition: object) -> bool:
-        assert callable(condition)
-        return await_that(condition, self.patience)
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """kill -9 of the worker's process group, in which its jobs are not."""
+        self._is_gone()
+        self._works = [each for each in self._works if each[0] is not process]
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def wait(self, condition: Callable[[], object]) -> bool:
+        """Whether it came true in time; not waited for once a worker has ended by itself with an error."""
+        await_that(lambda: condition() or self._is_gone(), self.patience)
+        return bool(condition())
+
+    def explain(self) -> str:
+        """How a worker has ended that was not to end, since the last call; empty if none has."""
+        said, self._last_words = self._last_words, ""
+        return said
+
+    def _is_gone(self) -> bool:
+        for process, path in self._works:
+            if process.poll() and not self._last_words:
+                lines = path.read_text(errors="replace").split("\n")
+                last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+                code = process.returncode
+                how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                self._last_words = f"the worker {how}: {last[:200]}"
+        return bool(self._last_words)
 
     def has_ended(self, spool: Spool, *ids: str) -> bool:
         """Wait until these jobs are in done/ or dead/; whether they are."""
@@ -124,13 +160,6 @@ class Kit:
             return {*ids} <= {entry.id for entry in spool.entries("done", "dead")}
 
         return self.wait(is_over)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """kill -9 of the worker's process group, in which its jobs are not."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def end_jobs(spool: Spool) -> None:

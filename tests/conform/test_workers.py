@@ -42,7 +42,7 @@ FAULTS = {
         ("end-line", r'printf "\\n#queuectl end {name.which} status', r'printf "#queuectl end {name.which} status'),
         ("backoff", "** name.attempt)", "* 0 + name.attempt)"),
         ("ignore", 'or text.startswith(".") or', "or"),
-        ("retries", 'if attempt > get("max_retries")', 'if attempt > get("max_retries") + 1'),
+        ("retries", 'if name.attempt > get("max_retries")', 'if name.attempt > get("max_retries") + 1'),
         ("held", 'match["at"] <= at', '"0" <= at'),
         ("refuse", "reason={json.dumps(reason)}\\n", "\\n"),
         ("lock", "is_free = lock(log, milliseconds(name.at) + 1)", "is_free = lock(log, milliseconds(name.at))"),
@@ -55,14 +55,23 @@ FAULTS = {
         ("session", "start_new_session=True", "start_new_session=False"),
         ("results", "if 128 < status <= 192", "if False"),
         ("timeout", "elif not run.reason and timeout and", "elif False and"),
-        ("adopt", 'priority, at = f"{body.get(\'priority\', 10):03}", now()', 'priority, at = "010", now()'),
+        ("adopt", "priority, at = f\"{int(self.setting(body, 'priority', id)):03}\", ", 'priority, at = "010", '),
         ("cancel", 'not os.path.exists(self.path("running", run.name))', "False"),
         ("stop", "while not self.stopping or self.runs:", "while not self.stopping:"),
     ],
     "pauses": [
-        ("pause", "def is_paused(self) -> bool:", "def is_paused(self) -> bool:\n        return False"),
+        ("pause", "def is_paused(self, *group: str) -> bool:",
+         "def is_paused(self, *group: str) -> bool:\n        return False"),
         ("order", 'sorted(os.listdir(self.path("pending"))):\n            match =',
          'sorted(os.listdir(self.path("pending")), reverse=True):\n            match ='),
+    ],
+    "shares": [
+        ("group-pause", "def is_paused(self, *group: str) -> bool:",
+         "def is_paused(self, *group: str) -> bool:\n        if group:\n            return False"),
+        ("limit", "return None if text is None else int(text) if text.isdecimal() else 0", "return None"),
+        ("seats", "pass_fds=[fd for taken in seats.values() for fd in taken.values()]", "pass_fds=[]"),
+        ("keys", "if name != id and self.is_active(name)", "if False"),
+        ("after", "elif not is_open and not waits:", "else:"),
     ],
     "rescues": [
         ("rescue-ended", 'if "exit" in fields or', 'if "exit" in fields and name.worker != self.name:\n'
@@ -87,6 +96,23 @@ def test_faulty_worker_fails(tmp_path: Path, kind: str) -> None:
     rules = tuple(rule for rule, *_ in FAULTS[kind])
     found = failed(judge("worker", script(tmp_path, text), rules=rules, patience="3"))
     assert set(found) == set(rules)
+
+
+def test_worker_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+    """What it said last is in the verdicts, and no rule that was not tried is kept."""
+    dies = script(tmp_path, "#!/bin/sh\necho no such library >&2; exit 3\n")
+    found = judge("worker", dies, rules=("worker-file", "claim"), patience="600")
+    said = "the worker ended with exit code 3: no such library"
+    assert found["worker-file"]["problems"] == ["there is no workers/WORKER.json", said]
+    assert (found["claim"]["verdict"], found["claim"]["skipped"]) == ("skipped", said)
+
+
+def test_worker_of_an_earlier_format_is_not_judged_by_a_later_one(tmp_path: Path) -> None:
+    """The rules of format 2 are skipped for a worker whose file says 1."""
+    text = SECOND.read_text().replace('"format": 2', '"format": 1')
+    found = judge("worker", script(tmp_path, text), rules=("limit",), patience="3")
+    assert found["limit"]["verdict"] == "skipped"
+    assert found["limit"]["skipped"].startswith("its file says format 1")
 
 
 def has_more(spool: Spool, ended: int) -> bool:

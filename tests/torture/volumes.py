@@ -61,6 +61,14 @@ class Volume:
                 break
             time.sleep(0.05)
 
+    def _wait_until_released(self) -> None:
+        """A mount namespace that was made in the meantime, by a test beside this one, keeps a mount of its own: until
+        that goes the next mount would be the old file system, and the power still off."""
+        deadline = time.monotonic() + 60
+        while subprocess.run(["losetup", "-j", str(self.image)], check=True, capture_output=True).stdout:
+            assert time.monotonic() < deadline, f"{self.image} is still mounted in another namespace"
+            time.sleep(0.05)
+
     def sync(self) -> None:
         fd = os.open(self.path, os.O_RDONLY)
         try:
@@ -83,6 +91,7 @@ class Volume:
     def restore_power(self) -> None:
         """Mount what the disk held when the power was cut."""
         self.unmount()
+        self._wait_until_released()
         if self.kind == "btrfs":
             os.replace(f"{self.image}.cut", str(self.image))
         self.mount()

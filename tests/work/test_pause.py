@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,12 +62,15 @@ def test_job_claimed_as_the_queue_is_paused_goes_back(
         assert spool.wait("x", timeout=20).attempts == 1
 
 
-def test_draining(spool: Spool) -> None:
+def test_draining(spool: Spool, tmp_path: Path) -> None:
     """Once the pause is there and running/ is empty, every job that was started has ended and no other starts."""
     with workers(spool.path, 2, "--count", "2"):
-        ids = [spool.enqueue("sleep 0.05", max_retries=0).id for _ in range(40)]
+        go = tmp_path / "go"
+        commands = ["sleep 0.05"] * 20 + [f"while [ ! -e {go} ]; do sleep 0.01; done"] * 20
+        ids = [spool.enqueue(command, max_retries=0).id for command in commands]
         wait_for(lambda: spool.counts().done > 2, "some work")
         spool.pause()
+        go.touch()
         spool.wait_until_idle(20)
         starts = [read_log(spool.layout, id).count("#queuectl start") for id in ids]
         ended = [read_log(spool.layout, id).count("#queuectl end") for id in ids]
