@@ -15,10 +15,8 @@ import asyncio
 import json
 import os
 import shlex
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from typing import Any
@@ -149,20 +147,16 @@ async def _run(about: dict[str, Any], id: str) -> None:
     asked = await asyncio.to_thread(slurm.seconds_left, id, _ASK)
     left = about["seconds"] if asked is None else asked
     pilot = Pilot(left, about["cards"])
-    directory = tempfile.mkdtemp(prefix="queuectl-")
-    try:
-        worker = Worker(
-            about["address"], nthreads=about["count"], name=name_of(id), memory_limit=0, dashboard=False,
-            local_directory=directory, death_timeout=_JOIN, security=security_of(about["keys"]), protocol="tls",
-            plugins=(pilot,), resources={NAME: about["count"]},
-        )  # fmt: skip
-        async with worker:
-            is_over = asyncio.create_task(pilot.over.wait())
-            is_finished = asyncio.create_task(worker.finished())  # type: ignore[no-untyped-call]
-            await asyncio.wait((is_over, is_finished), return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(_LAST_WORDS)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    worker = Worker(
+        about["address"], nthreads=about["count"], name=name_of(id), memory_limit=0, dashboard=False,
+        death_timeout=_JOIN, security=security_of(about["keys"]), protocol="tls",
+        plugins=(pilot,), resources={NAME: about["count"]},
+    )  # fmt: skip
+    async with worker:
+        is_over = asyncio.create_task(pilot.over.wait())
+        is_finished = asyncio.create_task(worker.finished())  # type: ignore[no-untyped-call]
+        await asyncio.wait((is_over, is_finished), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(_LAST_WORDS)
 
 
 def script(about: dict[str, Any]) -> str:
