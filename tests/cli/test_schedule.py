@@ -97,7 +97,8 @@ def test_list_shows_the_last_tick_and_the_next_three(cli: CommandLine) -> None:
     with workers(cli.spool):
         wait_for(lambda: any("-exit0-" in name for name in names(cli.spool / "done")), "a job")
     a, b, c = cli.json("schedule", "list")
-    assert a["last"]["result"] in ("exit0", "skipped")
+    is_left = bool(names(cli.spool / "pending"))  # by the worker, which was stopped before it ran the last tick
+    assert a["last"]["result"] in ("exit0", "skipped") or (is_left and a["last"]["result"] is None)
     assert a["last"]["id"].startswith("a.2")
     assert len(a["next"]) == len(b["next"]) == 3
     assert b["next"][0].endswith("-12-31T23:00:00Z")
