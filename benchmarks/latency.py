@@ -56,7 +56,7 @@ class _Side:
 
 class _Drops(_Side):
     def __init__(self, directory: Path, queue: Queue, *, is_canonical: bool, is_behind: bool = False) -> None:
-        """It `is_behind` jobs of which one runs all the time."""
+        """It `is_behind` jobs that are there all the time, of which one may run."""
         super().__init__(directory)
         self._is_behind = is_behind
         self._queue = queue
@@ -77,8 +77,8 @@ class _Drops(_Side):
         wait_for(lambda: not os.listdir(self._queue.pending), 0.0005)
 
     def wait_over(self) -> None:
-        if self._is_behind:  # what was dropped is the only other one
-            wait_for(lambda: len(os.listdir(self._queue.running)) <= 1, 0.002)
+        if self._is_behind:
+            wait_for(lambda: not any("-drop-" in name for name in os.listdir(self._queue.running)), 0.002)
             return
         wait_for(lambda: not os.listdir(self._queue.pending) and not os.listdir(self._queue.running), 0.002)
 
@@ -109,41 +109,56 @@ def latency(session: Session) -> Iterator[Row]:
         yield from _compare(session, mode, measure, is_canonical)
 
 
+_BLOCKED = {
+    "full": ("limit", "1", "a full group"),
+    "paused": ("paused", "", "a paused group"),
+    "seats": ("seats", "1", "a group whose seat is taken"),
+}
+"""What keeps a million jobs from starting: a row's name, the setting of their group, and what it is called."""
+
+
 def full_group(session: Session) -> Iterator[Row]:
-    """A job without a group behind as many jobs of a full one as there can be, beside an empty queue."""
-    size = session.sizes.backlogs[-1]
+    """A job without a group behind as many jobs of a blocked one as there can be, beside an empty queue."""
     with session.queue() as crowded, session.queue() as empty:
-        full = crowded.path / "groups/full"
-        full.mkdir(parents=True)
-        (full / "limit").write_text("1\n")
-        over = crowded.path.parent / "over"
-        command = f"until [ -e {over} ]; do sleep 0.1; done"
-        (crowded.pending / "000-20260101T000000.000Z-0-full.first.json").write_text(f'{{"command": "{command}"}}')
-        fill_pending(crowded, size, group="full")
-        behind = crowded.start_worker("--count", "2")  # which is never ready in the sense of the others
-        kept = contextlib.ExitStack()
-        kept.callback(end, behind)
-        with kept, empty.worker("--count", "2") as alone:
-            wait_for(lambda: bool(os.listdir(crowded.running)), 0.002, 60)
-            sides = {
-                queue: (_Drops(queue.path.parent, queue, is_canonical=False, is_behind=queue is crowded), worker)
-                for queue, worker in ((crowded, behind), (empty, alone))
-            }
+        fill_pending(crowded, session.sizes.backlogs[-1], group="full")
+        group = crowded.path / "groups/full"
+        group.mkdir(parents=True)
+        for kind, (setting, value, _) in _BLOCKED.items():
+            (group / setting).write_text(f"{value}\n")
+            yield _behind(session, crowded, empty, kind)
+            (group / setting).unlink()
 
-            def block(queue: Queue) -> Take:
-                side, worker = sides[queue]
-                with Meter(worker.pid) as meter:
-                    samples = _idle(side, session.sizes.drops)
-                return Take(statistics.median(samples), foreign=meter.foreign, samples=tuple(samples))
 
-            try:
-                takes = session.interleave({"empty": lambda: block(empty), "full": lambda: block(crowded)})
-            finally:
-                over.touch()
+def _behind(session: Session, crowded: Queue, empty: Queue, kind: str) -> Row:
+    """The row of one kind of blocked group. One job of it runs all the time, if one may."""
+    over = crowded.path.parent / f"over-{kind}"
+    command = f"until [ -e {over} ]; do sleep 0.1; done"
+    (crowded.pending / f"000-20260101T000000.000Z-0-full.{kind}.json").write_text(f'{{"command": "{command}"}}')
+    behind = crowded.start_worker("--count", "2")  # which is never ready in the sense of the others
+    kept = contextlib.ExitStack()
+    kept.callback(end, behind)
+    with kept, empty.worker("--count", "2") as alone:
+        sides = {
+            queue: (_Drops(queue.path.parent, queue, is_canonical=False, is_behind=queue is crowded), worker)
+            for queue, worker in ((crowded, behind), (empty, alone))
+        }
+        _wait_stamp(*sides[crowded][0].stamped())  # which says that the worker has seen them all
+
+        def block(queue: Queue) -> Take:
+            side, worker = sides[queue]
+            with Meter(worker.pid) as meter:
+                samples = _idle(side, session.sizes.drops)
+            return Take(statistics.median(samples), foreign=meter.foreign, samples=tuple(samples))
+
+        try:
+            takes = session.interleave({"empty": lambda: block(empty), "full": lambda: block(crowded)})
+        finally:
+            over.touch()
     mine, floor = takes["full"].samples, takes["empty"].samples
     value, its = quantile(mine, 0.5), quantile(floor, 0.5)
-    yield Row(
-        name="latency-full-group", what=f"drop to start, behind {size:,} jobs of a full group, p50",
+    size, what = session.sizes.backlogs[-1], _BLOCKED[kind][2]
+    return Row(
+        name=f"latency-{kind}-group", what=f"drop to start, behind {size:,} jobs of {what}, p50",
         place=session.place.kind, value=value, unit="ms", floor=its, floor_what="the same, empty queue",
         figure=value - its, figure_unit="ms more", bar=_BARS[0.5], n=len(mine),
         foreign=max(takes["full"].foreign, takes["empty"].foreign), details={"max": max(mine), "floor_max": max(floor)},

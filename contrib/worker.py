@@ -742,7 +742,7 @@ class Worker:
         if not last.startswith(PREFIX):
             return False
         fields = dict(re.findall(r"(\w+)=(\S+)", last.decode("utf-8", "replace")))
-        if last.startswith(b"#queuectl end ") or "ended_at" in fields or "max_rss" in fields:
+        if last.startswith(b"#queuectl end ") or fields.keys() & {"ended_at", "max_rss", "by"}:
             return fields.get("result") == "released" or fields.get("attempt") == str(attempts)
         return last.startswith(b"#queuectl retry") and not attempts
 

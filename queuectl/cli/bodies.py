@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.cli.context import note
 from queuectl.core import body, charset
 from queuectl.core.job import ExistingJob, Job
 from queuectl.errors import InvalidJobError, NotJsonError, QueuectlError, UsageError
+from queuectl.tuples import NamedTuple
 
 
 def decode(data: bytes, where: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -110,10 +111,9 @@ def describe_existing(job: ExistingJob) -> str:
     """What became of a new job in favour of one that was there."""
     if job.is_replaced:
         return f"replaced: {job.id} waits with the new command and options now"
-    key = job.body.unique if job.body is not None else None
-    if key is None:
+    if job.key is None:
         return f"skipped: there is a job {job.id} already, which is {job.state}"
-    return f"skipped: {job.id}, which is {job.state}, has the key {key!r}"
+    return f"skipped: {job.id}, which is {job.state}, has the key {job.key!r}"
 
 
 def warn_of_directory(job: Job, say_so: Callable[[str], None], *, known: set[str] | None = None) -> None:

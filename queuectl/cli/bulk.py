@@ -232,12 +232,12 @@ class Report:
             self._lines.note_existing(outcome)
             if not self._quiet:
                 self._progress.say_line(place, describe_existing(outcome))
+        elif outcome.result is not None and not self._quiet:
+            self._progress.say_line(place, why_skipped(outcome))
         for warning in outcome.body.warnings if outcome.body and not self._quiet else ():
             self._progress.say_line(place, f"warning: {warning}")
         if not self._quiet:
             warn_of_directory(outcome, partial(self._progress.say_line, place), known=self._directories)
-        if outcome.result is not None and not self._quiet:
-            self._progress.say_line(place, why_skipped(outcome))
         if self._quiet and self._lines.group:
             return
         self._progress.clear()

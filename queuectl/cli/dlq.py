@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from queuectl.spool.reading.query import find
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 
-_RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead")
+_RETRY = Verb("retry", AGAIN, (State.DEAD,), "dead", brings_back=True)
 _DROP = Verb("drop", "dropped", (State.DEAD,), "dead")
 
 
@@ -31,7 +32,8 @@ def dlq() -> None:
     """List, explain, retry or drop dead letters.
 
     Dead letters are the jobs that failed for good: they ran out of retries, they were cancelled, or
-    their files were not runnable jobs.
+    their files were not runnable jobs. What was skipped because of one of these is among them too, and comes
+    back with it.
 
     \b
     Example:
@@ -52,13 +54,30 @@ def list_(limit: int | None, color: str, as_json: bool, **given: Any) -> None:
     \b
     Example:
       queuectl dlq list
+      queuectl dlq list --result failed
       queuectl dlq list --result timeout --json | jq -r '.[].id'
     """
     wanted = make_filter(given, (State.DEAD,), "dead")
     at_most = limit_of(limit, 50, is_table=not as_json)
     found = select(open_spool().layout, wanted, at_most and at_most + 1)
     columns = [name for name in SHOWN if name not in ("state", "priority")]
-    print_jobs(found, at_most, as_json, columns=columns, empty="no dead letters", is_coloured=has_colour(color))
+    jobs = _Noting(found)
+    print_jobs(jobs, at_most, as_json, columns=columns, empty="no dead letters", is_coloured=has_colour(color))
+    if jobs.has_skipped and not as_json:
+        note("skipped ones come back when their cause is retried; to leave them out: --result failed")
+
+
+class _Noting:
+    """Jobs, and whether any of those that were listed was skipped."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = jobs
+        self.has_skipped = False
+
+    def __iter__(self) -> Iterator[Job]:
+        for job in self._jobs:
+            self.has_skipped |= job.result is not None and job.result.is_skipped
+            yield job
 
 
 @dlq.command("causes")
@@ -91,7 +110,7 @@ def causes(limit: int | None, as_json: bool, **given: Any) -> None:
         return
     at = now()
     rows = [
-        (f"{cause.count}", cause.result, format_age(cause.last, at) if cause.last else "", cause.id, cause.line)
+        (f"{cause.count}", cause.result, format_age(cause.last, at) if cause.last else "", cause.id, cause.said)
         for cause in found.found
     ]
     print_table(("COUNT", "RESULT", "LAST", "NEWEST", "LAST LINE"), rows)

@@ -43,6 +43,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Enqueue(click.Command):
     """Notices `--`, which click drops, and never takes an option of the job's command for one of queuectl's."""
 
+    has_job = True
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_interspersed_args = False
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
@@ -62,6 +64,9 @@ class _Enqueue(click.Command):
         return rest
 
 
+_AFTER = ("-a", "--after", "--after-end", "--after-failed")
+
+
 def _is_program(words: tuple[str, ...]) -> bool:
     """Whether the first word is a program to run: not JSON, not `-`, not a whole command line."""
     return bool(words) and words[0] != "-" and not words[0].lstrip().startswith("{") and len(words[0].split()) == 1
@@ -72,6 +77,10 @@ def _refuse_options(words: tuple[str, ...], before: list[str], command: str) -> 
     if option is not None:
         import shlex
 
+        if option == "--" and len(before) > 1 and before[-2] in _AFTER:
+            ids, (_, *job) = [before[-1], *words[: words.index("--")]], words[words.index("--") :]
+            line = f"{command} {shlex.join([*before[:-1], ','.join(ids), '--', *job])}"
+            raise UsageError(f"{before[-2]} takes several with commas", hint=f"try: {line}")
         raise UsageError(
             f"is {option} meant for queuectl or for {words[0]}?",
             "put options of queuectl first, and -- before the command",
@@ -200,6 +209,8 @@ def enqueue(
     else:
         checked = _checked_all(read_jobs(words, paths, is_command, given, quiet or as_json), given)
         jobs, code = _enqueue_jobs(checked, quiet, prepare=prepare, is_held=is_held, as_json=as_json)
+    if spool is not None and not (quiet or as_json):
+        _warn_of_group(spool, given)
     if is_awaited and jobs:
         from queuectl.cli.wait import wait_for
 
@@ -310,6 +321,7 @@ def run(words: tuple[str, ...], quiet: bool, as_json: bool, is_command: bool, **
         raise outcome
     if not quiet:
         note(describe_existing(outcome) if isinstance(outcome, ExistingJob) else f"{outcome.id} is queued")
+        _warn_of_group(spool.layout, given)
         warn_of_directory(outcome, note)
     click.get_current_context().exit(follow(spool, outcome, quiet=quiet, as_json=as_json))
 
@@ -452,6 +464,18 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _warn_of_group(spool: Layout, given: dict[str, Any]) -> None:
+    """Say that --group has no settings, if a group of nearly that name has some."""
+    if "group" not in given:
+        return
+    from queuectl.core.groups import find_slip
+    from queuectl.spool.system import groups as group_files
+
+    slip = find_slip(given["group"], group_files.names(spool))
+    if slip is not None:
+        note("warning: the group {} has no settings; did you mean {}, which has?".format(*slip))
+
+
 def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
     """Refuse a job that cannot run before anything is queued, or a spool created for it."""
     try:
@@ -465,10 +489,10 @@ def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
 def _say_queued(job: Job, quiet: bool) -> None:
     """Print the id on stdout, and what else a person wants to know on stderr."""
     say(job.id)
+    if isinstance(job, ExistingJob) and not quiet:
+        note(describe_existing(job))
     if quiet or job.body is None:
         return
-    if isinstance(job, ExistingJob):
-        note(describe_existing(job))
     for warning in job.body.warnings:
         note(f"warning: {warning}")
     warn_of_directory(job, note)
@@ -477,9 +501,13 @@ def _say_queued(job: Job, quiet: bool) -> None:
     elif job.is_waiting:
         note(f"waits for {shown_in_a_line(' '.join(job.body.references))}")
     elif job.result is not None:
-        note(why_skipped(job))
+        if not isinstance(job, ExistingJob):
+            note(why_skipped(job))
     elif job.run_at is not None and job.body.run_at is not None:
         from queuectl.core.text import format_instant, format_when
 
-        starts = "starts at" if job.run_at > now() else "starts at once; was due at"
+        is_late = job.run_at <= now()
+        if is_late and isinstance(job, ExistingJob):
+            return
+        starts = "starts at once; was due at" if is_late else "starts at"
         note(f"{starts} {format_instant(job.run_at)} ({format_when(job.run_at, now())})")

@@ -6,14 +6,16 @@ import click
 
 from queuectl.cli.context import complete_groups, json_option, note, open_spool, print_json, print_table, shown
 from queuectl.cli.groups import Group
+from queuectl.cli.meter import format_rate
 from queuectl.cli.pause import describe_pause
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group as Settings
-from queuectl.core.seats import name_of
-from queuectl.core.text import format_count
+from queuectl.core.seats import Seats, name_of
+from queuectl.core.text import format_count, format_seconds
 from queuectl.errors import NotFoundError, UsageError
-from queuectl.spool.reading import shapes
-from queuectl.spool.reading.groups import Tally, count, read_all
+from queuectl.spool.reading import batch, shapes
+from queuectl.spool.reading.batch import Batch
+from queuectl.spool.reading.groups import Tally, count, find_oldest, read_all
 from queuectl.spool.store import Spool
 from queuectl.spool.system import defaults, files
 from queuectl.spool.system import groups as group_files
@@ -52,21 +54,39 @@ def list_(every: bool, as_json: bool) -> None:
     tallies = count(spool.layout, now=now())
     found = read_all(spool.layout, {*group_files.names(spool.layout), *tallies}, now())
     names = sorted({*found, *(name for name, tally in tallies.items() if every or tally.total > 1)})
-    rows = [(tallies.get(name, Tally()), found.get(name, Settings(name))) for name in names]
+    seen = batch.look_at_active(spool.layout, {name: tallies[name] for name in names if name in tallies}, now())
+    rows = [(found.get(name, Settings(name)), tallies.get(name, Tally()), seen.get(name)) for name in names]
     if as_json:
-        print_json([shapes.group(spool.layout, group, tally) for tally, group in rows])
+        print_json([shapes.group(spool.layout, *row) for row in rows])
     elif rows:
-        header = ("GROUP", *(column.upper() for column in _COLUMNS), "LIMIT", "SEATS", "MAX_FAILED", "STATE")
-        print_table(header, [_row(spool, group, tally) for tally, group in rows])
+        ahead = ("GROUP", *(column.upper() for column in _COLUMNS))
+        header = (*ahead, "PER_MINUTE", "LEFT", "LIMIT", "SEATS", "MAX_FAILED", "STATE")
+        print_table(header, [_row(spool, *row) for row in rows])
     else:
         note("no groups: the id of a job in one begins with its name and a dot; see: queuectl enqueue --group")
 
 
-def _row(spool: Spool, group: Settings, tally: Tally) -> tuple[str, ...]:
+def _row(spool: Spool, group: Settings, tally: Tally, seen: Batch | None) -> tuple[str, ...]:
     limit = "" if group.limit is None else str(group.limit)
     brake = group.max_failed or ""
     seats = "" if group.seats is None else f"{len(find_held(spool.layout, group.name))}/{len(group.seats)}"
-    return (group.name, *map(str, tally), limit, seats, brake, _state(group, tally))
+    return (group.name, *map(str, tally), *_rates(seen).values(), limit, seats, brake, _state(group, tally))
+
+
+def _show_seats(spool: Spool, name: str, seats: Seats) -> None:
+    held = find_held(spool.layout, name)
+    click.echo(f"{'seats':<10} {seats}, {len(held)} of {len(seats)} held")
+    for lock, holder in held.items():
+        click.echo(shown(f"{'':<10} {name_of(lock)}: {holder.id or 'held by hand'}{_elsewhere(spool, holder)}"))
+
+
+def _rates(seen: Batch | None) -> dict[str, str]:
+    """How many end in a minute and how long the rest takes, as far as that is known, else empty."""
+    rate, left = (None, None) if seen is None else (seen.per_minute, seen.left)
+    return {
+        "per minute": "" if rate is None else format_rate(rate),
+        "left": "" if left is None else format_seconds(left),
+    }
 
 
 def _state(group: Settings, tally: Tally) -> str:
@@ -91,18 +111,18 @@ def show(name: str, as_json: bool) -> None:
     spool = open_spool()
     group, tally = _find(spool, name)
     if as_json:
-        print_json(shapes.group(spool.layout, group, tally))
+        print_json(shapes.group(spool.layout, group, tally, _look(spool, group.name, tally)))
         return
     click.echo(f"{'group':<10} {group.name}")
     for column, number in zip(_COLUMNS, tally, strict=True):
         click.echo(f"{column:<10} {number}")
+    for word, text in _rates(_look(spool, group.name, tally)).items():
+        if text:
+            click.echo(f"{word:<10} {text}")
     if group.limit is not None:
         click.echo(f"{'limit':<10} {group.limit}")
     if group.seats is not None:
-        held = find_held(spool.layout, name)
-        click.echo(f"{'seats':<10} {group.seats}, {len(held)} of {len(group.seats)} held")
-        for lock, holder in held.items():
-            click.echo(shown(f"{'':<10} {name_of(lock)}: {holder.id or 'held by hand'}{_elsewhere(spool, holder)}"))
+        _show_seats(spool, group.name, group.seats)
     if group.seat_env is not None:
         click.echo(f"{'seat-env':<10} {group.seat_env}")
     if group.max_failed is not None:
@@ -113,6 +133,10 @@ def show(name: str, as_json: bool) -> None:
         click.echo(shown(f"{'paused':<10} {describe_pause(group.paused)}"))
     for reason in admission.of_group(group, tally.running):
         click.echo(shown(f"{'':<10} {reason.text}"))
+
+
+def _look(spool: Spool, name: str, tally: Tally) -> Batch | None:
+    return batch.look_at_active(spool.layout, {name: tally}, now()).get(name)
 
 
 def _elsewhere(spool: Spool, holder: Holder) -> str:
@@ -222,7 +246,7 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
     group = group_files.read(spool.layout, name, now) or Settings(name)
     tally = count(spool.layout, name, now()).get(name, Tally())
     if as_json:
-        print_json(shapes.group(spool.layout, group, tally))
+        print_json(shapes.group(spool.layout, group, tally, _look(spool, name, tally)))
         return
     values = ((key, getattr(group, key.replace("-", "_"))) for key in group_files.PARSERS)
     said = " ".join(
@@ -231,11 +255,12 @@ def _report(spool: Spool, name: str, as_json: bool) -> None:
             *(f"{key}={text}" for key, text in defaults.describe(group.defaults)),
         ]
     )
-    note(f"{name}: {said or 'no settings'}; {_concerned(tally)}")
+    note(f"{name}: {said or 'no settings'}; {_concerned(spool, name, tally)}")
 
 
-def _concerned(tally: Tally) -> str:
+def _concerned(spool: Spool, name: str, tally: Tally) -> str:
     if not tally.total:
         return "no job is in it yet"
     left = tally.ready + tally.waiting + tally.running
-    return f"{format_count(tally.total, 'job')} in it, {left} of them not ended"
+    oldest = f", the oldest {find_oldest(spool.layout, name)}" if tally.total > 1 else ""
+    return f"{format_count(tally.total, 'job')} in it{oldest}, {left} of them not ended"

@@ -21,7 +21,31 @@ class Group(click.Group):
             from queuectl.cli.suggest import unknown_command
 
             raise unknown_command(ctx, args[0], args[1:], dict.fromkeys(names))
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _require_values(command, rest, f"{ctx.command_path} {name}")
+        return name, command, rest
+
+
+def _require_values(command: click.Command, args: list[str], path: str) -> None:
+    """Raise UsageError if an option is followed by `--` or by another one, which click takes for its value (8.3).
+
+    What follows the first word of a job's command is not looked at.
+    """
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    valued = {name: param for param in options if not (param.is_flag or param.count) for name in param.opts}
+    long = {"--help", *(name for param in options for name in param.opts if name.startswith("--"))}
+    has_job = getattr(command, "has_job", False)
+    before: str | None = None
+    for at, word in enumerate(args):
+        is_value = before is not None and not (isinstance(valued[before].flag_value, str) and word.startswith("-"))
+        if before is not None and is_value and (word == "--" or word in long):
+            from queuectl.cli.suggest import missing_value
+
+            raise missing_value(command, before, args, at, path)
+        before = word if not is_value and word in valued else None
+        if not is_value and (word == "--" or (has_job and word[:1] not in ("-", "{", "["))):
+            return
 
 
 class LazyGroup(Group):

@@ -203,9 +203,9 @@ def _in_our_words(error: click.ClickException) -> UsageError:
     what = error.format_message().removesuffix(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, click.UsageError):
-        from queuectl.cli.suggest import unknown_option
+        from queuectl.cli.suggest import unexpected_word, unknown_option
 
-        better = unknown_option(error)
+        better = unknown_option(error) or unexpected_word(error)
         if better is not None:
             return better
     return UsageError(what[:1].lower() + what[1:], hint=f"see: {context.command_path} --help" if context else "")

@@ -26,16 +26,20 @@ def in_words(seen: Batch) -> str:
 
 def _details(seen: Batch) -> list[str]:
     """All but how many are done."""
-    parts = [
-        f"{getattr(seen, word)} {word}" for word in ("failed", "cancelled", "running", "held") if getattr(seen, word)
-    ]
+    words = ("failed", "cancelled", "skipped", "running", "held")
+    parts = [f"{getattr(seen, word)} {word}" for word in words if getattr(seen, word)]
     if seen.per_minute is not None:
-        parts.append(f"{seen.per_minute:.{0 if seen.per_minute >= 10 else 1}f} a minute")
+        parts.append(f"{format_rate(seen.per_minute)} a minute")
     if seen.left is not None:
         parts.append(f"about {format_seconds(seen.left)} left")
     elif seen.reason is not None:
         parts.append(printable(seen.reason))
     return parts
+
+
+def format_rate(per_minute: float) -> str:
+    """With one decimal if it is small."""
+    return f"{per_minute:.{0 if per_minute >= 10 else 1}f}"
 
 
 def as_bar(seen: Batch, width: int) -> str:

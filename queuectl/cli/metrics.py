@@ -17,7 +17,7 @@ def metrics(group: str, as_json: bool) -> None:
     """Show success rate, durations and throughput.
 
     Covers the finished jobs that the spool still holds, from their file names alone; with --group also the memory and
-    CPU time that the newest thousand of them used, from their logs.
+    CPU time that the newest thousand of them used, and how long they had waited to start, from their logs.
 
     \b
     Example:
@@ -51,6 +51,9 @@ def metrics(group: str, as_json: bool) -> None:
         memory = f"{format_size(used.largest_rss)} at most, half of them up to {format_size(used.p50_rss)}"
         of = f" (of the newest {used.jobs})" if used.jobs < found.finished else ""
         rows = (*rows, ("memory", f"{memory}{of}"), ("cpu", f"{format_seconds(used.cpu)}{of}"))
+        if used.p50_wait is not None and used.p95_wait is not None:
+            waited = f"half of them up to {format_seconds(used.p50_wait)}, 95% up to {format_seconds(used.p95_wait)}"
+            rows = (*rows, ("waited", f"{waited}{of}"))
     for name, value in rows:
         click.echo(f"{name:<11} {value}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -46,11 +48,10 @@ def pause(reason: tuple[str, ...], until: str | None, group: str, as_json: bool)
       queuectl pause --group gpu new driver
     """
     group = one_group(group)
-    _refuse_group("pause", reason)
-    spool = open_spool(create=True)
+    spool = _open("pause", reason, group)
     pause_group(spool, group, reason, until, as_json)
-    if not group and len(reason) == 1 and is_valid_id(reason[0]) and locate(spool.layout, reason[0]):
-        note(f"this pauses every job, not only {reason[0]}; for that: queuectl hold {reason[0]}")
+    if not group and len(reason) == 1 and is_valid_id(reason[0]):
+        _warn_of_name(spool, reason[0])
 
 
 def pause_group(spool: Spool, group: str, reason: tuple[str, ...], until: str | None, as_json: bool) -> None:
@@ -59,13 +60,32 @@ def pause_group(spool: Spool, group: str, reason: tuple[str, ...], until: str | 
     _report(spool, as_json, group)
 
 
-def _refuse_group(verb: str, reason: tuple[str, ...]) -> None:
-    """Refuse a reason that looks like a group: who typed `pause gpu.` did not mean the whole queue."""
-    if len(reason) == 1 and reason[0].endswith(".") and groups.is_name(reason[0][:-1]):
+def _open(verb: str, reason: tuple[str, ...], group: str) -> Spool:
+    """The spool; raises UsageError for a reason that is a group, or begins with one that there is.
+
+    Who typed `pause gpu.` did not mean the whole queue.
+    """
+    name = reason[0][:-1] if reason and not group and reason[0].endswith(".") else ""
+    is_meant = groups.is_name(name) and (len(reason) == 1 or _is_known(open_spool(create=True), name))
+    if is_meant:
         raise UsageError(
-            f"{reason[0]} would be the reason for which every job waits", "nothing is paused",
-            f"to {verb} the group: queuectl {verb} --group {reason[0][:-1]}",
+            f"{' '.join(reason)} would be the reason for which every job waits", "nothing is paused",
+            f"to {verb} the group: {shlex.join(['queuectl', verb, '--group', name, *reason[1:]])}",
         )  # fmt: skip
+    return open_spool(create=True)
+
+
+def _is_known(spool: Spool, group: str) -> bool:
+    """Whether a group has settings or jobs."""
+    return os.path.isdir(spool.layout.group(group)) or bool(count(spool.layout, group))
+
+
+def _warn_of_name(spool: Spool, name: str) -> None:
+    """Say what was paused to whoever meant the job or the group of a name."""
+    if locate(spool.layout, name):
+        note(f"this pauses every job, not only {name}; for that: queuectl hold {name}")
+    elif _is_known(spool, name):
+        note(f"this pauses every job, not only those of {name}; for that: queuectl pause --group {name}")
 
 
 def _pause(spool: Spool, reason: str, until: str | None, group: str) -> None:
@@ -137,8 +157,7 @@ def drain(reason: tuple[str, ...], until: str | None, timeout: str | None, group
       queuectl drain --timeout 10m && ./backup-database && queuectl resume
     """
     group = one_group(group)
-    _refuse_group("drain", reason)
-    spool = open_spool(create=True)
+    spool = _open("drain", reason, group)
     seconds = parse_duration(timeout) if timeout is not None else None
     if reason or until or spool.paused(group=group) is None:
         _pause(spool, " ".join(reason) or "drained", until, group)

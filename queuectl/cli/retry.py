@@ -12,7 +12,7 @@ from queuectl.core.job import Job
 from queuectl.core.result import State
 
 AGAIN = "pending again"
-_RETRY = Verb("retry", AGAIN, (State.DEAD, State.DONE), "dead")
+_RETRY = Verb("retry", AGAIN, (State.DEAD, State.DONE), "dead", brings_back=True)
 
 
 @click.command()

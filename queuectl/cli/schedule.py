@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
 import sys
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
@@ -46,8 +43,6 @@ from queuectl.spool.system import schedules as schedule_files
 from queuectl.spool.system.clock import now
 
 _SHOWN = 5
-_EXPRESSION = re.compile(r"@[a-z]+|[\d*][^\s/]*(?:/\d+)?(?:\s+[\w*,/#-]+){4}")
-"""What looks like a cron expression, right or wrong."""
 """Ticks that `show` and `check` print."""
 
 
@@ -125,8 +120,8 @@ def add(
       queuectl schedule add report --cron "0 8 * * 1-5" --catch-up 6h -- ./report
     """
     own = {key: value for key in schedules.KEYS if (value := options.pop(key)) is not None}
-    if "every" not in own and "cron" not in own:
-        _require_no_expression(name, words)
+    if not own.keys() & {"cron", "every"}:
+        _refuse_times(words)
     schedules.require_name(name)
     fields = _read_fields(words, is_command, options, own)
     if fields.get("cron") and not fields.get("timezone"):
@@ -152,15 +147,14 @@ def add(
         _warn(spool, made)
 
 
-def _require_no_expression(name: str, words: tuple[str, ...]) -> None:
-    """Raises UsageError if a cron expression stands where the name does, or the command, as in a crontab."""
-    for place, word in enumerate((name, *words[:1])):
-        if _EXPRESSION.fullmatch(word.strip()):
-            command = shlex.join(words[place:]) or "COMMAND"
-            stem = os.path.basename(words[place]).partition(".")[0] if words[place:] else ""
-            called = name if place else stem if schedules.is_name(stem) else "NAME"
-            hint = f"try: queuectl schedule add {called} --cron {shlex.quote(word)} -- {command}"
-            raise UsageError(f"the name comes first, and {word!r} is for --cron", hint=hint)
+def _refuse_times(words: tuple[str, ...]) -> None:
+    """Raise UsageError for times that are words, not the value of an option."""
+    if not (words and words[0].lstrip().startswith("{")):
+        from queuectl.cli.suggest import times_as_words
+
+        error = times_as_words(click.get_current_context())
+        if error is not None:
+            raise error
 
 
 def _read_fields(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -89,7 +90,7 @@ def status(of: str | None, group: str | None, watch: bool, interval: float | Non
         else:
             last = _look(spool, name, as_json, last)
             if not (last.running or last.waiting):
-                click.get_current_context().exit(1 if last.failed or last.cancelled else 0)
+                click.get_current_context().exit(int(last.is_bad))
         sys.stdout.flush()
         took = time.monotonic() - begun
         time.sleep(max(interval or _INTERVAL, _SHARE * took))
@@ -139,7 +140,8 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         "held": "to release them: queuectl release",
         "waiting": "for other jobs; see: queuectl graph",
         "asking": "for their keys; a worker finishes that if their submit was interrupted",
-        "dead": "see: queuectl dlq list" if counts.dead else "",
+        "done": f"{counts.skipped_done} of them skipped" if counts.skipped_done else "",
+        "dead": "; ".join(_of_dead(counts)),
     }
     click.echo(shown(f"spool      {spool.path}"))
     _print_stops(spool.paused(), groups)
@@ -170,6 +172,13 @@ def _show(spool: Spool, as_json: bool, is_coloured: bool) -> None:
         click.echo(f"orphaned   {lost:<8} jobs of dead workers; the next worker takes them over")
     room = "" if inodes is None else f", {inodes} inodes"
     click.echo(f"free       {format_size(free)}{room}")
+
+
+def _of_dead(counts: Counts) -> Iterator[str]:
+    if counts.skipped_dead:
+        yield f"{counts.skipped_dead} of them skipped"
+    if counts.dead:
+        yield "see: queuectl dlq list"
 
 
 def _look_at_schedules(spool: Spool) -> Summary | None:

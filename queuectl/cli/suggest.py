@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import click
 
+from queuectl.cli.context import existing_spool
 from queuectl.cli.synonyms import COMMANDS, LINES, OPTIONS, PHRASES, SETTINGS, Row, times_of
-from queuectl.core import params
+from queuectl.core import groups, params
+from queuectl.core.schedules import is_name
 from queuectl.errors import UsageError
 
 _NEAR = 0.7
@@ -125,6 +127,38 @@ def unknown_option(error: click.UsageError) -> UsageError | None:
         return None
     line = answer.line(["queuectl", *_before(path, args)], path)
     return UsageError(what, answer.why, f"did you mean: {line}")
+
+
+def unexpected_word(error: click.UsageError) -> UsageError | None:
+    """A better error for a word behind a command that takes a group as an option, if the word names one; else None."""
+    found = re.fullmatch(r"Got unexpected extra argument \((\S+)\)", error.message)
+    if found is None or error.ctx is None or not any("--group" in param.opts for param in error.ctx.command.params):
+        return None
+    word, path = found[1], error.ctx.command_path.split()[1:]
+    args = _after(path)
+    with error.ctx:
+        if args.count(word) != 1 or not _is_group(word):
+            return None
+    at, name = args.index(word), word.removesuffix(".")
+    line = ["queuectl", *_before(path, args), *path, *args[:at], "--group", name, *args[at + 1 :]]
+    return UsageError(f"{' '.join(path)} takes a group as an option", hint=f"try: {shlex.join(line)}")
+
+
+def _is_group(word: str) -> bool:
+    """Whether a word is a group with its dot, or the name of one that has settings."""
+    if not groups.is_name(word.removesuffix(".")):
+        return False
+    there = existing_spool()
+    return word.endswith(".") or (there is not None and os.path.isdir(there.group(word)))
+
+
+def missing_value(command: click.Command, option: str, args: list[str], at: int, path: str) -> UsageError:
+    """The error for an option that has `args[at]`, `--` or another option, for its value."""
+    param = next(param for param in command.params if option in param.opts)
+    why = "-- is where the options end" if args[at] == "--" else f"{args[at]} is an option"
+    attached = f"{option}={args[at]}" if option.startswith("--") else f"{option}{args[at]}"
+    line = f"{path} {shlex.join(args[:at])} {param.make_metavar(click.Context(command))} {shlex.join(args[at:])}"
+    return UsageError(f"{option} needs a value", f"{why}; if it is the value: {attached}", f"try: {line}")
 
 
 def _kind(param: click.Parameter) -> str:
@@ -355,11 +389,38 @@ def _before(path: list[str], rest: list[str]) -> list[str]:
     return sys.argv[1 : len(sys.argv) - len(rest) - len(path)]
 
 
+def times_as_words(ctx: click.Context) -> UsageError | None:
+    """The error for a `schedule add` whose times were typed as words, as in a crontab; None if there are none."""
+    path = ctx.command_path.split()[1:]
+    args = _after(path)
+    _, valued = own_options(ctx.command)
+    options: list[str] = []
+    words: list[str] = []
+    end = args.index("--") if "--" in args else len(args)
+    rest, job = args[:end], args[end + 1 :]
+    while rest:
+        word = rest.pop(0)
+        if not _is_option(word):
+            words.append(word)
+            continue
+        options.append(word)
+        if word in valued and rest:
+            options.append(rest.pop(0))
+    named = words[1:] if words and is_name(words[0]) else words
+    when, left = times_of(named)
+    if left == named:
+        return None
+    name = ["--id", words[0]] if named is not words else []
+    line = _schedule_line([*when[1:], *left, *(["--", *job] if job else [])], [*options, *name], _before(path, args))
+    return UsageError(f"when is given with {when[0]}", hint=f"did you mean: {line}")
+
+
 def _schedule_line(words: list[str], options: list[str], before: list[str]) -> str:
     """The line that adds a schedule: `words` are its times and its command, `options` those that its jobs are to have.
 
     It is named after the command, unless the options name a job or a group.
     """
+    words = words[1:] if words[:1] == ["add"] else words
     at = words.index("--") if "--" in words else len(words)
     when, rest = times_of(words[:at])
     job = words[at + 1 :] or [word for word in rest if not word.startswith("-")]

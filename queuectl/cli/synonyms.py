@@ -29,14 +29,34 @@ def _matching(pattern: str) -> Read:
     return read
 
 
-def _ids_after(pattern: str) -> Read:
-    """The ids of a dependency such as `afterok:12:13`, with commas between them."""
+def _ids_after(types: str) -> Read:
+    """The ids of a dependency such as `afterok:12:13` or `afterok:12,afterok:13`, with commas between them."""
 
     def read(text: str) -> Values | None:
-        match = re.fullmatch(pattern, text)
-        return None if match is None else (match[1].replace(":", ","),)
+        if not re.fullmatch(rf"(?:{types}):[^,?]+(?:,(?:(?:{types}):)?[^,:?]+(?::[^,:?]+)*)*", text):
+            return None
+        return (re.sub(r"[:,]+", ",", re.sub(rf"(?:^|(?<=,))(?:{types}):", "", text)),)
 
     return read
+
+
+def _mixed(first: str) -> Read:
+    """Of several types of dependencies the ids of one, as `_ids_after`, and an option and the ids for another."""
+
+    def read(text: str) -> Values | None:
+        ours = {"afterok": "--after", "aftercorr": "--after", "afternotok": "--after-failed"}
+        found: dict[str, list[str]] = {}
+        for kind, ids in re.findall(r"(after(?:ok|corr|any|notok)?):([^,]+)", text):
+            found.setdefault(ours.get(kind, "--after-end"), []).append(ids.replace(":", ","))
+        mine, (other, *_) = found.pop(first, None), (*found.items(), ("", []))
+        return (",".join(mine), other[0], ",".join(other[1])) if mine and found else None
+
+    return read
+
+
+def _id_of_none(text: str) -> Values | None:
+    """An id, or several, that do not look like a time, as `-d` means with others."""
+    return None if re.fullmatch(r"…|[\d.:]+ ?[a-zA-Z]{0,7}", text) else (text.replace(":", ","),)
 
 
 def _slurm_time(text: str) -> Values | None:
@@ -71,6 +91,11 @@ def _array(text: str) -> Values | None:
     return ",".join("..".join(number for number in each.groups() if number) for each in ranges if each), match[2] or ""
 
 
+def _many(text: str) -> Values | None:
+    """Ids with commas between them, for any that were typed with colons or spaces."""
+    return (re.sub(r"[:,\s]+", ",", text.strip()),)
+
+
 class Row(NamedTuple):
     """Options that mean one thing, and the answer to them.
 
@@ -87,12 +112,18 @@ class Row(NamedTuple):
     read: Read | None = _any
 
 
+_TIMES = r"[\d*,/A-Za-z#-]+( .*)?"
+
+
 def times_of(words: list[str]) -> tuple[list[str], list[str]]:
     """The options of `schedule add` for what some words say of times, and the words that are left: those of a crontab,
-    in one word or in five, `15m`, `2h`; else every night."""
+    in one word or in five, also with the command behind them in that word, `15m`, `2h`; else every night."""
+    times, command = (words[0].split(None, 5)[:5], words[0].split(None, 5)[5:]) if words else ([], [])
+    if command and re.fullmatch(_TIMES, " ".join(times)):
+        return ["--cron", " ".join(times)], [*command, *words[1:]]
     for number in range(len(words)):
         text = " ".join(words[: number + 1])
-        if re.fullmatch(r"@[a-z]+", text) or (len(text.split()) == 5 and re.fullmatch(r"[\d*,/A-Za-z#-]+( .*)?", text)):
+        if re.fullmatch(r"@[a-z]+", text) or (len(text.split()) == 5 and re.fullmatch(_TIMES, text)):
             return ["--cron", text], words[number + 1 :]
         match = re.fullmatch(r"(\d+) ?([smhd])[a-z]*", text)
         if match is not None:
@@ -110,6 +141,8 @@ _CRON = "a job that recurs is a schedule, which has a name"
 _CRON_LINE = "{entry}"
 _ITS_NUMBER = "a job has its number in QUEUECTL_PARAM_N, and its command where {{n}} is"
 _BRAKE = "when so many have failed, the group pauses itself; what runs continues"
+_ONE_WAY = "a job waits in one way; for {2}, let a job of its own wait with {1} {2}, and this one for that"
+_ITS_RULE = "which jobs a job waits for, and how, is one option: --after, --after-end, --after-failed"
 _ITS_LOG = "the output of a job goes to its log"
 
 _ENQUEUE = (
@@ -118,12 +151,23 @@ _ENQUEUE = (
     Row("--begin --start-after --not-before --run-at --eta", "--at {0}"),
     Row("--dependency -d", "--limit 1", why="for one that waits or runs, others dropped: --unique KEY",
         read=_matching("singleton")),
-    Row("--dependency -d", "--after-failed {0}", read=_ids_after("afternotok:(.+)")),
-    Row("--dependency -d", "--after-end {0}", read=_ids_after("after(?:any)?:(.+)")),
-    Row("--dependency -d", "--after {0}", read=_ids_after("after(?:ok|corr):(.+)")),
-    Row("--dependency", "--after {0}", read=_ids_after("(.+)")),
+    Row("--dependency -d", "--after …", why="a job waits for all of them: there is no or", read=_matching(r".*\?.*")),
+    Row("--dependency -d", "--after {0}", why=_ONE_WAY, read=_mixed("--after")),
+    Row("--dependency -d", "--after-end {0}", why=_ONE_WAY, read=_mixed("--after-end")),
+    Row("--dependency -d", "--after-failed {0}", read=_ids_after("afternotok")),
+    Row("--dependency -d", "--after-end {0}", read=_ids_after("after(?:any)?")),
+    Row("--dependency -d", "--after {0}", read=_ids_after("after(?:ok|corr)")),
+    Row("--dependency", "--after {0}", read=_many),
+    Row("-d", "--after {0}", read=_id_of_none),
     Row("-d", "--in {0}"),
-    Row("--depends-on --deps", "--after {0}", read=_ids_after("(.+)")),
+    Row("--depends-on --depends --deps --needs --requires --upstream --prerequisites -W", "--after {0}", read=_many),
+    Row("--on-success --if-ok", "--after {0}", read=_many),
+    Row("--on-failure --on-fail --if-failed", "--after-failed {0}", read=_many),
+    Row("--finally --always", "--after-end {0}", read=_many),
+    Row("--trigger-rule", "--after-end …", why=_ITS_RULE, read=_matching("all_done")),
+    Row("--trigger-rule", "--after-failed …", why=_ITS_RULE, read=_matching("(?:one|all)_failed")),
+    Row("--trigger-rule", "--after …", why=_ITS_RULE),
+    Row("--kill-on-invalid-dep", why="what can no longer start is skipped"),
     Row("--array -A", "--param n={0} --limit {1}", why=_ITS_NUMBER,
         read=lambda text: values if (values := _array(text)) and values[1] else None),
     Row("--array -A", "--param n={0}", why=_ITS_NUMBER, read=_array),
@@ -152,7 +196,9 @@ _ENQUEUE = (
     Row("--gres --gpus -G --gpu --resource --resources", why=_GPUS),
     Row("-j --jobs --parallel --concurrency", whole="{line} && queuectl worker start --count {0}",
         why="how many jobs run at a time is for the worker"),
-    Row("--chdir -D -w --working-directory --workdir --dir", "--cwd {0}"),
+    Row("-D", "--cwd {0}", read=_matching("([~.]?/.*|[.~]|…)")),
+    Row("-D", "--after {0}", why="-D is the jobs to wait for; for a directory: --cwd {0}", read=_many),
+    Row("--chdir -w --working-directory --workdir --dir", "--cwd {0}"),
     Row("-o --output -e --error --stdout --stderr", whole="queuectl logs -f $({line})", why=_ITS_LOG),
     Row("--mail-type --mail-user --mail", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead"),
     Row("-m", why="no mail is sent; a hook can: hooks/on-done, hooks/on-dead", read=None),
@@ -248,6 +294,8 @@ PHRASES = (
     (r"completions (bash|zsh|fish)\b.*", "queuectl completion {0}"),
     (r"s?crontab -l", "queuectl schedule list"),
     (r"s?crontab -[er]", "queuectl schedule list"),
+    (r"s?crontab (?:\S+/)?[\w.-]*(?:cron|\.txt)[\w.-]*", "queuectl schedule add NAME --cron '30 2 * * *' -- CMD"),
+    (r"schedule import .*", "queuectl schedule add NAME --cron '30 2 * * *' -- CMD"),
     (r"schedule (?:create|new|set|update|put) (.+)", "queuectl schedule add {0}"),
     (r"(?:delay|reschedule) (\S+) (\S+)", "queuectl set {0} run_at={1}"),
     (r"(?:repriori[ts]i[sz]e|nice|renice|prio|priority) (\S+) (\d+)", "queuectl set {0} priority={1}"),
@@ -310,6 +358,7 @@ COMMANDS: dict[str, str] = {
     "dead": "dlq list",
     "failed": "list --state failed",
     "stats": "metrics",
+    **dict.fromkeys(("dag", "deps", "dependencies", "tree", "pstree", "after"), "graph"),
     "watch": "top",
     "why": "explain ID",
     **dict.fromkeys(("help",), "--help"),

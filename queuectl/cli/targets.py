@@ -33,13 +33,15 @@ Target = str | tuple[State, str]
 class Verb:
     """A command's word, what its jobs are afterwards, and the states it applies to, in the order it takes them.
 
-    `default` is the --state of filters that name none.
+    `default` is the --state of filters that name none. With `brings_back` an action on one job may bring back others
+    that were skipped because of it, which then need no action of their own.
     """
 
     word: str
     done: str
     among: tuple[State, ...]
     default: str = "all"
+    brings_back: bool = False
 
     def options(self, metavar: str = "[ID... | -]") -> Callable[[F], F]:
         """Ids, filters, --all, --yes, --dry-run and --json as parameters, for `act`."""
@@ -114,7 +116,7 @@ def act(
     else:
         if prepare is not None and len(targets) > 1:
             targets, action = prepare(targets)
-        run(spool, targets, action, verb.done, given["as_json"], wanted=wanted)
+        run(spool, targets, action, verb.done, given["as_json"], wanted=wanted, brings_back=verb.brings_back)
 
 
 def _rehearse(spool: Spool, verb: Verb, id: str | Job) -> Job:
@@ -191,6 +193,7 @@ def run(
     as_json: bool = False,
     rehearsal: bool = False,
     wanted: Filter | None = None,
+    brings_back: bool = False,
 ) -> None:
     """Act on each job and print the whole id; a failure is reported and the others are still acted upon.
 
@@ -199,7 +202,7 @@ def run(
     """
     code = number = left = 0
     outcomes: list[dict[str, Any]] = []
-    for target, job in _act_on_all(spool, locate(spool, targets), action):
+    for target, job in _act_on_all(spool, locate(spool, targets), action, brings_back=brings_back):
         if isinstance(job, QueuectlError):
             outcomes.append({"id": _id_of(target), "ok": False, "error": str(job), "job": None})
             if wanted and _has_left(spool, target, wanted, job):
@@ -225,13 +228,13 @@ def run(
 
 
 def _act_on_all(
-    spool: Spool, targets: Sequence[Target], action: Action
+    spool: Spool, targets: Sequence[Target], action: Action, *, brings_back: bool = False
 ) -> Iterator[tuple[Target, Job | QueuectlError]]:
     """The outcome of each, in order. Running jobs at the end are acted upon together: each may take a while."""
 
     def attempt(target: Target) -> Job | QueuectlError:
         try:
-            return _act_on(spool, target, action)
+            return (_brought_back(spool, target) if brings_back else None) or _act_on(spool, target, action)
         except QueuectlError as error:
             return error
 
@@ -245,6 +248,18 @@ def _act_on_all(
         from queuectl.spool.moves.by_hand import together
 
         yield from together(targets[alone:], lambda target: _act_on(spool, target, action))
+
+
+def _brought_back(spool: Spool, target: Target) -> Job | None:
+    """The job, if it was skipped when the command looked, and waits again."""
+    if isinstance(target, str) or not _is_skipped(target) or not files.is_gone(spool.layout.job(*target)):
+        return None
+    from queuectl.spool.moves import dependents
+
+    place = dependents.whereabouts(spool.layout).look(_id_of(target))  # a listing for each would take too long
+    return (
+        query.load(spool.layout, place[0], str(place[1])) if place is not None and place[0] is State.PENDING else None
+    )
 
 
 def _is_running(target: Target) -> bool:

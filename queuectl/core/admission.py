@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.core import groups
 from queuectl.core.groups import Choice, MaxFailed
@@ -15,6 +15,7 @@ from queuectl.core.names import PendingName, format_rfc3339
 from queuectl.core.result import Result
 from queuectl.core.seats import Seats
 from queuectl.core.text import format_count, format_instant, format_size, format_when
+from queuectl.tuples import NamedTuple
 
 _NAMED = 5  # of the jobs that have seats
 _MOST_SLOTS = 1_000_000

@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.core import groups
 from queuectl.core.names import FinishedName, Name, is_valid_id
 from queuectl.core.result import State
 from queuectl.errors import UsageError
+from queuectl.tuples import NamedTuple
 
 MAX_REFERENCES = 100_000
 """The most ids and groups that a job's list may name."""

@@ -211,23 +211,27 @@ def validate(obj: Mapping[str, Any]) -> Body:
             is_known = False
         elif value is not None:
             checked[key] = check(problems, key, value)
-    if "after" in checked or "after_end" in checked or "after_failed" in checked:
-        _check_condition(problems, checked)
-    group = checked.get("group")
-    if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
-        problems.append('"group" and "id" together make an id of over 100 characters')
-    if checked.get("if_exists") and "id" not in checked and not checked.get("unique"):
-        problems.append('"if_exists" needs a key, "unique", or an "id"')
+    if not _RELATED.isdisjoint(checked):
+        _check_related(problems, checked)
     warnings = () if is_known else _unheeded(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))
     return Body(**checked, warnings=warnings)
 
 
-def _check_condition(problems: list[str], checked: Mapping[str, Any]) -> None:
+_RELATED = frozenset((*after.RULES, "group", "if_exists"))
+"""Fields whose value depends on that of others."""
+
+
+def _check_related(problems: list[str], checked: Mapping[str, Any]) -> None:
     lists = [rule for rule in after.RULES if checked.get(rule)]
     if len(lists) > 1:
         problems.append(f"it has {' and '.join(json.dumps(rule) for rule in lists)}: a job waits in one of these ways")
+    group = checked.get("group")
+    if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
+        problems.append('"group" and "id" together make an id of over 100 characters')
+    if checked.get("if_exists") and "id" not in checked and not checked.get("unique"):
+        problems.append('"if_exists" needs a key, "unique", or an "id"')
 
 
 @cache

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from queuectl.core.text import format_count
 from queuectl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _require_five(typed: str, expression: str) -> None:
     if number == 6:
         raise UsageError(what, "it has six fields, and cron has five: none is for seconds", "try: --every 10s")
     if number != 5 or len(typed) > _LONGEST:
-        raise UsageError(what, f"it has {number} fields, not five", _TRY)
+        raise UsageError(what, f"it has {format_count(number, 'field')}, not five", _TRY)
 
 
 def _offset(at: datetime, zone: tzinfo) -> timedelta:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.core import after, groups, unique
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_ATTEMPTS, MAX_PRIORITY, is_valid_id, parse_instant
@@ -21,6 +21,7 @@ from queuectl.core.seats import check_numbers, parse_numbers, show_numbers
 from queuectl.core.text import format_codes, format_seconds, format_size, format_variables
 from queuectl.core.unique import IfExists
 from queuectl.errors import UsageError
+from queuectl.tuples import NamedTuple
 
 MAX_ARGUMENT = 120_000
 """Size of the longest command, or word of a command: Linux refuses an argument over 131,072 bytes with E2BIG."""

@@ -4,6 +4,7 @@ together."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 NUMBER, PATH, ID = "N", "/…", "ID"
 """What stands for any number, any path, and the job's own id."""
@@ -17,6 +18,20 @@ _HEX = re.compile(
     r"\b(?:0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[0-9a-f]*\d)[0-9a-f]{8,})\b", re.IGNORECASE
 )
 _NUMBER = re.compile(r"\d+(?:[.,:T-]\d+)*", re.ASCII)
+
+
+def unfold(folded: str, texts: Sequence[str]) -> str:
+    """The folded text with those words as they are that all these texts, which it is of, share.
+
+    >>> unfold("/…: N files in /…", ["/bin/tar: 3 files in /a", "/bin/tar: 5 files in /a"])
+    '/bin/tar: N files in /a'
+    """
+    words = folded.split()
+    originals = [text[:LONGEST].split() for text in texts]
+    if not originals or any(len(each) != len(words) for each in originals):
+        return folded
+    columns = zip(words, zip(*originals, strict=True), strict=True)
+    return " ".join(column[0] if len({*column}) == 1 else word for word, column in columns)
 
 
 def fold(text: str, id: str = "") -> str:

@@ -6,11 +6,12 @@ Nothing else is stored, so a group can be listed, counted and filtered by names 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from queuectl.core.names import is_valid_id
 from queuectl.errors import UsageError
+from queuectl.tuples import NamedTuple
 
 _ENOUGH = 5  # jobs that have ended, before a share of them says anything
 MAX_LENGTH = 87
@@ -28,6 +29,34 @@ def of(id: str) -> tuple[str, ...]:
 def chain(group: str) -> tuple[str, ...]:
     """The groups that a job of `group` belongs to for certain: those around it, and itself."""
     return (*of(group), group)
+
+
+def find_slip(group: str, there: Collection[str]) -> tuple[str, str] | None:
+    """Of a group and those around it one that is not there, with the nearly equal one that is; None if all is well."""
+    if group in there:
+        return None
+    pairs = ((name, other) for name in chain(group) if name not in there for other in there if _is_near(name, other))
+    return next(pairs, None)
+
+
+def _is_near(name: str, other: str) -> bool:
+    """Whether one slip makes `other` of a name: case, a dash, two letters in the wrong order, one more or less, or
+    another one in a long name. What differs in a digit is meant: `gpu1`, `gpu2`.
+    """
+    if re.sub("[-_.]", "", name.casefold()) == re.sub("[-_.]", "", other.casefold()):
+        return True
+    begin = _shared(name, other)
+    end = _shared(name[begin:][::-1], other[begin:][::-1])
+    rests = name[begin : len(name) - end], other[begin : len(other) - end]
+    if min(len(name), len(other)) < 3 or not "".join(rests).isalpha():
+        return False
+    sizes = sorted(map(len, rests))
+    return sizes == [0, 1] or (sizes == [1, 1] and len(name) > 4) or (sizes == [2, 2] and rests[0] == rests[1][::-1])
+
+
+def _shared(one: str, other: str) -> int:
+    """With how many characters both begin."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def is_in(id: str, group: str) -> bool:

@@ -199,17 +199,19 @@ class Job:
 class ExistingJob(Job):
     """A job that was there already, and that a submit returns in place of a new one, as it has its key or its id.
 
-    `is_replaced` is whether it has the new body now.
+    `is_replaced` is whether it has the new body now, `key` the key of both; None if they have but the id in common.
     """
 
-    __slots__ = ("is_replaced",)
+    __slots__ = ("is_replaced", "key")
 
     is_replaced: bool
+    key: str | None
 
     @classmethod
-    def of(cls, job: Job, *, is_replaced: bool) -> ExistingJob:
+    def of(cls, job: Job, *, is_replaced: bool, key: str | None = None) -> ExistingJob:
         existing = cls(job.state, job.name, job.path, job.body, job.fields, job.problem, job.owner)
         object.__setattr__(existing, "is_replaced", is_replaced)
+        object.__setattr__(existing, "key", key)
         return existing
 
 

@@ -8,7 +8,7 @@ worker's own name, and everything else is chosen by the one who holds the job or
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queuectl.core.names import (
     ASKING_AT,
@@ -23,6 +23,7 @@ from queuectl.core.names import (
 )
 from queuectl.core.result import CANCELLED, INVALID, SKIPPED, Result, State
 from queuectl.core.retry import RetryPolicy
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from random import Random

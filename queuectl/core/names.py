@@ -25,9 +25,9 @@ import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 from queuectl.core.result import RESULT_PATTERN, Result
+from queuectl.tuples import NamedTuple
 
 MAX_PRIORITY = 999
 DEFAULT_PRIORITY = 10
@@ -82,7 +82,8 @@ _PENDING_NAME = rf"\d{{3}}-\d{{8}}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{{3}}Z-(?:
 _PENDING_STRICT = rf"\0(){_PENDING_NAME}(?=\0)".encode()
 
 _TIME_LENGTH = len("20261124T034300.120Z")
-_TIME_IN_ISO = len("2026-11-24T03:43:00.120")
+_SECOND_IN_ISO = len("2026-11-24T03:43:00")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -93,10 +94,28 @@ def is_valid_id(text: str) -> bool:
     return _compiled(ID_PATTERN).fullmatch(text) is not None
 
 
-@lru_cache(maxsize=64)  # an attempt formats its start half a dozen times
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
-    return at.isoformat(timespec="milliseconds")[:_TIME_IN_ISO].replace("-", "").replace(":", "") + "Z"
+    since = at - _EPOCH  # a fifth of the cost of `isoformat`
+    return f"{_format_second(since.days, since.seconds)}{str(1000 + since.microseconds // 1000)[1:]}Z"
+
+
+format_time_cached = lru_cache(maxsize=64)(format_time)
+"""`format_time` of a time that is formatted again and again: an attempt's start, half a dozen times."""
+
+
+@lru_cache(maxsize=64)
+def _format_second(days: int, seconds: int) -> str:
+    """All of a time up to its milliseconds; the arguments are what has passed since 1970."""
+    return (_EPOCH + timedelta(days, seconds)).isoformat()[:_SECOND_IN_ISO].replace("-", "").replace(":", "") + "."
+
+
+_number = lru_cache(maxsize=256)(int)  # the same few again and again, in a third of the time
+
+
+def _three_digits(number: int) -> str:
+    """`f"{number:03d}"` of a number from 0 to 999, in a third of the time."""
+    return str(1000 + number)[1:]
 
 
 def parse_time(text: str) -> datetime:
@@ -162,7 +181,8 @@ class PendingName(NamedTuple):
         return self.run_at.date() == ASKING_AT.date()
 
     def __str__(self) -> str:
-        return f"{self.priority:03d}-{format_time(self.run_at)}-{self.attempts}-{self.id}.json"
+        priority, run_at, attempts, id = self
+        return f"{_three_digits(priority)}-{format_time(run_at)}-{attempts}-{id}.json"
 
     @classmethod
     def parse(cls, name: str) -> PendingName | None:
@@ -170,8 +190,9 @@ class PendingName(NamedTuple):
         match = _compiled(_PENDING).fullmatch(name)
         if match is None:
             return None
+        priority, run_at, attempts, id = match.groups()
         try:
-            return cls(int(match[1]), datetime.fromisoformat(match[2]), int(match[3]), match[4])
+            return cls(_number(priority), datetime.fromisoformat(run_at), _number(attempts), id)
         except ValueError:
             return None
 
@@ -186,7 +207,8 @@ class RunningName(NamedTuple):
     id: str
 
     def __str__(self) -> str:
-        return f"{format_time(self.started_at)}-{self.priority:03d}-{self.attempt}-{self.worker}-{self.id}.json"
+        started_at, priority, attempt, worker, id = self
+        return f"{format_time_cached(started_at)}-{_three_digits(priority)}-{attempt}-{worker}-{id}.json"
 
     @classmethod
     def parse(cls, name: str) -> RunningName | None:
@@ -216,10 +238,11 @@ class FinishedName(NamedTuple):
         return self.duration_ms / 1000
 
     def __str__(self) -> str:
-        seconds, ms = divmod(self.duration_ms, 1000)
+        finished_at, priority, attempts, result, duration_ms, id = self
+        took = str(duration_ms).zfill(4)
         return (
-            f"{format_time(self.finished_at)}-{self.priority:03d}-{self.attempts}"
-            f"-{self.result}-{seconds}.{ms:03d}s-{self.id}.json"
+            f"{format_time(finished_at)}-{_three_digits(priority)}-{attempts}"
+            f"-{result}-{took[:-3]}.{took[-3:]}s-{id}.json"
         )
 
     @classmethod
@@ -376,6 +399,13 @@ def count_finished(text: bytes) -> int:
     return number if number == text.count(b".json\0") else len(re.findall(_FINISHED_WHOLE, text))
 
 
+def count_skipped(text: bytes) -> int:
+    """How many of these are of jobs that were skipped."""
+    if b"-skipped-" not in text:
+        return 0
+    return sum(name.split(b"-", 4)[3] == b"skipped" for name in re.findall(_FINISHED_WHOLE, text))
+
+
 def is_ignored(name: str) -> bool:
     """Whether a file in pending/ is ignored because of its name: hidden, or not ending in `.json` (`~`, `.tmp`, …)."""
     return name.startswith(".") or not name.endswith(SUFFIX)
@@ -406,5 +436,5 @@ def is_conflict_copy(id: str) -> bool:
 def id_from_file_name(name: str, suffix: str) -> str:
     """An id for a dropped file: its stem, cleaned and cut to fit, then `-` and the suffix."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(SUFFIX))
-    stem = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"\.\.+", "_", stem))[: 99 - len(suffix)]
+    stem = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"\.\.+|\.$", "_", stem))[: 99 - len(suffix)]
     return f"{stem or 'job'}-{suffix}"

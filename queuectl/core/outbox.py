@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from queuectl.core.names import FinishedName, Name
 from queuectl.core.result import State
+from queuectl.tuples import NamedTuple
 
 TAKEN, GONE, LEFT = "taken", "gone", "left"
 """Not a job yet; a job that is not in the spool any more, and whose end nobody saw; a file that stays in inbox/."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queuectl.core.result import LOST, Result
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from random import Random

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from queuectl.core.fields import MAX_LOG, MAX_SECONDS, MIN_LOG, OnMaxLog
 from queuectl.core.groups import MaxFailed, parse_max_failed
@@ -21,20 +20,20 @@ from queuectl.core.retry import JITTER, PERMANENT, TEMPORARY, OnLost, RetryPolic
 from queuectl.core.typed import parse_exit_codes, parse_size, require_unit
 from queuectl.core.when import parse_duration
 from queuectl.errors import ConfigError, UsageError
+from queuectl.tuples import NamedTuple
 
 T = TypeVar("T")
 Word = TypeVar("Word", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What is kept of a state's jobs: those that ended from `since` on, the `count` newest, `size` bytes of them.
 
     None is no limit. A job is deleted if it is beyond any of the three.
     """
 
     since: datetime | None = None
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment] # hides a method of tuples
     size: int | None = None
 
     @property

@@ -52,8 +52,11 @@ def dead_workers(view: View) -> tuple[int, int]:
 
 
 def overdue(view: View, now: datetime, max_wait: float | None) -> float | None:
-    """For how many seconds the job has waited that has been due longest, if that is longer than it may."""
-    oldest = view.counts(now).oldest_ready
+    """For how many seconds the job has waited that has been due longest, if that is longer than it may.
+
+    A job of a paused group does not wait for a worker.
+    """
+    oldest = view.oldest_due(now) if max_wait is not None else None
     if max_wait is None or oldest is None or view.paused is not None:
         return None
     waited = (now - oldest).total_seconds()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import bottle
@@ -15,12 +16,12 @@ from queuectl.core.groups import require_name
 from queuectl.core.job import Job
 from queuectl.core.names import is_valid_id
 from queuectl.core.text import printable
-from queuectl.dashboard import alarms, joblog, schedule_pages, table, timeline
+from queuectl.dashboard import alarms, charts, joblog, schedule_pages, table, timeline
 from queuectl.dashboard.pages import log_range, offset
 from queuectl.dashboard.site import Request, Site
 from queuectl.dashboard.table import Filter
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError, UsageError
-from queuectl.spool.reading import shapes
+from queuectl.spool.reading import batch, shapes
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system.clock import now
@@ -61,10 +62,10 @@ def groups(site: Site) -> Any:
     """As `queuectl group list --all --json`."""
     request = Request.of(site)
     tallies, found = request.view.tallies(request.now), request.view.groups
-    names = sorted({*found, *tallies})
-    return _json(
-        [shapes.group(site.spool.layout, found.get(name, Group(name)), tallies.get(name, Tally())) for name in names]
-    )
+    layout, names = site.spool.layout, sorted({*found, *tallies})
+    seen = batch.look_at_active(layout, tallies, request.now)
+    known = ((found.get(name, Group(name)), tallies.get(name, Tally())) for name in names)
+    return _json([shapes.group(layout, group, tally, seen.get(group.name)) for group, tally in known])
 
 
 def metrics(site: Site) -> Any:
@@ -221,6 +222,16 @@ def prometheus(site: Site) -> Any:
         (f'{{quantile="{q}"}}', value) for q, value in (("0.5", found.p50), ("0.95", found.p95)) if value is not None
     )
     metric("duration_seconds", "summary", "Duration of the last attempt of finished jobs.", *quantiles)
+    waited = charts.waited(view, request.now, timedelta(days=1), site.waits)
+    quantiles = (
+        (f'{{quantile="{q}"}}', value) for q, value in (("0.5", waited.p50), ("0.95", waited.p95)) if value is not None
+    )
+    metric(
+        "wait_seconds",
+        "summary",
+        f"How long the jobs of the last day had waited to start, the newest {charts.MOST_LOGS} of them.",
+        *quantiles,
+    )
     metric("finished_last_minute", "gauge", "Jobs that finished within a minute.", ("", found.last_minute))
     metric("workers", "gauge", "Workers that are alive.", ("", len(view.alive)))
     metric("slots", "gauge", "Jobs that the workers can run at a time that are not stopping.", ("", view.takers.slots))

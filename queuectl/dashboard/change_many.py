@@ -62,7 +62,9 @@ def change(site: Site) -> Any:
     wrong = _problem(asked, request.now) if step else ""
     if step in CHANGE and not wrong:
         jobs = (job for job in _jobs(request, wanted, ids) if _is_changed(job, asked, request.now))
-        site.operations.change(request.session, step, jobs, lambda given: asked.change(given, clock_now()))
+        site.operations.change(
+            request.session, step, jobs, lambda given: asked.change(given, clock_now()), by=request.user
+        )
         return go_back(request)
     return _show(request, wanted, ids, asked, wrong, is_preview=bool(step) and not wrong, given=given)
 

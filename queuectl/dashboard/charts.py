@@ -1,14 +1,17 @@
-"""Finished jobs over time, how long they took, and how long others wait: counted from names and drawn as SVG."""
+"""Ended jobs over time, how long they took, and how long they had waited or others wait: counted and drawn as SVG.
+
+All is counted from names, but for the waits of ended jobs, which are in their logs.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from heapq import nsmallest
-from itertools import pairwise
+from heapq import merge, nsmallest
+from itertools import islice, pairwise
 
 from queuectl.core.names import FinishedName, PendingName, format_time
 from queuectl.core.result import State
@@ -16,6 +19,7 @@ from queuectl.dashboard.markup import Html, number
 from queuectl.dashboard.snapshot import View
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.metrics import percentile
+from queuectl.spool.reading.waits import WaitReader
 
 WIDTH, HEIGHT = 600, 120
 _LEAST = 3.0  # the height of a bar of one among thousands
@@ -47,6 +51,9 @@ RANGES = {
 }
 """For each range that can be chosen: the span of a bar, how many bars, and that span in words."""
 _MOST_NAMES = 20_000  # whose durations or waits are counted
+MOST_LOGS = 2_000
+"""Ended jobs whose waits are counted."""
+_PATIENCE = 0.15  # seconds in which their logs are read; those that were read are known the next time
 _STEPS = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800)
 _STEP_NAMES = (
     "0.1 s",
@@ -85,12 +92,13 @@ def count(view: View, now: datetime, step: timedelta, steps: int, group: str = "
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """How many jobs took up to each of `_STEPS` seconds, and more; half of them, and 95 %, took `p50` and `p95` at
-    most. `is_part`: only the newest were counted."""
+    most. `is_part`: only so many of the newest were counted, if not all; `unread` logs could not be read in time."""
 
     counts: tuple[int, ...]
     p50: float | None
     p95: float | None
-    is_part: bool = False
+    is_part: int = 0
+    unread: int = 0
 
     @property
     def total(self) -> int:
@@ -101,23 +109,33 @@ def durations(view: View, now: datetime, span: timedelta, group: str = "") -> Hi
     """How long the last attempts of the jobs took that were done within that time."""
     found = view.shelves[State.DONE].select(format_time(now - span), group=group)
     parsed = map(FinishedName.parse, found.slice(0, _MOST_NAMES))
-    return _histogram((name.duration for name in parsed if name is not None), found.count > _MOST_NAMES)
+    return _histogram((name.duration for name in parsed if name is not None), found.count, _MOST_NAMES)
+
+
+def waited(view: View, now: datetime, span: timedelta, reader: WaitReader, group: str = "") -> Histogram:
+    """How long the jobs had waited that ended within that time, before their last attempts; those whose logs say it."""
+    since = format_time(now - span)
+    ended = [view.shelves[state].select(since, group=group) for state in (State.DONE, State.DEAD)]
+    newest = merge(*(each.slice(0, MOST_LOGS) for each in ended), reverse=True)
+    seconds, unread = reader.waits(islice(newest, MOST_LOGS), _PATIENCE)
+    return replace(_histogram(seconds, sum(each.count for each in ended), MOST_LOGS), unread=unread)
 
 
 def waits(view: View, now: datetime, group: str = "") -> Histogram:
     """How long the jobs have waited that could start now."""
     found = view.shelves[State.PENDING].due(format_time(now), group=group)
     parsed = map(PendingName.parse, found.slice(0, _MOST_NAMES))
-    waited = ((now - name.run_at).total_seconds() for name in parsed if name is not None)
-    return _histogram(waited, found.count > _MOST_NAMES)
+    seconds = ((now - name.run_at).total_seconds() for name in parsed if name is not None)
+    return _histogram(seconds, found.count, _MOST_NAMES)
 
 
-def _histogram(seconds: Iterable[float], is_part: bool) -> Histogram:
+def _histogram(seconds: Iterable[float], total: int, most: int) -> Histogram:
     measured = Counter(max(0, round(1000 * each)) for each in seconds)
     counts = [0] * (len(_STEPS) + 1)
     for milliseconds, number_ in measured.items():
         counts[bisect_left(_STEPS, milliseconds / 1000)] += number_
-    return Histogram(tuple(counts), percentile(measured, 0.50), percentile(measured, 0.95), is_part)
+    part = most if total > most else 0
+    return Histogram(tuple(counts), percentile(measured, 0.50), percentile(measured, 0.95), part)
 
 
 def by_group(view: View, now: datetime, span: timedelta, most: int = 8) -> list[tuple[str, int, int]]:
@@ -164,7 +182,8 @@ def draw_histogram(found: Histogram, label: str) -> Html:
         bars.append(_group(index, slot, f"{step_name(index)}: {number(count_)}"))
         bars.append(_bar("bar-time", index, slot, base, -_height(count_, unit)))
         bars.append("</g>")
-    return _plot(bars, [(base, "0"), *([(base - most * unit, number(most))] if most else [])], base, label)
+    marks = [(base, "0"), *([(base - most * unit, number(most))] if most else [])]
+    return _plot(bars, marks, base, label, [name if index % 2 == 0 else "" for index, name in enumerate(_STEP_NAMES)])
 
 
 def step_name(index: int) -> str:
@@ -179,14 +198,25 @@ def _group(index: int, slot: float, title: str) -> str:
     )
 
 
-def _plot(bars: Sequence[str], marks: Sequence[tuple[float, str]], base: float, label: str) -> Html:
-    """The bars with lines at the marks, whose texts are in front. Widths are in percent, so nothing is stretched."""
+def _plot(
+    bars: Sequence[str], marks: Sequence[tuple[float, str]], base: float, label: str, names: Sequence[str] = ()
+) -> Html:
+    """The bars, with names below, and with lines at the marks, whose texts are in front.
+
+    Widths are in percent, so nothing is stretched.
+    """
+    height = HEIGHT + (22 if names else 6)
+    below = "".join(
+        f'<text class="name" x="{100 * (index + 0.5) / len(names):.2f}%" y="{HEIGHT + 17}">{name}</text>'
+        for index, name in enumerate(names)
+        if name
+    )
     lines = "".join(f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>' for y, _ in marks)
     texts = "".join(f'<text x="100%" y="{max(9.0, y + 4):.1f}">{text}</text>' for y, text in marks)
     return Html(
-        f'<div class="plot"><svg class="axis" height="{HEIGHT + 6}" aria-hidden="true">{texts}</svg>'
-        f'<svg class="chart" height="{HEIGHT + 6}" role="img" tabindex="0" aria-label="{label}">{lines}{"".join(bars)}'
-        f'<line class="base" x1="0" x2="100%" y1="{base + 0.5:.1f}" y2="{base + 0.5:.1f}"/></svg></div>'
+        f'<div class="plot"><svg class="axis" height="{height}" aria-hidden="true">{texts}</svg>'
+        f'<svg class="chart" height="{height}" role="img" tabindex="0" aria-label="{label}">{lines}{"".join(bars)}'
+        f'<line class="base" x1="0" x2="100%" y1="{base + 0.5:.1f}" y2="{base + 0.5:.1f}"/>{below}</svg></div>'
     )
 
 

@@ -46,7 +46,8 @@ def act(site: Site, name: str) -> Any:
     if must_ask and not is_answered:
         return _confirm(request, verb, given, named, wanted)
     jobs: Iterable[Job | str] = matching(request, verb, wanted) if wanted else named
-    site.operations.carry_out(request.session, verb, jobs, total=None if wanted else len(named), how=how)
+    total = None if wanted else len(named)
+    site.operations.carry_out(request.session, verb, jobs, total=total, how=how, by=request.user)
     return go_back(request)
 
 
@@ -138,7 +139,7 @@ def _confirm(
 
 def undo(site: Site) -> Any:
     request = Request.of(site)
-    if site.operations.undo(request.session, request.field("receipt")) is None:
+    if site.operations.undo(request.session, request.field("receipt"), by=request.user) is None:
         return problem(409, "Nothing to undo", "It was already undone, or is too old.", request)
     return go_back(request)
 

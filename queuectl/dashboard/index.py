@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -34,6 +34,12 @@ def _tag_pending(name: str) -> str:
 def _is_held(name: str) -> bool:
     """Whether a pending name is that of a held job, or of one that waits for others."""
     return name[4:8] >= HELD_FROM
+
+
+def _is_in(name: str, those: Collection[str]) -> bool:
+    """Whether a pending name is that of a job in any of these groups."""
+    id = name[:_END].split("-", _FIELDS_BEFORE_ID[State.PENDING])[-1]
+    return any(group in those for group in groups.of(id))
 
 
 def _tag_finished(name: str) -> str:
@@ -264,6 +270,16 @@ class Shelf:
             if at < len(bucket.names) and not _is_held(bucket.names[at]):
                 next_at = min(next_at or "~", bucket.names[at][4:24])
         return oldest, next_at
+
+    def oldest_due(self, now: str, without: Collection[str]) -> str | None:
+        """The run_at of the pending job that has been due longest, of those in none of these groups, none of which is
+        in another of them. A bucket that has no others is skipped as a whole."""
+        oldest = None
+        for bucket, at in self._split(now):
+            if at and sum(bucket.groups.get(name, 0) for name in without) < len(bucket.names):
+                others = (name for name in bucket.names[:at] if not _is_in(name, without))
+                oldest = min(oldest or "~", next(others, "~~~~~")[4:24])
+        return None if oldest in (None, "~") else oldest
 
     def next_at(self, now: str, tag: str) -> str | None:
         """The soonest run_at after `now` of a pending job with that tag."""

@@ -108,7 +108,12 @@ def set_fields(site: Site) -> Any:
     before = after = None
     try:
         if values:
-            before, after = _with_job(site, id, lambda job: (job, site.spool.set_fields(job, **values)))
+
+            def change(job: Job) -> tuple[Job, Job]:
+                site.operations.record(job, "change", request.user)
+                return job, site.spool.set_fields(job, **values)
+
+            before, after = _with_job(site, id, change)
     except InvalidJobError as error:
         wrong = {_field_of(text): _without_name(text) for text in error.problems}
         return _show_fields(request, id, _mark(typed, wrong), is_held=is_held, status=400)
@@ -210,9 +215,13 @@ def edit(site: Site) -> Any:
         draft = _with_job(site, id, site.spool.edit)
         if _version(draft) != request.field("version"):
             return _show_text(request, id, text, draft, status=409, theirs=_editable(draft.text))
-        after = draft.job if text == _editable(draft.text) else site.spool.apply(draft, text)
+        is_same = text == _editable(draft.text)
+        wanted = ([] if is_same else ["edit"]) + (["retry"] if request.field("retry") else [])
+        if wanted:
+            site.operations.record(draft.job, ",".join(wanted), request.user)
+        after = draft.job if is_same else site.spool.apply(draft, text)
         if request.field("retry"):
-            retried, is_same = site.spool.retry(after), after is draft.job
+            retried = site.spool.retry(after)
             site.operations.note(request.session, VERBS["retry"], after, retried, can_undo=is_same)
         elif after is not draft.job:
             site.operations.note(request.session, EDIT, draft.job, after)

@@ -142,6 +142,11 @@ def duration(seconds: float | None) -> str:
     return "–" if seconds is None else format_seconds(seconds)
 
 
+def short(seconds: float) -> str:
+    """`16.4 s`, `1:03`, `2:00:00`: short enough for a table."""
+    return duration(seconds) if seconds < 60 else stopwatch(int(seconds))
+
+
 def number(value: int) -> str:
     """`1,234,567`"""
     return f"{value:,}"

@@ -28,6 +28,7 @@ from queuectl.spool.moves.by_hand import together
 from queuectl.spool.moves.undo import MovedError
 from queuectl.spool.reading import query
 from queuectl.spool.store import Spool
+from queuectl.spool.system import asked
 from queuectl.spool.system.clock import now
 
 SHOWN = 60.0
@@ -210,11 +211,18 @@ class Operations:
                 del self._receipts[id]
 
     def carry_out(
-        self, session: str, verb: Verb, jobs: Iterable[Job | str], *, total: int | None = None, how: How | None = None
+        self,
+        session: str,
+        verb: Verb,
+        jobs: Iterable[Job | str],
+        *,
+        total: int | None = None,
+        how: How | None = None,
+        by: str = "",
     ) -> Receipt:
         """Act on each job, in a thread of its own; returns when that is done, or soon after it began.
 
-        An id instead of a job is that of one that was not found: it counts as failed.
+        An id instead of a job is that of one that was not found: it counts as failed. `by` is who asks, for its log.
         """
         given = how or How()
         shown = replace(verb, past=f"Sent {given.signal.name} to") if given.signal else verb
@@ -222,13 +230,25 @@ class Operations:
         at = now()
 
         def act(job: Job) -> Job:
+            if not verb.deletes:
+                self.record(job, verb.name, by)
             return _act(self._spool, verb, job, at, given)
 
         self._start(receipt, jobs, act)
         return receipt
 
+    def record(self, job: Job, action: str, by: str) -> None:
+        """Write into the job's log who is about to do what to it."""
+        asked.append(self._spool.layout, job, action, by)
+
     def change(
-        self, session: str, how: str, jobs: Iterable[Job], change: Callable[[dict[str, Any]], dict[str, Any] | None]
+        self,
+        session: str,
+        how: str,
+        jobs: Iterable[Job],
+        change: Callable[[dict[str, Any]], dict[str, Any] | None],
+        *,
+        by: str = "",
     ) -> Receipt:
         """Change the body of each job, and then retry it, or retry and hold it; `how` is one of `CHANGE`.
 
@@ -237,6 +257,7 @@ class Operations:
         receipt = Receipt(secrets.token_hex(8), session, CHANGE[how])
 
         def act(job: Job) -> Job:
+            self.record(job, "change" if how == "only" else f"change,{how}", by)
             draft = self._spool.edit(job)
             fields = change(body.decode(draft.text.encode("utf-8", "surrogateescape")))
             changed = draft.job if fields is None else self._spool.apply(draft, body.show(fields))
@@ -258,7 +279,7 @@ class Operations:
         receipt.undo = [(before, after)] if can_undo else []
         self._keep(receipt)
 
-    def undo(self, session: str, id: str) -> Receipt | None:
+    def undo(self, session: str, id: str, *, by: str = "") -> Receipt | None:
         """Undo an operation, job by job, unless a job has moved or changed since; None if it cannot be undone."""
         with self._lock:
             old = self._receipts.get(id)
@@ -269,6 +290,7 @@ class Operations:
         before = {after.id: before for before, after in old.undo}
 
         def act(job: Job) -> Job:
+            self.record(job, "undo", by)
             changed = old.changed.get(job.id)
             if changed is None:
                 return self._spool.undo(before[job.id], job)

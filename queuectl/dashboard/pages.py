@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import bottle
 
-from queuectl.core import body, groups
+from queuectl.core import body, groups, schedules
 from queuectl.core.job import Job
 from queuectl.core.names import format_time, is_valid_id, parse_time
 from queuectl.core.result import State
@@ -48,18 +48,21 @@ def overview(site: Site) -> Any:
         return {
             "series": charts.count(view, at, step, steps, group),
             "durations": charts.durations(view, at, step * steps, group),
+            "waited": charts.waited(view, at, step * steps, site.waits, group),
             "waits": charts.waits(view, at, group),
             "by_group": charts.by_group(view, at, step * steps),
         }
 
+    key = request.view.generation, int(request.now.timestamp()) // 60
+    drawn = site.charts((span, group), key, draw, lambda found: not found["waited"].unread)
+
     def values() -> dict[str, Any]:
-        view, at = request.view, request.now
         dead = table.load(site.spool.layout, request.view, Filter("dead"), request.now, rows=6)
         return {
             "span": span,
             "group": group,
             "step_name": step_name,
-            **site.charts((span, group), (view.generation, int(at.timestamp()) // 60), draw),
+            **drawn,
             "charts": charts,
             "tick_time": markup.tick,
             "next_at": {
@@ -76,7 +79,7 @@ def overview(site: Site) -> Any:
             "bell": site.snapshot.problem,
         }
 
-    return page(request, "overview", "Overview", values=values)
+    return page(request, "overview", "Overview", drawn["waited"].unread, values=values)
 
 
 def _next_at(request: Request, tag: str) -> datetime | None:
@@ -132,7 +135,9 @@ def jobs(site: Site, *, only_dead: bool = False) -> Any:
             "why": why,
             "runs": {run.job.id: run for run in runs},
             "groups": sorted({*request.view.groups, *(name for job in found.jobs for name in groups.of(job.id))}),
-            "group_of": lambda job: job.id.rpartition(".")[0],
+            "group_of": lambda job: "" if schedules.parse_id(job.id) else job.id.rpartition(".")[0],
+            "tick_of": lambda job: schedules.parse_id(job.id),
+            "deps_of": lambda job: job.body.references if job.body else (),
             "results": sorted({"exit0", *request.view.shelves[State.DEAD].tags()} - {""}),
             "ages": table.AGES,
             "state": state if wanted.state != "all" else None,
@@ -293,8 +298,9 @@ def _log(
     if is_update:
         return shown
     if text and hit is None:
-        begin = max(start, at or 0)
-        return {**shown, "found": joblog.find(fd, text, begin, end)}
+        hits = joblog.find(fd, text, max(start, at or 0), end)
+        lines = [(place, joblog.line_number(fd, marks, place), html) for place, html in hits.lines]
+        return {**shown, "found": hits, "found_lines": lines}
     size = os.fstat(fd).st_size
     last = size if end is None else min(end, size)
     if line is not None:

@@ -29,6 +29,7 @@ from queuectl.errors import UsageError
 from queuectl.spool.reading import query
 from queuectl.spool.reading.causes import MOST, CauseReader, Causes
 from queuectl.spool.reading.metrics import Metrics, measure_names
+from queuectl.spool.reading.waits import WaitReader
 from queuectl.spool.store import Spool
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.listing import as_text
@@ -53,6 +54,7 @@ class Site:
         self.logs = LogReader(spool.layout)
         self.causes = CauseReader(spool.layout)
         self.runs = RunReader(spool.layout)
+        self.waits = WaitReader(spool.layout)
         self.boot = secrets.token_hex(4)
         self._places: dict[str, tuple[State, str]] = {}
         self._measure_lock = threading.Lock()
@@ -105,13 +107,19 @@ class Site:
             self._whys[key] = view.generation, end, end - start, found
             return found
 
-    def charts(self, key: tuple[str, str], stamp: object, draw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The values of the charts of a range and a group, drawn again only when the stamp has changed, and seldom if
-        that is costly."""
+    def charts(
+        self,
+        key: tuple[str, str],
+        stamp: object,
+        draw: Callable[[], dict[str, Any]],
+        is_whole: Callable[[dict[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """The values of the charts of a range and a group, drawn again only when the stamp has changed or they were not
+        whole, and seldom if that is costly."""
         with self._chart_lock:
             if key in self._charts:
                 old, at, cost, found = self._charts[key]
-                if old == stamp or time.monotonic() - at < cost * _MEASURE_SHARE:
+                if (old == stamp and is_whole(found)) or time.monotonic() - at < cost * _MEASURE_SHARE:
                     return found
             start = time.monotonic()
             found = draw()
@@ -196,6 +204,11 @@ class Request:
         return path if is_local_path(path) else "/"
 
     @property
+    def user(self) -> str:
+        """The name of the token that was given; empty without one."""
+        return str(self.environ.get("queuectl.user") or "")
+
+    @property
     def session(self) -> str:
         return str(self.environ["queuectl.session"])
 
@@ -272,6 +285,7 @@ def common(request: Request) -> dict[str, Any]:
         "format_size": format_size,
         "brief": markup.brief,
         "duration": markup.duration,
+        "short": markup.short,
         "number": markup.number,
         "zone": request.now.astimezone().tzname(),
         "version": site.boot,

@@ -120,14 +120,14 @@ class View:
         retries = self.settings.max_retries
         for group, _ in of_groups:  # the inner ones last
             retries = group.defaults.get("max_retries", retries)
-        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups)
+        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups, self.groups.get)
         return of_job(facts, queue, at)
 
     def forecast(self, job: Job, reasons: list[Reason], at: datetime) -> tuple[int | None, datetime | None]:
         """How many jobs start before a waiting one, and an estimate of when it starts, as `queuectl explain` has them;
         None where that cannot be said."""
         name = job.name
-        if not isinstance(name, PendingName) or name.is_held:
+        if not isinstance(name, PendingName) or name.is_held or name.is_waiting:
             return None, None
         ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
 
@@ -141,6 +141,14 @@ class View:
     def braked(self) -> list[Group]:
         """The groups that have paused themselves."""
         return [group for group in self.groups.values() if group.paused is not None and group.paused.is_brake]
+
+    def oldest_due(self, at: datetime) -> datetime | None:
+        """Since when the job that has been due longest could have started; those of paused groups could not."""
+        paused = {group.name for group in self.groups.values() if group.paused is not None}
+        if not paused:
+            return self.counts(at).oldest_ready
+        outer = [name for name in paused if not any(each in paused for each in groups.of(f"{name}.x") if each != name)]
+        return _parse(self.shelves[State.PENDING].oldest_due(format_time(at), outer))
 
     def tallies(self, at: datetime) -> dict[str, Tally]:
         """How many jobs of each group there are at that moment, as `queuectl group list` counts them."""
@@ -183,6 +191,8 @@ class View:
             next_run_at=_parse(next_at),
             held=pending.held().count,
             waiting=pending.waiting().count,
+            skipped_done=self.shelves[State.DONE].select(tag="skipped").count,
+            skipped_dead=self.shelves[State.DEAD].select(tag="skipped").count,
         )
 
     def find(self, id: str) -> tuple[State, str] | None:

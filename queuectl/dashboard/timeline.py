@@ -33,6 +33,7 @@ class Attempt:
     is_running: bool = False
     is_released: bool = False
     used: Usage | None = None
+    waited: float | None = None
 
     @property
     def state(self) -> str:
@@ -79,16 +80,25 @@ def build(job: Job, marks: Sequence[tuple[int, Mark]]) -> list[Attempt | Event]:
         elif mark.event in ("note", "retry"):
             if last is not None and mark.attempt == last.number:
                 last.used = mark.usage or last.used
+                last.waited = mark.waited if mark.waited is not None else last.waited
                 if "duration" in mark.fields:
                     _take_end(last, _time(mark, "ended_at"), mark.fields["duration"])
             if mark.event == "retry":
                 found.append(Event("Retried by hand", _instant(mark.fields.get("at", ""))))
+            elif mark.text.startswith("asked "):
+                found.append(Event(_describe_asked(mark), _instant(mark.fields.get("at", ""))))
             elif mark.text.startswith("retry undone "):
                 found.append(Event("The retry was undone", _instant(mark.fields.get("at", ""))))
         elif mark.event == "refused":
             found.append(Event(f"Refused: {mark.fields.get('reason', '')}"))
     _take_present(job, found, last)
     return found
+
+
+def _describe_asked(mark: Mark) -> str:
+    """`Asked to retry, by ops`"""
+    by = mark.fields.get("by")
+    return f"Asked to {mark.fields.get('action', '?')}{f', by {by}' if by else ''}"
 
 
 def _take_present(job: Job, found: Sequence[Attempt | Event], last: Attempt | None) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from queuectl.core.settings import Settings
 from queuectl.spool.store import Spool
 from queuectl.spool.system import clock, defaults, trust
-from queuectl.spool.system.layout import Layout
 from queuectl.work.brake import Brake
 from queuectl.work.hooks import Hooks
 from queuectl.work.outbox import Outbox
 from queuectl.work.report import Report
 
 
-@dataclass(slots=True)
 class Context:
     """The spool, the report, the settings and the clock of one worker, and whether it is stopping.
 
@@ -26,25 +23,24 @@ class Context:
     jobs finish, 2 while it ends them.
     """
 
-    spool: Spool
-    report: Report
-    settings: Settings
-    now: Callable[[], datetime] = clock.now
-    rng: random.Random = field(default_factory=random.Random)
-    stopping: int = 0
-    own_uid: int = field(default_factory=os.geteuid)
-    hooks: Hooks = field(init=False)
-    brake: Brake = field(init=False)
-    outbox: Outbox = field(default_factory=Outbox)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        report: Report,
+        settings: Settings,
+        now: Callable[[], datetime] = clock.now,
+    ) -> None:
+        self.spool = spool
+        self.layout = spool.layout
+        self.report = report
+        self.settings = settings
+        self.now = now
+        self.rng = random.Random()
+        self.stopping = 0
+        self.own_uid = os.geteuid()
+        self.outbox = Outbox()
         self.hooks = Hooks(self)
         self.brake = Brake(self)
-
-    @property
-    def layout(self) -> Layout:
-        """The spool's paths."""
-        return self.spool.layout
 
     def settings_of(self, id: str) -> Settings:
         """The settings in force for a job: what its groups say goes first."""

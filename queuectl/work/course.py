@@ -54,7 +54,8 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
             record_end(run.claim, run.pid, outcome, run.remark)
             run.trim_log(is_on_record=True)
         if run.usage is not None and run.reason != "release" and outcome != _CANCELLED:  # else the next may run
-            logs.append_usage(run.log, name.attempt, run.usage)
+            waited = (name.started_at - run.claim.run_at).total_seconds()
+            logs.append_usage(run.log, name.attempt, run.usage, waited)
     except OSError:
         pass  # a full disk: the name will hold the result
     if run.reason == "release":

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import islice
 
 from queuectl.core.names import is_ignored
@@ -44,14 +43,16 @@ _REPORTED_AGAIN = 3600.0
 _FIRST_LOOK = 10.0  # seconds that a worker which drains waits for it at most
 
 
-@dataclass(slots=True)
 class _User:
     """Files of one user that could not be taken: waited for, or left there as they were seen."""
 
-    waiting: Incomplete = field(default_factory=Incomplete)
-    left: dict[str, object] = field(default_factory=dict)
-    reported: int = 0
-    reported_since: float = float("-inf")
+    __slots__ = ("left", "reported", "reported_since", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = Incomplete()
+        self.left: dict[str, object] = {}
+        self.reported = 0
+        self.reported_since = float("-inf")
 
     def keep_only(self, names: set[str]) -> None:
         self.waiting.keep_only(names)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from queuectl.core import admission, groups
 from queuectl.core.admission import Group
@@ -21,6 +20,7 @@ from queuectl.spool.reading import query
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import pause
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 from queuectl.work.report import Report
 
 LOOK_AGAIN = 0.5

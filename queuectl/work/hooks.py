@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from queuectl.core.job import Job
 from queuectl.core.names import Name, format_rfc3339
@@ -24,6 +24,7 @@ from queuectl.core.result import State
 from queuectl.core.settings import HOOK_EVENTS
 from queuectl.core.text import format_count
 from queuectl.spool.reading import query
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     import subprocess

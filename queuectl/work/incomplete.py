@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 QUIET = 0.25
 """Seconds for which a file must not have changed, unless it was renamed or linked into its place."""
@@ -23,12 +22,14 @@ _LONGEST_PAUSE = 10.0
 _Signature = tuple[int, int, int, int]
 
 
-@dataclass(slots=True)
 class _Waiting:
-    signature: _Signature | None
-    unchanged_since: float
-    look_at: float
-    pause: float
+    __slots__ = ("look_at", "pause", "signature", "unchanged_since")
+
+    def __init__(self, signature: _Signature | None, unchanged_since: float, look_at: float, pause: float) -> None:
+        self.signature = signature
+        self.unchanged_since = unchanged_since
+        self.look_at = look_at
+        self.pause = pause
 
 
 class Incomplete:

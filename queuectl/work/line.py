@@ -8,9 +8,9 @@ its group; one with fields of its own is kept aside, as only reading it shows wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from queuectl.core.seats import MOST_ASIDE
+from queuectl.tuples import NamedTuple
 
 MOST = MOST_ASIDE
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from queuectl.core import body as bodies
 from queuectl.core import groups
@@ -22,6 +21,7 @@ from queuectl.spool.system import files, seats
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.seats import Taken
+from queuectl.tuples import NamedTuple
 from queuectl.work.gate import Gate, Want
 from queuectl.work.line import Line, Wait
 

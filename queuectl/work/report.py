@@ -13,6 +13,7 @@ from queuectl.core.names import format_rfc3339
 from queuectl.core.text import printable
 from queuectl.spool.system import clock
 
+_NO_JOB = " " * 14
 _PROBLEMS = {"dead", "refused", "lost", "warning", "error"}
 
 
@@ -48,8 +49,10 @@ class Report:
             head = {"at": format_rfc3339(clock.now()), "worker": self.worker, "event": event, "job": job}
             line = json.dumps({**head, **fields, "message": text})
         else:
-            label = f"  {self.worker or '-':<13}" if self._is_labelled else ""
-            line = f"{_local_time(int(time.time()), self._time)}{label}  {event:<8} {job or '':<14} {text}".rstrip()
+            at = _local_time(int(time.time()), self._time)
+            if self._is_labelled:
+                at = f"{at}  {self.worker or '-':<13}"
+            line = f"{at}  {event.ljust(8)} {job.ljust(14) if job else _NO_JOB} {text}".rstrip()
             if not line.isprintable():
                 line = printable(line.replace("\n", " "))
         with self._lock:

@@ -35,7 +35,7 @@ def finish(context: Context, name: RunningName, body: Body | None, result: Resul
         return True
     if settled and body is not None and body.unique is not None:
         _note_place(context, body, move)
-    facts = {"attempt": name.attempt, "result": word, "duration": round(duration, 3)}
+    facts = {"attempt": name.attempt, "result": word, "duration": round(duration * 1000) / 1000}
     if not settled:
         _report_settled_by_others(context, name, result, duration, facts)
         return False

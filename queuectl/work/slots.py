@@ -341,6 +341,7 @@ class Slots:
             elif "." in name.id and (group := self.places.closed_by(name)) is not None:
                 self._schedule.set_apart(group)
                 self._schedule.offer(text, now)
+                self._waker.wake()  # who drains has one job less to wait for
             else:
                 found = name
         self._has_rivals = gone > 0

@@ -49,16 +49,16 @@ class Spawner:
     def spawn(
         self,
         program: bytes,
-        arguments: Sequence[bytes],
+        arguments: Strings,
         environment: Strings,
         descriptors: _Descriptors,
         kept: tuple[int, ...] = (),
     ) -> int:
         """The pid of the started program; raises OSError if it cannot be started.
 
-        `environment` holds NAME=VALUE, made by `strings`. `descriptors` says under which number the program has which
-        of the caller's descriptors, `kept` are those that it has under the same number; it inherits no others that
-        are closed on exec.
+        `arguments` and `environment`, which holds NAME=VALUE, are made by `strings`. `descriptors` says under which
+        number the program has which of the caller's descriptors, `kept` are those that it has under the same number;
+        it inherits no others that are closed on exec.
         """
         actions = (
             self._actions.get(descriptors) if not kept else _duplicate((*descriptors, *zip(kept, kept, strict=True)))
@@ -66,8 +66,7 @@ class Spawner:
         if actions is None:  # made once for each set: the same few numbers come again and again
             actions = self._actions[descriptors] = _duplicate(descriptors)
         pid = ctypes.c_int()
-        argv = strings(arguments)
-        code = _libc.posix_spawn(ctypes.byref(pid), program, actions, self._attributes, argv, environment)
+        code = _libc.posix_spawn(ctypes.byref(pid), program, actions, self._attributes, arguments, environment)
         if code:
             raise OSError(code, os.strerror(code))
         return pid.value

@@ -11,7 +11,6 @@ import errno
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -41,13 +40,15 @@ _SHARE = 4  # times as long as a look took, it rests: looking takes a fifth of t
 _FIRST_LOOK = 10.0  # seconds that a worker which drains waits for it at most
 
 
-@dataclass(slots=True)
 class _State:
     """What a worker knows of a schedule: the last tick that it has dealt with, and one that another process has."""
 
-    handled: datetime
-    in_flight: datetime | None = None
-    since: float = 0.0
+    __slots__ = ("handled", "in_flight", "since")
+
+    def __init__(self, handled: datetime) -> None:
+        self.handled = handled
+        self.in_flight: datetime | None = None
+        self.since = 0.0
 
 
 class Ticker:

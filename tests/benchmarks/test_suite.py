@@ -20,7 +20,7 @@ _EXPECTED = {
     "drain": {"drain", "drain-exit", "bare-threads", "c-program"},
     "backlog": {"backlog-30"},
     "latency": {f"latency-{mode}-{p}" for mode in ("idle", "canonical", "claim", "storm") for p in ("p50", "p99")},
-    "full-group": {"latency-full-group"},
+    "full-group": {"latency-full-group", "latency-paused-group", "latency-seats-group"},
     "enqueue-api": {"enqueue-api"},
     "enqueue-key": {"enqueue-key"},
     "enqueue-lines": {"enqueue-lines"},

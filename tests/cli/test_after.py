@@ -50,6 +50,17 @@ def test_wrong_reference_is_refused(cli: CommandLine, spool: Spool, words: tuple
     assert spool.counts().pending == 1
 
 
+def test_several_without_commas_and_a_group_without_its_dot_are_answered(cli: CommandLine, spool: Spool) -> None:
+    """With the line to type, and nothing is queued."""
+    for id in ("a", "b", "lr.1"):
+        spool.enqueue("true", id=id)
+    assert "try: queuectl enqueue --after a,b -- true" in cli.run("enqueue", "--after", "a", "b", "--", "true").stderr
+    assert "all of them: lr. with the dot" in cli.run("enqueue", "--after", "lr", "--", "true").stderr
+    refused = cli.run("enqueue", "-", stdin=lines({"command": "true", "after": "lr"}))
+    assert "name it with its dot: lr." in refused.stderr
+    assert spool.counts().pending == 3
+
+
 def test_pipeline_runs_in_order_and_says_what_is_skipped(cli: CommandLine, spool: Spool) -> None:
     """A failure skips what needs it and runs the clean-up; its retry brings back the rest, in order."""
     trace = spool.path.parent / "trace"
@@ -64,14 +75,51 @@ def test_pipeline_runs_in_order_and_says_what_is_skipped(cli: CommandLine, spool
     assert trace.read_text().splitlines() == ["fetch", "split fetch", "alarm split fetch", "clean load"]
     assert "it was skipped: it waits for split, which is dead (exit1)" in cli.ok("explain", "load")
     assert cli.json("metrics")["skipped"] == 1
+    counts = cli.json("status")["counts"]
+    assert (counts["dead"], counts["skipped_dead"], counts["skipped_done"]) == (2, 1, 0)
+    assert "1 of them skipped; see: queuectl dlq list" in cli.ok("status")
+    assert "--result failed" in cli.run("dlq", "list").stderr
     assert cli.run("wait", "load").returncode == 1
     assert "queuectl retry split load" in cli.run("retry", "load").stderr
     (cli.cwd / "ok").touch()
-    cli.ok("dlq", "retry", "--all")
+    assert cli.ok("retry", "load", "split").split() == ["split", "load"]
     assert "load  waiting" in cli.ok("graph", "load")
     assert WorkerProcess(spool.path, "--drain").wait_exit() == 0
     assert [line.split()[0] for line in trace.read_text().splitlines()[4:]] == ["split", "load"]
     assert not [path for path in Path(spool.layout.after).rglob("*") if path.is_file()]
+
+
+def test_explain_names_the_cause_however_far_above(cli: CommandLine, spool: Spool) -> None:
+    """Of a chain and of a group it is what was not skipped itself; the line that is given brings everything back."""
+    for id in ("a", "g.1", "g.2"):
+        spool.enqueue("true", id=id)
+    spool.enqueue("true", id="b", after=["a", "g."])
+    spool.enqueue("true", id="c", after=["b"])
+    spool.enqueue("true", id="alarm", after_failed=["c"])
+    for id in ("g.2", "a"):
+        spool.cancel(id)
+    for id in ("b", "c", "alarm"):
+        assert "to bring it back: queuectl retry a g.2" in cli.ok("explain", id)
+    assert "g.2 is dead (cancelled)" in cli.ok("explain", "b")
+    refused = cli.run("retry", "c").stderr
+    assert "c was skipped because of a, which is dead (cancelled)" in refused
+    assert "retry all of them: queuectl retry a g.2 c" in refused
+    assert cli.ok("retry", "a", "g.2", "c").split() == ["a", "g.2", "c"]
+    assert spool.counts().waiting == 3
+
+
+@pytest.mark.parametrize("is_backwards", [False, True])
+def test_dlq_retry_of_all_brings_back_each_job_once(cli: CommandLine, spool: Spool, is_backwards: bool) -> None:
+    """In whatever order they are: what was skipped comes back with its cause, and counts as retried."""
+    ids = [f"j{9 - n if is_backwards else n}" for n in range(5)]
+    for number, id in enumerate(ids):
+        spool.enqueue("true", id=id, after=ids[number - 1 : number])
+    spool.cancel(ids[0])
+    assert spool.counts().skipped_dead == 4
+    done = cli.run("dlq", "retry", "--all")
+    assert (done.returncode, sorted(done.stdout.split())) == (0, sorted(ids))
+    assert done.stderr.splitlines()[-1] == "5 jobs pending again"
+    assert (spool.counts().ready, spool.counts().waiting) == (1, 4)
 
 
 def test_dropped_files_wait_for_each_other_in_any_order(spool: Spool) -> None:

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from queuectl import Spool, State
-from queuectl.spool.system import clock, groups, pause
+from queuectl.core.names import FinishedName
+from queuectl.core.result import SUCCESS
+from queuectl.spool.system import clock, groups, lease, pause
+from tests.spool.given import put
 from tests.support import CommandLine, names, wait_for, workers
 
 
@@ -84,6 +87,8 @@ def test_set_writes_files_and_reports_whom_it_concerns(cli: CommandLine, spool: 
     assert cli.run("group", "unset", "gpu", "max-failed").stderr.endswith(
         "no settings; 1 job in it, 1 of them not ended\n"
     )
+    spool.enqueue("true", id="gpu.0", run_at="2020-01-01")
+    assert "; 2 jobs in it, the oldest gpu.0, 2 of them" in cli.run("group", "unset", "gpu", "limit").stderr
     assert groups.names(spool.layout) == []
 
 
@@ -100,14 +105,40 @@ def test_list_shows_groups_with_a_setting_or_several_jobs(cli: CommandLine, spoo
     assert every[0]["paused"]["reason"] == "new driver"
     assert cli.json("group", "show", "gpu")["ready"] == 2
     assert cli.run("group", "show", "nothing").returncode == 3
+    assert (every[0]["per_minute"], every[0]["left"]) == (None, None)
+
+
+def test_list_and_show_estimate_when_a_group_will_have_ended(cli: CommandLine, spool: Spool) -> None:
+    """From how long its last jobs took, if there are workers for the rest."""
+    spool.enqueue("true", id="gpu.1")
+    put(spool.layout, FinishedName(clock.now(), 10, 1, SUCCESS, 90_000, "gpu.2"), state=State.DONE)
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 1, "format": 2}):
+        assert "PER_MINUTE  LEFT" in cli.ok("group", "list")
+        shown = dict(line.split(maxsplit=1) for line in cli.ok("group", "show", "gpu").splitlines())
+        assert shown["left"] == "1 m 30 s"
+        assert cli.json("group", "list")[0]["left"] == 90.0
+
+
+def test_enqueue_says_that_a_group_is_nearly_another(cli: CommandLine) -> None:
+    """On stderr, if that one alone has settings; the job is queued all the same."""
+    cli.ok("group", "set", "gpu", "limit=1")
+    warning = "warning: the group gup has no settings; did you mean gpu, which has?\n"
+    assert cli.run("enqueue", "-g", "gup", "--id", "a", "--", "true").stderr == warning
+    assert cli.run("enqueue", "-g", "gup", "--param", "n=1", "--append", "--", "true").stderr.endswith(warning)
+    assert cli.run("enqueue", "-q", "-g", "gup", "--", "true").stderr == ""
+    assert cli.run("enqueue", "-g", "gpu", "--", "true").stderr == ""
 
 
 def test_pause_and_resume_take_a_group(cli: CommandLine, spool: Spool) -> None:
-    """By --group alone: one word with a dot at its end is no reason to pause everything."""
+    """By --group alone: a group with its dot, alone or before a reason, does not pause everything."""
     spool.enqueue("true", id="gpu.1")
-    refused = cli.run("pause", "gpu.")
-    assert (refused.returncode, spool.is_paused()) == (2, False)
-    assert "queuectl pause --group gpu" in refused.stderr
+    for words in (("gpu.",), ("gpu.", "new", "driver")):
+        refused = cli.run("pause", *words)
+        assert (refused.returncode, spool.is_paused()) == (2, False)
+        assert f"queuectl pause --group gpu {' '.join(words[1:])}".rstrip() + "\n" in refused.stderr
+    assert cli.run("pause", "Maintenance.", "Back", "at", "5").returncode == 0
+    assert "not only those of gpu; for that: queuectl pause --group gpu" in cli.run("pause", "gpu").stderr
+    cli.ok("resume")
     cli.ok("pause", "--group", "gpu", "new", "driver")
     assert not spool.is_paused()
     assert (found := pause.read(spool.layout, clock.now, "gpu")) is not None

@@ -224,7 +224,7 @@ def test_show_json(cli: CommandLine, spool: Spool) -> None:
     assert set(found) == JOB_KEYS | {"log", "history", "defaults", "waits_for", "awaited_by"}
     assert found["log"] == str(spool.log_path("a"))
     assert [(entry["attempt"], entry["result"]) for entry in found["history"]] == [(1, "exit3"), (2, "exit3")]
-    keys = {"attempt", "started_at", "worker", "result", "max_rss", "cpu_user", "cpu_system"}
+    keys = {"attempt", "started_at", "worker", "result", "max_rss", "cpu_user", "cpu_system", "waited"}
     assert [set(entry) for entry in found["history"]] == [keys] * 2
     assert all(RFC3339.fullmatch(entry["started_at"]) for entry in found["history"])
     lines = [line.split() for line in cli.ok("show", "a").splitlines()]

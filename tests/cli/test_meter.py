@@ -16,7 +16,7 @@ from queuectl.cli.meter import as_bar
 from queuectl.spool.reading.batch import Batch
 from tests.support import CommandLine, environment, wait_for, workers
 
-_SEEN = Batch("lr", 500, 308, 4, 0, 8, 180, 0, 31.4, 360.0)
+_SEEN = Batch("lr", 500, 308, 4, 0, 8, 180, 0, per_minute=31.4, left=360.0)
 
 
 @pytest.mark.parametrize("width", [0, 1, 20, 60, 80, 200])

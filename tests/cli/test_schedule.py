@@ -74,9 +74,9 @@ def test_add_refuses_a_name_that_is_there(cli: CommandLine) -> None:
         (["a", "--cron", "@reboot", "--", "x"], "queuectl enqueue"),
         (
             ["30 2 * * 1-5", "--", "/srv/backup.sh", "-v"],
-            "try: queuectl schedule add backup --cron '30 2 * * 1-5' -- /srv/backup.sh -v",
+            "did you mean: queuectl schedule add backup --cron '30 2 * * 1-5' -- /srv/backup.sh -v",
         ),
-        (["a", "*/5 * * * *", "x | y"], "try: queuectl schedule add a --cron '*/5 * * * *' -- 'x | y'"),
+        (["a", "*/5 * * * *", "x | y"], "did you mean: queuectl schedule add a --cron '*/5 * * * *' -- 'x | y'"),
         (["a", '{"command": "x", "every": "1h", "id": "y"}'], '"id" is not for a schedule'),
     ],
 )

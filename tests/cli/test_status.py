@@ -27,6 +27,8 @@ COUNTS = {
     "done": 1,
     "dead": 1,
     "dropped": 0,
+    "skipped_done": 0,
+    "skipped_dead": 0,
 }
 STATUS_KEYS = {
     "spool",
@@ -90,7 +92,7 @@ def test_status(cli: CommandLine, full: Spool) -> None:
     assert {name: int(words[0]) for name, words in found.items() if name in COUNTS} == {
         name: number
         for name, number in COUNTS.items()
-        if name not in ("pending", "dropped", "held", "waiting", "asking")
+        if name not in ("pending", "dropped", "held", "waiting", "asking", "skipped_done", "skipped_dead")
     }
     assert found["ready"][1:5] == ["the", "oldest", "has", "waited"]
     assert found["scheduled"][1:4] == ["the", "next", "starts"]

@@ -28,6 +28,15 @@ LINES = [
     ("enqueue --depends-on A,B -- ./x", "queuectl enqueue --after A,B -- ./x"),
     ("enqueue --dependency=afterany:A -- ./x", "queuectl enqueue --after-end A -- ./x"),
     ("enqueue --dependency afternotok:A -- ./x", "queuectl enqueue --after-failed A -- ./x"),
+    ("enqueue --dependency=afterok:A,afterok:B:C -- ./x", "queuectl enqueue --after A,B,C -- ./x"),
+    ("enqueue --dependency=afterok:A:B,afterany:C -- ./x", "queuectl enqueue --after A,B -- ./x"),
+    ("enqueue -d A -- ./x", "queuectl enqueue --after A -- ./x"),
+    ("enqueue -D A,B -- ./x", "queuectl enqueue --after A,B -- ./x"),
+    ("enqueue -W A -- ./x", "queuectl enqueue --after A -- ./x"),
+    ("enqueue --needs A -- ./x", "queuectl enqueue --after A -- ./x"),
+    ("enqueue --on-failure A -- ./x", "queuectl enqueue --after-failed A -- ./x"),
+    ("enqueue --kill-on-invalid-dep=yes -d afterok:A -- ./x", "queuectl enqueue --after A -- ./x"),
+    ("deps A", "queuectl graph A"),
     ("enqueue --partition=gpu -- ./x", "queuectl enqueue --group gpu -- ./x"),
     ("enqueue -p gpu -- ./x", "queuectl enqueue --group gpu -- ./x"),
     ("enqueue -p high -- ./x", "queuectl enqueue -p 0 -- ./x"),
@@ -210,6 +219,12 @@ def test_schedule(tmp_path: Path, line: str) -> None:
         ("schedule disable nightly", "schedule pause nightly"),
         ("schedule trigger nightly", "schedule run nightly"),
         ("schedule lst", "schedule list"),
+        ("crontab /etc/crontab", "schedule add NAME --cron '30 2 * * *' -- CMD"),
+        ("cron add '0 4 * * *' ./x", "schedule add x --cron '0 4 * * *' -- ./x"),
+        ("schedule add a --timeout 5 '0 4 * * *' ./x b", "schedule add a --cron '0 4 * * *' --timeout 5 -- ./x b"),
+        ("schedule add a 0 4 '*' '*' 1-5 -- ./x -v", "schedule add a --cron '0 4 * * 1-5' -- ./x -v"),
+        ("schedule add '0 4 * * * ./x b >log'", "schedule add x --cron '0 4 * * *' -- './x b >log'"),
+        ("schedule add a 15m ./x", "schedule add a --every 15m -- ./x"),
         ("schedule add a --tz Europe/Vienna --cron '@daily' -- x",
          "schedule add a --timezone Europe/Vienna --cron @daily -- x"),
         ("schedule add a --interval 5m -- x", "schedule add a --every 5m -- x"),
@@ -227,6 +242,40 @@ def test_word_like_none_of_ours(tmp_path: Path, line: str) -> None:
     what, hint = answer(line, tmp_path)
     assert "--in" not in what
     assert re.fullmatch(r"  see: queuectl( \w+)? --help", hint)
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"),
+    [
+        ("enqueue --unique -- ./x 'a b'", "enqueue --unique KEY -- ./x 'a b'"),
+        ("enqueue --each a -g -- ./x", "enqueue --each a -g GROUP -- ./x"),
+        ("enqueue --unique --id a -- ./x", "enqueue --unique KEY --id a -- ./x"),
+        ("enqueue '{}' --cwd -- ", "enqueue '{}' --cwd DIR --"),
+        ("schedule add n --cron --timeout 5 -- ./x", "schedule add n --cron EXPR --timeout 5 -- ./x"),
+        ("worker start --group --drain", "worker start --group GROUP --drain"),
+    ],
+)  # fmt: skip
+def test_option_without_its_value(tmp_path: Path, line: str, ours: str) -> None:
+    """What follows is never taken for the value that was forgotten, and the last line of the error has its place."""
+    what, why, hint = answer(line, tmp_path)
+    assert what.endswith("needs a value")
+    assert "if it is the value: -" in why
+    assert hint == f"  try: queuectl {ours}"
+
+
+def test_value_that_looks_like_an_option(cli: CommandLine, spool: Spool) -> None:
+    """It is taken where it is attached, behind an option that need not have one, and in a job's own command."""
+    job = spool.get(cli.ok("enqueue", "--unique=--", "--", "./x", "--id", "--", "y"))
+    assert (job.command, '"unique": "--"' in Path(job.path).read_text()) == (("./x", "--id", "--", "y"), True)
+    assert cli.run("list", "--match=--id", "--json").returncode == 0
+    assert cli.run("enqueue", "--each", "--", "./x", "{}").stderr == "queued 0\n"
+
+
+@pytest.mark.parametrize("line", ["resume gpu. --json", "metrics gpu.", "dlq list gpu.", "worker start gpu. --drain"])
+def test_group_as_a_word(tmp_path: Path, line: str) -> None:
+    """Where a command takes a group as an option only, the error has the line with it."""
+    _, hint = answer(line, tmp_path)
+    assert hint == f"  try: queuectl {line.replace('gpu.', '--group gpu')}"
 
 
 def test_colons_of_the_command_itself(cli: CommandLine, spool: Spool) -> None:

@@ -35,6 +35,21 @@ def test_replace_and_fail(cli: CommandLine) -> None:
     assert cli.run("enqueue", "--unique", "k", "--if-exists", "replace", "--id", "x", "--", "true").returncode == 2
 
 
+def test_job_of_the_same_id_is_said_with_its_state_alone(spool: Spool, cli: CommandLine) -> None:
+    """Neither with a key that was not asked for, nor with what else is said of a new job, in a batch as well."""
+    spool.enqueue("true", id="keyed", unique="k", run_at="2020-01-01")
+    spool.enqueue("true", id="ended")
+    spool.cancel("ended")
+    lines = '{"command": "true", "id": "ended", "if_exists": "skip"}\n'
+    for words, stdin, said in (
+        (("--id", "keyed", "--if-exists", "skip", "--", "true"), "", "a job keyed already, which is pending\n"),
+        (("--id", "ended", "--if-exists", "skip", "--", "true"), "", "a job ended already, which is dead\n"),
+        (("-",), lines, "a job ended already, which is dead\nqueued 0, skipped 1 that is there\n"),
+    ):
+        done = cli.run("enqueue", *words, stdin=stdin)
+        assert (done.returncode, done.stderr.partition("skipped: there is ")[2]) == (0, said)
+
+
 def test_list_and_show_have_the_key(cli: CommandLine) -> None:
     """`show` has a line for it, `list` a column, and --where finds it."""
     id = cli.ok("enqueue", "--unique", "my key", "--", "true").strip()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.core.folding import LONGEST, fold
+from queuectl.core.folding import LONGEST, fold, unfold
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,15 @@ from queuectl.core.folding import LONGEST, fold
 def test_fold_keeps_what_says_why(text: str, folded: str) -> None:
     """Numbers, paths and the job's id are folded, words are kept."""
     assert fold(text, "nightly-7") == folded
+
+
+def test_unfold_keeps_the_words_that_all_share() -> None:
+    """What differs stays folded; texts of which it is not are of no use."""
+    texts = ("/bin/sh: 1: /usr/bin/pyhton3: not found (7)", "/bin/sh: 1: /usr/bin/pyhton3: not found (8)")
+    assert unfold(fold(texts[0]), texts) == "/bin/sh: 1: /usr/bin/pyhton3: not found (N)"
+    assert unfold(fold(texts[0]), texts[:1]) == texts[0]
+    assert unfold("KeyError: N", ("another line of text",)) == "KeyError: N"
+    assert unfold("KeyError: N", ()) == "KeyError: N"
 
 
 def test_fold_of_a_short_id_leaves_words_alone() -> None:

@@ -31,6 +31,31 @@ def test_of_gives_every_prefix_before_a_dot(id: str, found: tuple[str, ...]) -> 
     assert all(groups.is_name(group) for group in found)
 
 
+@pytest.mark.parametrize(
+    ("group", "there", "slip"),
+    [
+        ("gup", ("gpu",), ("gup", "gpu")),
+        ("gpus", ("gpu",), ("gpus", "gpu")),
+        ("GPU", ("cpu", "gpu"), ("GPU", "gpu")),
+        ("fine_tune", ("fine-tune",), ("fine_tune", "fine-tune")),
+        ("trein", ("train",), ("trein", "train")),
+        ("gup.train", ("gpu",), ("gup", "gpu")),
+        ("gpu.trian", ("gpu", "gpu.train"), ("gpu.trian", "gpu.train")),
+        ("gup", ("gpu", "gup"), None),
+        ("gup.train", ("gpu", "gup.train"), None),
+        ("cpu", ("gpu",), None),
+        ("gpu1", ("gpu", "gpu2"), None),
+        ("lr", ("l", "rl"), None),
+        ("net", ("gpu",), None),
+        ("gpu.train", ("gpu",), None),
+        ("gpu", (), None),
+    ],
+)
+def test_find_slip(group: str, there: tuple[str, ...], slip: tuple[str, str] | None) -> None:
+    """A group without settings is a slip only if it is one letter or so away from a group that has some."""
+    assert groups.find_slip(group, there) == slip
+
+
 def test_is_in_takes_a_dot_for_the_border() -> None:
     """A job whose id merely begins like the group's name is not in it, nor is one that has just that id."""
     assert not groups.is_in("gpus.1", "gpu")

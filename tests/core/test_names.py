@@ -221,6 +221,7 @@ def test_counts_agree_with_parsing_each_name(ours: list[FinishedName], foreign: 
         text = b"".join(b"?Z-%b%b\0" % (mark, name) for name in mixed)
         tally = names.FinishedTally(names.parse_time("00010101T000000.000Z"))
         assert names.count_finished(text) == len(ours)
+        assert names.count_skipped(text) == sum(name.result.is_skipped for name in ours)
         assert (sorted(tally.add(text)), tally.counts) == (times, expected)
 
 
@@ -239,6 +240,7 @@ def test_counts_leave_out_names_that_resemble_a_finished_job(foreign: str) -> No
     ours = b"".join(b"\x0820261124T034300.120Z-010-1-exit0-0.001s-Z-%d.json\0" % number for number in range(3))
     text = ours + b"\x08%b\0" % foreign.encode()
     assert names.count_finished(text) == 3
+    assert names.count_skipped(text + b"\x0820261124T034300.120Z-010-1-exit0-0.001s-a-skipped-b.json\0") == 0
     counts = Counter({(1, Result.exit(0), 1): 3})
     for since, number in (("20261124T034300.120Z", 3), ("20261124T034300.121Z", 0)):
         tally = names.FinishedTally(names.parse_time(since))
@@ -286,6 +288,7 @@ def test_dropped_file_gets_a_valid_id(stem: str) -> None:
     [
         ("report.json", "report-x7"), ("night run.json", "night_run-x7"), (".json", "job-x7"), ("日本.json", "job-x7"),
         ("--help.json", "help-x7"), ("a" * 250 + ".json", "a" * 97 + "-x7"), ("a.tar.json", "a.tar-x7"),
+        ("gpu..json", "gpu_-x7"), ("a..b.json", "a_b-x7"),
     ],
 )  # fmt: skip
 def test_ids_from_file_names(name: str, id: str) -> None:

@@ -38,7 +38,7 @@ def _unreadable(path: Path) -> None:
 
 def _hole(path: Path) -> None:
     path.touch()
-    os.truncate(path, 4 << 20)
+    os.truncate(path, 1 << 18)
 
 
 KINDS: dict[str, Callable[[Path], object]] = {

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.names import PendingName
 from queuectl.dashboard import alarms, audit
 from queuectl.dashboard.attempts import MOST, WINDOW, Attempts
 from queuectl.dashboard.security import Policy
 from queuectl.dashboard.snapshot import Snapshot
+from queuectl.spool.moves import claims
+from queuectl.spool.system import asked, logs
 from queuectl.spool.system.clock import now
 from tests.dashboard.conftest import Serve
-from tests.spool.given import put, put_finished, running_name
+from tests.spool.given import NOW, put, put_finished, running_name
+from tests.support import CommandLine
 
 TOKEN = "a-long-and-random-token"
 
@@ -37,6 +42,20 @@ def test_alarms_say_what_is_wrong(spool: Spool) -> None:
     (spool.path / "config.toml").write_text("timeout = 'x'\n")
     assert kinds(spool, 60.0) == ["no-worker", "dead-workers", "waiting", "settings"]
     assert "waiting" not in kinds(spool, 7200.0)
+
+
+def test_job_of_a_paused_group_is_not_overdue(spool: Spool) -> None:
+    """Nor one of a group within it; another that waits as long is."""
+    for group in ("etl", "etl.load"):
+        spool.pause("disks", group=group)
+    spool.enqueue("true", id="etl.load.x")
+    spool.enqueue("true", id="etl.y")
+    assert "waiting" not in kinds(spool, 60.0)
+    spool.enqueue("true", id="etlx")
+    assert "waiting" in kinds(spool, 60.0)
+    spool.cancel("etlx")
+    spool.resume(group="etl")
+    assert "waiting" in kinds(spool, 60.0)
 
 
 def test_alarms_are_in_title_icon_and_healthz(spool: Spool, serve: Serve) -> None:
@@ -88,6 +107,46 @@ def test_audit_names_the_token(spool: Spool, serve: Serve, capfd: pytest.Capture
     (line,) = capfd.readouterr().err.splitlines()
     assert line.endswith("dashboard: retry by=ops from=127.0.0.1 id=x")
     assert TOKEN not in line
+
+
+def test_audit_is_in_the_log_of_the_job(spool: Spool, serve: Serve, cli: CommandLine) -> None:
+    """Each action is a line of its own before what it does, with the name of the token; so is its undo."""
+    put_finished(spool.layout, "x")
+    spool.log_path("x").write_text("out\n\n#queuectl end attempt=1 started_at=20261124T034258.500Z exit=1\n")
+    client = serve(Policy(is_public=True, may_act=True, names={'o"p s': TOKEN}))
+    client.get("/login")
+    client.post("/login", {"token": TOKEN})
+    client.open("/dead")
+    client.post("/actions/retry", {"id": "x", "back": "/dead"})
+    receipt = re.search(r'name="receipt" value="(\w+)"', client.get("/dead").text)
+    assert receipt
+    client.post("/actions/undo", {"receipt": receipt[1], "back": "/dead"})
+    client.post("/actions/retry", {"id": "x", "back": "/dead"})
+    client.post("/actions/hold", {"id": "x", "back": "/dead"})
+    marks = [mark for line in spool.log_path("x").read_bytes().splitlines() if (mark := logs.parse_mark(line))]
+    said = [(mark.fields.get("action") or mark.event, mark.fields.get("by"), mark.attempt) for mark in marks[1:]]
+    who = 'o"p s'
+    assert said == [
+        ("retry", who, 1), ("retry", None, 1), ("undo", who, 0), ("note", None, None),
+        ("retry", who, 1), ("retry", None, 1), ("hold", who, 0),
+    ]  # fmt: skip
+    assert "Asked to hold, by o&quot;p s" in client.get("/jobs/x").text
+    assert '-- hold asked for in the dashboard by o"p s at ' in cli.run("logs", "x").stderr
+
+
+def test_audit_in_the_log_of_a_job_that_runs_begins_a_line(spool: Spool) -> None:
+    """Half a line that the job has written is not continued by it, and a claim does not search for copies for it."""
+    put(spool.layout, running_name(id="x"), state=State.RUNNING)
+    spool.log_path("x").write_text("half")
+    asked.append(spool.layout, spool.get("x"), "kill", "")
+    assert re.fullmatch(
+        r'half\n#queuectl note asked attempt=1 at=\S+ action=kill by=""\n', spool.log_path("x").read_text()
+    )
+    spool.enqueue("true", id="y")
+    asked.append(spool.layout, spool.get("y"), "hold", "ops")
+    with open(spool.log_path("y"), "rb") as log:
+        assert claims._is_expected(log.fileno(), PendingName(10, NOW, 0, "y"))
+        assert not claims._is_expected(log.fileno(), PendingName(10, NOW, 1, "y"))
 
 
 def test_audit_line_is_one_line() -> None:

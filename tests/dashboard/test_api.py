@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from queuectl import Spool, State
+from queuectl.core.names import FinishedName
+from queuectl.core.result import Result
 from queuectl.dashboard import joblog
+from queuectl.spool.system.clock import now
 from tests.dashboard.client import Client
-from tests.spool.given import put_finished
+from tests.spool.given import put, put_finished
 from tests.support import CommandLine, need, wait_for, workers
 
 
@@ -152,7 +155,10 @@ def test_attempt_is_not_given_up_before_the_whole_log_is_searched(
 def test_prometheus_can_read_the_metrics(spool: Spool, client: Client) -> None:
     """Each sample is well-formed and labelled by state or result; counts are those of the spool."""
     fill(spool)
-    wait_for(lambda: 'state="dead"} 1' in client.get("/metrics").text, "the dead job")
+    put(spool.layout, FinishedName(now(), 10, 1, Result.exit(0), 5, "waited"), state=State.DONE)
+    used = "used attempt=1 max_rss=9 cpu_user=1.000 cpu_system=1.000 waited=2.500"
+    spool.log_path("waited").write_text(f"#queuectl note {used}\n")
+    wait_for(lambda: 'wait_seconds{quantile="0.95"} 2.5\n' in client.get("/metrics").text, "the done job")
     text = client.get("/metrics").text
     sample = re.compile(r'queuectl_[a-z_]+(?:\{[a-z]+="[A-Za-z0-9.]+"\})? -?\d+(?:\.\d+)?(?:e[+-]\d+)?')
     for line in text.splitlines():

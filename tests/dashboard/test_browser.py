@@ -48,21 +48,22 @@ def fill(spool: Spool) -> None:
 
 PAGES = (
     "/",
-    "/?range=7d",
     "/jobs",
     "/jobs?state=ready",
     "/dead",
     "/workers",
     "/schedules",
+    "/groups",
+    "/groups/nightly/set",
+    "/pause",
+    "/jobs/waiting/set",
     "/refused",
     "/jobs/failed-1",
     "/jobs/waiting",
     "/jobs/none",
     "/jobs?state=running",
-    "/jobs?state=done&sort=-took",
     "/dead?q=output&in=logs",
     "/jobs/failed-1?find=output&hit=87",
-    "/jobs/failed-1?line=2",
 )
 
 

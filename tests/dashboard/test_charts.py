@@ -8,6 +8,7 @@ from queuectl.core.names import FinishedName, PendingName
 from queuectl.core.result import Result
 from queuectl.dashboard import charts
 from queuectl.dashboard.snapshot import Snapshot
+from queuectl.spool.reading.waits import WaitReader
 from tests.spool.given import NOW, put
 
 
@@ -58,6 +59,30 @@ def test_durations_and_waits_are_counted_by_steps(spool: Spool) -> None:
     named = {charts.step_name(index): count for index, count in enumerate(waited.counts) if count}
     assert named == {"up to 1 min": 1, "up to 3 min": 1, "up to 3 h": 1}
     assert 'class="bar-time"' in charts.draw_histogram(waited, "label")
+
+
+def test_waits_of_ended_jobs_are_in_their_logs(spool: Spool) -> None:
+    """Those that ended in that time and whose logs say it, of the group; what is not read in time is counted, and known
+    the next time."""
+    for number, text in enumerate(("0.050", "2.000", "9.000", "-1", "x")):
+        state = State.DEAD if number == 2 else State.DONE
+        name = FinishedName(NOW, 10, 1, Result.exit(int(number == 2)), 5, f"gpu.{number}")
+        put(spool.layout, name, state=state)
+        used = f"used attempt=1 max_rss=9 cpu_user=1.000 cpu_system=1.000 waited={text}"
+        spool.log_path(name.id).write_text(f"out\n#queuectl note {used}\n")
+    put(spool.layout, FinishedName(NOW - timedelta(hours=2), 10, 1, Result.exit(0), 5, "old"), state=State.DONE)
+    snapshot = Snapshot(spool)
+    view = snapshot.view()
+    snapshot.close()
+    reader = WaitReader(spool.layout)
+    assert reader.waits(["x"], -1) == ([], 1)
+    at, hour = NOW + timedelta(seconds=1), timedelta(hours=1)
+    found = charts.waited(view, at, hour, reader)
+    named = {charts.step_name(index): count for index, count in enumerate(found.counts) if count}
+    assert named == {"up to 0.1 s": 1, "up to 3 s": 1, "up to 10 s": 1}
+    assert (found.p50, found.p95, found.unread, found.is_part) == (2, 9, 0, 0)
+    assert charts.waited(view, at, hour, reader, "cpu").total == 0
+    assert sorted(reader.waits([str(name) for name in view.shelves[State.DONE].select()], -1)[0]) == [0.05, 2]
 
 
 def test_by_group_and_of_a_group(spool: Spool) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ast
+import os
 import re
 import signal
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -58,16 +61,34 @@ def check(text: str) -> None:
 def test_hostile_text_is_only_shown(spool: Spool, client: Client) -> None:
     """Whatever a command, id, log, variable, file or worker says, no page holds markup of its making."""
     hostile.fill(spool)
-    wait_for(lambda: len(client.get("/api/jobs?limit=1000").json) == 5 * len(hostile.CORPUS), "all jobs")
-    paths = ["/", "/jobs", "/dead", "/workers", "/refused"]
-    paths += [f"/jobs?state={word}" for word in ("ready", "running", "done")]
+    wait_for(lambda: len(client.get("/api/jobs?limit=1000").json) == 7 * len(hostile.CORPUS), "all jobs")
+    for schedule in Path(spool.layout.schedules).iterdir():
+        os.utime(schedule, (0, 0))
+    paths = ["/", "/jobs", "/dead", "/workers", "/refused", "/groups", "/schedules", "/dead?q=s&in=logs"]
+    paths += [f"/jobs?state={word}" for word in ("ready", "running", "done", "waiting")]
+    for number in (0, 1, 3, 6, 8, 11):
+        paths += [f"/groups/g{number}/set", f"/pause?group=g{number}", f"/jobs/dead-{number}?find=e"]
+        paths += [f"/jobs/pending-{number}/set", f"/jobs/dead-{number}/edit", f"/jobs/g{number}.after"]
     for kind in ("pending", "running", "done", "dead", "refused"):
         paths += [f"/jobs/{kind}-{number}" for number in range(len(hostile.CORPUS))]
     for path in paths:
         answer = client.get(path)
-        assert answer.status == 200, path
-        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert answer.status == 200 or (answer.status == 303 and path.endswith("/set")), path  # not a valid job
+        assert answer.status == 303 or answer.headers["Content-Type"] == "text/html; charset=utf-8"
         check(answer.text)
+    client.open("/dead")
+    chosen = [f"dead-{number}" for number in range(len(hostile.CORPUS))]
+    for path, form in (
+        ("/actions/drop", {"id": chosen}),
+        ("/actions/change", {"id": chosen, "find": "true", "text": hostile.CORPUS[1], "step": "preview"}),
+        ("/actions/retry", {"all": "1", "state": "dead", "line": hostile.CORPUS[0]}),
+        ("/actions/retry", {"all": "1", "state": "dead", "q": hostile.CORPUS[2]}),
+    ):
+        answer = client.post(path, form)
+        assert answer.status == 200, answer.text
+        check(answer.text)
+    client.post("/actions/retry", {"id": chosen, "back": "/dead"})
+    check(client.get("/dead").text)  # with the operation, and why some could not be retried
 
 
 @pytest.mark.parametrize("number", range(len(hostile.CORPUS)))
@@ -177,7 +198,9 @@ def test_job_that_waits_is_not_held(spool: Spool, client: Client) -> None:
         page = wait_text(client, path, "waiting</span>")
         assert 'datetime="9999' not in page
     assert "/jobs/y" not in client.get("/jobs?state=held").text
-    assert "/jobs/x" not in client.get("/jobs?state=waiting").text
+    waiting = client.get("/jobs?state=waiting").text
+    assert 'data-key="x"' not in waiting
+    assert '<span class="label">after </span><a href="/jobs/x">x</a>' in waiting
     page = client.get("/").text
     assert "1 job waits for others" in page
     assert "held</a>" not in page
@@ -209,10 +232,21 @@ def test_held_job_is_shown_as_held(spool: Spool, client: Client) -> None:
 
 def test_templates_never_switch_escaping_off() -> None:
     """The frame puts the page in; no template shows a value raw."""
-    from pathlib import Path
-
     raw = {path.name: re.findall(r"\{\{!(.*?)\}\}", path.read_text()) for path in Path(markup.TEMPLATES).iterdir()}
     assert {name: found for name, found in raw.items() if found} == {"layout.html": ["base"]}
+
+
+def test_templates_leave_the_values_of_the_frame_alone() -> None:
+    """A name that a template assigns is assigned for the frame around it too, and for its parts."""
+
+    def names(file: str, kind: type[ast.expr_context]) -> set[str]:
+        code = ast.parse(markup.Template(name=file, lookup=[markup.TEMPLATES]).code)
+        return {each.id for each in ast.walk(code) if isinstance(each, ast.Name) and isinstance(each.ctx, kind)}
+
+    frame = names("layout.html", ast.Load) - names("layout.html", ast.Store)
+    for file in os.listdir(markup.TEMPLATES):
+        if file not in ("layout.html", "problem.html"):  # the latter gives what the frame lacks
+            assert names(file, ast.Store) & frame == set(), file
 
 
 def test_addresses_all_answer_head(client: Client) -> None:
@@ -351,10 +385,13 @@ def test_job_page_shows_progress_and_what_attempts_used(spool: Spool, client: Cl
     with workers(spool.path):
         spool.enqueue(command, id="x", env={"GO": str(go)})
         wait_for(lambda: "42% &lt;b&gt;" in client.get("/jobs/x").text, "the progress")
-        assert "<dt>Memory</dt>" in client.get("/jobs/x").text
+        wait_for(
+            lambda: "<dt>Memory</dt>" in client.get("/jobs/x").text, "a look at its processes, shared for a second"
+        )
         go.touch()
         spool.wait("x", timeout=30)
         wait_for(lambda: "of memory, " in client.get("/jobs/x").text, "what it used")
+        assert "had waited" in client.get("/jobs/x").text
         assert 'class="progress"' not in client.get("/jobs/x").text
 
 
@@ -365,9 +402,10 @@ def test_job_page_gives_the_same_reasons_and_estimate_as_explain(spool: Spool, s
         spool.enqueue("true", id=f"first-{number}", priority=1)
     spool.enqueue("true", id="x")
     spool.enqueue("true", id="gpu.y")
+    spool.enqueue("true", id="then", after=["x"])
     with lease.WorkerLease(spool.layout, "web1", {"slots": 1, "not_groups": ["gpu"]}):
         client = serve()
-        for id in ("x", "gpu.y"):
+        for id in ("x", "gpu.y", "then"):
             found = spool.explain(id)
             page = re.sub("<[^>]*>", "", client.get(f"/jobs/{id}").text)
             for reason in found.reasons:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from queuectl import Spool, State
+from queuectl.dashboard.app import POST
+from queuectl.dashboard.operations import VERBS
 from queuectl.dashboard.security import LOOPBACK, SESSION, Policy, host_name, is_local_path
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import Serve
@@ -11,7 +13,10 @@ from tests.spool.given import put_finished
 TOKEN = "a-long-and-random-token"
 PUBLIC = Policy(is_public=True, may_act=True, token=TOKEN)
 READ_ONLY = "This dashboard is read-only.\n"
-PATHS = ("/", "/jobs", "/dead", "/workers", "/refused", "/jobs/x", "/jobs/x/log", "/api/status", "/metrics", "/nowhere")
+PATHS = (
+    "/", "/jobs", "/dead", "/groups", "/groups/g/set", "/schedules", "/pause", "/workers", "/refused", "/jobs/x",
+    "/jobs/x/log", "/api/status", "/api/groups", "/api/schedules", "/metrics", "/nowhere",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,24 @@ def test_forged_posts_do_nothing(spool: Spool, client: Client, headers: dict[str
     assert spool.get("x").state is State.DEAD
 
 
+def test_forged_posts_do_nothing_on_any_address(spool: Spool, serve: Serve) -> None:
+    """From elsewhere, with a wrong token or on a read-only page, every action is refused, whatever it acts on."""
+    put_finished(spool.layout, "x")
+    spool.enqueue("true", id="gpu.y")
+    client, policy = serve(), Policy(may_act=False)
+    read_only = serve(policy)
+    client.open("/dead")
+    read_only.get("/dead")
+    before = sorted((path, path.read_bytes()) for path in spool.path.rglob("*") if path.is_file())
+    form = {"id": "x", "all": "1", "state": "dead", "group": "gpu", "schedule": "n", "reason": "r", "limit": "1"}
+    for path in (each.replace("<name>", verb) for each in POST for verb in VERBS):
+        assert client.post(path, form, Origin="http://evil.example").status == 403, path
+        assert client.post(path, {**form, "csrf": "0" * 64}).status == 403, path
+        if path != "/login":
+            assert read_only.post(path, {**form, "csrf": policy.csrf(read_only.cookies[SESSION])}).text == READ_ONLY
+    assert sorted((path, path.read_bytes()) for path in spool.path.rglob("*") if path.is_file()) == before
+
+
 @pytest.mark.parametrize("token", ["", "0" * 64, "é"])
 def test_wrong_csrf_token_does_nothing(spool: Spool, client: Client, token: str) -> None:
     """The session's own token is needed."""
@@ -120,7 +143,7 @@ def test_token_is_needed_to_see_anything(spool: Spool, serve: Serve) -> None:
     for path in PATHS:
         answer = client.get(path)
         assert (answer.status, b"secret" in answer.body) == (401, False)
-        assert client.get(path, Authorization="Bearer wrong").status == 401
+        assert client.get(path, Authorization="Bearer wrong").status in (401, 429)  # no more of them are looked at
     page = client.get("/dead?q=a", Accept="text/html")
     assert (page.status, page.headers["Location"]) == (303, "/login?next=%2Fdead%3Fq%3Da")
     assert client.get("/healthz").json == {"status": "ok"}

@@ -12,6 +12,7 @@ from queuectl import Spool, State
 from queuectl.core.settings import Settings
 from queuectl.dashboard.snapshot import Snapshot
 from queuectl.spool.reading import query
+from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
 from tests.spool.given import put_finished
@@ -31,6 +32,10 @@ def test_snapshot_counts_as_status_does(spool: Spool, snapshot: Snapshot) -> Non
     spool.enqueue("true", run_at="2100-01-01T00:00:00Z")
     spool.hold(spool.enqueue("true").id)
     put_finished(spool.layout, "gone")
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", after=["a"])
+    spool.enqueue("true", after_failed=["a"])
+    spool.cancel("a")
     (spool.path / "pending" / "dropped.json").write_text("{}")
     at = now()
     wait_for(lambda: snapshot.view(is_fresh=True, patience=5).counts(at) == spool.counts(), "the same counts")
@@ -98,6 +103,20 @@ def test_spool_that_goes_away_is_a_problem_and_comes_back(spool: Spool, snapshot
     assert snapshot.view().find("x") is not None
     shutil.move(tmp_path / "away", spool.path)
     wait_for(lambda: snapshot.view(is_fresh=True, patience=5).problem is None, "the spool's return")
+
+
+def test_reasons_wait_for_no_value_that_is_wrong(
+    spool: Spool, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot knows all groups, and has looked twice at what is wrong: no page does that again for a second."""
+    folder = Path(spool.layout.group("gpu"))
+    folder.mkdir(parents=True)
+    (folder / "limit").write_text("many")
+    job = spool.enqueue("true", id="gpu.x", seats={"gpu": 1})
+    wait_for(lambda: (view := snapshot.view()).find("gpu.x") and view.groups["gpu"].problem, "the group")
+    monkeypatch.setattr(group_files, "examine", None)
+    reasons = [reason.text for reason in snapshot.view().reasons(job, spool.layout, now())]
+    assert any("many" in text for text in reasons), reasons
 
 
 def test_close_ends_its_threads(spool: Spool) -> None:

@@ -49,7 +49,7 @@ def test_attempts_are_all_reported_from_start_to_end(spool: Spool, cli: CommandL
 def test_attempt_has_what_it_used_and_when_it_ended(spool: Spool) -> None:
     """In whatever order the two notes are."""
     notes = (
-        "#queuectl note used attempt=1 max_rss=4096 cpu_user=0.500 cpu_system=0.250\n",
+        "#queuectl note used attempt=1 max_rss=4096 cpu_user=0.500 cpu_system=0.250 waited=3.250\n",
         "#queuectl note attempt=1 ended_at=20261124T034312.420Z duration=0.532\n",
     )
     spool.enqueue("true", id="x")
@@ -60,9 +60,10 @@ def test_attempt_has_what_it_used_and_when_it_ended(spool: Spool) -> None:
         )
         one, two = history(spool, "x")
         assert isinstance(one, Attempt)
-        assert (one.used, one.duration, one.ended_at is not None) == (Usage(4096, 0.5, 0.25), 0.532, True)
+        assert (one.used, one.waited) == (Usage(4096, 0.5, 0.25), 3.25)
+        assert (one.duration, one.ended_at is not None) == (0.532, True)
         assert isinstance(two, Attempt)
-        assert two.used is None
+        assert (two.used, two.waited) == (None, None)
 
 
 def test_forged_lines_cannot_break_the_timeline(spool: Spool) -> None:

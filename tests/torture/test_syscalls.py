@@ -11,9 +11,9 @@ import pytest
 from tests.support import environment, need
 from tests.torture.syscalls import OPERATIONS
 
-STEPS = {"kill": 13, "error": 61}
-LONG = {"worker": 11}
-"""How much rarer an operation of many calls is struck."""
+STEPS = {"kill": 19, "error": 83}
+LONG = {"worker": 11, "cancel-running": 2, "rescue-lost": 2, "rescue-never-started": 2}
+"""How much rarer an operation is struck that has many calls, or whose repair waits for deadlines."""
 
 
 @pytest.mark.parametrize("fault", STEPS)

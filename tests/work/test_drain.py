@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuectl import Spool
+from queuectl.spool.system import groups
 from queuectl.spool.system.clock import now
 from tests.support import WorkerProcess, wait_for, workers
 
@@ -105,3 +106,15 @@ def test_excluded_group(spool: Spool) -> None:
     assert worker.wait_exit() == 1
     assert _warnings(worker) == ["1 job (gpu.1) left, as this worker does not take them"]
     assert spool.counts().done == 1
+
+
+def test_closed_group_is_left_at_once(spool: Spool) -> None:
+    """Behind a pause or a limit of 0 the worker does not wait for its next beat."""
+    (spool.path / "config.toml").write_text("rescan = 600\n")
+    for id in ("gpu.1", "net.1"):
+        spool.enqueue("true", id=id)
+    spool.pause(group="gpu")
+    groups.write(spool.layout, "net", "limit", "0")
+    worker = WorkerProcess(spool.path, "--drain")
+    assert worker.wait_exit() == 1
+    assert [text.partition(" left")[0] for text in _warnings(worker)] == ["1 job (gpu.1)", "1 job (net.1)"]

@@ -18,7 +18,7 @@ def output_of(script: str, environment: Sequence[bytes] = (), **descriptors: int
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     given = ((0, null), (1, writer), (2, null), *((int(name[2:]), number) for name, number in descriptors.items()))
-    pid = Spawner().spawn(b"/bin/sh", [b"sh", b"-c", script.encode()], strings(environment), given)
+    pid = Spawner().spawn(b"/bin/sh", strings([b"sh", b"-c", script.encode()]), strings(environment), given)
     os.close(writer)
     os.close(null)
     with open(reader, encoding="ascii") as file:
@@ -76,4 +76,4 @@ def test_spawn_blocks_and_ignores_no_signal() -> None:
 def test_spawn_raises_what_keeps_the_program_from_starting(program: bytes, error: type[OSError]) -> None:
     """The kernel's own error, and no process is left to wait for."""
     with pytest.raises(error):
-        Spawner().spawn(program, [b"sh"], strings([]), ())
+        Spawner().spawn(program, strings([b"sh"]), strings([]), ())

@@ -151,4 +151,10 @@
   });
   document.addEventListener("queuectl:change", count);
   count();
+
+  // On a phone the navigation is a row that scrolls: show where this page is in it.
+  for (const row of document.querySelectorAll("#nav, .tabs")) {
+    const chosen = row.querySelector("[aria-current]");
+    if (chosen && row.scrollWidth > row.clientWidth) row.scrollLeft = chosen.offsetLeft - row.clientWidth / 2 + chosen.offsetWidth / 2;
+  }
 })();

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queuectl.core import body, lifecycle
 from queuectl.core.fields import Body
@@ -22,8 +22,9 @@ from queuectl.lazy import Lazy
 from queuectl.spool.moves.adopt import Trusts, refuse, require_own_id, require_trusted
 from queuectl.spool.moves.ending import name_attempts
 from queuectl.spool.reading import query
-from queuectl.spool.system import edges, files, lease, logs, processes, progress
+from queuectl.spool.system import files, lease, logs, processes, progress
 from queuectl.spool.system.layout import Layout, unusable
+from queuectl.tuples import NamedTuple
 
 _PUT_BACK = timedelta(seconds=2)
 _ENDS = (State.DONE, State.DEAD)
@@ -186,9 +187,8 @@ def _begin(
             release(layout, running, pending.run_at)
             return None
         status = os.fstat(log)
-        must_wait = (
-            not is_locked or not status.st_nlink or _is_repeated(log, status, running) or lease.may_be_running(log)
-        )
+        must_wait = not is_locked or not status.st_nlink or _is_repeated(log, status, running)
+        must_wait = must_wait or (lease.may_be_running(log) if status.st_size else bool(lease.running_attempts(log)))
         running_on = name_attempts(log, running.id) if must_wait else []
         if must_wait or (status.st_size and not _is_expected(log, pending)):
             holder = query.locate(layout, running.id, excluding=path)
@@ -231,7 +231,7 @@ def _is_left_behind(layout: Layout, path: str, state: State, text: str) -> bool:
 def _is_expected(log: int, name: PendingName) -> bool:
     """Whether the log, which is not empty, ends as this job's log should, so that no other file holds its id."""
     event, fields = logs.last_line(log)
-    if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields)):
+    if event == "end" or (event == "note" and ("ended_at" in fields or "max_rss" in fields or "by" in fields)):
         return fields.get("result") == logs.RELEASED or fields.get("attempt") == str(name.attempts)
     return (event == "retry" or "skipped_at" in fields) and name.attempts == 0
 
@@ -263,11 +263,8 @@ def settle(layout: Layout, name: RunningName, move: lifecycle.Move) -> bool:
 
 
 def _is_awaited(layout: Layout, id: str) -> bool:
-    """Whether a job waits for that one; False also if the system cannot say, as the slow beat looks again."""
-    try:
-        return bool(edges.names(layout, id))
-    except OSError:
-        return False
+    """Whether a job may wait for that one; False also if the system cannot say, as the slow beat looks again."""
+    return os.access(layout.edges(id), os.F_OK)  # an error would cost ten times as much as this look
 
 
 def note_end(layout: Layout, name: RunningName, at: datetime, duration: float) -> None:

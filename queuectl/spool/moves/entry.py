@@ -16,12 +16,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from queuectl.core import body, groups, lifecycle
 from queuectl.core.after import Condition, condition_of, end_of, is_fulfilled, verdict_of
-from queuectl.core.names import WAITING_AT, FinishedName, PendingName
+from queuectl.core.names import WAITING_AT, PendingName
 from queuectl.core.result import State
 from queuectl.errors import NotFoundError, QueuectlError, UsageError, WrongStateError
 from queuectl.spool.moves import dependents
 from queuectl.spool.moves.dependents import Dependents
-from queuectl.spool.reading import query
+from queuectl.spool.reading import graph, query
 from queuectl.spool.reading.whereabouts import Place, Whereabouts
 from queuectl.spool.system import edges, files, logs
 from queuectl.spool.system.clock import now
@@ -69,12 +69,18 @@ def resolve(
         if child in deps:
             found[child] = CircleError([child])
         elif missing is not None:
-            found[child] = NotFoundError(f"no job {missing!r} to wait for", hint="see: queuectl list")
+            found[child] = _not_there(layout, missing)
         elif empty is not None and not may_be_gone:
             found[child] = NotFoundError(f"no job of the group {empty!r} to wait for", hint="see: queuectl list")
         else:
             found[child] = [*deps]
     return found
+
+
+def _not_there(layout: Layout, id: str) -> NotFoundError:
+    is_group = any(groups.is_in(each, id) for each in query.match_ids(layout, f"{id}."))
+    why = f"for the jobs of the group {id}, name it with its dot: {id}." if is_group else ""
+    return NotFoundError(f"no job {id!r} to wait for", why, hint="" if is_group else "see: queuectl list")
 
 
 def _members(
@@ -287,10 +293,12 @@ def require_possible(layout: Layout, id: str, fields: Mapping[str, object] | Non
     verdict = verdict_of(condition.rule, map(end_of, places.values()))
     if verdict.skips_to is None:
         return
-    cause = dependents.cause_of(condition.rule, {dep: end_of(place) for dep, place in places.items()})
-    place = places.get(cause)
-    what = "gone" if place is None else f"{place[0]}, {place[1].result}" if isinstance(place[1], FinishedName) else ""
-    hint = f"retry both: queuectl retry {cause} {id}; or let it go without: queuectl release {id}"
-    if place is None:
-        hint = f"to let it go without: queuectl release {id}"
-    raise WrongStateError(f"job {id} waits for {cause}, which is {what}", hint=hint)
+    seen = graph.look(layout, [id])
+    causes = seen.causes(id) or [dependents.cause_of(condition.rule, {dep: end_of(at) for dep, at in places.items()})]
+    cause = causes[0]
+    how = "waits for" if cause in places else "was skipped because of"
+    hint = f"to let it go without: queuectl release {id}"
+    if all(seen.places.get(each) for each in causes):
+        both = "both" if len(causes) == 1 else "all of them"
+        hint = f"retry {both}: {graph.retry_of(causes, id)}; or {hint.removeprefix('to ')}"
+    raise WrongStateError(f"job {id} {how} {cause}, which is {seen.state_of(cause)}", hint=hint)

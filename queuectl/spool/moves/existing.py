@@ -38,7 +38,7 @@ def resolve(
         job = _wait_for(layout, id, error)
         if how is None:
             has_key = content.unique is not None and _has_key(job, content.unique)
-            return ExistingJob.of(job, is_replaced=False) if has_key else error
+            return ExistingJob.of(job, is_replaced=False, key=content.unique) if has_key else error
         if how is IfExists.SKIP:
             return ExistingJob.of(job, is_replaced=False)
         if how is IfExists.REPLACE and job.state is State.PENDING:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from queuectl.lazy import Lazy
 from queuectl.spool.reading import query
 from queuectl.spool.system import clock, edges, files, lease, logs
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from queuectl.core import schedules as ticks
@@ -44,8 +44,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _LEVELS = (8, 13, 20, None)  # of a name: its day, minute, millisecond, all of it
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(NamedTuple):
     """How many jobs were (or would be) deleted, and the disk space that they and their logs took."""
 
     jobs: int = 0
@@ -70,7 +69,7 @@ def prune(layout: Layout, state: State, rule: Rule, *, group: str = "", dry_run:
             continue
         size = _size_of(layout, state, text)
         if dry_run or delete(layout, state, name):
-            total = replace(total, jobs=total.jobs + 1, size=total.size + size)
+            total = Pruned(total.jobs + 1, total.size + size)
     return total
 
 

@@ -12,7 +12,7 @@ import time
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from queuectl.core import body, groups, lifecycle
 from queuectl.core.fields import Body
@@ -24,6 +24,7 @@ from queuectl.lazy import Lazy
 from queuectl.spool.moves.reserved import IdInFlightError, UnwantedError
 from queuectl.spool.system import defaults, edges, files, lease, logs
 from queuectl.spool.system.layout import Layout, unusable
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from queuectl.spool.moves import dependents, existing, joining, unique

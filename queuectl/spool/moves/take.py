@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from queuectl.core import body, lifecycle
 from queuectl.core.job import Job
@@ -49,6 +49,7 @@ from queuectl.spool.moves.submit import reserve, submit
 from queuectl.spool.reading import query
 from queuectl.spool.system import files, lease, logs, trust
 from queuectl.spool.system.layout import Layout, unusable
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from queuectl.spool.moves.unique import Swap

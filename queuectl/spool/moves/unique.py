@@ -222,11 +222,11 @@ def _now() -> str:
 def _existing(layout: Layout, holder: Holder, key: Key, *, is_replaced: bool) -> ExistingJob:
     """The job that has the key, as it is now: it may have ended since."""
     with suppress(NotFoundError):
-        return ExistingJob.of(query.find(layout, holder.id), is_replaced=is_replaced)
+        return ExistingJob.of(query.find(layout, holder.id), is_replaced=is_replaced, key=key.text)
     if holder.name is None:
         raise HeldError(key.text, holder.id, holder.where)
     job = Job(holder.state, holder.name, layout.job(holder.state, holder.name))
-    return ExistingJob.of(job, is_replaced=is_replaced)
+    return ExistingJob.of(job, is_replaced=is_replaced, key=key.text)
 
 
 # --- replacing
@@ -273,7 +273,7 @@ def _replace(layout: Layout, asking: Asking, key: Key, holder: Holder) -> Job | 
     if found is not None:
         keys.write_hint(layout, key.folder, found.state, found.name, temporary(layout, job.id))
     if asking.is_new:
-        return ExistingJob.of(found or query.find(layout, holder.id), is_replaced=True)
+        return ExistingJob.of(found or query.find(layout, holder.id), is_replaced=True, key=key.text)
     return _leave_out(layout, asking, key, holder, IfExists.SKIP)
 
 

@@ -54,9 +54,13 @@ def read_waiting(
     max_retries: int,
     ahead: int | None,
     of_groups: Iterable[tuple[Group, int]] | None = None,
+    find_group: Callable[[str], Group | None] | None = None,
 ) -> Waiting:
-    """The facts about a pending job, from its file and its log. `max_retries` is the setting of that name, `of_groups`
-    what `read_groups` finds, if that is known."""
+    """The facts about a pending job, from its file and its log. `max_retries` is the setting of that name.
+
+    If they are known, `of_groups` is what `read_groups` finds, and `find_group` gives the settings of a group: then
+    nothing waits for a value that may be being written.
+    """
     own = job.body.max_retries if job.body else None
     return Waiting(
         name,
@@ -66,14 +70,24 @@ def read_waiting(
         _last_result(layout, name) if name.attempts else None,
         ahead,
         tuple(read_groups(layout, name.id) if of_groups is None else of_groups),
-        tuple(read_needs(layout, name.id, job.body.seats if job.body else None)),
+        tuple(read_needs(layout, name.id, job.body.seats if job.body else None, find_group)),
         (job.body.slots if job.body else None) or 1,
     )
 
 
-def read_needs(layout: Layout, id: str, own: Mapping[str, int] | None) -> Iterator[Need]:
+def read_needs(
+    layout: Layout,
+    id: str,
+    own: Mapping[str, int] | None,
+    find_group: Callable[[str], Group | None] | None = None,
+) -> Iterator[Need]:
     """The seats that a job needs, which its own field may say."""
-    found = {group: group_files.examine(layout, group, now) for group in (*groups.of(id), *(own or ()))}
+
+    def examine(group: str) -> Group | None:
+        return group_files.examine(layout, group, now)
+
+    look = find_group or examine
+    found = {group: look(group) for group in (*groups.of(id), *(own or ()))}
     numbers = {group: 1 for group in groups.of(id) if (said := found[group]) is not None and said.seats is not None}
     for group, number in {**numbers, **(own or {})}.items():
         said = found[group]

@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from queuectl.core.folding import fold
+from queuectl.core.folding import LONGEST, fold, unfold
 from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import SKIPPED, State
 from queuectl.spool.reading import query
@@ -29,6 +29,7 @@ MOST = 100_000
 NOTHING = "(no output)"
 """The line of a job that has written nothing."""
 _SAMPLE = 10  # of the jobs of a cause, whose commands are read
+_KEPT = 20_000  # of these
 _COMMANDS = 3
 _SKIPPED = str(SKIPPED)
 
@@ -37,7 +38,8 @@ _SKIPPED = str(SKIPPED)
 class Cause:
     """Dead letters that failed alike. `line` is folded, `example` is that of the newest of them, `id`.
 
-    `commands` are the most frequent ones among the newest, folded.
+    `commands` are the most frequent ones among the newest, folded. `said` and `ran` are line and commands with those
+    words as they are that the newest share.
     """
 
     result: str
@@ -48,6 +50,8 @@ class Cause:
     id: str
     example: str
     commands: tuple[str, ...]
+    said: str
+    ran: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """One of `queuectl dlq causes --json`"""
@@ -100,6 +104,14 @@ class _Pile:
             self.names.append(name)
 
 
+class _Sample(NamedTuple):
+    """Of one dead letter: its last line, its command, and that folded."""
+
+    line: str
+    command: str
+    folded: str
+
+
 class CauseReader:
     """Reads the last lines of dead letters, and remembers them. Thread-safe."""
 
@@ -108,7 +120,7 @@ class CauseReader:
         self._lock = threading.Lock()
         self._lines: dict[str, str] = {}
         self._same: dict[str, str] = {}
-        self._commands: dict[str, str] = {}
+        self._samples: dict[str, _Sample] = {}
 
     def causes(self, names: Iterable[str], most: int, patience: float = float("inf")) -> Causes:
         """The `most` frequent causes of the dead letters of these names in dead/, which are given newest first, as far
@@ -161,25 +173,29 @@ class CauseReader:
 
     def _describe(self, result: str, line: str, pile: _Pile) -> Cause:
         newest = Name.parse(pile.newest)
-        example = line if result == _SKIPPED else read_last_line(self._layout, newest.id)[:1000]
+        known = [self._sample(name) for name in pile.names]
+        said = line
+        if result != _SKIPPED and line != NOTHING:
+            said = unfold(line, [sample.line for sample in known])
+        counted = Counter(sample.folded for sample in known if sample.folded).most_common(_COMMANDS)
+        commands = tuple(command for command, _ in counted)
+        ran = (unfold(command, [each.command for each in known if each.folded == command]) for command in commands)
         return Cause(
             result, line, pile.count, _time(Name.parse(pile.oldest).at), _time(newest.at), newest.id,
-            example, self._commands_of(pile.names),
+            line if result == _SKIPPED else known[0].line, commands, said, tuple(ran),
         )  # fmt: skip
 
-    def _commands_of(self, names: Sequence[str]) -> tuple[str, ...]:
-        counted = Counter(map(self._command, names))
-        return tuple(command for command, _ in counted.most_common(_COMMANDS) if command)
-
-    def _command(self, name: str) -> str:
-        found = self._commands.get(name)
+    def _sample(self, name: str) -> _Sample:
+        found = self._samples.get(name)
         if found is None:
             job = query.load(self._layout, State.DEAD, name)
-            found = fold(command_line(job), job.id) if job is not None else ""
+            command = command_line(job) if job is not None else ""
+            line = read_last_line(self._layout, Name.parse(name).id)[:1000]
+            found = _Sample(line, command[:LONGEST], fold(command, job.id) if job is not None else "")
             with self._lock:
-                if len(self._commands) >= MOST:
-                    self._commands.clear()
-                self._commands[name] = found
+                if len(self._samples) >= _KEPT:
+                    self._samples.clear()
+                self._samples[name] = found
         return found
 
 

@@ -7,7 +7,8 @@ Changes nothing; what it shows may be a moment old.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from queuectl.core import body, groups
@@ -24,6 +25,7 @@ from queuectl.spool.system.layout import Layout
 
 _NAMED = 10  # of the jobs that one waits for
 _DEEP = 20  # jobs above those
+_MEMBERS = 5  # of a group, because of which a job was skipped
 _WAYS = {
     Rule.AFTER: "waits for", Rule.AFTER_END: "waits for the end of", Rule.AFTER_FAILED: "waits for a failure of",
 }  # fmt: skip
@@ -55,12 +57,30 @@ class Graph(NamedTuple):
 
     places: dict[str, Place | None]
     links: list[Link]
+    edges: Mapping[str, Mapping[str, bool]] = MappingProxyType({})
+    """Of each child the jobs to which it has edges, members of groups too, and whether they are fulfilled."""
 
     def above(self, id: str) -> list[Link]:
         return [link for link in self.links if link.child == id]
 
     def below(self, id: str) -> list[Link]:
         return [link for link in self.links if link.dep == id]
+
+    def causes(self, id: str) -> list[str]:
+        """Those because of which a job was skipped, and which were not skipped themselves, however far above it."""
+        found: set[str] = set()
+        todo, seen = deque([id]), {id}
+        while todo:
+            child = todo.popleft()
+            rule = next((link.rule for link in self.links if link.child == child), Rule.AFTER)
+            for dep in (dep for dep, is_marked in self.edges.get(child, {}).items() if not is_marked):
+                end = end_of(self.places.get(dep))
+                if end in (End.SKIPPED_DONE, End.SKIPPED_DEAD):
+                    todo.extend([dep] if dep not in seen else ())
+                    seen.add(dep)
+                elif is_impossible(rule, end) or (rule is Rule.AFTER_FAILED and end is End.ENDED):
+                    found.add(dep)
+        return sorted(found)
 
     def state_of(self, id: str) -> str:
         """Where a job is, in a word for a person."""
@@ -114,7 +134,7 @@ def look(layout: Layout, ids: Collection[str] | None = None) -> Graph:
                 if not link.is_group:
                     fresh.add(link.dep)
         todo = fresh - places.keys()
-    return Graph(places, _counted(layout, links, deps_of))
+    return Graph(places, _counted(layout, links, deps_of), deps_of)
 
 
 def _around(deps_of: dict[str, dict[str, bool]], ids: Collection[str]) -> set[str]:
@@ -197,10 +217,23 @@ def reasons_of(layout: Layout, id: str) -> list[Reason]:
     reasons = [Reason("skipped" if is_skipped else "waiting", f"{begins} {_WAYS[links[0].rule]} {_listed(what)}{more}")]
     reasons += [Reason("chain", text) for text in _chain(layout, seen, left)]
     if is_skipped:
-        cause = next((link.dep for link in left if not link.is_group), None)
-        back = f"to bring it back: queuectl retry {cause}; " if cause and seen.places.get(cause) else ""
+        causes = seen.causes(id)
+        named = {word for link in seen.links for word in (link.dep, link.child)}
+        within = [f"{cause} is {seen.state_of(cause)}" for cause in causes if cause not in named]
+        more = f", and {len(within) - _MEMBERS} more" if len(within) > _MEMBERS else ""
+        reasons += [Reason("cause", ", ".join(within[:_MEMBERS]) + more)] if within else []
+        is_there = bool(causes) and all(seen.places.get(cause) for cause in causes)
+        back = f"to bring it back: {retry_of(causes)}; " if is_there else ""
         reasons.append(Reason("hint", f"{back}to run it anyway: queuectl release {id}"))
     return reasons
+
+
+def retry_of(causes: list[str], child: str = "") -> str:
+    """The line that retries these, and what was skipped because of them."""
+    if len(causes) <= _MEMBERS:
+        return " ".join(["queuectl retry", *causes, *([child] if child else [])])
+    shared = [group for group in groups.of(causes[0]) if all(groups.is_in(id, group) for id in causes)]
+    return f"queuectl retry --group {shared[-1]}" if shared else "queuectl dlq retry --all"
 
 
 def _causes(seen: Graph, links: list[Link]) -> list[Link]:

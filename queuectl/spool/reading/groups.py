@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from queuectl.core import groups
 from queuectl.core.admission import Group
-from queuectl.core.names import format_time
+from queuectl.core.names import FinishedName, Name, RunningName, format_time
 from queuectl.core.result import State
 from queuectl.spool.reading import query
 from queuectl.spool.system import groups as group_files
@@ -48,6 +48,20 @@ def count(layout: Layout, only: str | None = None, now: datetime | None = None) 
             for group in groups.of(id) if only is None else (only,):
                 found[group][column] += 1
     return {group: Tally(**counts) for group, counts in found.items()}
+
+
+def find_oldest(layout: Layout, group: str) -> str | None:
+    """The id of its job that is due, was started or has ended before all others; None without any."""
+    found = ((state, name) for state in STATES for name, _ in _ids(layout, state, group))
+    parsed = (query.parse_name(state, name) for state, name in found)
+    first = min(((_moment(name), name.id) for name in parsed if name is not None), default=None)
+    return first[1] if first else None
+
+
+def _moment(name: Name) -> datetime:
+    if isinstance(name, FinishedName):
+        return name.finished_at
+    return name.started_at if isinstance(name, RunningName) else name.run_at
 
 
 def _ids(layout: Layout, state: State, only: str | None) -> Iterator[tuple[str, str]]:

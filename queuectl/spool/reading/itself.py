@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from queuectl.core.job import Job
 from queuectl.core.names import Name, RunningName, format_time
@@ -18,6 +17,7 @@ from queuectl.spool.reading import query
 from queuectl.spool.system import processes
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.processes import TOKEN
+from queuectl.tuples import NamedTuple
 
 
 class Itself(NamedTuple):

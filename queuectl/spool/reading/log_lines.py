@@ -50,7 +50,8 @@ def _describe_retry(mark: Mark, format_time: FormatTime) -> str:
 def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
     fields = mark.fields
     if mark.usage is not None:
-        return f"{attempt} used {describe_usage(mark.usage)}"
+        waited = "" if mark.waited is None else f"; its job had waited {format_seconds(min(mark.waited, 1e9))} for it"
+        return f"{attempt} used {describe_usage(mark.usage)}{waited}"
     if mark.text.startswith("ending "):
         return f"ending {attempt}: {fields.get('reason', '?')}"
     if "ended_at" in fields:
@@ -58,6 +59,9 @@ def _describe_note(mark: Mark, attempt: str, format_time: FormatTime) -> str:
         return f"{attempt} took {_duration(fields.get('duration', ''))}, and ended{until}"
     if mark.text.startswith("sent "):
         return f"{attempt} was sent to {fields.get('to', '?')}"
+    if mark.text.startswith("asked "):
+        by = f" by {fields['by']}" if fields.get("by") else ""
+        return f"{fields.get('action', '?')} asked for in the dashboard{by}{_at(fields, 'at', format_time)}"
     if mark.text.startswith("edited "):
         names = fields.get("fields", "?").replace(",", ", ")
         return f"changed{_at(fields, 'at', format_time)}: {names}"

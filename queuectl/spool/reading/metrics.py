@@ -52,12 +52,15 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class Used:
     """What the last attempts of the newest of these jobs used, as far as their logs say: of how many, the most memory
-    that one had and that half of them did not exceed, in bytes, and the CPU time of all of them, in seconds."""
+    that one had and that half of them did not exceed, in bytes, and the CPU time of all of them, in seconds; and the
+    seconds that half of the jobs, and 95 %, had waited at most from the time at which they could start, if known."""
 
     jobs: int
     largest_rss: int
     p50_rss: int
     cpu: float
+    p50_wait: float | None = None
+    p95_wait: float | None = None
 
 
 def read_usage(layout: Layout, group: str) -> Used | None:
@@ -68,19 +71,23 @@ def read_usage(layout: Layout, group: str) -> Used | None:
         reverse=True,
     )  # fmt: skip
     found = []
+    waited: Counter[int] = Counter()
     for text in names[:_MOST_READ]:
         name = FinishedName.parse(text)
         with suppress(OSError):
             log = logs.open_existing(layout.log(name.id if name else ""))
             try:
-                found.append(logs.last_usage(log))
+                used, wait = logs.last_use(log)
             finally:
                 os.close(log)
-    known = [used for used in found if used is not None]
-    if not known:
+            found += [used] if used is not None else []
+            waited.update([round(1000 * wait)] if wait is not None else [])
+    if not found:
         return None
-    sizes = sorted(used.max_rss for used in known)
-    return Used(len(known), sizes[-1], sizes[(len(sizes) - 1) // 2], round(sum(used.cpu for used in known), 3))
+    sizes = sorted(used.max_rss for used in found)
+    cpu = round(sum(used.cpu for used in found), 3)
+    half = sizes[(len(sizes) - 1) // 2]
+    return Used(len(found), sizes[-1], half, cpu, percentile(waited, 0.50), percentile(waited, 0.95))
 
 
 def measure(layout: Layout, now: datetime, group: str = "") -> Metrics:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from queuectl.core import body, groups
 from queuectl.core.job import Job
@@ -31,6 +31,7 @@ from queuectl.core.names import (
     PendingName,
     RunningName,
     count_finished,
+    count_skipped,
     format_time,
     is_ignored,
     is_valid_id,
@@ -45,6 +46,7 @@ from queuectl.errors import AmbiguousIdError, InvalidJobError, NotFoundError, No
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import STATES, Layout
 from queuectl.spool.system.listing import decode, read_names, read_split
+from queuectl.tuples import NamedTuple
 
 _PARSERS = {
     State.PENDING: PendingName.parse,
@@ -105,7 +107,8 @@ class Counts(NamedTuple):
     `ready` are due; `scheduled` wait for their first run_at, `retrying` for their backoff, `held` to be released,
     `waiting` for other jobs, `asking` to know whether they have their keys.
     `dropped` counts files in pending/ that no worker has adopted yet, or that may be incomplete; `ignored` those that
-    may have been meant as jobs and have the wrong names, one of which is `ignored_name`.
+    may have been meant as jobs and have the wrong names, one of which is `ignored_name`. Of `done` and `dead`,
+    `skipped_done` and `skipped_dead` were not to start, and have not failed.
     """
 
     ready: int
@@ -122,6 +125,8 @@ class Counts(NamedTuple):
     ignored_name: str = ""
     waiting: int = 0
     asking: int = 0
+    skipped_done: int = 0
+    skipped_dead: int = 0
 
     @property
     def pending(self) -> int:
@@ -156,7 +161,8 @@ def count(layout: Layout, now: datetime) -> Counts:
         soonest = min(soonest, min(map(itemgetter(_RUN_AT), later), default=soonest))
     asking = _count_asking(layout, may_ask)
     running = sum(RunningName.parse(name) is not None for name in list_names(layout, State.RUNNING))
-    done, dead = (sum(map(count_finished, read_names(layout.directory(state)))) for state in (State.DONE, State.DEAD))
+    done, skipped_done = _count_ended(layout, State.DONE)
+    dead, skipped_dead = _count_ended(layout, State.DEAD)
     times = _parse_optional(oldest), _parse_optional(soonest)
     return Counts(
         ready,
@@ -172,7 +178,18 @@ def count(layout: Layout, now: datetime) -> Counts:
         min(ignored, default=""),
         waiting,
         asking,
+        skipped_done,
+        skipped_dead,
     )
+
+
+def _count_ended(layout: Layout, state: State) -> tuple[int, int]:
+    """How many names there are in done/ or dead/, and how many of them are of jobs that were skipped."""
+    number = skipped = 0
+    for text in read_names(layout.directory(state)):
+        number += count_finished(text)
+        skipped += count_skipped(text)
+    return number, skipped
 
 
 def _count_asking(layout: Layout, names: list[bytes]) -> int:
@@ -326,7 +343,8 @@ def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tu
         members = sum(groups.is_in(id, group) for id in found)
         if members:
             what = f"{text} is a group of {format_count(members, 'job')}"
-            raise AmbiguousIdError(what, hint=f"one of them: {group}.… in full; all of them: --group {group}")
+            every = f"{group}. with the dot" if text == group else f"queuectl list {group}."
+            raise AmbiguousIdError(what, hint=f"one of them: {group}.… in full; all of them: {every}")
         found = {id: place for id, place in found.items() if len(text) > id.rfind(".")}
         if len(found) == 1:
             return next(iter(found.values()))

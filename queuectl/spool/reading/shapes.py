@@ -25,11 +25,13 @@ from queuectl.spool.system.logs import Mark, Usage, open_reading, parse_outcome,
 from queuectl.spool.system.seats import find_held
 
 if TYPE_CHECKING:
+    from queuectl.spool.reading.batch import Batch
     from queuectl.spool.reading.groups import Tally
     from queuectl.spool.reading.schedules import Summary
 
 COUNTS = (
     "ready", "scheduled", "retrying", "held", "waiting", "asking", "pending", "running", "done", "dead", "dropped",
+    "skipped_done", "skipped_dead",
 )  # fmt: skip
 _LONG_LOG = 16 << 20
 """Size of a log, in bytes, above which it is not searched for earlier attempts."""
@@ -97,11 +99,12 @@ def _closed(group: Group) -> dict[str, Any]:
     }
 
 
-def group(layout: Layout, group: Group, tally: Tally) -> dict[str, Any]:
-    """One of `queuectl group list --json`"""
+def group(layout: Layout, group: Group, tally: Tally, seen: Batch | None) -> dict[str, Any]:
+    """One of `queuectl group list --json`; `seen` is how far it is, if any of its jobs may be running."""
     return {
         "group": group.name,
         **tally._asdict(),
+        **({"per_minute": None, "left": None} if seen is None else seen.rates()),
         "limit": group.limit,
         "max_failed": group.max_failed,
         "seats": None if group.seats is None else _seats(layout, group.name, group.seats),
@@ -196,6 +199,7 @@ def _read_history(layout: Layout, id: str) -> list[dict[str, Any]]:
                     attempts[-1]["result"] = str(parse_outcome(mark.fields) or mark.fields.get("result"))
                 elif isinstance(mark, Mark) and attempts and attempts[-1]["attempt"] == mark.attempt:
                     attempts[-1].update(mark.usage._asdict() if mark.usage is not None else {})
+                    attempts[-1]["waited"] = mark.waited if mark.waited is not None else attempts[-1]["waited"]
     except SpoolError:
         pass
     return attempts
@@ -207,7 +211,7 @@ def _begin(mark: Mark) -> dict[str, Any]:
     except ValueError:
         started_at = None
     begun = {"attempt": mark.attempt, "started_at": started_at, "worker": mark.fields.get("worker"), "result": None}
-    return {**begun, **dict.fromkeys(Usage._fields)}
+    return {**begun, **dict.fromkeys(Usage._fields), "waited": None}
 
 
 def metrics(found: Metrics) -> dict[str, Any]:

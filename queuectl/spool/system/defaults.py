@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from queuectl.core import groups
 from queuectl.core.names import DEFAULT_PRIORITY, MAX_PRIORITY
 from queuectl.errors import QueuectlError
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 KEYS = (
     "priority",

@@ -14,11 +14,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from queuectl.core.names import is_valid_id
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 MARK = "+"
 """At the end of the name of a fulfilled edge; no id contains it."""

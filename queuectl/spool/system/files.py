@@ -11,10 +11,11 @@ import os
 import stat
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queuectl.core.body import MAX_BODY
 from queuectl.errors import DurabilityError
+from queuectl.tuples import NamedTuple
 
 if TYPE_CHECKING:
     import ctypes

@@ -25,11 +25,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from queuectl.core.names import format_time, format_worker, parse_worker
 from queuectl.spool.system import files, logs
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
@@ -150,7 +151,8 @@ def _open_to_ask(path: str) -> int | None:
 
 def _byte_of(started_at: datetime) -> int:
     """The offset of an attempt's lock: milliseconds since 1970, plus one, as byte 0 is the id's."""
-    return (started_at - _EPOCH) // _MILLISECOND + 1
+    since = started_at - _EPOCH
+    return (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000 + 1
 
 
 def _time_of(byte: int) -> datetime:

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 _PIECE = 1 << 21  # bytes: large enough that the reading thread seldom needs the interpreter
+_FIRST_PIECE = 1 << 16  # enough for most directories, as filling the other with zeros takes longer than reading them
 _HEAD = struct.Struct("=QqHB")  # of a record: inode, offset, length of the record, kind; the name and a byte 0 follow
 _DOTS = 48  # bytes of the records of `.` and `..`
 _LONG = 230  # bytes of a name whose record is longer than 255, so that its length may be mistaken for a kind
@@ -92,12 +93,14 @@ def _records(directory: str) -> Iterator[bytes]:
     if not hasattr(libc, "getdents64"):  # glibc before 2.30
         yield b"".join(map(_record, os.listdir(os.fsencode(directory))))
         return
-    buffer = ctypes.create_string_buffer(_PIECE)
+    buffer = ctypes.create_string_buffer(min(_FIRST_PIECE, _PIECE))
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        while (size := libc.getdents64(fd, buffer, _PIECE)) != 0:
+        while (size := libc.getdents64(fd, buffer, len(buffer))) != 0:
             if size > 0:
                 yield ctypes.string_at(buffer, size)
+                if len(buffer) < _PIECE and size > len(buffer) // 2:
+                    buffer = ctypes.create_string_buffer(_PIECE)
             elif ctypes.get_errno() != errno.EINTR:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), directory)

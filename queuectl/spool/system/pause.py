@@ -16,12 +16,12 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from queuectl.core.admission import Pause
 from queuectl.core.names import format_rfc3339
 from queuectl.spool.system import files, versions
 from queuectl.spool.system.layout import Layout, unusable
+from queuectl.tuples import NamedTuple
 
 _LINE = r"(?i)(until|reason|counted-from)\s*[:=]\s*(.*)"
 _LONGEST = 4096

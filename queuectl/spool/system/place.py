@@ -12,13 +12,14 @@ import os
 import shlex
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.core.names import RunningName, is_ignored
 from queuectl.core.result import State
 from queuectl.errors import SpoolError
 from queuectl.spool.system import files, lease, logs, processes
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 _UNTOUCHED = 2.0  # seconds from the time in the file to its ctime, if nobody has copied or changed it
 

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
-from queuectl.core.names import RunningName, format_time
+from queuectl.core.names import RunningName, format_time_cached
+from queuectl.tuples import NamedTuple
 
 TOKEN = "QUEUECTL_TOKEN"
 _ASSIGNED = f"{TOKEN}=".encode()
@@ -27,7 +27,7 @@ _STOP_WAIT = 1.0
 
 def token_of(name: RunningName, worker: str) -> str:
     """The unique name of an attempt: the worker that claimed it, when, and the job."""
-    return f"{worker}:{format_time(name.started_at)}:{name.id}"
+    return f"{worker}:{format_time_cached(name.started_at)}:{name.id}"
 
 
 def carries_token(pid: int, token: str) -> bool:

@@ -14,11 +14,11 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
 from queuectl.core.seats import Seats
 from queuectl.spool.system import files
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 _TURN = "turn"
 _TRIES, _SOON = 25, 0.0002  # of a lock that somebody who only looks may have for a moment; seconds between them

@@ -7,13 +7,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from queuectl.core.settings import KEYS, Key, Settings, as_text, kept_seconds, key_of, nearest
 from queuectl.errors import ConfigError, UsageError
 from queuectl.spool.system import files, trust
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.lease import locked_settings
+from queuectl.tuples import NamedTuple
 
 _SETTLED = 100_000_000  # ns after the last change of a file until its time can be trusted to show the next
 

@@ -14,11 +14,11 @@ import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError, UsageError, WrongStateError
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 ANYONE = "*"
 _MOST_LINKS = 40  # that the kernel follows in one path (path_resolution(7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, tzinfo
+from functools import lru_cache
 
 from queuectl.errors import UsageError
 
@@ -20,6 +21,7 @@ def load(name: str) -> tzinfo:
         raise UsageError(f"no time zone {name[:60]!r}", *_why_missing(name)) from None
 
 
+@lru_cache(maxsize=64)  # all zones are listed for it, and pages ask every two seconds
 def _why_missing(name: str) -> tuple[str, str]:
     from difflib import get_close_matches
     from zoneinfo import available_timezones

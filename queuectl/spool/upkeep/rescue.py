@@ -10,13 +10,13 @@ import os
 from collections.abc import Collection
 from datetime import datetime
 from enum import Enum, auto
-from typing import NamedTuple
 
 from queuectl.core.names import RunningName, is_worker, parse_worker
 from queuectl.core.result import LOST, Result, State
 from queuectl.spool.reading import query
 from queuectl.spool.system import clock, files, lease, logs, processes
 from queuectl.spool.system.layout import Layout
+from queuectl.tuples import NamedTuple
 
 
 class Fate(Enum):

@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -190,11 +189,9 @@ class Host(WorkerPlugin):
         """It holds the reading end of a pipe, which nothing else may: no job inherits the other one."""
         reading, self._leash = os.pipe2(os.O_CLOEXEC)
         try:
-            words = [sys.executable, "-S", "-E", str(Path(reaper.__file__)), self._mark]
+            words = strings([os.fsencode(word) for word in (sys.executable, "-S", "-E", reaper.__file__, self._mark)])
             variables = [b"%b=%b" % item for item in os.environb.items()]
-            self._reaper = Spawner().spawn(
-                os.fsencode(sys.executable), [os.fsencode(word) for word in words], strings(variables), ((0, reading),)
-            )
+            self._reaper = Spawner().spawn(os.fsencode(sys.executable), words, strings(variables), ((0, reading),))
         finally:
             os.close(reading)
 

@@ -8,7 +8,7 @@ import re
 import resource  # noqa: F401 - or wait4 imports it, in the middle of a job, when the disk may not be readable
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from queuectl.core import params
 from queuectl.core.result import SUCCESS, TIMEOUT, Result
@@ -31,11 +31,13 @@ _OF_JOBS = re.compile(rb"QUEUECTL_(?:SEAT_.*|PARAM_.*|AFTER|TICK)", re.DOTALL)
 """Variables that say something of one job: those of the worker's own environment are about another."""
 
 
-class _Environment(threading.local):
-    """An array of variables for each thread: the four of an attempt, which change, stand before the others."""
+class _Arrays(threading.local):
+    """Arrays of strings for each thread, of which only those of the attempt change: its variables, four of which stand
+    before the others, and the arguments of a shell whose script has none."""
 
     def __init__(self, others: list[bytes]) -> None:
-        self.array = strings([b"", b"", b"", b"", *others])
+        self.variables = strings([b"", b"", b"", b"", *others])
+        self.arguments = strings([b"sh", b"-c", b"", b"sh"])
 
 
 class Execution(Run):
@@ -109,7 +111,7 @@ class Executor(Engine):
         self._inherited = {
             key: value for key, value in os.environb.items() if key not in own and not _OF_JOBS.fullmatch(key)
         }
-        self._common = _Environment(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
+        self._arrays = _Arrays(_assign({**self._inherited, **self._own}))  # of jobs that set no variable
         self._null = _open_null()
         self._spawner = Spawner()
         self._shell = _SHELL
@@ -126,12 +128,20 @@ class Executor(Engine):
             script, words = prelude.alone(name, command, body.cwd), ()
         pid = self._spawner.spawn(
             self._shell,
-            [b"sh", b"-c", _bytes(script), b"sh", *map(_bytes, words)],
+            self._arguments_of(script, words),
             self._environment_of(claim, given),
             ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
             given.descriptors if given is not None else (),
         )
         return Execution(claim, pid, is_wrapped)
+
+    def _arguments_of(self, script: str, words: Sequence[str]) -> Strings:
+        """An array that is this thread's until it asks again."""
+        if words:
+            return strings([b"sh", b"-c", _bytes(script), b"sh", *map(_bytes, words)])
+        array = self._arrays.arguments
+        array[2] = _bytes(script)
+        return array
 
     def _environment_of(self, claim: Claim, given: Given | None) -> Strings:
         """An array that is this thread's until it asks again."""
@@ -152,7 +162,7 @@ class Executor(Engine):
             for parameter, value in parameters.items():
                 own[params.variable_of(parameter).encode()] = _bytes(params.as_text(value))
             return strings(_assign({**self._inherited, **wanted, **own}))
-        array = self._common.array
+        array = self._arrays.variables
         array[0], array[1], array[2] = _ID + b"=" + id, _ATTEMPT + b"=" + attempt, _TOKEN + b"=" + token
         array[3] = _PROGRESS + b"=" + self._progress + id
         return array
@@ -184,7 +194,7 @@ def _runs_exit_trap_on_signal(spawner: Spawner, shell: bytes, null: int) -> bool
         try:
             words = [b"sh", b"-c", b"trap 'echo ran' 0;kill -15 $$;sleep 1"]
             descriptors = ((0, null), (1, its_output), (2, null))
-            pid = spawner.spawn(shell, words, strings(_assign(os.environb)), descriptors)
+            pid = spawner.spawn(shell, strings(words), strings(_assign(os.environb)), descriptors)
         finally:
             os.close(its_output)
         os.waitpid(pid, 0)

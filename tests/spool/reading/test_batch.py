@@ -10,8 +10,8 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.names import HELD_AT, FinishedName, PendingName
-from queuectl.core.result import CANCELLED, SUCCESS, Result, State
-from queuectl.spool.reading import batch, query
+from queuectl.core.result import CANCELLED, SKIPPED, SUCCESS, Result, State
+from queuectl.spool.reading import batch, groups, query
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import lease
 from queuectl.spool.system.layout import Layout
@@ -43,12 +43,26 @@ def test_look_counts_the_jobs_of_a_group(spool: Spool) -> None:
     assert (seen.ended, seen.per_minute, seen.left, seen.reason) == (3, 6.0, None, "no living worker takes them")
 
 
-@pytest.mark.parametrize(("limit", "left"), [("", 16.25), ("1", 65.0), ("2", 32.5), ("9", 16.25)])
-def test_look_estimates_from_durations_and_places(spool: Spool, limit: str, left: float) -> None:
-    """Six and a half jobs of 10 seconds, by the slots of workers that take them, or the limit if that is less."""
+def test_look_at_several_groups_is_as_at_each_of_them(spool: Spool) -> None:
+    """A job counts in each of its groups; what is done or waits for its time is no active group."""
     _give(spool)
-    if limit:
-        group_files.write(spool.layout, "lr", "limit", limit)
+    put(spool.layout, PendingName(10, HELD_AT, 0, "later.1"))
+    with lease.WorkerLease(spool.layout, "web1", {"slots": 4, "format": 2}):
+        both = batch.look_at(spool.layout, ["lr", "lr.t"], NOW)
+        assert both == {group: batch.look(spool.layout, group, NOW) for group in ("lr", "lr.t")}
+        assert [*batch.look_at_active(spool.layout, groups.count(spool.layout, now=NOW), NOW)] == ["lr"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [({}, 16.25), ({"limit": "1"}, 65.0), ({"limit": "2"}, 32.5), ({"limit": "9"}, 16.25), ({"seats": "a,b"}, 32.5)],
+)
+def test_look_estimates_from_durations_and_places(spool: Spool, limits: dict[str, str], left: float) -> None:
+    """Six and a half jobs of 10 seconds, by the slots of workers that take them, or the limit or seats if these are
+    less."""
+    _give(spool)
+    for key, text in limits.items():
+        group_files.write(spool.layout, "lr", key, text)
     with (
         lease.WorkerLease(spool.layout, "web1", {"slots": 4, "format": 2}),
         lease.WorkerLease(spool.layout, "web1", {"slots": 8, "groups": ["gpu"], "format": 2}),
@@ -89,6 +103,16 @@ def test_look_counts_a_job_that_moves_once(spool: Spool, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(query, "iterate_names", iterate)
     assert batch.look(spool.layout, "lr", NOW).total == 1
+
+
+def test_look_counts_skipped_jobs_apart(spool: Spool) -> None:
+    """They have ended and not failed; as for `wait`, only those in dead/ are bad."""
+    put(spool.layout, FinishedName(NOW, 10, 0, SKIPPED, 0, "lr.1"), state=State.DONE)
+    seen = batch.look(spool.layout, "lr", NOW)
+    assert (seen.skipped_done, seen.ended, seen.failed, seen.is_bad) == (1, 1, 0, False)
+    put(spool.layout, FinishedName(NOW, 10, 0, SKIPPED, 0, "lr.2"), state=State.DEAD)
+    seen = batch.look(spool.layout, "lr", NOW)
+    assert (seen.skipped_dead, seen.ended, seen.failed, seen.is_bad) == (1, 2, 0, True)
 
 
 def test_look_at_a_batch_that_has_ended(spool: Spool) -> None:

@@ -21,17 +21,18 @@ def names(spool: Spool) -> list[str]:
 def test_causes_are_counted_by_result_and_folded_last_line(spool: Spool) -> None:
     """Jobs whose last lines differ in numbers only are one cause, another result is another; most frequent first."""
     for number in range(3):
-        died(spool, f"a{number}", f"Traceback\nKeyError: {number}", command=f"report --id {number}")
+        died(spool, f"a{number}", f"Traceback\nKeyError: {number} 0x1", command=f"/bin/report --id {number}")
     died(spool, "other", "KeyError: 9", "exit2")
     died(spool, "silent", "")
     found = CauseReader(spool.layout).causes(names(spool), 10)
     assert [(cause.result, cause.line, cause.count) for cause in found.found] == [
-        ("exit1", "KeyError: N", 3),
+        ("exit1", "KeyError: N N", 3),
         ("exit1", NOTHING, 1),
         ("exit2", "KeyError: N", 1),
     ]
-    assert found.found[0].commands == ("report --id N",)
-    assert found.found[0].example == "KeyError: " + found.found[0].id[1:]
+    assert found.found[0].commands == ("/… --id N",)
+    assert found.found[0].example == f"KeyError: {found.found[0].id[1:]} 0x1"
+    assert (found.found[0].said, found.found[0].ran) == ("KeyError: N 0x1", ("/bin/report --id N",))
     assert (found.looked, found.total, found.is_complete) == (5, 5, True)
 
 

@@ -90,14 +90,14 @@ def test_percentile_is_the_nearest_rank(values: list[float], share: float, expec
 
 
 def test_metrics_of_a_group_say_what_its_jobs_used(spool: Spool) -> None:
-    """The most memory, that of the median, and all CPU time, by the logs that say it; other jobs do not count."""
+    """The most memory, that of the median, all CPU time, and the waits, by the logs that say it; no other jobs."""
     for number, size in enumerate((30, 10, 20)):
         put_finished(spool.layout, f"gpu.{number}")
-        used = f"note used attempt=1 max_rss={size} cpu_user=1.5 cpu_system=0.25"
+        used = f"note used attempt=1 max_rss={size} cpu_user=1.5 cpu_system=0.25 waited={size / 10}"
         Path(spool.layout.log(f"gpu.{number}")).write_text(f"out\n#queuectl {used}\n")
     for id, text in (("gpu.odd", "max_rss=9 is what it printed"), ("other.x", ""), ("gpu.empty", "")):
         put_finished(spool.layout, id)
         Path(spool.layout.log(id)).write_text(text)
-    assert spool.metrics(group="gpu").usage == Used(3, 30, 20, 5.25)
+    assert spool.metrics(group="gpu").usage == Used(3, 30, 20, 5.25, 2, 3)
     assert spool.metrics(group="other").usage is None
     assert spool.metrics().usage is None

@@ -16,8 +16,8 @@ from queuectl.spool.system import listing
 
 def named(pieces: list[bytes], names: set[bytes]) -> set[bytes]:
     """Which of these names stand in the pieces, with their marks around them."""
-    text = b"".join(pieces)
-    return {name for name in names if b"\0%b\0" % name in text or b"\x08%b\0" % name in text}
+    between = {part.rpartition(b"\x08")[2] for part in b"".join(pieces).split(b"\0")}
+    return between & names
 
 
 @pytest.mark.parametrize("has_getdents", [True, False])
