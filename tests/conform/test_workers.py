@@ -4,6 +4,7 @@ worker with one planted fault."""
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -152,7 +153,8 @@ def test_workers_of_both_kinds_share_a_spool(spool: Spool, tmp_path: Path) -> No
         for worker in workers:
             worker.terminate()
         codes = [worker.wait(20) for worker in workers]
-    assert codes == [0, 0]
+    # RACE: one that was killed last has just been started, and may not have its handler of SIGTERM yet.
+    assert {*codes} <= {0, -signal.SIGTERM}
     assert check(spool.path, evidence).problems == []
     assert [
         finding.what for finding in fsck.check(spool.layout, "x") if finding.weight is findings.Weight.PROBLEM
