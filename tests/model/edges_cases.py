@@ -145,7 +145,7 @@ LARGE = (
     case("after_failed, crash", FAILED, COARSE, *BOTH, actors="r", runs="AB", crashes=1),
     case("a chain, crash", CHAIN, COARSE, *TAIL, actors="r", crashes=1),
 )
-"""More than a million states, by hand, twice, more than three: for `python -m tests.model.edges_cases` alone, an hour."""
+"""Up to 1.6 million states (by hand, twice: more than 3): for `python -m tests.model.edges_cases` alone, an hour."""
 MOST = 8_000_000
 """States of a large case."""
 
