@@ -36,7 +36,8 @@ class Rules(NamedTuple):
     lost: str = "again"  # an edge that a waiting child lacks is written again, or it counts as "fulfilled"
     alone: bool = True  # who has moved a dependency acts for it alone where that is enough; False: the whole routine
     verify: bool = True  # and looks, with the edge seen, whether it is still where he has put it
-    recheck: bool = True  # and, having skipped a child, looks whether its edge is still open
+    recheck: bool = True  # and, having skipped a child, looks whether its edge is still open; no case needs it, as
+    # whoever has marked the edge looks once more, but the child would be skipped until then
     persists: bool = True  # who finds a child renamed in the meantime, as a new priority does, looks again
     finish: str = "routine"  # who marks and finds no other edge open runs the routine, or lets the child go "at once"
 

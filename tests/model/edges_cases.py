@@ -145,7 +145,9 @@ LARGE = (
     case("after_failed, crash", FAILED, COARSE, *BOTH, actors="r", runs="AB", crashes=1),
     case("a chain, crash", CHAIN, COARSE, *TAIL, actors="r", crashes=1),
 )
-"""Up to 1.6 million states: for `python -m tests.model.edges_cases` alone, which takes half an hour."""
+"""Up to 1.6 million states (by hand, twice: more than 3): for `python -m tests.model.edges_cases` alone, an hour."""
+MOST = 8_000_000
+"""States of a large case."""
 
 LARGE_BROKEN = (
     case("a fulfilled edge is removed, and its child was skipped in the meantime", ONE,
@@ -153,8 +155,7 @@ LARGE_BROKEN = (
          times=2),
     case("two mark the last two edges, and do not look again", TWO, _OLD._replace(again="moves"), A, B,
          actors="s", runs="AB"),
-    case("who acts alone skips, and does not look whether the edge has been marked", ONE,
-         Rules(recheck=False), A, actors="su", verbs=("retry A",)), )  # fmt: skip
+)  # fmt: skip
 
 
 if __name__ == "__main__":
@@ -166,4 +167,4 @@ if __name__ == "__main__":
     for models, expected in ((BROKEN, "BROKEN"), (LARGE_BROKEN, "BROKEN"), (SOUND, "SOUND "), (LARGE, "SOUND ")):
         for model in models:
             if not words or any(word in model.name for word in words):
-                print(expected, show(search(model)), flush=True)
+                print(expected, show(search(model, most=MOST)), flush=True)

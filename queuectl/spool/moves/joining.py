@@ -18,7 +18,6 @@ from queuectl.core.job import Job
 from queuectl.core.names import PendingName
 from queuectl.errors import QueuectlError
 from queuectl.spool.moves import dependents, entry
-from queuectl.spool.reading.whereabouts import Whereabouts
 from queuectl.spool.system import edges
 from queuectl.spool.system.layout import Layout
 
@@ -41,7 +40,7 @@ Each = TypeVar("Each", bound=Item)
 
 def join(layout: Layout, items: dict[int, Each], waiting: Collection[int]) -> dict[int, QueuectlError]:
     """Make the edges of those that wait, and put the items in order; the errors of those that cannot be submitted."""
-    where = Whereabouts(layout)
+    where = dependents.whereabouts(layout)
     index_of = {item.move.name.id: index for index, item in items.items()}
     wanted = {items[index].move.name.id: _condition_of(items[index]) for index in waiting}
     errors: dict[int, QueuectlError] = {}
