@@ -120,9 +120,8 @@ def storm(root: Path, *, jobs: int, kills: int, restarts: int = 0, seed: int = 0
         reports = [
             line for host in hosts for file in host.home.glob("*.report") for line in file.read_text().split("\n")
         ]
-        lost = (
-            Counter(json.loads(line)["job"] for line in reports if '"event": "lost"' in line) if restarts else Counter()
-        )
+        away = ('"event": "lost"', "died before it began")
+        lost = Counter(json.loads(line)["job"] for line in reports if restarts and any(word in line for word in away))
         problems = judge(Layout(str(hosts[0].spool)), ledger, answers, lost)
         return Outcome(2 * jobs, kills, restarts, by_host, time.monotonic() - begun, problems)
     finally:
@@ -164,7 +163,7 @@ def judge(layout: Layout, ledger: Path, answers: list[list[Any]], lost: Counter[
     """What is wrong with what jobs and submitters have written down.
 
     A job that ends while the file server is away cannot write that down. If its worker is killed then, too, its outcome
-    is `lost`, and it runs again: so often it may.
+    is `lost`, or, if its start could not be written either, it counts as never begun; so often it may run again.
     """
     problems = []
     lines = [line.split(" ")[:2] for line in (ledger / "jobs").read_text().splitlines()]
