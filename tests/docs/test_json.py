@@ -24,7 +24,7 @@ SHOWN = {
     section.title.removeprefix("queuectl "): section
     for section in sections(DOCUMENT.read_text())
     if section.title.endswith("--json")
-    and not re.match("queuectl (worker start|logs|conform producer|conform worker) ", section.title)
+    and not re.match("queuectl (worker start|worker gone|logs|conform producer|conform worker) ", section.title)
 }
 VOLATILE = {"free_bytes", "free_inodes", "max_rss", "pid"}
 EVENTS_IN_SOURCE = {"event": 0, "once": 1, "_say": 0}
