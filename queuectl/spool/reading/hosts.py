@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from queuectl.core.names import is_worker, parse_time
-from queuectl.core.text import format_seconds
+from queuectl.core.text import format_count, format_seconds
 from queuectl.spool.reading import query
 from queuectl.spool.system import beats, clock, host, lease
 from queuectl.spool.system.beats import BEAT, LOST, Mark
@@ -42,12 +42,9 @@ class HostState:
         """What to say of one that has lost contact, with the line to type; empty for any other."""
         if self.contact != LOST_CONTACT:
             return ""
-        held = f", {len(self.runs)} of its jobs may still run" if self.runs else ""
-        since = format_seconds(max(self.silent, LOST))
-        return (
-            f"{self.host} has lost contact for {since} or more{held}; if it is down for good: "
-            f"queuectl worker gone {self.host}"
-        )
+        jobs = f", {format_count(len(self.runs), 'job')} may still run there" if self.runs else ""
+        silent = f"no beat for {format_seconds(max(self.silent, LOST))} or more"
+        return f"{self.host} has lost contact: {silent}{jobs}; if it is down for good: queuectl worker gone {self.host}"
 
     @property
     def clock_problem(self) -> str:
