@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from queuectl import Spool
+from queuectl.spool.system import host
 from queuectl.spool.system.layout import create
 from tests.support import environment, wait_for
 
@@ -28,9 +31,14 @@ def start(spool: Path, tmp_path: Path, *options: str) -> subprocess.Popen[bytes]
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Spool:
+def shared(tmp_path: Path) -> Iterator[Spool]:
     create(tmp_path / "spool", is_shared=True)
-    return Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool")
+    yield spool
+    own = host.here(spool.layout)
+    shutil.rmtree(own.directory)
+    for note in Path(host.DISK).glob(f"queuectl-*/{own.spool_id}-*"):
+        note.unlink()
 
 
 def test_batch_job_works_until_nothing_is_left(shared: Spool, tmp_path: Path) -> None:

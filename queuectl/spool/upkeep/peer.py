@@ -70,8 +70,7 @@ def _claim(place: str, me: str) -> None:
     """Rename every open file to one's own name."""
     while left := [name for name in os.listdir(place) if name.startswith("open-")]:
         for name in left:
-            with suppress(FileNotFoundError):
-                os.rename(f"{place}/{name}", f"{place}/had-{me}-{name.removeprefix('open-')}")
+            files.move(f"{place}/{name}", f"{place}/had-{me}-{name.removeprefix('open-')}")
 
 
 def _judge(names: list[str], who: str) -> Found:
@@ -115,8 +114,7 @@ class _Peer:
             number += 1
             following = f"{self._layout.tmp}/peer-{number}-{self.me}"
             with suppress(OSError):
-                os.rename(path, following)
-                path = following
+                path = following if files.move(path, following) else path
         files.remove(path)
 
     def _find_other(self) -> str | None:
@@ -174,7 +172,7 @@ class _Peer:
         for number in range(ROUNDS):
             files.write_new(f"{self.place}/make-{number}-{self.me}", b"", sync=False)
             self.meet(f"round{number}")
-            os.rename(f"{self.place}/make-{number}-{self.me}", f"{self.place}/move-{number}-{self.me}")
+            files.move(f"{self.place}/make-{number}-{self.me}", f"{self.place}/move-{number}-{self.me}")
             saw = f"move-{number}-{self.other}" in os.listdir(self.place)
             begun = time.monotonic()
             wanted = f"move-{number}-{self.other}"
