@@ -72,11 +72,6 @@ def test_add_refuses_a_name_that_is_there(cli: CommandLine) -> None:
         (["a", "--cron", "0 0 */31 2 MON#5", "--", "x"], "never comes"),
         (["a", "--every", "1h", "--overlap", "kill", "--", "x"], '"skip" or "queue"'),
         (["a", "--cron", "@reboot", "--", "x"], "queuectl enqueue"),
-        (
-            ["30 2 * * 1-5", "--", "/srv/backup.sh", "-v"],
-            "did you mean: queuectl schedule add backup --cron '30 2 * * 1-5' -- /srv/backup.sh -v",
-        ),
-        (["a", "*/5 * * * *", "x | y"], "did you mean: queuectl schedule add a --cron '*/5 * * * *' -- 'x | y'"),
         (["a", '{"command": "x", "every": "1h", "id": "y"}'], '"id" is not for a schedule'),
     ],
 )
