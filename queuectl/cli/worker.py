@@ -136,7 +136,7 @@ def start(
       queuectl worker start --group gpu
       queuectl worker start --background
       queuectl worker start --on tcp://scheduler:8786
-      queuectl worker start --on slurm --max 20 --count 8 --time 4h -- --partition=cpu
+      queuectl worker start --on slurm --max 20 --count 8 --time 4h -- -p cpu
     """
     from queuectl.core import groups
     from queuectl.core.when import parse_duration
@@ -146,11 +146,6 @@ def start(
 
     idle_after = None if idle_exit is None else parse_duration(idle_exit)
     choice = groups.choose(only, others)
-    spool = open_spool(create=True)
-    place.settle_in(spool.layout, is_copied=copied, prepare=lambda: _put_in_order(spool))
-    notifier = Notifier.from_environment()
-    style = "json" if as_json else "quiet" if quiet else "text"
-    report = Report(style, is_labelled=background or processes is not None, is_dated=background)
     terms: dict[str, Any] = {
         "slots": count or 1,
         "choice": choice,
@@ -171,6 +166,11 @@ def start(
         raise UsageError(
             "--max, --time, --keep, --address, --port and --name are for Slurm jobs", hint="add --on slurm"
         )
+    spool = open_spool(create=True)
+    place.settle_in(spool.layout, is_copied=copied, prepare=lambda: _put_in_order(spool))
+    notifier = Notifier.from_environment()
+    style = "json" if as_json else "quiet" if quiet else "text"
+    report = Report(style, is_labelled=background or processes is not None, is_dated=background)
     if not background:
         code = _work(spool, report, processes, notifier, terms)
         if code == Ending.DETACHED and not notifier.is_service:

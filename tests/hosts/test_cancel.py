@@ -21,5 +21,5 @@ def test_cancel_and_kill_of_a_job_on_another_host(hosts: tuple[Host, Host]) -> N
     job = web1.json("show", "long")
     assert (job["state"], job["result"]) == ("dead", "cancelled")
     wait_for(lambda: worker.has("cancelled", "long"), "the report of the cancel")
-    assert "ended" in web1.ok("logs", "long")
+    wait_for(lambda: "ended" in web1.ok("logs", "long"), "its last words, on this mount")
     wait_for(lambda: not [*(web1.spool / "asked").iterdir()], "the end of the requests")

@@ -148,7 +148,8 @@ def test_workers_are_listed(spool: Spool) -> None:
         put(spool.layout, running_name("a", worker=living.name), state=State.RUNNING)
         seen = {info["worker"]: info for info in spool.workers()}
     assert (seen[living.name]["alive"], seen[living.name]["runs"], seen[living.name]["slots"]) == (True, ["a", "b"], 2)
-    assert seen["web1.1.gone"] == {"worker": "web1.1.gone", "alive": False, "state": "gone", "runs": ["c"]}
+    gone = {"worker": "web1.1.gone", "alive": False, "state": "gone", "contact": None, "runs": ["c"]}
+    assert seen["web1.1.gone"] == gone
 
 
 # --- acting

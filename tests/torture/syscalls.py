@@ -16,8 +16,10 @@ import ctypes
 import difflib  # noqa: F401 - this and others of the kind are loaded when first used, which is not to be struck
 import encodings.utf_8_sig  # noqa: F401
 import hashlib  # noqa: F401
+import importlib
 import json
 import os
+import pkgutil
 import re
 import select
 import selectors
@@ -38,9 +40,8 @@ from typing import NoReturn
 import portalocker  # noqa: F401
 import watchdog.observers.inotify  # noqa: F401
 
-import queuectl.spool.moves.by_hand
-import queuectl.spool.moves.edit
-import queuectl.spool.system.processes  # noqa: F401
+import queuectl.core
+import queuectl.spool
 from queuectl import Spool
 from queuectl.core import lifecycle
 from queuectl.core.names import PendingName, RunningName
@@ -61,6 +62,10 @@ from queuectl.work.waker import Waker
 from queuectl.work.worker import Worker
 from tests.spool.given import parsed
 from tests.torture import checker, witness
+
+for _package in (queuectl.core, queuectl.spool):
+    for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
+        importlib.import_module(_module.name)
 
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ESTALE", "EINTR")
 FALLIBLE = re.compile(
