@@ -388,6 +388,7 @@ def test_fifteen_jobs_are_fixed_in_six_clicks(spool: Spool, client: Client, wind
 def test_charts_say_their_numbers_to_keys_and_pointers(spool: Spool, client: Client, window: Browser) -> None:
     """A bar that is chosen by the arrow keys or touched has its numbers below the chart; a table has them all."""
     fill(spool)
+    wait_for(lambda: client.get("/?range=7d").text.count('class="chart') == 3, "what the charts show")
     window.go(client.address("/?range=7d"))
     window.wait("#ended-title")
     window.run("document.querySelector('.chart').focus()")

@@ -37,6 +37,7 @@ _VOLATILE = (
     (r"\b\d+\.\d a minute", "RATE a minute"),
     (r"\b[a-z2-7]{12}\b", "ID"),
     (r"-[a-z2-7]{6}\b", "-SUFFIX"),
+    (r"\.run-[a-z2-7]{8}\b", ".run-SUFFIX"),
     (r"[ \t]+", " "),
 )
 
