@@ -184,6 +184,7 @@ class Bridge(Receiver, Engine):
         """Whether a Dask worker answers, and is still the same process."""
         try:
             is_same = str(self._ask(host, "describe")["id"]) == host.id
+            over = {*self._ask(host, "over")} if is_same else set()
         except (OSError, TimeoutError):
             host.is_silent = True
             return
@@ -191,6 +192,10 @@ class Bridge(Receiver, Engine):
         if not is_same:
             with self._cond:
                 self._lose(host)
+        for run in list(self._runs.values()):  # its end was sent while no bridge had subscribed to hear of it
+            if run.host is host and run.token in over & host.over and run.end is None:
+                self._pool.submit(self._take_again, run)
+        host.over = over
 
     def _lose(self, host: Host, *, is_expected: bool = False) -> None:
         """A Dask worker is gone, says the scheduler; needs the lock.

@@ -182,6 +182,7 @@ class Host:
         self.usual = float("inf")  # seconds that its jobs have taken lately
         self.asked_at = time.monotonic()
         self.settled: list[str] = []  # attempts that it may forget
+        self.over: set[str] = set()  # those that had ended when it was last asked
 
     @property
     def is_open(self) -> bool:

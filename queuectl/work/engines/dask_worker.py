@@ -459,6 +459,11 @@ class Host(WorkerPlugin):
         with self._lock:
             return [token for token, attempt in self._attempts.items() if attempt.task.spool == spool]
 
+    def on_over(self) -> list[str]:
+        """The attempts that have ended, and are still known here."""
+        with self._lock:
+            return [token for token, attempt in self._attempts.items() if attempt.end is not None]
+
     def on_forget(self, tokens: list[str]) -> bool:
         """Their jobs have been settled."""
         with self._lock:
