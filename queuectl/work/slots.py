@@ -100,10 +100,10 @@ class Slots:
             self.number = number
             self.places.resize(number, widest)
             new = [] if self.context.stopping else self._make_threads(number - len(self._threads))
+            for thread in new:
+                thread.start()  # with the lock: `join` comes after `stop`, and must not find one that has not begun
             self._threads += new
             self._changed.notify_all()
-        for thread in new:
-            thread.start()
         if self.places.are_awaited:
             self.look_at_places()
 

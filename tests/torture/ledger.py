@@ -291,5 +291,6 @@ def _check_result(id: str, entry: checker.Entry, story: Story, ends: dict[str, l
     if own == "exit0" and entry.result == "cancelled" and is_clear and not is_restarted:
         yield "is cancelled though its last attempt had written exit=0 before"
     for outcomes in ends.values():
-        if len(outcomes) > 1 and outcomes[0] == "exit0":
+        is_late = outcomes[1:] == ["cancelled"] and cancels  # its worker was stopped as it was about to write that
+        if len(outcomes) > 1 and outcomes[0] == "exit0" and not is_late:
             yield f"one attempt has ended as {outcomes}"

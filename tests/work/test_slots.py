@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -231,3 +232,32 @@ def test_slots_report_a_claim_that_fails_once(given: Given, spool: Spool, monkey
     monkeypatch.setattr(slots, "_RECOVERED", 0.0)
     claim()
     assert [event["event"] for event in given.reported.events()] == ["error", "info"]
+
+
+def test_slots_that_are_added_can_be_joined(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the worker stops at the moment at which they are added, as by an engine that has found more of them."""
+    given = Given(spool, 1)
+    given.slots.start()
+    start = threading.Thread.start
+    others: list[threading.Thread] = []
+
+    def end() -> None:
+        given.slots.stop()
+        given.slots.join()
+
+    def stop_first(thread: threading.Thread) -> None:
+        other = threading.Thread(target=end)
+        start(other)
+        others.append(other)
+        other.join(0.05)  # it has stopped and joined them if it could
+        start(thread)
+
+    caught: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda about: caught.append(about.exc_value))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", stop_first)
+        given.slots.resize(2, 2)
+    for other in others:
+        other.join(20)
+        assert not other.is_alive()
+    assert caught == []

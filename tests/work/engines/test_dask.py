@@ -380,6 +380,6 @@ def test_example_of_a_local_cluster_is_one(spool: Spool, tmp_path: Path) -> None
         cluster.stdout.readline()
         spool.enqueue("exit 3", id="x", max_retries=0)
         worker = WorkerProcess(Path(spool.path), "--on", f"tcp://localhost:{port}", "--drain")
-        assert worker.wait_exit(SLOW) == 0
+        assert worker.wait_exit(SLOW) == 0, worker.report.read_text()
         cluster.stdin.close()
     assert str(spool.get("x").result) == "exit3"
