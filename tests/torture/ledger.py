@@ -291,6 +291,7 @@ def _check_result(id: str, entry: checker.Entry, story: Story, ends: dict[str, l
     if own == "exit0" and entry.result == "cancelled" and is_clear and not is_restarted:
         yield "is cancelled though its last attempt had written exit=0 before"
     for outcomes in ends.values():
-        is_late = outcomes[1:] == ["cancelled"] and cancels  # its worker was stopped as it was about to write that
+        # Its worker may have been stopped as it was about to write that, of a job whose cancel had decided.
+        is_late = outcomes[1:] == ["cancelled"] and entry.result == "cancelled"
         if len(outcomes) > 1 and outcomes[0] == "exit0" and not is_late:
             yield f"one attempt has ended as {outcomes}"
