@@ -137,6 +137,7 @@ def test_stop_lets_jobs_finish(cli: CommandLine, spool: Spool, tmp_path: Path) -
         done = cli.run("worker", "stop")
         (name,) = done.stdout.split()
         assert done.stderr == f"{name} stops once its jobs have finished\n"
+        wait_for(lambda: cli.json("worker", "list")[0]["state"] == "stopping", "the news")
         go.touch()
         assert worker.wait_exit() == 0
     assert (spool.get("a").state, spool.get("later").state) == (State.DONE, State.PENDING)

@@ -79,10 +79,10 @@ def test_first_in_line_gets_what_becomes_free(cards: Spool, in_process: StartWor
         cards.enqueue("true", id=f"gpu.{number}", priority=3)
     cards.enqueue("true", id="own", priority=3, seats={"gpu": 1})
     other = cards.enqueue("true", id="other", priority=4)
-    with in_process(slots=4):
+    with in_process(slots=4) as running:
         cards.wait(other.id, timeout=20)
         wait_for(lambda: cards.get("gpu.0").state is State.RUNNING, "the first")
-        assert {job.id for job in cards.list([State.PENDING])} == {"pair", "gpu.1", "gpu.2", "gpu.3", "own"}
+        assert {e["job"] for e in running.events() if e["event"] == "start"} == {"gpu.0", "other"}
         go.write_text("")
         _all_done(cards, ["gpu.0", "pair", "gpu.1", "gpu.2", "gpu.3", "own"])
     first, second, *_ = sorted((job for job in cards.list([State.DONE]) if job.id != "other"), key=lambda job: job.path)
