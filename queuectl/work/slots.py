@@ -398,8 +398,11 @@ class Slots:
             claim = self._rename(name)
             if claim is None or self._is_paused(claim, name):
                 return None
-            with claims.closed_on_error(claim):
+            try:
                 full = self._gate.must_wait_for(claim.name, limits) if limits else {}
+            except OSError:
+                lease.close(claim.log)  # nobody looks after it any more: rescue finds it when its lock is free
+                raise
             if limits and full:
                 lease.close(claim.log)  # first, or the next claim would find this one
                 give_back(self.context, claim.name, claim.run_at)
@@ -473,7 +476,7 @@ class Slots:
         RACE: it was paused between the look and the claim (tests/work/test_pause.py). So once a pause is there and no
         job that it concerns is in running/, none runs and none will start.
         """
-        with claims.closed_on_error(claim):
+        try:
             if pause.read(self.layout, self.context.now) is not None:
                 self._looked_at = float("-inf")
                 why = "the queue is paused"
@@ -481,6 +484,9 @@ class Slots:
                 why = "its group is paused"
             else:
                 return False
+        except OSError:
+            lease.close(claim.log)  # as above
+            raise
         lease.close(claim.log)  # first, or the next claim would find this one
         release(self.context, claim.name, why, claim.run_at)
         self.offer([str(name)])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -54,16 +54,6 @@ class Claim(NamedTuple):
     @property
     def token(self) -> str:
         return processes.token_of(self.name, self.name.worker)
-
-
-@contextmanager
-def closed_on_error(claim: Claim) -> Iterator[None]:
-    """Close the log of a claim that cannot be looked after any more, so that its lock is free: rescue finds it then."""
-    try:
-        yield
-    except OSError:
-        lease.close(claim.log)
-        raise
 
 
 class RefusedError(InvalidJobError):
