@@ -248,8 +248,10 @@ class Slots:
             self._schedule.advance(now)
             if self._schedule.is_beyond_horizon(now):
                 self._waker.must_list = True
-            if self.has_ready or self.context.stopping:
+            if self.context.stopping or (self._schedule.lanes and self._has_open()):
                 self._changed.notify_all()
+            else:  # each that wakes for nothing would keep the others from the interpreter
+                self._changed.notify(len(self._schedule))
 
     def report_refusal(self, error: SpoolError | OSError) -> None:
         """Report once that the system refuses what it takes to start jobs, until it has not for a while."""
