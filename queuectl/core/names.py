@@ -57,8 +57,8 @@ _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION
 
 # The same among many names in one text, with a byte up to 14 before each name and a byte 0 after it. In bytes:
 # decoding millions would cost a quarter as much as listing them. A pattern that begins with its rarest letters is
-# the fastest: those with a lookbehind find nearly all names, `_FINISHED_WHOLE` finds all of them. Where matches are only
-# counted, an empty group saves a copy of each.
+# the fastest: those with a lookbehind find nearly all names, `_FINISHED_WHOLE` finds all of them. Where
+# matches are only counted, an empty group saves a copy of each.
 _DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
 _FINISHED_HEAD = rf"Z-()(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"

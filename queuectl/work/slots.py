@@ -78,7 +78,7 @@ class Slots:
         self._schedule = Schedule(choice=choice)
         self._gate = Gate(self.layout, context.now, context.report)
         self._placed: set[str] = set()  # names of files that were renamed to them
-        self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
+        self._taken: dict[str, str] = {}  # the jobs that slots claim, run and settle: their ids, the names they had
         self.places = Places(
             self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer,
             engine.terms,
@@ -300,7 +300,7 @@ class Slots:
                 has_freed = self.places.free(name.id)
                 self._attempts.note_end()
                 with self._lock:
-                    self._taken.discard(name.id)
+                    self._taken.pop(name.id, None)
                     if self._schedule.lanes and self._gate.left_running(name.id):
                         self._changed.notify_all()
                 if self.places.are_awaited and (has_freed or claim is not None):
@@ -354,13 +354,12 @@ class Slots:
                 self._waker.wake()  # who drains has one job less to wait for
             else:
                 found = name
+                self._taken[name.id] = text
         self._has_rivals = gone > 0
         for text in busy:
             self._schedule.offer(text, now)
-        if found is not None:
-            self._taken.add(found.id)
-            if "." in found.id:
-                self._gate.begin(found.id)
+        if found is not None and "." in found.id:
+            self._gate.begin(found.id)
         return found
 
     def _may_start(self) -> bool:
@@ -439,13 +438,13 @@ class Slots:
     def _rename(self, name: PendingName) -> Claim | None:
         """Claim a job, and report why that comes to nothing, if it should not."""
         report = self.context.report
-        claim, quiet = None, QUIET
-        if self._placed and (text := str(name)) in self._placed:
+        claim, quiet, text = None, QUIET, self._taken.get(name.id) or str(name)
+        if text in self._placed:
             self._placed.discard(text)
             quiet = 0.0
         try:
             claim = claims.claim(
-                self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, self._admit
+                self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, self._admit, text
             )
         except (NotJsonError, PermissionError, TooNewError):
             self._waker.suspects.append(str(name))  # still being written, in place, under a canonical name

@@ -85,6 +85,7 @@ def claim(
     trusts: Trusts = lambda _: True,
     quiet: float = 0.0,
     admit: Callable[[PendingName, Body], bool] = lambda _, __: True,
+    text: str = "",
 ) -> Claim | None:
     """Claim the pending job of that name; None if another worker was first or the job must wait.
 
@@ -94,12 +95,13 @@ def claim(
     (NotJsonError), and after it that the same file was moved is checked, so that what runs is what is in the
     file. Raises RefusedError for a job that can never run, or whose owner is not trusted,
     StillRunningError for one that was put back to wait, so that no two attempts of it run at once, and TooNewError
-    for a file that another tool has written less than `quiet` seconds ago. What `admit` refuses is left alone.
+    for a file that another tool has written less than `quiet` seconds ago. What `admit` refuses is left alone. `text`
+    is the name as text, if that is known.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
     """
-    pending = layout.job(State.PENDING, name)
+    pending = layout.job(State.PENDING, text or name)
     try:
         content = files.read(pending)
         require_trusted(content.owner, trusts)
