@@ -60,14 +60,13 @@ class Trigger:
         self._is_whole = True
         try:
             self._reader = _make_reader(self._watched, self._ring, self._moved, self._overflow, self._lose)
+            if self._selector is None:
+                self._reader.start()
+            else:
+                self._selector.register(self._reader._inotify_fd, EVENT_READ, self)
             self.problem = None
-        except Exception as error:  # watchdog raises what the system's library does: OSError, ImportError, its own
+        except Exception as error:  # what the system's library raises: OSError, ImportError, watchdog's own, no thread
             self.problem = f"{type(error).__name__}: {error}"
-            return
-        if self._selector is None:
-            self._reader.start()
-        else:
-            self._selector.register(self._reader._inotify_fd, EVENT_READ, self)
 
     def hear(self) -> None:
         """Ring for what has happened; waits for something if nothing has."""

@@ -264,6 +264,24 @@ def test_trigger_without_inotify_reports_the_problem(
     trigger.close()
 
 
+def test_trigger_without_a_thread_reports_the_problem(
+    layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of threads nothing is raised either, and a later try can succeed."""
+
+    def refuse(_: InotifyFD) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InotifyFD, "start", refuse)
+        trigger = Trigger(layout, bell)
+        assert not trigger.is_alive
+        assert "can't start new thread" in str(trigger.problem)
+    trigger.open()
+    assert trigger.is_alive
+    trigger.close()
+
+
 def test_directory_that_is_gone_is_a_problem(layout: Layout, bell: Bell) -> None:
     """A spool without pending/ cannot be watched, and no thread is left that pretends to."""
     os.rmdir(layout.pending)
