@@ -20,8 +20,9 @@ from queuectl.core.result import State
 from queuectl.core.text import format_size, printable
 from queuectl.dashboard import charts, joblog, markup, table, timeline, wording
 from queuectl.dashboard.index import AGAIN, FIRST, Selection
+from queuectl.dashboard.operations import VERBS
 from queuectl.dashboard.runs import facts
-from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
+from queuectl.dashboard.site import Request, Site, page, problem
 from queuectl.dashboard.table import Filter
 from queuectl.dashboard.why import Seen
 from queuectl.errors import UsageError
@@ -253,7 +254,7 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "attempts": list(dict.fromkeys(a.number for a in history if isinstance(a, timeline.Attempt)))[-20:],
             "commands": wording.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
-            "verbs": _verbs_of(found),
+            "verbs": _verbs_of(found, request.now),
             "groups": groups.of(found.id),
             "run": run,
             "defaults": [*shapes.describe_defaults(why.defaults)],
@@ -274,13 +275,9 @@ def _said(job: Job) -> tuple[str, ...]:
     return ("ended", "invalid") if job.finished_at else ("running",) if job.started_at else ()
 
 
-def _verbs_of(found: Job) -> list[Any]:
-    """The actions for this job; a file that is not a job can only be dropped. Its priority has a page (`job_form`)."""
-    return [
-        verb
-        for verb in verbs_for(found.state, is_held=found.is_held)
-        if verb.name != "reprioritise" and (found.problem is None or verb.name in ("drop", "cancel"))
-    ]
+def _verbs_of(found: Job, at: datetime) -> list[Any]:
+    """The actions for this job. Its priority has a page (`job_form`)."""
+    return [verb for verb in VERBS.values() if verb.name != "reprioritise" and verb.suits_job(found, at)]
 
 
 def _log(
