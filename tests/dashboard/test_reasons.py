@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import queuectl
 from queuectl import Spool, State
 from queuectl.core.names import ASKING_AT, PendingName, format_time
 from queuectl.dashboard import wording
@@ -24,7 +22,7 @@ from queuectl.spool.system.clock import now
 from tests.dashboard.client import Client
 from tests.dashboard.conftest import Serve
 from tests.spool.given import NOW, locked_log, put, put_finished, running_name
-from tests.support import wait_for
+from tests.support import reason_words, wait_for
 
 OWN = {
     "running": "attempt 1, started",
@@ -34,20 +32,6 @@ OWN = {
 """Reasons that a page gives in its own way, and what it says."""
 
 ABOUT_HOSTS = {"lost-contact", "host-gone"}
-
-
-def known() -> set[str]:
-    """The words of all reasons in the source of queuectl."""
-    found: set[str] = set()
-    for path in Path(queuectl.__file__).parent.rglob("*.py"):
-        text = path.read_text()
-        for call in ast.walk(ast.parse(text)) if "Reason(" in text else ():
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Reason" and call.args:
-                first = call.args[0]
-                words = (first.body, first.orelse) if isinstance(first, ast.IfExp) else (first,)
-                assert all(isinstance(word, ast.Constant) for word in words), ast.unparse(call)
-                found.update(str(word.value) for word in words if isinstance(word, ast.Constant))
-    return found
 
 
 class Pages:
@@ -168,7 +152,7 @@ def test_pages_show_every_reason_of_explain(spool: Spool, serve: Serve, monkeypa
     pages.check("now", "settings")
     config.write_text('min-free = "1024T"\n')
     pages.check("now", "full")
-    assert pages.seen == known() - ABOUT_HOSTS, pages.seen ^ known()
+    assert pages.seen == reason_words() - ABOUT_HOSTS, pages.seen ^ reason_words()
 
 
 def test_pages_show_every_reason_about_hosts(spool: Spool, serve: Serve) -> None:
