@@ -65,7 +65,7 @@ class Pages:
 def plain(text: str) -> str:
     """The text without times, which the pages show as they show all times, and without what passes."""
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}|\b\d\d:\d\d:\d\d\b", "@", text)
-    return re.sub(r"\d{4}-\d\d-\d\d @", "@", re.sub(r"in \d[\d. smhd]*(?=[),])", "in N", text))
+    return re.sub(r"\d{4}-\d\d-\d\d @", "@", re.sub(r"\bin \d+(\.\d+)? \w+( \d+ \w)?\b", "in N", text))
 
 
 def as_text(page: str) -> str:
