@@ -15,8 +15,7 @@ from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import State
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
-from queuectl.spool.reading.hosts import list_hosts
-from queuectl.spool.reading.metrics import Metrics
+from queuectl.lazy import function
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock, defaults
 from queuectl.spool.system.defaults import Default
@@ -28,7 +27,11 @@ from queuectl.spool.system.seats import find_held
 if TYPE_CHECKING:
     from queuectl.spool.reading.batch import Batch
     from queuectl.spool.reading.groups import Tally
+    from queuectl.spool.reading.hosts import list_hosts
+    from queuectl.spool.reading.metrics import Metrics
     from queuectl.spool.reading.schedules import Summary
+else:
+    list_hosts = function("queuectl.spool.reading.hosts", "list_hosts")
 
 COUNTS = (
     "ready", "scheduled", "retrying", "held", "waiting", "asking", "pending", "running", "done", "dead", "dropped",
