@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 from queuectl.core.result import CANCELLED, Result
 from queuectl.spool.moves.claims import Claim
@@ -14,10 +15,12 @@ from queuectl.spool.system import lease, logs
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.engines.engine import Engine, LeftError, Run, record_end, record_last_word
-from queuectl.work.prelude import CANNOT_RUN
+from queuectl.work.prelude import CANNOT_RUN, NOT_STARTED
 from queuectl.work.settle import finish, release
 
 _CANCELLED = logs.format_outcome(CANCELLED)
+_NOT_STARTED = Result.exit(NOT_STARTED)
+_AGAIN = timedelta(seconds=2)
 
 
 def see_through(context: Context, attempts: Attempts, engine: Engine, run: Run, begun: float) -> bool:
@@ -40,8 +43,11 @@ def see_through(context: Context, attempts: Attempts, engine: Engine, run: Run, 
 
 
 def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, duration: float) -> None:
-    """Put the end of an attempt on record, and settle its job by it."""
+    """Put the end of an attempt on record, and settle its job by it; or give it back if it could not be started."""
     name = run.claim.name
+    if result == _NOT_STARTED and not _has_start(run):
+        release(context, name, "its log cannot be written", max(run.claim.run_at, context.now() + _AGAIN))
+        return
     outcome = logs.format_outcome(result)
     if run.reason == "release":
         outcome = f"result={logs.RELEASED}"
@@ -67,6 +73,14 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
     if not finish(context, name, run.claim.body, result, duration):
         with suppress(OSError):
             record_last_word(run.claim)
+
+
+def _has_start(run: Run) -> bool:
+    """Whether its start line is in the log, whole or in part; so it is taken to be if that cannot be read."""
+    try:
+        return logs.find_attempt(run.log, run.claim.name) is not None
+    except OSError:
+        return True
 
 
 def summarize(command: str | tuple[str, ...]) -> str:

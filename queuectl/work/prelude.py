@@ -2,12 +2,16 @@
 
 Nearly every command runs below that shell, which waits for it:
 
-    qk=status qs=;trap 'printf "\\n#queuectl end … %s=%s\\n" $qk "$qs">&9' 0;echo "#queuectl start … pid=$$";
+    qk=status qs=;echo "#queuectl start … pid=$$">&9||exit 125;
+    trap 'printf "\\n#queuectl end … %s=%s\\n" $qk "$qs">&9' 0;
     cd '…'||exit ${qs:=126};trap : 1 2 3 …;COMMAND;qs=$?;[ $qs -gt 128 ]||qk=exit;exit $qs
 
 (one line, so that line numbers in messages are true; its variables have longer names). COMMAND is a command string that
 starts one program, after builtins perhaps, as in `cd src && ./build`; or `"$@"`, which stands for an array, or for
 /bin/sh -c and any other string.
+
+**No command runs whose start line is not in the log**, say because the disk is full: what has no start line has not
+begun, for whoever finds it.
 
 **A job may signal its process group** (`kill 0`), and its shell is in it. So the shell does nothing on any signal that
 it can handle: by a trap, for what it ignored would be ignored by the command too. A command that names its group by its
@@ -19,7 +23,8 @@ The shell sees death by signal N only as 128 + N, which is what `status=` stands
 Builtins alone, as in `echo a >>b; exit 3`, cannot send signals and are not worth another process. Their shell records
 its own end:
 
-    trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;echo "#queuectl start … pid=$$";cd '…'||exit 126;COMMAND
+    echo "#queuectl start … pid=$$">&9||exit 125;trap 'printf "\\n#queuectl end … exit=%d\\n" $?>&9' 0;
+    cd '…'||exit 126;COMMAND
 
 unless /bin/sh runs EXIT traps when a signal kills it, as bash does, with status 0.
 """
@@ -40,6 +45,8 @@ from queuectl.spool.system import logs
 
 LOG = 9
 """The descriptor of the log in that shell: one digit, for dash."""
+NOT_STARTED = 125
+"""The status of a shell that could not write the start line: then none is in the log."""
 CANNOT_RUN = 126
 _STATUS, _KIND = "queuectl_status", "queuectl_kind"  # variables of the shell that waits
 _WAIT = f"{_STATUS}=$?;[ ${_STATUS} -gt 128 ]||{_KIND}=exit;exit ${_STATUS}"  # known to processes.py, too
@@ -101,7 +108,7 @@ def waiting(
 
 def _record(name: RunningName, outcome: str, values: str) -> str:
     end, start = logs.format_end(name, outcome), logs.format_start(name, "$$")
-    return f'trap \'printf "\\n{end}\\n" {values}>&{LOG}\' 0;echo "{start}";'
+    return f'echo "{start}">&{LOG}||exit {NOT_STARTED};trap \'printf "\\n{end}\\n" {values}>&{LOG}\' 0;'
 
 
 def _call_of(command: str | tuple[str, ...], cwd: str | None, shell: str) -> tuple[str, Sequence[str]]:

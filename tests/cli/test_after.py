@@ -173,3 +173,12 @@ def test_drop_says_who_waits(cli: CommandLine, spool: Spool) -> None:
     assert spool.get("a").id == "a"
     assert "1 job waited for a: b" in cli.run("dlq", "drop", "a").stderr
     assert "which is gone" in cli.ok("explain", "b")
+    assert "which is gone" in cli.run("enqueue", "--id", "a", "--", "true").stderr
+
+
+def test_id_that_others_wait_for_is_taken_by_the_job_that_has_it(cli: CommandLine, spool: Spool) -> None:
+    """The error says where that job is."""
+    spool.enqueue("true", id="a")
+    spool.enqueue("true", id="b", after=["a"])
+    done = cli.run("enqueue", "--id", "a", "--", "true")
+    assert (done.returncode, done.stderr.splitlines()[1].strip()) == (4, "that job is pending")

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tests.support import wait_for
@@ -82,6 +83,11 @@ class Gluster:
         self._kill("server.pid")
         wait_for(lambda: not self._listens(), "the end of the file server")
 
+    def wait_for_mounts(self) -> None:
+        """Until each mount has found the server again, after `kill` and `start`."""
+        for point in self.mounts.values():
+            wait_for(partial(_is_answered, point), f"the mount {point}", 30)
+
     def mount(self, name: str) -> Path:
         """A mount for that host; its process is in the file `NAME.pid`."""
         point = self.root / name
@@ -129,3 +135,10 @@ def _text(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def _is_answered(point: Path) -> bool:
+    with suppress(OSError):
+        os.listdir(point)
+        return True
+    return False

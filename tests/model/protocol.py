@@ -21,7 +21,7 @@ INVARIANTS = {
     "I7": "a rescue does not end a job whose shell lives",
     "I8": "no cancel puts `cancelled` over a last result, on record when it began or when it is acknowledged",
     "I9": "an attempt that was ended is settled by why: `timeout`, released or `cancelled`, whatever it says then",
-    "I10": "an attempt whose command has begun counts, unless it was ended",
+    "I10": "an attempt whose command has begun counts, unless a worker ended it",
     "I11": "no command runs with a log that has been deleted",
     "I12": "what is undone is what was done: no attempt and no acknowledged set since then is lost by it",
 }
@@ -58,6 +58,8 @@ class Protocol(NamedTuple):
     """Adopting a job sends SIGCONT to its shell. Else: a shell that was stopped for a look stays stopped."""
     adoption_carries_out: bool = True
     """Who adopts an attempt that was being ended ends it. Else: it continues it."""
+    starts_on_record: bool = True
+    """A command is not run unless its start line was written, and the claim is given back. Else: it runs without."""
     boot_makes_lost: bool = True
     """Without a start line an attempt of an earlier boot is lost. Else: it counts as never started."""
     line_over_status: bool = True
@@ -116,6 +118,8 @@ class Scene(NamedTuple):
     twins: int = 0
     """A second file of the same id, put into pending/ by hand."""
     deletes: int = 0
+    full: int = 0
+    """A start line for which the disk has no room."""
     equal_times: int = 0
     """Claims at the very moment of another one."""
     max_retries: int = 1

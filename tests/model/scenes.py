@@ -20,6 +20,7 @@ SMALL = {
     "undo a retry": Scene(("A",), users=("A", "A"), retries=1, undos=1, sets=1, max_retries=0),
     "undo a cancel": Scene(("A",), users=("A", "A"), user_kills=1, cancels=1, undos=1, max_retries=0),
     "closed log": Scene(("A", "A"), worker_kills=1, closes_log=True),
+    "full disk": Scene(("A", "A"), worker_kills=1, shell_kills=1, full=1),
     "reboot": Scene(("A", "A"), reboots=1, worker_kills=1),
 }
 """Explored whole in the ordinary tests."""
@@ -28,6 +29,8 @@ LARGE = {
     "crashes": Scene(("A", "A", "B"), worker_kills=2),
     "shells": Scene(("A", "B"), worker_kills=1, shell_kills=1, leaves_daemon=True),
     "shells, stop": Scene(("A", "A"), worker_kills=1, shell_kills=1, stops=1),
+    "full disk, stop": Scene(("A", "A"), worker_kills=1, full=1, stops=1),
+    "full disk, cancel": Scene(("A", "B"), worker_kills=1, full=1, cancels=1, retries=1),
     "timeout and stop": Scene(("A", "A"), worker_kills=1, timeouts=1, stops=1, catches_sigterm=True),
     "timeout, two namespaces": Scene(("A", "B"), worker_kills=1, timeouts=1, shell_kills=1),
     "cancel, shell killed": Scene(("A", "B"), users=("B",), worker_kills=1, shell_kills=1, cancels=1, retries=1),
@@ -79,6 +82,7 @@ NEEDED = {
     "rescue_ends_own_only": Need("I7", Scene((HOST, "A"), worker_kills=1, shell_kills=1)),
     "adoption_continues": Need("I6", Scene(("A", "A"), worker_kills=1, timeouts=1)),
     "adoption_carries_out": Need("I5", _STOP),
+    "starts_on_record": Need("I10", Scene(("A", "A"), worker_kills=1, shell_kills=1, full=1)),
     "boot_makes_lost": Need("I10", Scene(("A",), reboots=1)),
     "line_over_status": Need("I5", Scene(("A",), shell_kills=1)),
     "looks_before_kill": Need("I5", Scene(("A",), stops=1)),

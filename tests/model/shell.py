@@ -15,16 +15,23 @@ def forked(rules: Rules, state: State, shell: Shell) -> Steps:
 
 
 def executed(rules: Rules, state: State, shell: Shell) -> Steps:
+    yield "write the start line, run the command", _begun(rules, state, shell, has_start=True)
+    if state.left.full and rules.protocol.starts_on_record:
+        yield "no room for the start line: exit", state.spend("full").put_shell(shell, stage="")
+    elif state.left.full:
+        yield "no room for the start line, run the command", _begun(rules, state.spend("full"), shell, has_start=False)
+
+
+def _begun(rules: Rules, state: State, shell: Shell, *, has_start: bool) -> State:
     attempt = state.attempt(shell.at)
-    after = state.put_attempt(attempt._replace(has_start=True, has_begun=True))
+    after = state.put_attempt(attempt._replace(has_start=has_start, has_begun=True))
     if shell.at in state.cancelled:
         after = after._replace(broken="I3")
     if shell.is_stale:
         after = after._replace(broken="I11")
     if any(other.stage in ("running", "children") for other in state.shells):
         after = after._replace(broken="I1")
-    holds = shell.holds and not rules.scene.closes_log
-    yield "write the start line, run the command", after.put_shell(shell, stage="running", holds=holds)
+    return after.put_shell(shell, stage="running", holds=shell.holds and not rules.scene.closes_log)
 
 
 def running(rules: Rules, state: State, shell: Shell) -> Steps:

@@ -170,7 +170,9 @@ def waitid(rules: Rules, state: State, me: int, slot: Slot) -> Steps:
     assert slot.name
     at = slot.name.at
     attempt, shell, zombie = state.attempt(at), state.shell(at), state.shell(at, "killed")
-    if shell is None:
+    if shell is None and zombie is None and not attempt.has_start and rules.protocol.starts_on_record:
+        yield "Execution.wait: it has not started", state.put_slot(me, slot._replace(step="give_back"))
+    elif shell is None:
         has_line = bool(attempt.own_end) and (rules.protocol.line_over_status or zombie is None)
         result = attempt.own_end if has_line else SIGNAL
         after = state.put_shell(zombie, stage="") if zombie else state
@@ -250,7 +252,7 @@ def checked(after: State | None, name: Name, result: str) -> State | None:
     attempt = after.attempt(name.at)
     if attempt.said and attempt.said != result:
         return after._replace(broken="I5")
-    if result == RELEASED and attempt.has_begun and not attempt.ended and attempt.noted != RELEASED:
+    if result == RELEASED and attempt.has_begun and attempt.ended in ("", "kill") and attempt.noted != RELEASED:
         return after._replace(broken="I10")
     if attempt.ended in (RELEASED, TIMEOUT, CANCELLED) and result not in (attempt.ended, LOST):
         return after._replace(broken="I9")

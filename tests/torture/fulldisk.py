@@ -46,7 +46,7 @@ def rage(kind: str, home: Path, *, what: str = "bytes", rounds: int = 4, seed: i
             for job in jobs[: _ROUND // 2]:
                 _submit(spool, evidence, job, found)
             before = _settled(spool)
-            _fill(disk, what)
+            fill(disk, what)
             for job in jobs[_ROUND // 2 :]:
                 _submit(spool, evidence, job, found)
             _check_command_line(spool, found)
@@ -54,7 +54,7 @@ def rage(kind: str, home: Path, *, what: str = "bytes", rounds: int = 4, seed: i
             while time.monotonic() < deadline and os.listdir(spool.path / "running"):
                 time.sleep(0.01)
             found.settled_while_full += _settled(spool) - before
-            _free(disk)
+            free(disk)
             found.rounds += 1
         _drain(spool, worker, home, found)
         found.problems += checker.check(spool.path, evidence.directory, trust_logs=False).problems
@@ -84,7 +84,7 @@ def _check_command_line(spool: Spool, found: Fullness) -> None:
         found.problems.append(f"enqueue on a full disk: {done.returncode}: {done.stderr}")
 
 
-def _fill(disk: Volume, what: str) -> None:
+def fill(disk: Volume, what: str) -> None:
     """Until the very last block, or inode, is gone."""
     filler = disk.path / "filler"
     filler.mkdir()
@@ -103,7 +103,7 @@ def _fill(disk: Volume, what: str) -> None:
     os.close(fd)
 
 
-def _free(disk: Volume) -> None:
+def free(disk: Volume) -> None:
     for path in (disk.path / "filler").iterdir():
         path.unlink()
     (disk.path / "filler").rmdir()

@@ -303,6 +303,7 @@ def _prepare(
         raise InvalidJobError([f"the job is larger than {body.MAX_BODY} bytes"])
     run_at = HELD_AT if is_held else WAITING_AT if content.references else content.run_at
     if content.id is not None and (waiting := edges.waiting_for(layout, id)):
+        _require_free(id, is_ours=True, holder=query.locate(layout, id))
         raise AlreadyExistsError(f"the id {id!r} is taken", f"{waiting[0]} waits for a job of that id, which is gone")
     if content.references and not os.path.isdir(layout.after):
         versions.require(layout, "after")

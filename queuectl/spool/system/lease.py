@@ -63,7 +63,8 @@ def close(log: int) -> None:
         if held is not None:
             os.close(held[0])
             locks.remove(held[1])
-    os.close(log)
+    with suppress(OSError):  # of a file server that was away since: it is closed all the same
+        os.close(log)
 
 
 def inherited(log: int) -> tuple[int, ...]:
@@ -78,7 +79,8 @@ def hand_on(log: int, other: int) -> int:
         held = _elsewhere.pop(log, None)
         if held is not None:
             _elsewhere[other] = held
-        os.close(log)
+        with suppress(OSError):
+            os.close(log)
     return other
 
 

@@ -9,13 +9,14 @@ import resource  # noqa: F401 - or wait4 imports it, in the middle of a job, whe
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from queuectl.core import params
 from queuectl.core.result import SUCCESS, TIMEOUT, Result
 from queuectl.core.seats import PREFIX
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
-from queuectl.spool.system import lease, logs, processes, progress
+from queuectl.spool.system import files, lease, logs, processes, progress
 from queuectl.work import prelude
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.places import Given
@@ -115,6 +116,7 @@ class Executor(Engine):
         self._null = _open_null()
         self._spawner = Spawner()
         self._shell = _SHELL
+        self._is_shared = files.shared_root(f"{spool}/") is not None
         self._must_wrap = _runs_exit_trap_on_signal(self._spawner, self._shell, self._null)
 
     def start(self, claim: Claim, given: Given | None = None) -> Execution:
@@ -126,13 +128,19 @@ class Executor(Engine):
             script, words = prelude.waiting(name, command, body.cwd, SHELL)
         else:
             script, words = prelude.alone(name, command, body.cwd), ()
-        pid = self._spawner.spawn(
-            self._shell,
-            self._arguments_of(script, words),
-            self._environment_of(claim, given),
-            ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, claim.log)),
-            (*(given.descriptors if given is not None else ()), *lease.inherited(claim.log)),
-        )
+        record = _open_durable(claim.log) if self._is_shared else claim.log
+        try:
+            pid = self._spawner.spawn(
+                self._shell,
+                self._arguments_of(script, words),
+                self._environment_of(claim, given),
+                ((0, self._null), (1, claim.log), (2, claim.log), (prelude.LOG, record)),
+                (*(given.descriptors if given is not None else ()), *lease.inherited(claim.log)),
+            )
+        finally:
+            if record != claim.log:
+                with suppress(OSError):  # the file server went away: nothing of this process was written there
+                    os.close(record)
         return Execution(claim, pid, is_wrapped)
 
     def _arguments_of(self, script: str, words: Sequence[str]) -> Strings:
@@ -175,6 +183,11 @@ def _bytes(text: str) -> bytes:
 
 def _assign(variables: Mapping[bytes, bytes]) -> list[bytes]:
     return [b"%b=%b" % variable for variable in variables.items()]
+
+
+def _open_durable(log: int) -> int:
+    """A log for lines that are on the file server once they are written: it may be away, which a write does not say."""
+    return os.open(f"/proc/self/fd/{log}", os.O_WRONLY | os.O_APPEND | os.O_DSYNC | os.O_CLOEXEC)
 
 
 def _open_null() -> int:
