@@ -171,9 +171,12 @@ def _hosts(restarts: int) -> Callable[[Path, bool], Outcome]:
     return run
 
 
-def _nfs(home: Path, short: bool) -> Outcome:
-    found = nfs.rage(home, short=short, seed=int(time.time()))
-    return str(found), found.problems
+def _nfs(skew: float) -> _Run:
+    def run(home: Path, short: bool) -> Outcome:
+        found = nfs.rage(home, short=short, seed=int(time.time()), skew=skew)
+        return str(found), found.problems
+
+    return run
 
 
 def _graphs(home: Path, short: bool) -> Outcome:
@@ -320,7 +323,8 @@ CASES = (
     Case("schedules, workers killed", _ticks),
     Case("two hosts, workers killed", _hosts(0), ("glusterfs", "glusterfsd")),
     Case("two hosts, file server restarted", _hosts(20), ("glusterfs", "glusterfsd")),
-    Case("two hosts on NFS, emulated", _nfs, obstacle=machine.missing),
+    Case("two hosts on NFS, emulated", _nfs(0), obstacle=machine.missing),
+    Case("two hosts on NFS, an hour apart", _nfs(3600), obstacle=machine.missing),
     Case("ticks of every minute for ten years", _every_minute),
     Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),
     Case(

@@ -195,6 +195,7 @@ def come_back(scene: Shared) -> Act:
 
 def ask(scene: Shared) -> Act:
     """A cancel of a job on another host, up to where it waits for the answer."""
+    witness.append(scene.journal, '{"cancel": "x"}')
     name = scene.put_running("start")
     scene.let_beat()
     return lambda: _ignore(asked._write(scene.spool.layout, str(name)))
