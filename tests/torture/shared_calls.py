@@ -185,6 +185,13 @@ def beat(scene: Shared) -> Act:
     return act
 
 
+def clear_marks(scene: Shared) -> Act:
+    """Remove the mark of a host that has left."""
+    scene.submit()
+    scene.let_beat("web8.aaaaaa-5-left")
+    return lambda: _ignore(beats.clear(scene.spool.layout, clock.now().timestamp() + 60))
+
+
 def come_back(scene: Shared) -> Act:
     """The first worker of a host that was said to be gone: it ends what runs here, and takes another key."""
     scene.submit()
@@ -263,6 +270,7 @@ OPERATIONS: dict[str, Callable[[Shared], Act]] = {
     "take-ended": take_ended,
     "take-cancelled": take_cancelled,
     "beat": beat,
+    "clear-marks": clear_marks,
     "come-back": come_back,
     "ask": ask,
     "answer": answer,
