@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / ".machines"
 HERE = "10.0.2.2"
 """The address at which machines reach this one."""
-_BOOT, _START = 240.0, 60.0
+_BOOT, _START = 300.0, 300.0
 _AGENT_PORT = 7777
 _MODULES = ("virtio_pci", "virtio_net", "virtio_blk", "9pnet_virtio", "9p", "overlay", "ext4")
 _INIT = """\

@@ -25,7 +25,7 @@ from tests.torture import hosts
 from tests.torture.referee import Referee
 
 SPOOL = "/mnt/spool"
-_SLOW = 120.0
+_SLOW = 300.0  # seconds within which anything happens, on machines that share this one with others
 _ENDED = ("done", "dead")
 
 
@@ -243,7 +243,7 @@ class Storm:
         wait_for(lambda: all(id in self.referee.running for id in ids), "the start of both", _SLOW)
         self.clients[1].die()
         lives = self.worker(0)
-        wait_for(lambda: "lost contact" in self.ok(0, "status"), "lost contact", _SLOW + 60)
+        wait_for(lambda: "lost contact" in self.ok(0, "status"), "lost contact", _SLOW)
         moved = [id for id in ids if self.referee.began[id] != 1]
         self.ok(0, "worker", "gone", "web2", "--yes")
         wait_for(lambda: all(self.referee.ended[id] for id in ids), "the second attempts", _SLOW)
@@ -274,7 +274,7 @@ def _may_be_skipped(id: str) -> bool:
 def rage(root: Path, *, short: bool, seed: int, skew: float = 0.0) -> Outcome:
     """`skew` seconds are between the clocks of the clients; how soon jobs start is measured if there are none."""
     storm = Storm(root, seed, skew)
-    jobs, kills, restarts, cancels = (30, 6, 2, 2) if short else (60, 15, 4, 4) if skew else (150, 30, 6, 6)
+    jobs, kills, restarts, cancels = (30, 6, 2, 2) if short else (60, 15, 4, 4) if skew else (100, 24, 4, 5)
     try:
         storm.rage(jobs=jobs, kills=kills, restarts=restarts, cancels=cancels)
         if not skew:
