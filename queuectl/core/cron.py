@@ -96,10 +96,10 @@ class Cron:
             if wall is None:
                 return
             before, begin = offset, end
-            if wall - last > 4 * _DAY:  # nothing happens for a while
-                begin = (wall - 2 * _DAY).replace(tzinfo=UTC)
-                before = _offset(begin, zone)
             offset = _offset(begin, zone)
+            if wall - last > 4 * _DAY and offset >= before:  # nothing happens for a while
+                begin = (wall - 2 * _DAY).replace(tzinfo=UTC)
+                before = offset = _offset(begin, zone)
 
     def _start(self, after: datetime) -> CronSim:
         from cronsim import CronSim, CronSimError

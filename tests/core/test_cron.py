@@ -68,6 +68,13 @@ def test_expression_that_follows_time_does_so_through_a_change() -> None:
         assert ticks == [day + n * timedelta(minutes=15) for n in range(96)]
 
 
+def test_expression_that_follows_time_comes_in_both_hours_also_if_the_next_day_that_it_names_is_far() -> None:
+    """Every minute of the hour that comes twice, on the only day of the year."""
+    begin = datetime(2026, 10, 25, tzinfo=UTC)
+    ticks = between("* 2 25 10 *", "Europe/Vienna", begin - DAY, begin + 300 * DAY)
+    assert ticks == [begin + n * timedelta(minutes=1) for n in range(120)]
+
+
 def test_ticks_after_an_instant_do_not_depend_on_it() -> None:
     """From wherever one starts, the ticks are the same: none is repeated, and none is left out."""
     zone = ZoneInfo("Australia/Lord_Howe")
