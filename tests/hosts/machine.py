@@ -137,7 +137,21 @@ class Machine:
         self._port = _free_port()
         append = f"console=ttyS0 quiet panic=-1 net.ifnames=0 begin={self.home}/begin"
         mac, base = f"52:54:00:00:00:0{self._number}", str(self._machines.root)
-        words = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512", "-nographic"]
+        words = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-smp",
+            "1",
+            "-m",
+            "512",
+            "-nographic",
+        ]
         words += ["-no-reboot", "-kernel", str(FILES / "kernel"), "-initrd", f"{base}/initrd", "-append", append]
         words += ["-fsdev", "local,id=f,path=/,security_model=none,readonly=on,multidevs=remap"]
         words += ["-device", "virtio-9p-pci,fsdev=f,mount_tag=root"]

@@ -65,11 +65,15 @@ class Storm:
         clock = datetime.now(UTC) + timedelta(seconds=skew) if skew else None
         self.nas = self.machines.boot("nas")
         self.clients = [self.machines.boot("web1"), self.machines.boot("web2", clock=clock)]
-        up([self.nas, *self.clients])
-        self.nas.serve()
-        for client in self.clients:
-            client.mount(self.nas)
-        self.ok(0, "init")
+        try:
+            up([self.nas, *self.clients])
+            self.nas.serve()
+            for client in self.clients:
+                client.mount(self.nas)
+            self.ok(0, "init")
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self.machines.close()
@@ -257,7 +261,7 @@ class Storm:
             self.found.problems.append(f"a host that died: {moved} {codes} {marks}")
 
 
-_FIELDS = {"pending": 3, "running": 5, "done": 5, "dead": 5}
+_FIELDS = {"pending": 3, "running": 4, "done": 5, "dead": 5}
 _ENV = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
