@@ -223,8 +223,10 @@ class Bridge(Receiver, Engine):
     def _set_room(self) -> None:
         with self._cond:
             hosts = [host for host in self._hosts.values() if host.is_open]
-            number = min(self._most, sum(host.nthreads + host.ahead for host in hosts))
-            room = number, self._widest(hosts), sum(host.nthreads for host in hosts)
+            slots = sum(host.nthreads for host in hosts)
+            # Of more slots than it may use, those that are sent ahead would run at once.
+            number = sum(host.nthreads + host.ahead for host in hosts) if slots <= self._most else self._most
+            room = min(number, MOST), self._widest(hosts), slots
         if room != self._room:
             self._room = room
             self._crew.resize(*room)

@@ -345,6 +345,21 @@ def test_priorities_are_kept_on_dask(spool: Spool, cluster: Cluster, tmp_path: P
     assert ledger.read_text().split() == ["1", "3", "5", "9"]
 
 
+def test_short_jobs_are_sent_ahead_if_count_is_that_of_the_threads(
+    spool: Spool, shared: Cluster, tmp_path: Path
+) -> None:
+    """So a Dask worker need not wait for the bridge between two jobs; only a smaller `--count` forbids that."""
+    go = tmp_path / "go"
+    worker = bridge(spool, shared, "--count", "4")
+    wait_done(spool, *[spool.enqueue("true").id for _ in range(8)])
+    for _ in range(12):
+        spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.05; done")
+    wait_for(lambda: len(names(spool.path / "running")) > 4, "jobs beyond the threads", SLOW)
+    go.touch()
+    worker.process.terminate()
+    assert worker.wait_exit(SLOW) == 0
+
+
 def test_cluster_with_tls_is_used_as_dask_is_configured(
     spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
