@@ -7,6 +7,7 @@ the same, to type checkers too.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 __all__ = ["NamedTuple"]
@@ -17,6 +18,7 @@ else:
     from _collections import _tuplegetter
     from types import FunctionType
 
+    _UNEXPECTED = TypeError if sys.version_info >= (3, 13) else ValueError  # as namedtuple's
     _new = tuple.__new__
     _CONSTRUCTORS = (
         lambda _cls: _new(_cls, ()),
@@ -46,7 +48,7 @@ else:
         def _replace(self, /, **changes):
             made = self._make(map(changes.pop, self._fields, self))
             if changes:
-                raise ValueError(f"Got unexpected field names: {list(changes)!r}")
+                raise _UNEXPECTED(f"Got unexpected field names: {list(changes)!r}")
             return made
 
         def _asdict(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
+
+import queuectl
 
 T = TypeVar("T")
 
@@ -168,3 +171,17 @@ def workers(spool: Path, number: int = 1, *words: str) -> Iterator[Sequence[Work
 def names(directory: Path) -> list[str]:
     """The visible names in a directory, in the order of `ls`."""
     return sorted(name for name in os.listdir(directory) if not name.startswith("."))
+
+
+def reason_words() -> set[str]:
+    """The words of all reasons in the source of queuectl."""
+    found: set[str] = set()
+    for path in Path(queuectl.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        for call in ast.walk(ast.parse(text)) if "Reason(" in text else ():
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Reason" and call.args:
+                first = call.args[0]
+                words = (first.body, first.orelse) if isinstance(first, ast.IfExp) else (first,)
+                assert all(isinstance(word, ast.Constant) for word in words), ast.unparse(call)
+                found.update(str(word.value) for word in words if isinstance(word, ast.Constant))
+    return found

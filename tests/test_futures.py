@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from queuectl import InvalidJobError, Job, JobFailedError, JobFuture, NotFoundError, Spool, SpoolExecutor, State
+from queuectl.core.names import RunningName
 from queuectl.spool.reading import endings, query
+from queuectl.spool.system import processes
 from queuectl.spool.system.layout import Layout
 from tests.support import wait_for, workers
 
@@ -94,8 +96,13 @@ def test_future_can_be_cancelled_while_it_runs(working: SpoolExecutor) -> None:
     """The job's processes have ended when `cancel` returns."""
     future = working.submit("sleep 300")
     wait_for(future.running, "the job's start")
+    name = working.spool.get(future.id).name
+    assert isinstance(name, RunningName)
+    token = processes.token_of(name, name.worker)
+    wait_for(lambda: processes.find(token), "the job's processes")
     assert future.cancel()
-    assert not working.spool.is_alive(future.id)
+    assert not processes.find(token)
+    wait_for(lambda: not working.spool.is_alive(future.id), "its worker to close the log, which says how it ended")
     assert working.spool.get(future.id).state is State.DEAD
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
 
-from queuectl.cli.context import complete_jobs, spool_to_complete
+from queuectl.cli.context import complete_groups, complete_jobs, spool_to_complete
 
 _BASH = """\
 %(complete_func)s() {
@@ -275,6 +275,24 @@ def _signals(ctx: click.Context, begun: str) -> Iterable[str]:
     ]
 
 
+def _awaited(ctx: click.Context, begun: str) -> Iterable[str]:
+    """Ids and groups, of which the last of several is completed; a group has a dot at its end."""
+    head, comma, last = begun.rpartition(",")
+    groups = (f"{name}." for name in complete_groups(ctx, _ANY, last))
+    return [f"{head}{comma}{word}" for word in sorted({*complete_jobs()(ctx, _ANY, last), *groups})]
+
+
+def _pages(ctx: click.Context, begun: str) -> Iterable[str]:
+    """The commands that the words so far lead to; `spool`, of which there is a page too."""
+    root = ctx.find_root()
+    command: click.Command | None = root.command
+    given = ctx.params.get("words") or ()
+    for word in given:
+        command = command.get_command(root, word) if isinstance(command, click.Group) else None
+    words = command.list_commands(root) if isinstance(command, click.Group) else []
+    return [word for word in (*words, *(() if given else ("spool",))) if word.startswith(begun)]
+
+
 def _variables() -> Iterable[str]:
     return sorted(os.environ)
 
@@ -352,12 +370,16 @@ _OPTIONS: dict[str, Complete] = {
     "--signal": _signals,
     "--env": _some(_variables),
     "--drop-box": _some(_groups),
+    "--after": _awaited,
+    "--after-end": _awaited,
+    "--after-failed": _awaited,
 }
 """Values of options, whichever command they belong to."""
 _ARGUMENTS: dict[tuple[str, str], Complete] = {
     ("set", "ids"): _assignments,
     ("config set", "value"): _setting_values,
     ("init", "path"): _directories,
+    ("man", "words"): _pages,
 }
 
 

@@ -93,12 +93,8 @@ def matching(request: Request, verb: Verb, wanted: Wanted) -> Iterator[Job]:
     """The jobs that the form's filter selects and the action applies to, as of when the page was made."""
     for job in table.matching(request.site.spool.layout, request.view, wanted.filter, request.now, request.site.causes):
         is_later = job.finished_at is not None and format_time(job.finished_at) > wanted.until
-        if not is_later and _suits(verb, job):
+        if not is_later and verb.suits_job(job, request.now):
             yield job
-
-
-def _suits(verb: Verb, job: Job) -> bool:
-    return verb.suits(job.state, is_held=job.is_held) and (job.problem is None or verb.name in ("drop", "cancel"))
 
 
 def _confirm(
@@ -110,7 +106,7 @@ def _confirm(
         shown = list(islice(found, _NAMED))
         count = len(shown) + sum(1 for _ in found)
     else:
-        jobs = [job for job in named if isinstance(job, Job) and _suits(verb, job)]
+        jobs = [job for job in named if isinstance(job, Job) and verb.suits_job(job, request.now)]
         count, shown = len(jobs), jobs[:_NAMED]
     hidden = [(key, given[key]) for key in ("all", *table.FIELDS, "priority") if given.get(key)]
     hidden += [("id", job if isinstance(job, str) else job.id) for job in named]

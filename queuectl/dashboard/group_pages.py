@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import bottle
 
 from queuectl.core import groups
 from queuectl.core.admission import Group
+from queuectl.core.names import is_valid_id
+from queuectl.core.seats import name_of
 from queuectl.dashboard import charts, markup
 from queuectl.dashboard.forms import go_back
 from queuectl.dashboard.site import Request, Site, common, page, problem
@@ -15,6 +19,8 @@ from queuectl.errors import ConfigError, SpoolError
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.system import defaults, files
 from queuectl.spool.system import groups as group_files
+from queuectl.spool.system.layout import Layout
+from queuectl.spool.system.seats import Holder, find_held
 
 MOST = 200
 """Groups on the page: those with settings, then the largest."""
@@ -38,14 +44,27 @@ HINTS = {
 
 
 class Entry(NamedTuple):
-    """A group, and how many jobs of it there are."""
+    """A group, how many jobs of it there are, and who holds its seats, by their locks."""
 
     group: Group
     tally: Tally
+    held: Mapping[str, Holder] = {}
 
     @property
     def is_full(self) -> bool:
-        return self.group.limit is not None and self.tally.running >= self.group.limit
+        """Whether none of its jobs can start, for its limit or for its seats."""
+        is_at_limit = self.group.limit is not None and self.tally.running >= self.group.limit
+        return is_at_limit or (self.group.seats is not None and not self.free)
+
+    @property
+    def free(self) -> int:
+        """Seats that can be had."""
+        return 0 if self.group.seats is None else self.group.seats.count_free(self.held)
+
+    @property
+    def seats(self) -> list[tuple[str, Holder]]:
+        """The seats that are held, each with its job, and the spool of that."""
+        return [(name_of(lock), holder) for lock, holder in self.held.items()]
 
     @property
     def settings(self) -> list[tuple[str, str]]:
@@ -58,6 +77,8 @@ class Entry(NamedTuple):
 def groups_page(site: Site) -> Any:
     """The groups that have settings or several jobs, each with its counts, what keeps it from starting, and actions."""
     request = Request.of(site)
+    layout = site.spool.layout
+    held = {name: _held(layout, name) for name, group in request.view.groups.items() if group.seats is not None}
 
     def values() -> dict[str, Any]:
         tallies, found = request.view.tallies(request.now), request.view.groups
@@ -65,12 +86,22 @@ def groups_page(site: Site) -> Any:
         largest = sorted(others, key=lambda name: (-tallies[name].total, name))[: max(0, MOST - len(found))]
         names = sorted((*found, *largest))
         return {
-            "entries": [Entry(found.get(name, Group(name)), tallies.get(name, Tally())) for name in names],
+            "entries": [
+                Entry(found.get(name, Group(name)), tallies.get(name, Tally()), held.get(name, {})) for name in names
+            ],
+            "is_valid_id": is_valid_id,
             "hidden": len(others) - len(largest),
             "bar": charts.bar,
         }
 
-    return page(request, "groups", "Groups", values=values)
+    return page(request, "groups", "Groups", held, values=values)
+
+
+def _held(layout: Layout, name: str) -> Mapping[str, Holder]:
+    """Who holds which seats; nobody if that cannot be found out, as of a folder of another user."""
+    with suppress(OSError):
+        return find_held(layout, name)
+    return {}
 
 
 def settings_page(site: Site, id: str) -> Any:

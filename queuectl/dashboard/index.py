@@ -15,12 +15,23 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from queuectl.core import groups
-from queuectl.core.names import HELD_FROM, SUFFIX, WAITING_AT, format_time, is_ignored, looks_finished, looks_pending
+from queuectl.core.names import (
+    HELD_FROM,
+    SUFFIX,
+    WAITING_AT,
+    format_time,
+    is_ignored,
+    looks_finished,
+    looks_meant,
+    looks_pending,
+)
 from queuectl.core.result import State
 
 FIRST, AGAIN = "first", "again"
 """The tags of pending names: no attempt was made yet, or some were. The tags of finished names are their results."""
 
+MOST_OTHERS = 100
+"""Names of files that are not jobs which a shelf keeps."""
 _FIELDS_BEFORE_ID = {State.PENDING: 3, State.RUNNING: 4, State.DONE: 5, State.DEAD: 5}
 _END = -len(SUFFIX)
 _WAITING = format_time(WAITING_AT)
@@ -196,11 +207,13 @@ class Listed(Selection):
 
 
 class Shelf:
-    """All names of one state's directory that are ours; `foreign` counts other files that a worker may adopt."""
+    """All names of one state's directory that are ours; `foreign` counts other files that a worker may adopt, `others`
+    are the first of those in text order, and of what may have been meant as a job."""
 
-    def __init__(self, state: State, buckets: dict[str, Bucket], foreign: int) -> None:
+    def __init__(self, state: State, buckets: dict[str, Bucket], foreign: int, others: Iterable[str] = ()) -> None:
         self.state = state
         self.foreign = foreign
+        self.others = sorted(others)[:MOST_OTHERS]
         self._buckets = {key: buckets[key] for key in sorted(buckets)}
         self._keys = list(self._buckets)
         self._starts = list(accumulate((len(bucket.names) for bucket in self._buckets.values()), initial=0))
@@ -335,7 +348,7 @@ class Shelf:
 
     def is_same_as(self, other: Shelf) -> bool:
         """Whether nothing has changed since the other one was built."""
-        return self.foreign == other.foreign and self._buckets == other._buckets
+        return (self.foreign, self.others) == (other.foreign, other.others) and self._buckets == other._buckets
 
 
 def build(state: State, listing: Iterable[str], old: Shelf | None) -> Shelf:
@@ -344,9 +357,12 @@ def build(state: State, listing: Iterable[str], old: Shelf | None) -> Shelf:
     is_ours = looks_pending if state is State.PENDING else looks_finished
     hours: dict[str, list[str]] = {}
     foreign = 0
+    others = []
     for name in listing:
         if not is_ours(name):
-            foreign += not is_ignored(name)
+            foreign += (is_foreign := not is_ignored(name))
+            if is_foreign or looks_meant(name):
+                others.append(name)
             continue
         hour = hours.get(name[:end])
         if hour is None:
@@ -354,7 +370,7 @@ def build(state: State, listing: Iterable[str], old: Shelf | None) -> Shelf:
         else:
             hour.append(name)
     buckets = {key: _merge(old.bucket(key) if old else None, names, state) for key, names in hours.items()}
-    return Shelf(state, buckets, foreign)
+    return Shelf(state, buckets, foreign, others)
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Verb:
 
     `asks` are the states in which it asks first, with `warning`: it ends, deletes or repeats what nothing brings back.
     `question` is what it asks, with a place for the jobs. `held`: whether it applies only to held jobs (True), or only
-    to jobs that are not held (False).
+    to jobs that are not held (False); `due` the same of jobs that could start now.
     """
 
     name: str
@@ -58,11 +58,18 @@ class Verb:
     warning: str = ""
     question: str = ""
     held: bool | None = None
+    due: bool | None = None
     deletes: bool = False
 
-    def suits(self, state: State, *, is_held: bool) -> bool:
+    def suits(self, state: State, *, is_held: bool, is_due: bool) -> bool:
         """Whether it applies to a job in that state."""
-        return state in self.states and self.held in (None, is_held)
+        return state in self.states and self.held in (None, is_held) and self.due in (None, is_due)
+
+    def suits_job(self, job: Job, at: datetime) -> bool:
+        """Whether it applies to that job at that time; to a file that is not a job, little does."""
+        is_due = job.run_at is not None and job.run_at <= at
+        is_possible = job.problem is None or self.name in ("drop", "cancel")
+        return is_possible and self.suits(job.state, is_held=job.is_held, is_due=is_due)
 
     def ask(self, count: int) -> str:
         """`Drop 2 jobs?`"""
@@ -76,7 +83,7 @@ VERBS = {
             "retry", "Retry", "Retried", "retrying", (State.DEAD, State.DONE), (State.DONE,),
             "What has succeeded is run once more. Once a worker has started it, that cannot be undone.",
         ),
-        Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), held=False),
+        Verb("run", "Run now", "Made due now", "ready", (State.PENDING,), held=False, due=False),
         Verb("release", "Release", "Released", "ready", (State.PENDING,), held=True),
         Verb("first", "First in line", "Put first in line", "first", (State.PENDING,), question="Put {} first in line"),
         Verb("hold", "Hold", "Held", "held", (State.PENDING,), held=False),
@@ -408,10 +415,12 @@ _SINCE = {
 
 
 def _act(spool: Spool, verb: Verb, job: Job, at: datetime, how: How) -> Job:
-    if job.state in verb.states and not verb.suits(job.state, is_held=job.is_held):
-        raise WrongStateError(
-            f"{job.id} is {'' if job.is_held else 'not '}held", "release it instead" if job.is_held else ""
-        )
+    if job.state in verb.states and job.problem is None and not verb.suits_job(job, at):
+        if verb.held is not None and verb.held is not job.is_held:
+            said = f"{job.id} is {'' if job.is_held else 'not '}held", "release it instead" if job.is_held else ""
+        else:
+            said = f"{job.id} is due already", "it would lose its place; to start it before the others: First in line"
+        raise WrongStateError(*said)
     if verb.name == "retry":
         return spool.retry(job)
     if verb.name == "run":

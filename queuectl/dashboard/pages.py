@@ -20,15 +20,18 @@ from queuectl.core.result import State
 from queuectl.core.text import format_size, printable
 from queuectl.dashboard import charts, joblog, markup, table, timeline, wording
 from queuectl.dashboard.index import AGAIN, FIRST, Selection
+from queuectl.dashboard.operations import VERBS
 from queuectl.dashboard.runs import facts
-from queuectl.dashboard.site import Request, Site, page, problem, verbs_for
+from queuectl.dashboard.site import Request, Site, page, problem
 from queuectl.dashboard.table import Filter
+from queuectl.dashboard.why import Seen
 from queuectl.errors import UsageError
 from queuectl.spool.reading import causes, graph, log_lines, query, shapes
+from queuectl.spool.reading.explain import explain_dropped, explain_job
 from queuectl.spool.system import files
-from queuectl.spool.system.defaults import Default
 
 _REFUSED_SHOWN = 25
+_DROPPED_SHOWN = 25
 _LONGEST_TEXT = 200
 _BEFORE = 4096  # bytes of a log before the line that is looked for
 
@@ -234,15 +237,14 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
 
     def values() -> dict[str, Any]:
         fields = found.fields
-        reasons = request.view.reasons(found, site.spool.layout, request.now)
-        _, starts_at = request.view.forecast(found, reasons, request.now)
+        why = explain_job(site.spool.layout, found, Seen(request.view, request.now))
         linked = graph.links_of(site.spool.layout, found.id, fields)
         return {
-            "starts_at": starts_at if starts_at and starts_at > request.now else None,
+            "starts_at": why.starts_at if why.starts_at and why.starts_at > request.now else None,
             "job": found,
             "word": table.word(found, request.now),
             "command": table.command(found),
-            "waiting": wording.waiting(reasons),
+            "reasons": wording.sentences(why.reasons, site.spool.path, request.now, without=_said(found)),
             "meaning": wording.result(str(found.result)) if found.result else "",
             "submitted": body.show(fields) if fields is not None else None,
             "history": history[-timeline.MAX_SHOWN :],
@@ -252,10 +254,10 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
             "attempts": list(dict.fromkeys(a.number for a in history if isinstance(a, timeline.Attempt)))[-20:],
             "commands": wording.commands(found, site.spool.layout, request.now),
             "log_path": site.spool.log_path(found.id),
-            "verbs": _verbs_of(found),
+            "verbs": _verbs_of(found, request.now),
             "groups": groups.of(found.id),
             "run": run,
-            "defaults": [*shapes.describe_defaults(_defaults(request, found))],
+            "defaults": [*shapes.describe_defaults(why.defaults)],
             "describe_usage": log_lines.describe_usage,
             "log": _log(found, fd, history, asked, marks, is_update=is_update) if fd is not None and marks else None,
             "waits_for": [(link.dep, graph.describe_link(link, linked)) for link in linked.above(found.id)],
@@ -268,21 +270,14 @@ def _job(request: Request, found: Job, fd: int | None, asked: _Place) -> Any:
     return page(request, "job", found.id, str(found.name), size, read, is_update, now_used, values=values)
 
 
-def _defaults(request: Request, found: Job) -> dict[str, Default]:
-    """The fields that it gets from its groups, the inner of which decides."""
-    if found.state in (State.DONE, State.DEAD):
-        return {}
-    said = ((name, request.view.groups[name].defaults) for name in groups.of(found.id) if name in request.view.groups)
-    return shapes.lacking(found, {field: Default(value, name) for name, all_ in said for field, value in all_.items()})
+def _said(job: Job) -> tuple[str, ...]:
+    """Reasons that the page of a job gives in its own way: since when it runs; how it ended, and why it was refused."""
+    return ("ended", "invalid") if job.finished_at else ("running",) if job.started_at else ()
 
 
-def _verbs_of(found: Job) -> list[Any]:
-    """The actions for this job; a file that is not a job can only be dropped. Its priority has a page (`job_form`)."""
-    return [
-        verb
-        for verb in verbs_for(found.state, is_held=found.is_held)
-        if verb.name != "reprioritise" and (found.problem is None or verb.name in ("drop", "cancel"))
-    ]
+def _verbs_of(found: Job, at: datetime) -> list[Any]:
+    """The actions for this job. Its priority has a page (`job_form`)."""
+    return [verb for verb in VERBS.values() if verb.name != "reprioritise" and verb.suits_job(found, at)]
 
 
 def _log(
@@ -349,14 +344,21 @@ def workers(site: Site) -> Any:
 
 
 def refused(site: Site) -> Any:
-    """Files that are not jobs, each with what is wrong and where."""
+    """Files that are not jobs, each with what is wrong and where; and those that no worker has taken yet."""
     request = Request.of(site)
     start = Filter.parse(request.asked("start")).start
 
     def values() -> dict[str, Any]:
         wanted = Filter("dead", result="invalid", start=start)
         found = table.load(site.spool.layout, request.view, wanted, request.now, _REFUSED_SHOWN, or_last=True)
+        seen, others = Seen(request.view, request.now), request.view.shelves[State.PENDING].others
+        dropped = [explain_dropped(site.spool.layout, name, seen) for name in others[:_DROPPED_SHOWN]]
         return {
+            "dropped": [
+                (each, wording.sentences(each.reasons, site.spool.path, request.now, without=("dropped",)))
+                for each in dropped
+            ],
+            "hidden": len(others) - len(dropped),
             "page": found,
             "wanted": wanted,
             "files": [(each, _refusal(site, each), _refused_name(site, each)) for each in found.jobs],

@@ -11,15 +11,22 @@ from typing import Any
 import bottle
 
 from queuectl.core import schedules
+from queuectl.dashboard import wording
 from queuectl.dashboard.forms import go_back
+from queuectl.dashboard.markup import Html
 from queuectl.dashboard.site import Request, Site, page, problem
+from queuectl.dashboard.why import Seen
 from queuectl.errors import NotFoundError, QueuectlError, SpoolError
 from queuectl.spool.moves import ticks
 from queuectl.spool.reading import query
 from queuectl.spool.reading import schedules as reading
+from queuectl.spool.reading.explain import of_schedule
 from queuectl.spool.reading.schedules import Summary, Tick, View
 from queuectl.spool.system import files
 from queuectl.spool.system import schedules as schedule_files
+
+_SAID = ("paused", "scheduled")
+"""Reasons that the page gives in its own way."""
 
 
 def schedules_page(site: Site) -> Any:
@@ -27,12 +34,15 @@ def schedules_page(site: Site) -> Any:
     request = Request.of(site)
     views = _look(site, request)
     key = [(view.found.identity, view.problem, view.paused_by, view.coming, view.waiting_since) for view in views]
-    has_takers = bool(request.view.takers.number)
+    seen = Seen(request.view, request.now)
+
+    def why(view: View) -> list[Html]:
+        return wording.sentences(of_schedule(view, seen), site.spool.path, request.now, without=_SAID)
 
     def values() -> dict[str, Any]:
-        return {"views": views, "command": _command, "has_takers": has_takers}
+        return {"views": views, "command": _command, "why": why}
 
-    return page(request, "schedules", "Schedules", key, has_takers, values=values)
+    return page(request, "schedules", "Schedules", key, values=values)
 
 
 def as_data(site: Site) -> Any:
@@ -49,7 +59,7 @@ def summary(site: Site, request: Request) -> Summary | None:
 
 
 def run_now(site: Site) -> Any:
-    """Submit a job of a schedule, and show it."""
+    """Submit a job of a schedule, whose log says who asked for it, and show it."""
     request = Request.of(site)
     given = request.given("schedule")
     layout = site.spool.layout
@@ -61,6 +71,8 @@ def run_now(site: Site) -> Any:
         return problem(503, error.what, error.why, request)
     except QueuectlError as error:
         return problem(409, error.what, error.why, request)
+    site.operations.record(job, "run", request.user)
+    request.form["id"] = [job.id]  # for the audit line
     return go_back(request, f"/jobs/{job.id}")
 
 

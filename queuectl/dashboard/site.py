@@ -299,9 +299,9 @@ def _low_room(view: View) -> bool:
     return view.problem is None and view.is_full
 
 
-def verbs_for(state: State, *, is_held: bool = False) -> list[Verb]:
+def verbs_for(state: State, *, is_held: bool = False, is_due: bool = False) -> list[Verb]:
     """What can be done to a job in that state."""
-    return [verb for verb in VERBS.values() if verb.suits(state, is_held=is_held)]
+    return [verb for verb in VERBS.values() if verb.suits(state, is_held=is_held, is_due=is_due)]
 
 
 def problem(status: int, title: str, text: str, request: Request) -> Any:

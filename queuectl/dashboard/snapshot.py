@@ -13,38 +13,22 @@ import time
 import traceback
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from queuectl.core import groups
-from queuectl.core.admission import (
-    Group,
-    Pause,
-    Queue,
-    Reason,
-    Room,
-    Workers,
-    of_job,
-    of_orphan,
-    of_room,
-    of_stopped,
-)
-from queuectl.core.job import Job
-from queuectl.core.names import PendingName, RunningName, format_time, parse_time
+from queuectl.core.admission import Group, Pause, Room, Workers, of_room
+from queuectl.core.names import format_time, parse_time
 from queuectl.core.result import State
 from queuectl.core.settings import Settings
 from queuectl.dashboard import index
 from queuectl.dashboard.index import AGAIN, FIRST, Shelf
 from queuectl.errors import QueuectlError
-from queuectl.spool.reading import admission, graph, query
-from queuectl.spool.reading.explain import RECENT, estimate, mean_duration
+from queuectl.spool.reading import admission, query
 from queuectl.spool.reading.groups import Tally
 from queuectl.spool.reading.query import Counts
-from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.store import Spool
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
-from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.trigger import Trigger
 
 SHARE = 0.1
@@ -100,44 +84,6 @@ class View:
     def _shown(self) -> tuple[object, ...]:
         settings = self.settings, self.wrong_settings
         return self.paused, self.groups, self.workers, self.problem, self.room[0] >> 26, self.is_full, settings
-
-    def reasons(self, job: Job, layout: Layout, at: datetime) -> list[Reason]:
-        """Why a job does not run now, as `queuectl explain` has it; of a running one whether its worker is gone."""
-        name = job.name
-        if isinstance(name, RunningName) and name.worker not in {worker["worker"] for worker in self.alive}:
-            return [of_orphan(is_running=None)]
-        if next(mark_stopped([job])).is_stopped:
-            return [of_stopped(job.id)]
-        if not isinstance(name, PendingName) or name.is_waiting:
-            is_linked = isinstance(name, PendingName) or (job.result is not None and job.result.is_skipped)
-            return graph.reasons_of(layout, job.id) if is_linked else []
-        ahead = None
-        if not name.is_held:
-            ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
-        takers = Workers.of(self.workers, job.id)
-        queue = Queue(self.paused, Room(*self.room), self.settings.min_free, takers, self.wrong_settings)
-        found = [self.groups[group] for group in groups.of(name.id) if group in self.groups]
-        running = self.shelves[State.RUNNING].groups() if found else {}
-        of_groups = [(group, running.get(group.name, 0)) for group in found]
-        retries = self.settings.max_retries
-        for group, _ in of_groups:  # the inner ones last
-            retries = group.defaults.get("max_retries", retries)
-        facts = admission.read_waiting(layout, job, name, retries, ahead, of_groups, self.groups.get)
-        return of_job(facts, queue, at)
-
-    def forecast(self, job: Job, reasons: list[Reason], at: datetime) -> tuple[int | None, datetime | None]:
-        """How many jobs start before a waiting one, and an estimate of when it starts, as `queuectl explain` has them;
-        None where that cannot be said."""
-        name = job.name
-        if not isinstance(name, PendingName) or name.is_held or name.is_waiting:
-            return None, None
-        ahead = self.shelves[State.PENDING].due_before(str(name), format_time(max(at, name.run_at)))
-
-        def find_mean() -> float | None:
-            ended = (self.shelves[state].select().slice(0, RECENT) for state in (State.DONE, State.DEAD))
-            return mean_duration(chain.from_iterable(ended))
-
-        return ahead, estimate(name, reasons, ahead, Workers.of(self.workers, job.id), at, find_mean)
 
     @property
     def braked(self) -> list[Group]:

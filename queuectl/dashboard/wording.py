@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from signal import Signals
@@ -14,6 +14,7 @@ from queuectl.core.admission import Reason
 from queuectl.core.job import Job
 from queuectl.core.result import State
 from queuectl.core.text import printable
+from queuectl.dashboard.markup import Html, clock, escape
 from queuectl.spool.system.layout import Layout
 
 _EXITS = {
@@ -29,6 +30,8 @@ _KINDS = {
     "another job had its key",
     "exit0": "succeeded",
 }
+_SPECIAL = re.compile(r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})|(?<=: )queuectl(?P<rest> [^;]+)", re.ASCII)
+"""A time as `format_instant` shows it, or what to type."""
 
 
 def result(text: str) -> str:
@@ -48,9 +51,31 @@ def result(text: str) -> str:
     return f"ended by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
 
 
-def waiting(reasons: Iterable[Reason]) -> str:
-    """Reasons why a job does not run, as sentences; empty for none."""
-    return " ".join(f"{reason.text[0].upper()}{reason.text[1:]}." for reason in reasons)
+def sentences(
+    reasons: Iterable[Reason], spool: str | os.PathLike[str], now: datetime, without: Collection[str] = ()
+) -> list[Html]:
+    """Reasons why a job does not run, but for those of these words, each as a sentence: times as everywhere on the
+    pages, commands as they can be typed anywhere."""
+    return [_sentence(reason.text, cli(spool), now) for reason in reasons if reason.reason not in without]
+
+
+def _sentence(text: str, start: str, now: datetime) -> Html:
+    shown, end = "", 0
+    for match in _SPECIAL.finditer(text := f"{text[0].upper()}{text[1:]}"):
+        shown += escape(text[end : match.start()])
+        if match["at"]:
+            shown += clock(_parse_instant(match["at"]), now)
+        else:
+            shown += f"<code>{escape(start + match['rest'])}</code>"
+        end = match.end()
+    return Html(f"{shown}{escape(text[end:])}.")
+
+
+def _parse_instant(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from queuectl.core.fields import Body
 from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import State
+from queuectl.core.seats import Seats
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
@@ -57,8 +58,9 @@ class Slots:
         waker: Waker,
         engine: Engine,
         choice: Choice = ALL,
+        seats: Mapping[str, Seats] | None = None,
     ) -> None:
-        """Only jobs that this choice takes are started, by this engine."""
+        """Only jobs that this choice takes are started, by this engine. `seats` are the worker's own."""
         self.context = context
         self.choice = choice
         self.layout = context.spool.layout
@@ -76,7 +78,7 @@ class Slots:
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule(choice=choice)
-        self._gate = Gate(self.layout, context.now, context.report)
+        self._gate = Gate(self.layout, context.now, context.report, seats)
         self._placed: set[str] = set()  # names of files that were renamed to them
         self._taken: dict[str, str] = {}  # the jobs that slots claim, run and settle: their ids, the names they had
         self.places = Places(

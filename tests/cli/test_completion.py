@@ -48,6 +48,9 @@ def here(spool: Spool, tmp_path: Path) -> Path:
         ("queuectl retry ", ["done", "failed"]), ("queuectl dlq retry ", ["failed"]),
         ("queuectl dlq drop f", ["failed"]),
         ("queuectl show nope", []), ("queuectl list --state re", ["ready", "retrying"]),
+        ("queuectl enqueue --after r", ["ready", "retrying", "running"]),
+        ("queuectl run --after-end x,don", ["x,done"]), ("queuectl man sp", ["spool"]),
+        ("queuectl man enq", ["enqueue"]), ("queuectl man worker st", ["start", "stop"]),
         ("queuectl config set max", ["max-failed", "max-log", "max-retries"]), ("queuectl config get set", ["settle"]),
     ],
 )  # fmt: skip

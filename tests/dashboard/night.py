@@ -14,8 +14,9 @@ from pathlib import Path
 from queuectl import Spool, State
 from queuectl.core.names import FinishedName, Name, PendingName, RunningName
 from queuectl.core.result import Result
+from queuectl.core.seats import parse
 from queuectl.spool.system import groups as group_files
-from queuectl.spool.system import lease, logs, pause, schedules
+from queuectl.spool.system import lease, logs, pause, schedules, seats
 from queuectl.spool.system.clock import now
 
 FAILURES = 700
@@ -94,7 +95,19 @@ def workers(spool: Spool, at: datetime) -> Iterator[None]:
             path.write_text("\n".join((logs.format_start(name, "4711"), "connecting to db1…", *rows)) + "\n")
             touched = (at - timedelta(minutes=38 if is_hung else 0)).timestamp()
             os.utime(path, (touched, touched))
+        group_files.write(spool.layout, "gpu", "seats", "4")
+        for number in range(2):
+            name = RunningName(at - timedelta(minutes=12, seconds=number), 10, 1, second, f"gpu.train-{number}")
+            put(spool, State.RUNNING, name, f"python train.py --fold {number}")
+            stack.callback(seats.give_back, spool.layout, [_seat(spool, name.id)])
+        (spool.path / "pending" / "import.json").write_text('{"command": "./import.sh')
         yield
+
+
+def _seat(spool: Spool, id: str) -> seats.Taken:
+    taken = seats.take(spool.layout, "gpu", parse("4"), 1, id)
+    assert taken is not None
+    return taken
 
 
 def put(spool: Spool, state: State, name: Name, command: str, *, at: datetime | None = None, **more: object) -> None:

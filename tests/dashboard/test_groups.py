@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,10 @@ import pytest
 
 from queuectl import Spool, State
 from queuectl.core.groups import MaxFailed
+from queuectl.core.seats import parse
 from queuectl.dashboard.security import Policy
 from queuectl.dashboard.snapshot import Snapshot
-from queuectl.spool.system import groups, pause
+from queuectl.spool.system import groups, pause, seats
 from queuectl.spool.system.clock import now
 from tests.dashboard.browser import Browser
 from tests.dashboard.client import Client
@@ -115,6 +117,27 @@ def test_groups_page_says_what_keeps_jobs_from_starting(spool: Spool, client: Cl
     for part in ("limit 1", "full", "new &lt;b&gt;driver&lt;/b&gt;", "wrong setting", "1 running", "1 dead"):
         assert part in text, part
     assert 'data-key="net"' not in client.get("/groups").text
+
+
+def test_groups_page_says_who_holds_each_seat(spool: Spool, client: Client) -> None:
+    """With a link to a job of this spool, the spool of another's, and how many are free; none free is full."""
+    groups.write(spool.layout, "gpu", "seats", "a,a,b")
+    layout, names = spool.layout, parse("a,a,b")
+
+    def look(*parts: str) -> bool:
+        text = re.sub(r"\s+", " ", re.sub(r"<(?!a )[^>]*>", "", client.get("/groups").text))
+        return all(part in text for part in parts)
+
+    wait_for(lambda: look("3 of 3 seats free"), "free seats")
+    one = seats.take(layout, "gpu", names, 1, "gpu.x")
+    assert one
+    wait_for(lambda: look('a <a class="id" href="/jobs/gpu.x">gpu.x', "2 of 3 seats free"), "who has one")
+    elsewhere = seats.take(layout, "gpu", names, 2, "y")
+    assert elsewhere
+    for number, text in enumerate((b"y<b> /other/spool", b"")):
+        os.pwrite(elsewhere.descriptors[number], text.ljust(200), 0)
+    wait_for(lambda: look("y&lt;b&gt; of /other/spool", "held by hand", "0 of 3 seats free", "full"), "all")
+    seats.give_back(layout, (one, elsewhere))
 
 
 def test_value_that_is_being_written_is_not_reported(spool: Spool, snapshot: Snapshot) -> None:

@@ -167,6 +167,18 @@ def test_actions_on_a_filter_leave_held_jobs_held(spool: Spool, client: Client) 
     assert "Release 1 job?" in client.post("/actions/release", {**form, "state": "held"}).text
 
 
+def test_run_now_of_a_due_job_does_not_move_it_back(spool: Spool, client: Client) -> None:
+    """It would lose its place: it is not offered, and refused; what is first in line goes before."""
+    before = put(spool.layout, PendingName(10, NOW, 0, "x"))
+    put(spool.layout, PendingName(10, NOW.replace(hour=5), 0, "y"))
+    wait_for(lambda: "/jobs/x" in client.get("/jobs?state=ready").text, "the jobs")
+    assert offered(client.open("/jobs?state=ready").text) == ["first", "first"]
+    assert "x is due already" in act(client, "/jobs/x", "run", id="x")
+    form = {"all": "1", "state": "pending", "back": "/jobs?state=pending"}
+    assert "Nothing left to do" in client.post("/actions/run", form).text
+    assert before.exists()
+
+
 def offered(page: str) -> list[str]:
     """The actions that a job's page has buttons for."""
     return re.findall(r'data-verb="([\w ]+)"', page)
@@ -175,6 +187,7 @@ def offered(page: str) -> list[str]:
 def test_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
     """Hold for a waiting job, release for a held one, neither for a finished one, nothing where nobody may act."""
     spool.enqueue("true", id="free", run_at=LATER)
+    spool.enqueue("true", id="due")
     spool.enqueue("true", id="held")
     spool.hold("held")
     put_finished(spool.layout, "gone")
@@ -182,6 +195,7 @@ def test_page_offers_what_makes_sense(spool: Spool, serve: Serve) -> None:
     put_finished(spool.layout, "broken", "invalid").write_text("{")
     client = serve()
     assert offered(client.open("/jobs/free").text) == ["run", "first", "hold", "change", "cancel"]
+    assert offered(client.open("/jobs/due").text) == ["first", "hold", "change", "cancel"]
     assert offered(client.open("/jobs/held").text) == ["release", "release at", "first", "change", "cancel"]
     assert offered(client.open("/jobs/gone").text) == ["retry", "change", "drop"]
     assert offered(client.open("/jobs/good").text) == ["retry", "change"]

@@ -6,6 +6,8 @@ import json
 import os
 import time
 
+import pytest
+
 from queuectl import Spool, State
 from queuectl.dashboard.security import Policy
 from queuectl.spool.system import pause, schedules
@@ -63,6 +65,27 @@ def test_run_now_submits_a_job_and_shows_it(spool: Spool, client: Client) -> Non
     assert client.get(f"/jobs/{job.id}").status == 200
 
 
+def test_run_now_is_recorded_like_any_other_action(
+    spool: Spool, serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error with the job that it made, and in that job's log, each with who asked; so is a pause."""
+    add(spool, "nightly", command="true")
+    client = serve(Policy(is_public=True, may_act=True, names={"ops": "t" * 20}))
+    client.get("/login")
+    client.post("/login", {"token": "t" * 20})
+    client.open("/schedules")
+    client.post("/actions/schedule-run", {"schedule": "nightly", "back": "/schedules"})
+    client.post("/actions/pause", {"group": "nightly", "reason": "disks", "until": "", "back": "/schedules"})
+    client.post("/actions/resume", {"group": "nightly", "back": "/schedules"})
+    (job,) = spool.list()
+    assert [line.partition(" dashboard: ")[2] for line in capfd.readouterr().err.splitlines()] == [
+        f"schedule-run by=ops from=127.0.0.1 schedule=nightly id={job.id}",
+        "pause by=ops from=127.0.0.1 group=nightly reason=disks",
+        "resume by=ops from=127.0.0.1 group=nightly",
+    ]
+    assert "Asked to run, by ops" in client.get(f"/jobs/{job.id}").text
+
+
 def test_run_now_of_what_cannot_run_says_why(spool: Spool, client: Client) -> None:
     """A schedule that is gone, or wrong, submits nothing."""
     add(spool, "bad", cron="61 * * * *")
@@ -94,7 +117,9 @@ def test_pause_is_the_groups(spool: Spool, client: Client) -> None:
 def test_schedule_that_waits_for_a_worker_says_so(spool: Spool, client: Client) -> None:
     """Without a worker nothing runs."""
     add(spool, "hourly", age=7200, cron="0 * * * *")
-    assert "no worker is alive to make its job" in client.get("/schedules").text
+    text = client.get("/schedules").text
+    assert "Due since <time" in text
+    assert "No worker is alive; to start one: <code>queuectl" in text
 
 
 def test_read_only_dashboard_offers_no_action(spool: Spool, serve: Serve) -> None:

@@ -11,7 +11,9 @@ import pytest
 from queuectl import Spool, State
 from queuectl.core.settings import Settings
 from queuectl.dashboard.snapshot import Snapshot
+from queuectl.dashboard.why import Seen
 from queuectl.spool.reading import query
+from queuectl.spool.reading.explain import explain_job
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.layout import Layout
@@ -115,7 +117,7 @@ def test_reasons_wait_for_no_value_that_is_wrong(
     job = spool.enqueue("true", id="gpu.x", seats={"gpu": 1})
     wait_for(lambda: (view := snapshot.view()).find("gpu.x") and view.groups["gpu"].problem, "the group")
     monkeypatch.setattr(group_files, "examine", None)
-    reasons = [reason.text for reason in snapshot.view().reasons(job, spool.layout, now())]
+    reasons = [reason.text for reason in explain_job(spool.layout, job, Seen(snapshot.view(), now())).reasons]
     assert any("many" in text for text in reasons), reasons
 
 

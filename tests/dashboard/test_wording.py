@@ -7,7 +7,7 @@ from queuectl.core.admission import Reason
 from queuectl.dashboard import wording
 from queuectl.spool.reading import query
 from queuectl.spool.system.clock import now
-from tests.spool.given import put
+from tests.spool.given import NOW, put
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,18 @@ def test_refusal_shows_the_place(
     assert refusal.reason
 
 
-def test_waiting_is_one_sentence_for_each_reason() -> None:
-    """Each reason is a sentence, in their order."""
-    reasons = (Reason("full", "the disk is full"), Reason("behind", "1 job before it"))
-    assert wording.waiting(reasons) == "The disk is full. 1 job before it."
-    assert wording.waiting(()) == ""
+def test_reasons_are_sentences() -> None:
+    """In their order, with times that the pages show as all others, commands that can be typed anywhere, no markup."""
+    reasons = (
+        Reason("paused", "the queue has been paused since 2026-11-24 03:43:00 +0000: <b>"),
+        Reason("held", "it is held; to release it: queuectl release x; or wait"),
+        Reason("busy", "busy"),
+    )
+    paused, held = wording.sentences(reasons, "/a b", NOW, without=("busy",))
+    assert 'datetime="2026-11-24T03:43:00.000Z"' in paused
+    assert paused.endswith("</time>: &lt;b&gt;.")
+    assert held == "It is held; to release it: <code>queuectl --spool &#x27;/a b&#x27; release x</code>; or wait."
+    assert wording.sentences([Reason("x", "x 0000-99-00 03:43:00 +0000")], "/", NOW)
 
 
 def test_commands_can_be_typed_as_they_are(spool: Spool) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def is_match(expected: str, actual: str) -> bool:
 
 
 def problems_of(found: Sequence[Block], home: Path, timeout: float = 60) -> list[str]:
-    """Run the blocks, starting in `home`, for at most so many seconds; what is not as documented."""
+    """Run the blocks, starting in `home`, each command for at most so many seconds; what is not as documented."""
     steps = [step for block in found for step in _steps_of(block)]
     problems = []
     for step, outcome in zip(steps, _run(steps, home, timeout), strict=True):
@@ -133,16 +134,24 @@ def _run(steps: Sequence[Step], home: Path, timeout: float) -> list[Outcome]:
             env=environment(PATH=path, HOME=str(home), XDG_STATE_HOME=str(home / ".state"), TZ="UTC", LC_ALL="C.UTF-8"),
             start_new_session=True,
         )
-        try:
-            shell.wait(timeout)
-        except subprocess.TimeoutExpired:  # the step that hangs has no status, which names it
-            os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
+        begun, deadline = 0, time.monotonic() + timeout
+        while not _has_ended(shell):
+            if (now_begun := output.read_bytes().count(_MARK.encode())) != begun:
+                begun, deadline = now_begun, time.monotonic() + timeout
+            elif time.monotonic() > deadline:  # the step that hangs has no status, which names it
+                os.killpg(shell.pid, signal.SIGKILL)
     text = output.read_text("utf-8", "replace").replace(str(home), HOME)
     found = [Outcome("", None)] * len(steps)
     for match in re.finditer(rf"{_MARK}(\d+)\n([^{_MARK}]*)(?:{_MARK}=(\d+)\n)?", text):
         found[int(match[1])] = Outcome(match[2], None if match[3] is None else int(match[3]))
     return found
+
+
+def _has_ended(shell: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, or does soon."""
+    with suppress(subprocess.TimeoutExpired):
+        shell.wait(0.5)
+    return shell.returncode is not None
 
 
 def _stop_workers(home: Path) -> list[str]:

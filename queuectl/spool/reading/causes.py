@@ -1,6 +1,6 @@
 """Why dead letters failed: grouped by result and by their last line of output, in which numbers and paths are folded.
 
-Of one that was skipped, the line names the job because of which it was.
+Of one that was skipped, the line names the job because of which it was; of one that was refused, it says why.
 
 The line is in the log of each job, so this reads as many logs as there are dead letters, once: what is found is kept by
 the file's name, which says when and how the job ended. What has not been read yet when the time is over is counted.
@@ -21,7 +21,7 @@ from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import SKIPPED, State
 from queuectl.spool.reading import query
 from queuectl.spool.reading.filters import command_line
-from queuectl.spool.reading.output import read_cause, read_last_line
+from queuectl.spool.reading.output import read_cause, read_last_line, read_refusal
 from queuectl.spool.system.layout import Layout
 
 MOST = 100_000
@@ -32,6 +32,7 @@ _SAMPLE = 10  # of the jobs of a cause, whose commands are read
 _KEPT = 20_000  # of these
 _COMMANDS = 3
 _SKIPPED = str(SKIPPED)
+_INVALID = "invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,17 @@ class CauseReader:
         line = self._lines.get(name)
         if line is None and time.monotonic() < deadline:
             _, result, id = Name.parse(name)
-            text = self._skipped(id) if result == _SKIPPED else fold(read_last_line(self._layout, id), id) or NOTHING
+            text = self._skipped(id) if result == _SKIPPED else fold(self._read(result, id), id) or NOTHING
             with self._lock:
                 if len(self._lines) >= 2 * MOST:
                     self._lines.clear()
                     self._same.clear()
                 line = self._lines[name] = self._same.setdefault(text, text)
         return line
+
+    def _read(self, result: str, id: str) -> str:
+        """The last line of its output, or why it was refused."""
+        return read_refusal(self._layout, id) if result == _INVALID else read_last_line(self._layout, id)
 
     def _skipped(self, id: str) -> str:
         cause = read_cause(self._layout, id)
@@ -190,7 +195,7 @@ class CauseReader:
         if found is None:
             job = query.load(self._layout, State.DEAD, name)
             command = command_line(job) if job is not None else ""
-            line = read_last_line(self._layout, Name.parse(name).id)[:1000]
+            line = self._read(*Name.parse(name)[1:])[:1000]
             found = _Sample(line, command[:LONGEST], fold(command, job.id) if job is not None else "")
             with self._lock:
                 if len(self._samples) >= _KEPT:

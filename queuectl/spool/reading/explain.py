@@ -1,6 +1,7 @@
 """Why a job is not running: what blocks it, what is ahead of it, and an estimate of when it will start.
 
-Reads names, one body, the workers' files, and the bytes of a file that is not a job yet. Changes nothing.
+Reads names, one body, the workers' files, and the bytes of a file that is not a job yet. Changes nothing. The dashboard
+asks here too, with what it has in memory in place of what would be read (`Seen`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from queuectl.core import body
-from queuectl.core.admission import Queue, Reason, Workers, of_job, of_orphan, of_pause, of_stopped, of_workers
+from queuectl.core.admission import (
+    Group,
+    Pause,
+    Queue,
+    Reason,
+    Room,
+    Workers,
+    of_job,
+    of_orphan,
+    of_pause,
+    of_stopped,
+    of_workers,
+)
 from queuectl.core.job import Job
 from queuectl.core.names import (
     FinishedName,
@@ -32,6 +45,7 @@ from queuectl.spool.reading import admission, graph, query, schedules, shapes
 from queuectl.spool.reading.stopped import mark_stopped
 from queuectl.spool.reading.workers import list_workers
 from queuectl.spool.system import beats, defaults, files, lease, pause, processes
+from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.clock import now
 from queuectl.spool.system.defaults import Default
 from queuectl.spool.system.layout import Layout
@@ -73,64 +87,136 @@ class Explanation:
         }
 
 
+class Seen(Protocol):
+    """What is known of the spool as a whole at one moment, `at`."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def wrong_settings(self) -> str:
+        """Why no worker could start with what is set, or empty."""
+
+    def paused(self) -> Pause | None: ...
+    def room(self) -> Room: ...
+    def workers(self) -> Iterable[Mapping[str, Any]]:
+        """As `list_workers` describes them."""
+
+    def count_ahead(self, name: PendingName, until: str) -> int:
+        """How many pending jobs before that one, in the order of their names, are due by that time."""
+
+    def first_pending(self, limit: int) -> Iterable[str]:
+        """Names of that many pending jobs, in their order."""
+
+    def ended(self) -> Iterable[str]:
+        """Names of the jobs that ended last."""
+
+    def defaults(self, id: str) -> Mapping[str, Default]:
+        """What the groups of a job say in place of settings."""
+
+    def groups(self, id: str) -> Iterable[tuple[Group, int]]:
+        """As `admission.read_groups`."""
+
+    def group(self, name: str) -> Group | None:
+        """The settings of a group."""
+
+
+class Reader:
+    """`Seen` as it is now: each of it is read when it is asked for."""
+
+    def __init__(self, layout: Layout, settings: Found) -> None:
+        self._layout = layout
+        self.at = now()
+        self.settings, self.wrong_settings = settings.settings, settings.problem
+
+    def paused(self) -> Pause | None:
+        return pause.read(self._layout, lambda: self.at)
+
+    def room(self) -> Room:
+        return admission.read_room(self._layout)
+
+    def workers(self) -> Iterable[Mapping[str, Any]]:
+        return list_workers(self._layout)
+
+    def count_ahead(self, name: PendingName, until: str) -> int:
+        mine, due = str(name).encode(), until.encode()
+        return sum(
+            text < mine and text[4:24] <= due for names, _ in query.iterate_pending(self._layout) for text in names
+        )
+
+    def first_pending(self, limit: int) -> Iterable[str]:
+        return query.sorted_names(self._layout, State.PENDING, limit)
+
+    def ended(self) -> Iterable[str]:
+        return [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(self._layout, state, RECENT)]
+
+    def defaults(self, id: str) -> Mapping[str, Default]:
+        return defaults.of_job(self._layout, id)
+
+    def groups(self, id: str) -> Iterable[tuple[Group, int]]:
+        return admission.read_groups(self._layout, id)
+
+    def group(self, name: str) -> Group | None:
+        return group_files.examine(self._layout, name, now)
+
+
 def explain(layout: Layout, id: str, settings: Found) -> Explanation:
     """Why that job, that dropped file, or the next job of that schedule, is not running.
 
     Raises NotFoundError or AmbiguousIdError.
     """
+    seen = Reader(layout, settings)
     try:
         job = query.find(layout, id)
     except (NotFoundError, AmbiguousIdError) as error:
         name = _find_dropped(layout, id) if isinstance(error, NotFoundError) else None
         if name is None and (view := _find_schedule(layout, id)) is not None:
-            return Explanation(view.name, "schedule", layout.schedule(view.name), tuple(_of_schedule(layout, view)))
+            reasons = of_schedule(view, seen)
+            return Explanation(view.name, "schedule", layout.schedule(view.name), tuple(reasons))
         if name is None:
             raise
-        return _explain_dropped(layout, name, settings.problem)
-    if isinstance(job.name, PendingName):
-        return _explain_pending(layout, job, job.name, settings)
-    reasons = (
-        _of_running(layout, job, job.name, settings.settings)
-        if isinstance(job.name, RunningName)
-        else _of_ended(layout, job)
-    )
-    return Explanation(job.id, str(job.state), job.path, tuple(reasons), defaults=shapes.defaults_of(layout, job))
+        return explain_dropped(layout, name, seen)
+    return explain_job(layout, job, seen)
 
 
-def _explain_pending(layout: Layout, job: Job, name: PendingName, found: Found) -> Explanation:
+def explain_job(layout: Layout, job: Job, seen: Seen) -> Explanation:
+    """Why that job is where it is."""
+    name = job.name
+    if isinstance(name, PendingName):
+        return _explain_pending(layout, job, name, seen)
+    said = seen.defaults(job.id) if isinstance(name, RunningName) else {}
+    reasons = _of_running(layout, job, name, seen, said) if isinstance(name, RunningName) else _of_ended(layout, job)
+    return Explanation(job.id, str(job.state), job.path, tuple(reasons), defaults=shapes.lacking(job, said))
+
+
+def _explain_pending(layout: Layout, job: Job, name: PendingName, seen: Seen) -> Explanation:
     if name.is_asking and job.body is not None and job.body.unique is not None:
         text = f"it asks for its key {job.body.unique!r}; if its submit was interrupted, a worker finishes that"
         return Explanation(job.id, str(job.state), job.path, (Reason("key", text),))
-    at, settings = now(), found.settings
     if name.is_waiting:
         return Explanation(job.id, str(job.state), job.path, tuple(graph.reasons_of(layout, job.id)))
-    workers = Workers.of(list_workers(layout), job.id)
-    ahead = None if name.is_held else _count_ahead(layout, name, at)
-    queue = Queue(
-        pause.read(layout, lambda: at), admission.read_room(layout), settings.min_free, workers, found.problem
-    )
-    in_force = defaults.applied(layout, name.id, settings)
+    at, said = seen.at, seen.defaults(name.id)
+    workers = Workers.of(seen.workers(), job.id)
+    ahead = None if name.is_held else seen.count_ahead(name, format_time(max(at, name.run_at)))
+    queue = Queue(seen.paused(), seen.room(), seen.settings.min_free, workers, seen.wrong_settings)
+    in_force = defaults.in_place(said, seen.settings)
     own = job.body.timeout if job.body else None
-    waiting = admission.read_waiting(layout, job, name, in_force.max_retries, ahead)
+    groups, group = seen.groups(name.id), seen.group
+    waiting = admission.read_waiting(layout, job, name, in_force.max_retries, ahead, groups, group)
     reasons = of_job(waiting._replace(timeout=in_force.timeout if own is None else own), queue, at)
-    if (ahead or 0) >= MOST_ASIDE and workers.busy < workers.slots and _is_behind_many(layout, name, at):
+    if (ahead or 0) >= MOST_ASIDE and workers.busy < workers.slots and _is_behind_many(layout, name, seen):
         text = f"{MOST_ASIDE:,} jobs before it that ask for seats or slots wait; no worker looks beyond so many"
         reasons.insert(0, Reason("line", text))
-    starts_at = estimate(name, reasons, ahead, workers, at, lambda: _mean_duration(layout))
-    found_defaults = shapes.defaults_of(layout, job)
-    return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at, found_defaults)
+    starts_at = estimate(name, reasons, ahead, workers, at, lambda: mean_duration(seen.ended()))
+    lacking = shapes.lacking(job, said)
+    return Explanation(job.id, str(job.state), job.path, tuple(reasons), ahead, starts_at, lacking)
 
 
-def _count_ahead(layout: Layout, name: PendingName, at: datetime) -> int:
-    """How many jobs will be due by the time this one is, and are ahead of it: from their names alone."""
-    mine, due = str(name).encode(), format_time(max(at, name.run_at)).encode()
-    return sum(text < mine and text[4:24] <= due for names, _ in query.iterate_pending(layout) for text in names)
-
-
-def _is_behind_many(layout: Layout, name: PendingName, at: datetime) -> bool:
+def _is_behind_many(layout: Layout, name: PendingName, seen: Seen) -> bool:
     """Whether as many jobs with seats or slots of their own wait before it as a worker keeps in mind."""
-    aside, due = 0, format_time(at)
-    for text in query.sorted_names(layout, State.PENDING, _READ):
+    aside, due = 0, format_time(seen.at)
+    for text in seen.first_pending(_READ):
         if text >= str(name) or aside >= MOST_ASIDE:
             break
         if text[4:24] <= due and (job := query.load(layout, State.PENDING, text)) is not None and job.body is not None:
@@ -169,12 +255,6 @@ def estimate(
     return begins + timedelta(seconds=round(mean * (rounds - 0.5), 3))
 
 
-def _mean_duration(layout: Layout) -> float | None:
-    """Seconds that the last jobs took, by their names."""
-    names = [text for state in (State.DONE, State.DEAD) for text in query.sorted_names(layout, state, RECENT)]
-    return mean_duration(names)
-
-
 def mean_duration(names: Iterable[str]) -> float | None:
     """Seconds that the last of these finished jobs took, on average."""
     recent = [FinishedName.parse(text) for text in sorted(names, reverse=True)[:RECENT]]
@@ -184,8 +264,10 @@ def mean_duration(names: Iterable[str]) -> float | None:
     return sum(durations) / len(durations) if durations else None
 
 
-def _of_running(layout: Layout, job: Job, name: RunningName, settings: Settings) -> Iterator[Reason]:
-    max_retries = defaults.applied(layout, name.id, settings).max_retries
+def _of_running(
+    layout: Layout, job: Job, name: RunningName, seen: Seen, said: Mapping[str, Default]
+) -> Iterator[Reason]:
+    max_retries = defaults.in_place(said, seen.settings).max_retries
     limit = job.body.max_retries if job.body and job.body.max_retries is not None else max_retries
     since = format_instant(name.started_at)
     yield Reason(
@@ -243,18 +325,20 @@ def _find_schedule(layout: Layout, text: str) -> schedules.View | None:
     return next((view for view in schedules.look_at_all(layout, now()) if view.name == name), None)
 
 
-def _of_schedule(layout: Layout, view: schedules.View) -> Iterator[Reason]:
+def of_schedule(view: schedules.View, seen: Seen) -> Iterator[Reason]:
     """What keeps it from making jobs, and when it makes the next."""
     if view.problem:
         yield Reason("invalid", f"it makes no jobs: {view.problem}")
     if view.pause is not None:
         yield of_pause(view.pause, view.paused_by or "")
-    yield from of_workers(Workers.of(list_workers(layout))._replace(busy=0), "")
+    yield from of_workers(Workers.of(seen.workers())._replace(busy=0), "")
     if view.waiting_since is not None:
         yield Reason("due", f"due since {format_instant(view.waiting_since)}")
     elif view.coming and view.pause is None and not view.problem:
         first = view.coming[0]
-        yield Reason("scheduled", f"makes its next job at {format_instant(first)} ({format_when(first, now())})", first)
+        yield Reason(
+            "scheduled", f"makes its next job at {format_instant(first)} ({format_when(first, seen.at)})", first
+        )
 
 
 # --- files that are not jobs yet
@@ -269,20 +353,20 @@ def _find_dropped(layout: Layout, text: str) -> str | None:
     return found[0] if len(found) == 1 or exact else None
 
 
-def _explain_dropped(layout: Layout, name: str, wrong_settings: str) -> Explanation:
+def explain_dropped(layout: Layout, name: str, seen: Seen) -> Explanation:
+    """Why no worker has adopted that file in pending/, which is not a job yet."""
     path = layout.job(State.PENDING, name)
     dropped = Reason("dropped", "no worker has adopted this file yet")
-    reasons = [dropped, *_of_dropped(layout, path, name, wrong_settings)]
-    return Explanation(name, "dropped", path, tuple(reasons))
+    return Explanation(name, "dropped", path, (dropped, *_of_dropped(layout, path, name, seen)))
 
 
-def _of_dropped(layout: Layout, path: str, name: str, wrong_settings: str) -> Iterator[Reason]:
+def _of_dropped(layout: Layout, path: str, name: str, seen: Seen) -> Iterator[Reason]:
     if is_ignored(name):
         yield Reason("ignored", "its name does not end in .json, or begins with a dot: it is ignored")
         return
-    workers = Workers.of(list_workers(layout))
+    workers = Workers.of(seen.workers())
     if not workers.number:
-        yield from of_workers(workers, wrong_settings)
+        yield from of_workers(workers, seen.wrong_settings)
     try:
         found = body.parse(files.read(path).data)
     except NotJsonError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,13 +83,23 @@ def read_last_line(layout: Layout, id: str) -> str:
 
 def read_cause(layout: Layout, id: str) -> str:
     """The job because of which a job was skipped, as the last line of its log says; empty if that does not say."""
+    _, fields = _read_last_mark(layout, id)
+    return fields.get("because", "") if "skipped_at" in fields else ""
+
+
+def read_refusal(layout: Layout, id: str) -> str:
+    """Why a file was refused, as the last line of its log says; empty if that does not say."""
+    event, fields = _read_last_mark(layout, id)
+    return fields.get("reason", "") if event == "refused" else ""
+
+
+def _read_last_mark(layout: Layout, id: str) -> tuple[str, Mapping[str, str]]:
     try:
         log = logs.open_existing(layout.log(id))
     except OSError:
-        return ""
+        return "", {}
     try:
-        _, fields = logs.last_line(log)
-        return fields.get("because", "") if "skipped_at" in fields else ""
+        return logs.last_line(log)
     finally:
         os.close(log)
 

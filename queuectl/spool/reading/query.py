@@ -63,6 +63,9 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
 _AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
 _RUN_AT = slice(4, 24)
 _PIECE = 10_000
+_SOME = 2000
+"""So many names in a piece of a directory are looked at one by one; more of them all at once."""
+_LONGEST = 256  # bytes of a name
 _PATIENCE = 4  # looks: a job that is retried at once, repeatedly, may move backwards during each of them
 _FIELDS = {
     State.PENDING: PENDING_FIELDS,
@@ -313,7 +316,9 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
 
 
 def first_ids(layout: Layout, prefix: str, states: tuple[State, ...], most: int) -> list[str]:
-    """The first ids, by their text, that start with `prefix`: for a shell that completes them among millions.
+    """The first ids, by their text, that start with `prefix`, for a shell that completes them among millions; if there
+    are more than `most`, the last of all takes the place of the last of these, so that they begin alike no further than
+    all do.
 
     Only names are read, and of those only the ids; what is found has not been checked further.
     """
@@ -323,12 +328,27 @@ def first_ids(layout: Layout, prefix: str, states: tuple[State, ...], most: int)
     for state in states:
         if state not in _FIELDS:
             continue
-        wanted = _FIELDS[state] + b"(" + re.escape(os.fsencode(prefix)) + rb"[^\0]*)\.json\0"
-        regular, any_kind = re.compile(rb"\0\x08" + wanted), re.compile(rb"[\0-\x0e]" + wanted)
+        wanted = re.compile(_FIELDS[state] + b"(" + re.escape(os.fsencode(prefix)) + rb"[^\0]*)\.json\0")
         for piece in read_names(layout.directory(state)):
-            ids = (regular if b"\0\x08" in piece else any_kind).findall(piece)
-            found.update(id for id in map(os.fsdecode, nsmallest(most, ids)) if is_valid_id(id))
-    return nsmallest(most, found)
+            ids = _ids_in(piece, b"-" + os.fsencode(prefix), wanted)
+            kept = [*nsmallest(most, ids), max(ids)] if len(ids) > most else ids
+            found.update(id for id in map(os.fsdecode, kept) if is_valid_id(id))
+    return nsmallest(most, found) if len(found) <= most else [*nsmallest(most - 1, found), max(found)]
+
+
+def _ids_in(piece: bytes, begun: bytes, wanted: re.Pattern[bytes]) -> list[bytes]:
+    """The ids in a piece of a directory, `wanted` at the beginning of a name; each has the bytes `begun` before it."""
+    if piece.count(begun) > _SOME:
+        before = rb"\0\x08" if b"\0\x08" in piece else rb"[\0-\x0e]"
+        return re.compile(before + wanted.pattern).findall(piece)
+    ids = []
+    at = piece.find(begun)
+    while at >= 0:
+        start = 1 + max(piece.rfind(kind, max(0, at - _LONGEST), at) for kind in (b"\0", b"\x08"))
+        if match := wanted.match(piece, start):
+            ids.append(match[1])
+        at = piece.find(begun, piece.find(b"\0", at))
+    return ids
 
 
 def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:

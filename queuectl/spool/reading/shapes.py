@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core.admission import Group, Pause
+from queuectl.core.admission import Group, Pause, own_seats
 from queuectl.core.fields import FIELDS
 from queuectl.core.groups import Choice
 from queuectl.core.job import ExistingJob, Job
@@ -15,8 +15,7 @@ from queuectl.core.names import format_rfc3339, parse_time
 from queuectl.core.result import State
 from queuectl.core.seats import Seats, name_of
 from queuectl.errors import QueuectlError, SpoolError
-from queuectl.spool.reading.hosts import list_hosts
-from queuectl.spool.reading.metrics import Metrics
+from queuectl.lazy import function
 from queuectl.spool.reading.query import Counts
 from queuectl.spool.system import clock, defaults
 from queuectl.spool.system.defaults import Default
@@ -28,7 +27,11 @@ from queuectl.spool.system.seats import find_held
 if TYPE_CHECKING:
     from queuectl.spool.reading.batch import Batch
     from queuectl.spool.reading.groups import Tally
+    from queuectl.spool.reading.hosts import list_hosts
+    from queuectl.spool.reading.metrics import Metrics
     from queuectl.spool.reading.schedules import Summary
+else:
+    list_hosts = function("queuectl.spool.reading.hosts", "list_hosts")
 
 COUNTS = (
     "ready", "scheduled", "retrying", "held", "waiting", "asking", "pending", "running", "done", "dead", "dropped",
@@ -50,6 +53,7 @@ WORKER = (
     "version",
     "groups",
     "not_groups",
+    "seats",
     "poll",
     "runs",
     "batch_jobs",
@@ -92,6 +96,7 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
         **{key: each.get(key) for key in WORKER},
         "batch_jobs": [dict(job) for job in each.get("batch_jobs", ())] if each.get("alive") else [],
         **dict(zip(("groups", "not_groups"), map(list, Choice.of_worker(each)), strict=True)),
+        "seats": own_seats(each),
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
     }

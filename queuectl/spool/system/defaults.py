@@ -113,7 +113,11 @@ def of_job(layout: Layout, id: str) -> dict[str, Default]:
 
 def applied(layout: Layout, id: str, values: _Values) -> _Values:
     """These settings, or this retry policy, with what the groups of a job say in their place."""
-    found = of_job(layout, id) if "." in id else None
+    return in_place(of_job(layout, id), values) if "." in id else values
+
+
+def in_place(found: Mapping[str, Default], values: _Values) -> _Values:
+    """These settings, or this retry policy, with those of `of_job` in their place."""
     if not found:
         return values
     own = {field: default.value for field, default in found.items() if field in values._fields}  # type: ignore[attr-defined]

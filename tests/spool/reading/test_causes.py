@@ -57,3 +57,17 @@ def test_causes_shows_the_most_frequent(spool: Spool) -> None:
     found = CauseReader(spool.layout).causes(names(spool), 1)
     assert [cause.line for cause in found.found] == ["two"]
     assert found.kinds == 3
+
+
+def test_cause_of_a_refused_file_is_why(spool: Spool) -> None:
+    """Not that it has no output; files that were refused for the same reason are one cause."""
+    for number in range(2):
+        put_finished(spool.layout, f"bad{number}", "invalid")
+        spool.log_path(f"bad{number}").write_text(
+            f'#queuectl refused file="a.json" reason="no \\"command\\" in line {number}"\n'
+        )
+    found = CauseReader(spool.layout).causes(names(spool), 10)
+    assert [(cause.line, cause.count, cause.said) for cause in found.found] == [
+        ('no "command" in line N', 2, 'no "command" in line N')
+    ]
+    assert found.found[0].example == 'no "command" in line 1'
