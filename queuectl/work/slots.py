@@ -386,32 +386,16 @@ class Slots:
 
     def _claim(self, name: PendingName) -> Claim | None:
         """Take a job that may start now; None if it was not to be had, or may not start after all."""
-        if "." not in name.id:
-            try:
-                claim = self._rename(name)
-                return None if claim is None or self._is_paused(claim, name) else claim
-            finally:
-                self._end_claim(name.id)
-        with self._lock:
-            limits = self._gate.limits(name.id)
+        limits: Limits = {}
+        if "." in name.id:
+            with self._lock:
+                limits = self._gate.limits(name.id)
         try:
             if limits and (full := self._gate.find_full(limits)):
                 self._wait_for_places(name, limits, full)
                 return None
             claim = self._rename(name)
-            if claim is None or self._is_paused(claim, name):
-                return None
-            try:
-                full = self._gate.must_wait_for(claim.name, limits) if limits else {}
-            except OSError:
-                lease.close(claim.log)  # nobody looks after it any more: rescue finds it when its lock is free
-                raise
-            if limits and full:
-                lease.close(claim.log)  # first, or the next claim would find this one
-                give_back(self.context, claim.name, claim.run_at)
-                self._wait_for_places(name, limits, full)
-                return None
-            return claim
+            return None if claim is None or self._must_not_start(claim, name, limits) else claim
         finally:
             self._end_claim(name.id)
 
@@ -473,26 +457,32 @@ class Slots:
         self._waker.wake()  # to watch for what is freed elsewhere
         return False
 
-    def _is_paused(self, claim: Claim, name: PendingName) -> bool:
-        """Whether the queue, or a group of the job, is paused: then the claim is undone.
+    def _must_not_start(self, claim: Claim, name: PendingName, limits: Limits) -> bool:
+        """Whether the queue, or a group of the job, is paused, or one of these limits is passed: then the claim is
+        undone.
 
         RACE: it was paused between the look and the claim (tests/work/test_pause.py). So once a pause is there and no
         job that it concerns is in running/, none runs and none will start.
         """
+        full: dict[str, frozenset[str]] = {}
         try:
             if pause.read(self.layout, self.context.now) is not None:
                 self._looked_at = float("-inf")
                 why = "the queue is paused"
             elif "." in name.id and self._gate.is_paused(name.id):
                 why = "its group is paused"
-            else:
+            elif not limits or not (full := self._gate.must_wait_for(claim.name, limits)):
                 return False
         except OSError:
-            lease.close(claim.log)  # as above
+            lease.close(claim.log)  # nobody looks after it any more: rescue finds it when its lock is free
             raise
         lease.close(claim.log)  # first, or the next claim would find this one
-        release(self.context, claim.name, why, claim.run_at)
-        self.offer([str(name)])
+        if full:
+            give_back(self.context, claim.name, claim.run_at)
+            self._wait_for_places(name, limits, full)
+        else:
+            release(self.context, claim.name, why, claim.run_at)
+            self.offer([str(name)])
         return True
 
     def _hold_on(self) -> None:
