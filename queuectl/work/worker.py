@@ -203,7 +203,7 @@ class Worker:
         self._disowned = Janitor(attempts.end_disowned)
         self._poll = Poll(context, self.name, self._poll_every)
         others = {context.layout.config: self._reload.run, context.layout.bell: self._hear_bell}
-        self._intake = Intake(context, self._slots, self._waker, others)
+        self._intake = Intake(context, self._slots, self._waker, others, selector)
         self._groups = Janitor(self._intake.look_at_groups)
         self._requests = Requests(context, attempts) if context.layout.shared else None
         self._work_listed = Janitor(self._look_for_work)
@@ -278,6 +278,8 @@ class Worker:
         for key, _ in selector.select(self._pause()):
             if key.fileobj is self._waker:
                 self._waker.clear()
+            elif key.data is self._intake.trigger:
+                self._intake.trigger.hear()
             elif key.fd == self._leash:
                 selector.unregister(self._leash)
                 if not self.context.stopping:  # else that would be the second time
