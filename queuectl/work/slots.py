@@ -22,14 +22,13 @@ from queuectl.spool.reading import admission
 from queuectl.spool.system import files, lease, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work import hosts
-from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
+from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
-from queuectl.work.course import see_through, settle_unstarted, summarize
+from queuectl.work.course import see_through, settle_unstarted, start
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.line import MOST
-from queuectl.work.log_limit import LogLimit
 from queuectl.work.places import Places
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import give_back, notify_refused, release
@@ -492,25 +491,13 @@ class Slots:
 
     def _attempt(self, claim: Claim) -> None:
         """Run a claimed job's command to its end, and settle it."""
-        body, settings = claim.body, self.context.settings_of(claim.name.id)
-        retries = settings.max_retries if body.max_retries is None else body.max_retries
-        text = f"attempt {claim.name.attempt} of {retries + 1}: {summarize(body.command)}"
-        self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
-        self.context.outbox.note(State.RUNNING, claim.name)
-        if body.warnings and claim.name.attempt == 1:
-            self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
         try:
-            run = self._engine.start(claim, self.places.given(claim.name.id))
+            run = start(self.context, self._engine, claim, self.places.given(claim.name.id), begun)
         except OSError as error:
             if settle_unstarted(self.context, claim, error):
                 self._hold_on()
             return
-        timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
-        if timeout is not None and not run.keeps_time:
-            run.deadline = begun + timeout
-        if most is not None:
-            run.limit = LogLimit(*most, claim.offset, begun)
         self._attempts.add(run)
         self._see_through(run, begun)
 
