@@ -63,13 +63,13 @@ else:
 
     def _constructor_of_many(name, fields, defaults):
         blank = dict.fromkeys(fields) | defaults
-        required = fields[: len(fields) - len(defaults)]
+        number, required = len(fields), frozenset(fields[: len(fields) - len(defaults)])
 
         def new(_cls, *values, **named):
-            given = dict(zip(fields, values, strict=False)) | named
+            given = dict(zip(fields, values, strict=False)) | named if values else named
             made = blank | given
-            if len(given) < len(values) + len(named) or len(made) > len(fields) or not given.keys() >= {*required}:
-                raise TypeError(f"{name}() needs {required}, and at most one value of each of {fields}")
+            if len(given) < len(values) + len(named) or len(made) > number or not required <= given.keys():
+                raise TypeError(f"{name}() needs {sorted(required)}, and at most one value of each of {fields}")
             return _new(_cls, made.values())
 
         return new

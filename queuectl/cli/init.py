@@ -45,7 +45,8 @@ def init(directory: str | None, drop_box: str | None, is_shared: bool, as_json: 
         from queuectl.spool.upkeep import convert
 
         convert.require_idle(layout.Layout(path))
-    made = layout.create(path, is_shared=is_shared or None)
+    was_there = layout.is_spool(path)
+    made = layout.create(path, is_shared=is_shared or None) and not was_there
     spool = layout.Layout(path)
     if gid is not None:
         try:

@@ -78,6 +78,10 @@ def worker() -> None:
     "--not-group", "others", multiple=True, metavar="GROUP", shell_complete=complete_groups,
     help="Take no jobs of this group; may be repeated.",
 )  # fmt: skip
+@click.option(
+    "--seats", "own_seats", multiple=True, metavar="GROUP=NAMES",
+    help="Its own seats of a group, whatever the group says: gpu=0,1; may be repeated.",
+)  # fmt: skip
 @click.option("--drain", is_flag=True, help="Exit once nothing is left that can start by itself.")
 @click.option("--idle-exit", metavar="TIME", help="Exit with 0 after this long without a job: 90, 5m.")
 @click.option(
@@ -106,6 +110,7 @@ def start(
     name: str | None,
     only: tuple[str, ...],
     others: tuple[str, ...],
+    own_seats: tuple[str, ...],
     drain: bool,
     idle_exit: str | None,
     processes: int | None,
@@ -133,12 +138,12 @@ def start(
       queuectl worker start --count 4
       queuectl worker start --drain
       queuectl worker start --processes 4 --count 2
-      queuectl worker start --group gpu
+      queuectl worker start --group gpu --seats gpu=0,1
       queuectl worker start --background
       queuectl worker start --on tcp://scheduler:8786
       queuectl worker start --on slurm --max 20 --count 8 --time 4h -- -p cpu
     """
-    from queuectl.core import groups
+    from queuectl.core import groups, seats
     from queuectl.core.when import parse_duration
     from queuectl.spool.system import place
     from queuectl.work.notify import Ending, Notifier
@@ -149,6 +154,7 @@ def start(
     terms: dict[str, Any] = {
         "slots": count or 1,
         "choice": choice,
+        "seats": seats.parse_own(own_seats),
         "drain": drain,
         "idle_exit": idle_after,
         "trusts_anyone": trust_anyone,

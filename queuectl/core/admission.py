@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from queuectl.core import groups
@@ -75,7 +76,8 @@ class Workers(NamedTuple):
     live, but do not take the job in question; and the slots of the one that has most.
 
     `batch` is the batch system if they are all on one, with so many batch jobs `coming`, and `longest` the longest
-    timeout in seconds of which any of them sees the end; None for any.
+    timeout in seconds of which any of them sees the end; None for any. `seats` are the most that one of them has of its
+    own, by group.
     """
 
     number: int
@@ -87,12 +89,14 @@ class Workers(NamedTuple):
     batch: str = ""
     coming: int = 0
     longest: float | None = None
+    seats: Mapping[str, int] = MappingProxyType({})
 
     @classmethod
     def of(cls, workers: Iterable[Mapping[str, Any]], id: str | None = None) -> Workers:
         """Of workers as `Spool.workers` describes them, for that job, or for any."""
         number = slots = busy = stopping = others = largest = 0
         batches: list[Mapping[str, Any]] = []
+        seats: dict[str, int] = {}
         for worker in workers:
             if worker["state"] == "stopping":
                 stopping += 1
@@ -108,7 +112,9 @@ class Workers(NamedTuple):
                     widest = widest if isinstance(widest, int) and widest < own else own
                 number, slots, largest = number + 1, slots + own, max(largest, widest)
                 busy += len(worker["runs"])
-        found = cls(number, slots, busy, stopping, others, largest)
+                for group, there in own_seats(worker).items():
+                    seats[group] = max(seats.get(group, 0), len(there))
+        found = cls(number, slots, busy, stopping, others, largest, seats=seats)
         return found._on_batch(batches) if batches and len(batches) == number else found
 
     def _on_batch(self, workers: list[Mapping[str, Any]]) -> Workers:
@@ -118,6 +124,12 @@ class Workers(NamedTuple):
         jobs = [job for worker in workers for job in worker.get("batch_jobs", ())]
         coming = sum(job.get("state") in ("queued", "starting") for job in jobs)
         return self._replace(batch=str(workers[0]["batch"]), coming=coming, longest=longest)
+
+
+def own_seats(worker: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The seats that a worker has itself, by group, as its file says, which may be nonsense."""
+    said = worker.get("seats")
+    return {group: there for group, there in said.items() if isinstance(there, list)} if isinstance(said, dict) else {}
 
 
 class Queue(NamedTuple):
@@ -177,7 +189,11 @@ class Reason(NamedTuple):
 def of_job(job: Waiting, queue: Queue, now: datetime) -> list[Reason]:
     """Every reason why a pending job has not started, in the order in which they matter; never empty."""
     of_groups = (reason for group, running in job.groups for reason in of_group(group, running))
-    needs = (*of_seats(job.seats), *_of_slots(job.slots, queue.workers), *_of_timeout(job, queue.workers))
+    needs = (
+        *of_seats(_beyond_own(job.seats, queue.workers)),
+        *_of_slots(job.slots, queue.workers),
+        *_of_timeout(job, queue.workers),
+    )
     reasons = [*_of_its_own(job, now), *of_groups, *needs, *of_queue(queue, job.name.id)]
     if job.ahead:
         reasons.append(Reason("behind", f"{format_count(job.ahead, 'job')} before it"))
@@ -251,6 +267,14 @@ def of_seats(needs: Iterable[Need]) -> Iterator[Reason]:
             by = dict.fromkeys(holders)
             named = ", ".join([*by][:_NAMED]) + (", …" if len(by) > _NAMED else "")
             yield Reason("seats", f"{asked}, {free or 'none'} of {total} free; held by {named or 'nobody known'}")
+
+
+def _beyond_own(needs: Iterable[Need], workers: Workers | None) -> Iterator[Need]:
+    """Those that no worker can meet with seats of its own, of which nobody here knows whether they are free."""
+    own = workers.seats if workers is not None else {}
+    for need in needs:
+        if need.number > own.get(need.group, 0):
+            yield need._replace(total=max(need.total, own.get(need.group, 0)))
 
 
 def _of_slots(slots: int, workers: Workers | None) -> Iterator[Reason]:

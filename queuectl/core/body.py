@@ -202,7 +202,7 @@ def validate(obj: Mapping[str, Any]) -> Body:
     problems: list[str] = []
     if obj.get("command") is None:
         problems.append('"command" is missing')
-    checked: dict[str, Any] = {}
+    values = _UNSET.copy()
     is_known = True
     checks = _CHECKS if obj.get("charset") != charset.LATIN_1 else _checks_in_latin_1()
     for key, value in obj.items():
@@ -210,27 +210,28 @@ def validate(obj: Mapping[str, Any]) -> Body:
         if check is None:
             is_known = False
         elif value is not None:
-            checked[key] = check(problems, key, value)
-    if not _RELATED.isdisjoint(checked):
-        _check_related(problems, checked)
-    warnings = () if is_known else _unheeded(obj)
+            values[key] = check(problems, key, value)
+    if not _RELATED.isdisjoint(obj):
+        _check_related(problems, values)
+    warnings = values["warnings"] = () if is_known else _unheeded(obj)
     if problems:
         raise InvalidJobError(problems, "; ".join(warnings))
-    return Body(**checked, warnings=warnings)
+    return Body._make(values.values())  # in half the time of `Body(**values)`
 
 
+_UNSET: dict[str, Any] = {**dict.fromkeys(Body._fields), **Body._field_defaults}
 _RELATED = frozenset((*after.RULES, "group", "if_exists"))
 """Fields whose value depends on that of others."""
 
 
-def _check_related(problems: list[str], checked: Mapping[str, Any]) -> None:
-    lists = [rule for rule in after.RULES if checked.get(rule)]
+def _check_related(problems: list[str], values: Mapping[str, Any]) -> None:
+    lists = [rule for rule in after.RULES if values[rule]]
     if len(lists) > 1:
         problems.append(f"it has {' and '.join(json.dumps(rule) for rule in lists)}: a job waits in one of these ways")
-    group = checked.get("group")
-    if group and not problems and "id" in checked and not is_valid_id(groups.join(group, checked["id"])):
+    group, id = values["group"], values["id"]
+    if group and not problems and id is not None and not is_valid_id(groups.join(group, id)):
         problems.append('"group" and "id" together make an id of over 100 characters')
-    if checked.get("if_exists") and "id" not in checked and not checked.get("unique"):
+    if values["if_exists"] and id is None and not values["unique"]:
         problems.append('"if_exists" needs a key, "unique", or an "id"')
 
 

@@ -48,6 +48,7 @@ _TIME = r"\d{8}T(?:[01]\d|2[0-3])\d{4}\.\d{3}Z"  # not 24:00, which newer Python
 _COUNT = r"0|[1-9]\d{0,5}"
 _WORKER = r"[a-z0-9_.]{1,20}\.[1-9]\d{0,9}\.[a-z0-9]{4}"
 _DURATION = r"(?:0|[1-9]\d{0,9})\.\d{3}s"
+_DURATION_ALONE = rf"(?a){_DURATION}"
 
 # Compiled when first used: most commands never need most of them.
 _PENDING = rf"(?a)(\d{{3}})-({_TIME})-({_COUNT})-({ID_PATTERN})\.json"
@@ -56,9 +57,10 @@ _FINISHED = rf"(?a)({_TIME})-(\d{{3}})-({_COUNT})-({RESULT_PATTERN})-({_DURATION
 
 # The same among many names in one text, with a byte up to 14 before each name and a byte 0 after it. In bytes:
 # decoding millions would cost a quarter as much as listing them. A pattern that begins with its rarest letters is
-# the fastest: those with a lookbehind find nearly all names, `_FINISHED_WHOLE` finds all of them.
+# the fastest: those with a lookbehind find nearly all names, `_FINISHED_WHOLE` finds all of them. Where
+# matches are only counted, an empty group saves a copy of each.
 _DATE_TIME = r"\d{4}[01]\d[0-3]\dT\d{6}\.\d{3}Z-"
-_FINISHED_HEAD = rf"Z-(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
+_FINISHED_HEAD = rf"Z-()(?<=[\0-\x0e]{_DATE_TIME})\d{{3}}-".encode()
 _TIME_LOOSE = rb"Z-(?<=(.{19})Z-)"
 _FINISHED_LOOSE = rb"Z-(?<=[\0-\x0e].{8}T.{6}\..{3}Z-)\d{3}-([^-]+-[^-]+-[^-]+)-"
 _FINISHED_STRICT = _FINISHED_HEAD + rf"(?:{_COUNT})-(?:{RESULT_PATTERN})-{_DURATION}-".encode()
@@ -97,7 +99,7 @@ def is_valid_id(text: str) -> bool:
 def format_time(at: datetime) -> str:
     """`at` (aware, UTC) cut to milliseconds: `20261124T034300.120Z`."""
     since = at - _EPOCH  # a fifth of the cost of `isoformat`
-    return f"{_format_second(since.days, since.seconds)}{str(1000 + since.microseconds // 1000)[1:]}Z"
+    return _format_second(since.days, since.seconds) + _format_rest(since.microseconds)
 
 
 format_time_cached = lru_cache(maxsize=64)(format_time)
@@ -107,7 +109,13 @@ format_time_cached = lru_cache(maxsize=64)(format_time)
 @lru_cache(maxsize=64)
 def _format_second(days: int, seconds: int) -> str:
     """All of a time up to its milliseconds; the arguments are what has passed since 1970."""
-    return (_EPOCH + timedelta(days, seconds)).isoformat()[:_SECOND_IN_ISO].replace("-", "").replace(":", "") + "."
+    return (_EPOCH + timedelta(days, seconds)).isoformat()[:_SECOND_IN_ISO].replace("-", "").replace(":", "")
+
+
+@lru_cache(maxsize=1000)
+def _format_rest(microseconds: int) -> str:
+    """The milliseconds."""
+    return f".{microseconds // 1000:03d}Z"
 
 
 _number = lru_cache(maxsize=256)(int)  # the same few again and again, in a third of the time
@@ -386,10 +394,20 @@ def _are_times(texts: list[bytes]) -> bool:
 
 
 def _parse_fields(fields: bytes) -> tuple[int, Result, int]:
-    attempts, result, duration = fields.decode().split("-")
-    if not re.fullmatch(rf"(?a)({_COUNT})-{_DURATION}", f"{attempts}-{duration}"):
-        raise ValueError(f"not the fields of a name: {fields!r}")
-    return int(attempts), Result.parse(result), int(duration[:-1].replace(".", ""))
+    ending, _, duration = fields.decode().rpartition("-")
+    attempts, result = _parse_ending(ending)
+    if _compiled(_DURATION_ALONE).fullmatch(duration) is None:
+        raise ValueError(f"not a duration: {duration!r}")
+    return attempts, result, int(duration[:-1].replace(".", ""))
+
+
+@lru_cache(maxsize=256)
+def _parse_ending(text: str) -> tuple[int, Result]:
+    """`1-exit0`; there are as many durations as jobs, but few of these."""
+    attempts, _, result = text.partition("-")
+    if not re.fullmatch(f"(?a){_COUNT}", attempts):
+        raise ValueError(f"not a number of attempts: {attempts!r}")
+    return int(attempts), Result.parse(result)
 
 
 def count_finished(text: bytes) -> int:

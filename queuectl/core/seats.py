@@ -52,6 +52,35 @@ class Seats(tuple[str, ...]):
         return max(0, min(len(self) - len(held), sum(lock not in held for lock in self.locks)))
 
 
+class OwnSeats(Seats):
+    """Those of one worker, whatever the files of the group say. Others on its host may have other things of the group,
+    which do not count here; one that both name is one thing."""
+
+    __slots__ = ()
+
+    def count_free(self, held: Collection[str]) -> int:
+        """How many can be had while these locks are held."""
+        return sum(lock not in held for lock in self.locks)
+
+
+def parse_own(texts: Iterable[str]) -> dict[str, Seats]:
+    """Seats by group, of `gpu=0,1` and the like. Raises UsageError."""
+    found: dict[str, Seats] = {}
+    for text in texts:
+        group, equals, names = text.partition("=")
+        if not equals:
+            raise UsageError(f"not the seats of a worker: {text!r}", "they are GROUP=NAMES", "try: gpu=0,1")
+        if groups.require_name(group) in found:
+            raise UsageError(f"seats of {group} twice", hint=f"try: {group}={found[group]},{names}")
+        try:
+            found[group] = OwnSeats(parse(names))
+        except ValueError as error:
+            raise UsageError(
+                f"the seats of {group}: {error}", hint=f"try: {group}=0,1, or {group}=0, for one"
+            ) from None
+    return found
+
+
 def parse(text: str) -> Seats:
     """A number (`4` is `0,1,2,3`) or names with a comma (`5,` is one). Raises ValueError with what is wrong."""
     text = text.strip()

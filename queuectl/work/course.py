@@ -1,4 +1,4 @@
-"""From an attempt that has started to the settled job: await its end, put it on record, and settle it by that."""
+"""From a claim to the settled job: start the attempt, await its end, put it on record, and settle it by that."""
 
 from __future__ import annotations
 
@@ -9,18 +9,41 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 
-from queuectl.core.result import CANCELLED, Result
+from queuectl.core.result import CANCELLED, Result, State
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.system import lease, logs
-from queuectl.work.attempts import Attempts
+from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
 from queuectl.work.context import Context
 from queuectl.work.engines.engine import Engine, LeftError, Run, record_end, record_last_word
+from queuectl.work.log_limit import LogLimit
+from queuectl.work.places import Given
 from queuectl.work.prelude import CANNOT_RUN, NOT_STARTED
 from queuectl.work.settle import finish, release
 
 _CANCELLED = logs.format_outcome(CANCELLED)
 _NOT_STARTED = Result.exit(NOT_STARTED)
 _AGAIN = timedelta(seconds=2)
+
+
+def start(context: Context, engine: Engine, claim: Claim, given: Given | None, begun: float) -> Run:
+    """Start a claimed job's command, with what it is `given`, and report that; raises OSError if it cannot be started.
+
+    `begun` is now, in monotonic seconds.
+    """
+    name, body, settings = claim.name, claim.body, context.settings_of(claim.name.id)
+    retries = settings.max_retries if body.max_retries is None else body.max_retries
+    text = f"attempt {name.attempt} of {retries + 1}: {summarize(body.command)}"
+    context.report.event("start", name.id, text, attempt=name.attempt)
+    context.outbox.note(State.RUNNING, name)
+    if body.warnings and name.attempt == 1:
+        context.report.event("warning", name.id, "; ".join(body.warnings))
+    run = engine.start(claim, given)
+    timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
+    if timeout is not None and not run.keeps_time:
+        run.deadline = begun + timeout
+    if most is not None:
+        run.limit = LogLimit(*most, claim.offset, begun)
+    return run
 
 
 def see_through(context: Context, attempts: Attempts, engine: Engine, run: Run, begun: float) -> bool:

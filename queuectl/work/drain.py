@@ -10,7 +10,6 @@ from queuectl.core.names import is_ignored, is_pending, looks_held, looks_waitin
 from queuectl.core.result import State
 from queuectl.core.text import format_count
 from queuectl.spool.reading import query
-from queuectl.spool.reading.hosts import list_hosts
 from queuectl.spool.reading.itself import Itself
 from queuectl.spool.system import groups as group_files
 from queuectl.spool.system import lease, pause
@@ -87,6 +86,8 @@ def _lost_hosts(context: Context) -> dict[str, str]:
     """The hosts of a shared spool that have lost contact, each with what to say of it."""
     if not context.layout.shared:
         return {}
+    from queuectl.spool.reading.hosts import list_hosts
+
     return {each.host: each.advice for each in list_hosts(context.layout) if each.advice}
 
 

@@ -18,7 +18,7 @@ from queuectl.core.result import State
 from queuectl.core.seats import Seats
 from queuectl.spool.reading import query
 from queuectl.spool.system import groups as group_files
-from queuectl.spool.system import pause
+from queuectl.spool.system import pause, seats
 from queuectl.spool.system.layout import Layout
 from queuectl.tuples import NamedTuple
 from queuectl.work.report import Report
@@ -43,8 +43,12 @@ class Want(NamedTuple):
 class Gate:
     """Of one worker; guarded by the lock of its slots, but for `find_full`, `must_wait_for` and `is_paused`."""
 
-    def __init__(self, layout: Layout, now: Callable[[], datetime], report: Report) -> None:
+    def __init__(
+        self, layout: Layout, now: Callable[[], datetime], report: Report, own: Mapping[str, Seats] | None = None
+    ) -> None:
+        """`own` are the seats of groups that the worker has itself, whatever the files of these groups say."""
         self._layout = layout
+        self._own = own or {}
         self._now = now
         self._report = report
         self._read: dict[str, tuple[float, Group]] = {}  # when, in monotonic seconds, and what
@@ -97,6 +101,8 @@ class Gate:
         read_at, found = self._read.get(group, (float("-inf"), None))
         if now >= read_at + _GOOD_FOR:
             found = group_files.read(self._layout, group, self._now)
+            if group in self._own:
+                found = (found or Group(group))._replace(seats=self._own[group])
             if found is None:
                 self._read.pop(group, None)
             else:
@@ -166,6 +172,14 @@ class Gate:
         if found is None:
             return Want(group, number, Seats())
         return Want(group, number, None if found.problem else found.seats or Seats(), found.seat_env)
+
+    def count_free(self, group: str) -> int:
+        """How many seats of a group are free, as it looks; needs no lock."""
+        there = self._own.get(group)
+        if there is None:
+            found = group_files.read(self._layout, group, self._now)
+            there = found.seats if found is not None and not found.problem else None
+        return 0 if there is None else there.count_free(seats.find_held(self._layout, group))
 
     @property
     def seatless(self) -> frozenset[str]:

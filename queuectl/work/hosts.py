@@ -18,7 +18,7 @@ from queuectl.core.names import format_time
 from queuectl.core.text import format_count
 from queuectl.errors import SpoolError
 from queuectl.spool.reading import query
-from queuectl.spool.system import beats, clock, host, lease, log_parts, logs, processes, versions
+from queuectl.spool.system import beats, clock, host, lease, logs, processes, versions
 from queuectl.spool.system.beats import BEAT, LOST, Mark
 from queuectl.spool.system.layout import Layout
 from queuectl.work.context import Context
@@ -222,6 +222,8 @@ def _end_all(layout: Layout, own: host.Host) -> int:
 
 def _note(layout: Layout, id: str, started_at: datetime, text: str) -> None:
     """Write a note into the part of a log that has the start of that attempt, which is this host's."""
+    from queuectl.spool.system import log_parts  # only in a shared spool
+
     for path in reversed(log_parts.paths(layout.log(id))):
         log = logs.open_existing(path)
         try:

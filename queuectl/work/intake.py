@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping
+from selectors import BaseSelector
 
 from queuectl.core.names import PENDING_LOOSE, FinishedName, PendingName, format_time, is_ignored, pending_id
 from queuectl.core.result import State
@@ -34,8 +35,16 @@ _BATCH = 500  # dropped files adopted before the first of them may start
 class Intake:
     """For the main thread only."""
 
-    def __init__(self, context: Context, slots: Slots, waker: Waker, others: Mapping[str, Callable[[], None]]) -> None:
-        """Opens the watch on the spool. `others` says what to do at an event of a path that is not a job's."""
+    def __init__(
+        self,
+        context: Context,
+        slots: Slots,
+        waker: Waker,
+        others: Mapping[str, Callable[[], None]],
+        selector: BaseSelector,
+    ) -> None:
+        """Opens the watch on the spool, which is heard when the selector says so: no other thread is on the way from an
+        event to a job. `others` says what to do at an event of a path that is not a job's."""
         self.context = context
         self.layout = context.spool.layout
         self._slots = slots
@@ -50,7 +59,7 @@ class Intake:
         self._seats: tuple[frozenset[str], Trigger] | None = None  # while jobs wait for seats of these groups
         self._has_seat_rung = False
         self.dropbox = Dropbox(context, self._ring, waker.wake)
-        self.trigger = Trigger(self.layout, self._ring, moved=self._ring_moved)  # last, as it rings at once
+        self.trigger = Trigger(self.layout, self._note, moved=self._note_moved, selector=selector)
 
     def close(self) -> None:
         """Hear no more events, and take nothing more from inbox/."""
@@ -59,14 +68,15 @@ class Intake:
         self._watch_ends(False)
         self._watch_seats(frozenset())
 
-    def _ring(self, path: str | None) -> None:
-        """Called by other threads."""
+    def _note(self, path: str | None) -> None:
         self._rung.append((path, False))
-        self._waker.wake()
 
-    def _ring_moved(self, path: str) -> None:
-        """Called by another thread."""
+    def _note_moved(self, path: str) -> None:
         self._rung.append((path, True))
+
+    def _ring(self, path: str | None) -> None:
+        """Called by another thread."""
+        self._note(path)
         self._waker.wake()
 
     # --- events

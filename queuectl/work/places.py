@@ -18,7 +18,6 @@ from queuectl.core.seats import MAX_TAKEN, show, variable_of
 from queuectl.core.text import format_count
 from queuectl.errors import QueuectlError
 from queuectl.spool.system import files, seats
-from queuectl.spool.system import groups as group_files
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.system.seats import Taken
 from queuectl.tuples import NamedTuple
@@ -282,7 +281,7 @@ class Places:
         awaited = self.groups
         if not awaited and not self._line:
             return
-        free = {group: self._count_free(group) for group in awaited}
+        free = {group: self._gate.count_free(group) for group in awaited}
         with self._lock:
             kept: set[str] = set()
             opened: set[str] = set()
@@ -313,9 +312,3 @@ class Places:
             for group, number in wait.needs.items()
         )
         return not has_seats if not wait.blocks else has_seats and self.in_use + wait.slots > self._number
-
-    def _count_free(self, group: str) -> int:
-        found = group_files.read(self._layout, group, self._now)
-        if found is None or found.problem or found.seats is None:
-            return 0
-        return found.seats.count_free(seats.find_held(self._layout, group))

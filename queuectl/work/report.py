@@ -38,6 +38,7 @@ class Report:
         self._is_labelled = is_labelled
         self._time = "%Y-%m-%d %H:%M:%S" if is_dated else "%H:%M:%S"
         self._stream = stream or sys.stderr
+        self._must_flush = not getattr(self._stream, "line_buffering", False)
         self._lock = threading.Lock()
         self._said: set[str] = set()
 
@@ -58,7 +59,8 @@ class Report:
         with self._lock:
             try:
                 self._stream.write(line + "\n")
-                self._stream.flush()
+                if self._must_flush:
+                    self._stream.flush()
             except (OSError, ValueError):
                 pass  # nobody listens any more; the jobs matter more
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from queuectl.spool.moves import asked, by_hand
+from queuectl.spool.moves import asked
 from queuectl.spool.reading import query
 from queuectl.spool.system import processes
 from queuectl.work.attempts import Attempts
@@ -36,6 +36,8 @@ class Requests:
             elif request.signal is None:
                 attempt.stop("cancelled", self._context.settings.grace)
             else:
+                from queuectl.spool.moves import by_hand  # rarely needed
+
                 processes.send(*by_hand.processes_of(layout, attempt.name), request.signal)
                 asked.done(request)
         running = query.running(layout) if left else ()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from queuectl.core.fields import Body
 from queuectl.core.groups import ALL, Choice
 from queuectl.core.names import PendingName, RunningName, format_time
 from queuectl.core.result import State
+from queuectl.core.seats import Seats
 from queuectl.errors import NotJsonError, SpoolError
 from queuectl.spool.moves import claims
 from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, TooNewError
@@ -21,14 +22,13 @@ from queuectl.spool.reading import admission
 from queuectl.spool.system import files, lease, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work import hosts
-from queuectl.work.attempts import Attempts, output_limit_of, timeout_of
+from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
-from queuectl.work.course import see_through, settle_unstarted, summarize
+from queuectl.work.course import see_through, settle_unstarted, start
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.gate import Gate, Limits
 from queuectl.work.incomplete import QUIET
 from queuectl.work.line import MOST
-from queuectl.work.log_limit import LogLimit
 from queuectl.work.places import Places
 from queuectl.work.schedule import Schedule
 from queuectl.work.settle import give_back, notify_refused, release
@@ -57,8 +57,9 @@ class Slots:
         waker: Waker,
         engine: Engine,
         choice: Choice = ALL,
+        seats: Mapping[str, Seats] | None = None,
     ) -> None:
-        """Only jobs that this choice takes are started, by this engine."""
+        """Only jobs that this choice takes are started, by this engine. `seats` are the worker's own."""
         self.context = context
         self.choice = choice
         self.layout = context.spool.layout
@@ -76,9 +77,9 @@ class Slots:
         self._lock = threading.RLock()  # guards what follows
         self._changed = threading.Condition(self._lock)
         self._schedule = Schedule(choice=choice)
-        self._gate = Gate(self.layout, context.now, context.report)
+        self._gate = Gate(self.layout, context.now, context.report, seats)
         self._placed: set[str] = set()  # names of files that were renamed to them
-        self._taken: set[str] = set()  # the ids of the jobs that slots claim, run and settle
+        self._taken: dict[str, str] = {}  # the jobs that slots claim, run and settle: their ids, the names they had
         self.places = Places(
             self.layout, context.now, self._gate, self._lock, number, self._count_busy, self._wait_for, self._offer,
             engine.terms,
@@ -248,8 +249,10 @@ class Slots:
             self._schedule.advance(now)
             if self._schedule.is_beyond_horizon(now):
                 self._waker.must_list = True
-            if self.has_ready or self.context.stopping:
+            if self.context.stopping or (self._schedule.lanes and self._has_open()):
                 self._changed.notify_all()
+            else:  # each that wakes for nothing would keep the others from the interpreter
+                self._changed.notify(len(self._schedule))
 
     def report_refusal(self, error: SpoolError | OSError) -> None:
         """Report once that the system refuses what it takes to start jobs, until it has not for a while."""
@@ -298,7 +301,7 @@ class Slots:
                 has_freed = self.places.free(name.id)
                 self._attempts.note_end()
                 with self._lock:
-                    self._taken.discard(name.id)
+                    self._taken.pop(name.id, None)
                     if self._schedule.lanes and self._gate.left_running(name.id):
                         self._changed.notify_all()
                 if self.places.are_awaited and (has_freed or claim is not None):
@@ -352,13 +355,12 @@ class Slots:
                 self._waker.wake()  # who drains has one job less to wait for
             else:
                 found = name
+                self._taken[name.id] = text
         self._has_rivals = gone > 0
         for text in busy:
             self._schedule.offer(text, now)
-        if found is not None:
-            self._taken.add(found.id)
-            if "." in found.id:
-                self._gate.begin(found.id)
+        if found is not None and "." in found.id:
+            self._gate.begin(found.id)
         return found
 
     def _may_start(self) -> bool:
@@ -398,8 +400,11 @@ class Slots:
             claim = self._rename(name)
             if claim is None or self._is_paused(claim, name):
                 return None
-            with claims.closed_on_error(claim):
+            try:
                 full = self._gate.must_wait_for(claim.name, limits) if limits else {}
+            except OSError:
+                lease.close(claim.log)  # nobody looks after it any more: rescue finds it when its lock is free
+                raise
             if limits and full:
                 lease.close(claim.log)  # first, or the next claim would find this one
                 give_back(self.context, claim.name, claim.run_at)
@@ -434,13 +439,13 @@ class Slots:
     def _rename(self, name: PendingName) -> Claim | None:
         """Claim a job, and report why that comes to nothing, if it should not."""
         report = self.context.report
-        claim, quiet = None, QUIET
-        if self._placed and (text := str(name)) in self._placed:
+        claim, quiet, text = None, QUIET, self._taken.get(name.id) or str(name)
+        if text in self._placed:
             self._placed.discard(text)
             quiet = 0.0
         try:
             claim = claims.claim(
-                self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, self._admit
+                self.layout, name, self.worker, self.context.now, self.context.trusts, quiet, self._admit, text
             )
         except (NotJsonError, PermissionError, TooNewError):
             self._waker.suspects.append(str(name))  # still being written, in place, under a canonical name
@@ -473,7 +478,7 @@ class Slots:
         RACE: it was paused between the look and the claim (tests/work/test_pause.py). So once a pause is there and no
         job that it concerns is in running/, none runs and none will start.
         """
-        with claims.closed_on_error(claim):
+        try:
             if pause.read(self.layout, self.context.now) is not None:
                 self._looked_at = float("-inf")
                 why = "the queue is paused"
@@ -481,6 +486,9 @@ class Slots:
                 why = "its group is paused"
             else:
                 return False
+        except OSError:
+            lease.close(claim.log)  # as above
+            raise
         lease.close(claim.log)  # first, or the next claim would find this one
         release(self.context, claim.name, why, claim.run_at)
         self.offer([str(name)])
@@ -493,25 +501,13 @@ class Slots:
 
     def _attempt(self, claim: Claim) -> None:
         """Run a claimed job's command to its end, and settle it."""
-        body, settings = claim.body, self.context.settings_of(claim.name.id)
-        retries = settings.max_retries if body.max_retries is None else body.max_retries
-        text = f"attempt {claim.name.attempt} of {retries + 1}: {summarize(body.command)}"
-        self.context.report.event("start", claim.name.id, text, attempt=claim.name.attempt)
-        self.context.outbox.note(State.RUNNING, claim.name)
-        if body.warnings and claim.name.attempt == 1:
-            self.context.report.event("warning", claim.name.id, "; ".join(body.warnings))
         begun = time.monotonic()
         try:
-            run = self._engine.start(claim, self.places.given(claim.name.id))
+            run = start(self.context, self._engine, claim, self.places.given(claim.name.id), begun)
         except OSError as error:
             if settle_unstarted(self.context, claim, error):
                 self._hold_on()
             return
-        timeout, most = timeout_of(body, settings), output_limit_of(body, settings)
-        if timeout is not None and not run.keeps_time:
-            run.deadline = begun + timeout
-        if most is not None:
-            run.limit = LogLimit(*most, claim.offset, begun)
         self._attempts.add(run)
         self._see_through(run, begun)
 

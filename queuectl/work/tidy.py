@@ -10,7 +10,7 @@ from queuectl.core.settings import Rule
 from queuectl.core.text import format_count, format_size
 from queuectl.errors import SpoolError
 from queuectl.spool.moves import prune
-from queuectl.spool.system import files, lease, progress
+from queuectl.spool.system import beats, files, lease, progress
 from queuectl.work.context import Context
 
 _INTERVAL = 60.0
@@ -52,6 +52,7 @@ class Tidy:
                     files.remove(path)
                 if self._context.layout.shared:
                     lease.clear_locks(self._context.layout)
+                    beats.clear(self._context.layout, self._context.now().timestamp() - prune.STALE)
             if rules:
                 self._prune(rules)
             report.over("prune", "old jobs can be deleted again")

@@ -31,7 +31,7 @@ class Waiting:
 
     def look(self) -> None:
         """Do the beat if it is time to, in a thread."""
-        if self._context.stopping or time.monotonic() < self._look_at or self._is_busy:
+        if self._context.stopping or time.monotonic() < self._look_at or self.is_busy:
             return
         self._thread = threading.Thread(target=self._work, name="after", daemon=True)
         self._thread.start()
@@ -43,7 +43,8 @@ class Waiting:
         self._work(may_skip=False)
 
     @property
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Whether it is looking right now."""
         return self._thread is not None and self._thread.is_alive()
 
     def _work(self, *, may_skip: bool = True) -> None:

@@ -167,10 +167,12 @@ def test_init_as_json(tmp_path: Path) -> None:
 
 
 def test_init_for_several_hosts(tmp_path: Path) -> None:
-    """--shared makes a spool that several hosts may share, new or not, and says so."""
-    path = tmp_path / "spool"
+    """--shared makes a spool that several hosts may share, or one that is there, and says so."""
+    path, new = tmp_path / "spool", tmp_path / "new"
     assert run("init", cwd=tmp_path).returncode == 0
-    assert run("init", "--shared", cwd=tmp_path).stderr == f"created the spool {path}, which several hosts may share\n"
+    assert run("init", "--shared", cwd=tmp_path).stderr == f"already a spool: {path}, which several hosts may share\n"
     assert run("init", cwd=tmp_path).stderr == f"already a spool: {path}, which several hosts may share\n"
+    made = run("init", "--shared", str(new), cwd=tmp_path)
+    assert made.stderr == f"created the spool {new}, which several hosts may share\n"
     assert json.loads(run("status", "--json", cwd=tmp_path).stdout)["shared"] is True
     assert run("status", cwd=tmp_path).stdout.splitlines()[0] == f"spool      {path}, shared by hosts"

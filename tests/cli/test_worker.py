@@ -72,8 +72,8 @@ def test_list(cli: CommandLine, spool: Spool) -> None:
     assert row == [WORKER, "gone", "?", "?", "?", "a", "b"]
     assert cli.json("worker", "list") == [
         {"worker": WORKER, "alive": False, "state": "gone", "host": None, "contact": None, "pid": None, "slots": None,
-         "on": None, "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [], "poll": None,
-             "runs": ["a", "b"], "batch_jobs": []},
+         "on": None, "started_at": None, "uptime": None, "version": None, "groups": [], "not_groups": [], "seats": {},
+         "poll": None, "runs": ["a", "b"], "batch_jobs": []},
     ]  # fmt: skip
 
 

@@ -215,7 +215,7 @@ def test_example_of_a_line_of_a_log(home: Path) -> None:
 def test_example_of_a_worker_has_every_key(cli: CommandLine) -> None:
     """So does that of a worker that runs."""
     cli.ok("enqueue", "--id", "report", "--", "sleep 60")
-    with workers(cli.spool, 1, "--count", "2"):
+    with workers(cli.spool, 1, "--count", "2", "--seats", "gpu=0,1"):
         wait_for(lambda: cli.json("worker", "list")[0]["runs"], "the job's start")
         (printed,) = cli.json("worker", "list")
     (example,) = examples(SHOWN["worker list --json"])[1]

@@ -36,6 +36,7 @@ class Host:
     def __init__(self, home: Path, name: str, spool: Path, *, boot_id: str = "") -> None:
         self.home, self.name, self.spool = home, name, spool
         self.program: tuple[str, ...] = ("-m", "queuectl")
+        self.prefix: tuple[str, ...] = ()
         for directory in ("vartmp", "shm"):
             (home / directory).mkdir(parents=True, mode=0o1777)
             (home / directory).chmod(0o1777)
@@ -83,7 +84,7 @@ class Host:
         return process
 
     def queuectl(self, *words: str) -> list[str]:
-        return [sys.executable, *self.program, "--spool", str(self.spool), *words]
+        return [*self.prefix, sys.executable, *self.program, "--spool", str(self.spool), *words]
 
     def processes(self) -> list[Path]:
         """The command lines of what runs there, as files."""

@@ -4,6 +4,7 @@
     pending/K     the job after K attempts, done/K and dead/K likewise
     alive/KA      the processes of attempt K on host A; line/KA its end line, which its shell writes; lost/K a verdict
     beat/N        what workers of host A rename again and again, gone/A what it is renamed to by others
+    left/A        what the last worker of host A renames its beat to; it may be removed
     up/A          host A runs; stop/W, stop/job, ended/W: that worker, or what runs there, is stopped, has ended
     held/life=B   host B lives; when it dies, that it is gone is known at once
 
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from tests.model.interleavings import Actor, Asks, Files, Model, Program, Step, do, rename
 
 RENEWALS, ATTEMPTS = 2, 3
+JOINED = 10  # stands for a number and a name that no beat had before
 Ways = list[tuple[Files, object]]
 
 
@@ -31,6 +33,8 @@ class Rules(NamedTuple):
     take: str = "own name"  # what is taken goes to one's own name in running/ first; or "directly" to where it ends
     stays: bool = True  # whatever is under the name of a host that is gone is taken; or what was there when it was said
     ends: bool = True  # who finds the own host gone ends what runs there and says so in the log, before anything else
+    clears: str = "left"  # a mark that says `left` is removed after a time; or one that says `gone` is, "too"
+    joins: str = "own name"  # who finds no mark makes one with its own name in it; or one that was there "before"
 
 
 def counter(files: Files) -> int:
@@ -91,10 +95,23 @@ def with_overlap(files: Files) -> Files:
 # --- host A
 
 
+def later_worker_a(me: str, rules: Rules) -> Program:
+    """One that begins when all others of the host have left."""
+    yield a(me, "begin", lambda files: [(files, None)] if "ended/A" in files else [])
+    yield from worker_a(me, rules)
+
+
+def join(files: Files, me: str, rules: Rules) -> Ways:
+    """A mark for a host that has none, or has left: the numbers begin again."""
+    number = JOINED if rules.joins == "own name" else 0
+    back = {"was/back"} if "was/gone" in files else set()
+    return [(files - {"left/A"} | {f"beat/{number}", "was/renewed"} | back, None)]
+
+
 def worker_a(me: str, rules: Rules) -> Program:
     while True:
         what = yield a(me, "next", lambda files: next_of_a(files, me, rules))
-        if what in ("gone", "left"):
+        if what == "gone":
             break
         if what == "renew":
             yield from renew(me, rules)
@@ -107,8 +124,15 @@ def worker_a(me: str, rules: Rules) -> Program:
             name = None
         elif what == "claim":
             yield from claim_a(me, rules)
+        elif what == "join":
+            yield a(
+                me, "join: make a beat", lambda files: join(files, me, rules) if is_bare(files) else [(files, None)]
+            )
         elif what == "leave":
-            yield a(me, "leave: rename the beat", leave)
+            has_left = yield a(me, "leave: rename the beat", leave)
+            if has_left:
+                break
+            has_left = None
         what = None
     if what == "gone" and rules.ends:
         yield a(me, "end what runs on a host that is gone, and say so", end_and_say)
@@ -116,8 +140,10 @@ def worker_a(me: str, rules: Rules) -> Program:
 
 
 def next_of_a(files: Files, me: str, rules: Rules) -> Ways:
-    if "gone/A" in files or "left/A" in files:
-        return [(files, "gone" if "gone/A" in files else "left")]
+    if "gone/A" in files:
+        return [(files, "gone")]
+    if is_bare(files):
+        return [(files, "join")]
     mine, alive = place(files, "running/", f".{me}"), place(files, "alive/", "A")
     ways = []
     if counter(files) < RENEWALS:
@@ -131,6 +157,11 @@ def next_of_a(files: Files, me: str, rules: Rules) -> Ways:
     if not of_a(files) and not alive and place(files, "pending/"):
         ways.append("claim")
     return [(files, way) for way in ways]
+
+
+def is_bare(files: Files) -> bool:
+    """Whether host A has no mark but one that says that it has left."""
+    return place(files, "beat/") is None and "gone/A" not in files
 
 
 def leave(files: Files) -> Ways:
@@ -273,6 +304,17 @@ def trouble(what: str, workers: str) -> Program:
         yield do("host A continues", lambda files: (with_overlap(files - names), None))
 
 
+def pruner(rules: Rules) -> Program:
+    """Removes marks of which nothing is expected any more."""
+    while True:
+        yield Step("PRUNE: remove a mark", lambda files: cleared(files, rules))
+
+
+def cleared(files: Files, rules: Rules) -> Ways:
+    names = {"left/A"} | ({"gone/A"} if rules.clears == "too" and of_a(files) is None else set())
+    return [(files - {name}, None) for name in sorted(names & files)]
+
+
 def operator(rules: Rules, *, wrongly: bool) -> Program:
     """Looks at the beat twice, and says gone if it has not moved. It may have, and the host may live."""
     while True:
@@ -292,7 +334,7 @@ def say_gone(seen: int, rules: Rules) -> Step:
         beat = place(files, "beat/")
         if beat is None or (rules.beat == "name" and rules.gone == "seen" and beat != f"beat/{seen}"):
             return files, None
-        said = {"gone/A"} | ({"said/false gone"} if "up/A" in files else set())
+        said = {"gone/A", "was/gone"} | ({"said/false gone"} if "up/A" in files else set())
         return files - {beat} | said | ({"was/gone though it moved"} if "was/renewed" in files else set()), None
 
     return do("OPERATOR: gone A", gone)
@@ -306,6 +348,8 @@ def wrong(files: Files) -> str | None:
         return "the job is not one file"
     if "was/twice" in files and "said/false gone" not in files:
         return "two attempts run at once, and nobody said a false gone"
+    if "was/back" in files:
+        return "a host that was said to be gone works on under its old name"
     if "was/gone though it moved" in files:
         return "gone was said although the beat had moved"
     if any(f"lost/{k}" in files and f"done/{k}" in files for k in range(1, ATTEMPTS + 1)):
@@ -326,7 +370,7 @@ def is_over(files: Files) -> bool:
 
 def model(
     name: str, rules: Rules, *troubles: str, gone: str = "never", here: str = "A", there: str = "B", job: str = "ends",
-    may_leave: bool = False, is_pending: bool = False, crashes: int = 0,
+    may_leave: bool = False, is_pending: bool = False, crashes: int = 0, is_pruned: bool = False, later: str = "",
 ) -> Model:  # fmt: skip
     """`gone`: whether the operator says it "never", "rightly" (of a host that has died) or "wrongly" too."""
     job_files = {"pending/0"} if is_pending else {"running/1.A", "alive/1A"}
@@ -334,6 +378,9 @@ def model(
     if may_leave:
         files.add("may/leave")
     actors = [Actor(w, partial(worker_a, w, rules), may_crash=False) for w in here]
+    actors += [Actor(w, partial(later_worker_a, w, rules), may_crash=False) for w in later]
+    if is_pruned:
+        actors.append(Actor("pruner", lambda: pruner(rules), may_crash=False))
     actors += [Actor(w, partial(worker_b, w, rules), may_crash=w == "B") for w in there]
     actors += [Actor("trouble", partial(trouble, what, here), may_crash=False) for what in troubles]
     if job == "ends":

@@ -10,7 +10,11 @@ BROKEN = (
     model("gone is done once and is no state", Rules(stays=False), gone="wrongly", is_pending=True),
     model("a host that is gone ends nothing when it returns", Rules(ends=False), gone="wrongly", job="never ends"),
     model("two settle what is lost directly, to one name", Rules(take="directly"), "power", gone="rightly", there="BC"),
-)
+    model("the mark of a host that is gone is removed", Rules(clears="too"), "stopped", gone="wrongly",
+          job="never ends", is_pruned=True),
+    model("who comes after that makes a beat that was there before", Rules(joins="before"), gone="wrongly",
+          may_leave=True, is_pruned=True, later="a"),
+)  # fmt: skip
 SOUND = (
     model("a host claims when it is gone", Rules(), "power", gone="wrongly", is_pending=True),
     model("the host dies, gone is said", Rules(), "power", gone="rightly", there="BC"),
@@ -18,7 +22,11 @@ SOUND = (
     model("the worker is killed, another of its host adopts", Rules(), "kill -9", "power", gone="rightly", here="Aa"),
     model("the last worker leaves", Rules(), "power", gone="rightly", may_leave=True),
     model("a false gone while all is suspended", Rules(), "suspended", gone="wrongly"),
-)
+    model("the last worker leaves, its mark is removed, another begins", Rules(), gone="wrongly", may_leave=True,
+          is_pruned=True, later="a", is_pending=True),
+    model("the same, and the host dies", Rules(), "power", gone="rightly", may_leave=True, is_pruned=True, later="a",
+          is_pending=True),
+)  # fmt: skip
 WIDE = (
     model("the host dies, gone is said, and one that takes dies too", Rules(), "power", gone="rightly", there="BC",
           crashes=1),

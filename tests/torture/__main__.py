@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, product, takewhile
@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 from queuectl.core.cron import Cron
 from queuectl.errors import UsageError
 from tests.core import ticks_oracle
+from tests.hosts import machine
 from tests.model import edges_cases
 from tests.model.__main__ import judge
 from tests.model.interleavings import search, show
@@ -43,6 +44,7 @@ from tests.torture import (
     limits,
     litter,
     namespaces,
+    nfs,
     powercut,
     recipe,
     slurm,
@@ -51,10 +53,12 @@ from tests.torture import (
     variants,
     volumes,
 )
+from tests.torture.shared_calls import OPERATIONS as SHARED
 from tests.torture.syscalls import OPERATIONS
 
 Outcome = tuple[str, list[str]]
 """Figures, and what is wrong."""
+_Run = Callable[[Path, bool], Outcome]
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,14 @@ def _hosts(restarts: int) -> Callable[[Path, bool], Outcome]:
     return run
 
 
+def _nfs(skew: float) -> _Run:
+    def run(home: Path, short: bool) -> Outcome:
+        found = nfs.rage(home, short=short, seed=int(time.time()), skew=skew)
+        return str(found), found.problems
+
+    return run
+
+
 def _graphs(home: Path, short: bool) -> Outcome:
     found = graphs.run(home, jobs=200 if short else 2_000, kills=10 if short else 100, seed=int(time.time()))
     text = f"{found.jobs} jobs, {found.kills} processes killed, {found.retried} retried; {found.ran} ran, "
@@ -206,13 +218,14 @@ def _shapes(_: Path, short: bool) -> Outcome:
     return f"of {number:,}: {text}", problems
 
 
-def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
+def _syscalls(fault: str, module: str = "syscalls", operations: Iterable[str] = OPERATIONS, every: int = 1) -> _Run:
     def run(home: Path, short: bool) -> Outcome:
-        points = struck = 0
+        points = struck = number = 0
         problems: list[str] = []
-        for operation in OPERATIONS:
-            step = (10 if short else 1) * (7 if operation == "worker" else 1)
-            words = [sys.executable, "-m", "tests.torture.syscalls", operation, fault, str(step)]
+        for operation in operations:
+            number += 1
+            step = (10 if short else 1) * every * (7 if operation == "worker" else 1)
+            words = [sys.executable, "-m", f"tests.torture.{module}", operation, fault, str(step)]
             done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=3600)
             if not done.stdout:
                 problems.append(f"{operation}: {done.stderr}")
@@ -220,7 +233,7 @@ def _syscalls(fault: str) -> Callable[[Path, bool], Outcome]:
             figures = json.loads(done.stdout)
             points, struck = points + figures["points"], struck + figures["struck"]
             problems += figures["problems"]
-        return f"{len(OPERATIONS)} operations, {points} points, {struck} struck", problems
+        return f"{number} operations, {points} points, {struck} struck", problems
 
     return run
 
@@ -310,6 +323,8 @@ CASES = (
     Case("schedules, workers killed", _ticks),
     Case("two hosts, workers killed", _hosts(0), ("glusterfs", "glusterfsd")),
     Case("two hosts, file server restarted", _hosts(20), ("glusterfs", "glusterfsd")),
+    Case("two hosts on NFS, emulated", _nfs(0), obstacle=machine.missing),
+    Case("two hosts on NFS, an hour apart", _nfs(3600), obstacle=machine.missing),
     Case("ticks of every minute for ten years", _every_minute),
     Case("agents over three PID namespaces", _containers, ("flock",), obstacle=namespaces.missing),
     Case(
@@ -325,6 +340,8 @@ CASES = (
     Case("fan-in, fan-out, chains", _shapes),
     Case("killed at every system call", _syscalls("kill"), ("strace", "flock")),
     Case("every error at every call", _syscalls("error"), ("strace", "flock")),
+    Case("hosts killed at every system call", _syscalls("kill", "shared_calls", SHARED), ("strace", "flock")),
+    Case("hosts, errors at every fifth point", _syscalls("error", "shared_calls", SHARED, 5), ("strace", "flock")),
     Case("power cut, ext4", _powercut("ext4"), ("flock",), "ext4"),
     Case("power cut, xfs", _powercut("xfs"), ("flock",), "xfs"),
     Case("power cut, btrfs", _powercut("btrfs"), ("flock",), "btrfs"),

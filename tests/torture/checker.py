@@ -216,7 +216,12 @@ def read_log(path: Path) -> list[Logged]:
     found: list[Logged] = []
     if not path.exists():
         return found
-    for line in path.read_bytes().split(b"\n"):
+    data, number = b"", 1
+    while (part := path.with_name(f"{path.name}.{number}")).exists():  # of a spool that several hosts share
+        data += b"" if part.samefile(path) else part.read_bytes()
+        number += 1
+    data += path.read_bytes()
+    for line in data.split(b"\n"):
         if not line.startswith(b"#queuectl "):
             continue
         words = line.decode("utf-8", "replace").split()

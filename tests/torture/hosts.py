@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ mkdir {ledger}/run.$QUEUECTL_JOB_ID || echo "$QUEUECTL_JOB_ID twice" >> {ledger}
 {before}echo "$QUEUECTL_JOB_ID began $QUEUECTL_WORKER" >> {ledger}/jobs; sleep 0.0{tenth}
 echo "$QUEUECTL_JOB_ID ended" >> {ledger}/jobs
 {after}rmdir {ledger}/run.$QUEUECTL_JOB_ID"""
-_SUBMITTER = """\
+SUBMITTER = """\
 import json, sys, time
 from queuectl import Spool, QueuectlError, SpoolError
 for line in sys.stdin:
@@ -61,26 +62,33 @@ class Outcome:
     problems: list[str]
 
 
-def bodies(ledger: Path, number: int, host: str) -> list[dict[str, Any]]:
-    """The jobs that a submitter of that host asks for: every third id is asked for on both hosts."""
+def bodies(number: int, host: str, command: Callable[[int], str | list[str]]) -> list[dict[str, Any]]:
+    """The jobs that a submitter of that host asks for, with the command of each number.
+
+    Every third id is asked for on both hosts; of each six one is in the group `one`, one has a key, and one waits for
+    another.
+    """
     found = []
     for index in range(number):
         kind = index % 6
         id = f"{'both' if kind < 2 else host}-{index}"
-        is_one = kind == 3
-        command = _JOB.format(
-            ledger=ledger,
-            tenth=index % 5,
-            before=f"mkdir {ledger}/one || echo 'one over' >> {ledger}/jobs\n" if is_one else "",
-            after=f"rmdir {ledger}/one\n" if is_one else "",
-        )
-        fields: dict[str, Any] = {"command": command, "id": f"one.{id}" if is_one else id, "backoff_base": 0}
+        fields: dict[str, Any] = {"command": command(index), "id": id if kind != 3 else f"one.{id}", "backoff_base": 0}
         if kind == 4:
             fields["unique"] = f"key-{index % 5}"
         if kind == 5 and index > 6:
             fields["after"] = [f"{host}-{index - 3}"]  # one that was submitted before on the same host
         found.append(fields)
     return found
+
+
+def _command(ledger: Path, index: int) -> str:
+    is_one = index % 6 == 3
+    return _JOB.format(
+        ledger=ledger,
+        tenth=index % 5,
+        before=f"mkdir {ledger}/one || echo 'one over' >> {ledger}/jobs\n" if is_one else "",
+        after=f"rmdir {ledger}/one\n" if is_one else "",
+    )
 
 
 def storm(root: Path, *, jobs: int, kills: int, restarts: int = 0, seed: int = 0, workers: int = 2) -> Outcome:
@@ -95,7 +103,7 @@ def storm(root: Path, *, jobs: int, kills: int, restarts: int = 0, seed: int = 0
         hosts[1].ok("group", "set", "one", "limit=1")
         hosts[0].ok("config", "set", "grace", "0.5")
         running = [host.worker("--count", "2") for host in hosts for _ in range(workers)]
-        submits = [_submit(host, bodies(ledger, jobs, host.name)) for host in hosts]
+        submits = [_submit(host, bodies(jobs, host.name, lambda index: _command(ledger, index))) for host in hosts]
         every = max(1, kills // (restarts + 1))
         for number in range(kills):
             time.sleep(rng.uniform(0.05, 0.4))
@@ -134,7 +142,7 @@ def _submit(host: Host, wanted: list[dict[str, Any]]) -> subprocess.Popen[str]:
     path = host.home / "wanted"
     path.write_text("".join(f"{json.dumps(fields)}\n" for fields in wanted))
     with path.open() as lines, (host.home / "answers").open("w") as answers:
-        return host.popen(sys.executable, "-c", _SUBMITTER, str(host.spool), stdin=lines, stdout=answers, cwd="/")
+        return host.popen(sys.executable, "-c", SUBMITTER, str(host.spool), stdin=lines, stdout=answers, cwd="/")
 
 
 def _answers(host: Host, submit: subprocess.Popen[str]) -> list[Any]:

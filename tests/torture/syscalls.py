@@ -486,20 +486,13 @@ def _calls(trace: Path) -> list[tuple[str, int]]:
     return found
 
 
-def _repair(scene: Scene) -> list[str]:
+def repair(scene: Scene) -> list[str]:
     """What a worker that starts afterwards leaves wrong."""
-    problems = [f"before the repair: {text}" for text in _check_files(scene)]
-    said = scene.home / "repair"
+    problems = [f"before the repair: {text}" for text in check_files(scene)]
     for job in scene.spool.list((State.PENDING,)):
         if job.is_held and not (isinstance(job.name, PendingName) and job.name.is_asking):
             scene.spool.release(job)
-    pid = os.fork()
-    if pid == 0:
-        _die_with_parent()
-        _act(lambda: Worker(scene.context(), drain=True).run(), said)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        problems.append(f"the worker that was to repair it: {said.read_text() if said.exists() else status}")
+    problems += drain(scene)
     for shell in scene.shells:
         os.kill(shell, signal.SIGCONT)  # a cancel that is killed may have stopped it, and it has no worker
         os.waitpid(shell, 0)
@@ -511,6 +504,17 @@ def _repair(scene: Scene) -> list[str]:
         if os.path.isdir(path) and os.listdir(path):
             problems.append(f"{path} is not empty")
     return [*problems, *_check_outbox(scene)]
+
+
+def drain(scene: Scene) -> list[str]:
+    """A worker there that works until nothing is left; what it could not do."""
+    said = scene.home / "repair"
+    pid = os.fork()
+    if pid == 0:
+        _die_with_parent()
+        _act(lambda: Worker(scene.context(), drain=True).run(), said)
+    _, status = os.waitpid(pid, 0)
+    return [f"the worker that was to repair it: {said.read_text() if said.exists() else status}"] if status else []
 
 
 def _check_outbox(scene: Scene) -> list[str]:
@@ -528,7 +532,7 @@ def _check_outbox(scene: Scene) -> list[str]:
     return [] if found == wanted else [f"outbox/ has {found}, not {wanted}"]
 
 
-def _check_files(scene: Scene) -> list[str]:
+def check_files(scene: Scene) -> list[str]:
     """One whole file per job, before anything is repaired."""
     entries, _ = checker.read_spool(scene.spool.path)
     problems = [f"{id} has {count} files" for id, count in Counter(e.id for e in entries).items() if count > 1]
@@ -540,12 +544,29 @@ def _check_files(scene: Scene) -> list[str]:
     return problems
 
 
-def sweep(operation: str, fault: str, step: int = 1) -> Figures:
-    """Strike every `step`-th point of an operation by `kill` or by `error`."""
+Repair = Callable[[Scene], list[str]]
+
+
+def sweep(
+    operation: str,
+    fault: str,
+    step: int = 1,
+    *,
+    make: Callable[[], Scene] = Scene.make,
+    begin: Callable[[Scene], Act] | None = None,
+    judge: Repair = repair,
+    is_centred: bool = False,
+) -> Figures:
+    """Strike every `step`-th point of an operation by `kill` or by `error`; `judge` repairs, and says what is wrong.
+
+    The first of them is struck, or, with `is_centred`, as many are left out before the first as after the last one.
+    """
+    _die_with_parent()
     figures = Figures(operation, fault)
-    scene = Scene.make()
+    begin = begin or OPERATIONS[operation]
+    scene = make()
     trace, said = scene.home / "trace", scene.home / "said"
-    code = _in_child(OPERATIONS[operation](scene), said, [], trace)
+    code = _in_child(begin(scene), said, [], trace)
     if code:
         figures.problems.append(f"without any fault: {code} {said.read_text() if said.exists() else ''}")
     points = _calls(trace)
@@ -554,11 +575,11 @@ def sweep(operation: str, fault: str, step: int = 1) -> Figures:
     if fault == "error":
         strikes = [(n, k, f"error={error}") for n, k in points if FALLIBLE.fullmatch(n) for error in ERRORS]
     figures.points = len(strikes)
-    for name, number, what in strikes[::step]:
-        scene = Scene.make()
+    for name, number, what in strikes[len(strikes) % step // 2 if is_centred else 0 :: step]:
+        scene = make()
         trace, said = scene.home / "trace", scene.home / "said"
         inject = ["-e", f"trace={name}", "-e", f"inject={name}:{what}:when={number}"]
-        code = _in_child(OPERATIONS[operation](scene), said, inject, trace)
+        code = _in_child(begin(scene), said, inject, trace)
         where = f"{operation}, {what} at {name} number {number}"
         text = said.read_text() if said.exists() else ""
         if fault == "kill":
@@ -568,15 +589,17 @@ def sweep(operation: str, fault: str, step: int = 1) -> Figures:
             figures.refused += code == _REFUSED
         if code == _CRASHED or (fault == "error" and code not in (0, _REFUSED)):
             figures.problems.append(f"{where}: ended with {code}: {text}")
-        figures.problems += [f"{where}: {problem} [{text}]" for problem in _repair(scene)]
+        figures.problems += [f"{where}: {problem} [{text}]" for problem in judge(scene)]
         shutil.rmtree(scene.home)
     return figures
 
 
 def main(arguments: list[str]) -> int:
-    _die_with_parent()
     operation, fault, *rest = arguments
-    figures = sweep(operation, fault, int(rest[0]) if rest else 1)
+    return report(sweep(operation, fault, int(rest[0]) if rest else 1))
+
+
+def report(figures: Figures) -> int:
     print(json.dumps(vars(figures)))
     return 1 if figures.problems else 0
 

@@ -16,6 +16,18 @@ LONG = {"worker": 11, "cancel-running": 2, "rescue-lost": 2, "rescue-never-start
 """How much rarer an operation is struck that has many calls, or whose repair waits for deadlines."""
 
 
+@pytest.mark.parametrize(("fault", "step"), [("kill", 101), ("error", 701)])
+def test_fault_at_a_system_call_of_hosts_that_share_a_spool(fault: str, step: int) -> None:
+    """The same of what one host does there, whose jobs another one takes once it is said to be gone."""
+    need("strace", "flock")
+    words = [sys.executable, "-m", "tests.torture.shared_calls", "all", fault, str(step)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=120)
+    assert done.stdout, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["problems"] == []
+    assert figures["struck"] >= 10
+
+
 @pytest.mark.parametrize("fault", STEPS)
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "enqueue-group"])
 def test_fault_at_a_system_call(operation: str, fault: str) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from queuectl import Spool
+from queuectl.spool.moves.dependents import Moved
 from queuectl.spool.system import groups
 from queuectl.spool.system.clock import now
+from queuectl.spool.upkeep.edges import Upkeep
+from queuectl.work import drain
 from tests.support import WorkerProcess, wait_for, workers
+from tests.work.conftest import StartWorker
 
 
 def _warnings(worker: WorkerProcess) -> list[str]:
@@ -118,3 +124,34 @@ def test_closed_group_is_left_at_once(spool: Spool) -> None:
     worker = WorkerProcess(spool.path, "--drain")
     assert worker.wait_exit() == 1
     assert [text.partition(" left")[0] for text in _warnings(worker)] == ["1 job (gpu.1)", "1 job (net.1)"]
+
+
+def test_skipped_job_that_is_being_looked_at_is_waited_for(
+    spool: Spool, in_process: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beat of the dependencies may bring it back: here its cause was moved to done/ by hand, or in a backup."""
+    cause = spool.enqueue("false", id="cause", max_retries=0)
+    spool.enqueue("true", id="child", after=[cause])
+    with in_process(drain=True) as running:
+        wait_for(lambda: not running.thread.is_alive(), "the end of the first worker")
+    assert str(spool.get("child").result) == "skipped"
+    path = Path(spool.get("cause").path)
+    path.rename(spool.path / "done" / path.name.replace("exit1", "exit0"))
+    has_looked = threading.Event()
+    can_nothing_start, run = drain.can_nothing_start, Upkeep.run
+
+    def look(*args: Any, **options: Any) -> bool:
+        try:
+            return can_nothing_start(*args, **options)
+        finally:
+            has_looked.set()
+
+    def run_later(self: Upkeep, **options: Any) -> list[Moved] | None:
+        assert has_looked.wait(20)
+        return run(self, **options)
+
+    monkeypatch.setattr(drain, "can_nothing_start", look)
+    monkeypatch.setattr(Upkeep, "run", run_later)
+    with in_process(drain=True) as running:
+        wait_for(lambda: not running.thread.is_alive(), "the end of the second")
+    assert str(spool.get("child").result) == "exit0"

@@ -50,7 +50,7 @@ def test_file_is_taken_without_events(inbox: Path, in_process: StartWorker, monk
     def fail(*_: object) -> None:
         raise OSError(24, "no more watches")
 
-    monkeypatch.setattr(trigger, "_start_observer", fail)
+    monkeypatch.setattr(trigger, "_make_reader", fail)
     with in_process(rescan=3600) as running:
         wait_for(lambda: running.has("worker"))
         drop(inbox)

@@ -82,13 +82,11 @@ def test_worker_without_inotify_looks_often_and_says_so_once(
 
 
 def test_dead_watch_is_noticed_and_started_anew(spool: Spool, in_process: StartWorker) -> None:
-    """When watchdog's threads die a job starts by the next slow beat, which says so once and brings the events back."""
+    """When the watch is lost a job starts by the next slow beat, which says so once and brings the events back."""
     with in_process(rescan=0.5) as running:
         wait_for(lambda: running.has("worker"))
         wait_for(lambda: running.worker._intake.trigger.is_alive)
-        for emitter in list(running.worker._intake.trigger._observer.emitters):
-            emitter.stop()
-            emitter.join()
+        running.worker._intake.trigger._reader.close()
         drop(spool, "x.json")  # which nobody hears
         wait_for(lambda: running.has("done", "x"))
         wait_for(lambda: running.worker._intake.trigger.is_alive)

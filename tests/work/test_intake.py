@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from selectors import DefaultSelector
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ class Given:
         self.slots = Slots(context, OWN, 1, attempts, self.waker, engine)
         self.heard: list[str] = []
         others = {path: lambda path=path: self.heard.append(path) for path in (spool.layout.config, spool.layout.bell)}
-        self.intake = Intake(context, self.slots, self.waker, others)
+        self.intake = Intake(context, self.slots, self.waker, others, DefaultSelector())
 
     def hear(self, *paths: str | None) -> None:
         for path in paths:

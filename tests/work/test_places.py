@@ -12,12 +12,13 @@ import pytest
 from queuectl import Spool
 from queuectl.core.names import format_time
 from queuectl.core.result import State
-from queuectl.core.seats import Seats
+from queuectl.core.seats import Seats, parse_own
+from queuectl.errors import UsageError
 from queuectl.spool.system import clock, groups, seats
 from queuectl.work import line
 from queuectl.work.line import Line, Wait
 from queuectl.work.places import Places
-from tests.support import wait_for, workers
+from tests.support import CommandLine, WorkerProcess, wait_for, workers
 from tests.work.conftest import StartWorker
 
 
@@ -276,3 +277,40 @@ def test_seats_are_had_by_one_job_each_while_workers_are_killed(cards: Spool, tm
     with workers(cards.path, 2, "--count", "3"):
         _all_done(cards, ids)
     assert seats.find_held(cards.layout, "gpu") == {}
+
+
+def test_worker_has_seats_of_its_own(cards: Spool, cli: CommandLine) -> None:
+    """Two workers of one host have other cards than the group says, and one in common, which goes to one job at a
+    time."""
+    groups.write(cards.layout, "gpu", "seats", "1")
+    use = "echo $QUEUECTL_SEAT_GPU/$CUDA_VISIBLE_DEVICES; seat=ran-$QUEUECTL_SEAT_GPU;"
+    use += " mkdir $seat && sleep 0.2 && rmdir $seat"
+    ids = [cards.enqueue(use, id=f"gpu.{n}", max_retries=0, cwd=cards.path.parent).id for n in range(8)]
+    pair = cards.enqueue("echo $QUEUECTL_SEAT_GPU", id="pair", seats={"gpu": 2}, priority=20)
+    more = cards.enqueue("true", id="more", seats={"gpu": 3}, priority=0)
+    both = [
+        WorkerProcess(cards.path, "--count", "4", "--seats", f"gpu={names}").wait_ready() for names in ("4,5", "5,6")
+    ]
+    cards.wait(pair.id, timeout=60)
+    assert cli.json("worker", "list")[0]["seats"].keys() == {"gpu"}
+    assert "needs 3 seats of gpu, which has 2" in cli.ok("explain", more.id)
+    for worker in both:
+        worker.kill()
+    assert {f"{cards.get(id).result}" for id in (*ids, pair.id)} == {"exit0"}
+    assert {line for id in ids for line in _log(cards, id)} <= {"4/4", "5/5", "6/6"}
+    assert _log(cards, pair.id)[0] in ("4,5", "5,6")
+
+
+@pytest.mark.parametrize("text", ["gpu", "gpu=", "gpu=0", "gpu=x", "g u=0,1", "gpu=0,1 gpu=2,"])
+def test_seats_of_a_worker_that_cannot_be_are_refused(text: str) -> None:
+    """By an error that says what is wrong."""
+    with pytest.raises(UsageError) as error:
+        parse_own(text.rsplit(" ", 1) if text.count("=") > 1 else [text])
+    assert "seats" in error.value.what or "group" in error.value.what
+
+
+def test_seats_of_others_do_not_count_among_a_workers_own() -> None:
+    """What another worker of the host holds is another thing, unless both have it."""
+    (own,) = parse_own(["gpu=4,5"]).values()
+    assert own.count_free({"6+0", "7+0"}) == 2
+    assert own.count_free({"5+0", "7+0"}) == 1

@@ -100,7 +100,7 @@ def test_slots_take_no_second_file_of_a_job_that_they_run(given: Given) -> None:
     assert second is not None
     assert (first.id, second.id) == ("x", "y")
     assert given.slots._take("20991124T034300.000Z") is None
-    given.slots._taken.discard("x")
+    given.slots._taken.pop("x", None)
     again = given.slots._take("20991124T034300.000Z")
     assert again is not None
     assert (again.id, again.priority) == ("x", 10)
@@ -154,7 +154,7 @@ def test_slots_know_which_of_their_jobs_nothing_runs(given: Given, spool: Spool)
     kept, forgotten, adopted, gone = (running_name(id, worker=OWN) for id in ("kept", "forgotten", "adopted", "gone"))
     for name in (kept, forgotten, adopted):
         put(spool.layout, name, state=State.RUNNING)
-    given.slots._taken.add("kept")
+    given.slots._taken["kept"] = ""
     given.attempts.add(Orphan(adopted, "token", None, "", select))  # type: ignore[arg-type]
     assert given.slots.find_forgotten([kept, forgotten, adopted, gone]) == [forgotten]
     given.slots._taken.clear()
@@ -222,7 +222,7 @@ def test_slots_report_a_claim_that_fails_once(given: Given, spool: Spool, monkey
         assert taken is not None
         os.close(taken.log)
         assert str(taken.name) in names(spool.path / "running")
-        given.slots._taken.discard(name.id)
+        given.slots._taken.pop(name.id, None)
 
     claim(is_refused=True)
     claim(is_refused=True)

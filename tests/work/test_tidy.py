@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from queuectl import Spool
 from queuectl.core.result import State
-from queuectl.spool.system import lease, settings
+from queuectl.spool.moves import prune
+from queuectl.spool.system import host, lease, settings
+from queuectl.spool.system.layout import create
 from queuectl.work.context import Context
 from queuectl.work.report import Report
 from queuectl.work.tidy import Tidy
@@ -53,3 +56,24 @@ def test_file_that_cannot_be_deleted_is_reported_once(spool: Spool, monkeypatch:
     tidy.tidy()
     wait_for(lambda: tidy.is_idle, "the end of the attempt")
     assert stream.getvalue().count("old jobs cannot be deleted") == 1
+
+
+def test_marks_of_hosts_that_have_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day later, like what is left in tmp/: else each container that ever worked would leave one."""
+    for place in ("MEMORY", "DISK"):
+        (tmp_path / place).mkdir()
+        monkeypatch.setattr(host, place, str(tmp_path / place))
+    create(tmp_path / "spool", is_shared=True)
+    spool = Spool(tmp_path / "spool")
+    mark, beat = spool.path / "hosts" / "web8.aaaaaa-5-left", spool.path / "hosts" / "web9.aaaaaa-5-web9.aaaaaa.1.bbbb"
+    for path in (mark, beat):
+        path.touch()
+    tidy = Tidy(Context(spool, Report("quiet"), settings.load(spool.layout)))
+    tidy.tidy()
+    wait_for(lambda: tidy.is_idle, "the first time")
+    assert mark.exists()
+    monkeypatch.setattr(prune, "STALE", -60.0)
+    tidy._clear_at = 0.0
+    tidy.tidy()
+    wait_for(lambda: not mark.exists(), "the removal")
+    assert beat.exists()

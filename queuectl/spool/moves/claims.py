@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -56,16 +56,6 @@ class Claim(NamedTuple):
         return processes.token_of(self.name, self.name.worker)
 
 
-@contextmanager
-def closed_on_error(claim: Claim) -> Iterator[None]:
-    """Close the log of a claim that cannot be looked after any more, so that its lock is free: rescue finds it then."""
-    try:
-        yield
-    except OSError:
-        lease.close(claim.log)
-        raise
-
-
 class RefusedError(InvalidJobError):
     """The file was not a runnable job and was moved to the dead letters; `id` is its id there."""
 
@@ -95,6 +85,7 @@ def claim(
     trusts: Trusts = lambda _: True,
     quiet: float = 0.0,
     admit: Callable[[PendingName, Body], bool] = lambda _, __: True,
+    text: str = "",
 ) -> Claim | None:
     """Claim the pending job of that name; None if another worker was first or the job must wait.
 
@@ -104,12 +95,13 @@ def claim(
     (NotJsonError), and after it that the same file was moved is checked, so that what runs is what is in the
     file. Raises RefusedError for a job that can never run, or whose owner is not trusted,
     StillRunningError for one that was put back to wait, so that no two attempts of it run at once, and TooNewError
-    for a file that another tool has written less than `quiet` seconds ago. What `admit` refuses is left alone.
+    for a file that another tool has written less than `quiet` seconds ago. What `admit` refuses is left alone. `text`
+    is the name as text, if that is known.
 
     CRASH: after the rename the job is in running/ under this worker's name, for `rescue` to find
     (tests/work/test_kill.py).
     """
-    pending = layout.job(State.PENDING, name)
+    pending = layout.job(State.PENDING, text or name)
     try:
         content = files.read(pending)
         require_trusted(content.owner, trusts)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from queuectl.core import schedules as ticks
     from queuectl.core.settings import Rule
     from queuectl.spool.reading import schedules as reading
-    from queuectl.spool.system import schedules
+    from queuectl.spool.system import log_parts, schedules
 else:
+    log_parts = Lazy("queuectl.spool.system.log_parts")
     ticks, schedules = Lazy("queuectl.core.schedules"), Lazy("queuectl.spool.system.schedules")
     reading = Lazy("queuectl.spool.reading.schedules")
 
@@ -168,10 +169,14 @@ def _names(layout: Layout, state: State, group: str) -> Iterator[str]:
 
 
 def _size_of(layout: Layout, state: State, text: str) -> int:
-    """The disk space of a job's file and log, if they exist."""
+    """The disk space of a job's file and log, all parts of it, if they exist."""
     name = FinishedName.parse(text)
+    paths = [layout.job(state, text)]
+    if name is not None:
+        log = layout.log(name.id)
+        paths += log_parts.paths(log) if layout.shared and files.has_more_names(log) else [log]
     size = 0
-    for path in (layout.job(state, text), layout.log(name.id) if name else ""):
+    for path in paths:
         with suppress(OSError):
             size += os.lstat(path).st_blocks * 512
     return size

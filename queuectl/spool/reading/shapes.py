@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from queuectl.core.admission import Group, Pause
+from queuectl.core.admission import Group, Pause, own_seats
 from queuectl.core.fields import FIELDS
 from queuectl.core.groups import Choice
 from queuectl.core.job import ExistingJob, Job
@@ -53,6 +53,7 @@ WORKER = (
     "version",
     "groups",
     "not_groups",
+    "seats",
     "poll",
     "runs",
     "batch_jobs",
@@ -95,6 +96,7 @@ def worker(each: Mapping[str, Any]) -> dict[str, Any]:
         **{key: each.get(key) for key in WORKER},
         "batch_jobs": [dict(job) for job in each.get("batch_jobs", ())] if each.get("alive") else [],
         **dict(zip(("groups", "not_groups"), map(list, Choice.of_worker(each)), strict=True)),
+        "seats": own_seats(each),
         "started_at": format_rfc3339(started_at),
         "uptime": None if uptime is None else round(max(0.0, uptime), 3),
     }

@@ -1,8 +1,8 @@
 """Which hosts of a shared spool live: each has one mark in `hosts/`, whose name says it, and nothing is in it.
 
-    hosts/web1.k7f3q2-17-web1.k7f3q2.4242.abcd    the beat: any worker of the host renames it to the next number, every
-    10 s hosts/web1.k7f3q2-17-left                     its last worker has ended, and left nothing running
-    hosts/web1.k7f3q2-gone-web2.3vq5c6.77.efgh    somebody has said that it is gone, for good
+    hosts/web1.k7f3q2-17-web1.k7f3q2.4242.abcd   the beat: every 10 s a worker of the host renames it to the next number
+    hosts/web1.k7f3q2-17-left                    its last worker has ended, and left nothing running
+    hosts/web1.k7f3q2-gone-web2.3vq5c6.77.efgh   somebody has said that it is gone, for good
 
 To renew a beat and to say `gone` is to rename one file, so one of the two fails, and no content, no clock of another
 host and no bound on delays is trusted (tests/model/hosts.py). Who looks measures with its own monotonic clock, from
@@ -111,6 +111,24 @@ def renew(layout: Layout, mark: Mark, worker: str) -> Mark | None:
 def leave(layout: Layout, mark: Mark) -> bool:
     """Say that nothing of this host works any more; False if its beat has been renamed by others."""
     return _rename(layout, mark, mark._replace(by=_LEFT))
+
+
+def clear(layout: Layout, before: float) -> int:
+    """Remove the marks of hosts that left before that time, in seconds since 1970; how many there were.
+
+    A host that works again makes one under a name that no beat had before, as its worker's is in it. One that says
+    `gone` stays for good: a worker that was stopped all the time must find it when it continues, however late.
+    RACE: the host renames it at the same moment, and one of both fails (tests/model/hosts.py).
+    """
+    removed = 0
+    with os.scandir(layout.hosts) as entries:
+        for entry in entries:
+            mark = Mark.parse(entry.name)
+            if mark is not None and mark.has_left:
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_ctime < before:
+                        removed += files.remove(entry.path)
+    return removed
 
 
 def say_gone(layout: Layout, mark: Mark, by: str) -> bool:

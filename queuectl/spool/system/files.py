@@ -226,6 +226,11 @@ def move_new(source: str, target: str) -> bool:
     raise OSError(code, os.strerror(code), source, None, target)
 
 
+def can_refuse_to_replace(source: str, free: str) -> bool:
+    """Whether the file system itself can rename without replacing: if so, it has moved a file to that free name."""
+    return _renameat2(source, free) not in (errno.EINVAL, errno.ENOSYS)
+
+
 def exchange(one: str, other: str) -> bool:
     """Swap the names of two files, in one step; False if one of them is gone.
 

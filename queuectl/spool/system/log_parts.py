@@ -13,8 +13,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -224,6 +222,9 @@ def copy_whole(path: str) -> int:
     """A descriptor of a file with all parts, or of the log itself if it has only one. Raises OSError."""
     if len(paths(path)) == 1:
         return files.open_regular(path)
+    import shutil
+    import tempfile
+
     with open_whole(path) as whole, tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(whole, copy, 1 << 20)
         copy.flush()

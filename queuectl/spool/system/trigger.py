@@ -5,18 +5,20 @@ An event may be a false alarm or may be lost; nothing depends on events but how 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from selectors import EVENT_READ, BaseSelector
 from typing import TYPE_CHECKING
 
 from queuectl.spool.system.layout import Layout
 
 if TYPE_CHECKING:
-    from watchdog.observers.api import BaseObserver
+    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
 Ring = Callable[[str | None], None]
-"""Called from another thread with the path of a file that appeared, or None to mean "look at everything"."""
+"""Called with the path of a file that appeared, or None to mean "look at everything"."""
 
 
 class Trigger:
@@ -26,6 +28,9 @@ class Trigger:
     pending/ and the root. They may be reached through symbolic links. `moved` is called instead of `ring`, where the
     system can tell, with the path of a file that a rename has put there, to which its writer seems not to return; with
     it, changes of attributes ring too.
+
+    Both are called from another thread; or, with a `selector`, by `hear`, for which that is ready with the trigger as
+    the data of its key.
     """
 
     def __init__(
@@ -34,11 +39,14 @@ class Trigger:
         ring: Ring,
         places: Sequence[str] | None = None,
         moved: Callable[[str], None] | None = None,
+        selector: BaseSelector | None = None,
     ) -> None:
         self._places = (layout.pending, layout.root) if places is None else places
         self._ring, self._moved = ring, moved
+        self._selector = selector
         self._watched: dict[str, str] = {}
-        self._observer: BaseObserver | None = None
+        self._reader: InotifyFD | None = None
+        self._is_whole = False  # whether none of its watches has gone
         self.problem: str | None = None
         self.is_blind = layout.shared
         """Whether what other hosts do may cause no events."""
@@ -49,19 +57,31 @@ class Trigger:
         """Start watching, or record in `problem` why that fails; may be called again later."""
         self.close()
         self._watched = self._resolve()
+        self._is_whole = True
         try:
-            self._observer = _start_observer(self._watched, self._ring, self._moved, self._overflow)
+            self._reader = _make_reader(self._watched, self._ring, self._moved, self._overflow, self._lose)
+            if self._selector is None:
+                self._reader.start()
+            else:
+                self._selector.register(self._reader._inotify_fd, EVENT_READ, self)
             self.problem = None
-        except Exception as error:  # watchdog raises what the platform's backend raises: OSError, ImportError, its own
+        except Exception as error:  # what the system's library raises: OSError, ImportError, watchdog's own, no thread
             self.problem = f"{type(error).__name__}: {error}"
+
+    def hear(self) -> None:
+        """Ring for what has happened; waits for something if nothing has."""
+        reader = self._reader
+        if reader is not None:
+            for event in reader.read_events():
+                reader.handle_event(event)
 
     @property
     def is_alive(self) -> bool:
-        """Whether every thread that events need is running, and what is watched is what the paths lead to."""
-        observer = self._observer
-        if observer is None or not observer.is_alive() or self._watched != self._resolve():
+        """Whether the thread that events need is running, and what is watched is what the paths lead to."""
+        reader = self._reader
+        if reader is None or not (self._selector or reader.is_alive()):
             return False
-        return all(emitter.is_alive() for emitter in observer.emitters) and _reader_is_alive(observer)
+        return self._is_whole and self._watched == self._resolve()
 
     def _resolve(self) -> dict[str, str]:
         """The places without symbolic links, each with its path as it was given: the watch would not follow them."""
@@ -71,57 +91,35 @@ class Trigger:
         self.overflows += 1
         self._ring(None)
 
+    def _lose(self) -> None:
+        self._is_whole = False
+
     def close(self) -> None:
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            with suppress(RuntimeError):
-                observer.join(timeout=2)
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        if self._selector is not None:
+            self._selector.unregister(reader._inotify_fd)
+        reader.stop()
+        with suppress(RuntimeError):
+            reader.join(timeout=2)
 
 
-def _start_observer(
-    places: Mapping[str, str], ring: Ring, moved: Callable[[str], None] | None, overflow: Callable[[], None]
-) -> BaseObserver:
-    """Watch the keys of `places`; their values are what the paths of events begin with."""
-    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+def _make_reader(
+    places: Mapping[str, str],
+    ring: Ring,
+    moved: Callable[[str], None] | None,
+    overflow: Callable[[], None],
+    lose: Callable[[], None],
+) -> InotifyFD:
+    """Watch the keys of `places`; their values are what the paths of events begin with.
 
-    class Handler(FileSystemEventHandler):
-        def on_any_event(self, event: FileSystemEvent) -> None:
-            if event.event_type == "modified" and event.is_directory:  # watchdog adds one to every event
-                return
-            directory, slash, name = os.fsdecode(event.src_path).rpartition("/")
-            ring(None if event.is_directory else places.get(directory, directory) + slash + name)
-
-    observer = _make_observer(places, ring, moved, overflow)
-    for place in places:
-        observer.schedule(Handler(), place)
-    try:
-        observer.start()
-    except BaseException:
-        observer.stop()
-        raise
-    return observer
-
-
-def _make_observer(
-    places: Mapping[str, str], ring: Ring, moved: Callable[[str], None] | None, overflow: Callable[[], None]
-) -> BaseObserver:
-    """An observer that reports events at once, even right after a job was claimed.
-
-    Stock watchdog 7.1.0 delays an IN_MOVED_FROM (every claim is one), and every event behind it, by 0.5 s while
-    waiting for its IN_MOVED_TO; so that event is not requested here (tests/spool/system/test_trigger.py). It also
-    passes each event through two more threads, which would be most of the time until a job starts: here the thread
-    that reads events calls `ring`. `overflow` is called when the kernel's event queue was full.
+    Of watchdog only what reads events is used: its observers (7.1.0) delay an IN_MOVED_FROM (every claim is one), and
+    every event behind it, by 0.5 s while waiting for its IN_MOVED_TO, so that event is not requested here
+    (tests/spool/system/test_trigger.py); and they pass each event through two more threads, which would be most of the
+    time until a job starts. `overflow` is called when the kernel's event queue was full, `lose` when a place is gone.
     """
-    import sys
-
-    if not sys.platform.startswith("linux"):
-        from watchdog.observers import Observer
-
-        return Observer()
-    from watchdog.observers.api import BaseObserver
-    from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-    from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
+    from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask
 
     events = Mask(
         InotifyConstants.IN_MOVED_TO
@@ -138,47 +136,64 @@ def _make_observer(
         changed: frozenset[tuple[int, bytes]] = frozenset()
         """The files whose attributes were changed, of those that the events read last are about."""
 
+        def __init__(self) -> None:
+            super().__init__()
+            self._is_reading = False  # or nothing would be closed before the first read
+            for fd in (self._inotify_fd, self._kill_r, self._kill_w):
+                os.set_inheritable(fd, False)  # watchdog 7.1.0 lets every job inherit them
+
         def read_events(self, **how: int) -> list[InotifyEvent]:
             read = super().read_events(**how)
             self.changed = frozenset((each.wd, each.name) for each in read if each.is_attrib)
             return read
 
-    class Group(InotifyWatchGroup):
-        def on_event(self, event: InotifyEvent) -> None:
-            if event.is_delete_self:
-                super().on_event(event)  # which ends the emitter
-            else:
-                place = places[os.fsdecode(self.path)]
-                path = os.path.join(place, os.fsdecode(event.name)) if event.name else place
-                if event.is_directory:
-                    ring(None)
-                elif moved and event.is_moved_to and _is_left_alone(path, (event.wd, event.name) in inotify.changed):
-                    moved(path)
-                else:
-                    ring(path)
+    reader = Reader()
+    watching = _Watching(ring, moved, overflow, lose, lambda event: (event.wd, event.name) in reader.changed)
+    try:
+        for path, place in places.items():
+            wanted = Mask((events if os.path.isdir(path) else growth) | InotifyConstants.IN_DONT_FOLLOW)
+            watch = reader.add_callback(os.fsencode(path), wanted, watching, CallbackId(id(watching)))
+            if watch == -1:  # of which watchdog says nothing
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            watching.places[watch] = place
+    except BaseException:
+        reader.close()
+        raise
+    return reader
 
-        def on_queue_overflow(self) -> None:
-            super().on_queue_overflow()
-            overflow()
 
-    class Emitter(InotifyEmitter):
-        def on_thread_start(self) -> None:
-            path = self.watch.raw_path
-            wanted = events if os.path.isdir(path) else growth
-            self._inotify = Group(self._inotify_fd, os.fsencode(path), event_mask=wanted)
+class _Watching:
+    """What watchdog calls for every event of a reader; `places` are those of its watches."""
 
-    inotify = Reader()  # of this trigger's own, so that it can be stopped and restarted
-    os.set_inheritable(inotify._inotify_fd, False)  # watchdog 7.1.0 lets every job inherit it
-    inotify.start()
+    def __init__(
+        self,
+        ring: Ring,
+        moved: Callable[[str], None] | None,
+        overflow: Callable[[], None],
+        lose: Callable[[], None],
+        was_changed: Callable[[InotifyEvent], bool],
+    ) -> None:
+        self.places: dict[int, str] = {}
+        self._ring, self._moved, self._was_changed = ring, moved, was_changed
+        self._overflow, self._lose = overflow, lose
 
-    class Observer(BaseObserver):
-        reader = inotify
+    def on_event(self, event: InotifyEvent) -> None:
+        place = self.places[event.wd]
+        path = os.path.join(place, os.fsdecode(event.name)) if event.name else place
+        if event.is_delete_self:
+            self._lose()
+        elif event.is_directory:
+            self._ring(None)
+        elif self._moved and event.is_moved_to and _is_left_alone(path, self._was_changed(event)):
+            self._moved(path)
+        else:
+            self._ring(path)
 
-        def on_thread_stop(self) -> None:
-            super().on_thread_stop()
-            inotify.stop()
+    def on_watch_deleted(self, _: int) -> None:
+        self._lose()
 
-    return Observer(Emitter, timeout=1, inotify_fd=inotify)
+    def on_queue_overflow(self) -> None:
+        self._overflow()
 
 
 def _is_left_alone(path: str, was_changed: bool) -> bool:
@@ -189,8 +204,3 @@ def _is_left_alone(path: str, was_changed: bool) -> bool:
     with suppress(OSError):
         return not (was_changed or os.lstat(path).st_mode & 0o111)
     return False
-
-
-def _reader_is_alive(observer: BaseObserver) -> bool:
-    reader = getattr(observer, "reader", None)
-    return reader is None or bool(reader.is_alive())

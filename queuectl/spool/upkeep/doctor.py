@@ -187,7 +187,7 @@ def _try(spool: Layout, subject: str, attempt: Callable[[str], str], advice: str
         is_fatal = advice.startswith("!")
         return Check(Health.BAD if is_fatal else Health.WARN, subject, f"{why or error}", advice.removeprefix("!"))
     finally:
-        for leftover in (path, f"{path}.2"):
+        for leftover in (path, f"{path}.2", f"{path}.3"):
             with suppress(OSError):
                 files.remove(leftover)
     return _ok(subject, found)
@@ -203,7 +203,10 @@ def _try_no_replace(path: str) -> str:
     with suppress(FileExistsError):
         files.move_new(path, f"{path}.2")
         raise OSError(errno.EINVAL, "a rename replaced a file")
-    return "a rename can refuse to replace"
+    # The kernel may have said so by itself: only to a name that is free is it the file system that is asked.
+    if files.can_refuse_to_replace(path, f"{path}.3"):
+        return "a rename can refuse to replace"
+    return "a rename cannot refuse to replace here, so queuectl looks first whether a name is free"
 
 
 def _try_lock(path: str) -> str:

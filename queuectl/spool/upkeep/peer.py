@@ -8,6 +8,7 @@ of a trial are in one directory in tmp/, which the one whose name comes first re
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import threading
 import time
@@ -67,10 +68,24 @@ def _fill(place: str) -> None:
 
 
 def _claim(place: str, me: str) -> None:
-    """Rename every open file to one's own name."""
+    """Rename every open file to one's own name, a quarter of them at most before the other has one, too.
+
+    In an order of its own: in the same one, who is behind finds each file gone, and there is no race.
+    """
+    rng, had = random.Random(me), 0
     while left := [name for name in os.listdir(place) if name.startswith("open-")]:
-        for name in left:
-            files.move(f"{place}/{name}", f"{place}/had-{me}-{name.removeprefix('open-')}")
+        for name in rng.sample(left, len(left)):
+            if files.move(f"{place}/{name}", f"{place}/had-{me}-{name.removeprefix('open-')}"):
+                had += 1
+                if had == FILES // 4:
+                    _await_other(place, me)
+
+
+def _await_other(place: str, me: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not {name.split("-")[1] for name in os.listdir(place) if name.startswith("had-")} - {me}:
+        if time.monotonic() > deadline:
+            return
 
 
 def _judge(names: list[str], who: str) -> Found:

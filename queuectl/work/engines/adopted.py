@@ -23,7 +23,7 @@ from queuectl.core.result import CANCELLED, LOST, SUCCESS, TIMEOUT, Result, Stat
 from queuectl.spool.moves import asked, claims
 from queuectl.spool.moves.ending import end_attempt_at
 from queuectl.spool.reading import query
-from queuectl.spool.system import lease, logs, processes
+from queuectl.spool.system import files, lease, logs, processes
 from queuectl.spool.system.layout import Layout
 from queuectl.spool.upkeep import rescue
 from queuectl.spool.upkeep.rescue import Fate, Verdict
@@ -309,13 +309,14 @@ class Adopted:
     def _note_end(self, name: RunningName, outcome: str, reason: str = "") -> None:
         """Write the end line of an attempt that is over, unless its job was settled and the next attempt has begun.
 
+        None has as long as the job is under its name in running/: so it is, too, if its own start line is missing.
         It is written under the attempt's lock, which is free but for what the attempt may have left behind.
         """
         with suppress(OSError):
             log = logs.open_existing(self._layout.log(name.id))
             try:
                 lease.lock_attempt(log, name.started_at)
-                if logs.is_last_attempt(log, name):
+                if logs.is_last_attempt(log, name) or not files.is_gone(self._layout.job(State.RUNNING, name)):
                     with logs.part_of_own(log) as part:
                         logs.append_end(part, name, outcome, reason)
             finally:

@@ -73,7 +73,9 @@ class Execution(Run):
                 self.reason = None  # it had ended by itself
         _, status, used = os.wait4(self.pid, 0)
         self.usage = logs.Usage(used.ru_maxrss * 1024, used.ru_utime, used.ru_stime)
-        result = SUCCESS if status == 0 else self._result_of(os.waitstatus_to_exitcode(status))
+        if status == 0 and self._ender is None:
+            return SUCCESS
+        result = self._result_of(os.waitstatus_to_exitcode(status))
         if self.reason is None and os.WIFSIGNALED(status):
             result = self._result_on_record() or result
         if self._ender is None and result.kind == "signal":

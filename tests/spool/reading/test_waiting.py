@@ -139,7 +139,7 @@ def test_wait_without_events(spool: Spool, layout: Layout, monkeypatch: pytest.M
     def refuse(*_: object) -> None:
         raise OSError("no inotify")
 
-    monkeypatch.setattr(trigger, "_start_observer", refuse)
+    monkeypatch.setattr(trigger, "_make_reader", refuse)
     path = put(layout, running_name("x"), state=State.RUNNING)
     with spool.watch([spool.get("x")]) as watch:
         started = Waiting(watch)
@@ -155,7 +155,7 @@ def test_log_is_checked_if_there_are_no_events(spool: Spool, layout: Layout, mon
     def refuse(*_: object) -> None:
         raise OSError("no inotify")
 
-    monkeypatch.setattr(trigger, "_start_observer", refuse)
+    monkeypatch.setattr(trigger, "_make_reader", refuse)
     put(layout, running_name("x"), state=State.RUNNING)
     with spool.watch([spool.get("x")], logs=[layout.log("x")]) as watch:
         assert Waiting(watch).result() == []

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from queuectl import Spool
-from queuectl.spool.system import beats, host
+from queuectl.spool.system import beats, files, host
 from queuectl.spool.system.beats import Mark
 
 WORKER = "web1.k7f3q2.42.aaaa"
@@ -76,3 +76,18 @@ def test_watch_measures_from_when_it_first_saw_a_mark(shared: Spool, monkeypatch
     assert beats.Watch(own).look(shared.layout)[own.name][1] == pytest.approx(70)
     renewed = beats.renew(shared.layout, mark, WORKER)
     assert beats.Watch(own).look(shared.layout) == {own.name: (renewed, 0.0)}
+
+
+def test_mark_of_a_host_that_left_is_removed_after_a_time(shared: Spool) -> None:
+    """It alone: beats and gone stay; and a host that works again then has a beat that was never there before."""
+    first = beats.join(shared.layout, WORKER)
+    for other in ("web2.aaaaaa-gone-web1", "web3.aaaaaa-5-web3.aaaaaa.1.cccc"):
+        files.write_new(f"{shared.layout.hosts}/{other}", b"")
+    assert beats.leave(shared.layout, first)
+    now = time.time()
+    assert beats.clear(shared.layout, now - 60) == 0
+    assert beats.clear(shared.layout, now + 60) == 1
+    assert {"web2.aaaaaa", "web3.aaaaaa"} == {*beats.look(shared.layout)}
+    again = beats.join(shared.layout, "web1.k7f3q2.43.bbbb")
+    assert (again.number, again.by) == (0, "web1.k7f3q2.43.bbbb")
+    assert not beats.say_gone(shared.layout, first, "web2")

@@ -10,7 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from queuectl import Spool
-from queuectl.core.names import RunningName
+from queuectl.core.names import FinishedName, RunningName
+from queuectl.core.result import SUCCESS, State
+from queuectl.core.settings import Rule
+from queuectl.spool.moves import prune
 from queuectl.spool.reading import output
 from queuectl.spool.system import host, lease, log_entries, log_parts, logs
 from queuectl.spool.system.host import Host
@@ -164,3 +167,16 @@ def test_lock_of_an_attempt_is_in_memory(shared: Spool) -> None:
     lease.close(log)
     assert not lease.is_attempt_held(layout.log("x"), AT)
     assert not os.path.exists(place)
+
+
+def test_parts_count_where_space_is_limited(shared: Spool) -> None:
+    """A job takes the space of all parts of its log, for the rule that keeps the newest jobs that fit."""
+    for attempt, where in enumerate(("web1", "web2"), 1):
+        log = run(shared.layout, attempt, where)
+        os.write(log, b"." * (1 << 20 if attempt == 1 else 10))
+        os.close(log)
+    name = FinishedName(AT, 10, 2, SUCCESS, 5, "x")
+    (shared.path / "done" / str(name)).write_text('{"command": "true"}')
+    pruned = prune.prune(shared.layout, State.DONE, Rule(size=1 << 20))
+    assert (pruned.jobs, pruned.size > 1 << 20) == (1, True)
+    assert parts(shared.layout) == []

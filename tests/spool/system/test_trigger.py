@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from selectors import DefaultSelector
 
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
@@ -230,9 +232,8 @@ def test_overflow_rings_for_everything(trigger: Trigger, bell: Bell) -> None:
 
 
 def reader_of(trigger: Trigger) -> InotifyFD:
-    reader = getattr(trigger._observer, "reader", None)
-    assert isinstance(reader, InotifyFD)
-    return reader
+    assert trigger._reader is not None
+    return trigger._reader
 
 
 @contextmanager
@@ -263,6 +264,24 @@ def test_trigger_without_inotify_reports_the_problem(
     trigger.close()
 
 
+def test_trigger_without_a_thread_reports_the_problem(
+    layout: Layout, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of threads nothing is raised either, and a later try can succeed."""
+
+    def refuse(_: InotifyFD) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InotifyFD, "start", refuse)
+        trigger = Trigger(layout, bell)
+        assert not trigger.is_alive
+        assert "can't start new thread" in str(trigger.problem)
+    trigger.open()
+    assert trigger.is_alive
+    trigger.close()
+
+
 def test_directory_that_is_gone_is_a_problem(layout: Layout, bell: Bell) -> None:
     """A spool without pending/ cannot be watched, and no thread is left that pretends to."""
     os.rmdir(layout.pending)
@@ -273,32 +292,45 @@ def test_directory_that_is_gone_is_a_problem(layout: Layout, bell: Bell) -> None
         trigger.close()
 
 
-def kill_an_emitter(trigger: Trigger) -> None:
-    assert trigger._observer is not None
-    next(iter(trigger._observer.emitters)).stop()
-
-
-def kill_the_reader(trigger: Trigger) -> None:
-    reader_of(trigger).stop()
-
-
-def kill_the_observer(trigger: Trigger) -> None:
-    assert trigger._observer is not None
-    trigger._observer.stop()
-
-
-@pytest.mark.parametrize("kill", [kill_an_emitter, kill_the_reader, kill_the_observer])
-def test_dead_thread_is_noticed_and_replaced(
-    layout: Layout, trigger: Trigger, bell: Bell, kill: Callable[[Trigger], None]
-) -> None:
-    """When any thread that a ring needs has died the trigger is not alive, and opening it again brings it back."""
+def test_dead_thread_is_noticed_and_replaced(layout: Layout, trigger: Trigger, bell: Bell) -> None:
+    """When the thread that a ring needs has died the trigger is not alive, and opening it again brings it back."""
     assert trigger.is_alive
-    kill(trigger)
+    reader_of(trigger).stop()
     wait_for(lambda: not trigger.is_alive, "the death")
     trigger.open()
     assert (trigger.problem, trigger.is_alive) == (None, True)
     bell.rung.clear()
     wait_until_watching(layout, bell)
+
+
+def test_place_that_is_replaced_is_noticed(layout: Layout, trigger: Trigger, bell: Bell) -> None:
+    """A directory that was removed and made again is not watched any more until the trigger is opened again."""
+    os.rmdir(layout.pending)
+    os.mkdir(layout.pending)
+    wait_for(lambda: not trigger.is_alive, "the loss")
+    trigger.open()
+    bell.rung.clear()
+    wait_until_watching(layout, bell)
+
+
+def test_rings_in_the_thread_that_selects(layout: Layout, bell: Bell) -> None:
+    """With a selector no thread is started; each event is there when the selector is ready, also after another open."""
+    threads = threading.active_count()
+    with DefaultSelector() as selector:
+        trigger = Trigger(layout, bell, selector=selector)
+        for name in ("a.json", "b.json"):
+            by_rename(Path(layout.pending, name))
+            ((key, _),) = selector.select(20)
+            assert key.data is trigger
+            assert not bell.heard(f"{layout.pending}/{name}")
+            trigger.hear()
+            assert bell.heard(f"{layout.pending}/{name}")
+            trigger.open()
+        assert threading.active_count() == threads
+        reader_of(trigger).close()
+        assert not trigger.is_alive
+        trigger.close()
+        assert not selector.get_map()
 
 
 def test_opening_again_leaks_nothing(trigger: Trigger) -> None:

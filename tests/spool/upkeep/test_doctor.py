@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def test_sound_place(spool: Spool, cli: CommandLine) -> None:
     assert [check for check in done["checks"] if check["health"] == "bad"] == []
     assert names(spool.path / "tmp") == []
     assert all(check["advice"] for check in done["checks"] if check["health"] != "ok")
+
+
+def test_race_of_two_processes(tmp_path: Path) -> None:
+    """In a shared spool two processes claim the same files, and both get some: else it would say nothing."""
+    spool = Spool(tmp_path / "spool", create=True)
+    os.mkdir(spool.layout.hosts)
+    claims = examine(Layout(str(spool.path)))["claims"]
+    assert claims.health is Health.OK
+    assert re.fullmatch(r"two processes claimed 200 files: [1-9]\d* and [1-9]\d*, each of them once", claims.found)
 
 
 def refuse(*_: object, **__: object) -> None:
