@@ -29,7 +29,7 @@ def test_results_in_words(result: str, part: str) -> None:
 @pytest.mark.parametrize(
     ("data", "line", "column", "before", "behind"),
     [
-        (b'{"command": "x",\n "a": 1,}', 2, 9, ' "a": 1,', "}"),
+        (b'{"command": "x",\n "a": 1 "b"}', 2, 9, ' "a": 1 ', '"b"}'),
         (b'{"a":\n"\xff"}', 2, 2, '"', '\ufffd"}'),
         (b"", None, None, "", ""),
         (b"[1]", None, None, "", ""),

@@ -95,7 +95,7 @@ def read_refusal(layout: Layout, id: str) -> str:
 
 def _read_last_mark(layout: Layout, id: str) -> tuple[str, Mapping[str, str]]:
     try:
-        log = logs.open_existing(layout.log(id))
+        log = files.open_regular(layout.log(id))
     except OSError:
         return "", {}
     try:
