@@ -47,7 +47,7 @@ STATUS_KEYS = {
 }
 WORKER_KEYS = {
     "worker", "alive", "state", "host", "pid", "slots", "started_at", "uptime", "version", "groups",
-    "not_groups", "on", "runs", "batch_jobs", "contact", "poll",
+    "not_groups", "on", "runs", "batch_jobs", "contact", "poll", "seats",
 }  # fmt: skip
 METRICS_KEYS = {
     "finished", "done", "dead", "success_rate", "attempts", "results", "mean", "p50", "p95", "longest", "last_minute",

@@ -85,12 +85,18 @@ def delete(layout: Layout, state: State, name: FinishedName) -> bool:
         if is_free and name.id.endswith("Z"):
             schedules.forget_tick(layout, name.id)
         is_gone = is_free and files.remove(layout.job(state, name))
-        # RACE: of two pruners, the second may find the log gone and create one (tests/spool/moves/test_prune.py).
-        if is_gone or (is_ours and is_new):
+        # RACE: of several pruners, the second may find the log gone and create one, and a third lock that before it
+        # does (tests/spool/moves/test_prune.py).
+        if is_gone or (is_ours and (is_new or _is_nobodys(layout, log, name.id))):
             logs.remove(path)
         return is_gone
     finally:
         lease.close(log)
+
+
+def _is_nobodys(layout: Layout, log: int, id: str) -> bool:
+    """Whether a log that is locked is as a crash leaves it, and no job's."""
+    return not os.fstat(log).st_size and query.locate(layout, id) is None
 
 
 def _spare_ticks(layout: Layout, state: State, cut: str, group: str, *, is_dry: bool) -> Callable[[str], bool]:

@@ -128,6 +128,18 @@ def test_prune_in_two_processes_at_once(spool: Spool) -> None:
     assert names(spool.path / "done") == names(spool.path / "logs") == []
 
 
+def test_log_that_another_pruner_has_created_is_removed(spool: Spool) -> None:
+    """It did not come to lock it; but that of a job which has been submitted since stays."""
+    name = finished(spool, "a", timedelta(days=2))
+    Path(spool.get("a").path).unlink()
+    spool.log_path("a").write_bytes(b"")
+    assert not prune.delete(spool.layout, State.DONE, name)
+    assert names(spool.path / "logs") == []
+    spool.enqueue("true", id="a")
+    assert not prune.delete(spool.layout, State.DONE, name)
+    assert names(spool.path / "logs") == ["a.log"]
+
+
 def retry_all(spool: Spool) -> int:
     retried = 0
     for number in range(100):
