@@ -61,8 +61,8 @@ class Member:
     @property
     def shown(self) -> str:
         """Its state, as `worker list` says it."""
-        is_gone = self.has_joined and self.host is None
-        if is_gone or self.stopped_at is not None or self.state in ("ending", "ended"):
+        is_leaving = self.host.is_leaving if self.host is not None else self.has_joined
+        if is_leaving or self.stopped_at is not None or self.state in ("ending", "ended"):
             return "stopping"
         if self.host is not None:
             return "running"

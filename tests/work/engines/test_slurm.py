@@ -69,6 +69,12 @@ def test_jobs_on_slurm_end_as_on_one_machine(cli: CommandLine, spool: Spool, slu
     assert not slurm.pids("queuectl.work.engines.pilot")
 
 
+def states_of_jobs(spool: Spool) -> list[str]:
+    """Of the Slurm jobs of the worker."""
+    (worker,) = spool.workers()
+    return [job["state"] for job in worker.get("batch_jobs", ())]
+
+
 def test_slurm_job_is_ended_without_harm(spool: Spool, slurm: Slurm, tmp_path: Path) -> None:
     """Asked to end it lets its jobs finish; cancelled with all that runs there it gives them back, and no attempt
     counts; killed, its jobs end with it and are lost."""
@@ -78,6 +84,7 @@ def test_slurm_job_is_ended_without_harm(spool: Spool, slurm: Slurm, tmp_path: P
     wait_for(lambda: worker.has("start", "x") and slurm.pids(f"while [ ! -e {go}"), "the start", SLOW)
     (first,) = slurm.jobs("RUNNING")
     slurm.run("scancel", "-b", "-s", "TERM", first)
+    wait_for(lambda: states_of_jobs(spool) == ["stopping"], "the news", SLOW)
     spool.enqueue("sleep 4141", id="y")
     spool.enqueue("sleep 4242", id="z", on_lost="dead")
     go.touch()
