@@ -194,10 +194,10 @@ def test_first_process_is_not_felt(spool: Spool) -> None:
 def test_worker_of_the_first_process_is_replaced(spool: Spool, tmp_path: Path) -> None:
     """In a container, a worker that is killed does not take its jobs with it: another one adopts them."""
     need_namespaces()
-    go = tmp_path / "go"
+    go, begun = tmp_path / "go", tmp_path / "begun"
     worker = WorkerProcess(spool.path, prefix=IN_A_CONTAINER)
-    spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done; exit 3", id="x", max_retries=0)
-    wait_for(lambda: worker.has("start", "x"), "the job's start")
+    spool.enqueue(f": >{begun}; while ! [ -e {go} ]; do sleep 0.01; done; exit 3", id="x", max_retries=0)
+    wait_for(begun.exists, "the job's start")
     init = wait_for(lambda: child_of(worker.process.pid), "the first process")
     os.kill(wait_for(lambda: child_of(init), "the worker"), signal.SIGKILL)
     wait_for(lambda: worker.has("adopted", "x"), "the adoption")
