@@ -51,10 +51,10 @@ def test_supervisor_drains(spool: Spool) -> None:
 
 def test_process_that_dies_is_replaced(spool: Spool, tmp_path: Path) -> None:
     """After a kill -9 there are as many workers again, and the job of the dead one continues."""
-    go = tmp_path / "go"
+    go, begun = tmp_path / "go", tmp_path / "begun"
     supervisor = start(spool)
-    spool.enqueue(f"while ! [ -e {go} ]; do sleep 0.01; done", id="x")
-    wait_for(lambda: supervisor.has("start", "x"))
+    spool.enqueue(f": >{begun}; while ! [ -e {go} ]; do sleep 0.01; done", id="x")
+    wait_for(begun.exists, "the job's start")
     (holder,) = [worker for worker in spool.workers() if worker["runs"]]
     os.kill(holder["pid"], signal.SIGKILL)
     wait_for(lambda: holder["pid"] not in alive(spool) and len(alive(spool)) == 2, "another worker")
