@@ -68,7 +68,7 @@ def see_through(context: Context, attempts: Attempts, engine: Engine, run: Run, 
 def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, duration: float) -> None:
     """Put the end of an attempt on record, and settle its job by it; or give it back if it could not be started."""
     name = run.claim.name
-    if result == _NOT_STARTED and not _has_start(run):
+    if result == _NOT_STARTED and run.reason is None and not _has_start(run):
         release(context, name, "its log cannot be written", max(run.claim.run_at, context.now() + _AGAIN))
         return
     outcome = logs.format_outcome(result)
@@ -99,11 +99,12 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
 
 
 def _has_start(run: Run) -> bool:
-    """Whether its start line is in the log, whole or in part; so it is taken to be if that cannot be read."""
+    """Whether its start line is in the log, and not only a part of it; if that cannot be read, it is taken to be."""
     try:
-        return logs.find_attempt(run.log, run.claim.name) is not None
+        attempt = logs.find_attempt(run.log, run.claim.name)
     except OSError:
         return True
+    return attempt is not None and attempt.pid is not None
 
 
 def summarize(command: str | tuple[str, ...]) -> str:

@@ -46,7 +46,7 @@ from queuectl.spool.system import logs
 LOG = 9
 """The descriptor of the log in that shell: one digit, for dash."""
 NOT_STARTED = 125
-"""The status of a shell that could not write the start line: then none is in the log."""
+"""The status of a shell that could not write the start line, or only a part of it."""
 CANNOT_RUN = 126
 _STATUS, _KIND = "queuectl_status", "queuectl_kind"  # variables of the shell that waits
 _WAIT = f"{_STATUS}=$?;[ ${_STATUS} -gt 128 ]||{_KIND}=exit;exit ${_STATUS}"  # known to processes.py, too

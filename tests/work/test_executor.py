@@ -11,10 +11,16 @@ import pytest
 
 from queuectl import Spool
 from queuectl.core.fields import Body
-from queuectl.core.names import RunningName
+from queuectl.core.names import RunningName, format_time
+from queuectl.core.result import State
+from queuectl.core.settings import Settings
 from queuectl.spool.moves import claims
 from queuectl.spool.system import clock, lease, logs, processes
+from queuectl.work.attempts import Attempts
+from queuectl.work.context import Context
+from queuectl.work.course import settle_run
 from queuectl.work.engines import executor
+from queuectl.work.report import Report
 from tests.support import need, wait_for
 
 
@@ -98,3 +104,21 @@ def test_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path) -> 
     go.touch()
     run.wait()
     assert not lease.is_in_use(spool.layout.log("x"))
+
+
+@pytest.mark.parametrize(
+    "written", ["", "#queuectl start attempt=1 started_at={} worker=host.1.aa"], ids=["nothing", "a part"]
+)
+def test_attempt_whose_start_was_not_written_is_given_back(spool: Spool, written: str) -> None:
+    """Its status is no failure of the job; that of a command which has started is."""
+    context = Context(spool, Report("quiet"), Settings())
+    for id, attempts in (("x", 0), ("y", 1)):
+        claim = claim_of(spool, "exit 125", id)
+        Path(spool.layout.job(State.RUNNING, claim.name)).write_text('{"command": "exit 125"}')
+        run = executor.Executor(str(spool.path), "host.1.aaaa").start(claim)
+        result = run.wait()
+        if not attempts:
+            spool.log_path(id).write_text(written.format(format_time(claim.name.started_at)))
+        settle_run(context, Attempts(context, lambda _: None), run, result, 0.1)
+        os.close(claim.log)
+        assert (spool.get(id).state, spool.get(id).attempts) == (State.PENDING, attempts)

@@ -134,12 +134,12 @@ def running_attempts(log: int) -> list[datetime]:
     else:
         with _asked(log) as asked:
             times = [] if asked is None else _locked_times(asked)
-    return [at for at in times if not logs.in_parts(log, partial(logs.has_end, started_at=at))] if times else times
+    return [at for at in times if not logs.in_parts(log, partial(logs.has_end, started_at=at))]
 
 
 def _locked_times(fd: int) -> list[datetime]:
     found = []
-    ranges = [(1, locks.LAST_BYTE)] if locks.find(fd, 1, 0) is not None else []  # both ends included
+    ranges = [(1, locks.LAST_BYTE)]  # both ends included
     while ranges:
         first, last = ranges.pop()
         held = locks.find(fd, first, last - first + 1)
