@@ -180,7 +180,7 @@ def _size_of(layout: Layout, state: State, text: str) -> int:
     paths = [layout.job(state, text)]
     if name is not None:
         log = layout.log(name.id)
-        paths += log_parts.paths(log) if layout.shared and files.has_more_names(log) else [log]
+        paths += log_parts.paths(log) if layout.shared else [log]
     size = 0
     for path in paths:
         with suppress(OSError):
