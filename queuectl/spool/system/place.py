@@ -32,9 +32,14 @@ class Copy(NamedTuple):
     running: int
     waiting: int
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether anything in it might run twice."""
+        return bool(self.running or self.waiting)
+
 
 def find_copy(layout: Layout) -> Copy | None:
-    """What to know of a copy that nobody has worked on; None if this is no copy, or if there is nothing to run."""
+    """What to know of a copy that nobody has worked on; None if this is no copy."""
     try:
         record = json.loads(files.read(layout.place).data)
         original = str(record["path"])
@@ -44,18 +49,18 @@ def find_copy(layout: Layout) -> Copy | None:
         return None  # there is none, or it was cut off by a power cut
     running = len(_running(layout))
     waiting = sum(not is_ignored(name) for name in os.listdir(layout.pending))
-    return Copy(original, running, waiting) if running or waiting else None
+    return Copy(original, running, waiting)
 
 
 def settle_in(layout: Layout, *, is_copied: bool, prepare: Callable[[], object] = lambda: None) -> None:
     """Make this the spool's place, before a worker starts; `prepare` is called first for a copy.
 
-    Raises SpoolError for a copy, unless that is known (`is_copied`), and for one whose jobs still run in the original:
-    the worker would take their processes for those of its own jobs.
+    Raises SpoolError for a copy with jobs to run, unless that is known (`is_copied`), and for one whose jobs still run
+    in the original: the worker would take their processes for those of its own jobs.
     CRASH: the record is replaced by one rename (tests/spool/system/test_place.py).
     """
     copy = find_copy(layout)
-    if copy is not None and not is_copied:
+    if copy is not None and copy.has_jobs and not is_copied:
         both = [f"{number} {what}" for number, what in ((copy.running, "running"), (copy.waiting, "waiting")) if number]
         jobs = "job" if copy.running + copy.waiting == 1 else "jobs"
         raise SpoolError(

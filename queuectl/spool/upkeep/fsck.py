@@ -84,7 +84,7 @@ def _check_directories(spool: Layout) -> Iterator[Finding]:
 
 def _check_place(spool: Layout) -> Iterator[Finding]:
     copy = place.find_copy(spool)
-    if copy is not None:
+    if copy is not None and copy.has_jobs:
         what = f"the spool was copied or moved from {copy.original}; workers refuse it, as its jobs might run twice"
         yield Finding(Weight.NOTE, spool.root, what, "if they are to run here: queuectl worker start --copied")
 

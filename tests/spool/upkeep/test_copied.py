@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,15 @@ def test_worker_on_a_copy_leaves_one_of_each(spool: Spool, tmp_path: Path) -> No
     for _ in range(2):
         place.settle_in(layout, is_copied=True, prepare=lambda: asked.append(copied.put_in_order(layout)))
     assert asked == [0]
+
+
+def test_copy_in_which_all_has_ended_is_put_in_order_too(spool: Spool, tmp_path: Path) -> None:
+    """Nothing in it could run twice, so it wants no `--copied`; yet a job of it may have two files."""
+    place.settle_in(spool.layout, is_copied=False)
+    shutil.copytree(spool.path, tmp_path / "copy")
+    layout = Spool(tmp_path / "copy").layout
+    before = FinishedName(NOW - timedelta(seconds=5), 10, 0, SKIPPED, 0, "x")  # then its cause was brought back
+    put(layout, before, state=State.DONE)
+    put(layout, SKIPS[1], state=SKIPS[0])
+    place.settle_in(layout, is_copied=False, prepare=lambda: copied.put_in_order(layout))
+    assert there(Spool(layout.root)) == [SKIPS]
