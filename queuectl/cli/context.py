@@ -260,11 +260,11 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         from queuectl.core.result import State
-        from queuectl.spool.reading.query import first_ids
+        from queuectl.spool.reading.query import some_ids
 
         wanted = tuple(State(state) for state in states) or tuple(State)
         spool = spool_to_complete(ctx)
-        return first_ids(spool.layout, incomplete, wanted, 200) if spool else []
+        return some_ids(spool.layout, incomplete, wanted, 200) if spool else []
 
     return complete
 

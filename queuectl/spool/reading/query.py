@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -63,8 +63,6 @@ _LOOKS: dict[State, Callable[[str], bool]] = {
 _AMONG = {State.PENDING: PENDING_AMONG, State.DONE: FINISHED_AMONG, State.DEAD: FINISHED_AMONG}
 _RUN_AT = slice(4, 24)
 _PIECE = 10_000
-_SOME = 2000
-"""So many names in a piece of a directory are looked at one by one; more of them all at once."""
 _LONGEST = 256  # bytes of a name
 _PATIENCE = 4  # looks: a job that is retried at once, repeatedly, may move backwards during each of them
 _FIELDS = {
@@ -315,40 +313,54 @@ def match_ids(layout: Layout, prefix: str, states: tuple[State, ...] = STATES) -
     return found
 
 
-def first_ids(layout: Layout, prefix: str, states: tuple[State, ...], most: int) -> list[str]:
-    """The first ids, by their text, that start with `prefix`, for a shell that completes them among millions; if there
-    are more than `most`, the last of all takes the place of the last of these, so that they begin alike no further than
-    all do.
+def some_ids(layout: Layout, prefix: str, states: tuple[State, ...], most: int) -> list[str]:
+    """Up to `most` of the ids that start with `prefix`, sorted, for a shell that completes them among millions.
 
-    Only names are read, and of those only the ids; what is found has not been checked further.
+    If there are more, these begin alike no further than all do, and no more names are read than that takes. Only names
+    are read; what is found has not been checked further.
     """
-    from heapq import nsmallest
-
     found = set(match_ids(layout, prefix, tuple(state for state in states if state not in _FIELDS))) - {""}
+    common = ""
     for state in states:
-        if state not in _FIELDS:
-            continue
-        wanted = re.compile(_FIELDS[state] + b"(" + re.escape(os.fsencode(prefix)) + rb"[^\0]*)\.json\0")
-        for piece in read_names(layout.directory(state)):
-            ids = _ids_in(piece, b"-" + os.fsencode(prefix), wanted)
-            kept = [*nsmallest(most, ids), max(ids)] if len(ids) > most else ids
-            found.update(id for id in map(os.fsdecode, kept) if is_valid_id(id))
-    return nsmallest(most, found) if len(found) <= most else [*nsmallest(most - 1, found), max(found)]
+        for piece in read_names(layout.directory(state)) if state in _FIELDS else ():
+            for id in _ids_in(piece, state, prefix, common):
+                found.add(id)
+                if len(found) >= 2 * most:
+                    found = {*sorted(found)[: most - 1], max(found)}
+                    common = _common(min(found), max(found))
+                    if common == prefix:
+                        return sorted(found)
+    return sorted(found) if len(found) <= most else [*sorted(found)[: most - 1], max(found)]
 
 
-def _ids_in(piece: bytes, begun: bytes, wanted: re.Pattern[bytes]) -> list[bytes]:
-    """The ids in a piece of a directory, `wanted` at the beginning of a name; each has the bytes `begun` before it."""
-    if piece.count(begun) > _SOME:
+def _common(one: str, other: str) -> str:
+    """What two texts begin with."""
+    return next((one[:at] for at in range(min(len(one), len(other))) if one[at] != other[at]), min(one, other))
+
+
+def _ids_in(piece: bytes, state: State, prefix: str, common: str) -> Iterator[str]:
+    """The ids in a piece of a directory that start with `prefix`, but not with `common`, if that is given."""
+    start, wanted = os.fsencode(prefix), re.compile(_FIELDS[state] + rb"([^\0]*)\.json\0")
+    if common:
+        rest = re.escape(os.fsencode(common)[len(start) :])
         before = rb"\0\x08" if b"\0\x08" in piece else rb"[\0-\x0e]"
-        return re.compile(before + wanted.pattern).findall(piece)
-    ids = []
-    at = piece.find(begun)
+        fields = rb"[^-\0]*+-" * _FIELDS_BEFORE_ID[state]
+        others = re.compile(rb"%b(%b%b(?!%b)[^\0]*+\0)" % (before, fields, re.escape(start), rest))
+        found: Iterable[re.Match[bytes] | None] = map(wanted.match, others.findall(piece))
+    else:
+        found = (wanted.match(piece, at) for at in _starts(piece, b"-" + start))
+    for match in found:
+        id = os.fsdecode(match[1]) if match else ""
+        if id.startswith(prefix) and is_valid_id(id):
+            yield id
+
+
+def _starts(piece: bytes, part: bytes) -> Iterator[int]:
+    """Where the names begin, in a piece of a directory, that have this part."""
+    at = piece.find(part)
     while at >= 0:
-        start = 1 + max(piece.rfind(kind, max(0, at - _LONGEST), at) for kind in (b"\0", b"\x08"))
-        if match := wanted.match(piece, start):
-            ids.append(match[1])
-        at = piece.find(begun, piece.find(b"\0", at))
-    return ids
+        yield 1 + max(piece.rfind(kind, max(0, at - _LONGEST), at) for kind in (b"\0", b"\x08"))
+        at = piece.find(part, piece.find(b"\0", at))
 
 
 def resolve(layout: Layout, text: str, states: tuple[State, ...] = STATES) -> tuple[State, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -256,12 +257,18 @@ def test_job_with_its_body(full: Layout) -> None:
     assert query.load(full, State.PENDING, path.name) is None
 
 
+def alike(ids: list[str]) -> int:
+    """How many characters they have in common."""
+    return sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*ids, strict=False)))
+
+
 @pytest.mark.parametrize("states", [STATES, (State.PENDING,), (State.DEAD, State.RUNNING)])
 @pytest.mark.parametrize("prefix", ["", "a", "a-", "a.b", "x", "nothing", "[", "é", "a" * 300])
-def test_first_ids_are_those_that_match(
-    spool: Spool, prefix: str, states: tuple[State, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are the first ids with that prefix, whatever they hold, and no name of anything else is among them."""
+def test_some_ids_are_those_that_match(spool: Spool, prefix: str, states: tuple[State, ...]) -> None:
+    """They are ids with that prefix, whatever they hold, and no name of anything else is among them.
+
+    If there are more, a shell that completes what they have in common completes no more than all have.
+    """
     layout = spool.layout
     for id in ("a", "a-b", "a-1-2-x", "a.b", "a.b-c.json", "x", "b"):
         put(layout, pending_name(id), "true")
@@ -272,8 +279,8 @@ def test_first_ids_are_those_that_match(
     for name in ("a.json", "1-2-3-a.json", f"{'010-' * 20}a.json", "a-b-c-d-e-f.json", "0100-x-0-a.json"):
         (Path(layout.pending) / name).write_text("{}")
     expected = sorted(query.match_ids(layout, prefix, states))
-    assert query.first_ids(layout, prefix, states, 100) == expected
-    few = expected[:3] if len(expected) <= 3 else [*expected[:2], expected[-1]]
-    assert query.first_ids(layout, prefix, states, 3) == few
-    monkeypatch.setattr(query, "_SOME", 0)
-    assert query.first_ids(layout, prefix, states, 100) == expected
+    assert query.some_ids(layout, prefix, states, 100) == expected
+    for most in (1, 2, 3):
+        few = query.some_ids(layout, prefix, states, most)
+        assert (few, len(few)) == (sorted({*few} & {*expected}), min(most, len(expected)))
+        assert most == 1 or alike(few) == alike(expected)

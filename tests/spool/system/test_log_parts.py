@@ -75,7 +75,7 @@ def test_attempt_on_another_host_has_a_part_of_its_own(shared: Spool) -> None:
 
 
 def test_parts_are_found_by_a_host_to_which_the_last_is_still_the_one_before(shared: Spool) -> None:
-    """RACE: another host's part has taken the log's place, and a cache says otherwise: none is missed, none comes twice."""
+    """RACE: another host's part is the log now, and a cache says otherwise: none is missed, none comes twice."""
     layout = shared.layout
     for attempt, name in enumerate(("web1", "web2", "web3"), 1):
         os.close(run(layout, attempt, name))
