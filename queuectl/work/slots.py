@@ -21,7 +21,7 @@ from queuectl.spool.moves.claims import Claim, RefusedError, StillRunningError, 
 from queuectl.spool.reading import admission
 from queuectl.spool.system import files, lease, pause
 from queuectl.spool.system.layout import unusable
-from queuectl.work import hosts
+from queuectl.work import hosts, turn
 from queuectl.work.attempts import Attempts
 from queuectl.work.context import Context
 from queuectl.work.course import see_through, settle_unstarted, start
@@ -276,11 +276,13 @@ class Slots:
 
     def _run(self) -> None:
         """Run one job after another. An unexpected failure stops the worker; the next one rescues its jobs."""
+        turn.join_in()
         try:
             hosts.through_outages(self.layout, self._run_all, self._note_outage)
         except BaseException as error:
             self.failure = error
             self.stop()
+        turn.give()
         self._waker.wake()
 
     def _note_outage(self, error: OSError | SpoolError) -> None:
@@ -325,6 +327,7 @@ class Slots:
                 if not has_woken:
                     has_woken = True
                     self._waker.wake()
+                turn.give()
                 self._changed.wait()
         return None
 
@@ -486,6 +489,7 @@ class Slots:
 
     def _hold_on(self) -> None:
         """Let a moment pass before a slot tries again what the system has just refused."""
+        turn.give()
         with self._lock:
             self._changed.wait_for(lambda: self.context.stopping > 0, _HOLD_ON)
 

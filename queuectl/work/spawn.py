@@ -11,6 +11,8 @@ import ctypes
 import os
 from collections.abc import Sequence
 
+from queuectl.work import turn
+
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 _ROOM = 1024  # bytes; more than an attribute object, file actions or a signal set takes in any C library
 
@@ -66,6 +68,7 @@ class Spawner:
         if actions is None:  # made once for each set: the same few numbers come again and again
             actions = self._actions[descriptors] = _duplicate(descriptors)
         pid = ctypes.c_int()
+        turn.give()
         code = _libc.posix_spawn(ctypes.byref(pid), program, actions, self._attributes, arguments, environment)
         if code:
             raise OSError(code, os.strerror(code))

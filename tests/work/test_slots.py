@@ -7,6 +7,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ from queuectl import Spool
 from queuectl.core.result import State
 from queuectl.spool.moves import claims
 from queuectl.spool.system import files, logs
-from queuectl.work import slots
+from queuectl.work import course, slots, turn
 from queuectl.work.attempts import Attempts
 from queuectl.work.engines.adopted import Orphan
-from queuectl.work.engines.executor import Executor
+from queuectl.work.engines.executor import Execution, Executor
 from queuectl.work.schedule import Schedule
 from queuectl.work.slots import Slots
 from queuectl.work.waker import Waker
@@ -70,6 +71,37 @@ def test_slots_run_what_is_offered_in_order(given: Given, spool: Spool) -> None:
     wait_for(lambda: spool.counts().done == 3 and given.slots.busy == 0)
     assert [event["job"] for event in given.reported.events("start")] == ["first", "middle", "later"]
     assert (given.slots.has_ready, given.attempts.has_worked, given.slots.in_between) == (False, True, 0)
+
+
+def test_slot_keeps_its_turn_from_the_end_of_a_job_to_the_next_start(
+    given: Given, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while a command runs, nor once there is nothing to do, whatever became of the last job."""
+    seen: list[str] = []
+
+    def watch(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def watched(*given: Any) -> Any:
+            seen.append(name if turn._lock.locked() else f"{name} without")
+            return real(*given)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(course, "settle_run")
+    watch(claims, "claim")
+    watch(Execution, "wait")
+    for id, command in (("a", "true"), ("b", "kill $$"), ("c", "true")):
+        spool.enqueue(command, id=id, max_retries=0)
+    offer_all(given, spool)
+    given.slots.start()
+    wait_for(lambda: spool.counts().done + spool.counts().dead == 3 and given.slots.busy == 0)
+    wait_for(lambda: not turn._lock.locked(), "the end of the last turn")
+    assert seen == [
+        *("claim without", "wait without", "settle_run"),
+        *("claim", "wait without", "settle_run without"),
+        *("claim without", "wait without", "settle_run"),
+    ]
 
 
 def test_slots_are_in_between_until_a_job_just_runs(given: Given, spool: Spool) -> None:

@@ -17,7 +17,7 @@ from queuectl.core.seats import PREFIX
 from queuectl.spool.moves.claims import Claim
 from queuectl.spool.moves.ending import end_attempt
 from queuectl.spool.system import files, lease, logs, processes, progress
-from queuectl.work import prelude
+from queuectl.work import prelude, turn
 from queuectl.work.engines.engine import Engine, Run
 from queuectl.work.places import Given
 from queuectl.work.spawn import Spawner, Strings, strings
@@ -66,6 +66,8 @@ class Execution(Run):
     def wait(self, grace: float = 0.0) -> Result:
         """Block until the shell has ended (and, if it was stopped or killed, all it left); how it ended."""
         os.waitid(os.P_PID, self.pid, _ENDED)
+        if self._ender is None:
+            turn.take()
         self.mark_over()
         if self._ender is not None:
             self._ender.join()  # before the pid is freed: it names the process group to end
@@ -81,6 +83,7 @@ class Execution(Run):
         if self._ender is None and result.kind == "signal":
             # A shell that was killed may have left its command running, which must not meet the next attempt.
             # SIGTERM was most likely meant for all of them, by a cancel or a kill: it is not sent twice.
+            turn.give()
             processes.terminate(self.claim.token, None, grace, is_signalled=result.code == signal.SIGTERM)
         if self.reason == "max-log" and result.is_success:
             return Result.signal(signal.SIGTERM)  # which it handled well
