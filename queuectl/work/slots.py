@@ -23,6 +23,7 @@ from queuectl.spool.system import files, lease, pause
 from queuectl.spool.system.layout import unusable
 from queuectl.work import hosts, turn
 from queuectl.work.attempts import Attempts
+from queuectl.work.bell import Bell
 from queuectl.work.context import Context
 from queuectl.work.course import see_through, settle_unstarted, start
 from queuectl.work.engines.engine import Engine, Run
@@ -75,7 +76,8 @@ class Slots:
         self._waker = waker
         self._engine = engine
         self._lock = threading.RLock()  # guards what follows
-        self._changed = threading.Condition(self._lock)
+        self._bell = Bell(self._lock)  # rings when a slot may find something to do
+        self._stopped = threading.Condition(self._lock)
         self._schedule = Schedule(choice=choice)
         self._gate = Gate(self.layout, context.now, context.report, seats)
         self._placed: set[str] = set()  # names of files that were renamed to them
@@ -104,7 +106,7 @@ class Slots:
             for thread in new:
                 thread.start()  # with the lock: `join` comes after `stop`, and must not find one that has not begun
             self._threads += new
-            self._changed.notify_all()
+            self._bell.ring_for_all()
         if self.places.are_awaited:
             self.look_at_places()
 
@@ -134,7 +136,8 @@ class Slots:
         """Let the threads end with their jobs."""
         with self._lock:
             self.context.stopping = max(self.context.stopping, 1)
-            self._changed.notify_all()
+            self._bell.ring_for_all()
+            self._stopped.notify_all()
 
     @property
     def busy(self) -> int:
@@ -175,7 +178,7 @@ class Slots:
         """Find out whether groups that kept jobs from starting still do."""
         with self._lock:
             if self._gate.look_again():
-                self._changed.notify_all()
+                self._bell.ring_for_all()
         if self.places.are_awaited:
             self.places.clear()
             self.look_at_places()
@@ -184,7 +187,7 @@ class Slots:
         """Find out whether jobs can have the seats and slots that they wait for."""
         self.places.look()
         with self._lock:
-            self._changed.notify_all()
+            self._bell.ring_for_all()
 
     def let_pass(self) -> None:
         """Let jobs start that say that they need no seat, in groups whose next job waits for one."""
@@ -198,7 +201,7 @@ class Slots:
             for text in found:
                 self._schedule.let_pass(text)
             if found:
-                self._changed.notify_all()
+                self._bell.ring_for_all()
 
     def _count_busy(self) -> int:
         return len(self._taken) + self._attempts.slots_without
@@ -220,7 +223,7 @@ class Slots:
         """A job has left running/, whoever ran it."""
         with self._lock:
             if self._gate.left_running(id):
-                self._changed.notify_all()
+                self._bell.ring_for_all()
 
     @property
     def next_run_at(self) -> str | None:
@@ -250,9 +253,9 @@ class Slots:
             if self._schedule.is_beyond_horizon(now):
                 self._waker.must_list = True
             if self.context.stopping or (self._schedule.lanes and self._has_open()):
-                self._changed.notify_all()
-            else:  # each that wakes for nothing would keep the others from the interpreter
-                self._changed.notify(len(self._schedule))
+                self._bell.ring_for_all()
+            else:
+                self._bell.ring(len(self._schedule))
 
     def report_refusal(self, error: SpoolError | OSError) -> None:
         """Report once that the system refuses what it takes to start jobs, until it has not for a while."""
@@ -305,7 +308,7 @@ class Slots:
                 with self._lock:
                     self._taken.pop(name.id, None)
                     if self._schedule.lanes and self._gate.left_running(name.id):
-                        self._changed.notify_all()
+                        self._bell.ring_for_all()
                 if self.places.are_awaited and (has_freed or claim is not None):
                     self.look_at_places()
 
@@ -328,7 +331,7 @@ class Slots:
                     has_woken = True
                     self._waker.wake()
                 turn.give()
-                self._changed.wait()
+                self._bell.wait()
         return None
 
     def _take(self, now: str) -> PendingName | None:
@@ -411,7 +414,7 @@ class Slots:
             self.places.look()
         if has_ended:
             with self._lock:
-                self._changed.notify_all()
+                self._bell.ring_for_all()
 
     def _wait_for_places(self, name: PendingName, limits: Limits, full: dict[str, frozenset[str]]) -> None:
         """Keep a job in mind whose groups are full."""
@@ -491,7 +494,7 @@ class Slots:
         """Let a moment pass before a slot tries again what the system has just refused."""
         turn.give()
         with self._lock:
-            self._changed.wait_for(lambda: self.context.stopping > 0, _HOLD_ON)
+            self._stopped.wait_for(lambda: self.context.stopping > 0, _HOLD_ON)
 
     def _attempt(self, claim: Claim) -> None:
         """Run a claimed job's command to its end, and settle it."""

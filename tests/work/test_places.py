@@ -75,14 +75,15 @@ def test_first_in_line_gets_what_becomes_free(cards: Spool, in_process: StartWor
     go = cards.path.parent / "go"
     os.mkfifo(go)
     cards.enqueue(f"cat {go}", id="gpu.0", priority=1)
-    cards.enqueue("true", id="pair", priority=2, seats={"gpu": 2})
-    for number in range(1, 4):
-        cards.enqueue("true", id=f"gpu.{number}", priority=3)
-    cards.enqueue("true", id="own", priority=3, seats={"gpu": 1})
-    other = cards.enqueue("true", id="other", priority=4)
     with in_process(slots=4) as running:
+        wait_for(lambda: running.has("start", "gpu.0"), "the first")
+        cards.enqueue("true", id="pair", priority=2, seats={"gpu": 2})
+        wait_for(lambda: running.worker._slots.places.are_awaited, "the second")  # what has looked before may go first
+        for number in range(1, 4):
+            cards.enqueue("true", id=f"gpu.{number}", priority=3)
+        cards.enqueue("true", id="own", priority=3, seats={"gpu": 1})
+        other = cards.enqueue("true", id="other", priority=4)
         cards.wait(other.id, timeout=20)
-        wait_for(lambda: cards.get("gpu.0").state is State.RUNNING, "the first")
         assert {e["job"] for e in running.events() if e["event"] == "start"} == {"gpu.0", "other"}
         go.write_text("")
         _all_done(cards, ["gpu.0", "pair", "gpu.1", "gpu.2", "gpu.3", "own"])
