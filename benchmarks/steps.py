@@ -36,7 +36,7 @@ _STEPS = {
     "spawn": ("work/engines/", "work/spawn", "ctypes/"),
     "settle": ("work/settle", "work/course", "spool/system/progress", "spool/moves/"),
     "report": ("work/report", "work/hooks", "work/outbox", "core/text"),
-    "slots": ("work/",),
+    "slots": ("work/", "/threading"),
 }
 """What code is for, by where it is; the first that fits. All else is `other`."""
 _FEW, _MORE = 20, 200

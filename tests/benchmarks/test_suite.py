@@ -50,7 +50,7 @@ def _check(row: Row, place: str) -> None:
     assert not row.skipped, f"{row.name}: {row.skipped}"
     assert row.value is not None
     assert math.isfinite(row.value)
-    assert row.value >= 0
+    assert row.value >= 0 or row.name == "step-other"  # one run less another, of what is done once in a while
     assert row.unit
     assert (row.floor is None) == (row.floor_what == "")
     assert row.n >= 1
