@@ -99,7 +99,7 @@ def settle_run(context: Context, attempts: Attempts, run: Run, result: Result, d
 
 
 def _has_start(run: Run) -> bool:
-    """Whether its start line is in the log, and not only a part of it; if that cannot be read, it is taken to be."""
+    """Whether its whole start line is in the log; True if the log cannot be read."""
     try:
         attempt = logs.find_attempt(run.log, run.claim.name)
     except OSError:

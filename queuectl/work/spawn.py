@@ -2,7 +2,7 @@
 
 `os.posix_spawn` and `subprocess` (CPython 3.11 to 3.13) keep the interpreter's lock until the kernel has loaded
 the program: 0.15 to 0.2 ms in which no other slot can do anything. A call through ctypes gives the
-lock up. Needs Linux: glibc 2.29 or musl, whose flags are the same.
+lock up, and with it this thread's turn. Needs Linux: glibc 2.29 or musl, whose flags are the same.
 """
 
 from __future__ import annotations

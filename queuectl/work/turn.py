@@ -2,10 +2,10 @@
 
 A slot whose job has ended settles it, claims the next one and starts it: some twenty system calls, at each of which it
 gives up the interpreter's lock for a moment. Another slot that waits for that lock is woken each time, and mostly finds
-it taken again. So a slot waits for its turn instead, of which it is told once.
+it taken again. So a slot waits for its turn instead, and is woken once.
 
-It is no lock: nothing depends on it, and who has waited for long enough goes on without. So a slot that is busy for
-longer, or gives up its turn too late, costs the others a little time.
+A turn guards nothing: a slot that has waited long enough goes on without it. So one that keeps its turn for too long
+costs the others a little time, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 import threading
 
-_PATIENCE = 0.02  # seconds: more than all slots need that may be in front, and no job notices it
-_IS_ALONE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()  # one thread at a time runs Python anyway
+_PATIENCE = 0.02  # seconds: longer than a hundred slots need, and too short for a job to notice
+_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()  # without it slots run at the same time
 
 _lock = threading.Lock()
 
@@ -29,7 +29,7 @@ _mine = _Turn()
 
 def join_in() -> None:
     """Let this thread take turns from now on. Others never wait in `take`."""
-    _mine.waits = _IS_ALONE
+    _mine.waits = _HAS_GIL
 
 
 def take() -> None:
@@ -39,7 +39,7 @@ def take() -> None:
 
 
 def give() -> None:
-    """Let another one have its turn, before this thread waits for anything, or ends."""
+    """End this thread's turn, if it has one: before it waits for anything, or ends."""
     if _mine.has:
         _mine.has = False
         _lock.release()

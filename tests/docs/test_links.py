@@ -53,6 +53,13 @@ def test_map_of_folders_is_complete() -> None:
         assert path.name == "__init__.py" or folder in rows or str(path.relative_to(ROOT)) in rows, path
 
 
+def test_index_links_every_document_of_its_kind() -> None:
+    """The site of `make docs` has what the index links, and is not built if a document of contrib/ is missing there."""
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#:]+\.md)\)", index.read_text())}
+    assert {*ROOT.glob("docs/*.md"), *ROOT.glob("contrib/*/README.md")} - linked == {index}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=label)
 def test_document_names_no_machine(document: Path) -> None:
     """No path of the machine it was written on, and nobody's name for a spool but the example's."""

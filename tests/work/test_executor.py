@@ -110,7 +110,7 @@ def test_lock_is_held_as_long_as_the_job_lives(spool: Spool, tmp_path: Path) -> 
     "written", ["", "#queuectl start attempt=1 started_at={} worker=host.1.aa"], ids=["nothing", "a part"]
 )
 def test_attempt_whose_start_was_not_written_is_given_back(spool: Spool, written: str) -> None:
-    """Its status is no failure of the job; that of a command which has started is."""
+    """The job has not failed by that; it has if its command was started and ended with the same status."""
     context = Context(spool, Report("quiet"), Settings())
     for id, attempts in (("x", 0), ("y", 1)):
         claim = claim_of(spool, "exit 125", id)

@@ -39,7 +39,7 @@ class Copy(NamedTuple):
 
 
 def find_copy(layout: Layout) -> Copy | None:
-    """What to know of a copy that nobody has worked on; None if this is no copy."""
+    """What this is a copy of, if it is one on which no worker has started yet; else None."""
     try:
         record = json.loads(files.read(layout.place).data)
         original = str(record["path"])
