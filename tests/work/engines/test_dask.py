@@ -335,7 +335,7 @@ def test_priorities_are_kept_on_dask(spool: Spool, cluster: Cluster, tmp_path: P
     """While jobs take long enough that none is sent ahead, the next to start is the first of those that wait."""
     ledger, go = tmp_path / "ledger", tmp_path / "go"
     cluster.add_worker(1)
-    spool.enqueue(f"while [ ! -e {go} ]; do sleep 0.05; done", id="first", priority=0)
+    spool.enqueue(f"sleep 0.4; while [ ! -e {go} ]; do sleep 0.05; done", id="first", priority=0)
     worker = bridge(spool, cluster, "--drain")
     wait_for(lambda: worker.has("start", "first"), "the start", SLOW)
     for number in (5, 3, 9, 1):
