@@ -17,6 +17,11 @@ def run() -> None:
     gc.set_threshold(_GARBAGE)
     if os.getpid() == 1:
         _end_on_sigterm()
+    if "_QUEUECTL_COMPLETE" in os.environ:
+        from queuectl.cli import id_completion
+
+        if id_completion.answer():
+            os._exit(0)
     from queuectl.cli.main import main
 
     try:

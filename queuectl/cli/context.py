@@ -259,12 +259,13 @@ def complete_jobs(*states: str) -> Callable[[click.Context, click.Parameter, str
     """Shell completion of the ids of jobs in these states (all, if none is named)."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        from queuectl.cli.id_completion import MOST
         from queuectl.core.result import State
         from queuectl.spool.reading.query import some_ids
 
         wanted = tuple(State(state) for state in states) or tuple(State)
         spool = spool_to_complete(ctx)
-        return some_ids(spool.layout, incomplete, wanted, 200) if spool else []
+        return some_ids(spool.layout, incomplete, wanted, MOST) if spool else []
 
     return complete
 

@@ -15,9 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import pytest
 
 from queuectl import Spool
+from queuectl.cli import completion, id_completion
+from queuectl.cli.main import app
 from tests.cli.given import put_foreign, put_one_of_each, run, run_shell
 from tests.support import PATIENCE, CommandLine, environment, names, need, workers
 
@@ -65,6 +68,69 @@ def test_spool_that_is_typed(here: Path, tmp_path: Path) -> None:
     other.enqueue("true", id="elsewhere")
     assert complete("queuectl --spool other show ", tmp_path) == ["elsewhere"]
     assert complete("queuectl show ", tmp_path, QUEUECTL_SPOOL=str(other.path)) == ["elsewhere"]
+
+
+def ids_by_click(line: str) -> list[str]:
+    """What the commands themselves complete that line with."""
+    os.environ["COMP_WORDS"] = line
+    shell = completion.SHELLS["bash"](app, {}, "queuectl", "_QUEUECTL_COMPLETE")
+    return [item for item in shell.complete().splitlines() if item]
+
+
+def ids_alone(line: str, capsys: pytest.CaptureFixture[str]) -> list[str] | None:
+    """What completes that line without them; None if they are asked."""
+    os.environ["COMP_WORDS"] = line
+    return capsys.readouterr().out.splitlines() if id_completion.answer() else None
+
+
+@pytest.mark.parametrize("begun", ["", "r", "done", "f", "nope"])
+def test_ids_that_are_found_without_the_commands(
+    here: Path, begun: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command that takes ids is among those that are not loaded for it, and each gives the same ids."""
+    monkeypatch.chdir(here)
+    for name in ("COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("_QUEUECTL_COMPLETE", "bash_complete")
+    context = click.Context(app)
+    ids = {f"plain,{id}" for id in ("ready", "running", "done", "failed")}
+    leaves = [
+        name for name in app.list_commands(context) if not isinstance(app.get_command(context, name), click.Group)
+    ]
+    taking = {name for name in leaves if ids.intersection(ids_by_click(f"queuectl {name} "))}
+    assert taking - {"set"} == set(id_completion.COMMANDS)
+    for name in id_completion.COMMANDS:
+        for line in (f"queuectl {name} {begun}", f"queuectl {name} other {begun}"):
+            assert ids_alone(line, capsys) == ids_by_click(line), line
+
+
+@pytest.mark.parametrize(
+    "line", ["queuectl show --js", "queuectl --spool x show r", "queuectl show 'r", "queuectl  show r", "queuectl sh",
+             "queuectl show $x", "queuectl set r", "queuectl dlq r", "queuectl show x\\ r",
+             "queuectl show --group x r", ""],
+)  # fmt: skip
+def test_lines_that_the_commands_complete(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no plain word, or no id, is for them."""
+    monkeypatch.setenv("COMP_WORDS", "")
+    monkeypatch.setenv("_QUEUECTL_COMPLETE", "zsh_complete")
+    assert ids_alone(line, capsys) is None
+
+
+def test_ids_are_completed_without_what_takes_long_to_load(here: Path) -> None:
+    """A shell waits for it at each press of a key."""
+    code = "import sys; from queuectl.cli import id_completion as ids; print(ids.answer(), 'click' in sys.modules)"
+    variables = {"_QUEUECTL_COMPLETE": "fish_complete", "COMP_WORDS": "queuectl show rea", "COMP_CWORD": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=here,
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("plain,ready\nTrue False\n", "")
 
 
 def test_completion_makes_nothing(tmp_path: Path) -> None:

@@ -8,10 +8,16 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from queuectl.core.result import State
 from queuectl.errors import SpoolError, UsageError
-from queuectl.spool.system import files
+from queuectl.lazy import Lazy
+
+if TYPE_CHECKING:
+    from queuectl.spool.system import files
+else:
+    files = Lazy("queuectl.spool.system.files")
 
 STATES = tuple(State)
 _OWN = ("tmp", "logs", "workers")

@@ -20,6 +20,7 @@ _LONG = 230  # bytes of a name whose record is longer than 255, so that its leng
 _REGULAR = 8  # the kind of a regular file, if the file system reports it
 
 
+_begun: dict[str, Iterator[bytes]] = {}
 _BEFORE = b"\x18\0\b"  # what precedes a regular file's name: the length of its record, its kind
 
 
@@ -30,6 +31,15 @@ def read_names(directory: str) -> Iterator[bytes]:
     that byte is the kind of file); what is between names is not text. While one piece is processed the next one is
     read.
     """
+    return _begun.pop(directory, None) or _begin(directory)
+
+
+def begin(directory: str) -> None:
+    """Start reading a directory for the next `read_names` of it, which then raises what goes wrong."""
+    _begun[directory] = _begin(directory)
+
+
+def _begin(directory: str) -> Iterator[bytes]:
     read: SimpleQueue[bytes | BaseException] = SimpleQueue()
     room: SimpleQueue[bool] = SimpleQueue()  # False: no more is wanted
     room.put(True)
@@ -44,19 +54,21 @@ def read_names(directory: str) -> Iterator[bytes]:
         except BaseException as error:  # raised again by the reader
             read.put(error)
 
+    def pieces() -> Iterator[bytes]:
+        try:
+            while piece := read.get():
+                if isinstance(piece, BaseException):
+                    raise piece
+                room.put(True)
+                yield piece
+        finally:
+            room.put(False)
+
     try:
         Thread(target=read_ahead, name="listing", daemon=True).start()
     except RuntimeError:  # the thread limit of this user, or the container
-        yield from _records(directory)
-        return
-    try:
-        while piece := read.get():
-            if isinstance(piece, BaseException):
-                raise piece
-            room.put(True)
-            yield piece
-    finally:
-        room.put(False)
+        return _records(directory)
+    return pieces()
 
 
 def read_split(directory: str, pattern: str, with_text: bytes = b"") -> Iterator[tuple[list[bytes], list[bytes]]]:

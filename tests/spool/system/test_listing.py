@@ -125,6 +125,18 @@ def test_listing_without_a_thread_has_every_name(tmp_path: Path, monkeypatch: py
     assert named(list(listing.read_names(str(tmp_path))), {b"a.json"}) == {b"a.json"}
 
 
+def test_listing_that_was_begun_is_read_once(tmp_path: Path) -> None:
+    """It has what was there when it was begun; the next one what is there now."""
+    (tmp_path / "a.json").touch()
+    listing.begin(str(tmp_path))
+    assert named(list(listing.read_names(str(tmp_path))), {b"a.json"}) == {b"a.json"}
+    (tmp_path / "b.json").touch()
+    assert len(named(list(listing.read_names(str(tmp_path))), {b"a.json", b"b.json"})) == 2
+    listing.begin(str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(listing.read_names(str(tmp_path / "nowhere")))
+
+
 def test_listing_that_is_stopped_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader ends when nobody wants more."""
     monkeypatch.setattr(listing, "_PIECE", 1 << 12)
