@@ -51,7 +51,7 @@ class _Side:
         """Launch a job that writes when it runs; returns when that was, and where it writes."""
         self._count += 1
         path = self._stamps / f"{type(self).__name__}-{self._count}"
-        return self.launch(f"date +%s%N > {path}.part; mv {path}.part {path}"), path
+        return self.launch(f"date +%s%N > {path}"), path
 
 
 class _Drops(_Side):
@@ -234,7 +234,7 @@ def _storm(side: _Side, number: int) -> list[float]:
 
 def _wait_stamp(begun: float, path: Path) -> float:
     """Milliseconds from `begun` to the time that the job wrote."""
-    wait_for(path.exists, 0.002, 60)
+    wait_for(lambda: path.exists() and path.read_bytes().endswith(b"\n"), 0.002, 60)
     ran = int(path.read_text(encoding="ascii")) / 1e9
     with contextlib.suppress(OSError):
         path.unlink()

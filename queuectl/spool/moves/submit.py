@@ -43,7 +43,10 @@ _FSYNC_EACH = 8
 _STEP = timedelta(milliseconds=1)
 _latest: dict[tuple[str, int], PendingName] = {}
 """The last name that this process gave to a job that is due at once, by directory and priority."""
+_last: dict[str, PendingName] = {}
+"""The last of all of these, by directory."""
 _latest_lock = allocate_lock()
+_ID_LENGTH = 12
 
 
 class Reservation(NamedTuple):
@@ -141,7 +144,18 @@ def _describe(state: State, name: str) -> str:
 
 
 def new_id() -> str:
-    return identity.random_text(12)
+    return identity.random_text(_ID_LENGTH)
+
+
+def _new_ids(layout: Layout, number: int, now: datetime) -> list[str]:
+    """In order, so that jobs of equal priority start in the order given; behind the last one of this millisecond, so
+    that they need not wait for the next one."""
+    last = _last.get(layout.pending)
+    before = last.id.rpartition(".")[2] if last is not None and last.run_at >= now else ""
+    found = sorted(new_id() for _ in range(number))
+    if number == 1 and found[0] < before and len(before) == _ID_LENGTH:
+        return [identity.random_text_after(before)]
+    return found
 
 
 def _next_move(layout: Layout, id: str, priority: int, run_at: datetime | None, now: datetime) -> lifecycle.Move:
@@ -165,7 +179,7 @@ def in_order(layout: Layout, move: lifecycle.Move, now: datetime) -> lifecycle.M
             name = name._replace(run_at=max(name.run_at, last.run_at))
             if str(name) < str(last):
                 name = name._replace(run_at=name.run_at + _STEP)
-        _latest[layout.pending, name.priority] = name
+        _latest[layout.pending, name.priority] = _last[layout.pending] = name
     return move._replace(name=name)
 
 
@@ -222,7 +236,7 @@ def submit(
     try:
         try:
             default = defaults.priorities(layout)
-            fresh = sorted(new_id() for _ in requests)  # so that jobs of equal priority start in the order given
+            fresh = _new_ids(layout, len(requests), now)
             for index, fields in enumerate(requests):
                 try:
                     items[index] = _prepare(layout, fields, fresh[index], now, is_wanted, is_held, default)

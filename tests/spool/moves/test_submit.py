@@ -75,6 +75,19 @@ def test_order_of_jobs_with_their_own_ids(spool: Spool, is_together: bool) -> No
     assert [job.id for job in spool.list((State.PENDING,))] == [*ids, "0"]
 
 
+@pytest.mark.parametrize("group", [None, "g"])
+def test_jobs_of_one_millisecond_need_not_wait_for_the_next(layout: Layout, group: str | None) -> None:
+    """Their ids come one behind the other, as long as most of each can be random."""
+    ids = []
+    for _ in range(60):
+        (job,) = submit.submit(layout, [{"command": "true", "group": group}], NOW)
+        assert isinstance(job, Job)
+        ids.append(job.id)
+    found = names(Path(layout.pending))
+    assert [name.split("-", 3)[3].removesuffix(".json") for name in found] == ids
+    assert len({name.split("-")[1] for name in found}) < 30
+
+
 def test_order_of_priorities_and_times(layout: Layout) -> None:
     """A job of another priority, or with a time of its own, gets exactly its time."""
     requests = [{"command": "true", "id": id, **fields} for id, fields in (
