@@ -16,7 +16,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 }
 """The commands whose words are ids, and the states of the jobs that they take; of all jobs, if none is there."""
 MOST = 200
-"""How many ids a shell is told."""
+"""How many ids a shell gets at most."""
 _SHELLS = ("bash_complete", "zsh_complete", "fish_complete")
 
 

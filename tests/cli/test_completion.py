@@ -112,7 +112,7 @@ def test_ids_that_are_found_without_the_commands(
 def test_lines_that_the_commands_complete(
     line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is no plain word, or no id, is for them."""
+    """Anything but plain words is left to them."""
     monkeypatch.setenv("COMP_WORDS", "")
     monkeypatch.setenv("_QUEUECTL_COMPLETE", "zsh_complete")
     assert ids_alone(line, capsys) is None
