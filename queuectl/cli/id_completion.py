@@ -17,7 +17,6 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 """The commands whose words are ids, and the states of the jobs that they take; of all jobs, if none is there."""
 MOST = 200
 """How many ids a shell gets at most."""
-_SHELLS = ("bash_complete", "zsh_complete", "fish_complete")
 
 
 def answer() -> bool:
@@ -25,7 +24,7 @@ def answer() -> bool:
 
     A line with an option, a quote or anything else that has to be understood is left to `queuectl.cli.completion`.
     """
-    if os.environ.get("_QUEUECTL_COMPLETE") not in _SHELLS:
+    if not os.environ.get("_QUEUECTL_COMPLETE", "").endswith("_complete"):
         return False
     _, *words = os.environ.get("COMP_WORDS", "").split(" ")
     if os.environ.get("COMP_CWORD") not in ("", None, str(len(words))) or len(words) < 2 or words[0] not in COMMANDS:
@@ -33,9 +32,7 @@ def answer() -> bool:
     *given, begun = words[1:]
     if not all(map(_is_plain, given)) or (begun and not _is_plain(begun)):
         return False
-    for id in _ids(begun, COMMANDS[words[0]]):
-        print(f"plain,{id}")
-    print(end="", flush=True)
+    print("".join(f"plain,{id}\n" for id in _ids(begun, COMMANDS[words[0]])), end="", flush=True)
     return True
 
 
@@ -60,7 +57,8 @@ def _ids(begun: str, names: tuple[str, ...]) -> list[str]:
         where = layout.Layout(path)
         states = tuple(map(State, names)) or layout.STATES
         for state in states:
-            listing.begin(where.directory(state))  # to be read while the rest is imported
+            if state is not State.RUNNING:  # of which there are few
+                listing.begin(where.directory(state))  # to be read while the rest is imported
         from queuectl.spool.reading import query
 
         return query.some_ids(where, begun, states, MOST)

@@ -43,8 +43,6 @@ _FSYNC_EACH = 8
 _STEP = timedelta(milliseconds=1)
 _latest: dict[tuple[str, int], PendingName] = {}
 """The last name that this process gave to a job that is due at once, by directory and priority."""
-_last: dict[str, PendingName] = {}
-"""The last of all of these, by directory."""
 _latest_lock = allocate_lock()
 _ID_LENGTH = 12
 
@@ -148,14 +146,15 @@ def new_id() -> str:
 
 
 def _new_ids(layout: Layout, number: int, now: datetime) -> list[str]:
-    """In order, so that jobs of equal priority start in the order given; behind the last one of this millisecond, so
-    that they need not wait for the next one."""
-    last = _last.get(layout.pending)
-    before = last.id.rpartition(".")[2] if last is not None and last.run_at >= now else ""
-    found = sorted(new_id() for _ in range(number))
-    if number == 1 and found[0] < before and len(before) == _ID_LENGTH:
-        return [identity.random_text_after(before)]
-    return found
+    """In order, so that jobs of equal priority start in the order given. A single one comes behind those that this
+    process has given in this millisecond, as far as these are random too: so its job need not wait for the next."""
+    if number > 1:
+        return sorted(new_id() for _ in range(number))
+    with _latest_lock:
+        names = [name for (pending, _), name in _latest.items() if pending == layout.pending and name.run_at >= now]
+    before = max((name.id.rpartition(".")[2] for name in names), default="")
+    id = new_id()
+    return [id if id > before or len(before) != _ID_LENGTH else identity.random_text_after(before)]
 
 
 def _next_move(layout: Layout, id: str, priority: int, run_at: datetime | None, now: datetime) -> lifecycle.Move:
@@ -179,7 +178,7 @@ def in_order(layout: Layout, move: lifecycle.Move, now: datetime) -> lifecycle.M
             name = name._replace(run_at=max(name.run_at, last.run_at))
             if str(name) < str(last):
                 name = name._replace(run_at=name.run_at + _STEP)
-        _latest[layout.pending, name.priority] = _last[layout.pending] = name
+        _latest[layout.pending, name.priority] = name
     return move._replace(name=name)
 
 

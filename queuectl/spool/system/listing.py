@@ -35,7 +35,10 @@ def read_names(directory: str) -> Iterator[bytes]:
 
 
 def begin(directory: str) -> None:
-    """Start reading a directory for the next `read_names` of it, which then raises what goes wrong."""
+    """Start reading a directory for the next `read_names` of it, which then raises what goes wrong.
+
+    What nobody reads keeps a thread: this is for commands that end at once.
+    """
     _begun[directory] = _begin(directory)
 
 
