@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 
@@ -57,7 +58,11 @@ class Tidy:
                 self._prune(rules)
             report.over("prune", "old jobs can be deleted again")
         except (OSError, SpoolError) as error:
-            report.once("prune", "warning", f"old jobs cannot be deleted: {error}")
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+                self._clear_at = begun  # jobs that end give descriptors back; the slots say that they are missing
+            else:
+                report.once("prune", "warning", f"old jobs cannot be deleted: {error}")
         took = time.monotonic() - begun
         self._prune_at = begun + max(_INTERVAL, _SHARE * took)
 

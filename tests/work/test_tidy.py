@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from queuectl import Spool
 from queuectl.core.result import State
 from queuectl.spool.moves import prune
-from queuectl.spool.system import host, lease, settings
+from queuectl.spool.system import host, lease, progress, settings
 from queuectl.spool.system.layout import create
 from queuectl.work.context import Context
 from queuectl.work.report import Report
@@ -47,8 +49,6 @@ def test_tidying_is_done_by_one_worker_at_a_time(spool: Spool, monkeypatch: pyte
 
 def test_file_that_cannot_be_deleted_is_reported_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is a warning and no more."""
-    from io import StringIO
-
     monkeypatch.setenv("QUEUECTL_KEEP_DONE", "1h")
     stream = StringIO()
     tidy = Tidy(Context(spool, Report("json", stream), settings.load(spool.layout)))
@@ -56,6 +56,28 @@ def test_file_that_cannot_be_deleted_is_reported_once(spool: Spool, monkeypatch:
     tidy.tidy()
     wait_for(lambda: tidy.is_idle, "the end of the attempt")
     assert stream.getvalue().count("old jobs cannot be deleted") == 1
+
+
+def test_too_few_descriptors_are_left_to_the_slots_to_report(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that end give some back: it is tried again soon."""
+    left, asked = spool.path / "progress" / "gone", []
+
+    def find(*_: object) -> list[str]:
+        asked.append("")
+        if len(asked) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return [str(left)]
+
+    monkeypatch.setattr(progress, "find_left", find)
+    left.parent.mkdir(exist_ok=True)
+    left.touch()
+    stream = StringIO()
+    tidy = Tidy(Context(spool, Report("json", stream), settings.load(spool.layout)))
+    for is_there in (True, False):
+        tidy.tidy()
+        wait_for(lambda: tidy.is_idle, "the end of the attempt")
+        assert left.exists() is is_there
+    assert stream.getvalue() == ""
 
 
 def test_marks_of_hosts_that_have_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
